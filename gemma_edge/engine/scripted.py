@@ -1,0 +1,128 @@
+"""An engine that answers from a script: for tests and dry runs, by the same door as the real one.
+
+It counts one token a word, holds any constraint's text to itself (it does not check it), and
+remembers every request, so a test can assert what the job asked.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from gemma_edge.engine.protocol import (
+    Chunk,
+    EngineInfo,
+    Event,
+    FinishReason,
+    Finished,
+    PromptCount,
+    Request,
+    Sampling,
+    Timings,
+    Usage,
+)
+from gemma_edge.errors import DoesNotFit, EngineError, ProjectorError
+from gemma_edge.units import render_tokens
+
+
+class ScriptedEngine:
+    """Answers each request with the next text of the script, a word a chunk.
+
+    A script entry may hold a thought: ``("thought", "answer")``.
+    """
+
+    def __init__(
+        self,
+        answers: Iterable[str | tuple[str, str]] = (),
+        *,
+        context_tokens: int = 8192,
+        vision: bool = True,
+    ) -> None:
+        self.answers = list(answers)
+        self.requests: list[Request] = []
+        self._vision = vision
+        self._context_tokens = context_tokens
+        self._cancelled = False
+
+    @property
+    def info(self) -> EngineInfo:
+        """A stand-in that says so."""
+        return EngineInfo(
+            name="scripted",
+            architecture="scripted",
+            context_tokens=self._context_tokens,
+            trained_context_tokens=self._context_tokens,
+            vision=self._vision,
+            device="no device",
+            gpu_layers=0,
+            layers=0,
+            sampling=Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0),
+        )
+
+    def count(self, request: Request) -> PromptCount:
+        """One token a word, the pictures' own count, two a turn."""
+        pictures = [picture for message in request.messages for picture in message.pictures]
+        if pictures and not self._vision:
+            raise ProjectorError("an image, but no projector was loaded", hint="--mmproj FILE")
+        words = sum(len(message.text.split()) for message in request.messages)
+        picture_tokens = sum(picture.tokens for picture in pictures)
+        template_tokens = 2 * len(request.messages)
+        return PromptCount(
+            total_tokens=words + picture_tokens + template_tokens,
+            picture_tokens=picture_tokens,
+            template_tokens=template_tokens,
+        )
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        """Play the next entry of the script."""
+        self._cancelled = False
+        prompt_tokens = self.count(request).total_tokens
+        if prompt_tokens >= self._context_tokens:
+            raise DoesNotFit(
+                f"the prompt needs {render_tokens(prompt_tokens)}, "
+                f"the context holds {self._context_tokens:,}",
+                hint="--ctx N",
+            )
+        self.requests.append(request)
+        if not self.answers:
+            raise EngineError("the script has no answer left")
+        entry = self.answers.pop(0)
+        thought, answer = entry if isinstance(entry, tuple) else ("", entry)
+        return self._play(request, prompt_tokens, thought if request.think else "", answer)
+
+    def _play(
+        self, request: Request, prompt_tokens: int, thought: str, answer: str
+    ) -> Iterator[Event]:
+        pieces = [Chunk(piece, "thought") for piece in _words(thought)]
+        pieces += [Chunk(piece, "answer") for piece in _words(answer)]
+        said, thoughts = 0, 0
+        reason: FinishReason = "end"
+        for piece in pieces:
+            if self._cancelled:
+                reason = "cancelled"
+                break
+            if request.max_tokens is not None and said >= request.max_tokens:
+                reason = "length"
+                break
+            said += 1
+            thoughts += piece.channel == "thought"
+            yield piece
+        usage = Usage(
+            prompt_tokens=prompt_tokens,
+            cached_tokens=0,
+            evaluated_tokens=prompt_tokens,
+            generated_tokens=said,
+            thought_tokens=thoughts,
+        )
+        timings = Timings(prompt_seconds=0.0, first_token_seconds=0.0, decode_seconds=0.0)
+        yield Finished(reason, usage, timings)
+
+    def cancel(self) -> None:
+        """Stop before the next word."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _words(text: str) -> list[str]:
+    """Split so that joining gives the text back."""
+    words = text.split(" ")
+    return [word + " " for word in words[:-1]] + words[-1:] if text else []

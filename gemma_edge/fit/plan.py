@@ -1,0 +1,22 @@
+"""A Plan: everything that ``engine.load`` needs to know, decided before anything is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One model, placed on one machine.
+
+    ``batch_tokens`` is both llama.cpp's n_batch and n_ubatch: they must be equal, and not smaller
+    than the largest image, or an image is split in silence (measured.md, "Images").
+    """
+
+    model: Path
+    projector: Path | None = None
+    name: str = ""
+    context_tokens: int
+    batch_tokens: int
+    gpu_layers: int = 0
+    threads: int = 1
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,32 @@
+"""Bytes and tokens as people read them. Integers inside, units only at the edge."""
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+def render_bytes(count_bytes: int) -> str:
+    """Bytes in binary units: ``1536`` -> ``1.5 KiB``."""
+    if abs(count_bytes) < KIB:
+        return f"{count_bytes} B"
+    for unit, size in (("KiB", KIB), ("MiB", MIB)):
+        if abs(count_bytes) < size * KIB:
+            return f"{count_bytes / size:.1f} {unit}"
+    return f"{count_bytes / GIB:.1f} GiB"
+
+
+def render_tokens(count_tokens: int) -> str:
+    """Tokens with thousands separators: ``131072`` -> ``131,072 tokens``."""
+    return f"{count_tokens:,} token{'' if count_tokens == 1 else 's'}"
+
+
+def parse_tokens(text: str) -> int:
+    """``8192``, ``8k`` or ``128K`` to a number of tokens (k is 1024).
+
+    Raises:
+        ValueError: the text is not a positive number of tokens.
+    """
+    cleaned = text.strip().lower().replace(",", "").replace("_", "")
+    factor = 1024 if cleaned.endswith("k") else 1
+    digits = cleaned[:-1] if cleaned.endswith("k") else cleaned
+    if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
+        raise ValueError(text)
+    return int(digits) * factor
