@@ -34,7 +34,9 @@ class Picture:
         return sha256(size + self.rgb).hexdigest()
 
 
-def fit_size(width: int, height: int, max_tokens: int, min_tokens: int = MIN_TOKENS) -> tuple[int, int]:
+def fit_size(
+    width: int, height: int, max_tokens: int, min_tokens: int = MIN_TOKENS
+) -> tuple[int, int]:
     """The size, in px, to which an image is resized: multiples of 48, aspect kept as far as
     that allows, between ``min_tokens`` and ``max_tokens`` patches.
 

@@ -54,11 +54,14 @@ class JsonConstraint:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One answer asked for. ``max_tokens`` counts what is generated, thoughts included;
-    ``None`` means whatever the context leaves. ``think`` opens the thought channel."""
+    ``None`` means whatever the context leaves. ``think`` opens the thought channel, for at most
+    ``max_thought_tokens`` (``None``: three quarters of the room), so that it cannot eat the answer.
+    """
 
     messages: tuple[Message, ...]
     think: bool = False
     max_tokens: int | None = None
+    max_thought_tokens: int | None = None
     sampling: Sampling = Sampling()
     constraint: JsonConstraint | None = None
     stop: tuple[str, ...] = ()

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+KvType = Literal["f32", "f16", "q8_0"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,4 +22,5 @@ class Plan:
     batch_tokens: int
     gpu_layers: int = 0
     threads: int = 1
+    kv_type: KvType = "f16"
     reasons: tuple[str, ...] = ()

@@ -1,0 +1,161 @@
+"""One answer while it is being made: channels, budget, constraint. Knows no llama.cpp.
+
+The rule of the budget: a constrained answer always ends as valid JSON. Near the limit every step
+is tried first; one after which the shortest end would no longer fit is taken back, and the end is
+written instead.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gemma_edge.engine.constraint import Constraint
+from gemma_edge.engine.protocol import Chunk, FinishReason, Request
+from gemma_edge.engine.text import Channels, ChunkWriter
+
+# How many tokens before the last possible moment each step is checked. A step can lengthen the
+# shortest end by more only where it opens an object or a list, and those are checked always.
+NEAR = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What an answer needs to know of the vocabulary: the bytes of a token, the tokens that end a
+    turn, and those that open and close a channel (``None`` where the model has no channels)."""
+
+    piece: Callable[[int], bytes]
+    ends: Callable[[int], bool]
+    opens: int | None
+    closes: int | None
+    newline: Sequence[int]
+
+
+class Answer:
+    """Follows the tokens of one answer. ``limit`` is the most it may generate, in tokens.
+
+    Without ``forcing`` each token is chosen, also where only one is legal: the same text, slower.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        speech: Speech,
+        *,
+        limit: int,
+        constraint: Constraint | None,
+        forcing: bool = True,
+    ) -> None:
+        self.limit = limit
+        self.generated = self.thought_tokens = self.forced_tokens = 0
+        self.reason: FinishReason | None = None
+        self.closed_early = False
+        self._constraint = constraint
+        self._waiting = request.think  # the constraint begins after the thought
+        self._speech = speech
+        self._channels = Channels(speech.opens, speech.closes)
+        wanted = request.max_thought_tokens
+        self._thought_limit = limit * 3 // 4 if wanted is None else min(wanted, limit * 3 // 4)
+        self._forcing = forcing
+        self._writer = ChunkWriter(request.stop)
+        self._closing: list[int] = constraint.closing() if constraint else []
+
+    @property
+    def shortest(self) -> int:
+        """Tokens of the shortest end from here; 0 without a constraint."""
+        return len(self._closing)
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """The constraint, if it applies to the next token."""
+        return None if self._waiting else self._constraint
+
+    def opening(self) -> list[int]:
+        """Tokens that are forced before anything is chosen."""
+        if self.constraint is None or self.limit <= self.shortest:
+            return []
+        forced = self.constraint.forced() if self._forcing else []
+        for token in forced:
+            self.constraint.advance(token)
+        self.forced_tokens += len(forced)
+        return forced
+
+    def begins(self, token: int) -> bool:
+        """With thinking on, the first free token decides: a thought, or the answer at once."""
+        if self._waiting and not self.generated and self._speech.opens != token:
+            self._waiting = False
+            return self._constraint is not None
+        return False
+
+    def step(self, token: int) -> list[int]:
+        """Follow a chosen token; return it with the tokens forced after it, or the shortest end.
+
+        An empty list means that the answer is over; ``reason`` says why.
+        """
+        if self._speech.ends(token):
+            self.reason = "end"
+            return []
+        constraint = self.constraint
+        if constraint is None:
+            return self._free_step(token)
+        if self.limit - self.generated <= self.shortest:
+            return self._close()
+        constraint.advance(token)
+        forced = constraint.forced() if self._forcing else []
+        for following in forced:
+            constraint.advance(following)
+        tokens = [token, *forced]
+        if not self._affordable(constraint, tokens):
+            constraint.take_back(len(tokens))
+            return self._close()
+        self.forced_tokens += len(forced)
+        if constraint.complete:
+            self.reason = "end"
+        return tokens
+
+    def _free_step(self, token: int) -> list[int]:
+        closes = self._speech.closes
+        spent = self.thought_tokens + 1 >= self._thought_limit
+        if closes is None or not spent or self._channels.current != "thought" or token == closes:
+            return [token]
+        return [token, *self._speech.newline, closes]
+
+    def _affordable(self, constraint: Constraint, tokens: list[int]) -> bool:
+        """Would the shortest end still fit after these tokens?"""
+        left = self.limit - self.generated - len(tokens)
+        opens = any(mark in self._speech.piece(token) for token in tokens for mark in (b"{", b"["))
+        if opens or left <= self.shortest + NEAR:
+            closing = constraint.closing()
+            if len(closing) > left:
+                return False
+            self._closing = closing
+        return True
+
+    def _close(self) -> list[int]:
+        """Write the shortest end now."""
+        assert self._constraint is not None
+        closing = self._constraint.closing()
+        for token in closing:
+            self._constraint.advance(token)
+        self.closed_early = True
+        self.reason = "length"
+        return closing
+
+    def say(self, tokens: list[int]) -> Iterator[Chunk]:
+        """Count tokens and yield their text."""
+        for token in tokens:
+            self.generated += 1
+            piece = self._channels.take(token, self._speech.piece(token))
+            channel = self._channels.current
+            if channel == "thought" or token == self._speech.closes:
+                self.thought_tokens += 1
+            yield from self._writer.write(piece, channel)
+            if token == self._speech.closes:
+                self._waiting = False
+            if self._writer.stopped:
+                self.reason = "stop_text"
+                return
+        if self.reason is None and self.generated >= self.limit:
+            self.reason = "length"
+
+    def flush(self) -> Iterator[Chunk]:
+        """What was held back, at the end."""
+        yield from self._writer.flush()

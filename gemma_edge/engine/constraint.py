@@ -1,0 +1,190 @@
+"""Hold an answer to a grammar while it is decoded. The one door to ``llguidance``.
+
+The protocol is four verbs: is a token ``allowed``, ``advance`` by it, which tokens are ``forced``
+next, and how the answer can be ``closed`` in the fewest steps when the budget runs out.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
+
+from gemma_edge.engine.protocol import JsonConstraint
+from gemma_edge.errors import EngineError, SchemaError
+
+# A closing that takes more steps than this is a grammar without a short end.
+CLOSING_LIMIT = 8192
+
+# Compact and bounded: no token is spent on indentation, and no whitespace loop is possible.
+_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+# The bytes by which an unfinished JSON text ends soonest, best first: inside a string, and outside.
+_STRING_CLOSERS = (b'"',)
+_CLOSERS = (b"]", b"}", b",", b":", b"null", b"n", b"false", b"f", b"0", b'"', b"[", b"{")
+
+_OUTSIDE, _STRING, _ESCAPE = range(3)
+
+
+class Constraint(Protocol):
+    """What the decode loop needs to know of a grammar."""
+
+    def allowed(self, token: int) -> bool:
+        """May this token come next?"""
+
+    def mask(self, logits: NDArray[np.float32]) -> None:
+        """Set the logits of all other tokens to minus infinity, in place."""
+
+    def advance(self, token: int) -> None:
+        """This token was chosen."""
+
+    def forced(self) -> list[int]:
+        """Tokens that can only come next; taken as advanced by nobody yet."""
+
+    def take_back(self, count: int) -> None:
+        """Undo the last ``count`` tokens."""
+
+    @property
+    def complete(self) -> bool:
+        """The text is a whole answer and nothing more may follow."""
+
+    def closing(self) -> list[int]:
+        """The tokens of the shortest known end from here; empty when complete."""
+
+
+class GrammarVocabulary:
+    """llguidance's view of a vocabulary; built once a model (0.8 s for 262k tokens)."""
+
+    def __init__(
+        self, pieces: Sequence[bytes], vocab: object, tokenize: object, ends: Sequence[int]
+    ) -> None:
+        address = ctypes.cast(tokenize, ctypes.c_void_p).value  # type: ignore[arg-type]
+        self.tokenizer: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+            tokens=list(pieces),
+            vocab_ptr=vocab,
+            tokenize_fptr=address,
+            eos_token=list(ends),
+            slices=LLTokenizer.json_slices(),
+        )
+        self.pieces = pieces
+        ids = {piece: index for index, piece in reversed(list(enumerate(pieces)))}
+        self.closers = [ids[text] for text in _CLOSERS if text in ids]
+        self.string_closers = [ids[text] for text in _STRING_CLOSERS if text in ids]
+
+
+class GrammarConstraint:
+    """A JSON Schema, compiled.
+
+    Raises:
+        SchemaError: llguidance refuses the schema; the message is its reason.
+    """
+
+    def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
+        options: dict[str, object] = dict(_COMPACT)
+        if wanted.relaxed:
+            options[wanted.relaxed] = True
+        self._vocabulary = vocabulary
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(
+                wanted.schema,
+                overrides=options,  # type: ignore[arg-type]
+            )
+        except ValueError as error:
+            raise SchemaError(f"the schema is not a JSON object: {error}") from error
+        self._matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
+        if self._matcher.is_error():
+            reason = _first_line(self._matcher.get_error())
+            raise SchemaError(f"the schema cannot be held while decoding: {reason}")
+        self._bits = np.empty((len(vocabulary.pieces) + 31) // 32, dtype=np.int32)
+        self._bits_are_fresh = False
+        self._states = [_OUTSIDE]  # of the JSON text after each token
+
+    def _fill(self) -> None:
+        if not self._bits_are_fresh:
+            self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+            self._bits_are_fresh = True
+
+    def allowed(self, token: int) -> bool:
+        """May this token come next?"""
+        self._fill()
+        return bool((int(self._bits[token >> 5]) >> (token & 31)) & 1)
+
+    def mask(self, logits: NDArray[np.float32]) -> None:
+        """Set the logits of all other tokens to minus infinity, in place."""
+        self._fill()
+        flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little", count=len(logits))
+        logits[flags == 0] = -np.inf
+
+    def advance(self, token: int) -> None:
+        """This token was chosen."""
+        self._bits_are_fresh = False
+        if not self._matcher.consume_token(token):
+            raise EngineError(
+                f"the constraint refuses token {token}: {_first_line(self._matcher.get_error())}"
+            )
+        self._states.append(_after(self._states[-1], self._vocabulary.pieces[token]))
+
+    def forced(self) -> list[int]:
+        """Tokens that can only come next."""
+        return list(self._matcher.compute_ff_tokens())
+
+    @property
+    def complete(self) -> bool:
+        """The text is a whole answer and nothing more may follow."""
+        return self._matcher.is_stopped()
+
+    def take_back(self, count: int) -> None:
+        """Undo the last ``count`` tokens."""
+        self._bits_are_fresh = False
+        self._matcher.rollback(count)
+        del self._states[len(self._states) - count :]
+
+    def closing(self) -> list[int]:
+        """The tokens of the shortest known end, found on a copy: at each step the forced ones, else
+        the first closer that is legal, else the first legal token of all."""
+        copy = GrammarConstraint.__new__(GrammarConstraint)
+        copy._vocabulary = self._vocabulary
+        copy._matcher = self._matcher.deep_copy()
+        copy._bits = np.empty_like(self._bits)
+        copy._bits_are_fresh = False
+        copy._states = [self._states[-1]]
+        tokens: list[int] = []
+        while not copy._matcher.is_accepting():
+            step = copy.forced() or [copy._closer()]
+            for token in step:
+                copy.advance(token)
+            tokens += step
+            if len(tokens) > CLOSING_LIMIT:
+                raise EngineError(
+                    f"the schema has no end within {CLOSING_LIMIT:,} tokens",
+                    hint="look for large minItems or minLength in the schema",
+                )
+        return tokens
+
+    def _closer(self) -> int:
+        inside = self._states[-1] != _OUTSIDE
+        for token in self._vocabulary.string_closers if inside else self._vocabulary.closers:
+            if self.allowed(token):
+                return token
+        flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
+        return int(flags.argmax())
+
+
+def _after(state: int, piece: bytes) -> int:
+    """Follow a piece of JSON text: outside of a string, in one, or after a backslash in one."""
+    if state == _OUTSIDE and b'"' not in piece:
+        return state
+    for byte in piece:
+        if state == _ESCAPE:
+            state = _STRING
+        elif byte == ord('"'):
+            state = _OUTSIDE if state == _STRING else _STRING
+        elif byte == ord("\\") and state == _STRING:
+            state = _ESCAPE
+    return state
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no reason given"

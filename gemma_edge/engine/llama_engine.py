@@ -1,0 +1,269 @@
+"""The engine on llama.cpp: prompt to units, units to the cache, and one decode loop."""
+
+import ctypes
+import time
+from collections.abc import Iterator
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from gemma_edge.documents.picture import Picture
+from gemma_edge.engine.answer import Answer, Speech
+from gemma_edge.engine.cache import Media
+from gemma_edge.engine.constraint import GrammarConstraint, GrammarVocabulary
+from gemma_edge.engine.held import Held
+from gemma_edge.engine.llama_context import Aborted, LlamaContext
+from gemma_edge.engine.llama_model import LlamaModel
+from gemma_edge.engine.llama_prompt import Prompt, Prompter
+from gemma_edge.engine.llama_vision import LlamaVision
+from gemma_edge.engine.protocol import (
+    EngineInfo,
+    Event,
+    Finished,
+    FinishReason,
+    PromptCount,
+    Request,
+    Timings,
+    Usage,
+)
+from gemma_edge.engine.queueing import Turnstile
+from gemma_edge.engine.sampling import Chooser, model_sampling
+from gemma_edge.errors import DoesNotFit
+from gemma_edge.fit.plan import Plan
+from gemma_edge.units import render_tokens
+
+
+class LlamaEngine:
+    """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``.
+
+    ``forcing=False`` is for measurements: what do forced tokens save?
+    """
+
+    def __init__(self, plan: Plan, *, forcing: bool = True) -> None:
+        self._plan = plan
+        self._forcing = forcing
+        self._model = LlamaModel(plan.model, plan.gpu_layers)
+        self._context = LlamaContext(
+            self._model,
+            context_tokens=plan.context_tokens,
+            batch_tokens=plan.batch_tokens,
+            threads=plan.threads,
+            kv_type=plan.kv_type,
+        )
+        self._vision: LlamaVision | None = None
+        if plan.projector is not None:
+            self._vision = LlamaVision(plan.projector, self._model, plan.threads)
+        model = self._model
+        self._prompter = Prompter(model, self._vision, plan.batch_tokens)
+        self._speech = Speech(
+            piece=model.piece,
+            ends=model.ends,
+            opens=model.token("<|channel>"),
+            closes=model.token("<channel|>"),
+            newline=model.tokenize("\n", special=False),
+        )
+        self._defaults = model_sampling(model)
+        self._held = Held(self._context, model.window)
+        self._turnstile = Turnstile()
+        self._cancelled = False
+        self._vocabulary: GrammarVocabulary | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded."""
+        model = self._model
+        return EngineInfo(
+            name=self._plan.name or model.metadata("general.name") or self._plan.model.stem,
+            architecture=model.metadata("general.architecture"),
+            context_tokens=self._plan.context_tokens,
+            trained_context_tokens=model.trained_context_tokens,
+            vision=self._vision is not None,
+            device=model.device,
+            gpu_layers=model.gpu_layers,
+            layers=model.layers,
+            sampling=self._defaults,
+            notes=self._prompter.notes,
+        )
+
+    def render(self, request: Request) -> str:
+        """The prompt as text, each picture as its slot; for people, peers and tests."""
+        return self._prompter.render(request)
+
+    def count(self, request: Request) -> PromptCount:
+        """Exact prompt size; nothing is evaluated."""
+        return self._prompter.prompt(request).count
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated."""
+        prompt = self._prompter.prompt(request)
+        prompt_tokens = prompt.tokens
+        room = self._plan.context_tokens - prompt_tokens
+        if room <= 0:
+            raise self._overflow(prompt_tokens)
+        limit = room if request.max_tokens is None else min(request.max_tokens, room)
+        answer = self._answer(request, limit)
+        if answer.shortest > room:
+            raise DoesNotFit(
+                f"the prompt takes {prompt_tokens:,} of {render_tokens(self._plan.context_tokens)} "
+                f"and the shortest answer to this schema {answer.shortest:,}: too much",
+                hint=f"--ctx {prompt_tokens + 2 * answer.shortest}",
+            )
+        return self._generate(request, answer, prompt)
+
+    def _overflow(self, prompt_tokens: int) -> DoesNotFit:
+        trained = self._model.trained_context_tokens
+        hint = f"--ctx {_round_up(prompt_tokens)} reads it"
+        if prompt_tokens >= trained:
+            hint = f"this model reads at most {render_tokens(trained)}: give it less text"
+        return DoesNotFit(
+            f"the prompt needs {render_tokens(prompt_tokens)}, "
+            f"the context holds {self._plan.context_tokens:,}",
+            hint=hint,
+        )
+
+    def _answer(self, request: Request, limit: int) -> Answer:
+        model = self._model
+        constraint = None
+        if request.constraint is not None:
+            if self._vocabulary is None:
+                self._vocabulary = _grammar_vocabulary(model)
+            constraint = GrammarConstraint(self._vocabulary, request.constraint)
+        return Answer(
+            request,
+            self._speech,
+            limit=limit,
+            constraint=constraint,
+            forcing=self._forcing,
+        )
+
+    def _generate(self, request: Request, answer: Answer, prompt: Prompt) -> Iterator[Event]:
+        with self._turnstile:
+            self._cancelled = False
+            chooser = Chooser(request.sampling, self._defaults, self._model)
+            clock = _Clock()
+            try:
+                cached = self._held.keep_prefix(prompt.units)
+                yield from self._decode(answer, chooser, clock, prompt)
+            except Aborted:
+                answer.reason = "cancelled"
+            finally:
+                chooser.close()
+                self._context.watch(None)
+            yield from answer.flush()
+            usage = Usage(
+                prompt_tokens=prompt.tokens,
+                cached_tokens=cached,
+                evaluated_tokens=prompt.tokens - cached,
+                generated_tokens=answer.generated,
+                thought_tokens=answer.thought_tokens,
+                forced_tokens=answer.forced_tokens,
+            )
+            reason: FinishReason = answer.reason or "end"
+            yield Finished(reason, usage, clock.timings(), closed_early=answer.closed_early)
+
+    def _decode(
+        self, answer: Answer, chooser: Chooser, clock: "_Clock", prompt: Prompt
+    ) -> Iterator[Event]:
+        """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
+        self._context.watch(lambda: self._cancelled)
+        pending = self._read(prompt)
+        opening = answer.opening()
+        self._held.evaluate([*pending, *opening])
+        self._context.watch(None)
+        clock.prompt_read()
+        yield from answer.say(opening)
+        while answer.reason is None:
+            if self._cancelled:
+                answer.reason = "cancelled"
+                return
+            token = chooser.choose(self._context, answer.constraint)
+            if answer.begins(token):
+                token = chooser.choose(self._context, answer.constraint)
+            tokens = answer.step(token)
+            clock.token_chosen()
+            yield from answer.say(tokens)
+            if answer.reason is None:
+                self._held.evaluate(tokens)
+
+    def _read(self, prompt: Prompt) -> list[int]:
+        """Evaluate what the cache lacks, and mark the point to which the next turn comes back;
+        return the header of the answer, not yet evaluated."""
+        run: list[int] = []
+        for index in range(len(self._held.units), len(prompt.units)):
+            unit = prompt.units[index]
+            if index == prompt.settled:
+                self._held.evaluate(run)
+                self._held.mark()
+                run = []
+            if isinstance(unit, Media):
+                self._held.evaluate(run)
+                self._see(unit, prompt.pictures[unit.digest])
+                run = []
+            else:
+                run.append(unit)
+        return run
+
+    def _see(self, unit: Media, picture: Picture) -> None:
+        vision = self._vision
+        assert vision is not None  # the prompter has refused pictures otherwise
+        self._held.see(unit, lambda position: vision.decode(picture, self._context, position))
+
+    def next_logits(self, request: Request) -> NDArray[np.float32]:
+        """Read a prompt, from the cache as far as it goes, and return ``float32[vocabulary]``."""
+        prompt = self._prompter.prompt(request)
+        with self._turnstile:
+            self._held.keep_prefix(prompt.units)
+            self._held.evaluate(self._read(prompt))
+            logits: NDArray[np.float32] = self._context.logits().copy()
+            return logits
+
+    def cancel(self) -> None:
+        """Stop the running answer before its next token."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Free everything. Idempotent."""
+        if self._vision is not None:
+            self._vision.close()
+        self._context.close()
+        self._model.close()
+
+
+class _Clock:
+    """Wall-clock marks of one answer, in seconds."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._read = self._first = 0.0
+
+    def prompt_read(self) -> None:
+        self._read = time.perf_counter()
+
+    def token_chosen(self) -> None:
+        self._first = self._first or time.perf_counter()
+
+    def timings(self) -> Timings:
+        now = time.perf_counter()
+        read = self._read or now
+        return Timings(
+            prompt_seconds=read - self._start,
+            first_token_seconds=(self._first or now) - self._start,
+            decode_seconds=now - read,
+        )
+
+
+def _grammar_vocabulary(model: LlamaModel) -> GrammarVocabulary:
+    """llguidance marks control tokens by a leading 0xff, so that no text can match them."""
+    pieces = [
+        b"\xff" + piece if model.is_control(token) else piece
+        for token, piece in enumerate(model.pieces())
+    ]
+    ends = [token for token in range(model.vocab_tokens) if model.ends(token)]
+    tokenize = llama_cpp.llama_cpp._lib.llama_tokenize
+    return GrammarVocabulary(pieces, model.vocab, ctypes.cast(tokenize, ctypes.c_void_p), ends)
+
+
+def _round_up(tokens: int) -> int:
+    """Room for the prompt and an answer, to the next 1,024."""
+    return (tokens + 1024 + 1023) // 1024 * 1024

@@ -1,0 +1,167 @@
+"""The projector: pictures to embeddings in the cache. One of the few doors to ``llama_cpp``."""
+
+import ctypes
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+from llama_cpp import mtmd_cpp
+from numpy.typing import NDArray
+
+from gemma_edge.documents.picture import MAX_TOKENS, PATCH_PX, Picture
+from gemma_edge.engine import llama_log
+from gemma_edge.engine.llama_context import SEQUENCE, LlamaContext
+from gemma_edge.engine.llama_model import LlamaModel
+from gemma_edge.errors import EngineError, ProjectorError
+
+# Encoded pictures kept in memory, so that one asked about again is not encoded again.
+CACHE_BYTES = 64 << 20
+
+
+class LlamaVision:
+    """A projector opened beside its model.
+
+    ``before`` and ``after`` are the marker tokens round every picture; ``non_causal`` says that
+    the model attends both ways inside an image, which must then lie in one batch.
+
+    Raises:
+        ProjectorError: the file is no vision projector, or not of this model.
+    """
+
+    def __init__(self, path: Path, model: LlamaModel, threads: int) -> None:
+        self._model = model
+        self._encoded: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        params = mtmd_cpp.mtmd_context_params_default()
+        params.use_gpu = model.gpu and model.gpu_layers > 0
+        params.print_timings = False
+        params.n_threads = threads
+        params.warmup = False
+        # Pictures come in the size they are meant to have; the limits only must not interfere.
+        params.image_min_tokens = 1
+        params.image_max_tokens = 2 * MAX_TOKENS
+        self.pointer = mtmd_cpp.mtmd_init_from_file(
+            str(path).encode("utf-8"), model.pointer, params
+        )
+        if not self.pointer:
+            raise ProjectorError(
+                f"{path.name} cannot be used as a projector of this model: "
+                f"{llama_log.problem() or 'no reason given'}",
+                hint="--mmproj takes the mmproj file that was published with the model",
+            )
+        if not mtmd_cpp.mtmd_support_vision(self.pointer):
+            raise ProjectorError(f"{path.name} is a projector without a vision tower")
+        self._probe()
+
+    def _probe(self) -> None:
+        """Read from one blank patch what is the same for every picture."""
+        before: list[int] = []
+        after: list[int] = []
+        blank = Picture(bytes(3 * PATCH_PX * PATCH_PX), PATCH_PX, PATCH_PX, name="a blank probe")
+        side = before
+        with _Chunks(self.pointer, blank) as chunks:
+            for chunk in chunks:
+                if mtmd_cpp.mtmd_input_chunk_get_type(chunk) == _TEXT:
+                    side.extend(_tokens_of(chunk))
+                    continue
+                side = after
+                self.non_causal = bool(mtmd_cpp.mtmd_decode_use_non_causal(self.pointer, chunk))
+        self.before = tuple(before)
+        self.after = tuple(after)
+
+    def decode(self, picture: Picture, context: LlamaContext, position: int) -> None:
+        """Encode a picture, or take it from memory, and evaluate it at ``position``.
+
+        Raises:
+            EngineError: llama.cpp failed.
+        """
+        with _Chunks(self.pointer, picture) as chunks:
+            image = next(c for c in chunks if mtmd_cpp.mtmd_input_chunk_get_type(c) != _TEXT)
+            counted = int(mtmd_cpp.mtmd_input_chunk_get_n_tokens(image))
+            if counted != picture.tokens:
+                raise EngineError(
+                    f"{picture.name or 'an image'} of {picture.width}x{picture.height} px should "
+                    f"take {picture.tokens} tokens, but the model counts {counted}"
+                )
+            embedding = self._embedding(picture, image)
+            after = llama_cpp.llama_pos(0)
+            status = mtmd_cpp.mtmd_helper_decode_image_chunk(
+                self.pointer,
+                context.pointer,
+                image,
+                embedding.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
+                position,
+                SEQUENCE,
+                context.batch_tokens,
+                ctypes.byref(after),
+                mtmd_cpp.mtmd_helper_post_decode_callback(0),
+                None,
+            )
+        if status or after.value != position + picture.tokens:
+            raise EngineError(f"llama.cpp could not evaluate {picture.name or 'an image'}")
+
+    def _embedding(self, picture: Picture, chunk: Any) -> NDArray[np.float32]:
+        """Encoder output ``float32[tokens, embedding]``, by content."""
+        digest = picture.digest
+        if digest in self._encoded:
+            self._encoded.move_to_end(digest)
+            return self._encoded[digest]
+        if mtmd_cpp.mtmd_encode_chunk(self.pointer, chunk):
+            raise EngineError(f"the projector could not encode {picture.name or 'an image'}")
+        shape = (picture.tokens, int(llama_cpp.llama_model_n_embd_inp(self._model.pointer)))
+        view = np.ctypeslib.as_array(mtmd_cpp.mtmd_get_output_embd(self.pointer), shape)
+        self._encoded[digest] = view.copy()
+        while (
+            len(self._encoded) > 1 and sum(e.nbytes for e in self._encoded.values()) > CACHE_BYTES
+        ):
+            self._encoded.popitem(last=False)
+        return self._encoded[digest]
+
+    def _cached_bytes(self) -> int:
+        return sum(embedding.nbytes for embedding in self._encoded.values())
+
+    def close(self) -> None:
+        """Free the projector. Idempotent."""
+        if self.pointer:
+            mtmd_cpp.mtmd_free(self.pointer)
+            self.pointer = None
+
+
+_TEXT = mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_TEXT
+
+
+class _Chunks:
+    """mtmd's own layout of one picture: marker text, image, marker text; freed on exit."""
+
+    def __init__(self, pointer: Any, picture: Picture) -> None:
+        if picture.width % PATCH_PX or picture.height % PATCH_PX:
+            raise EngineError(
+                f"{picture.name or 'an image'}: {picture.width}x{picture.height} px is not a "
+                f"multiple of {PATCH_PX}"
+            )
+        self._pointer = pointer
+        self._picture = picture
+
+    def __enter__(self) -> list[Any]:
+        picture = self._picture
+        pixels = (ctypes.c_ubyte * len(picture.rgb)).from_buffer_copy(picture.rgb)
+        self._bitmap = mtmd_cpp.mtmd_bitmap_init(picture.width, picture.height, pixels)
+        self._chunks = mtmd_cpp.mtmd_input_chunks_init()
+        part = mtmd_cpp.mtmd_input_part(text=None, bitmap=self._bitmap)
+        parts = (ctypes.POINTER(mtmd_cpp.mtmd_input_part) * 1)(ctypes.pointer(part))
+        if mtmd_cpp.mtmd_tokenize_from_parts(self._pointer, self._chunks, parts, 1, False):
+            self.__exit__()
+            raise EngineError(f"the projector refuses {picture.name or 'an image'}")
+        count = int(mtmd_cpp.mtmd_input_chunks_size(self._chunks))
+        return [mtmd_cpp.mtmd_input_chunks_get(self._chunks, index) for index in range(count)]
+
+    def __exit__(self, *_: object) -> None:
+        mtmd_cpp.mtmd_input_chunks_free(self._chunks)
+        mtmd_cpp.mtmd_bitmap_free(self._bitmap)
+
+
+def _tokens_of(chunk: Any) -> list[int]:
+    count = ctypes.c_size_t(0)
+    tokens = mtmd_cpp.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
+    return [int(tokens[index]) for index in range(count.value)]

@@ -1,0 +1,78 @@
+"""Choose the next token: greedy, or llama.cpp's own sampler chain with the model's defaults."""
+
+import llama_cpp
+from numpy import inf
+
+from gemma_edge.engine.constraint import Constraint
+from gemma_edge.engine.llama_context import LlamaContext
+from gemma_edge.engine.llama_model import LlamaModel
+from gemma_edge.engine.protocol import Sampling
+
+# Gemma 4's model card; used where a GGUF carries no general.sampling.* keys.
+CARD = Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0)
+
+
+def model_sampling(model: LlamaModel) -> Sampling:
+    """The model's own defaults: the file's ``general.sampling.*``, else the model card's."""
+
+    def number(key: str, default: float | None) -> float:
+        text = model.metadata(f"general.sampling.{key}")
+        return float(text) if text else float(default or 0.0)
+
+    return Sampling(
+        temperature=number("temp", CARD.temperature),
+        top_p=number("top_p", CARD.top_p),
+        top_k=int(number("top_k", CARD.top_k)),
+        min_p=number("min_p", CARD.min_p),
+    )
+
+
+class Chooser:
+    """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it."""
+
+    def __init__(self, wanted: Sampling, defaults: Sampling, model: LlamaModel) -> None:
+        self._suppressed = model.suppressed
+        self._chain = None
+        temperature = _first(wanted.temperature, defaults.temperature)
+        if temperature <= 0:
+            return
+        chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+        # The order of llama.cpp's own default chain: cut the tail first, then heat, then draw.
+        steps = [
+            llama_cpp.llama_sampler_init_top_k(int(_first(wanted.top_k, defaults.top_k))),
+            llama_cpp.llama_sampler_init_top_p(_first(wanted.top_p, defaults.top_p), 1),
+            llama_cpp.llama_sampler_init_min_p(_first(wanted.min_p, defaults.min_p), 1),
+            llama_cpp.llama_sampler_init_temp(temperature),
+            llama_cpp.llama_sampler_init_dist(
+                llama_cpp.LLAMA_DEFAULT_SEED if wanted.seed is None else wanted.seed
+            ),
+        ]
+        for step in steps:
+            llama_cpp.llama_sampler_chain_add(chain, step)
+        self._chain = chain
+
+    def choose(self, context: LlamaContext, constraint: Constraint | None) -> int:
+        """One token from the last logits. Only a choice that the constraint refuses costs a mask:
+        drawing again from what is legal gives the same distribution as masking every time."""
+        if self._suppressed.size:
+            context.logits()[self._suppressed] = -inf
+        token = self._draw(context)
+        if constraint is not None and not constraint.allowed(token):
+            constraint.mask(context.logits())
+            token = self._draw(context)
+        return token
+
+    def _draw(self, context: LlamaContext) -> int:
+        if self._chain is None:
+            return int(context.logits().argmax())
+        return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, -1))
+
+    def close(self) -> None:
+        """Free the chain. Idempotent."""
+        if self._chain is not None:
+            llama_cpp.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+def _first(*values: float | None) -> float:
+    return next((value for value in values if value is not None), 0.0)

@@ -1,0 +1,97 @@
+"""What every engine promises: one suite for the real one and for the scripted one."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Request
+from gemma_edge.engine.scripted import ScriptedEngine
+from gemma_edge.errors import DoesNotFit
+from tests.engine.conftest import answer
+
+HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)
+
+
+@pytest.fixture(params=["llama", "scripted"])
+def either(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Engine]]:
+    """A function that gives the engine; the scripted one is told what to say."""
+    if request.param == "scripted":
+        yield lambda text: ScriptedEngine([text] * 4, context_tokens=2048)
+    else:
+        engine: LlamaEngine = request.getfixturevalue("engine")
+        yield lambda _text: engine
+
+
+def test_chunks_then_exactly_one_finished(either: Callable[[str], Engine]) -> None:
+    events = list(either("one two three four").generate(HELLO))
+    assert [type(event) for event in events] == [Chunk] * (len(events) - 1) + [Finished]
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.reason == "end"
+
+
+def test_usage_adds_up(either: Callable[[str], Engine]) -> None:
+    engine = either("one two three four")
+    _, finished = answer(engine, HELLO)
+    usage = finished.usage
+    assert usage.prompt_tokens == usage.cached_tokens + usage.evaluated_tokens
+    assert usage.prompt_tokens == engine.count(HELLO).total_tokens
+    assert usage.generated_tokens > 0
+
+
+def test_the_limit_is_kept(either: Callable[[str], Engine]) -> None:
+    request = Request(messages=HELLO.messages, sampling=GREEDY, max_tokens=2)
+    _, finished = answer(either("one two three four"), request)
+    assert (finished.reason, finished.usage.generated_tokens) == ("length", 2)
+
+
+def test_a_prompt_that_is_too_long_is_refused_with_numbers(
+    either: Callable[[str], Engine],
+) -> None:
+    long = Request(messages=(Message("user", "word " * 5000),))
+    with pytest.raises(DoesNotFit, match=r"needs [\d,]+ tokens.*holds 2,048"):
+        either("x").generate(long)
+
+
+def test_cancel_keeps_what_was_said(either: Callable[[str], Engine]) -> None:
+    engine = either("one two three four")
+    stream = engine.generate(HELLO)
+    first = next(stream)
+    engine.cancel()
+    *_, last = stream
+    assert isinstance(first, Chunk)
+    assert isinstance(last, Finished)
+    assert last.reason == "cancelled"
+
+
+def test_a_closed_stream_leaves_the_engine_ready(either: Callable[[str], Engine]) -> None:
+    engine = either("one two three four")
+    stream = engine.generate(HELLO)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    text, _ = answer(engine, HELLO)
+    assert text
+
+
+def test_requests_that_meet_wait_for_each_other(engine: LlamaEngine) -> None:
+    alone, _ = answer(engine, HELLO)
+    together: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: together.append(answer(engine, HELLO)[0]))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [alone] * 4
+
+
+def test_a_second_answer_inside_the_first_is_refused_not_hung(engine: LlamaEngine) -> None:
+    stream = engine.generate(HELLO)
+    next(stream)
+    with pytest.raises(Exception, match="still open"):
+        next(engine.generate(HELLO))
+    stream.close()  # type: ignore[attr-defined]
