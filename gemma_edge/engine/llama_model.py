@@ -24,7 +24,9 @@ class LlamaModel:
         EngineError: GPU layers were asked for, but this build of llama.cpp has no GPU backend.
     """
 
-    def __init__(self, path: Path, gpu_layers: int = GPU_LAYERS_ALL) -> None:
+    def __init__(
+        self, path: Path, gpu_layers: int = GPU_LAYERS_ALL, *, vocabulary_only: bool = False
+    ) -> None:
         llama_log.capture()
         llama_cpp.llama_backend_init()
         self.gpu = bool(llama_cpp.llama_supports_gpu_offload())
@@ -35,6 +37,7 @@ class LlamaModel:
                 hint="python3 scripts/setup.py --backend cuda (or metal, rocm, vulkan)",
             )
         params = llama_cpp.llama_model_default_params()
+        params.vocab_only = vocabulary_only
         params.n_gpu_layers = 999 if gpu_layers == GPU_LAYERS_ALL else gpu_layers
         self.pointer = llama_cpp.llama_model_load_from_file(_as_path(path), params)
         if not self.pointer:

@@ -49,9 +49,13 @@ def test_a_checkpoint_brings_the_window_back() -> None:
     held = list(range(1000))
     saved = Checkpoint(units=500, pos_min=244, data=b"")
     wanted = [*held[:490], -1]
-    assert plan_reuse(held, wanted, pos_min=744, window=64, checkpoints=[saved]) == Reuse(490, saved)
+    assert plan_reuse(held, wanted, pos_min=744, window=64, checkpoints=[saved]) == Reuse(
+        490, saved
+    )
     beyond = [*held[:700], -1]
-    assert plan_reuse(held, beyond, pos_min=744, window=64, checkpoints=[saved]) == Reuse(500, saved)
+    assert plan_reuse(held, beyond, pos_min=744, window=64, checkpoints=[saved]) == Reuse(
+        500, saved
+    )
     too_old = [*held[:300], -1]
     assert plan_reuse(held, too_old, pos_min=744, window=64, checkpoints=[saved]) == Reuse(0)
 

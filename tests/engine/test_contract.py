@@ -79,8 +79,7 @@ def test_requests_that_meet_wait_for_each_other(engine: LlamaEngine) -> None:
     alone, _ = answer(engine, HELLO)
     together: list[str] = []
     threads = [
-        threading.Thread(target=lambda: together.append(answer(engine, HELLO)[0]))
-        for _ in range(4)
+        threading.Thread(target=lambda: together.append(answer(engine, HELLO)[0])) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

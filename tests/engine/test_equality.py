@@ -219,10 +219,14 @@ def test_greedy_text_equals_stock(engine: LlamaEngine, stock: llama_cpp.Llama, t
 def test_greedy_text_about_an_image_equals_stock(engine: LlamaEngine) -> None:
     shown = picture("red")
     request = Request(
-        messages=(Message("user", "Describe this image.", (shown,)),), sampling=GREEDY, max_tokens=64
+        messages=(Message("user", "Describe this image.", (shown,)),),
+        sampling=GREEDY,
+        max_tokens=64,
     )
     ours, _ = answer(engine, request)
-    handler = llama_chat_format.Gemma4ChatHandler(clip_model_path=str(DEMO_PROJECTOR), verbose=False)
+    handler = llama_chat_format.Gemma4ChatHandler(
+        clip_model_path=str(DEMO_PROJECTOR), verbose=False
+    )
     llm = llama_cpp.Llama(
         str(DEMO), chat_handler=handler, n_ctx=2048, n_batch=256, n_ubatch=256, n_threads=1,
         flash_attn=True, swa_full=False, verbose=False,
