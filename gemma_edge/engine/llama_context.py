@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gemma_edge.engine import llama_log
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.errors import DoesNotFit, EngineError
-from gemma_edge.fit.plan import KvType
+from gemma_edge.fit.plan import KvType, Plan
 from gemma_edge.units import render_tokens
 
 SEQUENCE = 0
@@ -25,27 +25,18 @@ class LlamaContext:
     memory), flash attention on, logits for one position only (measured.md, gemma4.md section 4).
     """
 
-    def __init__(
-        self,
-        model: LlamaModel,
-        *,
-        context_tokens: int,
-        batch_tokens: int,
-        threads: int,
-        kv_type: KvType = "f16",
-        flash_attention: bool = True,
-    ) -> None:
-        self.batch_tokens = batch_tokens
+    def __init__(self, model: LlamaModel, plan: Plan, *, flash_attention: bool = True) -> None:
+        self.batch_tokens = batch_tokens = plan.batch_tokens
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = context_tokens
+        params.n_ctx = plan.context_tokens
         params.n_batch = batch_tokens
         params.n_ubatch = batch_tokens
         params.n_seq_max = 1
         params.n_outputs_max = 1
-        params.n_threads = threads
-        params.n_threads_batch = threads
+        params.n_threads = plan.threads
+        params.n_threads_batch = plan.threads
         params.flash_attn_type = int(flash_attention)  # LLAMA_FLASH_ATTN_TYPE_DISABLED, _ENABLED
-        params.type_k = params.type_v = _GGML_TYPES[kv_type]
+        params.type_k = params.type_v = _GGML_TYPES[plan.kv_type]
         params.swa_full = False
         params.offload_kqv = True
         params.no_perf = True
@@ -54,7 +45,7 @@ class LlamaContext:
         self.pointer = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise DoesNotFit(
-                f"a context of {render_tokens(context_tokens)} could not be allocated: "
+                f"a context of {render_tokens(plan.context_tokens)} could not be allocated: "
                 f"{llama_log.problem() or 'no reason given'}",
                 hint="--ctx with a smaller number",
             )

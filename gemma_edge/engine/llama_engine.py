@@ -44,13 +44,7 @@ class LlamaEngine:
         self._plan = plan
         self._forcing = forcing
         self._model = LlamaModel(plan.model, plan.gpu_layers)
-        self._context = LlamaContext(
-            self._model,
-            context_tokens=plan.context_tokens,
-            batch_tokens=plan.batch_tokens,
-            threads=plan.threads,
-            kv_type=plan.kv_type,
-        )
+        self._context = LlamaContext(self._model, plan)
         self._vision: LlamaVision | None = None
         if plan.projector is not None:
             self._vision = LlamaVision(plan.projector, self._model, plan.threads)

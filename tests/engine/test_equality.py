@@ -1,4 +1,4 @@
-"""Correctness shown by equality: cached = fresh, forced = unforced, greedy = stock llama-cpp-python.
+"""Correctness shown by equality: cached = fresh, forced = unforced, greedy = llama-cpp-python.
 
 llama.cpp itself computes other bits for other batch shapes (measured.md, "Noise between batch
 shapes"), so where logits are compared, both sides evaluate pieces of the same sizes.
@@ -9,6 +9,7 @@ import io
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -62,10 +63,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
 def token_by_token(model: LlamaModel) -> Held:
     """A cache that evaluates single tokens and adds in 32 bits (flash attention on a CPU adds in
     16), so that the order of cells in memory does not show."""
-    context = LlamaContext(
-        model, context_tokens=2048, batch_tokens=1, threads=1, kv_type="f32", flash_attention=False
-    )
-    return Held(context, model.window)
+    plan = Plan(model=DEMO, context_tokens=2048, batch_tokens=1, kv_type="f32")
+    return Held(LlamaContext(model, plan, flash_attention=False), model.window)
 
 
 def read(held: Held, units: list[Unit], settled: int) -> int:
@@ -208,8 +207,8 @@ def test_greedy_text_equals_stock(engine: LlamaEngine, stock: llama_cpp.Llama, t
     request = Request(messages=(Message("user", text),), sampling=GREEDY, max_tokens=64)
     ours, _ = answer(engine, request)
     tokens = stock.tokenize(engine.render(request).encode(), add_bos=False, special=True)
-    stock.reset()
-    theirs = stock.create_completion(
+    stock.reset()  # type: ignore[no-untyped-call]
+    theirs: Any = stock.create_completion(
         tokens, max_tokens=64, temperature=0.0, repeat_penalty=1.0, top_k=0, top_p=1.0, min_p=0.0
     )
     assert ours == theirs["choices"][0]["text"]
@@ -231,7 +230,7 @@ def test_greedy_text_about_an_image_equals_stock(engine: LlamaEngine) -> None:
         str(DEMO), chat_handler=handler, n_ctx=2048, n_batch=256, n_ubatch=256, n_threads=1,
         flash_attn=True, swa_full=False, verbose=False,
     )  # fmt: skip
-    theirs = llm.create_chat_completion(
+    theirs: Any = llm.create_chat_completion(
         [
             {
                 "role": "user",
