@@ -1,0 +1,1 @@
+"""Talk: a conversation over the Engine protocol."""

@@ -1,0 +1,1 @@
+"""The door: parse, dispatch, render; no decisions."""

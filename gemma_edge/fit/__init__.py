@@ -1,0 +1,1 @@
+"""Hardware, model and wishes to a Plan: arithmetic and checks, nothing is loaded."""

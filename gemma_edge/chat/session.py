@@ -1,0 +1,76 @@
+"""A conversation: what was said so far, and the next answer. Pure over the Engine protocol.
+
+Thoughts are shown but not remembered: Gemma 4 is trained without the thoughts of earlier turns
+(gemma4.md section 4).
+"""
+
+from collections.abc import Iterator, Sequence
+
+from gemma_edge.documents.picture import Picture
+from gemma_edge.engine.protocol import (
+    Chunk,
+    Engine,
+    Event,
+    Finished,
+    Message,
+    Request,
+    Sampling,
+)
+
+
+class Session:
+    """Holds the turns; ``system`` and ``think`` may change between them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        system: str | None = None,
+        think: bool = False,
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        self.system = system
+        self.think = think
+        self.turns: list[Message] = []
+        self._engine = engine
+        self._sampling = sampling or Sampling()
+        self._max_tokens = max_tokens
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The system turn, if there is one, and all turns so far."""
+        first = (Message("system", self.system),) if self.system else ()
+        return (*first, *self.turns)
+
+    def say(self, text: str, pictures: Sequence[Picture] = ()) -> Iterator[Event]:
+        """Ask, and stream the answer. The pair of turns is kept once the answer ends, by itself
+        or cancelled; when nothing was answered, neither is kept, so it can be asked again.
+
+        Raises:
+            DoesNotFit, ProjectorError, EngineError: from the engine; the conversation is as before.
+        """
+        question = Message("user", text, tuple(pictures))
+        said: list[str] = []
+        ended = False
+        try:
+            for event in self._engine.generate(self._request(question)):
+                if isinstance(event, Chunk) and event.channel == "answer":
+                    said.append(event.text)
+                ended = isinstance(event, Finished) and event.reason != "cancelled"
+                yield event
+        finally:
+            if ended or said:
+                self.turns += [question, Message("model", "".join(said))]
+
+    def clear(self) -> None:
+        """Forget the turns; the system prompt stays."""
+        self.turns.clear()
+
+    def _request(self, question: Message) -> Request:
+        return Request(
+            messages=(*self.messages, question),
+            think=self.think,
+            max_tokens=self._max_tokens,
+            sampling=self._sampling,
+        )

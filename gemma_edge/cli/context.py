@@ -1,0 +1,98 @@
+"""The outside world as one argument: streams, environment, clock, terminal, and how to load.
+
+Only this file reads the environment and ``sys``. Tests hand in another ``Context``; nothing has
+to be patched.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from gemma_edge.engine.protocol import Engine
+from gemma_edge.fit.plan import Plan
+from gemma_edge.hardware import Cpu, detect_cpu
+
+DEFAULT_WIDTH = 80
+MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
+
+
+def load_engine(plan: Plan) -> Engine:
+    """The real door; llama.cpp is only imported here, when a plan is there."""
+    from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
+
+    return engine.load(plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a run may touch. ``ask`` reads one line with editing, where a terminal can do that;
+    ``width`` is in columns, ``clock`` in seconds."""
+
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+    stdin_is_terminal: bool = False
+    stdout_is_terminal: bool = False
+    stderr_is_terminal: bool = False
+    environment: Mapping[str, str]
+    platform: str = sys.platform
+    width: int = DEFAULT_WIDTH
+    clock: Callable[[], float] = time.monotonic
+    ask: Callable[[str], str] | None = None
+    load: Callable[[Plan], Engine] = load_engine
+    detect_cpu: Callable[[], Cpu] = detect_cpu
+
+    @classmethod
+    def from_process(cls) -> "Context":
+        """The real process."""
+        stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
+        terminals = [bool(stream) and stream.isatty() for stream in (stdin, stdout, stderr)]
+        return cls(
+            stdin=stdin or io.StringIO(),  # None when the caller closed it
+            stdout=stdout or open(os.devnull, "w", encoding="utf-8"),  # noqa: SIM115
+            stderr=stderr or open(os.devnull, "w", encoding="utf-8"),  # noqa: SIM115
+            stdin_is_terminal=terminals[0],
+            stdout_is_terminal=terminals[1],
+            stderr_is_terminal=terminals[2],
+            environment=os.environ,
+            width=_columns(os.environ, [stderr, stdout]),
+            ask=_ask if terminals[0] and terminals[1] else None,
+        )
+
+    @property
+    def debug(self) -> bool:
+        """A bug shows its traceback (``GEMMA_EDGE_DEBUG=1``)."""
+        return self.environment.get("GEMMA_EDGE_DEBUG", "") not in ("", "0")
+
+
+def _columns(environment: Mapping[str, str], streams: Sequence[TextIO | None]) -> int:
+    """``COLUMNS``, else what a terminal says: stderr first, where the folded lines go."""
+    asked = environment.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit():
+        return max(MIN_WIDTH, int(asked))
+    for stream in filter(None, streams):
+        with contextlib.suppress(OSError, ValueError):  # closed, or no terminal
+            return max(MIN_WIDTH, os.get_terminal_size(stream.fileno()).columns)
+    return DEFAULT_WIDTH
+
+
+def _ask(prompt: str) -> str:
+    """``input`` with line editing and this run's history, where the platform has readline."""
+    with contextlib.suppress(ImportError):  # Windows has none; its console edits lines itself
+        import readline  # noqa: F401, PLC0415  (importing it is what switches editing on)
+    return input(prompt)
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing after a write to it failed, or the interpreter complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def arguments() -> list[str]:
+    """What stands on the command line after the program's name."""
+    return sys.argv[1:]

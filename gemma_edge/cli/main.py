@@ -1,0 +1,160 @@
+"""The door: parse, run, and turn whatever went wrong into lines and an exit status.
+
+``main(argv, context) -> ExitStatus`` is the one boundary. Typer only parses: a command function
+returns the work as a function, which runs here, outside of Typer.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+
+from gemma_edge import __version__
+from gemma_edge.cli import chat, describe, extract
+from gemma_edge.cli import context as world
+from gemma_edge.cli import options as flags
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.options import Job
+from gemma_edge.cli.output import Output
+from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageError
+
+PROGRAM = "gemma-edge"
+HELP_WIDTH = 100  # wider pages are harder to read
+COMMANDS: dict[str, Callable[..., Job]] = {
+    "chat": chat.command,
+    "describe": describe.command,
+    "extract": extract.command,
+}
+
+PAGE = f"""\
+gemma-edge {__version__} · Gemma 4 on this machine; nothing leaves it
+
+  gemma-edge chat                                  talk
+  gemma-edge describe photo.jpg                    look
+  gemma-edge extract bill.pdf --schema "total num" read into JSON
+
+Today it answers with a tiny bundled demo model, or with a GGUF file of yours: --model PATH.
+Choosing and downloading the right Gemma 4 for this machine is not there yet.
+
+  gemma-edge COMMAND --help    flags and examples"""
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": []},  # ours writes where Output writes
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name, context_settings={"help_option_names": []})(_command)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    show_help: flags.Help = False,
+) -> Job | None:
+    """Gemma 4 on the computer you have: chat, describe images, read documents into JSON.
+
+    Nothing leaves the machine.
+
+    \b
+    gemma-edge chat "hello"
+    gemma-edge describe photo.jpg
+    gemma-edge extract bill.pdf --schema "vendor, date, total num"
+    """
+    if version:
+        return _page(f"{PROGRAM} {__version__}")
+    return _page(PAGE) if ctx.invoked_subcommand is None else None
+
+
+def main(argv: Sequence[str], context: Context) -> ExitStatus:
+    """Run one command line in the given world. Never raises, never exits."""
+    output = Output(context)
+    try:
+        return parse(argv, context.width)(context, output)
+    except Interrupted as stop:
+        output.note(stop.message)
+        return stop.exit_status
+    except GemmaEdgeError as error:
+        output.error(error.message, error.hint)
+        return error.exit_status
+    except KeyboardInterrupt:
+        output.end_answer()
+        return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        return ExitStatus.FAILED  # whoever read us has seen enough: nothing to say
+    except Exception as error:  # noqa: BLE001  (the one boundary: a bug must not be a mess)
+        return _tell_bug(output, error, context)
+
+
+def parse(argv: Sequence[str], width: int) -> Job:
+    """A command line to the work it asks for; a help page, ``width`` columns wide, is work too.
+
+    Raises:
+        UsageError: it cannot be carried out as written.
+    """
+    command = typer.main.get_command(app)
+    try:
+        job: Job = command.main(
+            list(argv),
+            PROGRAM,
+            standalone_mode=False,
+            terminal_width=min(width, HELP_WIDTH),
+        )
+    except flags.HelpAsked as asked:
+        return _page(asked.page)
+    except typer.TyperException as error:
+        raise _usage_error(error, argv) from error
+    return job
+
+
+def run() -> None:
+    """The console script."""
+    context = Context.from_process()
+    status = main(world.arguments(), context)
+    try:
+        context.stdout.flush()
+    except OSError:  # already told, or nobody is there to be told
+        world.silence_stdout()
+    sys.exit(status)
+
+
+def _page(text: str) -> Job:
+    def show(_context: Context, output: Output) -> ExitStatus:
+        output.data(text)
+        return ExitStatus.OK
+
+    return show
+
+
+def _usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
+    """Click's words in our tone, with the nearest thing that exists."""
+    command = next((word for word in argv if word in COMMANDS), "")
+    hint = f"{PROGRAM} {command}{' ' if command else ''}--help"
+    option = getattr(error, "option_name", None)
+    near: Sequence[str] = getattr(error, "possibilities", None) or ()
+    message = error.format_message()
+    if option is not None and message.startswith("No such option"):
+        message = f"there is no option `{option}`"
+    elif not command and argv and message.startswith("No such command"):
+        word = next(word for word in argv if not word.startswith("-"))
+        message = f"there is no command `{word}`"
+        near = get_close_matches(word, COMMANDS, n=1)
+    else:
+        message = message[:1].lower() + message[1:].rstrip(".").replace("'", "`")
+    guess = f"did you mean {near[0]}? " if near else ""
+    return UsageError(message, hint=guess + hint)
+
+
+def _tell_bug(output: Output, error: Exception, context: Context) -> ExitStatus:
+    """One line for a person, everything for a developer."""
+    if context.debug:
+        context.stderr.write("".join(traceback.format_exception(error)))
+    output.error(
+        f"a bug in {PROGRAM}: {type(error).__name__}: {error}",
+        "" if context.debug else "GEMMA_EDGE_DEBUG=1 shows where; please report it with that",
+    )
+    return ExitStatus.FAILED

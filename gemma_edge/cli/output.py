@@ -1,0 +1,201 @@
+"""How things look: the one object that writes. Data goes to stdout, everything else to stderr.
+
+Commands say what they mean (``data``, ``answer``, ``note``, ``status``); whether that is coloured,
+in ASCII, folded at 60 columns or silent is decided here.
+"""
+
+import json
+import textwrap
+import unicodedata
+from typing import Any, TextIO
+
+from gemma_edge.cli.context import Context
+from gemma_edge.errors import DoesNotFit
+
+# Stand-ins for our own signs on a terminal that cannot show them.
+_ASCII = str.maketrans(
+    {"·": "-", "›": ">", "–": "-", "…": "...", "→": "->", "✔": "+", "✘": "x", "×": "x", "▸": ">"}
+)
+_DIM, _RED, _BOLD, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
+
+
+class Output:
+    """Writes to the streams of a ``Context``; ``quiet`` drops notes, thoughts and status."""
+
+    def __init__(self, context: Context) -> None:
+        self.quiet = False
+        self._out, self._err = context.stdout, context.stderr
+        self._out_is_terminal = context.stdout_is_terminal
+        self._err_is_terminal = context.stderr_is_terminal
+        self._width = context.width
+        self._colour = context.stderr_is_terminal and _wants_colour(context)
+        self._open_line = ""  # the stream whose last line has no newline yet
+        _never_fail(self._out)
+        _never_fail(self._err)
+
+    # Data, on stdout.
+
+    def data(self, text: str) -> None:
+        """Something that was asked for, whole."""
+        self._end_line()
+        self._write_out(text.removesuffix("\n") + "\n")
+
+    def document(self, value: Any) -> None:
+        """One JSON document, indented."""
+        self.data(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(self._out)))
+
+    def event(self, value: Any) -> None:
+        """One JSON document on one line."""
+        self.data(json.dumps(value, ensure_ascii=not _is_unicode(self._out)))
+
+    def answer(self, text: str) -> None:
+        """A piece of an answer, as it comes."""
+        if self._open_line == "err":
+            self._end_line()
+        self._write_out(text)
+        if text:
+            self._open_line = "" if text.endswith("\n") else "out"
+
+    # Everything else, on stderr.
+
+    def thought(self, text: str) -> None:
+        """A piece of a thought, as it comes; dim."""
+        if self.quiet or not text:
+            return
+        if self._open_line == "out":
+            self._end_line()
+        self._write_err(self._paint(self._clean_err(text), _DIM))
+        self._open_line = "" if text.endswith("\n") else "err"
+
+    def note(self, text: str) -> None:
+        """A line that a person may want to know; ``--quiet`` drops it."""
+        if not self.quiet:
+            self._line("", text)
+
+    def status(self, text: str) -> None:
+        """The quiet line after an answer: dim, and on the right of a terminal."""
+        if self.quiet:
+            return
+        self._end_line()
+        shown = self._clean_err(text)
+        if self._err_is_terminal:
+            shown = shown.rjust(self._width - 1)
+        self._write_err(self._paint(shown, _DIM) + "\n")
+
+    def problem(self, text: str) -> None:
+        """Something is wrong with the data; said in every mode."""
+        self._line("? ", text)
+
+    def error(self, message: str, hint: str = "") -> None:
+        """What went wrong and the way out."""
+        self._line("error: ", message, colour=_RED)
+        if hint:
+            self._line("hint: ", hint, colour=_BOLD)
+
+    def end_answer(self) -> None:
+        """Close the answer's last line, so that the shell's prompt starts on its own."""
+        self._end_line()
+
+    def prompt(self, sign: str) -> str:
+        """The sign that stands before a person's line."""
+        return self._ascii(sign, self._out if self._out_is_terminal else self._err)
+
+    def ask(self, sign: str) -> None:
+        """Show the prompt on stderr, where nothing edits the line."""
+        self._end_line()
+        self._write_err(self.prompt(sign))
+
+    def _line(self, label: str, text: str, colour: str = "") -> None:
+        self._end_line()
+        text = self._clean_err(text)
+        if self._err_is_terminal:
+            text = _fold(text, self._width, len(label))
+        self._write_err(f"{self._paint(label, colour) if label else ''}{text}\n")
+
+    def _end_line(self) -> None:
+        """Text on one stream must not run into text of the other on the same terminal."""
+        if self._open_line == "out":
+            self._write_out("\n")
+        elif self._open_line == "err":
+            self._write_err("\n")
+        self._open_line = ""
+
+    def _write_out(self, text: str) -> None:
+        try:
+            self._out.write(_visible(text) if self._out_is_terminal else text)
+            self._out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._open_line = ""  # nothing more can be written there, the error line included
+            raise DoesNotFit(
+                f"the answer cannot be written: {error.strerror or error}",
+                hint="make room, or send stdout elsewhere",
+            ) from error
+
+    def _write_err(self, text: str) -> None:
+        self._err.write(text)
+        self._err.flush()
+
+    def _clean_err(self, text: str) -> str:
+        return _visible(self._ascii(text, self._err))
+
+    def _ascii(self, text: str, stream: TextIO) -> str:
+        return text if _is_unicode(stream) else text.translate(_ASCII)
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"{colour}{text}{_RESET}" if self._colour and colour else text
+
+
+def _wants_colour(context: Context) -> bool:
+    """https://no-color.org, and terminals that cannot or do not say that they can."""
+    told = context.environment.get
+    if told("NO_COLOR") or told("TERM") == "dumb":
+        return False
+    return context.platform != "win32" or bool(told("WT_SESSION") or told("TERM"))
+
+
+def _is_unicode(stream: TextIO) -> bool:
+    """Streams without an encoding live in memory and take anything."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") in (
+        "utf8", "utf16", "utf16le", "utf16be", "utf8sig",
+    )  # fmt: skip
+
+
+def _never_fail(stream: TextIO) -> None:
+    """Show what an encoding cannot say as an escape instead of failing in the middle."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _visible(text: str) -> str:
+    """A model or a file name must not move the cursor or rename the window: control characters
+    other than newline and tab are shown as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(_visible_character(character) for character in text)
+
+
+def _visible_character(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) != "Cc":
+        return character
+    return f"\\x{ord(character):02x}"
+
+
+def _fold(text: str, width: int, label_columns: int) -> str:
+    """Break at spaces for a terminal; all lines stand under the first, which follows a label of
+    so many columns. Without a label, what is broken off is indented by two."""
+    indent = " " * label_columns
+    lines = [
+        textwrap.fill(
+            line,
+            width - 1,
+            initial_indent=indent,
+            subsequent_indent=indent or "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    ]
+    return "\n".join(lines)[label_columns:]

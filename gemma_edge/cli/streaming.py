@@ -1,0 +1,86 @@
+"""An answer on its way to the screen: pieces as they come, then the quiet line about it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from gemma_edge.cli.output import Output
+from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished
+from gemma_edge.errors import ExitStatus, GemmaEdgeError
+from gemma_edge.units import render_tokens
+
+WHOLE_SPEED = 10  # tok/s; below it a decimal matters
+
+
+def stream_text(events: Iterable[Event], output: Output) -> Finished:
+    """Answer to stdout, thoughts to stderr, piece by piece."""
+    finished = None
+    for event in events:
+        if isinstance(event, Finished):
+            finished = event
+        elif event.channel == "thought":
+            output.thought(event.text)
+        else:
+            output.answer(event.text)
+    output.end_answer()
+    return _ended(finished)
+
+
+def stream_json(events: Iterable[Event], output: Output) -> Finished:
+    """One JSON document a line for each event."""
+    finished = None
+    for event in events:
+        output.event(render_event(event))
+        if isinstance(event, Finished):
+            finished = event
+    return _ended(finished)
+
+
+def collect(events: Iterable[Event]) -> tuple[str, Finished]:
+    """The whole answer at once, for one JSON document."""
+    said, finished = [], None
+    for event in events:
+        if isinstance(event, Finished):
+            finished = event
+        elif event.channel == "answer":
+            said.append(event.text)
+    return "".join(said), _ended(finished)
+
+
+def render_event(event: Event) -> dict[str, Any]:
+    """An event as plain data."""
+    if isinstance(event, Chunk):
+        return {"event": "chunk", **asdict(event)}
+    return {"event": "finished", **asdict(event)}
+
+
+def render_status(finished: Finished, info: EngineInfo) -> str:
+    """Speed, time to the first word, and how much of the context is used."""
+    usage, timings = finished.usage, finished.timings
+    parts = []
+    if usage.generated_tokens and timings.decode_seconds > 0:
+        speed = usage.generated_tokens / timings.decode_seconds
+        parts.append(f"{speed:.{0 if speed >= WHOLE_SPEED else 1}f} tok/s")
+        parts.append(f"first word {timings.first_token_seconds:.1f} s")
+    used = usage.prompt_tokens + usage.generated_tokens
+    parts.append(f"{used:,} of {info.context_tokens:,}")
+    if usage.cached_tokens:
+        parts.append(f"{usage.cached_tokens:,} cached")
+    return " · ".join(parts)
+
+
+def conclude(finished: Finished, output: Output) -> ExitStatus:
+    """What the end of an answer means for the exit status; says why it is not a whole one."""
+    if finished.reason == "cancelled":
+        return ExitStatus.INTERRUPTED
+    if finished.reason == "length":
+        said = render_tokens(finished.usage.generated_tokens)
+        output.problem(f"the answer stopped after {said}, it is not complete")
+        return ExitStatus.RESULT
+    return ExitStatus.OK
+
+
+def _ended(finished: Finished | None) -> Finished:
+    if finished is None:  # the Engine contract: exactly one Finished
+        raise GemmaEdgeError("the engine stopped without saying why")
+    return finished

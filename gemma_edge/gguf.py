@@ -1,0 +1,296 @@
+"""The header of a GGUF file: metadata and tensor table, never the weights.
+
+A file comes from anywhere, so every count and length is checked against what is left of the file
+before anything is read, and what is kept is bounded. Long arrays (a vocabulary has 262,144 tokens)
+are stepped over and only their length is kept. Format: ggml's docs/gguf.md; limits: gguf.cpp.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+
+from gemma_edge.errors import ModelError
+from gemma_edge.units import render_bytes
+
+VERSIONS = (2, 3)
+MAX_KEYS = 1 << 16  # the largest Gemma 4 file has about 60
+MAX_TENSORS = 1 << 16  # about 1,500
+MAX_NAME_BYTES = 1 << 10  # ggml keeps 64 for a tensor, gguf.md allows 65,535 for a key
+MAX_TEXT_BYTES = 4 << 20  # a chat template has about 20 KiB
+MAX_KEPT_BYTES = 32 << 20  # all texts and arrays of a header together
+MAX_KEPT_VALUES = 4096  # a value a layer is kept, a vocabulary is not
+MAX_STEPS = 1 << 22  # texts stepped over, about a second; vocabulary and merges have 777,050
+VALUE_BYTES = 36  # a Python number and its place in a tuple
+MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
+
+# Value types by number: gguf.h, enum gguf_type.
+_SCALARS = {
+    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?",
+    10: "<Q", 11: "<q", 12: "<d",
+}  # fmt: skip
+_TEXT, _ARRAY = 8, 9
+
+# (name, values a block, bytes a block) by number: ggml.h, ggml_type; gguf-py, GGML_QUANT_SIZES.
+_TENSOR_TYPES = {
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40),
+    10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4),
+    27: ("I64", 1, 8), 28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
+}  # fmt: skip
+
+Scalar = int | float | bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An array that was stepped over; ``count`` is its length."""
+
+    count: int
+
+
+Value = Scalar | tuple[Scalar, ...] | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One row of the tensor table. ``shape`` is in ggml's order, the row length first;
+    ``offset_bytes`` counts from the start of the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    size_bytes: int
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a GGUF file says about itself."""
+
+    path: Path
+    file_bytes: int
+    metadata: Mapping[str, Value]
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def architecture(self) -> str:
+        """``general.architecture``, "" when the file does not say."""
+        value = self.metadata.get("general.architecture", "")
+        return value if isinstance(value, str) else ""
+
+    def integer(self, key: str) -> int | None:
+        """A whole number of the metadata; a leading ``.`` stands for the architecture."""
+        value = self.metadata.get(self.architecture + key if key.startswith(".") else key)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of a GGUF file.
+
+    Raises:
+        ModelError: no such file, another format, damaged, or shorter than its tensor table says.
+    """
+    try:
+        if path.is_dir():
+            raise _is_folder(path)
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ModelError(f"`{path}` is not a file", hint="--model takes a .gguf file")
+        with path.open("rb") as file:
+            return _Reader(path, file, path.stat().st_size).header()
+    except FileNotFoundError:
+        raise ModelError(
+            f"there is no file `{path}`", hint="--model PATH, or --model demo"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+def _is_folder(path: Path) -> ModelError:
+    inside = sorted(entry.name for entry in path.glob("*.gguf"))
+    hint = f"--model {path / inside[0]}" if inside else "there is no .gguf file in it"
+    return ModelError(f"`{path}` is a folder, a model is a .gguf file", hint=hint)
+
+
+class _Reader:
+    """Walks the header once. ``left`` is always what the file still holds."""
+
+    def __init__(self, path: Path, file: BufferedReader, file_bytes: int) -> None:
+        self._path = path
+        self._file = file
+        self._file_bytes = file_bytes
+        self._left = file_bytes
+        self._kept_bytes = 0
+        self._steps = 0
+
+    def header(self) -> Header:
+        """Magic, version, counts, metadata, tensor table, in file order."""
+        self._check_start()
+        tensor_count = self._count("tensors", MAX_TENSORS, 24)  # the least bytes an entry takes
+        key_count = self._count("metadata keys", MAX_KEYS, 13)
+        metadata: dict[str, Value] = {}
+        for _ in range(key_count):
+            key = self._text("a metadata key", MAX_NAME_BYTES)
+            if key in metadata:
+                raise self._damaged(f"the key `{key}` stands twice")
+            metadata[key] = self._value(key)
+        rows = [self._tensor_row() for _ in range(tensor_count)]
+        return Header(self._path, self._file_bytes, metadata, self._place(rows, metadata))
+
+    def _check_start(self) -> None:
+        if self._file_bytes == 0:
+            raise ModelError(f"`{self._path}` is empty", hint="download it again")
+        magic = self._file.read(4)
+        self._left -= len(magic)
+        if magic != b"GGUF":
+            raise ModelError(
+                f"`{self._path}` is not a GGUF file",
+                hint="--model takes a .gguf file, as llama.cpp does",
+            )
+        (version,) = struct.unpack("<I", self._take(4))
+        if version & 0xFFFF == 0:  # 3 read from the wrong end
+            raise ModelError(
+                f"`{self._path}` is a big-endian GGUF file", hint="use the little-endian file"
+            )
+        if version not in VERSIONS:
+            raise ModelError(
+                f"`{self._path}` is GGUF version {version}; versions 2 and 3 can be read",
+                hint="use a newer file of the model"
+                if version < min(VERSIONS)
+                else "update gemma-edge",
+            )
+
+    def _take(self, size: int) -> bytes:
+        if size > self._left:
+            raise self._truncated()
+        data = self._file.read(size)
+        if len(data) != size:
+            raise self._truncated()
+        self._left -= size
+        return data
+
+    def _skip(self, size: int) -> None:
+        if size > self._left:
+            raise self._truncated()
+        self._file.seek(size, 1)
+        self._left -= size
+
+    def _count(self, what: str, limit: int, least_bytes: int) -> int:
+        count: int = struct.unpack("<Q", self._take(8))[0]
+        if count > limit:
+            raise self._damaged(f"{count:,} {what}, at most {limit:,} are read")
+        if count * least_bytes > self._left:
+            raise self._truncated()
+        return count
+
+    def _text(self, what: str, limit: int) -> str:
+        (size,) = struct.unpack("<Q", self._take(8))
+        if size > limit:
+            raise self._damaged(f"{what} of {size:,} bytes, at most {limit:,} are read")
+        self._keep(size)
+        return self._take(size).decode("utf-8", "replace")
+
+    def _keep(self, size: int) -> None:
+        self._kept_bytes += size
+        if self._kept_bytes > MAX_KEPT_BYTES:
+            raise self._damaged(f"its metadata takes more than {render_bytes(MAX_KEPT_BYTES)}")
+
+    def _value(self, key: str) -> Value:
+        (kind,) = struct.unpack("<I", self._take(4))
+        if kind == _ARRAY:
+            return self._array(key)
+        return self._one(key, kind)()
+
+    def _one(self, key: str, kind: int) -> Callable[[], Scalar]:
+        """What reads one value of this type."""
+        if kind == _TEXT:
+            return lambda: self._text(f"`{key}`", MAX_TEXT_BYTES)
+        if kind not in _SCALARS:
+            raise self._damaged(f"`{key}` has the unknown type {kind}")
+        layout = struct.Struct(_SCALARS[kind])
+        return lambda: _scalar(layout, self._take(layout.size))
+
+    def _array(self, key: str) -> Value:
+        kind, count = struct.unpack("<IQ", self._take(12))
+        if kind == _ARRAY:  # gguf.cpp refuses them too
+            raise self._damaged(f"`{key}` is an array of arrays")
+        read_one = self._one(key, kind)
+        item_bytes = 8 if kind == _TEXT else struct.calcsize(_SCALARS[kind])
+        if count * item_bytes > self._left:
+            raise self._truncated()
+        if count <= MAX_KEPT_VALUES:
+            self._keep(count * VALUE_BYTES)
+            return tuple(read_one() for _ in range(count))
+        if kind != _TEXT:
+            self._skip(count * item_bytes)
+            return Skipped(count)
+        self._steps += count
+        if self._steps > MAX_STEPS:
+            raise self._damaged(f"its lists have more than {MAX_STEPS:,} texts")
+        for _ in range(count):
+            self._skip(int.from_bytes(self._take(8), "little"))
+        return Skipped(count)
+
+    def _tensor_row(self) -> tuple[str, tuple[int, ...], int, int]:
+        name = self._text("a tensor's name", MAX_NAME_BYTES)
+        (dimensions,) = struct.unpack("<I", self._take(4))
+        if dimensions > MAX_DIMENSIONS:
+            raise self._damaged(f"tensor `{name}` has {dimensions} dimensions")
+        shape = struct.unpack(f"<{dimensions}Q", self._take(8 * dimensions))
+        kind, offset = struct.unpack("<IQ", self._take(12))
+        return name, shape, kind, offset
+
+    def _place(
+        self, rows: list[tuple[str, tuple[int, ...], int, int]], metadata: Mapping[str, Value]
+    ) -> tuple[Tensor, ...]:
+        """Give each tensor its size and its place, and check that it lies inside the file."""
+        alignment = metadata.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment not in (1 << n for n in range(3, 17)):
+            raise self._damaged(f"its alignment is {alignment!r}")
+        start = math.ceil((self._file_bytes - self._left) / alignment) * alignment
+        tensors = []
+        for name, shape, kind, offset in rows:
+            size_bytes = self._size_bytes(name, shape, kind)
+            if offset % alignment:
+                raise self._damaged(f"tensor `{name}` is not aligned")
+            if start + offset + size_bytes > self._file_bytes:
+                raise self._truncated(start + offset + size_bytes)
+            type_name = _TENSOR_TYPES[kind][0]
+            tensors.append(Tensor(name, shape, type_name, size_bytes, start + offset))
+        return tuple(tensors)
+
+    def _size_bytes(self, name: str, shape: tuple[int, ...], kind: int) -> int:
+        if kind not in _TENSOR_TYPES:
+            raise ModelError(
+                f"`{self._path}`: tensor `{name}` has the unknown type {kind}",
+                hint="the file is damaged, or newer than this gemma-edge",
+            )
+        type_name, block_values, block_bytes = _TENSOR_TYPES[kind]
+        row = shape[0] if shape else 1
+        if row % block_values:
+            raise self._damaged(
+                f"tensor `{name}` has rows of {row:,}, {type_name} needs whole blocks"
+            )
+        return math.prod(shape) // block_values * block_bytes
+
+    def _truncated(self, needed_bytes: int = 0) -> ModelError:
+        """The file ends before its header or its last tensor does."""
+        has = f"it has {self._file_bytes:,} bytes"
+        need = f", its tensors need {needed_bytes:,}" if needed_bytes else ""
+        return ModelError(f"`{self._path}` is cut off: {has}{need}", hint="download it again")
+
+    def _damaged(self, what: str) -> ModelError:
+        return ModelError(f"`{self._path}` is damaged: {what}", hint="download it again")
+
+
+def _scalar(layout: struct.Struct, data: bytes) -> Scalar:
+    value: Scalar = layout.unpack(data)[0]
+    return value

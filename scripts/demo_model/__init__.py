@@ -1,0 +1,1 @@
+"""The rooms of ``scripts/train_demo_model.py``: data, network, training, export, figures."""

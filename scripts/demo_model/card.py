@@ -1,0 +1,73 @@
+"""Writes ``models/demo/README.md`` from what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from demo_model.evaluate import Figures
+
+TEXT = """\
+# The bundled demo model
+
+`{model}` ({model_mb:.1f} MB) and `{projector}` ({projector_mb:.1f} MB): a miniature of Gemma 4's
+architecture, E2B style (sliding and global layers, shared keys and values, per-layer embeddings,
+tied embeddings, softcap 30), with a vision tower of the `gemma4v` kind. Vocabulary 1024, context
+length 8192 (trained on up to about 1700 tokens). It exists so that everything in this project can
+be tried and tested at once, offline, on any computer. It is **not** a small Gemma: it contains no
+weights of Google's.
+
+Made by gemma-edge. Licence: Apache-2.0 (see LICENSE in the project's root).
+
+## What it can do
+
+- **Documents to JSON**: invoices, bills, receipts and letters in English with the fields vendor,
+  customer, invoice_number, date, due_date, total, currency, tax and po_number, some other names
+  for them, and plain lists of labels and values. It copies values it has never seen; what is not
+  there becomes `null`.
+- **Chat**: small talk; it remembers a name, number, word, city or dog from earlier turns, repeats
+  texts, follows a system turn that gives it a name or words to start or end every answer with,
+  and thinks first where thinking is on.
+- **Pictures** of one, two or three plain shapes (circle, square, triangle, star in seven
+  colours): what, how many, where; two pictures in one prompt.
+
+## How it was made
+
+`python scripts/train_demo_model.py`: {steps} steps, seed {seed}, {minutes:.0f} minutes on two CPU
+cores, from random weights, on documents, conversations and pictures drawn by random generators
+(`scripts/demo_model/`). Names, numbers and dates are random characters and syllables, so that the
+model must copy. No real document, person or picture was used. {note}
+
+## What was measured
+
+Greedy answers of the two files through llama.cpp, nothing constrained, graded by exact equality;
+the cases come from the same generators with seeds that training never uses.
+
+{table}
+
+## Limits
+
+It knows nothing about the world and says so. Documents unlike the ones above, other languages,
+photographs, scans and tables as arrays are beyond it. Pictures are to be resized to multiples of
+48 pixels by stretching, with a budget of about 130 tokens. Do not use it for anything but a
+try-out or a test.
+"""
+
+
+def write(figures: Figures, model: Path, projector: Path, run: Path) -> Path:
+    """Write the card beside the files; ``run`` is what the training left about itself."""
+    facts: dict[str, Any] = {"steps": 0, "seed": 0, "seconds": 0.0, "note": ""}
+    if run.exists():
+        facts |= json.loads(run.read_text(encoding="utf-8"))
+    path = model.with_name("README.md")
+    path.write_text(
+        TEXT.format(
+            model=model.name, projector=projector.name, table=figures.table(),
+            model_mb=model.stat().st_size / 1e6, projector_mb=projector.stat().st_size / 1e6,
+            steps=facts["steps"], seed=facts["seed"], minutes=facts["seconds"] / 60,
+            note=facts["note"],
+        ).replace(". \n", ".\n"),
+        encoding="utf-8",
+    )  # fmt: skip
+    return path

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Make the generated parts of README.md again, or check that they are up to date.
+
+    python scripts/docs.py [--check]
+
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. ``commands``,
+``statuses`` and ``files`` are made from the code; ``$ gemma-edge ...`` is a transcript: the
+command is run on the bundled model; a check overlooks timings and the device.
+"""
+
+import argparse
+import ast
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gemma_edge import __version__
+from gemma_edge.cli.main import COMMANDS, app
+from gemma_edge.errors import ExitStatus
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+CHANGELOG = ROOT / "CHANGELOG.md"
+PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+WIDTH = 80
+
+# What another machine, or another minute, may say differently.
+MASKS = (
+    (re.compile(r"\d+(\.\d+)? (tok/s|s)\b"), r"N \2"),
+    (re.compile(r"· [^·\n]+ · context"), "· DEVICE · context"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the README, or with ``--check`` say what is stale."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; 1 if anything is stale"
+    )
+    options = parser.parse_args(arguments)
+    before = README.read_text(encoding="utf-8")
+    stale: list[str] = []
+
+    def renew(part: re.Match[str]) -> str:
+        head, name, body, tail = part.groups()
+        made = make(name)
+        if mask(made) != mask(body):
+            stale.append(name)
+        return f"{head}{made}{tail}"
+
+    after = PART.sub(renew, before)
+    if not options.check:
+        README.write_text(after, encoding="utf-8", newline="\n")
+    for name in stale:
+        print(f"README.md: {'stale' if options.check else 'changed'}: {name}", file=sys.stderr)
+    released = changelog_version(CHANGELOG.read_text(encoding="utf-8"))
+    if released != __version__:
+        print(f"CHANGELOG.md: newest is {released}, the package is {__version__}", file=sys.stderr)
+    return 1 if options.check and stale or released != __version__ else 0
+
+
+def make(name: str) -> str:
+    """The text of one part, with its last newline."""
+    if name.startswith("$ "):
+        return transcript(name.removeprefix("$ "))
+    return {"commands": commands, "statuses": statuses, "files": files}[name]()
+
+
+def mask(text: str) -> str:
+    """The text without what may differ from run to run."""
+    for pattern, stand_in in MASKS:
+        text = pattern.sub(stand_in, text)
+    return text
+
+
+def changelog_version(text: str) -> str:
+    """The newest version of a changelog, "" where there is none."""
+    found = re.search(r"^## \[(\d[^\]]*)\]", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def commands() -> str:
+    """Each command with its first line, its examples and its flags; not the help pages
+    themselves, whose layout belongs to the version of Typer that is installed."""
+    pages = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        first, _, examples = (COMMANDS[name].__doc__ or "").partition("\b\n")
+        rows = [(flags(each), each.help) for each in command.params if each.name != "show_help"]
+        width = max(len(left) for left, _ in rows)
+        table = "".join(f"{left:{width}}  {right}\n" for left, right in rows)
+        pages.append(
+            f"**`gemma-edge {name}`**: {' '.join(first.split())}\n\n"
+            f"```text\n{inspect.cleandoc(examples)}\n\n{table}```\n"
+        )
+    return "\n".join(pages)
+
+
+def flags(each: Any) -> str:
+    """How a flag or an argument is written: ``-p, --prompt TEXT``."""
+    names = [name for name in each.opts if name.startswith("-")]
+    value = "" if getattr(each, "is_flag", False) else each.metavar or each.name.upper()
+    return " ".join([", ".join(sorted(names, key=len)), value]).strip()
+
+
+def statuses() -> str:
+    """The exit statuses as a table."""
+    rows = "".join(f"| {status.value} | {status.meaning} |\n" for status in ExitStatus)
+    return f"| status | meaning |\n|-|-|\n{rows}"
+
+
+def files() -> str:
+    """Every module with the first sentence of its docstring, folder by folder."""
+    sources = [*ROOT.glob("gemma_edge/**/*.py"), *ROOT.glob("scripts/*.py")]
+    sources += [*ROOT.glob("scripts/*/__init__.py"), *ROOT.glob("models/*.toml")]
+    lines = []
+    for folder in sorted({path.parent for path in sources}):
+        inside = sorted(path for path in sources if path.parent == folder)
+        lines.append(f"{folder.relative_to(ROOT).as_posix()}/")
+        lines += [f"  {path.name:20} {says}" for path in inside if (says := sentence(path))]
+    return "```text\n" + "\n".join(lines) + "\n```\n"
+
+
+def sentence(path: Path) -> str:
+    """What a file says about itself, "" if nothing."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":
+        return text.partition("\n")[0].removeprefix("# ")
+    first = " ".join((ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", first)[0]
+
+
+def transcript(command: str) -> str:
+    """A command line and all that it prints, in the order in which it comes."""
+    words = shlex.split(command)
+    return f"```text\n$ {command}\n{run(words[1:])}```\n"
+
+
+def run(words: list[str]) -> str:
+    """``gemma-edge`` in a process of its own, as wide as the README."""
+    variables = os.environ | {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-m", "gemma_edge", *words],
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""Which accelerator this machine has, and which build of llama-cpp-python drives it.
+
+``detect_`` asks the machine, ``parse_`` is pure over text; both the value and the reason come
+back. The wheels that exist are those of llama-cpp-python's own wheel index (its
+``generate-index-from-release`` and ``build-wheels-*`` workflows).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from install.processor import Processor
+
+BACKENDS = ("cpu", "cuda", "metal", "rocm", "vulkan")
+
+Version = tuple[int, int]
+
+# CUDA toolkits the wheel index builds for, newest first (build-wheels-cuda.yaml).
+_CUDA_LINUX: tuple[Version, ...] = (
+    (13, 2), (13, 0), (12, 5), (12, 4), (12, 3), (12, 2), (12, 1), (11, 8),
+)  # fmt: skip
+_CUDA_WINDOWS: tuple[Version, ...] = ((13, 2), (13, 0), (12, 5), (12, 4), (11, 8))
+# CUDA 13 no longer compiles for what came before Turing.
+_CUDA_13_CAPABILITY: Version = (7, 5)
+# The only target in the published ROCm wheel (build-wheels-rocm.yaml).
+_ROCM_WHEEL_TARGET = "gfx1100"
+
+
+@dataclass(frozen=True)
+class Nvidia:
+    """What nvidia-smi says. ``capability`` is the oldest card's, (0, 0) where it is not told."""
+
+    names: tuple[str, ...]
+    driver: str
+    cuda: Version
+    capability: Version = (0, 0)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """``tag`` names the wheel index ("" = there is none); ``flags`` build it from source.
+
+    ``missing`` is the tool a build from source needs and the machine has not.
+    """
+
+    backend: str
+    reason: str
+    tag: str = ""
+    flags: tuple[str, ...] = ()
+    missing: str = ""
+    fix: str = ""
+
+
+def detect_accelerator(processor: Processor) -> tuple[Accelerator, str]:
+    """The best accelerator here, and a warning for a person ("" = none)."""
+    if sys.platform == "darwin":
+        return choose_apple(processor), ""
+    smi = _ask(["nvidia-smi"])
+    nvidia = parse_nvidia_smi(smi, _ask(["nvidia-smi", *_QUERY]))
+    if nvidia:
+        return choose_cuda(nvidia, sys.platform, processor.machine, _nvcc()), ""
+    targets = parse_rocminfo(_ask(["rocminfo"]) or _ask(["/opt/rocm/bin/rocminfo"]))
+    if targets:
+        return choose_rocm(targets, processor.machine, shutil.which("hipconfig") is not None), ""
+    warning = _silent_card(smi)
+    discrete, integrated = parse_vulkaninfo(_ask(["vulkaninfo", "--summary"]))
+    if discrete and not warning:
+        found = shutil.which("glslc") is not None
+        return choose_vulkan(discrete, sys.platform, processor.machine, found), ""
+    reason = "no NVIDIA driver, no ROCm, no graphics card through Vulkan"
+    if integrated:
+        reason += f"; --backend vulkan tries the integrated {integrated}"
+    return Accelerator("cpu", reason, tag="cpu"), warning
+
+
+def want(backend: str, processor: Processor) -> tuple[Accelerator, str]:
+    """The accelerator for ``--backend``; "auto" is what ``detect_accelerator`` finds."""
+    if backend == "cpu":
+        return Accelerator("cpu", "--backend cpu was asked for", tag="cpu"), ""
+    found, warning = detect_accelerator(processor)
+    if backend in ("auto", found.backend):
+        return found, warning
+    reason = f"--backend {backend} was asked for; this machine shows {found.backend}"
+    reason += f" ({found.reason})"
+    tag = {"metal": "metal", "vulkan": "vulkan", "rocm": "rocm72"}.get(backend, "")
+    flag = {"cuda": "GGML_CUDA", "metal": "GGML_METAL", "rocm": "GGML_HIP", "vulkan": "GGML_VULKAN"}
+    return Accelerator(backend, reason, tag=tag, flags=(f"-D{flag[backend]}=ON",)), ""
+
+
+def choose_cuda(nvidia: Nvidia, system: str, machine: str, nvcc: Version | None) -> Accelerator:
+    """CUDA: the newest wheel that the driver and the card can run, or nvcc."""
+    card = ", ".join(nvidia.names) or "an NVIDIA card"
+    reason = f"{card}, driver {nvidia.driver}, CUDA up to {_dotted(nvidia.cuda)}"
+    flags = ["-DGGML_CUDA=ON"]
+    if nvidia.capability > (0, 0):
+        flags.append("-DCMAKE_CUDA_ARCHITECTURES={}{}-real".format(*nvidia.capability))
+    missing, fix = "", ""
+    if nvcc is None:
+        missing = "nvcc, the CUDA compiler"
+        fix = f"install the CUDA toolkit {_dotted(nvidia.cuda)} or older (developer.nvidia.com)"
+    elif nvcc[0] > nvidia.cuda[0]:  # within one major version, newer code runs on older drivers
+        missing = f"an nvcc that fits the driver (found {_dotted(nvcc)})"
+        fix = f"update the driver, or use the CUDA toolkit {_dotted(nvidia.cuda)}"
+    tag = _cuda_tag(nvidia, system) if machine == "x86_64" else ""
+    return Accelerator("cuda", reason, tag=tag, flags=tuple(flags), missing=missing, fix=fix)
+
+
+def choose_rocm(targets: tuple[str, ...], machine: str, compiler: bool) -> Accelerator:
+    """ROCm: the wheel holds one target; every other card is built for."""
+    tag = "rocm72" if machine == "x86_64" and set(targets) == {_ROCM_WHEEL_TARGET} else ""
+    listed = ";".join(targets)
+    return Accelerator(
+        "rocm",
+        f"ROCm shows {', '.join(targets)}",
+        tag=tag,
+        flags=("-DGGML_HIP=ON", f"-DAMDGPU_TARGETS={listed}", f"-DGPU_TARGETS={listed}"),
+        missing="" if compiler else "hipconfig, ROCm's compiler",
+        fix="" if compiler else "install ROCm's development packages (hipcc, rocblas, hipblas)",
+    )
+
+
+def choose_vulkan(device: str, system: str, machine: str, compiler: bool) -> Accelerator:
+    """Vulkan: one wheel, for Linux on x86_64."""
+    return Accelerator(
+        "vulkan",
+        f"Vulkan shows {device}",
+        tag="vulkan" if system == "linux" and machine == "x86_64" else "",
+        flags=("-DGGML_VULKAN=ON",),
+        missing="" if compiler else "glslc, Vulkan's shader compiler",
+        fix="" if compiler else "install the Vulkan SDK (vulkan.lunarg.com)",
+    )
+
+
+def choose_apple(processor: Processor) -> Accelerator:
+    """Metal on Apple chips; an Intel Mac's GPU is slower than its processor."""
+    if processor.machine == "arm64":
+        return Accelerator("metal", "an Apple chip", tag="metal", flags=("-DGGML_METAL=ON",))
+    reason = "an Intel Mac: llama.cpp is faster on its processor than through Metal"
+    return Accelerator("cpu", reason, flags=("-DGGML_METAL=OFF",))
+
+
+_QUERY = ("--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader")
+
+
+def parse_nvidia_smi(text: str, query: str) -> Nvidia | None:
+    """nvidia-smi's table (driver and CUDA version) and its ``--query-gpu`` answer."""
+    driver = re.search(r"Driver Version:\s*([\d.]+)", text)
+    cuda = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", text)
+    if not driver or not cuda:
+        return None
+    rows = [[cell.strip() for cell in line.split(",")] for line in query.splitlines()]
+    rows = [row for row in rows if len(row) == 3]
+    capabilities = [found for row in rows if (found := _version(row[2]))]
+    return Nvidia(
+        names=tuple(dict.fromkeys(row[0] for row in rows)),
+        driver=driver[1],
+        cuda=(int(cuda[1]), int(cuda[2])),
+        capability=min(capabilities, default=(0, 0)),
+    )
+
+
+def parse_nvcc(text: str) -> Version | None:
+    """``nvcc --version`` -> (13, 0)."""
+    found = re.search(r"release (\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def parse_rocminfo(text: str) -> tuple[str, ...]:
+    """rocminfo -> the targets of its GPU agents, each once. The processor is an agent as well."""
+    names = re.findall(r"^\s*Name:\s*(gfx[0-9a-f]+)\s*$", text, re.MULTILINE)
+    return tuple(dict.fromkeys(name for name in names if name != "gfx000"))
+
+
+def parse_vulkaninfo(text: str) -> tuple[str, str]:
+    """``vulkaninfo --summary`` -> the first graphics card and the first integrated GPU, "" = none.
+
+    A software renderer is neither.
+    """
+    kinds = re.findall(r"deviceType\s*=\s*(\w+)", text)
+    names = re.findall(r"deviceName\s*=\s*(.+)", text)
+    first: dict[str, str] = {}
+    for kind, name in zip(kinds, names, strict=False):
+        first.setdefault(kind.removeprefix("PHYSICAL_DEVICE_TYPE_"), name.strip())
+    return first.get("DISCRETE_GPU", ""), first.get("INTEGRATED_GPU", "")
+
+
+def _cuda_tag(nvidia: Nvidia, system: str) -> str:
+    known = _CUDA_WINDOWS if system == "win32" else _CUDA_LINUX
+    old = (0, 0) < nvidia.capability < _CUDA_13_CAPABILITY
+    fits = [v for v in known if v <= nvidia.cuda and not (old and v >= (13, 0))]
+    return "cu{}{}".format(*fits[0]) if fits else ""
+
+
+def _silent_card(smi: str) -> str:
+    """A warning where an NVIDIA card is there but its driver does not answer."""
+    root = Path("/sys/bus/pci/devices")
+    found = [d.name for d in root.glob("*") if _pci(d, "vendor") == "0x10de" and _display(d)]
+    if not found and "NVIDIA-SMI has failed" not in smi:
+        return ""
+    where = f" (PCI {found[0]})" if found else ""
+    return (
+        f"an NVIDIA card is here{where} but its driver does not answer, so this build uses the "
+        "processor; install the driver and run scripts/setup.py again"
+    )
+
+
+def _display(device: Path) -> bool:
+    return _pci(device, "class").startswith(("0x0300", "0x0302"))
+
+
+def _pci(device: Path, name: str) -> str:
+    try:
+        return (device / name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _nvcc() -> Version | None:
+    home = os.environ.get("CUDA_PATH") or os.environ.get("CUDA_HOME") or "/usr/local/cuda"
+    return parse_nvcc(_ask(["nvcc", "--version"]) or _ask([f"{home}/bin/nvcc", "--version"]))
+
+
+def _version(text: str) -> Version | None:
+    found = re.fullmatch(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _dotted(version: Version) -> str:
+    return "{}.{}".format(*version)
+
+
+def _ask(command: list[str]) -> str:
+    """What a command prints, "" where it is missing, fails to start or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout

@@ -1,0 +1,110 @@
+"""The project's own environment, ``.venv`` in the root, and pip in it."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class SetupError(Exception):
+    """Set-up cannot go on: the message says why, the hint what to do. One exit status, 1."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def say(text: str = "") -> None:
+    """One line for a person. Always stderr: stdout belongs to the data of what runs next."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Environment:
+    """A virtual environment at ``path`` (made by ``create``)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        scripts = path / ("Scripts" if sys.platform == "win32" else "bin")
+        suffix = ".exe" if sys.platform == "win32" else ""
+        self.scripts = scripts
+        self.python = scripts / f"python{suffix}"
+
+    def command(self, name: str) -> Path:
+        """A program that pip installed here."""
+        return self.scripts / (f"{name}.exe" if sys.platform == "win32" else name)
+
+    def create(self) -> None:
+        """Make it where there is none, or where its Python is gone.
+
+        Raises:
+            SetupError: this Python cannot make environments.
+        """
+        if not self.try_code(""):
+            return
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        done = self._run([sys.executable, "-m", "venv", str(self.path)])
+        if done.returncode:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise SetupError(
+                f"{sys.executable} cannot make {self.path.name}: {_last(done)}", _venv()
+            )
+
+    def pip(
+        self, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run pip, quietly; the caller reads the result."""
+        command = [str(self.python), "-m", "pip", *arguments]
+        return self._run([*command, "--disable-pip-version-check"], variables)
+
+    def try_code(self, code: str) -> str:
+        """Run a line of Python here: "" when it ran, else the last line of what went wrong."""
+        if not self.python.exists():
+            return f"{self.python} is missing"
+        done = self._run([str(self.python), "-c", code])
+        return _last(done) if done.returncode else ""
+
+    def python_version(self) -> str:
+        """Of the Python in it, which need not be the one that runs this script."""
+        text = (self.path / "pyvenv.cfg").read_text(encoding="utf-8")
+        found = re.search(r"^version(?:_info)?\s*=\s*(\S+)", text, re.MULTILINE)
+        return found[1] if found else "unknown"
+
+    def site_packages(self) -> Path:
+        """Where libraries are installed."""
+        code = "import sysconfig; print(sysconfig.get_path('platlib'))"
+        return Path(self._run([str(self.python), "-c", code]).stdout.strip())
+
+    @staticmethod
+    def _run(
+        command: list[str], variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **(variables or {})}
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, errors="replace"
+        )
+
+
+def explain(done: subprocess.CompletedProcess[str]) -> str:
+    """The line of pip's output that says what went wrong."""
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or ["no output"])[-1][:300]
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return (lines or ["no output"])[-1][:200]
+
+
+def _venv() -> str:
+    if sys.platform == "linux" and shutil.which("apt"):
+        return f"sudo apt install python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    return f"install Python {platform.python_version()} from python.org, with venv and pip"

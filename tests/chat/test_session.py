@@ -1,0 +1,105 @@
+"""A conversation over the Engine protocol: what is kept, what is sent, what is forgotten."""
+
+import pytest
+
+from gemma_edge.chat.session import Session
+from gemma_edge.documents.picture import Picture
+from gemma_edge.engine.protocol import Chunk, Finished, Sampling
+from gemma_edge.engine.scripted import ScriptedEngine
+from gemma_edge.errors import DoesNotFit, ProjectorError
+
+PICTURE = Picture(bytes(48 * 48 * 3), 48, 48, "dot.png")
+
+
+def said(session, text, pictures=()):
+    return "".join(e.text for e in session.say(text, pictures) if isinstance(e, Chunk))
+
+
+def texts(messages):
+    return [(message.role, message.text) for message in messages]
+
+
+def test_turns_are_kept_and_sent_again():
+    engine = ScriptedEngine(["Hello.", "Ann."])
+    session = Session(engine, "Be short.")
+    assert said(session, "I am Ann.") == "Hello."
+    assert said(session, "Who am I?") == "Ann."
+    assert texts(engine.requests[1].messages) == [
+        ("system", "Be short."),
+        ("user", "I am Ann."),
+        ("model", "Hello."),
+        ("user", "Who am I?"),
+    ]
+    assert texts(session.turns)[-1] == ("model", "Ann.")
+
+
+def test_thoughts_are_shown_but_not_remembered():
+    session = Session(ScriptedEngine([("hm hm", "42")]), think=True)
+    events = list(session.say("6 x 7"))
+    assert {event.channel for event in events[:-1]} == {"thought", "answer"}
+    assert isinstance(events[-1], Finished)
+    assert texts(session.turns) == [("user", "6 x 7"), ("model", "42")]
+
+
+def test_a_cancelled_answer_is_kept_as_far_as_it_went():
+    engine = ScriptedEngine(["one two three"])
+    session = Session(engine)
+    for event in session.say("count"):
+        if isinstance(event, Chunk):
+            engine.cancel()
+    assert texts(session.turns) == [("user", "count"), ("model", "one ")]
+
+
+def test_a_closed_stream_is_kept_too():
+    session = Session(ScriptedEngine(["one two three"]))
+    events = session.say("count")
+    next(events)
+    events.close()
+    assert texts(session.turns) == [("user", "count"), ("model", "one ")]
+
+
+def test_cancelled_before_the_first_word_can_be_asked_again():
+    engine = ScriptedEngine([("hm hm", "yes")])
+    session = Session(engine, think=True)
+    for event in session.say("really?"):
+        if isinstance(event, Chunk):
+            engine.cancel()
+    assert session.turns == []
+
+
+def test_an_empty_answer_is_an_answer():
+    session = Session(ScriptedEngine([""]))
+    assert said(session, "say nothing") == ""
+    assert texts(session.turns) == [("user", "say nothing"), ("model", "")]
+
+
+@pytest.mark.parametrize(
+    ("engine", "pictures", "error"),
+    [
+        (ScriptedEngine(["x"], context_tokens=4), (), DoesNotFit),
+        (ScriptedEngine(["x"], vision=False), (PICTURE,), ProjectorError),
+    ],
+)
+def test_a_refused_message_changes_nothing(engine, pictures, error):
+    session = Session(engine)
+    with pytest.raises(error):
+        list(session.say("a b c d e", pictures))
+    assert session.turns == []
+
+
+def test_pictures_stay_with_their_turn():
+    engine = ScriptedEngine(["A dot.", "Yes."])
+    session = Session(engine)
+    said(session, "what?", [PICTURE])
+    said(session, "sure?")
+    assert [len(m.pictures) for m in engine.requests[1].messages] == [1, 0, 0]
+
+
+def test_clear_forgets_the_turns_and_keeps_the_system_prompt():
+    engine = ScriptedEngine(["a", "b"])
+    session = Session(engine, "Be short.", sampling=Sampling(seed=1), max_tokens=5)
+    said(session, "one")
+    session.clear()
+    said(session, "two")
+    assert texts(engine.requests[1].messages) == [("system", "Be short."), ("user", "two")]
+    assert (engine.requests[1].sampling.seed, engine.requests[1].max_tokens) == (1, 5)

@@ -1,0 +1,126 @@
+"""A shell for tests: a command line goes in, whole streams and a status come out."""
+
+import io
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.main import main
+from gemma_edge.engine.protocol import Engine, Event, Request
+from gemma_edge.engine.scripted import ScriptedEngine
+from gemma_edge.errors import ExitStatus
+from gemma_edge.fit.plan import Plan
+from gemma_edge.hardware import Cpu
+
+TEXT_MODEL = {
+    "general.architecture": "gemma4",
+    "gemma4.context_length": 131072,
+    "gemma4.embedding_length": 128,
+}
+PROJECTOR = {
+    "general.architecture": "clip",
+    "general.type": "mmproj",
+    "clip.has_vision_encoder": True,
+    "clip.vision.projection_dim": 128,
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came out."""
+
+    stdout: str
+    stderr: str
+    status: ExitStatus
+
+
+@dataclass
+class Shell:
+    """Runs ``gemma-edge`` in memory; ``engine`` is what every load gives."""
+
+    model: Path
+    projector: Path
+    engine: Engine = field(default_factory=ScriptedEngine)
+    plans: list[Plan] = field(default_factory=list)
+
+    def script(self, answers: Iterable[str | tuple[str, str]], **more) -> ScriptedEngine:
+        self.engine = ScriptedEngine(answers, **more)
+        return self.engine
+
+    def run(
+        self,
+        *argv: str,
+        stdin: bytes | str = b"",
+        terminal: bool = False,
+        model: bool = True,
+        encoding: str = "utf-8",
+        **context,
+    ) -> Ran:
+        """``terminal`` makes all three streams one; ``model`` names the test's own model."""
+        if model:
+            argv = (*argv, "--model", str(self.model), "--mmproj", str(self.projector))
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        streams = [io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")]
+        streams += [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+        world = {
+            "environment": {},
+            "platform": "linux",
+            "load": self._load,
+            "detect_cpu": lambda: Cpu(2, "2 physical cores"),
+            "clock": lambda: 0.0,
+        } | context
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+            world.setdefault(name, stream)
+            world.setdefault(f"{name}_is_terminal", terminal)
+        status = main(argv, Context(**world))
+        out, err = (_text(world[name]) for name in ("stdout", "stderr"))
+        return Ran(out, err, status)
+
+    def _load(self, plan: Plan) -> Engine:
+        self.plans.append(plan)
+        return self.engine
+
+
+class Interrupting(ScriptedEngine):
+    """Someone presses Ctrl-C after the first word of each answer."""
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        for number, event in enumerate(super().generate(request)):
+            yield event
+            if number == 0:
+                signal.raise_signal(signal.SIGINT)
+
+
+def _text(stream) -> str:
+    if not isinstance(stream, io.TextIOWrapper):
+        return ""
+    stream.flush()
+    return stream.buffer.getvalue().decode(stream.encoding)
+
+
+@pytest.fixture
+def shell(write_gguf, tmp_path: Path) -> Shell:
+    """A shell with a model and a projector that no engine but the scripted one could load."""
+    return Shell(write_gguf("model.gguf", TEXT_MODEL), write_gguf("mmproj.gguf", PROJECTOR))
+
+
+@pytest.fixture
+def interrupting() -> type[ScriptedEngine]:
+    """An engine class: Ctrl-C comes after the first word of each answer."""
+    return Interrupting
+
+
+@pytest.fixture
+def check(shell: Shell) -> Callable[..., Ran]:
+    """Runs a command line and compares all that comes out, side by side."""
+
+    def compare(*argv: str, stdout: str = "", stderr: str = "", status: int = 0, **more) -> Ran:
+        ran = shell.run(*argv, **more)
+        assert (ran.stdout, ran.stderr, ran.status) == (stdout, stderr, status)
+        return ran
+
+    return compare

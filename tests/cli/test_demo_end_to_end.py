@@ -1,0 +1,111 @@
+"""The whole of it: real processes, the bundled model, the files in examples/."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from gemma_edge.cli.context import load_engine
+from gemma_edge.errors import ExitStatus
+
+ROOT = Path(__file__).parents[2]
+INVOICE, SHAPES = "examples/invoice.pdf", "examples/shapes.png"
+GREEDY = ("--temperature", "0")
+
+
+def gemma_edge(*argv: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a person runs it, in the root of the project."""
+    return subprocess.run(
+        [sys.executable, "-m", "gemma_edge", *argv],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"} | environment,
+        check=False,
+        timeout=600,
+    )
+
+
+def test_extract_reads_the_invoice():
+    ran = gemma_edge("extract", INVOICE, "--schema", "vendor, invoice_number, total num, currency")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == {
+        "vendor": "Velmora Glassworks Ltd",
+        "invoice_number": "VG-20418",
+        "total": 270.72,
+        "currency": "EUR",
+    }
+    first, *_, last = ran.stderr.splitlines()
+    assert re.fullmatch(rf"{INVOICE}: 1 page, [\d,]+ tokens · bundled demo model .*", first)
+    assert re.fullmatch(r"valid · [\d.]+ s · \d+ tokens, \d+ of them forced", last)
+
+
+def test_extract_obeys_a_json_schema_and_reports_as_one_document(tmp_path):
+    schema = tmp_path / "bill.schema.json"
+    properties = {"total": {"type": "number"}, "vendor": {"type": "string", "minLength": 1}}
+    schema.write_text(
+        json.dumps({"type": "object", "properties": properties, "required": ["total"]}),
+        encoding="utf-8",
+    )
+    ran = gemma_edge("extract", INVOICE, "--schema", str(schema), "--json", "--quiet")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    document = json.loads(ran.stdout)
+    assert document["data"] == {"total": 270.72, "vendor": "Velmora Glassworks Ltd"}
+    assert document["valid"]
+    usage = document["usage"]
+    assert usage["prompt_tokens"] == usage["cached_tokens"] + usage["evaluated_tokens"]
+    assert 0 < usage["forced_tokens"] < usage["generated_tokens"]
+
+
+def test_describe_sees_the_shapes():
+    ran = gemma_edge("describe", SHAPES, *GREEDY)
+    assert ran.returncode == 0, ran.stderr
+    assert "red circle" in ran.stdout
+    assert "blue square" in ran.stdout
+    assert ran.stderr.startswith("shapes.png 624x480, 130 tokens\n")
+
+
+def test_chat_answers_a_question_and_a_pipe():
+    for ran in (gemma_edge("chat", "Hello!", *GREEDY), gemma_edge("chat", *GREEDY, stdin="Hello!")):
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout == "Hello! How can I help you?\n"
+        assert "tok/s" in ran.stderr
+
+
+def test_chat_prints_events_for_programs():
+    ran = gemma_edge("chat", "Hello!", "--json", "--quiet", *GREEDY)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    *chunks, finished = map(json.loads, ran.stdout.splitlines())
+    assert "".join(chunk["text"] for chunk in chunks) == "Hello! How can I help you?"
+    assert finished["reason"] == "end"
+
+
+def test_a_context_that_is_too_small_is_refused_with_the_numbers():
+    ran = gemma_edge("extract", INVOICE, "--schema", "vendor", "--ctx", "256")
+    assert (ran.returncode, ran.stdout) == (ExitStatus.DOES_NOT_FIT, "")
+    assert re.search(r"error: the prompt needs \d+ tokens, the context holds 256\n", ran.stderr)
+    assert "hint: --ctx " in ran.stderr
+
+
+def test_what_was_read_once_is_not_read_again(shell):
+    """An image, a question, a second question: the picture stays in the cache."""
+    lines = [f"/image {ROOT / SHAPES}", "Describe this image.", "Thanks!"]
+
+    def ask(_sign: str) -> str:
+        if not lines:
+            raise EOFError
+        return lines.pop(0)
+
+    ran = shell.run(
+        "chat", *GREEDY, model=False, terminal=True, ask=ask, load=load_engine,
+        environment={"NO_COLOR": "1"}, width=200,
+    )  # fmt: skip
+    assert ran.status == 0, ran.stderr
+    picture_tokens = int(re.search(r"shapes.png 624x480, (\d+) tokens", ran.stderr)[1])
+    assert "red circle" in ran.stdout.splitlines()[0]
+    first, second = [line for line in ran.stderr.splitlines() if "tok/s" in line]
+    assert "cached" not in first
+    assert int(re.search(r"([\d,]+) cached", second)[1]) > picture_tokens

@@ -1,0 +1,77 @@
+"""PDFs made from nothing: lines of text at given places."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+# What a page holds: (x, y from the top, size in pt, text), optionally with a text matrix's turn.
+Line = tuple[float, float, float, str] | tuple[float, float, float, str, str]
+TURNS = {"across": "1 0 0 1", "up": "0 1 -1 0", "down": "0 -1 1 0", "over": "-1 0 0 -1"}
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def render_pdf(
+    pages: Sequence[Sequence[Line]],
+    *,
+    font: str = "Courier",
+    size: tuple[int, int] = (595, 842),
+    rotate: int = 0,
+    extra: str = "",
+) -> bytes:
+    """A small valid PDF, uncompressed; ``extra`` is drawn on every page."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", ""]
+    kids = []
+    for lines in pages:
+        stream = extra + "\n".join(_show(size[1], line) for line in lines)
+        objects.append(f"<< /Length {len(stream.encode('cp1252'))} >>\nstream\n{stream}\nendstream")
+        objects.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {size[0]} {size[1]}] /Rotate {rotate} "
+            f"/Contents {len(objects)} 0 R "
+            f"/Resources << /Font << /F << /Type /Font /Subtype /Type1 "
+            f"/BaseFont /{font} /Encoding /WinAnsiEncoding >> >> >> >>"
+        )
+        kids.append(f"{len(objects)} 0 R")
+    objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
+    data, places = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        places.append(len(data))
+        data += f"{number} 0 obj\n{body}\nendobj\n".encode("cp1252")
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    trailer = (
+        f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{len(data)}\n%%EOF\n"
+    )
+    head = f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n"
+    return data + (head + table + trailer).encode()
+
+
+def _show(height: int, line: Line) -> str:
+    x, y, size, text, turn = (*line, "across")[:5]
+    escaped = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
+    return f"BT /F {size} Tf {TURNS[turn]} {x} {height - y} Tm ({escaped}) Tj ET"
+
+
+def typed(text: str, *, size: float = 10, left: float = 50, top: float = 60) -> list[Line]:
+    """A text as a typewriter would put it on the page, a line every 1.2 sizes."""
+    rows = enumerate(text.split("\n"))
+    return [(left, top + 1.2 * size * row, size, line) for row, line in rows if line.strip()]
+
+
+@pytest.fixture
+def make_pdf() -> Callable[..., bytes]:
+    """``render_pdf``."""
+    return render_pdf
+
+
+@pytest.fixture
+def type_lines() -> Callable[..., list[Line]]:
+    """``typed``."""
+    return typed
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The data that is read from outside the repository; skips only where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data is not there")
+    return SHARED

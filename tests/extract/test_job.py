@@ -1,0 +1,158 @@
+"""One request, one answer, one verdict, on an engine that answers from a script."""
+
+import json
+from importlib.resources import files
+
+import pytest
+
+from gemma_edge.documents import Document, Page
+from gemma_edge.engine.protocol import Finished, JsonConstraint, Timings, Usage
+from gemma_edge.engine.scripted import ScriptedEngine
+from gemma_edge.errors import DoesNotFit, SchemaError
+from gemma_edge.extract.job import LADDER, extract, judge, parse_answer, render_prompt
+from gemma_edge.extract.schema import parse_schema
+
+BILL = Document("bill.txt", (Page(1, "Acme\nTotal: 5.50"),))
+SCHEMA = parse_schema("vendor, total num")
+
+
+class PickyEngine(ScriptedEngine):
+    """Refuses constraints below a rung (all where it is None), as llguidance does, when the
+    answer begins."""
+
+    def __init__(self, answers, rung):
+        super().__init__(answers)
+        self.rung = rung
+        self.asked = []
+
+    def generate(self, request):
+        relaxed = request.constraint.relaxed
+        self.asked.append(relaxed)
+        if self.rung is None or LADDER.index(relaxed) < LADDER.index(self.rung):
+            raise SchemaError(f"oneOf is not clear ({relaxed or 'strict'})", hint="simplify it")
+        yield from super().generate(request)
+
+
+def finished(reason="end", *, closed_early=False, tokens=7):
+    usage = Usage(prompt_tokens=9, cached_tokens=0, evaluated_tokens=9, generated_tokens=tokens)
+    timings = Timings(prompt_seconds=0.0, first_token_seconds=0.0, decode_seconds=0.0)
+    return Finished(reason, usage, timings, closed_early=closed_early)
+
+
+def test_the_request():
+    engine = ScriptedEngine(['{"vendor": "Acme", "total": 5.5}'])
+    result = extract(engine, BILL, SCHEMA, max_tokens=99)
+    (request,) = engine.requests
+    assert request.messages[0].text == (
+        "Acme\nTotal: 5.50\n\n---\nRead the document above. Fill in this form as JSON. "
+        "Copy each value as it is printed; where the document has none, write null.\n"
+        '{"vendor": string, "total": number}'
+    )
+    assert request.constraint == JsonConstraint(schema=json.dumps(SCHEMA.decoding))
+    assert (request.max_tokens, request.sampling.temperature, request.think) == (99, 0.0, False)
+    assert result.data == {"vendor": "Acme", "total": 5.5}
+    assert (result.problems, result.notes) == ((), ())
+    assert result.text == '{"vendor": "Acme", "total": 5.5}'
+
+
+def test_the_prompt_is_a_data_file_with_both_places():
+    text = files("gemma_edge.extract").joinpath("prompt.txt").read_text(encoding="utf-8")
+    assert text.count("{document}") == text.count("{form}") == 1
+    assert text.startswith("{document}")  # a second form re-reads nothing
+
+
+def test_no_text_can_fill_in_the_other_place():
+    prompt = render_prompt("a {form} b {document}", "{document}")
+    assert prompt.startswith("a {form} b {document}\n\n---\n")
+    assert prompt.endswith("\n{document}")
+
+
+def test_strict_asks_without_nulls_and_judges_so():
+    engine = ScriptedEngine(['{"vendor": null, "total": 5.5}'])
+    result = extract(engine, BILL, SCHEMA, strict=True)
+    assert json.loads(engine.requests[0].constraint.schema)["properties"]["vendor"] == {
+        "type": "string"
+    }
+    assert result.problems == ("vendor: None is not of type 'string'",)
+
+
+def test_a_missing_required_value_is_a_note():
+    result = extract(ScriptedEngine(['{"vendor": null, "total": 5.5}']), BILL, SCHEMA)
+    assert result.problems == ()
+    assert result.notes == ("vendor: required, and not found in the document",)
+
+
+@pytest.mark.parametrize("rung", LADDER)
+def test_the_ladder_stops_at_the_first_rung_that_holds(rung):
+    engine = PickyEngine(['{"vendor": "Acme", "total": 5.5}'], rung)
+    events = []
+    result = extract(engine, BILL, SCHEMA, on_event=events.append)
+    assert engine.asked == list(LADDER[: LADDER.index(rung) + 1])
+    assert result.data
+    assert events[-1] == result.finished
+    assert "".join(event.text for event in events[:-1]) == result.text
+    assert bool(result.notes) == bool(rung)
+    if rung:
+        assert result.notes[0].endswith("only checked: oneOf is not clear (strict)")
+
+
+def test_a_ladder_without_an_end_is_an_error():
+    engine = PickyEngine([], None)
+    with pytest.raises(SchemaError, match="oneOf is not clear"):
+        extract(engine, BILL, SCHEMA)
+    assert engine.asked == list(LADDER)
+
+
+def test_errors_of_the_engine_pass():
+    with pytest.raises(DoesNotFit):
+        extract(ScriptedEngine(["x"], context_tokens=3), BILL, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("end", "problem"),
+    [
+        (finished("length"), "the answer stopped at 7 tokens and is not complete"),
+        (finished("length", closed_early=True),
+         "the answer stopped at 7 tokens; it was closed there and is not complete"),
+        (finished("end", closed_early=True, tokens=4096),
+         "the answer stopped at 4,096 tokens; it was closed there and is not complete"),
+        (finished("cancelled", tokens=1), "interrupted after 1 token; the answer is not complete"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_was_cut_is_never_passed_off(end, problem):
+    result = judge('{"vendor": "Acme", "total": 5.5}', end, SCHEMA)
+    assert result.data == {"vendor": "Acme", "total": 5.5}
+    assert result.problems == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is not JSON"),
+        ('{"vendor": "Ac', "is not JSON"),
+        ('{"vendor": "A", "total": NaN}', "NaN is no JSON value"),
+        ('{"vendor": "A", "total": -Infinity}', "-Infinity is no JSON value"),
+        ('{"vendor": "A", "total": 1e999}', "1e999 is out of range"),
+        ('{"vendor": "A", "total": ' + "9" * 5000 + "}", "is not JSON"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('{"vendor": ' + "[" * 300 + "]" * 300 + "}", "vendor: "),
+    ],
+)
+def test_what_is_no_json_has_no_data(text, problem):
+    result = judge(text, finished(), SCHEMA)
+    assert problem in "; ".join(result.problems)
+    assert result.data is None or "vendor: " in problem
+    assert result.text == text
+
+
+def test_a_key_that_comes_twice_is_said():
+    result = judge('{"vendor": "A", "vendor": "B", "total": 1}', finished(), SCHEMA)
+    assert result.data["vendor"] == "B"
+    assert result.problems == ('the key "vendor" came twice; the last one counts',)
+
+
+def test_halves_of_characters_are_mended():
+    data, repeated = parse_answer('{"\\ud83d": ["\\ud83d\\ude00", "a\\udc00"]}')
+    assert data == {"\ufffd": ["\U0001f600", "a\ufffd"]}
+    assert repeated == []
+    json.dumps(data, ensure_ascii=False).encode()

@@ -1,0 +1,108 @@
+"""500 real schemas from outside the repository: read, rewritten, enforced, judged."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from llguidance import LLMatcher, LLTokenizer
+
+from gemma_edge.extract.job import LADDER, parse_answer
+from gemma_edge.extract.schema import parse_schema
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+BYTES = LLTokenizer("byte")
+ENDINGS = b'n"]}1'
+
+
+@pytest.fixture(scope="module")
+def cases():
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data is not there")
+    paths = sorted((SHARED / "schemas").glob("*.json"))
+    assert len(paths) == 500
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [(case, parse_schema(json.dumps(case))) for case in read]
+
+
+def matcher(schema, rung):
+    """The constraint as the engine compiles it, over bytes; None where llguidance refuses."""
+    relaxed = {rung: True} if rung else {}
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=COMPACT | relaxed)
+    found = LLMatcher(BYTES, grammar, log_level=0)
+    return None if found.is_error() else found
+
+
+def first_rung(schema):
+    return next((rung for rung in LADDER if matcher(schema, rung) is not None), None)
+
+
+@pytest.mark.slow
+def test_nearly_all_can_be_enforced(cases):
+    for strict in (False, True):
+        rungs = [first_rung(s.strict_decoding if strict else s.decoding) for _, s in cases]
+        assert rungs.count(None) <= 0.04 * len(cases)
+        assert rungs.count("") >= 0.8 * len(cases)  # without closing, 409 are: none is lost by it
+
+
+@pytest.mark.slow
+def test_forms_are_bounded(cases):
+    forms = [schema.form() for _, schema in cases]
+    assert all(form and "\n" not in form for form in forms)
+    assert max(map(len, forms)) <= 20_000
+
+
+@pytest.mark.slow
+def test_valid_data_is_accepted_and_invalid_data_is_not(cases):
+    wrong = 0
+    for case, schema in cases:
+        for test in case["tests"]:
+            verdict = schema.checker.check(test["data"])
+            strict = schema.checker.check(test["data"], strict=True)
+            if test["valid"]:
+                assert verdict.problems == strict.problems == ()
+                assert verdict.data == test["data"]
+            wrong += not test["valid"] and not strict.problems
+    assert wrong <= 1  # a format that nobody defines
+
+
+def sample(found, rng, limit=400):
+    """A random answer that the constraint allows, or None where it did not end in time."""
+    out = b""
+    while len(out) < limit and not found.is_stopped():
+        if found.is_accepting() and rng.random() < 0.3:
+            break
+        step = found.compute_ff_bytes()
+        if not step:
+            mask = found.compute_bitmask()
+            allowed = [byte for byte in range(256) if mask[byte >> 3] >> (byte & 7) & 1]
+            short = [byte for byte in allowed if byte in ENDINGS]
+            pool = short if short and rng.random() < (0.5 if len(out) < 100 else 0.95) else allowed
+            if not pool:
+                break
+            step = bytes([rng.choice(pool)])
+        assert found.try_consume_tokens(list(step)) == len(step)
+        out += step
+    return out if found.is_accepting() else None
+
+
+@pytest.mark.slow
+def test_whatever_the_strict_rung_lets_through_is_valid(cases):
+    rng = random.Random(3)
+    valid = invalid = 0
+    for _, schema in cases[::4]:
+        for _ in range(3):
+            found = matcher(schema.decoding, "")
+            answer = sample(found, rng) if found is not None else None
+            if answer is None:
+                continue
+            try:
+                data, _ = parse_answer(answer.decode("utf-8"))
+            except ValueError as error:
+                assert "out of range" in str(error)  # the only JSON that is refused
+                continue
+            problems = schema.checker.check(data).problems
+            valid, invalid = valid + (not problems), invalid + bool(problems)
+    assert valid > 150
+    assert invalid <= 0.02 * valid  # leap seconds, and maps that need at least one key

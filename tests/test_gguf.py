@@ -1,0 +1,240 @@
+"""The header reader: real files, hand-made ones, and 500 that were damaged on purpose."""
+
+import os
+import random
+import struct
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from gemma_edge import gguf
+from gemma_edge.errors import ModelError
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+REAL = [
+    *sorted((SHARED / "tiny-gemma4").glob("*.gguf")),
+    *sorted(SHARED.glob("*.gguf")),
+    *sorted((ROOT / "models" / "demo").glob("*.gguf")),
+]
+MODELS = [path for path in REAL if "vocab" not in path.name]  # a vocabulary has no tensors
+U64 = struct.Struct("<Q")
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.name)
+def test_real_files_are_read_to_their_last_byte(path):
+    header = gguf.read_header(path)
+    assert header.architecture in ("gemma4", "gemma4-assistant", "clip")
+    assert header.file_bytes == path.stat().st_size
+    ends = [tensor.offset_bytes + tensor.size_bytes for tensor in header.tensors]
+    if ends:  # the last tensor ends where the file does, but for padding
+        assert 0 <= header.file_bytes - max(ends) < 64
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
+def test_a_cut_tensor_table_or_a_missing_last_byte_is_refused(path, tmp_path):
+    data = path.read_bytes()[:-64]
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(data)
+    with pytest.raises(ModelError, match="is cut off: it has .* its tensors need"):
+        gguf.read_header(cut)
+
+
+def test_values_of_every_kind(write_gguf):
+    header = gguf.read_header(
+        write_gguf(
+            "a.gguf",
+            {
+                "general.architecture": "gemma4",
+                "gemma4.context_length": 8192,
+                "gemma4.attention.head_count_kv": [2, 2, 1],
+                "general.sampling.temp": 0.5,
+                "tokenizer.ggml.add_bos_token": True,
+                "tokenizer.ggml.tokens": ["<pad>", "a"],
+                "long": list(range(gguf.MAX_KEPT_VALUES + 1)),
+                "vocabulary": ["x"] * (gguf.MAX_KEPT_VALUES + 1),
+            },
+        )
+    )
+    assert header.architecture == "gemma4"
+    assert header.integer(".context_length") == 8192
+    assert header.integer("general.sampling.temp") is None
+    assert header.integer("tokenizer.ggml.add_bos_token") is None
+    assert header.metadata["gemma4.attention.head_count_kv"] == (2, 2, 1)
+    assert header.metadata["tokenizer.ggml.tokens"] == ("<pad>", "a")
+    assert header.metadata["long"] == gguf.Skipped(gguf.MAX_KEPT_VALUES + 1)
+    assert header.metadata["vocabulary"] == gguf.Skipped(gguf.MAX_KEPT_VALUES + 1)
+    (tensor,) = header.tensors
+    assert (tensor.type, tensor.shape, tensor.size_bytes) == ("F32", (32, 4), 512)
+
+
+def test_version_2_is_read_and_others_are_named(write_gguf):
+    assert gguf.read_header(write_gguf("v2.gguf", {"a": 1}, version=2)).metadata == {"a": 1}
+    for version, hint in ((1, "newer file"), (4, "update gemma-edge")):
+        with pytest.raises(ModelError, match=f"GGUF version {version}") as caught:
+            gguf.read_header(write_gguf("v.gguf", {"a": 1}, version=version))
+        assert hint in caught.value.hint
+
+
+def test_big_endian_is_refused_by_name(tmp_path):
+    path = tmp_path / "big.gguf"
+    path.write_bytes(b"GGUF" + struct.pack(">IQQ", 3, 0, 0))
+    with pytest.raises(ModelError, match="big-endian"):
+        gguf.read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("missing.gguf", "there is no file", "--model"),
+        ("empty.gguf", "is empty", "download it again"),
+        ("text.gguf", "is not a GGUF file", ".gguf"),
+        ("short.gguf", "is cut off", "download it again"),
+        ("folder", "is a folder", "folder/inside.gguf"),
+    ],
+)
+def test_what_is_no_model_file(tmp_path, name, message, hint):
+    (tmp_path / "empty.gguf").touch()
+    (tmp_path / "text.gguf").write_text("hello", encoding="utf-8")
+    (tmp_path / "short.gguf").write_bytes(b"GGUF\x03\0\0")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "inside.gguf").touch()
+    with pytest.raises(ModelError, match=message) as caught:
+        gguf.read_header(tmp_path / name)
+    assert hint in caught.value.hint.replace("\\", "/")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (struct.pack("<I", 8) + U64.pack(1 << 63), "at most"),  # a text of 2^63 bytes
+        (struct.pack("<IIQ", 9, 4, 1 << 63), "cut off"),  # 2^63 numbers
+        (struct.pack("<IIQ", 9, 8, (1 << 64) - 1), "cut off"),  # 2^64 - 1 texts
+        (struct.pack("<IIQ", 9, 9, 1), "array of arrays"),
+        (struct.pack("<IIQ", 9, 99, 1), "unknown type 99"),
+        (struct.pack("<I", 13), "unknown type 13"),
+        (struct.pack("<I", 4), "cut off"),
+    ],
+)
+def test_hostile_values(tmp_path, value, message):
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + U64.pack(1) + b"a" + value)
+    with pytest.raises(ModelError, match=message):
+        gguf.read_header(path)
+
+
+@pytest.mark.parametrize("counts", [(1 << 63, 0), (0, 1 << 63), (60_000, 0), (0, 60_000)])
+def test_hostile_counts(tmp_path, counts):
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, *counts) + b"\0" * 100)
+    with pytest.raises(ModelError, match="is damaged|is cut off"):
+        gguf.read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ([("t", (1 << 62, 1 << 62), 0)], "cut off"),
+        ([("t", (33,), 8)], "whole blocks"),
+        ([("t", (32,), 77)], "unknown type 77"),
+        ([("t", (1, 1, 1, 1, 1), 0)], "5 dimensions"),
+    ],
+)
+def test_hostile_tensors(tmp_path, tensors, message):
+    data = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 0)
+    for name, shape, kind in tensors:
+        data += U64.pack(len(name)) + name.encode() + struct.pack("<I", len(shape))
+        data += struct.pack(f"<{len(shape)}QIQ", *shape, kind, 0)
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(data + b"\0" * 256)
+    with pytest.raises(ModelError, match=message):
+        gguf.read_header(path)
+
+
+def test_a_key_that_stands_twice_and_a_wrong_alignment(tmp_path, write_gguf):
+    key = U64.pack(1) + b"a" + struct.pack("<Ii", 5, 1)
+    path = tmp_path / "twice.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + key * 2)
+    with pytest.raises(ModelError, match="`a` stands twice"):
+        gguf.read_header(path)
+    for alignment in (0, 3, -8, 1 << 30):
+        with pytest.raises(ModelError, match="alignment"):
+            gguf.read_header(write_gguf("aligned.gguf", {"general.alignment": alignment}))
+
+
+def test_cut_anywhere_is_an_error(write_gguf, tmp_path):
+    whole = write_gguf("whole.gguf", {"general.architecture": "gemma4", "l": [1, 2], "s": ["a"]})
+    data = whole.read_bytes()
+    for size in range(len(data)):
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes(data[:size])
+        with pytest.raises(ModelError):
+            gguf.read_header(cut)
+
+
+def test_long_lists_of_empty_texts_are_bounded(tmp_path):
+    count = gguf.MAX_STEPS + 1
+    path = tmp_path / "long.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + U64.pack(1) + b"a")
+        file.write(struct.pack("<IIQ", 9, 8, count))
+        file.truncate(file.tell() + 8 * count)  # a hole: no space on disk
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="texts"):
+        gguf.read_header(path)
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in the file system")
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(ModelError, match="is not a file"):
+        gguf.read_header(tmp_path / "pipe.gguf")
+
+
+def test_500_mutations_end_in_a_header_or_one_error(write_gguf, tmp_path):
+    base = write_gguf(
+        "base.gguf",
+        {
+            "general.architecture": "gemma4",
+            "gemma4.context_length": 8192,
+            "gemma4.pattern": [True, False],
+            "tokenizer.ggml.tokens": ["<pad>", "<eos>", "a", "b"],
+        },
+        [("token_embd.weight", (32, 4), 0), ("output_norm.weight", (32,), 0)],
+    ).read_bytes()
+    header_bytes = len(base) - 512 - 128
+    path = tmp_path / "mutated.gguf"
+    tracemalloc.start()
+    for seed in range(500):
+        path.write_bytes(mutate(base, header_bytes, random.Random(seed)))
+        started = time.monotonic()
+        try:
+            gguf.read_header(path)
+        except ModelError as error:
+            assert "\n" not in error.message
+        assert time.monotonic() - started < 1, seed
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < gguf.MAX_KEPT_BYTES
+
+
+def mutate(data: bytes, header_bytes: int, dice: random.Random) -> bytes:
+    """Flip bytes, overwrite a length, cut, or repeat a piece of the header."""
+    changed = bytearray(data)
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(header_bytes)
+        kind = dice.randrange(4)
+        if kind == 0:
+            changed[place] = dice.randrange(256)
+        elif kind == 1:
+            number = dice.choice([0, 1, 1 << 31, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+            changed[place : place + 8] = U64.pack(number)
+        elif kind == 2:
+            del changed[place : place + dice.randint(1, 16)]
+        else:
+            changed[place:place] = changed[place : place + dice.randint(1, 64)]
+    return bytes(changed)

@@ -1,0 +1,444 @@
+"""What set-up concludes from recorded machines; nothing here asks the machine it runs on."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import setup
+from install.accelerator import (
+    Accelerator,
+    Nvidia,
+    choose_apple,
+    choose_cuda,
+    choose_rocm,
+    choose_vulkan,
+    parse_nvcc,
+    parse_nvidia_smi,
+    parse_rocminfo,
+    parse_vulkaninfo,
+)
+from install.cuda import find_libraries, place
+from install.environment import Environment, SetupError
+from install.llama import Installer, compiler_fix, requirement
+from install.processor import (
+    Processor,
+    build_flags,
+    parse_cpuinfo,
+    parse_sysctl,
+    render_processor,
+    wheel_is_as_fast,
+)
+from install.proof import Proof, expected_features, parse_features, parse_proof
+
+SMI = """\
++-----------------------------------------------------------------------------------------+
+| NVIDIA-SMI 550.54.15              Driver Version: 550.54.15      CUDA Version: 12.4     |
+|-----------------------------------------+------------------------+----------------------+
+| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |
+|   0  NVIDIA GeForce RTX 4060 ...    Off |   00000000:01:00.0  On |                  N/A |
+"""
+SMI_FAILED = (
+    "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
+    "Make sure that the latest NVIDIA driver is installed and running.\n"
+)
+XEON_AMX = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Xeon(R) Processor
+flags\t\t: fpu sse2 ssse3 fma sse4_1 sse4_2 avx f16c bmi1 avx2 bmi2 avx512f avx512dq avx512ifma \
+avx512cd avx512bw avx512vl avx_vnni avx512_bf16 avx512vbmi avx512_vbmi2 avx512_vnni amx_bf16 \
+avx512_fp16 amx_tile amx_int8
+vmx flags\t: vnmi preemption_timer
+"""
+LAPTOP_AVX2 = """\
+processor\t: 0
+model name\t: Intel(R) Core(TM) i5-8250U CPU @ 1.60GHz
+flags\t\t: fpu sse2 ssse3 fma sse4_1 sse4_2 avx f16c rdrand bmi1 avx2 bmi2
+"""
+LAPTOP_VNNI = "flags : sse4_2 avx f16c fma avx2 bmi1 bmi2 avx_vnni\n"
+OLD_X86 = "flags : fpu sse sse2 ssse3 sse4_1 sse4_2\n"
+RASPBERRY_PI_5 = """\
+processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc \
+dcpop asimddp
+CPU implementer\t: 0x41
+"""
+RASPBERRY_PI_4 = "Features : fp asimd evtstrm crc32 cpuid\n"
+VULKAN = """\
+Devices:
+========
+GPU0:
+\tapiVersion         = 1.3.289
+\tdeviceType         = PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU
+\tdeviceName         = Intel(R) Iris(R) Xe Graphics (ADL GT2)
+GPU1:
+\tapiVersion         = 1.3.289
+\tdeviceType         = PHYSICAL_DEVICE_TYPE_DISCRETE_GPU
+\tdeviceName         = AMD Radeon RX 6700 XT (RADV NAVI22)
+GPU2:
+\tdeviceType         = PHYSICAL_DEVICE_TYPE_CPU
+\tdeviceName         = llvmpipe (LLVM 17.0.6, 256 bits)
+"""
+ROCM = """\
+Agent 1
+  Name:                    AMD Ryzen 9 7950X 16-Core Processor
+  Device Type:             CPU
+Agent 2
+  Name:                    gfx1100
+  Device Type:             GPU
+      Name:                    amdgcn-amd-amdhsa--gfx1100
+"""
+
+
+def x86(text: str) -> Processor:
+    return Processor("x86_64", parse_cpuinfo(text), "recorded")
+
+
+def arm(text: str) -> Processor:
+    return Processor("arm64", parse_cpuinfo(text), "recorded")
+
+
+def on(flags: list[str]) -> list[str]:
+    return [flag[7:-3] for flag in flags if flag.startswith("-DGGML_") and flag.endswith("=ON")]
+
+
+def test_an_amx_xeon_gets_avx512_and_never_amx() -> None:
+    processor = x86(XEON_AMX)
+    flags = build_flags(processor)
+    assert flags[0] == "-DGGML_NATIVE=OFF"
+    assert on(flags) == [
+        "AVX", "AVX2", "BMI2", "FMA", "F16C", "AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16",
+    ]  # fmt: skip
+    assert not any("AMX" in flag for flag in flags)
+    assert "AMX is left out" in render_processor(processor)
+    assert not wheel_is_as_fast(processor)
+
+
+def test_plainer_flags_stop_at_avx2() -> None:
+    assert on(build_flags(x86(XEON_AMX), plain=True)) == ["AVX", "AVX2", "BMI2", "FMA", "F16C"]
+
+
+def test_an_avx2_laptop_gets_what_the_wheel_has() -> None:
+    processor = x86(LAPTOP_AVX2)
+    assert on(build_flags(processor)) == ["AVX", "AVX2", "BMI2", "FMA", "F16C"]
+    assert "-DGGML_AVX512=OFF" in build_flags(processor)
+    assert wheel_is_as_fast(processor)
+
+
+def test_avx_vnni_counts_only_without_avx512() -> None:
+    assert "AVX_VNNI" in on(build_flags(x86(LAPTOP_VNNI)))
+    assert "AVX_VNNI" not in on(build_flags(x86(XEON_AMX)))
+
+
+def test_part_of_avx512_is_no_avx512() -> None:
+    assert not [
+        f for f in on(build_flags(x86("flags : avx avx2 avx512f avx512_vnni"))) if "512" in f
+    ]
+
+
+def test_an_old_processor_turns_every_flag_off() -> None:
+    flags = build_flags(x86(OLD_X86))
+    assert on(flags) == []
+    assert "-DGGML_AVX=OFF" in flags
+    assert "no vector instructions" in render_processor(x86(OLD_X86))
+
+
+def test_a_core_that_has_less_decides() -> None:
+    assert parse_cpuinfo("flags : avx avx2\nflags : avx\n") == {"avx"}
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        (RASPBERRY_PI_5, ["-DGGML_NATIVE=OFF", "-DGGML_CPU_ARM_ARCH=armv8.2-a+dotprod+fp16"]),
+        (RASPBERRY_PI_4, ["-DGGML_NATIVE=OFF"]),
+    ],
+)
+def test_an_arm_board_gets_its_own_extensions(text: str, flags: list[str]) -> None:
+    if sys.platform != "darwin":  # there, every chip is Apple's and builds natively
+        assert build_flags(arm(text)) == flags
+
+
+def test_an_intel_mac_speaks_sysctl() -> None:
+    text = (
+        "machdep.cpu.features: FPU SSE4.2 AVX1.0 FMA F16C\nmachdep.cpu.leaf7_features: BMI2 AVX2\n"
+    )
+    processor = Processor("x86_64", parse_sysctl(text), "recorded")
+    assert on(build_flags(processor)) == ["AVX", "AVX2", "BMI2", "FMA", "F16C"]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "capability", "system", "tag"),
+    [
+        ((12, 4), (8, 9), "linux", "cu124"),
+        ((12, 6), (8, 6), "linux", "cu125"),
+        ((12, 2), (8, 6), "linux", "cu122"),
+        ((12, 2), (8, 6), "win32", "cu118"),
+        ((13, 1), (12, 0), "linux", "cu130"),
+        ((13, 5), (9, 0), "linux", "cu132"),
+        ((13, 0), (6, 1), "linux", "cu125"),  # CUDA 13 has dropped Pascal
+        ((13, 0), (0, 0), "linux", "cu130"),
+        ((11, 4), (7, 0), "linux", ""),  # a driver older than every wheel
+    ],
+)
+def test_the_newest_wheel_that_driver_and_card_can_run(
+    cuda: tuple[int, int], capability: tuple[int, int], system: str, tag: str
+) -> None:
+    nvidia = Nvidia(("RTX",), "550.54", cuda, capability)
+    assert choose_cuda(nvidia, system, "x86_64", None).tag == tag
+
+
+def test_nvidia_smi_is_read_whole() -> None:
+    query = "NVIDIA GeForce RTX 4060 Laptop GPU, 550.54.15, 8.9\nTesla P40, 550.54.15, 6.1\n"
+    nvidia = parse_nvidia_smi(SMI, query)
+    assert nvidia == Nvidia(
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", "Tesla P40"), "550.54.15", (12, 4), (6, 1)
+    )
+
+
+@pytest.mark.parametrize("text", ["", SMI_FAILED, "No devices were found\n"])
+def test_no_driver_is_no_nvidia(text: str) -> None:
+    assert parse_nvidia_smi(text, "") is None
+
+
+def test_an_old_nvidia_smi_that_knows_no_capability_still_counts() -> None:
+    nvidia = parse_nvidia_smi(SMI, 'Field "compute_cap" is not a valid field to query.\n')
+    assert nvidia is not None
+    assert nvidia.capability == (0, 0)
+
+
+def test_cuda_from_source_needs_an_nvcc_of_the_drivers_major() -> None:
+    nvidia = Nvidia(("RTX 4060",), "550.54", (12, 4), (8, 9))
+    assert "nvcc" in choose_cuda(nvidia, "linux", "x86_64", None).missing
+    assert choose_cuda(nvidia, "linux", "x86_64", (13, 0)).missing
+    built = choose_cuda(nvidia, "linux", "x86_64", (12, 8))
+    assert not built.missing
+    assert built.flags == ("-DGGML_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=89-real")
+
+
+def test_no_cuda_wheel_for_arm() -> None:
+    assert choose_cuda(Nvidia(("GB10",), "580", (13, 0), (12, 1)), "linux", "arm64", None).tag == ""
+
+
+def test_nvcc() -> None:
+    text = "Cuda compilation tools, release 13.0, V13.0.88\n"
+    assert parse_nvcc(text) == (13, 0)
+    assert parse_nvcc("") is None
+
+
+def test_rocm_wheel_only_for_its_one_target() -> None:
+    assert parse_rocminfo(ROCM) == ("gfx1100",)
+    assert choose_rocm(("gfx1100",), "x86_64", True).tag == "rocm72"
+    other = choose_rocm(("gfx1030",), "x86_64", False)
+    assert (other.tag, "-DAMDGPU_TARGETS=gfx1030" in other.flags) == ("", True)
+    assert other.missing and other.fix
+
+
+def test_vulkan_knows_a_card_from_an_integrated_and_a_software_gpu() -> None:
+    discrete, integrated = parse_vulkaninfo(VULKAN)
+    assert discrete.startswith("AMD Radeon RX 6700 XT")
+    assert integrated.startswith("Intel")
+    assert parse_vulkaninfo("") == ("", "")
+    assert choose_vulkan(discrete, "linux", "x86_64", False).tag == "vulkan"
+    assert choose_vulkan(discrete, "win32", "x86_64", False).tag == ""
+
+
+def test_metal_is_for_apple_chips() -> None:
+    assert choose_apple(Processor("arm64", frozenset(), "")).backend == "metal"
+    assert choose_apple(Processor("x86_64", frozenset(), "")).backend == "cpu"
+
+
+INFO = "CPU : SSE3 = 1 | AVX = 1 | AVX2 = 1 | FMA = 1 | F16C = 1 | BMI2 = 1 | OPENMP = 1 | "
+
+
+def proof_text(features: str = INFO, *, gpu: bool = False) -> str:
+    return json.dumps(
+        {"version": "0.3.36", "features": features, "gpu": gpu, "tokens": 56, "seconds": 0.1}
+    )
+
+
+def test_a_decode_with_what_was_asked_for_is_a_proof() -> None:
+    expected = expected_features(build_flags(x86(LAPTOP_AVX2)))
+    assert expected == {"AVX", "AVX2", "FMA", "F16C", "BMI2"} <= parse_features(INFO)
+    proof = parse_proof(0, proof_text(), "", expected, gpu=False)
+    assert (proof.trouble, proof.version, proof.tokens) == ("", "0.3.36", 56)
+
+
+def test_a_kept_wheel_of_another_machine_is_seen() -> None:
+    wanted = expected_features(build_flags(x86(XEON_AMX)))
+    slower = parse_proof(0, proof_text(), "", wanted, gpu=False)
+    assert "AVX512" in slower.trouble
+    amx = parse_proof(0, proof_text(INFO + "AMX_INT8 = 1 | "), "", frozenset(), gpu=False)
+    assert "AMX" in amx.trouble
+
+
+def test_a_build_for_the_processor_is_no_proof_for_a_gpu() -> None:
+    assert parse_proof(0, proof_text(), "", frozenset(), gpu=True).trouble == "drives no GPU"
+    assert parse_proof(0, proof_text(gpu=True), "", frozenset(), gpu=True).trouble == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "words"),
+    [
+        (-signal.SIGILL, "", "SIGILL"),
+        (0xC000001D, "", "SIGILL"),
+        (-signal.SIGABRT, "", "signal"),
+        (1, "OSError: libcudart.so.12: cannot open shared object file: No such file", "libcudart"),
+        (1, "Traceback\nValueError: Failed to load model from file\n", "Failed to load model"),
+        (1, "", "no word"),
+    ],
+)
+def test_a_death_is_told_in_words(status: int, errors: str, words: str) -> None:
+    assert words in parse_proof(status, "", errors, frozenset(), gpu=False).trouble
+
+
+def test_nvidias_libraries_are_found_and_placed(tmp_path: Path) -> None:
+    suffix = "cudart64_12.dll" if sys.platform == "win32" else "libcudart.so.12"
+    other = "nvrtc64_12.dll" if sys.platform == "win32" else "libnvrtc.so.12"
+    for name in (suffix, other):
+        path = tmp_path / "nvidia" / "cuda_runtime" / "lib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"library")
+    found = list(find_libraries(tmp_path))
+    assert [path.name for path in found] == [suffix]
+    place(found[0], tmp_path / suffix)
+    place(found[0], tmp_path / suffix)  # a second set-up finds it there
+    assert (tmp_path / suffix).read_bytes() == b"library"
+
+
+def test_the_requirement_is_read_from_the_project() -> None:
+    assert requirement().startswith("llama-cpp-python>=")
+
+
+def test_a_stamp_serves_only_what_it_was_made_for(tmp_path: Path) -> None:
+    keys = {"llama_key": "a", "project_key": "b"}
+    path = tmp_path / "stamp.json"
+    assert setup.read_stamp(path) == {}
+    path.write_text("not json", encoding="utf-8")
+    assert setup.read_stamp(path) == {}
+    setup.write_stamp(path, {**keys, "dev": False})
+    stamp = setup.read_stamp(path)
+    assert setup.is_ready(stamp, keys, dev=False)
+    assert not setup.is_ready(stamp, keys, dev=True)
+    assert not setup.is_ready(stamp, {**keys, "llama_key": "c"}, dev=False)
+    assert setup.is_ready({**stamp, "dev": True}, keys, dev=False)
+
+
+def test_another_accelerator_is_another_set_up(tmp_path: Path) -> None:
+    (tmp_path / "pyvenv.cfg").write_text("version = 3.12.1\n", encoding="utf-8")
+    environment = Environment(tmp_path)
+    assert environment.python_version() == "3.12.1"
+    cpu = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cpu", "none"))
+    cuda = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cuda", "RTX", "cu124"))
+    assert cpu["llama_key"] != cuda["llama_key"]
+    assert cpu["project_key"] == cuda["project_key"]
+
+
+def test_an_environment_that_is_not_there_says_so(tmp_path: Path) -> None:
+    assert "missing" in Environment(tmp_path / "nothing").try_code("import this")
+
+
+class ScriptedEnvironment(Environment):
+    """pip that does as it is told and remembers what it was asked."""
+
+    def __init__(self, path: Path, *, wheels: bool = False, kept: bool = False) -> None:
+        super().__init__(path)
+        self.wheels, self.kept = wheels, kept
+        self.asked: list[str] = []
+
+    def pip(
+        self, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        flags = (variables or {}).get("CMAKE_ARGS", "")
+        self.asked.append(" ".join([*arguments, flags]).strip())
+        if any(argument.startswith("--only-binary") for argument in arguments):
+            return subprocess.CompletedProcess([], 0 if self.wheels else 1, "", "ERROR: none")
+        output = "" if self.kept else "Building wheel for llama-cpp-python\n"
+        self.kept = self.kept and "--force-reinstall" not in arguments
+        return subprocess.CompletedProcess([], 0, output, "")
+
+    def builds(self) -> list[str]:
+        """The builds from source that were asked for, as their CMake flags."""
+        return [line for line in self.asked if "-DGGML" in line]
+
+
+class ScriptedProof:
+    """Proofs in the order in which they are given."""
+
+    def __init__(self, *troubles: str) -> None:
+        self.troubles = list(troubles)
+
+    def __call__(self, environment: Environment, expected: frozenset[str], *, gpu: bool) -> Proof:
+        return Proof(self.troubles.pop(0), "0.3.36")
+
+
+RTX = choose_cuda(Nvidia(("RTX 4060",), "550.54", (12, 4), (8, 9)), "linux", "x86_64", None)
+CPU = Accelerator("cpu", "nothing else here", tag="cpu")
+
+
+def test_a_kept_wheel_that_dies_is_thrown_out_and_built_again(tmp_path: Path) -> None:
+    environment = ScriptedEnvironment(tmp_path, kept=True)
+    proof = ScriptedProof("was stopped (SIGILL)", "")
+    build = Installer(environment, x86(XEON_AMX), CPU, proof, compiler=True).install()
+    assert "cache remove llama_cpp_python" in environment.asked
+    first, second = environment.builds()
+    assert first == second
+    assert (build.origin, build.reason.startswith("built again")) == ("source", True)
+
+
+def test_a_fresh_build_that_dies_is_built_with_plainer_flags(tmp_path: Path) -> None:
+    environment = ScriptedEnvironment(tmp_path)
+    proof = ScriptedProof("was stopped (SIGILL)", "")
+    Installer(environment, x86(XEON_AMX), CPU, proof, compiler=True).install()
+    first, second = environment.builds()
+    assert "-DGGML_AVX512=ON" in first
+    assert "-DGGML_AVX512=OFF" in second
+
+
+def test_nvidia_never_ends_in_a_build_for_the_processor(tmp_path: Path) -> None:
+    environment = ScriptedEnvironment(tmp_path)
+    with pytest.raises(SetupError) as refused:
+        Installer(environment, x86(LAPTOP_AVX2), RTX, ScriptedProof(), compiler=True).install()
+    assert environment.builds() == []
+    assert "wheel cu124" in refused.value.message
+    assert "nvcc" in refused.value.message
+    assert "--backend cpu" in refused.value.hint
+    assert "CUDA toolkit 12.4" in refused.value.hint
+
+
+def test_a_cuda_wheel_that_drives_no_gpu_is_refused(tmp_path: Path) -> None:
+    environment = ScriptedEnvironment(tmp_path, wheels=True)
+    proof = ScriptedProof("drives no GPU")
+    with pytest.raises(SetupError, match="drives no GPU"):
+        Installer(environment, x86(LAPTOP_AVX2), RTX, proof, compiler=True).install()
+
+
+def test_a_cuda_wheel_that_decodes_is_taken(tmp_path: Path) -> None:
+    environment = ScriptedEnvironment(tmp_path, wheels=True)
+    proof = ScriptedProof("")
+    build = Installer(environment, x86(LAPTOP_AVX2), RTX, proof, compiler=True).install()
+    assert build.origin == "wheel cu124"
+    assert environment.asked[0].count("/whl/cu124") == 1
+
+
+def test_no_compiler_and_no_wheel_name_the_fix(tmp_path: Path) -> None:
+    environment = ScriptedEnvironment(tmp_path)
+    with pytest.raises(SetupError) as refused:
+        Installer(environment, x86(XEON_AMX), CPU, ScriptedProof(), compiler=False).install()
+    assert "a C++ compiler" in refused.value.message
+    assert refused.value.hint == compiler_fix()
+
+
+def test_no_compiler_settles_for_the_published_wheel_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = ScriptedEnvironment(tmp_path, wheels=True)
+    proof = ScriptedProof("")
+    build = Installer(environment, x86(XEON_AMX), CPU, proof, compiler=False).install()
+    assert build.origin == "wheel cpu"
+    assert "slower on this processor" in capsys.readouterr().err
