@@ -1,0 +1,1 @@
+"""Pictures to words. Pure Python over the Engine."""

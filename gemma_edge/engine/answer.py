@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gemma_edge.engine.constraint import Constraint
 from gemma_edge.engine.protocol import Chunk, FinishReason, Request
+from gemma_edge.engine.repetition import Repetition
 from gemma_edge.engine.text import Channels, ChunkWriter
 
 # How many tokens before the last possible moment each step is checked. A step can lengthen the
@@ -57,6 +58,7 @@ class Answer:
         self._forcing = forcing
         self._writer = ChunkWriter(request.stop)
         self._closing: list[int] = constraint.closing() if constraint else []
+        self._repetition = Repetition()
 
     @property
     def shortest(self) -> int:
@@ -97,7 +99,9 @@ class Answer:
         if constraint is None:
             return self._free_step(token)
         if self.limit - self.generated <= self.shortest:
-            return self._close()
+            return self._close("length")
+        if self._repetition.found:
+            return self._close("repetition")
         constraint.advance(token)
         forced = constraint.forced() if self._forcing else []
         for following in forced:
@@ -105,7 +109,8 @@ class Answer:
         tokens = [token, *forced]
         if not self._affordable(constraint, tokens):
             constraint.take_back(len(tokens))
-            return self._close()
+            return self._close("length")
+        self._repetition.add(tokens)
         self.forced_tokens += len(forced)
         if constraint.complete:
             self.reason = "end"
@@ -129,14 +134,14 @@ class Answer:
             self._closing = closing
         return True
 
-    def _close(self) -> list[int]:
+    def _close(self, reason: FinishReason) -> list[int]:
         """Write the shortest end now."""
         assert self._constraint is not None
         closing = self._constraint.closing()
         for token in closing:
             self._constraint.advance(token)
         self.closed_early = True
-        self.reason = "length"
+        self.reason = reason
         return closing
 
     def say(self, tokens: list[int]) -> Iterator[Chunk]:

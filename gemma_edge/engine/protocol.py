@@ -13,7 +13,7 @@ from gemma_edge.documents.picture import Picture
 
 Role = Literal["system", "user", "model"]
 Channel = Literal["thought", "answer"]
-FinishReason = Literal["end", "stop_text", "length", "cancelled"]
+FinishReason = Literal["end", "stop_text", "length", "repetition", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ class Timings:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of an answer. ``closed_early`` says that the constraint steered to the
-    shortest valid end because the token budget ran out (the JSON is valid but not complete)."""
+    shortest valid end because the token budget ran out, or because the model repeated itself (the
+    JSON is valid but not complete)."""
 
     reason: FinishReason
     usage: Usage

@@ -1,0 +1,1 @@
+"""Documents to JSON that a schema accepts. Pure Python over the Engine."""

@@ -163,6 +163,8 @@ def _cut_short(finished: Finished) -> list[str]:
     tokens = render_tokens(finished.usage.generated_tokens)
     if finished.reason == "cancelled":
         return [f"interrupted after {tokens}; the answer is not complete"]
+    if finished.reason == "repetition":
+        return [f"the model repeated itself and was stopped at {tokens}; it is not complete"]
     if finished.closed_early:
         return [f"the answer stopped at {tokens}; it was closed there and is not complete"]
     if finished.reason == "length":

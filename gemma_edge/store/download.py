@@ -35,6 +35,7 @@ from gemma_edge.store.settings import StoreSettings
 _ETAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # it becomes a file name
 _ASK_SECONDS = 10.0
 _NAME = "gemma-edge"
+_REFUSED = (401, 403, 404)  # from the storage: its signed address has expired, or a proxy says so
 _PROXY_HINT = "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
 
 
@@ -71,7 +72,7 @@ def look_up(file: RemoteFile, revision: str, settings: StoreSettings) -> Upstrea
             library_version=__version__,
         )
     commit, etag, size = found.commit_hash or "", found.etag or "", found.size
-    if not COMMIT.fullmatch(commit) or not _ETAG.fullmatch(etag) or size is None:
+    if not COMMIT.fullmatch(commit) or not _ETAG.fullmatch(etag) or size is None or size < 0:
         raise ModelError(
             f"what answered for {file.name} is not a hub (it names no commit, hash or size)",
             hint="check HF_ENDPOINT; a login page of the network answers like this too",
@@ -105,6 +106,8 @@ def stream_http(
 
 def _check_response(response: Any, upstream: Upstream, start: int, *, part: bool) -> None:
     """Is it the part that was asked for, of the file that was asked for?"""
+    if response.history and response.status_code in _REFUSED:
+        raise TryAgain(f"the storage answered with status {response.status_code}")
     _utils().hf_raise_for_status(response)
     for hop in (*response.history, response):
         etag = hop.headers.get("x-linked-etag")

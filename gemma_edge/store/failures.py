@@ -4,7 +4,6 @@ import errno
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, ModelError
@@ -117,6 +116,8 @@ def _asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "").strip()
     if text.isdigit():
         return float(text)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  (it loads socket)
+
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (TypeError, ValueError):

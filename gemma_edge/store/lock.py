@@ -55,8 +55,15 @@ def read_lock(path: Path) -> Entries:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error})", hint="mend it, or delete it") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error})",
+            hint="check the path and its permissions",
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} is not a lock file (no UTF-8)", hint="mend it, or delete it"
+        ) from None
     try:
         content = tomllib.loads(text)
         if content.get("version") != _VERSION:

@@ -52,7 +52,7 @@ def fetch(
             meter.tell("waiting", "another process fetches it")
     except OSError as error:
         missing = upstream.size_bytes - _size(place.partial)
-        raise explain_disk(error, place.partial, missing) from None
+        raise explain_disk(error, place.blob, missing) from None
 
 
 def _size(path: Path) -> int:
@@ -66,7 +66,9 @@ def _fetch_alone(
     upstream: Upstream, place: Place, settings: StoreSettings, meter: Meter, stop: threading.Event
 ) -> str:
     expected = upstream.sha256
-    if _size(place.blob) == upstream.size_bytes:  # another process was faster, or it is damaged
+    if (
+        place.blob.is_file() and _size(place.blob) == upstream.size_bytes
+    ):  # another process was faster, or it is damaged
         sha256 = hash_file(place.blob, meter.checked)
         if sha256 == (expected or sha256):
             place.partial.unlink(missing_ok=True)

@@ -89,6 +89,14 @@ def test_a_burst_of_server_errors_is_sat_out(hub: Hub, settings: StoreSettings) 
     assert hub.sent_bytes == len(DATA)
 
 
+def test_an_address_of_the_storage_that_expires_is_asked_for_again(
+    hub: Hub, settings: StoreSettings
+) -> None:
+    hub.order("storage", Fault(cut_after=1_000_000), Fault(403), Fault(404))
+    assert_whole(ensure([FILE], settings))
+    assert hub.sent_bytes == len(DATA)
+
+
 def test_a_server_that_stays_down_is_given_up(hub: Hub, settings: StoreSettings) -> None:
     hub.order("storage", Fault(cut_after=1_000_000))
     hub.always["storage"] = Fault(503)

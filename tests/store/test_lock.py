@@ -152,5 +152,7 @@ def test_a_lock_that_is_none_is_an_input_error(tmp_path: Path, text: str) -> Non
 def test_a_lock_that_is_no_text_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "gemma-edge.lock"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no UTF-8"):
         read_lock(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_lock(tmp_path)

@@ -136,3 +136,8 @@ def test_an_etag_that_is_a_path_is_refused(hub: Hub, settings: StoreSettings) ->
     hub.order("resolve", Fault(headers={"X-Linked-Etag": '"../../../evil"'}))
     with pytest.raises(ModelError, match="is not a hub"):
         ensure([FILE], settings)
+
+
+def test_an_empty_file_is_a_file(hub: Hub, settings: StoreSettings) -> None:
+    hub.upload(REPO, "empty.gguf", b"")
+    assert_whole(ensure([RemoteFile(REPO, "empty.gguf")], settings), b"")
