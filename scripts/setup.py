@@ -153,6 +153,8 @@ def _describe(build: Build, accelerator: Accelerator) -> str:
     proof = build.proof
     say(f"  llama.cpp    {proof.version} from {build.origin}: {build.reason}")
     say(f"  proved       {proof.tokens} tokens decoded in {proof.seconds:.2f} s")
+    if build.note:
+        say(f"  note         {build.note}")
     return f"llama-cpp-python {proof.version} for {accelerator.backend}, from {build.origin}"
 
 

@@ -4,7 +4,7 @@ Thoughts are shown but not remembered: Gemma 4 is trained without the thoughts o
 (gemma4.md section 4).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from gemma_edge.documents.picture import Picture
 from gemma_edge.engine.protocol import (
@@ -53,13 +53,16 @@ class Session:
         question = Message("user", text, tuple(pictures))
         said: list[str] = []
         ended = False
+        events = self._engine.generate(self._request(question))
         try:
-            for event in self._engine.generate(self._request(question)):
+            for event in events:
                 if isinstance(event, Chunk) and event.channel == "answer":
                     said.append(event.text)
                 ended = isinstance(event, Finished) and event.reason != "cancelled"
                 yield event
         finally:
+            if isinstance(events, Generator):
+                events.close()  # the engine stops when its listener does
             if ended or said:
                 self.turns += [question, Message("model", "".join(said))]
 

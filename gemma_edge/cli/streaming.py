@@ -1,6 +1,7 @@
 """An answer on its way to the screen: pieces as they come, then the quiet line about it."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -15,13 +16,14 @@ WHOLE_SPEED = 10  # tok/s; below it a decimal matters
 def stream_text(events: Iterable[Event], output: Output) -> Finished:
     """Answer to stdout, thoughts to stderr, piece by piece."""
     finished = None
-    for event in events:
-        if isinstance(event, Finished):
-            finished = event
-        elif event.channel == "thought":
-            output.thought(event.text)
-        else:
-            output.answer(event.text)
+    with _ending(events):
+        for event in events:
+            if isinstance(event, Finished):
+                finished = event
+            elif event.channel == "thought":
+                output.thought(event.text)
+            else:
+                output.answer(event.text)
     output.end_answer()
     return _ended(finished)
 
@@ -29,21 +31,23 @@ def stream_text(events: Iterable[Event], output: Output) -> Finished:
 def stream_json(events: Iterable[Event], output: Output) -> Finished:
     """One JSON document a line for each event."""
     finished = None
-    for event in events:
-        output.event(render_event(event))
-        if isinstance(event, Finished):
-            finished = event
+    with _ending(events):
+        for event in events:
+            output.event(render_event(event))
+            if isinstance(event, Finished):
+                finished = event
     return _ended(finished)
 
 
 def collect(events: Iterable[Event]) -> tuple[str, Finished]:
     """The whole answer at once, for one JSON document."""
     said, finished = [], None
-    for event in events:
-        if isinstance(event, Finished):
-            finished = event
-        elif event.channel == "answer":
-            said.append(event.text)
+    with _ending(events):
+        for event in events:
+            if isinstance(event, Finished):
+                finished = event
+            elif event.channel == "answer":
+                said.append(event.text)
     return "".join(said), _ended(finished)
 
 
@@ -73,11 +77,23 @@ def conclude(finished: Finished, output: Output) -> ExitStatus:
     """What the end of an answer means for the exit status; says why it is not a whole one."""
     if finished.reason == "cancelled":
         return ExitStatus.INTERRUPTED
-    if finished.reason == "length":
+    if finished.reason in ("length", "repetition"):
         said = render_tokens(finished.usage.generated_tokens)
-        output.problem(f"the answer stopped after {said}, it is not complete")
+        why = ", because it repeated itself" if finished.reason == "repetition" else ""
+        output.problem(f"the answer stopped after {said}{why}; it is not complete")
         return ExitStatus.RESULT
     return ExitStatus.OK
+
+
+@contextmanager
+def _ending(events: Iterable[Event]) -> Iterator[None]:
+    """An answer that cannot be shown (a full disk, a closed pipe) must end before its engine is
+    closed: what is left of it would look for a model that is gone."""
+    try:
+        yield
+    finally:
+        if isinstance(events, Generator):
+            events.close()
 
 
 def _ended(finished: Finished | None) -> Finished:

@@ -2,7 +2,7 @@
 
 import ctypes
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import llama_cpp
 import numpy as np
@@ -60,6 +60,7 @@ class LlamaEngine:
         self._defaults = model_sampling(model)
         self._held = Held(self._context, model.window)
         self._turnstile = Turnstile()
+        self._running: Generator[Event, None, None] | None = None
         self._cancelled = False
         self._vocabulary: GrammarVocabulary | None = None
 
@@ -103,7 +104,8 @@ class LlamaEngine:
                 f"and the shortest answer to this schema {answer.shortest:,}: too much",
                 hint=f"--ctx {prompt_tokens + 2 * answer.shortest}",
             )
-        return self._generate(request, answer, prompt)
+        self._running = self._generate(request, answer, prompt)
+        return self._running
 
     def _overflow(self, prompt_tokens: int) -> DoesNotFit:
         trained = self._model.trained_context_tokens
@@ -131,7 +133,9 @@ class LlamaEngine:
             forcing=self._forcing,
         )
 
-    def _generate(self, request: Request, answer: Answer, prompt: Prompt) -> Iterator[Event]:
+    def _generate(
+        self, request: Request, answer: Answer, prompt: Prompt
+    ) -> Generator[Event, None, None]:
         with self._turnstile:
             self._cancelled = False
             chooser = Chooser(request.sampling, self._defaults, self._model)
@@ -217,7 +221,10 @@ class LlamaEngine:
         self._cancelled = True
 
     def close(self) -> None:
-        """Free everything. Idempotent."""
+        """End an answer that was left open, then free everything. Idempotent."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
         if self._vision is not None:
             self._vision.close()
         self._context.close()

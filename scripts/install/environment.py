@@ -53,9 +53,8 @@ class Environment:
         done = self._run([sys.executable, "-m", "venv", str(self.path)])
         if done.returncode:
             shutil.rmtree(self.path, ignore_errors=True)
-            raise SetupError(
-                f"{sys.executable} cannot make {self.path.name}: {_last(done)}", _venv()
-            )
+            why = "it has no ensurepip" if "ensurepip" in done.stdout + done.stderr else _last(done)
+            raise SetupError(f"{sys.executable} cannot make {self.path.name}: {why}", _venv_fix())
 
     def pip(
         self, *arguments: str, variables: Mapping[str, str] | None = None
@@ -66,9 +65,10 @@ class Environment:
 
     def try_code(self, code: str) -> str:
         """Run a line of Python here: "" when it ran, else the last line of what went wrong."""
-        if not self.python.exists():
-            return f"{self.python} is missing"
-        done = self._run([str(self.python), "-c", code])
+        try:
+            done = self._run([str(self.python), "-c", code])
+        except OSError as error:  # not there, or of another system
+            return f"{self.python}: {error.strerror}"
         return _last(done) if done.returncode else ""
 
     def python_version(self) -> str:
@@ -104,7 +104,7 @@ def _last(done: subprocess.CompletedProcess[str]) -> str:
     return (lines or ["no output"])[-1][:200]
 
 
-def _venv() -> str:
+def _venv_fix() -> str:
     if sys.platform == "linux" and shutil.which("apt"):
         return f"sudo apt install python{sys.version_info.major}.{sys.version_info.minor}-venv"
     return f"install Python {platform.python_version()} from python.org, with venv and pip"

@@ -25,11 +25,12 @@ _BUILD_CORE_MINUTES, _GPU_FACTOR = 15, 4
 
 @dataclass(frozen=True)
 class Build:
-    """What was installed: where it came from, why, and the proof of it."""
+    """What was installed: where it came from, why, the proof of it, and what to know about it."""
 
     origin: str
     reason: str
     proof: Proof
+    note: str = ""
 
 
 def requirement() -> str:
@@ -89,7 +90,7 @@ class Installer:
             return None
         done = self.environment.pip(
             "install", "--no-deps", "--force-reinstall", "--only-binary=llama-cpp-python",
-            f"--index-url={INDEX}/{tag}", "--timeout=8", "--retries=0", requirement(),
+            f"--index-url={INDEX}/{tag}", "--timeout=10", "--retries=1", requirement(),
         )  # fmt: skip
         if done.returncode:
             self._note(f"wheel {tag}: its index was not reached, or has none for this machine")
@@ -100,13 +101,15 @@ class Installer:
             cuda.add_runtime(self.environment, tag)
             proof = self._try(frozenset())
         reason = f"the published build for {self.accelerator.backend}"
-        return self._judge(Build(f"wheel {tag}", reason, proof))
+        unused = expected_features(build_flags(self.processor)) - proof.features
+        note = f"it leaves {', '.join(sorted(unused))} unused: work on the processor is slower"
+        return self._judge(Build(f"wheel {tag}", reason, proof, note if unused else ""))
 
     def _source(self) -> Build | None:
         """A build with flags chosen for this processor, plainer ones where those fail.
 
-        pip keeps built wheels by source and not by flags: one that was built elsewhere may come
-        back. It is thrown out when it does not decode or lacks what this processor has.
+        pip keeps built wheels by source and not by flags, so one that was built elsewhere may come
+        back: it is welcome if it decodes and uses what this processor has, else thrown out.
         """
         missing = self.accelerator.missing or ("" if self.compiler else "a C++ compiler")
         if missing:
@@ -116,25 +119,29 @@ class Installer:
         plain = [*self.accelerator.flags, *build_flags(self.processor, plain=True)]
         build, kept = self._build(flags, "with flags for this processor")
         if not build and kept:
-            self.environment.pip("cache", "remove", "llama_cpp_python")
-            build, _ = self._build(flags, "built again, with flags for this processor")
-        if not build and plain != flags:
-            self.environment.pip("cache", "remove", "llama_cpp_python")
-            build, _ = self._build(plain, "with plainer flags, because the best ones failed")
+            build, _ = self._build(flags, "built again, with flags for this processor", anew=True)
+        # A build that drives no GPU would not drive it with plainer flags either.
+        if not build and plain != flags and (not self._gpu or "SIGILL" in self.tried[-1]):
+            build, _ = self._build(plain, "with plainer flags, as the best ones failed", anew=True)
         return build
 
-    def _build(self, flags: list[str], reason: str) -> tuple[Build | None, bool]:
-        """Build with these CMake flags; the second value says that pip had the wheel already."""
+    def _build(
+        self, flags: list[str], reason: str, *, anew: bool = False
+    ) -> tuple[Build | None, bool]:
+        """Build with these CMake flags; the second value says that pip had a wheel already."""
         say(f"  building llama.cpp for this machine: {self._patience()}")
+        if anew:
+            self.environment.pip("cache", "remove", "llama_cpp_python")
         done = self.environment.pip(
-            "install", "--no-deps", "--force-reinstall", "--no-binary=llama-cpp-python",
-            requirement(), variables={"CMAKE_ARGS": " ".join(flags), "FORCE_CMAKE": "1"},
+            "install", "--no-deps", "--force-reinstall", requirement(),
+            *(["--no-binary=llama-cpp-python"] if anew else []),
+            variables={"CMAKE_ARGS": " ".join(flags), "FORCE_CMAKE": "1"},
         )  # fmt: skip
         kept = "Building wheel for llama" not in done.stdout
         if done.returncode:
             self._note(f"source: {explain(done)}")
             return None, False
-        origin = "source, as pip kept it" if kept else "source"
+        origin = "source, a build that pip had" if kept else "source"
         reason = " ".join([*self.accelerator.flags, reason])
         return self._judge(Build(origin, reason, self._try(expected_features(flags)))), kept
 
@@ -158,7 +165,7 @@ class Installer:
     def _patience(self) -> str:
         cores = os.cpu_count() or 1
         minutes = _BUILD_CORE_MINUTES * (_GPU_FACTOR if self._gpu else 1) / cores
-        return f"about {max(1, round(minutes))} minutes on {cores} cores, if pip kept none"
+        return f"about {max(1, round(minutes))} minutes on {cores} cores, unless pip has one"
 
     def _hint(self) -> str:
         fix = self.accelerator.fix or ("" if self.compiler else compiler_fix())

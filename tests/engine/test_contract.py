@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from gemma_edge.engine import load
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Request
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit
-from tests.engine.conftest import answer
+from tests.engine.conftest import answer, demo_plan
 
 HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)
 
@@ -94,3 +95,12 @@ def test_a_second_answer_inside_the_first_is_refused_not_hung(engine: LlamaEngin
     with pytest.raises(Exception, match="still open"):
         next(engine.generate(HELLO))
     stream.close()  # type: ignore[attr-defined]
+
+
+def test_closing_ends_an_answer_that_was_left_open() -> None:
+    """Freed memory must not be used by a stream that somebody still holds."""
+    short_lived = load(demo_plan())
+    stream = short_lived.generate(HELLO)
+    next(stream)
+    short_lived.close()
+    assert list(stream) == []

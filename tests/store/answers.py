@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ class Fault:
     flip_at: int | None = None  # of the file, not of the body
     bytes_per_second: float = 0.0
     ignore_range: bool = False
+    then: Callable[[], object] | None = None  # before the connection is cut
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ class Answer(BaseHTTPRequestHandler):
             if fault.bytes_per_second:
                 time.sleep(len(block) / fault.bytes_per_second)
         self.wfile.flush()
+        if fault.then is not None:
+            fault.then()
         if fault.stall_after is not None:
             self.server.hub.released.wait()
         if sent < len(body):

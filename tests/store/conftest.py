@@ -38,7 +38,7 @@ def make_settings(hub: Hub, tmp_path: Path) -> Callable[..., StoreSettings]:
     def make(**changes: object) -> StoreSettings:
         base: dict[str, object] = {
             "data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache",
-            "endpoint": hub.endpoint, "stall_seconds": 0.5, "backoff_seconds": 0.01,
+            "endpoint": hub.endpoint, "stall_seconds": 10, "backoff_seconds": 0.01,
         }  # fmt: skip
         return StoreSettings(**(base | changes))  # type: ignore[arg-type]
 

@@ -40,7 +40,7 @@ def xet_storage(hub: Hub, tmp_path: Path) -> str:
 def test_xet_brings_the_file(
     hub: Hub, make_settings: Callable[..., StoreSettings], xet_storage: str
 ) -> None:
-    assert_whole(ensure([FILE], make_settings(stall_seconds=20)))
+    assert_whole(ensure([FILE], make_settings(stall_seconds=30)))
     assert hub.count("GET", "/storage/") == 0
     assert hub.count("GET", "/xet/") >= 1
 
@@ -55,7 +55,7 @@ def test_xet_continues_what_plain_http_began(
         ensure([FILE], make_settings(attempts=1))
     hub.xet.update(known)
     events: list[Progress] = []
-    assert_whole(ensure([FILE], make_settings(stall_seconds=20), on_progress=events.append))
+    assert_whole(ensure([FILE], make_settings(stall_seconds=30), on_progress=events.append))
     assert events[0].done_bytes == 1_234_567
     assert hub.count("GET", "/storage/") == 1
 
@@ -86,7 +86,10 @@ def test_what_the_library_shares_between_repositories_is_found_and_removed(
     assert not store[0].exists()
 
 
-def test_xet_that_stalls_is_left_for_plain_http(hub: Hub, settings: StoreSettings) -> None:
+def test_xet_that_stalls_is_left_for_plain_http(
+    hub: Hub, make_settings: Callable[..., StoreSettings]
+) -> None:
+    settings = make_settings(stall_seconds=1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hub.xet[SHA256] = ("ab" * 32, f"http://127.0.0.1:{silent.getsockname()[1]}")
         events: list[Progress] = []
