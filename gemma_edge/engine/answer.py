@@ -93,6 +93,8 @@ class Answer:
         An empty list means that the answer is over; ``reason`` says why.
         """
         if self._speech.ends(token):
+            if self._waiting and self._constraint is not None and self._speech.closes is not None:
+                return [self._speech.closes]  # it ended in its thought; the answer is still due
             self.reason = "end"
             return []
         constraint = self.constraint
@@ -158,7 +160,8 @@ class Answer:
             if self._writer.stopped:
                 self.reason = "stop_text"
                 return
-        if self.reason is None and self.generated >= self.limit:
+        # A constrained answer ends in ``step``, by its shortest end.
+        if self.reason is None and self._constraint is None and self.generated >= self.limit:
             self.reason = "length"
 
     def flush(self) -> Iterator[Chunk]:

@@ -152,7 +152,7 @@ class LlamaEngine:
             usage = Usage(
                 prompt_tokens=prompt.tokens,
                 cached_tokens=cached,
-                evaluated_tokens=prompt.tokens - cached,
+                evaluated_tokens=min(self._held.position, prompt.tokens) - cached,
                 generated_tokens=answer.generated,
                 thought_tokens=answer.thought_tokens,
                 forced_tokens=answer.forced_tokens,

@@ -147,13 +147,16 @@ def test_the_json_state_follows_strings_and_escapes(text: bytes, state: int) -> 
     assert follow == state
 
 
-def test_thought_then_json(engine: LlamaEngine) -> None:
-    """With thinking on, the constraint begins behind the thought, and the thought has a budget."""
+@pytest.mark.parametrize("max_tokens", [1, 12, 60])
+@pytest.mark.parametrize("seed", range(5))
+def test_thought_then_json(engine: LlamaEngine, max_tokens: int, seed: int) -> None:
+    """With thinking on, the constraint begins behind the thought, and the thought has a budget;
+    a model that wants to end in its thought still owes the answer."""
     request = Request(
         messages=(Message("user", "What is 3 + 4?"),),
         think=True,
-        sampling=GREEDY,
-        max_tokens=60,
+        sampling=Sampling(temperature=2.0, top_k=0, seed=seed),
+        max_tokens=max_tokens,
         max_thought_tokens=6,
         constraint=JsonConstraint(schema=json.dumps(DATED)),
     )
