@@ -92,13 +92,8 @@ class Answer:
 
         An empty list means that the answer is over; ``reason`` says why.
         """
-        if self._speech.ends(token):
-            if self._waiting and self._constraint is not None and self._speech.closes is not None:
-                return [self._speech.closes]  # it ended in its thought; the answer is still due
-            self.reason = "end"
-            return []
         constraint = self.constraint
-        if constraint is None:
+        if constraint is None or self._speech.ends(token):
             return self._free_step(token)
         if self.limit - self.generated <= self.shortest:
             return self._close("length")
@@ -120,6 +115,11 @@ class Answer:
 
     def _free_step(self, token: int) -> list[int]:
         closes = self._speech.closes
+        if self._speech.ends(token):
+            if self._waiting and self._constraint is not None and closes is not None:
+                return [closes]  # it ended in its thought; the answer is still due
+            self.reason = "end"
+            return []
         spent = self.thought_tokens + 1 >= self._thought_limit
         if closes is None or not spent or self._channels.current != "thought" or token == closes:
             return [token]

@@ -77,8 +77,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens, exactly. ``prompt = cached + evaluated``, unless it was cancelled while the prompt was
-    read; ``forced`` and ``thought`` are part of ``generated``."""
+    """Tokens, exactly. ``prompt = cached + evaluated``, unless reading it was cancelled;
+    ``forced`` and ``thought`` are part of ``generated``."""
 
     prompt_tokens: int
     cached_tokens: int
