@@ -3,11 +3,11 @@
     python scripts/train_demo_model.py
 
 needs ``torch==2.13.0 gguf numpy pillow``, two cores and less than two hours. It writes
-``models/demo/``, keeps its checkpoints in ``.train/`` and goes on from there when it is
-started again. Then, or with ``--measure`` alone, it measures the files on held-out cases and writes
-``models/demo/README.md`` with the figures; that needs ``llama-cpp-python numpy pillow jinja2``.
-``--siblings`` makes the random-weight files in ``tests/models/`` and ``--examples`` those in
-``examples/``; both take seconds.
+``models/demo/``, keeps its checkpoints in ``.train/`` and goes on from there when it is started
+again. Then, or with ``--measure`` alone, it measures the files on held-out cases and, where the
+training's folder is at hand, writes ``models/demo/README.md`` with the figures; that needs
+``llama-cpp-python numpy pillow jinja2``. ``--siblings`` makes the random-weight files in
+``tests/models/`` and ``--examples`` those in ``examples/``; both take seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL, PROJECTOR = "gemma-4-demo-Q8_0.gguf", "mmproj-gemma-4-demo-F16.gguf"
-STEPS = 2000
+STEPS = 2100
 VOCABULARY = 1024
 
 
@@ -76,13 +76,15 @@ def measure(options: argparse.Namespace) -> int:
     from demo_model.verify import check_tokenizer
 
     model, projector = options.out / MODEL, options.out / PROJECTOR
-    differ = check_tokenizer(model, Tokenizer.load(options.work / "vocab.json"))
+    vocab, run = options.work / "vocab.json", options.work / "run.json"
+    differ = check_tokenizer(model, Tokenizer.load(vocab)) if vocab.exists() else 0
     figures = measure(model, projector, options.cases)
     for name, gold, answer in figures.wrong if options.show else ():
         print(json.dumps([name, gold, answer], ensure_ascii=False))
     print(figures.table())
     print(f"wrong by field: {by_field(figures)}")
-    print(f"written: {card.write(figures, model, projector, options.work / 'run.json')}")
+    if run.exists():  # without it nobody knows how the files were made
+        print(f"written: {card.write(figures, model, projector, run)}")
     return int(differ > 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,20 @@ try-out or a test.
 
 def write(figures: Figures, model: Path, projector: Path, run: Path) -> Path:
     """Write the card beside the files; ``run`` is what the training left about itself."""
-    facts: dict[str, Any] = {"steps": 0, "seed": 0, "seconds": 0.0, "note": ""}
-    if run.exists():
-        facts |= json.loads(run.read_text(encoding="utf-8"))
+    facts: dict[str, Any] = {"note": ""} | json.loads(run.read_text(encoding="utf-8"))
     path = model.with_name("README.md")
-    path.write_text(
-        TEXT.format(
-            model=model.name, projector=projector.name, table=figures.table(),
-            model_mb=model.stat().st_size / 1e6, projector_mb=projector.stat().st_size / 1e6,
-            steps=facts["steps"], seed=facts["seed"], minutes=facts["seconds"] / 60,
-            note=facts["note"],
-        ).replace(". \n", ".\n"),
-        encoding="utf-8",
+    text = TEXT.format(
+        model=model.name, projector=projector.name, table=figures.table(),
+        model_mb=model.stat().st_size / 1e6, projector_mb=projector.stat().st_size / 1e6,
+        steps=facts["steps"], seed=facts["seed"], minutes=facts["seconds"] / 60,
+        note=facts["note"],
     )  # fmt: skip
+    path.write_text("\n".join(map(wrapped, text.split("\n"))), encoding="utf-8")
     return path
+
+
+def wrapped(line: str) -> str:
+    """A line of at most 98 characters a row; tables stay as they are."""
+    if len(line) <= 98 or line.startswith("|"):
+        return line
+    return textwrap.fill(line, 98, break_on_hyphens=False, break_long_words=False)

@@ -15,20 +15,16 @@ from demo_model.words import chance
 
 GROUP = 8
 """Steps whose documents are drawn together, so that batches can hold documents of one length."""
-GRIDS = (
-    (9, 8), (8, 9), (10, 7), (7, 10), (9, 9), (12, 6), (6, 12), (10, 8), (8, 10), (11, 7), (7, 11),
-    (12, 8), (8, 12), (13, 10), (10, 13), (12, 9), (9, 12), (14, 8), (11, 10), (15, 5), (5, 15),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Sizes:
     """How much of each task a process takes in one step."""
 
-    document_tokens: int = 2400
-    conversations: int = 5
-    copies: int = 3
-    pictures: int = 9
+    document_tokens: int = 3000
+    conversations: int = 4
+    copies: int = 2
+    pictures: int = 8
 
 
 @dataclass
@@ -83,14 +79,18 @@ def chat_batches(rng: Random, build: Builder, progress: float, sizes: Sizes) -> 
     return by_length(rng, pool, GROUP)
 
 
+def grid(rng: Random) -> tuple[int, int]:
+    """Columns and rows of tokens of a picture of random size and shape."""
+    side, ratio = rng.randint(150, 900), rng.uniform(0.6, 1.67)
+    width, height = shapes.fit_size(int(side * ratio), side)
+    return width // shapes.PATCH, height // shapes.PATCH
+
+
 def picture_batch(rng: Random, build: Builder, count: int) -> tuple[Batch, list[shapes.Scene]]:
     """Pictures of one grid, or pairs of two grids, with their scenes slot by slot."""
-    if chance(rng, 0.6):
-        grids = [rng.choice(GRIDS[:11]), rng.choice(GRIDS[:11])]
-        examples = [build.pictures(rng, grids) for _ in range(count // 2)]
-    else:
-        grids = [rng.choice(GRIDS)]
-        examples = [build.pictures(rng, grids) for _ in range(count)]
+    pairs = chance(rng, 0.6)
+    grids = [grid(rng) for _ in range(2 if pairs else 1)]
+    examples = [build.pictures(rng, grids) for _ in range(count // len(grids))]
     scenes = [e.scenes[slot] for slot in range(len(grids)) for e in examples]
     return collate(examples, len(grids)), scenes
 

@@ -1,7 +1,7 @@
 """Pictures of coloured shapes, and what is to be said about them.
 
-A picture shows one shape (named with its place), two or three equal shapes (named with their
-count), or two different shapes side by side.
+A picture shows one shape (named with its place, unless it is one of two pictures), two or three
+equal shapes (named with their count), or two different shapes side by side.
 """
 
 from __future__ import annotations
@@ -61,6 +61,14 @@ class Scene:
     width: int
     height: int
 
+    @property
+    def brief(self) -> str:
+        """The caption without the place of a single shape, for one of two pictures."""
+        only = self.things[0]
+        if len(self.things) > 1:
+            return self.caption
+        return f"{article(only.color)} {only.color} {only.shape}."
+
     def scaled(self, width: int, height: int) -> Scene:
         """The same scene stretched to another size; radii by the mean of both stretches."""
         sx, sy = width / self.width, height / self.height
@@ -89,11 +97,12 @@ def pair_questions(rng: Random, first: Scene, second: Scene) -> list[tuple[str, 
     """Questions about two pictures with their answers; the first asks for both descriptions."""
     ones = "Describe the first image.|What is in the first image?|What does the first image show?"
     twos = ones.replace("first", "second")
-    both = f"First image: {lowered(first.caption)} Second image: {lowered(second.caption)}"
+    one, two = first.brief, second.brief
+    both = f"First image: {lowered(one)} Second image: {lowered(two)}"
     return [
         (rng.choice(DESCRIBE_BOTH.split("|")), both),
-        (rng.choice(ones.split("|")), first.caption),
-        (rng.choice(twos.split("|")), second.caption),
+        (rng.choice(ones.split("|")), one),
+        (rng.choice(twos.split("|")), two),
     ]
 
 
@@ -112,7 +121,7 @@ def scene(rng: Random, width: int, height: int) -> Scene:
     side = min(width, height)
     color, shape = rng.choice(list(COLORS)), rng.choice(SHAPES)
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.32:
         place = rng.choice(list(PLACES))
         px, py = PLACES[place]
         radius = rng.uniform(0.12, 0.19) * side

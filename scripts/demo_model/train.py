@@ -157,7 +157,7 @@ class Trainer:
         """One optimizer step over the three tasks."""
         self.optimizer.zero()
         for batch in step.documents:
-            self._backward("doc", batch, 1.0)
+            self._backward("doc", batch, 2.0)
         for batch in step.chat:
             self._backward("chat", batch, 0.5)
         logits, pooled = self.model(step.pictures)
