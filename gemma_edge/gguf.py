@@ -2,15 +2,17 @@
 
 A file comes from anywhere, so every count and length is checked against what is left of the file
 before anything is read, and what is kept is bounded. Long arrays (a vocabulary has 262,144 tokens)
-are stepped over and only their length is kept. Format: ggml's docs/gguf.md; limits: gguf.cpp.
+are stepped over and only their length is kept. A file on a hub is read in parts that grow. Format:
+ggml's docs/gguf.md; limits: gguf.cpp.
 """
 
 import math
+import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from gemma_edge.errors import ModelError
 from gemma_edge.units import render_bytes
@@ -20,16 +22,18 @@ MAX_KEYS = 1 << 16  # the largest Gemma 4 file has about 60
 MAX_TENSORS = 1 << 16  # about 1,500
 MAX_NAME_BYTES = 1 << 10  # ggml keeps 64 for a tensor, gguf.md allows 65,535 for a key
 MAX_TEXT_BYTES = 4 << 20  # a chat template has about 20 KiB
-MAX_KEPT_BYTES = 32 << 20  # all texts and arrays of a header together
+MAX_KEPT_BYTES = 16 << 20  # all texts and arrays of a header together
 MAX_KEPT_VALUES = 4096  # a value a layer is kept, a vocabulary is not
-MAX_STEPS = 1 << 22  # texts stepped over, about a second; vocabulary and merges have 777,050
+MAX_STEPS = 1 << 21  # texts stepped over, half a second; vocabulary and merges have 777,050
+MAX_HEADER_BYTES = 64 << 20  # read of a file in all; Gemma 4 has 15 MiB, nearly all vocabulary
+FIRST_PART_BYTES = 64 << 10  # holds all but vocabulary and tensor table, and most projectors
+MAX_PART_BYTES = 4 << 20
 VALUE_BYTES = 36  # a Python number and its place in a tuple
 MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 
 # Value types by number: gguf.h, enum gguf_type.
 _SCALARS = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?",
-    10: "<Q", 11: "<q", 12: "<d",
+    0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
 _TEXT, _ARRAY = 8, 9
 
@@ -47,7 +51,11 @@ _TENSOR_TYPES = {
     40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
 }  # fmt: skip
 
+_SIZE = struct.Struct("<Q")
+_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)  # llama-gguf-split's names
+
 Scalar = int | float | bool | str
+ReadPart = Callable[[int, int], bytes]  # (start, count): these bytes, fewer at the file's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says about itself."""
+    """What a GGUF file says about itself. ``path`` is its name, where it lies elsewhere."""
 
     path: Path
     file_bytes: int
@@ -97,7 +105,8 @@ def read_header(path: Path) -> Header:
     """Read and check the header of a GGUF file.
 
     Raises:
-        ModelError: no such file, another format, damaged, or shorter than its tensor table says.
+        ModelError: no such file, another format, damaged, shorter than its tensor table says, or
+            one part of several.
     """
     try:
         if path.is_dir():
@@ -105,13 +114,42 @@ def read_header(path: Path) -> Header:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ModelError(f"`{path}` is not a file", hint="--model takes a .gguf file")
         with path.open("rb") as file:
-            return _Reader(path, file, path.stat().st_size).header()
+            return _Reader(path, _part_of(file), path.stat().st_size).header()
     except FileNotFoundError:
-        raise ModelError(
-            f"there is no file `{path}`", hint="--model PATH, or --model demo"
-        ) from None
+        hint = f"check the name; it was looked for in {path.parent.resolve()}"
+        raise ModelError(f"there is no file `{path}`", hint=hint) from None
     except OSError as error:
         raise ModelError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+def parse_header(read_part: ReadPart, file_bytes: int, name: str) -> Header:
+    """The same for a file that is read in parts: a few MiB of it, never the weights, but for what
+    the last part holds too much.
+
+    Raises:
+        ModelError: as above, and what ``read_part`` raises.
+    """
+    return _Reader(Path(name), read_part, file_bytes).header()
+
+
+def parse_metadata(
+    read_part: ReadPart, file_bytes: int, name: str, until: Collection[str]
+) -> dict[str, Value]:
+    """Metadata alone, and no further than to the last of the keys in ``until``: what stands before
+    the vocabulary comes with the first 64 KiB.
+
+    Raises:
+        ModelError: as above, and what ``read_part`` raises.
+    """
+    return _Reader(Path(name), read_part, file_bytes).metadata(frozenset(until))
+
+
+def _part_of(file: BinaryIO) -> ReadPart:
+    def read_part(start: int, count: int) -> bytes:
+        file.seek(start)
+        return file.read(count)
+
+    return read_part
 
 
 def _is_folder(path: Path) -> ModelError:
@@ -121,20 +159,34 @@ def _is_folder(path: Path) -> ModelError:
 
 
 class _Reader:
-    """Walks the header once. ``left`` is always what the file still holds."""
+    """Walks the header once, from one part of the file to the next."""
 
-    def __init__(self, path: Path, file: BufferedReader, file_bytes: int) -> None:
+    def __init__(self, path: Path, read_part: ReadPart, file_bytes: int) -> None:
         self._path = path
-        self._file = file
+        self._read_part = read_part
         self._file_bytes = file_bytes
-        self._left = file_bytes
+        self._at = 0  # of the file; what comes next
+        self._part = b""
+        self._part_start = 0
+        self._next_part_bytes = FIRST_PART_BYTES
+        self._read_bytes = 0
         self._kept_bytes = 0
         self._steps = 0
+        self._tensor_count = 0
 
     def header(self) -> Header:
         """Magic, version, counts, metadata, tensor table, in file order."""
+        split = _SPLIT.search(self._path.name)
+        if split and int(split[2]) > 1:
+            raise self._part_of_many(int(split[1]), int(split[2]))
+        metadata = self.metadata()
+        rows = [self._tensor_row() for _ in range(self._tensor_count)]
+        return Header(self._path, self._file_bytes, metadata, self._place(rows, metadata))
+
+    def metadata(self, until: frozenset[str] = frozenset()) -> dict[str, Value]:
+        """All of it, or what there is up to the last of these keys."""
         self._check_start()
-        tensor_count = self._count("tensors", MAX_TENSORS, 24)  # the least bytes an entry takes
+        self._tensor_count = self._count("tensors", MAX_TENSORS, 24)  # least bytes of an entry
         key_count = self._count("metadata keys", MAX_KEYS, 13)
         metadata: dict[str, Value] = {}
         for _ in range(key_count):
@@ -142,14 +194,24 @@ class _Reader:
             if key in metadata:
                 raise self._damaged(f"the key `{key}` stands twice")
             metadata[key] = self._value(key)
-        rows = [self._tensor_row() for _ in range(tensor_count)]
-        return Header(self._path, self._file_bytes, metadata, self._place(rows, metadata))
+            if until and until <= metadata.keys():
+                return metadata
+        count, number = metadata.get("split.count"), metadata.get("split.no", 0)
+        if isinstance(count, int) and count > 1 and isinstance(number, int):
+            raise self._part_of_many(number + 1, count)
+        return metadata
+
+    def _part_of_many(self, number: int, count: int) -> ModelError:
+        return ModelError(
+            f"`{self._path}` is part {number} of {count} of a split model; only whole files are "
+            "read",
+            hint="llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf makes one file of them",
+        )
 
     def _check_start(self) -> None:
         if self._file_bytes == 0:
             raise ModelError(f"`{self._path}` is empty", hint="download it again")
-        magic = self._file.read(4)
-        self._left -= len(magic)
+        magic = self._take(min(4, self._file_bytes))
         if magic != b"GGUF":
             raise ModelError(
                 f"`{self._path}` is not a GGUF file",
@@ -169,19 +231,53 @@ class _Reader:
             )
 
     def _take(self, size: int) -> bytes:
+        self._hold(size)
+        start = self._at - self._part_start
+        self._at += size
+        return self._part[start : start + size]
+
+    def _hold(self, size: int) -> None:
+        """See to it that the next ``size`` bytes of the file are in the part that is held."""
+        rest = max(0, self._part_start + len(self._part) - self._at)
+        if rest >= size:
+            return
         if size > self._left:
             raise self._truncated()
-        data = self._file.read(size)
-        if len(data) != size:
+        start = self._at + rest
+        count = min(max(size - rest, self._next_part_bytes), self._file_bytes - start)
+        self._read_bytes += count
+        if self._read_bytes > MAX_HEADER_BYTES:
+            raise self._damaged(f"its header takes more than {render_bytes(MAX_HEADER_BYTES)}")
+        part = self._read_part(start, count)
+        if len(part) != count:
             raise self._truncated()
-        self._left -= size
-        return data
+        self._part = self._part[len(self._part) - rest :] + part
+        self._part_start = self._at
+        self._next_part_bytes = min(2 * self._next_part_bytes, MAX_PART_BYTES)
+
+    @property
+    def _left(self) -> int:
+        return self._file_bytes - self._at
 
     def _skip(self, size: int) -> None:
         if size > self._left:
             raise self._truncated()
-        self._file.seek(size, 1)
-        self._left -= size
+        self._at += size
+
+    def _skip_texts(self, count: int) -> None:
+        """The inner loop of this file: no call for what the part already holds."""
+        self._steps += count
+        if self._steps > MAX_STEPS:
+            raise self._damaged(f"its lists have more than {MAX_STEPS:,} texts")
+        read_size = _SIZE.unpack_from
+        for _ in range(count):
+            start = self._at - self._part_start
+            if start + _SIZE.size > len(self._part):
+                self._hold(_SIZE.size)
+                start = 0
+            self._at += _SIZE.size + read_size(self._part, start)[0]
+            if self._at > self._file_bytes:
+                raise self._truncated()
 
     def _count(self, what: str, limit: int, least_bytes: int) -> int:
         count: int = struct.unpack("<Q", self._take(8))[0]
@@ -207,37 +303,36 @@ class _Reader:
         (kind,) = struct.unpack("<I", self._take(4))
         if kind == _ARRAY:
             return self._array(key)
-        return self._one(key, kind)()
-
-    def _one(self, key: str, kind: int) -> Callable[[], Scalar]:
-        """What reads one value of this type."""
         if kind == _TEXT:
-            return lambda: self._text(f"`{key}`", MAX_TEXT_BYTES)
+            return self._text(f"`{key}`", MAX_TEXT_BYTES)
+        return self._numbers(key, kind, 1)[0]
+
+    def _numbers(self, key: str, kind: int, count: int) -> tuple[Scalar, ...]:
+        layout = f"<{count}{self._layout(key, kind)}"
+        return struct.unpack(layout, self._take(struct.calcsize(layout)))
+
+    def _layout(self, key: str, kind: int) -> str:
         if kind not in _SCALARS:
             raise self._damaged(f"`{key}` has the unknown type {kind}")
-        layout = struct.Struct(_SCALARS[kind])
-        return lambda: _scalar(layout, self._take(layout.size))
+        return _SCALARS[kind]
 
     def _array(self, key: str) -> Value:
         kind, count = struct.unpack("<IQ", self._take(12))
         if kind == _ARRAY:  # gguf.cpp refuses them too
             raise self._damaged(f"`{key}` is an array of arrays")
-        read_one = self._one(key, kind)
-        item_bytes = 8 if kind == _TEXT else struct.calcsize(_SCALARS[kind])
+        item_bytes = 8 if kind == _TEXT else struct.calcsize("<" + self._layout(key, kind))
         if count * item_bytes > self._left:
             raise self._truncated()
-        if count <= MAX_KEPT_VALUES:
-            self._keep(count * VALUE_BYTES)
-            return tuple(read_one() for _ in range(count))
-        if kind != _TEXT:
-            self._skip(count * item_bytes)
+        if count > MAX_KEPT_VALUES:
+            if kind == _TEXT:
+                self._skip_texts(count)
+            else:
+                self._skip(count * item_bytes)
             return Skipped(count)
-        self._steps += count
-        if self._steps > MAX_STEPS:
-            raise self._damaged(f"its lists have more than {MAX_STEPS:,} texts")
-        for _ in range(count):
-            self._skip(int.from_bytes(self._take(8), "little"))
-        return Skipped(count)
+        self._keep(count * VALUE_BYTES)
+        if kind == _TEXT:
+            return tuple(self._text(f"`{key}`", MAX_TEXT_BYTES) for _ in range(count))
+        return self._numbers(key, kind, count)
 
     def _tensor_row(self) -> tuple[str, tuple[int, ...], int, int]:
         name = self._text("a tensor's name", MAX_NAME_BYTES)
@@ -255,7 +350,7 @@ class _Reader:
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment not in (1 << n for n in range(3, 17)):
             raise self._damaged(f"its alignment is {alignment!r}")
-        start = math.ceil((self._file_bytes - self._left) / alignment) * alignment
+        start = math.ceil(self._at / alignment) * alignment
         tensors = []
         for name, shape, kind, offset in rows:
             size_bytes = self._size_bytes(name, shape, kind)
@@ -270,7 +365,7 @@ class _Reader:
     def _size_bytes(self, name: str, shape: tuple[int, ...], kind: int) -> int:
         if kind not in _TENSOR_TYPES:
             raise ModelError(
-                f"`{self._path}`: tensor `{name}` has the unknown type {kind}",
+                f"`{self._path}`: tensor `{_printable(name)}` has the unknown type {kind}",
                 hint="the file is damaged, or newer than this gemma-edge",
             )
         type_name, block_values, block_bytes = _TENSOR_TYPES[kind]
@@ -288,9 +383,10 @@ class _Reader:
         return ModelError(f"`{self._path}` is cut off: {has}{need}", hint="download it again")
 
     def _damaged(self, what: str) -> ModelError:
-        return ModelError(f"`{self._path}` is damaged: {what}", hint="download it again")
+        message = f"`{self._path}` is damaged: {_printable(what)}"
+        return ModelError(message, hint="download it again")
 
 
-def _scalar(layout: struct.Struct, data: bytes) -> Scalar:
-    value: Scalar = layout.unpack(data)[0]
-    return value
+def _printable(text: str) -> str:
+    """Names in a file may hold what moves a terminal's cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -15,7 +15,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import read_pictures, read_piped, read_value, whole_text
 from gemma_edge.cli.interrupt import cancel_on_interrupt
 from gemma_edge.cli.loading import Sight, open_engine, prepare, render_loaded
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import conclude, render_status, stream_json, stream_text
 from gemma_edge.engine.protocol import Engine, Event, Sampling
@@ -61,6 +61,9 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     ctx: flags.Ctx = None,
     gpu_layers: flags.GpuLayers = None,
     threads: flags.Threads = None,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    yes: flags.Yes = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
     show_help: flags.Help = False,
@@ -86,8 +89,9 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
         max_tokens=max_tokens,
     )
     placed = ModelOptions(
-        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads
-    )
+        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads,
+        store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
+    )  # fmt: skip
     return partial(run, chat, placed, ShowOptions(json=json, quiet=quiet))
 
 
@@ -104,7 +108,8 @@ def run(
         )
     system = read_value(chat.system, output)
     unseen: Sight = "unused" if question else "possible"  # a conversation may come to /image
-    prepared = prepare(model, context, sight="needed" if chat.images else unseen)
+    sight: Sight = "needed" if chat.images else unseen
+    prepared = prepare(model, context, output, sight=sight, images=chat.images)
     pictures = read_pictures(chat.images, prepared.image_tokens, output)
     with open_engine(prepared, context, output) as engine:
         session = Session(

@@ -10,7 +10,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from gemma_edge.engine.protocol import Engine
@@ -19,6 +20,7 @@ from gemma_edge.hardware import Cpu, detect_cpu
 
 DEFAULT_WIDTH = 80
 MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
+_OFF = ("", "0", "false", "no", "off")
 
 
 def load_engine(plan: Plan) -> Engine:
@@ -28,10 +30,17 @@ def load_engine(plan: Plan) -> Engine:
     return engine.load(plan)
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user without an entry and without HOME, as in some containers
+        return Path.cwd()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a run may touch. ``ask`` reads one line with editing, where a terminal can do that;
-    ``width`` is in columns, ``clock`` in seconds."""
+    ``width`` is in columns, ``clock`` in seconds, ``now`` in seconds since 1970."""
 
     stdin: TextIO
     stdout: TextIO
@@ -41,8 +50,10 @@ class Context:
     stderr_is_terminal: bool = False
     environment: Mapping[str, str]
     platform: str = sys.platform
+    home: Path = field(default_factory=_home)
     width: int = DEFAULT_WIDTH
     clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
     ask: Callable[[str], str] | None = None
     load: Callable[[Plan], Engine] = load_engine
     detect_cpu: Callable[[], Cpu] = detect_cpu
@@ -67,7 +78,11 @@ class Context:
     @property
     def debug(self) -> bool:
         """A bug shows its traceback (``GEMMA_EDGE_DEBUG=1``)."""
-        return self.environment.get("GEMMA_EDGE_DEBUG", "") not in ("", "0")
+        return self.is_on("GEMMA_EDGE_DEBUG")
+
+    def is_on(self, variable: str) -> bool:
+        """A variable of the environment that is a switch."""
+        return self.environment.get(variable, "").strip().lower() not in _OFF
 
 
 def _columns(environment: Mapping[str, str], streams: Sequence[TextIO | None]) -> int:

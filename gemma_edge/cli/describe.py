@@ -13,7 +13,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import read_pictures, whole_text
 from gemma_edge.cli.interrupt import cancel_on_interrupt
 from gemma_edge.cli.loading import open_engine, prepare, render_loaded
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import collect, conclude, render_status, stream_text
 from gemma_edge.describe.job import describe
@@ -50,6 +50,9 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     ctx: flags.Ctx = None,
     gpu_layers: flags.GpuLayers = None,
     threads: flags.Threads = None,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    yes: flags.Yes = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
     show_help: flags.Help = False,
@@ -62,8 +65,9 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge describe scan.png --detail max
     """
     placed = ModelOptions(
-        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads
-    )
+        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads,
+        store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
+    )  # fmt: skip
     show = ShowOptions(json=json, quiet=quiet)
     asked = DescribeOptions(
         files=tuple(files),
@@ -84,7 +88,9 @@ def run(
 ) -> ExitStatus:
     """Open the images first: a wrong one is told before a model is loaded."""
     output.quiet = show.quiet
-    prepared = prepare(model, context, sight="needed", image_tokens=asked.detail_tokens)
+    prepared = prepare(
+        model, context, output, sight="needed", image_tokens=asked.detail_tokens, images=asked.files
+    )
     pictures = read_pictures(asked.files, prepared.image_tokens, output)
     with open_engine(prepared, context, output) as engine:
         output.note(render_loaded(prepared.files, engine.info))

@@ -12,7 +12,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import read_piped, read_stdin, whole_text
 from gemma_edge.cli.interrupt import cancel_on_interrupt
 from gemma_edge.cli.loading import open_engine, prepare, render_loaded
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.documents import Document, open_document, read_document
 from gemma_edge.engine.protocol import Engine, EngineInfo, Message, Request
@@ -59,6 +59,9 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     ctx: flags.Ctx = None,
     gpu_layers: flags.GpuLayers = None,
     threads: flags.Threads = None,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    yes: flags.Yes = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
     show_help: flags.Help = False,
@@ -74,8 +77,9 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
         file=file, schema=schema, password=password, strict=strict, max_tokens=max_tokens
     )
     placed = ModelOptions(
-        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads
-    )
+        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads,
+        store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
+    )  # fmt: skip
     return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
 
 
@@ -88,7 +92,7 @@ def run(
     document = _open(asked, context)
     for note in document.notes:
         output.note(note)
-    prepared = prepare(model, context, sight="unused")
+    prepared = prepare(model, context, output, sight="unused")
     with open_engine(prepared, context, output) as engine:
         output.note(_render_read(document, engine, render_loaded(prepared.files, engine.info)))
         started = context.clock()

@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 
 from gemma_edge import __version__
-from gemma_edge.cli import chat, describe, extract
+from gemma_edge.cli import (
+    chat,
+    describe,
+    extract,
+    importing,
+    listing,
+    models,
+    path,
+    pull,
+    rm,
+    show,
+    verify,
+)
 from gemma_edge.cli import context as world
 from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
@@ -27,6 +39,14 @@ COMMANDS: dict[str, Callable[..., Job]] = {
     "chat": chat.command,
     "describe": describe.command,
     "extract": extract.command,
+    "models": models.command,
+    "pull": pull.command,
+    "list": listing.command,
+    "show": show.command,
+    "verify": verify.command,
+    "rm": rm.command,
+    "path": path.command,
+    "import": importing.command,
 }
 
 PAGE = f"""\
@@ -36,8 +56,11 @@ gemma-edge {__version__} · Gemma 4 on this machine; nothing leaves it
   gemma-edge describe photo.jpg                    look
   gemma-edge extract bill.pdf --schema "total num" read into JSON
 
-Today it answers with a tiny bundled demo model, or with a GGUF file of yours: --model PATH.
-Choosing and downloading the right Gemma 4 for this machine is not there yet.
+  gemma-edge models                                which Gemma 4 there is
+  gemma-edge pull e4b                              fetch one, then: chat --model e4b
+
+Without --model a tiny bundled demo model answers. Choosing the right one for this machine is
+not there yet.
 
   gemma-edge COMMAND --help    flags and examples"""
 
@@ -61,7 +84,8 @@ def top(
     Nothing leaves the machine.
 
     \b
-    gemma-edge chat "hello"
+    gemma-edge pull e4b
+    gemma-edge chat "hello" --model e4b
     gemma-edge describe photo.jpg
     gemma-edge extract bill.pdf --schema "vendor, date, total num"
     """
@@ -76,7 +100,7 @@ def main(argv: Sequence[str], context: Context) -> ExitStatus:
     try:
         return parse(argv, context.width)(context, output)
     except Interrupted as stop:
-        output.note(stop.message)
+        output.note(f"{stop.message}; {stop.hint}" if stop.hint else stop.message)
         return stop.exit_status
     except GemmaEdgeError as error:
         output.error(error.message, error.hint)

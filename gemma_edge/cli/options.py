@@ -22,6 +22,15 @@ DETAILS = {"low": 70, "normal": 280, "high": 560, "max": 1120}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """Where model files are kept, and what may be done without asking."""
+
+    offline: bool = False
+    models_dir: Path | None = None
+    yes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """Which model, and how it is to be placed; ``None`` leaves it to the plan."""
 
@@ -30,6 +39,7 @@ class ModelOptions:
     context_tokens: int | None = None
     gpu_layers: int | None = None
     threads: int | None = None
+    store: StoreOptions = StoreOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +100,10 @@ Help = Annotated[
 Model = Annotated[
     str,
     _option(
-        "--model", "-m", metavar="PATH|demo", help="A GGUF file, or the bundled demo (default)."
+        "--model", "-m", metavar="NAME|PATH",
+        help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo.",
     ),
-]
+]  # fmt: skip
 Mmproj = Annotated[
     Path | None,
     _option("--mmproj", metavar="FILE", help="The projector that lets the model see images."),
@@ -135,6 +146,16 @@ MaxTokens = Annotated[
     int | None,
     _option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
 ]
+Offline = Annotated[bool, _option("--offline", help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")]
+ModelsDir = Annotated[
+    Path | None,
+    _option(
+        "--models-dir",
+        metavar="DIR",
+        help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR.",
+    ),
+]
+Yes = Annotated[bool, _option("--yes", "-y", help="Download without asking; or GEMMA_EDGE_YES=1.")]
 Json = Annotated[bool, _option("--json", help="Print JSON for programs.")]
 Quiet = Annotated[bool, _option("--quiet", help="Print nothing but the result and errors.")]
 Detail = Annotated[

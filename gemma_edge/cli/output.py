@@ -7,15 +7,20 @@ in ASCII, folded at 60 columns or silent is decided here.
 import json
 import textwrap
 import unicodedata
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from gemma_edge.cli.context import Context
 from gemma_edge.errors import DoesNotFit
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Stand-ins for our own signs on a terminal that cannot show them.
 _ASCII = str.maketrans(
     {"·": "-", "›": ">", "–": "-", "…": "...", "→": "->", "✔": "+", "✘": "x", "×": "x", "▸": ">"}
 )
+_MIN_COLUMN = 16  # a narrower column than this is harder to read than a long line
 _DIM, _RED, _BOLD, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
@@ -28,6 +33,7 @@ class Output:
         self._out_is_terminal = context.stdout_is_terminal
         self._err_is_terminal = context.stderr_is_terminal
         self._width = context.width
+        self._environment = context.environment
         self._colour = context.stderr_is_terminal and _wants_colour(context)
         self._open_line = ""  # the stream whose last line has no newline yet
         _never_fail(self._out)
@@ -43,6 +49,17 @@ class Output:
     def document(self, value: Any) -> None:
         """One JSON document, indented."""
         self.data(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(self._out)))
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Rows in aligned columns. On a terminal the last column is folded."""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+        start = sum(widths) + 2 * len(widths)
+        for row in rows:
+            left = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
+            text = self._ascii(left + row[-1], self._out)
+            if self._out_is_terminal and len(text) >= self._width > start + _MIN_COLUMN:
+                text = left + _fold(self._ascii(row[-1], self._out), self._width, start)
+            self.data(text.rstrip())
 
     def event(self, value: Any) -> None:
         """One JSON document on one line."""
@@ -91,6 +108,22 @@ class Output:
         self._line("error: ", message, colour=_RED)
         if hint:
             self._line("hint: ", hint, colour=_BOLD)
+
+    @property
+    def draws(self) -> bool:
+        """Whether stderr is a terminal where lines can be drawn over."""
+        return self._err_is_terminal and not self.quiet and self._environment.get("TERM") != "dumb"
+
+    def console(self) -> "Console":
+        """For rich, to draw on stderr."""
+        self._end_line()
+        from rich.console import Console  # noqa: PLC0415  (0.1 s, only to draw progress)
+
+        return Console(
+            file=self._err, width=self._width - 1, force_terminal=True,
+            no_color=not self._colour, highlight=False, markup=False, emoji=False,
+            _environ=self._environment,
+        )  # fmt: skip
 
     def end_answer(self) -> None:
         """Close the answer's last line, so that the shell's prompt starts on its own."""

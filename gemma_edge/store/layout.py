@@ -9,6 +9,7 @@ library throws its own part away when a download stops.
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,8 @@ def publish(place: Place) -> None:
         _link(place.blob, place.final)
     if place.ref is not None:
         place.ref.parent.mkdir(parents=True, exist_ok=True)
-        fresh = place.ref.with_name(f"{place.ref.name}.{os.getpid()}.tmp")
+        writer = f"{os.getpid()}.{threading.get_ident()}"  # two files of one repository
+        fresh = place.ref.with_name(f"{place.ref.name}.{writer}.tmp")
         fresh.write_text(place.commit, encoding="ascii")
         os.replace(fresh, place.ref)
 

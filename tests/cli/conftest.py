@@ -15,6 +15,8 @@ from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus
 from gemma_edge.fit.plan import Plan
 from gemma_edge.hardware import Cpu
+from tests.conftest import render_gguf
+from tests.store.hub import Hub
 
 TEXT_MODEL = {
     "general.architecture": "gemma4",
@@ -44,6 +46,7 @@ class Shell:
 
     model: Path
     projector: Path
+    home: Path
     engine: Engine = field(default_factory=ScriptedEngine)
     plans: list[Plan] = field(default_factory=list)
 
@@ -69,6 +72,7 @@ class Shell:
         world = {
             "environment": {},
             "platform": "linux",
+            "home": self.home,
             "load": self._load,
             "detect_cpu": lambda: Cpu(2, "2 physical cores"),
             "clock": lambda: 0.0,
@@ -105,7 +109,8 @@ def _text(stream) -> str:
 @pytest.fixture
 def shell(write_gguf, tmp_path: Path) -> Shell:
     """A shell with a model and a projector that no engine but the scripted one could load."""
-    return Shell(write_gguf("model.gguf", TEXT_MODEL), write_gguf("mmproj.gguf", PROJECTOR))
+    model, projector = write_gguf("model.gguf", TEXT_MODEL), write_gguf("mmproj.gguf", PROJECTOR)
+    return Shell(model, projector, home=tmp_path / "home")
 
 
 @pytest.fixture
@@ -124,3 +129,61 @@ def check(shell: Shell) -> Callable[..., Ran]:
         return ran
 
     return compare
+
+
+E4B = "unsloth/gemma-4-E4B-it-qat-GGUF"
+E4B_MODEL, E4B_PROJECTOR = "gemma-4-E4B-it-qat-UD-Q4_K_XL.gguf", "mmproj-BF16.gguf"
+E4B_DRAFTER = "mtp-gemma-4-E4B-it.gguf"
+DAY = 86_400
+
+
+@dataclass
+class Online:
+    """A shell whose hub is on this machine; ``cache`` is where its files go."""
+
+    shell: Shell
+    hub: Hub
+    cache: Path
+
+    def run(self, *argv: str, **context) -> Ran:
+        environment = {
+            "HF_ENDPOINT": self.hub.endpoint, "HF_HUB_CACHE": str(self.cache),
+        } | context.pop("environment", {})  # fmt: skip
+        context.setdefault("now", lambda: 20_000.0 * DAY)
+        return self.shell.run(*argv, model=False, environment=environment, **context)
+
+    def upload(self, name: str, metadata: dict, repo: str = E4B, rows: int = 4) -> bytes:
+        data = render_gguf(metadata, [("token_embd.weight", (32, rows), 0)], 3)
+        self.hub.upload(repo, name, data)
+        return data
+
+    def path(self, name: str, repo: str = E4B, version: int = -1) -> Path:
+        """Where the cache has a file of this name; of the newest version if not said otherwise."""
+        commit = self.hub.repos[repo][version].commit
+        return self.cache / f"models--{repo.replace('/', '--')}" / "snapshots" / commit / name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: empty, without a project's lock."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def online(shell: Shell, tmp_path: Path, folder: Path) -> Iterator[Online]:
+    """The hub has E4B, small; nothing is on this machine."""
+    with Hub() as hub:
+        world = Online(shell, hub, tmp_path / "hub")
+        world.upload(E4B_MODEL, TEXT_MODEL)
+        world.upload(E4B_PROJECTOR, PROJECTOR, rows=2)
+        world.upload(E4B_DRAFTER, {"general.architecture": "gemma4-assistant"}, rows=1)
+        yield world
+
+
+@pytest.fixture
+def pulled(online: Online) -> Online:
+    """E4B is on this machine."""
+    assert online.run("pull", "e4b", "--quiet").status == 0
+    return online

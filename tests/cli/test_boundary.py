@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge import __version__
+from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +132,30 @@ def test_no_space_for_the_answer(shell):
         "error: the answer cannot be written: No space left on device\n"
         "hint: make room, or send stdout elsewhere\n"
     )
+
+
+class Careful(ScriptedEngine):
+    """Notices an answer that outlives its engine, which would crash llama.cpp."""
+
+    running = 0
+    closed_while_running = False
+
+    def generate(self, request):
+        self.running += 1
+        try:
+            yield from super().generate(request)
+        finally:
+            self.running -= 1
+
+    def close(self):
+        self.closed_while_running = self.running > 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_an_answer_that_cannot_be_written_ends_before_its_engine(shell, flags):
+    shell.engine = Careful(["one two three"])
+    assert shell.run("chat", "hi", *flags, stdout=Full()).status == ExitStatus.DOES_NOT_FIT
+    assert not shell.engine.closed_while_running
 
 
 def test_a_reader_that_went_away_is_nobody_to_complain_to(shell):

@@ -73,7 +73,7 @@ def test_an_answer_that_is_cut_says_so(shell, check):
     check(
         "chat", "count", "--max-tokens", "2",
         stdout="one two \n",
-        stderr=LOADED + "5 of 8,192\n? the answer stopped after 2 tokens, it is not complete\n",
+        stderr=LOADED + "5 of 8,192\n? the answer stopped after 2 tokens; it is not complete\n",
         status=ExitStatus.RESULT,
     )  # fmt: skip
 

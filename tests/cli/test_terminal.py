@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "slow_chat.py"
 SETTINGS = {"NO_COLOR": "1", "COLUMNS": "60", "TERM": "xterm"}
 CTRL_C, CTRL_D = b"\x03", b"\x04"
+READY_SECONDS = 0.3  # CPython's readline misses a signal between its prompt and its first select
 
 
 class Terminal:
@@ -112,9 +113,11 @@ def test_ctrl_c_at_the_prompt_clears_the_line_and_twice_leaves(terminal):
     chat.wait_for("› ")
     chat.type(b"never sent")
     chat.wait_for("never sent")
+    time.sleep(READY_SECONDS)
     chat.type(CTRL_C)
     chat.wait_for("Ctrl-C again leaves, so does Ctrl-D")
     chat.wait_for("› ")
+    time.sleep(READY_SECONDS)
     chat.type(CTRL_C)
     assert chat.end() == ExitStatus.INTERRUPTED
     assert b"closed" in chat.screen

@@ -91,11 +91,11 @@ def test_schemas(shell, schema, message):
 @pytest.mark.parametrize(
     ("model", "message", "hint"),
     [
-        ("nowhere.gguf", "there is no file `nowhere.gguf`", "--model PATH, or --model demo"),
+        ("nowhere.gguf", "there is no file `nowhere.gguf`", "check the name"),
         ("text.gguf", "`text.gguf` is not a GGUF file", ".gguf file"),
         ("short.gguf", "`short.gguf` is cut off: it has 8 bytes", "download it again"),
-        ("e4b", "downloading it is not there yet", "--model PATH"),
-        ("27b", "a size of Gemma 3; the nearest of Gemma 4 is 31B", "--model PATH"),
+        ("e4b", "`e4b` is not on this machine (3.9 GiB", "gemma-edge pull e4b, or"),
+        ("e4b:q99", "Gemma 4 E4B has no quant `q99`", "q4_k_m"),
         ("demmo", "there is no model `demmo`", "did you mean `demo`?"),
         ("mmproj.gguf", "`mmproj.gguf` is a projector", "--model MODEL.gguf --mmproj mmproj.gguf"),
         ("imatrix.gguf", "`imatrix.gguf` is an importance matrix", "--model takes"),

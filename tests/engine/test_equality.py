@@ -90,7 +90,7 @@ def difference(used: Held, model: LlamaModel, units: list[Unit]) -> float:
 def test_random_conversations_equal_a_fresh_read(model: LlamaModel) -> None:
     """Prompts and answers longer than the window on purpose: a wrong rule of reuse shows at once.
     Every prompt has a header that the next one drops; now and then a turn is edited."""
-    assert model.window == 64
+    assert 0 < model.window < 250
     rng = random.Random(4)
     header = [301, 302, 303]
 

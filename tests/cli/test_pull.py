@@ -1,0 +1,283 @@
+"""``pull``, and what ``chat``, ``describe`` and ``extract`` fetch by themselves."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gemma_edge import catalog
+from gemma_edge.errors import ExitStatus
+from gemma_edge.units import render_bytes
+from tests.cli.conftest import E4B, E4B_DRAFTER, E4B_MODEL, E4B_PROJECTOR, TEXT_MODEL, Online
+from tests.store.hub import Fault
+
+HF_MODEL = f"hf:{E4B}/{E4B_MODEL}"
+SIZE = render_bytes(catalog.wanted("e4b").model.size_bytes or 0)  # the catalogue's word
+
+
+def masked(text: str) -> str:
+    """Without the free space of this disk."""
+    return re.sub(r", [\d.]+ \wiB free", ", N free", text)
+
+
+def ticking(step: float) -> Callable[[], float]:
+    """A clock that goes on by itself."""
+    seconds: Iterator[float] = count(0.0, step)
+    return lambda: next(seconds)
+
+
+def test_the_paths_are_the_data_and_all_else_is_said(online: Online):
+    ran = online.run("pull", "e4b")
+    assert ran.status == 0
+    assert ran.stdout == f"{online.path(E4B_MODEL)}\n{online.path(E4B_PROJECTOR)}\n"
+    total = render_bytes((catalog.wanted("e4b").model.size_bytes or 0) + 512)
+    assert masked(ran.stderr) == (
+        "e4b: Gemma 4 E4B, Q4 QAT (unsloth)\n"
+        f"  {HF_MODEL}  {SIZE}\n"
+        f"  hf:{E4B}/{E4B_PROJECTOR}  512 B\n"
+        f"  {total} to download to {online.cache}, N free\n"
+        f"{E4B_MODEL} is another version than the catalogue was measured with\n"
+        f"{E4B_PROJECTOR} is another version than the catalogue was measured with\n"
+    )
+
+
+def test_what_is_there_is_not_fetched_again(online: Online):
+    first = online.run("pull", "e4b")
+    asked = len(online.hub.requests)
+    again = online.run("pull", "e4b")
+    assert again.stdout == first.stdout
+    assert again.stderr.startswith("e4b: Gemma 4 E4B, Q4 QAT (unsloth), on this machine\n")
+    assert len(online.hub.requests) == asked
+    assert online.run("pull", "e4b", "--offline", "--quiet").stderr == ""
+
+
+def test_json_is_one_document(online: Online):
+    ran = online.run("pull", "e4b", "--drafter", "--json", "--quiet")
+    assert (ran.stderr, ran.status) == ("", 0)
+    rows = json.loads(ran.stdout)["files"]
+    names = [f"hf:{E4B}/{name}" for name in (E4B_MODEL, E4B_PROJECTOR, E4B_DRAFTER)]
+    assert [row["name"] for row in rows] == names
+    for row in rows:
+        assert Path(row["path"]).stat().st_size == row["size_bytes"]
+        assert re.fullmatch("[0-9a-f]{64}", row["sha256"])
+        assert row["revision"] == online.hub.repos[E4B][-1].commit
+
+
+def test_any_other_file_of_the_hub(online: Online):
+    data = online.upload("some.gguf", TEXT_MODEL, repo="me/mine")
+    old = online.hub.repos["me/mine"][0].commit
+    online.upload("some.gguf", TEXT_MODEL, repo="me/mine", rows=9)
+    ran = online.run("pull", f"hf:me/mine/some.gguf@{old}")
+    assert ran.status == 0, ran.stderr
+    assert Path(ran.stdout.strip()).read_bytes() == data
+    size = f"{len(data)} B"
+    assert masked(ran.stderr) == (
+        f"  hf:me/mine/some.gguf  {size}\n  {size} to download to {online.cache}, N free\n"
+    )
+    address = f"{online.hub.endpoint}/me/mine/resolve/{old}/some.gguf"
+    assert online.run("pull", address).stdout == ran.stdout
+
+
+def test_plain_files_where_somebody_wants_them(online: Online, folder: Path):
+    for flags, more in (
+        (("--models-dir", "plain"), {}),
+        ((), {"environment": {"GEMMA_EDGE_MODELS_DIR": "plain"}}),
+    ):
+        ran = online.run("pull", "e4b", *flags, **more)
+        plain = folder / "plain" / E4B
+        assert ran.stdout == f"{plain / E4B_MODEL}\n{plain / E4B_PROJECTOR}\n"
+
+
+def test_the_bundled_model_is_there(online: Online):
+    ran = online.run("pull", "demo")
+    assert ran.stderr == "demo is part of gemma-edge, there is nothing to fetch\n"
+    assert Path(ran.stdout.strip()).is_file()
+    assert online.hub.requests == []
+
+
+def test_lines_now_and_then_without_a_terminal(online: Online):
+    online.hub.always["storage"] = Fault(bytes_per_second=5_000)
+    online.upload("slow.gguf", TEXT_MODEL, repo="me/mine", rows=40)
+    ran = online.run("pull", "hf:me/mine/slow.gguf", clock=ticking(11.0))
+    assert ran.status == 0
+    assert re.search(r"^slow.gguf: [\d.]+ \w+ of 5\.\d KiB", ran.stderr, re.MULTILINE), ran.stderr
+
+
+def test_what_happens_is_told_once(online: Online):
+    online.hub.order("resolve", Fault(503), Fault(429, headers={"Retry-After": "0"}))
+    ran = online.run("pull", "e4b")
+    assert ran.status == 0
+    assert "status 503" in ran.stderr
+    assert "limits how often it is asked" in ran.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_bars_on_a_terminal(online: Online, encoding: str):
+    ran = online.run("pull", "e4b", terminal=True, width=60, encoding=encoding)
+    assert ran.status == 0
+    assert len(ran.stdout.split()) == 2
+    assert "\x1b[" in ran.stderr
+    assert "mmproj-BF16.gguf" in ran.stderr
+    dumb = online.run("pull", "e4b", terminal=True, environment={"TERM": "dumb"})
+    assert "\x1b[" not in dumb.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(online: Online):
+    def pressed() -> float:
+        if online.hub.sent_bytes:
+            raise KeyboardInterrupt
+        return 0.0
+
+    ran = online.run("pull", "e4b", clock=pressed)
+    assert (ran.stdout, ran.status) == ("", ExitStatus.INTERRUPTED)
+    assert ran.stderr.endswith("the same command goes on from there\n")
+    assert online.run("pull", "e4b").status == 0
+
+
+def test_a_change_upstream_is_refused_until_it_is_accepted(online: Online):
+    assert online.run("pull", HF_MODEL).status == 0
+    (online.path(E4B_MODEL)).unlink()
+    new = online.upload(E4B_MODEL, TEXT_MODEL, rows=8)
+    del online.hub.repos[E4B][:-1]
+    ran = online.run("pull", HF_MODEL)
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    assert "expected sha256" in ran.stderr
+    hint = ran.stderr.splitlines()[-1].partition("gemma-edge ")[2]
+    accepted = online.run(*hint.split())
+    assert accepted.status == 0, accepted.stderr
+    assert Path(accepted.stdout.splitlines()[0]).read_bytes() == new
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "message", "hint"),
+    [
+        ("nope", ExitStatus.MODEL, "there is no model `nope`", "there are e2b, e4b"),
+        ("e5b", ExitStatus.MODEL, "there is no model `e5b`", "did you mean `e4b`?"),
+        ("./x.gguf", ExitStatus.USAGE, "`./x.gguf` is a path", "gemma-edge import FILE"),
+        ("hf:a/b", ExitStatus.USAGE, "does not name a GGUF file", "hf:owner/repo/file.gguf"),
+        ("hf:me/no/x.gguf", ExitStatus.MODEL, "there is no repository me/no", "check the name"),
+        ("https://a.b/c/d/resolve/main/x.gguf", ExitStatus.USAGE, "a.b is not the hub", "HF_ENDP"),
+        ("e4b --offline", ExitStatus.MODEL, "--offline (or HF_HUB_OFFLINE) is set", "import FILE"),
+        ("e4b --accept-change --offline", ExitStatus.USAGE, "--offline is set", "leave out one"),
+        ("e4b --models-dir taken", ExitStatus.FAILED, "cannot be used", "--models-dir"),
+    ],
+)
+def test_wrong_input(online, folder, argv, status, message, hint):  # noqa: PLR0917
+    (folder / "taken").touch()
+    ran = online.run("pull", *argv.split())
+    assert (ran.stdout, ran.status) == ("", status), ran.stderr
+    lines = ran.stderr.splitlines()
+    assert message in ran.stderr
+    assert sum(line.startswith("error: ") for line in lines) == 1
+    assert lines[-1].startswith("hint: ")
+    assert hint in lines[-1]
+    assert online.hub.sent_bytes == 0
+
+
+# What chat, describe and extract do by themselves.
+
+
+def test_without_a_terminal_nobody_downloads_unasked(online: Online):
+    ran = online.run("chat", "hi", "--model", "e4b")
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    assert ran.stderr == (
+        f"error: `e4b` is not on this machine ({SIZE} to download)\n"
+        "hint: gemma-edge pull e4b, or the same command again with --yes\n"
+    )
+    assert online.hub.requests == []
+    ran = online.run("chat", "hi", "--model", "e4b", "--models-dir", "my models")
+    assert "hint: gemma-edge pull e4b --models-dir 'my models', or" in ran.stderr
+
+
+@pytest.mark.parametrize(("flags", "environment"), [(["--yes"], {}), ([], {"GEMMA_EDGE_YES": "1"})])
+def test_a_yes_from_before(online: Online, flags: list[str], environment: dict[str, str]):
+    online.shell.script(["hello"])
+    ran = online.run("chat", "hi", "--model", "e4b", *flags, environment=environment)
+    assert (ran.stdout, ran.status) == ("hello\n", 0), ran.stderr
+    assert "e4b: Gemma 4 E4B, Q4 QAT (unsloth)\n" in ran.stderr
+    assert "Gemma 4 E4B, Q4 QAT (unsloth) · " in ran.stderr
+    assert online.shell.plans[0].model.name == E4B_MODEL
+    assert not online.path(E4B_PROJECTOR).exists()  # no picture will come
+
+
+def test_a_picture_needs_the_projector(online: Online, folder: Path):
+    Image.new("RGB", (64, 64)).save(folder / "red.png")
+    online.shell.script(["red"])
+    ran = online.run("describe", "red.png", "--model", "e4b", "--yes", "--quiet")
+    assert (ran.stdout, ran.stderr) == ("red\n", "")
+    assert online.path(E4B_PROJECTOR).exists()
+    assert online.shell.plans[0].projector == online.path(E4B_PROJECTOR)
+
+
+def test_a_picture_that_cannot_be_read_costs_no_download(online: Online):
+    for argv in (("describe", "nowhere.png"), ("chat", "hi", "--image", "nowhere.png")):
+        ran = online.run(*argv, "--model", "e4b", "--yes")
+        assert (ran.stdout, ran.status) == ("", ExitStatus.INPUT)
+        assert ran.stderr.startswith("error: nowhere.png does not exist\n")
+    ran = online.run("chat", "hi", "--model", "e4b", "--yes", "--mmproj", "nowhere.gguf")
+    assert ran.stderr.startswith("error: there is no file `nowhere.gguf`\n")
+    assert online.hub.requests == []
+
+
+def test_what_cannot_be_used_is_not_downloaded(online: Online):
+    online.upload("drafter.gguf", {"general.architecture": "gemma4-assistant"}, "me/mine", 500_000)
+    ran = online.run("chat", "hi", "--model", "hf:me/mine/drafter.gguf", "--yes")
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    assert "error: `drafter.gguf` is a drafter" in ran.stderr
+    assert online.hub.sent_bytes < 1_000_000
+    ran = online.run("describe", "nowhere.png", "--model", "hf:me/mine/x.gguf", "--yes")
+    assert ran.stderr == (
+        "error: `hf:me/mine/x.gguf` is not in the catalogue, which would know its projector\n"
+        "hint: --mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it\n"
+    )
+
+
+@pytest.mark.parametrize("answer", ["\n", "y\n", "what?\nYES\n"])
+def test_a_person_is_asked_and_says_yes(online: Online, answer: str):
+    online.shell.script(["hello"])
+    ran = online.run(
+        "chat", "hi", "--model", HF_MODEL, stdin=answer, stdin_is_terminal=True,
+        stderr_is_terminal=True, environment={"TERM": "dumb"},
+    )  # fmt: skip
+    assert (ran.stdout, ran.status) == ("hello\n", 0), ran.stderr
+    assert f"download {SIZE}? [Y/n] " in ran.stderr
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_a_person_is_asked_and_says_no(online: Online, answer: str):
+    ran = online.run(
+        "chat", "hi", "--model", "e4b:q8", stdin=answer, stdin_is_terminal=True,
+        stderr_is_terminal=True, width=200,
+    )  # fmt: skip
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+
+
+def test_a_no_has_a_way_back(online: Online):
+    ran = online.run(
+        "chat", "hi", "--model", "e4b", stdin="n\n", stdin_is_terminal=True,
+        stderr_is_terminal=True, environment={"TERM": "dumb"},
+    )  # fmt: skip
+    assert "error: `e4b` was not downloaded\nhint: later: gemma-edge pull e4b\n" in ran.stderr
+    assert online.hub.sent_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [["--offline"], {"GEMMA_EDGE_OFFLINE": "1"}, {"HF_HUB_OFFLINE": "true"}],
+)
+def test_offline_asks_neither_person_nor_hub(online: Online, switch):
+    flags, environment = (switch, {}) if isinstance(switch, list) else ([], switch)
+    ran = online.run("chat", "hi", "--model", "e4b", "--yes", *flags, environment=environment)
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    assert "--offline (or HF_HUB_OFFLINE) is set" in ran.stderr
+    assert online.hub.requests == []
+
+
+def test_a_name_that_is_not_quite_right_is_explained(online: Online):
+    ran = online.run("chat", "hi", "--model", "27b")
+    assert ran.stderr.startswith("`27b` is a size of Gemma 3; the nearest of Gemma 4 is 31B")
+    assert "error: `27b` is not on this machine" in ran.stderr
