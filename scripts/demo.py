@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import setup  # the script beside this one; it says so where this Python is too old
 from install.environment import ROOT, Environment, say
 
-SCHEMA = "vendor, invoice_number, date: date, due_date: date, customer, total num, currency"
+SCHEMA = "vendor, invoice_number, date, due_date, customer, total num, currency"
 COMMAND = ("extract", "examples/invoice.pdf", "--schema", SCHEMA, "--model", "demo")
 
 

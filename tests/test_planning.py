@@ -17,9 +17,18 @@ MODEL = ModelFiles(name="m", model=Path("m.gguf"))
 PAIR = ModelFiles(name="m", model=Path("m.gguf"), projector=Path("p.gguf"))
 
 
-def header(trained=131072):
+def header(trained=131072, file_bytes=4 << 30):
     metadata = {"general.architecture": "gemma4", "gemma4.context_length": trained}
-    return Header(Path("m.gguf"), 1, metadata, ())
+    return Header(Path("m.gguf"), file_bytes, metadata, ())
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "asked", "threads"),
+    [(4 << 30, None, 6), (3 << 20, None, 1), (3 << 20, 4, 4), (33 << 20, None, 6)],
+)
+def test_a_tiny_model_gets_one_thread(file_bytes, asked, threads):
+    decided = plan(MODEL, header(file_bytes=file_bytes), Wishes(threads=asked), CPU)
+    assert decided.threads == threads
 
 
 @pytest.mark.parametrize(
