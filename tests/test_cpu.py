@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from gemma_edge.hardware import cpu
+from gemma_edge.hardware.cgroups import parse_cgroups
 
 
 def cpuinfo(*rows):
@@ -64,7 +65,7 @@ def test_quotas(quota, period, processors):
 
 def test_cgroup_paths_of_both_versions():
     text = "4:memory:/docker/abc\n1:cpu,cpuacct:/docker/abc\n0::/user.slice\n"
-    assert cpu.parse_cgroups(text) == {
+    assert parse_cgroups(text) == {
         "memory": PurePosixPath("/docker/abc"),
         "cpu": PurePosixPath("/docker/abc"),
         "cpuacct": PurePosixPath("/docker/abc"),

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from gemma_edge.engine.protocol import Engine
 from gemma_edge.fit.plan import Plan
-from gemma_edge.hardware import Cpu, detect_cpu
+from gemma_edge.hardware import Cpu, Memory, detect_cpu, detect_memory
 
 DEFAULT_WIDTH = 80
 MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
@@ -57,6 +57,7 @@ class Context:
     ask: Callable[[str], str] | None = None
     load: Callable[[Plan], Engine] = load_engine
     detect_cpu: Callable[[], Cpu] = detect_cpu
+    detect_memory: Callable[[], Memory] = detect_memory
 
     @classmethod
     def from_process(cls) -> "Context":

@@ -14,10 +14,12 @@ from gemma_edge.cli.output import Output
 from gemma_edge.cli.storing import store_settings
 from gemma_edge.cli.targets import name_of
 from gemma_edge.errors import ExitStatus
+from gemma_edge.hardware import Memory
 from gemma_edge.store import list_files
 from gemma_edge.units import render_bytes
 
 BILLION = 1_000_000_000
+BESIDE_BYTES = 1 << 30  # KV cache of 8,192 tokens, buffers, Python: under it for all but 31B
 There = frozenset[tuple[str, str]]  # (repo, file) of what is on disk
 
 
@@ -50,16 +52,18 @@ def run(
     stored = (each for each in list_files(settings) if each.where != "incomplete")
     there = frozenset((each.repo, each.file) for each in stored)
     bundled, sizes = _choose(name, output)
+    memory = context.detect_memory()
     if show.json:
-        models = [_as_document(size, there) for size in sizes]
-        output.document({"bundled": list(bundled), "models": models})
+        models = [_as_document(size, there, memory) for size in sizes]
+        available = memory.available_bytes
+        output.document({"bundled": list(bundled), "available_bytes": available, "models": models})
         return ExitStatus.OK
     for each in bundled:
         files = catalog.resolve(each)
         output.table([(files.title,), (f"  {files.good_for}",)])
         weight = render_bytes(files.model.stat().st_size)
         output.table([(f"  {each}", weight, "part of gemma-edge")])
-    tables = [[_row(size, quant, there) for quant in size.quants] for size in sizes]
+    tables = [[_row(size, quant, there, memory) for quant in size.quants] for size in sizes]
     for size, rows in zip(sizes, _aligned(tables), strict=True):
         output.table([(_render_size(size),), (f"  {size.good_for}",)])
         output.table(rows)
@@ -67,6 +71,7 @@ def run(
         output.note(
             "gemma-edge pull NAME fetches one with its projector; no size: nobody measured it yet"
         )
+        output.note(f"fits: weights and 1 GiB beside them in main memory; {memory.reason}")
     return ExitStatus.OK
 
 
@@ -93,13 +98,22 @@ def _aligned(tables: list[list[list[str]]]) -> list[list[list[str]]]:
     ]
 
 
-def _row(size: Size, quant: Quant, there: There) -> list[str]:
+def _fits(file: CatalogFile, memory: Memory) -> bool | None:
+    """Do the weights fit in main memory, with room for a short context and the program? A rough
+    answer; None where the size or the memory is not known."""
+    if file.size_bytes is None or memory.available_bytes is None:
+        return None
+    return file.size_bytes + BESIDE_BYTES <= memory.available_bytes
+
+
+def _row(size: Size, quant: Quant, there: There, memory: Memory) -> list[str]:
     weight = quant.model.size_bytes
     state = "on disk" if _is_there(quant.model, there) else ""
     if state and quant.projector is not None and not _is_there(quant.projector, there):
         state = "on disk, without projector"
+    fits = {True: "fits", False: "no", None: ""}[_fits(quant.model, memory)]
     return [f"  {name_of(size, quant)}", quant.title, quant.source,
-            render_bytes(weight) if weight else "", state]  # fmt: skip
+            render_bytes(weight) if weight else "", fits, state]  # fmt: skip
 
 
 def _render_size(size: Size) -> str:
@@ -114,7 +128,7 @@ def _is_there(file: CatalogFile, there: There) -> bool:
     return (file.repo, file.filename) in there
 
 
-def _as_document(size: Size, there: There) -> dict[str, Any]:
+def _as_document(size: Size, there: There, memory: Memory) -> dict[str, Any]:
     return {
         "name": size.name,
         "title": size.title,
@@ -135,6 +149,7 @@ def _as_document(size: Size, there: There) -> dict[str, Any]:
                 "bits": quant.bits,
                 "default": quant is size.default,
                 "quality": _quality(quant),
+                "fits": _fits(quant.model, memory),
                 "model": _file(quant.model, there),
                 "projector": _file(quant.projector, there),
                 "drafter": _file(quant.drafter, there),

@@ -111,7 +111,8 @@ def judge(
         problems.append("the answer is nested too deeply to be checked")
         return Extraction(None, text, tuple(problems), finished, notes)
     problems += [f'the key "{key}" came twice; the last one counts' for key in repeated]
-    notes += tuple(f"{place}: required, and not found in the document" for place in verdict.missing)
+    if not finished.closed_early:  # else it was not looked for to the end
+        notes += tuple(f"{at}: required, and not found in the document" for at in verdict.missing)
     problems += verdict.problems
     return Extraction(verdict.data, text, tuple(problems), finished, notes)
 

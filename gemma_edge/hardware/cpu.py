@@ -11,7 +11,9 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from gemma_edge.hardware.cgroups import find_cgroups, read_text
 
 FEW_THREADS = 4  # up to here llama.cpp takes hardware threads for cores
 
@@ -72,18 +74,6 @@ def parse_cpuinfo(text: str) -> dict[int, tuple[int, int]]:
     return cores
 
 
-def parse_cgroups(text: str) -> dict[str, PurePosixPath]:
-    """``/proc/self/cgroup`` to controller -> path; version 2 stands under ""."""
-    groups = {}
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, separator, path = rest.partition(":")
-        if separator:
-            for controller in controllers.split(","):
-                groups[controller] = PurePosixPath(path)
-    return groups
-
-
 def parse_quota(quota: str, period: str) -> float | None:
     """Processors granted, ``None`` for no limit ("max" in version 2, -1 in version 1)."""
     if not quota.isdigit() or not period.isdigit() or int(period) == 0:
@@ -99,30 +89,21 @@ def parse_sysctl(text: str) -> dict[str, int]:
 
 def _detect_linux(root: Path, logical: int) -> Cpu:
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(logical))
-    cores = parse_cpuinfo(_read(root / "proc/cpuinfo"))
+    cores = parse_cpuinfo(read_text(root / "proc/cpuinfo"))
     return decide_linux(cores, allowed, _detect_quota(root))
 
 
 def _detect_quota(root: Path) -> float | None:
     """The smallest quota of our cgroup and of all above it, in both versions."""
-    groups = parse_cgroups(_read(root / "proc/self/cgroup"))
-    base = root / "sys/fs/cgroup"
+    second, first = find_cgroups(root, "cpu")
     quotas = []
-    for folder in _ancestors(base, groups.get("")):
-        quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+    for folder in second:
+        quota, _, period = read_text(folder / "cpu.max").strip().partition(" ")
         quotas.append(parse_quota(quota, period))
-    for folder in _ancestors(base / "cpu", groups.get("cpu")):
-        quota = _read(folder / "cpu.cfs_quota_us").strip()
-        quotas.append(parse_quota(quota, _read(folder / "cpu.cfs_period_us").strip()))
+    for folder in first:
+        quota = read_text(folder / "cpu.cfs_quota_us").strip()
+        quotas.append(parse_quota(quota, read_text(folder / "cpu.cfs_period_us").strip()))
     return min((quota for quota in quotas if quota is not None), default=None)
-
-
-def _ancestors(base: Path, group: PurePosixPath | None) -> list[Path]:
-    """The cgroup's folder and those above it; a container sees its own group as the root."""
-    if group is None:
-        return []
-    inner = PurePosixPath(*[part for part in group.parts if part not in ("/", "..")])
-    return [base / inner, *[base / parent for parent in inner.parents]]
 
 
 def _detect_macos(logical: int) -> Cpu:
@@ -139,14 +120,6 @@ def _detect_macos(logical: int) -> Cpu:
     if keys[1] in found:
         return Cpu(found[keys[1]], _count(found[keys[1]], "physical core"))
     return decide_unknown(logical)
-
-
-def _read(path: Path) -> str:
-    """A small text of the kernel, "" where there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _count(number: int, noun: str) -> str:

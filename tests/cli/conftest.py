@@ -14,7 +14,7 @@ from gemma_edge.engine.protocol import Engine, Event, Request
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus
 from gemma_edge.fit.plan import Plan
-from gemma_edge.hardware import Cpu
+from gemma_edge.hardware import Cpu, Memory
 from tests.conftest import render_gguf
 from tests.store.hub import Hub
 
@@ -75,6 +75,7 @@ class Shell:
             "home": self.home,
             "load": self._load,
             "detect_cpu": lambda: Cpu(2, "2 physical cores"),
+            "detect_memory": lambda: Memory(8 << 30, "8.0 GiB are available"),
             "clock": lambda: 0.0,
         } | context
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):

@@ -32,7 +32,10 @@ def test_models_shows_every_size_with_its_quants(pulled: Online):
     assert ran.status == 0
     lines = ran.stdout.splitlines()
     assert "Gemma 4 E4B · 7.5B parameters, 4.5B active · 131,072 tokens of context" in lines
-    assert "  e4b                 Q4 QAT    unsloth   3.9 GiB   on disk" in lines
+    assert "  e4b                 Q4 QAT    unsloth   3.9 GiB   fits  on disk" in lines
+    assert "  12b:q8_0            Q8        unsloth   11.8 GiB  no" in lines  # of 8 GiB
+    assert "  e4b:q6_k            Q6        unsloth" in lines  # no size, so no claim
+    assert "8.0 GiB are available" in ran.stderr
     for size in catalog.sizes():
         for quant in size.quants:
             assert any(line.split()[:1] == [name_of(size, quant)] for line in lines)
@@ -60,6 +63,7 @@ def test_models_as_json(pulled: Online):
     first = e4b["quants"][0]
     assert (first["name"], first["default"], first["model"]["on_disk"]) == ("e4b", True, True)
     assert not first["drafter"]["on_disk"]
+    assert first["fits"] is True
     assert first["model"]["name"] == HF_MODEL
 
 
