@@ -11,7 +11,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.picture import MAX_TOKENS, MIN_TOKENS
 from gemma_edge.errors import ExitStatus
-from gemma_edge.fit.planning import ALL_LAYERS
+from gemma_edge.fit.plan import ALL_LAYERS
 from gemma_edge.units import parse_tokens
 
 # What parsing a command line gives: the work, not yet begun.

@@ -1,4 +1,4 @@
-"""llama.cpp's own log lines: kept for error messages, never printed behind a person's back."""
+"""llama.cpp's own complaints: kept for error messages, never printed behind a person's back."""
 
 import ctypes
 from collections import deque
@@ -6,19 +6,16 @@ from collections import deque
 import llama_cpp
 from llama_cpp import mtmd_cpp
 
-KEPT_LINES = 200
+KEPT_LINES = 20
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, _ERROR (ggml.h)
 
-_lines: deque[str] = deque(maxlen=KEPT_LINES)
-_problems: deque[str] = deque(maxlen=20)
+_problems: deque[str] = deque(maxlen=KEPT_LINES)
 
 
 def _keep_line(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
     line = text.decode("utf-8", "replace").strip()
-    if line:
-        _lines.append(line)
-        if level in _ERROR_LEVELS:
-            _problems.append(line)
+    if line and level in _ERROR_LEVELS:
+        _problems.append(line)
 
 
 _keep = llama_cpp.llama_log_callback(_keep_line)  # lives as long as llama.cpp may call it
@@ -29,15 +26,9 @@ def capture() -> None:
     llama_cpp.llama_log_set(_keep, ctypes.c_void_p(0))
     mtmd_cpp.mtmd_log_set(_keep, ctypes.c_void_p(0))
     mtmd_cpp.mtmd_helper_log_set(_keep, ctypes.c_void_p(0))
-    _lines.clear()
     _problems.clear()
 
 
 def problem() -> str:
     """The last thing that llama.cpp complained about, in one line, or ""."""
     return _problems[-1] if _problems else ""
-
-
-def lines() -> list[str]:
-    """The last lines, oldest first."""
-    return list(_lines)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from gemma_edge.engine import llama_log
 from gemma_edge.errors import EngineError, ModelError
-
-GPU_LAYERS_ALL = -1
+from gemma_edge.fit.plan import ALL_LAYERS
 
 
 class LlamaModel:
@@ -25,7 +24,7 @@ class LlamaModel:
     """
 
     def __init__(
-        self, path: Path, gpu_layers: int = GPU_LAYERS_ALL, *, vocabulary_only: bool = False
+        self, path: Path, gpu_layers: int = ALL_LAYERS, *, vocabulary_only: bool = False
     ) -> None:
         llama_log.capture()
         llama_cpp.llama_backend_init()
@@ -38,7 +37,7 @@ class LlamaModel:
             )
         params = llama_cpp.llama_model_default_params()
         params.vocab_only = vocabulary_only
-        params.n_gpu_layers = 999 if gpu_layers == GPU_LAYERS_ALL else gpu_layers
+        params.n_gpu_layers = 999 if gpu_layers == ALL_LAYERS else gpu_layers
         self.pointer = llama_cpp.llama_model_load_from_file(_as_path(path), params)
         if not self.pointer:
             reason = llama_log.problem() or "no reason given"
@@ -49,11 +48,10 @@ class LlamaModel:
         self.layers = int(llama_cpp.llama_model_n_layer(self.pointer))
         self.gpu_layers = 0
         if self.gpu:
-            self.gpu_layers = self.layers if gpu_layers == GPU_LAYERS_ALL else gpu_layers
+            self.gpu_layers = self.layers if gpu_layers == ALL_LAYERS else gpu_layers
         self.vocab = llama_cpp.llama_model_get_vocab(self.pointer)
         self.vocab_tokens = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         self.window = int(llama_cpp.llama_model_n_swa(self.pointer))
-        self.embedding_length = int(llama_cpp.llama_model_n_embd(self.pointer))
         self.trained_context_tokens = int(llama_cpp.llama_model_n_ctx_train(self.pointer))
         self.bos = int(llama_cpp.llama_vocab_bos(self.vocab))
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.vocab)) and self.bos >= 0

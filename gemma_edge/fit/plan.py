@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 KvType = Literal["f32", "f16", "q8_0"]
+ALL_LAYERS = -1  # as many layers on the GPU as there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

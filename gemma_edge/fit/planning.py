@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.documents.picture import MAX_TOKENS
 from gemma_edge.errors import DoesNotFit
-from gemma_edge.fit.plan import Plan
+from gemma_edge.fit.plan import ALL_LAYERS, Plan
 from gemma_edge.gguf import Header
 from gemma_edge.hardware import Cpu
 
@@ -23,7 +23,6 @@ BATCH_STEP_TOKENS = 128
 # the example invoice in 0.2 s with one thread, and in a minute with two where another program wants
 # the second core.
 SMALL_MODEL_BYTES = 32 << 20
-ALL_LAYERS = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
