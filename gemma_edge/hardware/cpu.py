@@ -20,10 +20,15 @@ FEW_THREADS = 4  # up to here llama.cpp takes hardware threads for cores
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """Physical cores that we may use, at least 1, and the sentence that says why so many."""
+    """Physical cores that we may use, at least 1, and the sentence that says why so many.
+    ``fast_cores`` are the performance cores among them (0: all are alike); ``name`` and
+    ``instructions`` (/proc/cpuinfo's words) are empty where the machine does not say."""
 
     cores: int
     reason: str
+    fast_cores: int = 0
+    name: str = ""
+    instructions: tuple[str, ...] = ()
 
 
 def detect_cpu(root: Path = Path("/")) -> Cpu:

@@ -19,10 +19,11 @@ _NO_LIMIT = 1 << 60  # version 1 writes a huge number for "no limit"
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """``available_bytes`` is None where the machine does not say."""
+    """``available_bytes`` and ``total_bytes`` are None where the machine does not say."""
 
     available_bytes: int | None
     reason: str
+    total_bytes: int | None = None
 
 
 def detect_memory(root: Path = Path("/")) -> Memory:
