@@ -7,8 +7,10 @@
     |- ModelError                  4  a model file is missing, damaged or of another kind
     |  `- ProjectorError           4  an image without a projector, or one of another model
     |- DoesNotFit                  5  context, memory or disk is too small
+    |  `- OutOfMemory              5  llama.cpp could not allocate what the plan asks for
     |- ResultError                 6  the answer is not what was asked for; it was printed as it is
     `- EngineError                 1  llama.cpp refused or failed
+       `- EngineStopped            1  its process died in an answer; the next one can be asked
     Interrupted                  130  Ctrl-C (not an error: what was said is kept)
 
 Messages name the value that is wrong; hints are a command or a change. A built-in ``ValueError``
@@ -92,6 +94,10 @@ class DoesNotFit(GemmaEdgeError):
     exit_status = ExitStatus.DOES_NOT_FIT
 
 
+class OutOfMemory(DoesNotFit):
+    """llama.cpp could not allocate what the plan asks for; a smaller plan may still load."""
+
+
 class ResultError(GemmaEdgeError):
     """The answer is not what was asked for; it was printed as it is, with its problems."""
 
@@ -100,6 +106,11 @@ class ResultError(GemmaEdgeError):
 
 class EngineError(GemmaEdgeError):
     """llama.cpp refused or failed."""
+
+
+class EngineStopped(EngineError):
+    """The engine's process died in the middle of an answer. It is being started again: the same
+    can be asked once more."""
 
 
 class Interrupted(GemmaEdgeError):

@@ -38,7 +38,7 @@ _SCALARS = {
 _TEXT, _ARRAY = 8, 9
 
 # (name, values a block, bytes a block) by number: ggml.h, ggml_type; gguf-py, GGML_QUANT_SIZES.
-_TENSOR_TYPES = {
+TENSOR_TYPES = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
     6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40),
     10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
@@ -358,17 +358,17 @@ class _Reader:
                 raise self._damaged(f"tensor `{name}` is not aligned")
             if start + offset + size_bytes > self._file_bytes:
                 raise self._truncated(start + offset + size_bytes)
-            type_name = _TENSOR_TYPES[kind][0]
+            type_name = TENSOR_TYPES[kind][0]
             tensors.append(Tensor(name, shape, type_name, size_bytes, start + offset))
         return tuple(tensors)
 
     def _size_bytes(self, name: str, shape: tuple[int, ...], kind: int) -> int:
-        if kind not in _TENSOR_TYPES:
+        if kind not in TENSOR_TYPES:
             raise ModelError(
                 f"`{self._path}`: tensor `{_printable(name)}` has the unknown type {kind}",
                 hint="the file is damaged, or newer than this gemma-edge",
             )
-        type_name, block_values, block_bytes = _TENSOR_TYPES[kind]
+        type_name, block_values, block_bytes = TENSOR_TYPES[kind]
         row = shape[0] if shape else 1
         if row % block_values:
             raise self._damaged(

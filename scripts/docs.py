@@ -16,7 +16,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import typer
 
 from gemma_edge import __version__
 from gemma_edge.cli.main import COMMANDS, app
+from gemma_edge.cli.pages import FIRST, group_of
 from gemma_edge.errors import ExitStatus
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +37,8 @@ WIDTH = 80
 # What another machine, or another minute, may say differently.
 MASKS = (
     (re.compile(r"\d+(\.\d+)? (tok/s|s)\b"), r"N \2"),
-    (re.compile(r"· [^·\n]+ · context"), "· DEVICE · context"),
+    (re.compile(r"on [^:\n]+: (\w+ context), [\d.]+ of [\d.]+ GiB"), r"on DEVICE: \1"),
+    (re.compile(r"\d+ threads?: .*"), "N threads"),
 )
 
 
@@ -91,21 +94,35 @@ def commands() -> str:
     """Each command with its first line, its examples and its flags; not the help pages
     themselves, whose layout belongs to the version of Typer that is installed."""
     pages = []
+    shared: dict[str, dict[str, str]] = {}  # the flags of each group, told once
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         first, _, examples = (COMMANDS[name].__doc__ or "").partition("\b\n")
-        rows = [(flags(each), each.help) for each in command.params if each.name != "show_help"]
-        width = max(len(left) for left, _ in rows)
-        table = "".join(f"{left:{width}}  {right}\n" for left, right in rows)
+        own: dict[str, str] = {}
+        groups: dict[str, None] = {}
+        for each in command.params:
+            group = group_of(each)
+            told = own if group in FIRST else shared.setdefault(group, {})
+            told[flags(each)] = each.help
+            groups |= {} if group in FIRST else {group: None}
+        also = "With the flags of " + ", ".join(f"*{group}*" for group in groups) + "."
         pages.append(
             f"**`gemma-edge {name}`**: {' '.join(first.split())}\n\n"
-            f"```text\n{inspect.cleandoc(examples)}\n\n{table}```\n"
+            f"```text\n{inspect.cleandoc(examples)}\n{flag_table(own)}```\n\n{also}\n"
         )
+    pages += [f"**{group}**\n\n```text{flag_table(rows)}```\n" for group, rows in shared.items()]
     return "\n".join(pages)
+
+
+def flag_table(rows: Mapping[str, str]) -> str:
+    """Flags and what they do, in two columns, a line apart from what stands before."""
+    width = max(map(len, rows), default=0)
+    lines = "".join(f"{left:{width}}  {right}\n" for left, right in rows.items())
+    return f"\n{lines}" if rows else ""
 
 
 def flags(each: Any) -> str:
     """How a flag or an argument is written: ``-p, --prompt TEXT``."""
-    names = [name for name in each.opts if name.startswith("-")]
+    names = [name for name in [*each.opts, *each.secondary_opts] if name.startswith("-")]
     value = "" if getattr(each, "is_flag", False) else each.metavar or each.name.upper()
     return " ".join([", ".join(sorted(names, key=len)), value]).strip()
 
@@ -144,8 +161,15 @@ def transcript(command: str) -> str:
 
 
 def run(words: list[str]) -> str:
-    """``gemma-edge`` in a process of its own, as wide as the README."""
+    """``gemma-edge`` in a process of its own, as wide as the README, and without the models and
+    the measured speeds of this machine."""
     variables = os.environ | {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    with tempfile.TemporaryDirectory() as nothing:
+        folders = ("HF_HUB_CACHE", "XDG_DATA_HOME", "GEMMA_EDGE_MODELS_DIR")
+        return _run(words, variables | dict.fromkeys(folders, nothing))
+
+
+def _run(words: list[str], variables: Mapping[str, str]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "gemma_edge", *words],
         cwd=ROOT,

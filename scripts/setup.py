@@ -24,7 +24,7 @@ from pathlib import Path
 
 from install.accelerator import BACKENDS, Accelerator, want
 from install.environment import ROOT, Environment, SetupError, explain, say
-from install.llama import Build, Installer, requirement
+from install.llama import RPC_FLAG, Build, Installer, requirement
 from install.processor import Processor, build_flags, detect_processor, render_processor
 
 # What must load before the stamp of an earlier set-up is believed.
@@ -43,13 +43,14 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
     environment = Environment(ROOT / ".venv")
     stamp_path = environment.path / "gemma-edge-setup.json"
     stamp = read_stamp(stamp_path)
+    dev = dev or bool(stamp.get("dev"))
     asked = backend or str(stamp.get("asked", "auto"))
     processor = detect_processor()
     accelerator, warning = want(asked, processor)
     if warning:
         say(f"warning: {warning}")
     environment.create()
-    keys = make_keys(environment, processor, accelerator)
+    keys = make_keys(environment, processor, accelerator, rpc=dev)
     if is_ready(stamp, keys, dev) and not environment.try_code(_IMPORTS):
         say(f"set-up  {environment.path.name} is ready: {stamp.get('llama', '')}")
         return environment
@@ -59,8 +60,8 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
     if kept and not environment.try_code("import llama_cpp"):
         llama = str(stamp.get("llama", ""))
     else:
-        llama = _describe(Installer(environment, processor, accelerator).install(), accelerator)
-    dev = dev or bool(stamp.get("dev"))
+        installer = Installer(environment, processor, accelerator, rpc=dev)
+        llama = _describe(installer.install(), accelerator)
     stamp = {"asked": asked, "dev": dev, "llama": llama, "llama_key": keys["llama_key"]}
     write_stamp(stamp_path, stamp)  # a build is kept also when what follows fails
     _install_project(environment, dev)
@@ -70,11 +71,12 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
 
 
 def make_keys(
-    environment: Environment, processor: Processor, accelerator: Accelerator
+    environment: Environment, processor: Processor, accelerator: Accelerator, *, rpc: bool
 ) -> dict[str, str]:
-    """What the installed things depend on: a change of the text asks for a new set-up."""
+    """What the installed things depend on: a change of the text asks for a new set-up. So a build
+    without RPC is replaced once where the test tools come in (``rpc``)."""
     python = (environment.path / "pyvenv.cfg").read_text(encoding="utf-8")
-    flags = [*accelerator.flags, *build_flags(processor)]
+    flags = [*accelerator.flags, *build_flags(processor), *([RPC_FLAG] if rpc else [])]
     llama = [requirement(), accelerator.backend, accelerator.tag, *flags, python]
     project = [(ROOT / "pyproject.toml").read_text(encoding="utf-8"), str(ROOT), python]
     return {"llama_key": _digest(llama), "project_key": _digest(project)}

@@ -8,9 +8,13 @@ from gemma_edge import __version__
 
 def test_what_may_differ_is_masked_and_nothing_else():
     one = (
-        "a.pdf: 1 page · m · CPU · context 8,192\nvalid · 1.9 s · 27 tokens\n58 tok/s · first 0.4 s"
+        "a.pdf: 1 page · m on the CPU, 2 threads: 8k context, 0.1 of 8.0 GiB\n"
+        "valid · 1.9 s · 27 tokens\n58 tok/s · first 0.4 s\n     2 threads: 2 physical cores"
     )
-    other = one.replace("CPU", "6/6 layers on RTX").replace("1.9", "12.0").replace("58", "0.9")
+    other = (
+        one.replace("the CPU, 2 threads", "RTX 4060").replace("1.9", "12.0").replace("58", "0.9")
+    )
+    other = other.replace("2 threads: 2 physical cores", "1 thread: as asked")
     assert docs.mask(one) == docs.mask(other)
     assert docs.mask(one) != docs.mask(one.replace("27", "28"))
 

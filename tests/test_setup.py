@@ -258,8 +258,9 @@ INFO = "CPU : SSE3 = 1 | AVX = 1 | AVX2 = 1 | FMA = 1 | F16C = 1 | BMI2 = 1 | OP
 
 def proof_text(features: str = INFO, *, gpu: bool = False) -> str:
     return json.dumps(
-        {"version": "0.3.36", "features": features, "gpu": gpu, "tokens": 56, "seconds": 0.1}
-    )
+        {"version": "0.3.36", "features": features, "gpu": gpu, "rpc": False, "tokens": 56,
+         "seconds": 0.1}
+    )  # fmt: skip
 
 
 def test_a_decode_with_what_was_asked_for_is_a_proof() -> None:
@@ -333,10 +334,14 @@ def test_another_accelerator_is_another_set_up(tmp_path: Path) -> None:
     (tmp_path / "pyvenv.cfg").write_text("version = 3.12.1\n", encoding="utf-8")
     environment = Environment(tmp_path)
     assert environment.python_version() == "3.12.1"
-    cpu = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cpu", "none"))
-    cuda = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cuda", "RTX", "cu124"))
+    cpu = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cpu", "none"), rpc=False)
+    cuda = setup.make_keys(
+        environment, x86(LAPTOP_AVX2), Accelerator("cuda", "RTX", "cu124"), rpc=False
+    )
     assert cpu["llama_key"] != cuda["llama_key"]
     assert cpu["project_key"] == cuda["project_key"]
+    dev = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cpu", "none"), rpc=True)
+    assert dev["llama_key"] != cpu["llama_key"]
 
 
 def test_an_environment_that_is_not_there_says_so(tmp_path: Path) -> None:
@@ -368,13 +373,16 @@ class ScriptedEnvironment(Environment):
 
 
 class ScriptedProof:
-    """Proofs in the order in which they are given."""
+    """Proofs in the order in which they are given: a trouble, "" for none, "RPC" for none either
+    and a build that has that backend."""
 
     def __init__(self, *troubles: str) -> None:
         self.troubles = list(troubles)
 
     def __call__(self, environment: Environment, expected: frozenset[str], *, gpu: bool) -> Proof:
-        return Proof(self.troubles.pop(0), "0.3.36")
+        trouble = self.troubles.pop(0)
+        rpc = trouble == "RPC"
+        return Proof("" if rpc else trouble, "0.3.36", rpc=rpc)
 
 
 RTX = choose_cuda(Nvidia(("RTX 4060",), "550.54", (12, 4), (8, 9)), "linux", "x86_64", None)
@@ -389,6 +397,24 @@ def test_a_kept_wheel_that_dies_is_thrown_out_and_built_again(tmp_path: Path) ->
     first, second = environment.builds()
     assert first.partition("-DGGML")[2] == second.partition("-DGGML")[2]
     assert (build.origin, build.reason.startswith("built again")) == ("source", True)
+
+
+@pytest.mark.parametrize(("proofs", "builds"), [(("", "RPC"), 2), (("RPC",), 1)])
+def test_a_kept_wheel_without_rpc_is_built_again_for_the_tests(
+    tmp_path: Path, proofs: tuple[str, ...], builds: int
+) -> None:
+    environment = ScriptedEnvironment(tmp_path, kept=True)
+    proof = ScriptedProof(*proofs)
+    build = Installer(environment, x86(XEON_AMX), CPU, proof, compiler=True, rpc=True).install()
+    assert len(environment.builds()) == builds
+    assert all("-DGGML_RPC=ON" in line for line in environment.builds())
+    assert build.proof.rpc
+
+
+def test_rpc_is_for_the_tests_alone(tmp_path: Path) -> None:
+    environment = ScriptedEnvironment(tmp_path)
+    Installer(environment, x86(XEON_AMX), CPU, ScriptedProof(""), compiler=True).install()
+    assert "RPC" not in environment.builds()[0]
 
 
 def test_a_fresh_build_that_dies_is_built_with_plainer_flags(tmp_path: Path) -> None:

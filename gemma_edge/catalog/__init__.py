@@ -9,6 +9,7 @@ from gemma_edge.catalog.names import Kind, Wanted, choose_quant, kind_of, known_
 from gemma_edge.catalog.sizes import (
     DEFAULT_IMAGE_TOKENS,
     CatalogFile,
+    Dimensions,
     Quality,
     Quant,
     Size,
@@ -21,6 +22,7 @@ from gemma_edge.catalog.sizes import (
 __all__ = [
     "DEFAULT_IMAGE_TOKENS",
     "CatalogFile",
+    "Dimensions",
     "Kind",
     "ModelFiles",
     "Quality",

@@ -82,6 +82,28 @@ class Quant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dimensions:
+    """What a header of this size says (fit.md 3.1). Heads of keys and values, and everything else
+    that comes twice, by the kind of layer: with a window, or ``global``. ``projector_bytes`` stands
+    for a projector whose file was not measured."""
+
+    heads: int
+    kv_heads_window: int
+    kv_heads_global: int
+    feed_forward: int
+    window_tokens: int
+    global_every: int
+    projector_bytes: int
+    feed_forward_shared: int = 0
+    shared_kv_layers: int = 0
+    per_layer_width: int = 0
+    keys_are_values: bool = False
+    experts: int = 0
+    experts_used: int = 0
+    expert_feed_forward: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
     """A size of Gemma 4. ``parameters`` are those in the text GGUF, ``active_parameters`` those
     that work on one token; ``called`` maps other names to what is said of them, ``claims`` words
@@ -99,6 +121,7 @@ class Size:
     context_tokens: int
     modalities: tuple[str, ...]
     image_tokens: int
+    dimensions: Dimensions
     called: Mapping[str, str]
     claims: Mapping[str, str]
     quants: tuple[Quant, ...]
@@ -159,7 +182,8 @@ def read_size(path: Path) -> Size | None:
     measured: Mapping[str, Mapping[str, Any]] = entry.pop("measured", {})
     quants = tuple(_quant(row, measured) for row in entry.pop("quants"))
     modalities = tuple(entry.pop("modalities"))
-    return Size(**entry, modalities=modalities, quants=quants)
+    dimensions = Dimensions(**entry.pop("dimensions"))
+    return Size(**entry, modalities=modalities, dimensions=dimensions, quants=quants)
 
 
 def _quant(row: dict[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> Quant:

@@ -33,6 +33,7 @@ class Session:
         self.system = system
         self.think = think
         self.turns: list[Message] = []
+        self._asked: Message | None = None
         self._engine = engine
         self._sampling = sampling or Sampling()
         self._max_tokens = max_tokens
@@ -48,9 +49,10 @@ class Session:
         or cancelled; when nothing was answered, neither is kept, so it can be asked again.
 
         Raises:
+            EngineStopped: the engine died in the answer; the pair is kept as far as it was said.
             DoesNotFit, ProjectorError, EngineError: from the engine; the conversation is as before.
         """
-        question = Message("user", text, tuple(pictures))
+        question = self._asked = Message("user", text, tuple(pictures))
         said: list[str] = []
         ended = False
         events = self._engine.generate(self._request(question))
@@ -65,6 +67,21 @@ class Session:
                 events.close()  # the engine stops when its listener does
             if ended or said:
                 self.turns += [question, Message("model", "".join(said))]
+
+    def say_again(self) -> Iterator[Event]:
+        """Ask the last question once more. What was answered to it so far is forgotten, unless
+        nothing is said this time."""
+        question = self._asked
+        assert question is not None  # there was one, else what should be asked again?
+        before: list[Message] = []
+        if self.turns[-2:-1] == [question]:
+            before, self.turns = self.turns[-2:], self.turns[:-2]
+        count = len(self.turns)
+        try:
+            yield from self.say(question.text, question.pictures)
+        finally:
+            if len(self.turns) == count:
+                self.turns += before
 
     def clear(self) -> None:
         """Forget the turns; the system prompt stays."""

@@ -14,8 +14,8 @@ from gemma_edge.cli.chat_loop import Loop
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import read_pictures, read_piped, read_value, whole_text
 from gemma_edge.cli.interrupt import cancel_on_interrupt
-from gemma_edge.cli.loading import Sight, open_engine, prepare, render_loaded
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions, StoreOptions
+from gemma_edge.cli.loading import Sight, open_engine, prepare
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import conclude, render_status, stream_json, stream_text
 from gemma_edge.engine.protocol import Engine, Event, Sampling
@@ -34,6 +34,7 @@ class ChatOptions:
     max_tokens: int | None = None
 
 
+@flags.takes_model
 def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     text: Annotated[
         str | None,
@@ -56,14 +57,8 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     min_p: flags.MinP = None,
     seed: flags.Seed = None,
     max_tokens: flags.MaxTokens = None,
-    model: flags.Model = "demo",
-    mmproj: flags.Mmproj = None,
-    ctx: flags.Ctx = None,
-    gpu_layers: flags.GpuLayers = None,
-    threads: flags.Threads = None,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    yes: flags.Yes = False,
+    *,
+    placed: ModelOptions,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
     show_help: flags.Help = False,
@@ -88,10 +83,6 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
         ),
         max_tokens=max_tokens,
     )
-    placed = ModelOptions(
-        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads,
-        store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
-    )  # fmt: skip
     return partial(run, chat, placed, ShowOptions(json=json, quiet=quiet))
 
 
@@ -111,15 +102,15 @@ def run(
     sight: Sight = "needed" if chat.images else unseen
     prepared = prepare(model, context, output, sight=sight, images=chat.images)
     pictures = read_pictures(chat.images, prepared.image_tokens, output)
-    with open_engine(prepared, context, output) as engine:
+    if not question:
+        output.note(f"{prepared.render()} · /help")  # at once: it loads while the person types
+    with open_engine(prepared, context, output, wait=bool(question)) as engine:
         session = Session(
             engine, system, chat.think, sampling=chat.sampling, max_tokens=chat.max_tokens
         )
-        loaded = render_loaded(prepared.files, engine.info)
         if question:
-            output.note(loaded)
+            output.note(prepared.render(engine.info))
             return _answer_once(session.say(question, pictures), engine, output, show.json)
-        output.note(f"{loaded} · /help")
         return Loop(
             session=session,
             engine=engine,

@@ -1,6 +1,6 @@
 """The conversation in a terminal: read a line, answer it or carry out its ``/command``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -11,8 +11,8 @@ from gemma_edge.cli.interrupt import cancel_on_interrupt
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import conclude, render_status, stream_text
 from gemma_edge.documents.picture import Picture
-from gemma_edge.engine.protocol import Engine
-from gemma_edge.errors import ExitStatus, GemmaEdgeError, ProjectorError, UsageError
+from gemma_edge.engine.protocol import Engine, Event, Finished
+from gemma_edge.errors import EngineStopped, ExitStatus, GemmaEdgeError, ProjectorError, UsageError
 
 SIGN = "› "
 
@@ -28,7 +28,7 @@ Ctrl-C              stop an answer, clear a line, leave"""
 @dataclass(slots=True, kw_only=True)
 class Loop:
     """A session at a terminal. ``image_tokens`` is the budget of a picture, ``pending`` are the
-    pictures that go with the next message."""
+    pictures that go with the next message, ``met`` says that the model is known to be loaded."""
 
     session: Session
     engine: Engine
@@ -36,6 +36,7 @@ class Loop:
     output: Output
     image_tokens: int
     pending: tuple[Picture, ...] = ()
+    met: bool = False
 
     def run(self) -> ExitStatus:
         """Until Ctrl-D, ``/exit``, or Ctrl-C twice at the prompt."""
@@ -57,7 +58,15 @@ class Loop:
             if line in ("/exit", "/quit"):
                 return ExitStatus.OK
             if line:
+                self._meet()
                 self._carry_out(line)
+
+    def _meet(self) -> None:
+        """Wait for the model, which was loading while the first line was typed. Without a model
+        there is no conversation: what loading raises ends it."""
+        for note in () if self.met else self.engine.info.notes:
+            self.output.note(note)
+        self.met = True
 
     def _read_line(self) -> str:
         if self.context.ask is not None:
@@ -79,12 +88,23 @@ class Loop:
             self.output.error(error.message, error.hint)
 
     def _answer(self, line: str) -> None:
+        events = self.session.say(whole_text(line), self.pending)
         with cancel_on_interrupt(self.engine):
-            finished = stream_text(self.session.say(whole_text(line), self.pending), self.output)
+            finished = self._stream(events)
         self.pending = ()
         if conclude(finished, self.output) is ExitStatus.INTERRUPTED:
             self.output.note("stopped; what was said is kept")
         self.output.status(render_status(finished, self.engine.info))
+
+    def _stream(self, events: Iterator[Event]) -> Finished:
+        """Show an answer; one whose engine dies is asked for again. The engine counts how often
+        and at last refuses, so this ends."""
+        while True:
+            try:
+                return stream_text(events, self.output)
+            except EngineStopped as stop:
+                self.output.note(f"{stop.message}, the conversation is kept")
+                events = self.session.say_again()
 
     def _command(self, line: str) -> None:
         name, _, value = line.partition(" ")

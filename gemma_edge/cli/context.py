@@ -9,25 +9,54 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from gemma_edge.engine.protocol import Engine
-from gemma_edge.fit.plan import Plan
-from gemma_edge.hardware import Cpu, Memory, detect_cpu, detect_memory
+if TYPE_CHECKING:
+    from gemma_edge.engine.protocol import Engine
+    from gemma_edge.fit.measure import Measure
+    from gemma_edge.fit.plan import Plan
+    from gemma_edge.hardware.machine import Hardware
 
 DEFAULT_WIDTH = 80
 MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
 _OFF = ("", "0", "false", "no", "off")
 
 
-def load_engine(plan: Plan) -> Engine:
+def load_engine(plan: "Plan") -> "Engine":
     """The real door; llama.cpp is only imported here, when a plan is there."""
     from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
 
     return engine.load(plan)
+
+
+def ask_machine(environment: Mapping[str, str]) -> "Hardware":
+    """The real machine, with the help of a child process; on the order of a second."""
+    from gemma_edge.hardware import detect_hardware  # noqa: PLC0415  (only what plans needs it)
+
+    return detect_hardware(environment)
+
+
+@contextlib.contextmanager
+def open_measure(pretended: "Hardware | None") -> "Iterator[Measure]":
+    """How large llama.cpp's buffers will be: asked of itself in a child process, for this machine,
+    or by the law that they follow, for a ``pretended`` one."""
+    from gemma_edge.fit.dry_run import DryRun  # noqa: PLC0415  (only what plans needs it)
+    from gemma_edge.fit.measure import closed_form  # noqa: PLC0415
+
+    with DryRun() as run:
+        yield closed_form(run.measure, pretended) if pretended else run.measure
+
+
+def ask_load_average() -> float | None:
+    """Programs that ran at once in the last minute; None on Windows, which does not count them."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def _home() -> Path:
@@ -40,7 +69,8 @@ def _home() -> Path:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a run may touch. ``ask`` reads one line with editing, where a terminal can do that;
-    ``width`` is in columns, ``clock`` in seconds, ``now`` in seconds since 1970."""
+    ``width`` is in columns, ``clock`` in seconds, ``now`` in seconds since 1970; ``open_measure``
+    gives what measures llama.cpp's buffers, for this machine or for another."""
 
     stdin: TextIO
     stdout: TextIO
@@ -55,9 +85,10 @@ class Context:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     ask: Callable[[str], str] | None = None
-    load: Callable[[Plan], Engine] = load_engine
-    detect_cpu: Callable[[], Cpu] = detect_cpu
-    detect_memory: Callable[[], Memory] = detect_memory
+    load: "Callable[[Plan], Engine]" = load_engine
+    detect_hardware: "Callable[[Mapping[str, str]], Hardware]" = ask_machine
+    open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
+    load_average: Callable[[], float | None] = ask_load_average
 
     @classmethod
     def from_process(cls) -> "Context":

@@ -11,9 +11,10 @@ from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import read_piped, read_stdin, whole_text
 from gemma_edge.cli.interrupt import cancel_on_interrupt
-from gemma_edge.cli.loading import open_engine, prepare, render_loaded
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions, StoreOptions
+from gemma_edge.cli.loading import open_engine, prepare
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.streaming import show_aside
 from gemma_edge.documents import Document, open_document, read_document
 from gemma_edge.engine.protocol import Engine, EngineInfo, Message, Request
 from gemma_edge.errors import ExitStatus, Interrupted, UsageError
@@ -37,6 +38,7 @@ class ExtractOptions:
     max_tokens: int | None = None
 
 
+@flags.takes_model
 def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A PDF or text file, - for stdin.")],
     schema: Annotated[
@@ -54,14 +56,8 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
         bool, typer.Option("--strict", help="A value that is not found makes the result invalid.")
     ] = False,
     max_tokens: flags.MaxTokens = None,
-    model: flags.Model = "demo",
-    mmproj: flags.Mmproj = None,
-    ctx: flags.Ctx = None,
-    gpu_layers: flags.GpuLayers = None,
-    threads: flags.Threads = None,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    yes: flags.Yes = False,
+    *,
+    placed: ModelOptions,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
     show_help: flags.Help = False,
@@ -76,10 +72,6 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     asked = ExtractOptions(
         file=file, schema=schema, password=password, strict=strict, max_tokens=max_tokens
     )
-    placed = ModelOptions(
-        model=model, mmproj=mmproj, context_tokens=ctx, gpu_layers=gpu_layers, threads=threads,
-        store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
-    )  # fmt: skip
     return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
 
 
@@ -94,9 +86,9 @@ def run(
         output.note(note)
     prepared = prepare(model, context, output, sight="unused")
     with open_engine(prepared, context, output) as engine:
-        output.note(_render_read(document, engine, render_loaded(prepared.files, engine.info)))
+        output.note(_render_read(document, engine, prepared.render(engine.info)))
         started = context.clock()
-        result = _extract(engine, document, schema, asked)
+        result = _extract(engine, document, schema, asked, output)
         seconds = context.clock() - started
         if show.json:
             output.document(_as_document(result, document, engine.info))
@@ -130,10 +122,13 @@ def _schema_text(text: str, context: Context, output: Output) -> str:
 
 
 def _extract(
-    engine: Engine, document: Document, schema: Schema, asked: ExtractOptions
+    engine: Engine, document: Document, schema: Schema, asked: ExtractOptions, output: Output
 ) -> Extraction:
     with cancel_on_interrupt(engine):
-        result = extract(engine, document, schema, strict=asked.strict, max_tokens=asked.max_tokens)
+        result = extract(
+            engine, document, schema, strict=asked.strict, max_tokens=asked.max_tokens,
+            on_event=partial(show_aside, output=output),
+        )  # fmt: skip
     if result.finished.reason == "cancelled":
         raise Interrupted("stopped before the answer was complete")
     return result

@@ -13,10 +13,8 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import ModelOptions, StoreOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.progress import show_progress
-from gemma_edge.cli.storing import store_settings
-from gemma_edge.cli.targets import Target, find_target
+from gemma_edge.cli.targets import Target, find_target, pinned_name
 from gemma_edge.errors import ModelError
-from gemma_edge.fit.pair import check_model
 from gemma_edge.gguf import Header
 from gemma_edge.store import (
     Locks,
@@ -34,42 +32,59 @@ YES_VARIABLE = "GEMMA_EDGE_YES"
 Sized = list[tuple[RemoteFile, int | None]]  # bytes; None where nobody has said yet
 
 
-def find_model(
+def find_model(  # noqa: PLR0913  (the wish, the world, and what for)
     options: ModelOptions,
+    settings: StoreSettings,
     context: Context,
     output: Output,
     *,
     with_projector: bool,
     check_inputs: Callable[[bool], None],
+    check_plan: Callable[[Target, bool], None],
 ) -> ModelFiles:
-    """The files of a model on this machine; those of the hub are fetched after a yes, and after
-    ``check_inputs`` (is there a projector?) raised nothing.
+    """The files of a model on this machine. Those of the hub are fetched after a yes, and after
+    ``check_inputs`` (is there a projector?) and ``check_plan`` (may its header be fetched?) raised
+    nothing.
 
     Raises:
         ModelError: there is no such model, or it is not here and may not be fetched.
         UsageError, DoesNotFit, GemmaEdgeError, Interrupted: as ``store.ensure``.
     """
-    settings = store_settings(options.store, context)
-    kind = catalog.kind_of(options.model)
-    if kind in ("size", "remote"):
-        target = find_target(options.model, settings)
-        if target.note:
-            output.note(target.note)
-        files = [target.model]
-        if with_projector and options.mmproj is None and target.projector is not None:
-            files.append(target.projector)
-        missing = find_missing(files, settings, context, output)
-        if missing:
-            check_inputs(target.projector is not None or options.mmproj is not None)
-        if missing and not settings.offline:
-            _ask_first(target, missing, options.store, context, output, settings)
-            if target.wanted is None:  # a few MiB tell whether the gigabytes can be used
-                check_model(read_remote(target.model, settings, context, output)[0])
-        return _as_files(target, fetch(files, settings, context, output), options.mmproj)
-    imported = settings.import_dir / options.model
-    if kind == "path" and not Path(options.model).exists() and imported.is_file():
-        return catalog.resolve(str(imported), options.mmproj)
-    return catalog.resolve(options.model, options.mmproj)
+    name = pinned_name(options)
+    if catalog.kind_of(name) not in ("size", "remote"):
+        return find_local(name, options.mmproj, settings)
+    target = find_target(name, settings)
+    if target.note:
+        output.note(target.note)
+    files = [target.model]
+    if with_projector and options.mmproj is None and target.projector is not None:
+        files.append(target.projector)
+    missing = find_missing(files, settings, context, output)
+    if missing:
+        check_inputs(target.projector is not None or options.mmproj is not None)
+    if missing and not settings.offline:
+        agreed = options.store.yes or context.is_on(YES_VARIABLE)
+        if not agreed:
+            _refuse_unasked(target, missing, options.store, context)
+        check_plan(target, agreed)
+        missing = ask_sizes(missing, settings, context, output)
+        say_missing(target, missing, settings, output)
+        if not agreed:
+            _ask_first(target, missing, options.store, context, output)
+            check_plan(target, True)
+    return _as_files(target, fetch(files, settings, context, output), options.mmproj)
+
+
+def find_local(name: str, mmproj: Path | None, settings: StoreSettings) -> ModelFiles:
+    """The bundled model, a path, or the name of a file that was imported.
+
+    Raises:
+        ModelError: it is none of these; the hint says what was probably meant.
+    """
+    imported = settings.import_dir / name
+    if catalog.kind_of(name) == "path" and not Path(name).exists() and imported.is_file():
+        return catalog.resolve(str(imported), mmproj)
+    return catalog.resolve(name, mmproj)
 
 
 def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFiles:
@@ -86,27 +101,30 @@ def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFi
     )  # fmt: skip
 
 
-def _ask_first(  # noqa: PLR0913, PLR0917
-    target: Target, missing: Sized, options: StoreOptions, context: Context,
-    output: Output, settings: StoreSettings,
-) -> None:  # fmt: skip
-    """Nobody is surprised by gigabytes.
+def _refuse_unasked(
+    target: Target, missing: Sized, options: StoreOptions, context: Context
+) -> None:
+    """Gigabytes are fetched only after a yes.
 
     Raises:
-        ModelError: nobody said yes; the hint is the command that fetches it.
+        ModelError: nobody can say it; the hint is the command that fetches it.
     """
-    agreed = options.yes or context.is_on(YES_VARIABLE)
-    command = pull_command(target, options)
-    if not agreed and not can_ask(context):
+    if not can_ask(context):
         raise ModelError(
             f"`{target.asked}` is not on this machine{_how_much(missing)}",
-            hint=f"{command}, or the same command again with --yes",
+            hint=f"{pull_command(target, options)}, or the same command again with --yes",
         )
-    missing = ask_sizes(missing, settings, context, output)
-    say_missing(target, missing, settings, output)
+
+
+def _ask_first(
+    target: Target, missing: Sized, options: StoreOptions, context: Context, output: Output
+) -> None:
     total = render_bytes(sum(size or 0 for _, size in missing))
-    if not agreed and not confirm(f"download {total}?", context, output, usual=True):
-        raise ModelError(f"`{target.asked}` was not downloaded", hint=f"later: {command}")
+    if not confirm(f"download {total}?", context, output, usual=True):
+        raise ModelError(
+            f"`{target.asked}` was not downloaded",
+            hint=f"later: {pull_command(target, options)}",
+        )
 
 
 def pull_command(target: Target, options: StoreOptions) -> str:

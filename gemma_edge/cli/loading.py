@@ -1,26 +1,29 @@
-"""From flags to an open engine: resolve, check the headers, plan, load; and close it always."""
+"""From flags to an open engine: choose, check the headers, plan, load; and close it always."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from gemma_edge import gguf
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.fetching import find_model
-from gemma_edge.cli.options import ModelOptions
+from gemma_edge.cli.options import AUTO, ModelOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.images import open_image
+from gemma_edge.cli.plan_words import render_first_line
+from gemma_edge.cli.storing import store_settings
+from gemma_edge.cli.timing import Timed
 from gemma_edge.engine.protocol import Engine, EngineInfo
-from gemma_edge.errors import ModelError, ProjectorError
+from gemma_edge.errors import ModelError, ProjectorError, UsageError
+from gemma_edge.fit.candidate import Candidate
 from gemma_edge.fit.pair import check_model, check_pair
 from gemma_edge.fit.plan import Plan
-from gemma_edge.fit.planning import Wishes, plan
+from gemma_edge.hardware.machine import Hardware
+from gemma_edge.store import StoreSettings
 
 Sight = Literal["needed", "possible", "unused"]
+_VISION = {"needed": True, "possible": None, "unused": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,15 @@ class Prepared:
     files: ModelFiles
     plan: Plan
     image_tokens: int
+    candidate: Candidate
+    hardware: Hardware
+    settings: StoreSettings
+
+    def render(self, info: EngineInfo | None = None) -> str:
+        """``E4B Q4 QAT on RTX 4060 Laptop: 42/42 layers, 32k context, 4.1 of 7.6 GiB``; after
+        loading of the plan that was loaded, which may be a fallback."""
+        plan = (info.plan if info else None) or self.plan
+        return render_first_line(plan, self.candidate, self.hardware)
 
 
 def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
@@ -42,66 +54,82 @@ def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
     images: Sequence[Path] = (),
 ) -> Prepared:
     """Everything that can be refused before a model is loaded. What is missing of it is fetched,
-    after a yes, and not for ``images`` that cannot be read. A projector that no picture will pass
-    through is checked but not loaded.
+    after a yes, and not for ``images`` that cannot be read or for a plan that does not fit. A
+    projector that no picture will pass through is checked but not loaded.
 
     Raises:
         ModelError, ProjectorError, DoesNotFit; and what fetching raises.
     """
-    files = find_model(
-        options, context, output, with_projector=sight != "unused",
-        check_inputs=partial(_check_inputs, options, images, sight),
-    )  # fmt: skip
-    header = gguf.read_header(files.model)
-    check_model(header)
-    if files.projector is not None:
-        check_pair(header, gguf.read_header(files.projector))
-    elif sight == "needed":
-        raise _sightless(header)
-    if sight == "unused":
-        files = replace(files, projector=None)
-    wishes = Wishes(
-        context_tokens=options.context_tokens,
-        gpu_layers=options.gpu_layers,
-        threads=options.threads,
-        image_tokens=image_tokens,
-    )
-    decided = plan(files, header, wishes, context.detect_cpu())
-    return Prepared(files, decided, image_tokens or files.image_tokens)
+    # What only loading needs: 40 ms that --help and the other commands do without.
+    from gemma_edge.cli.candidates import Stock  # noqa: PLC0415
+    from gemma_edge.cli.choosing import choose  # noqa: PLC0415
+    from gemma_edge.cli.fetching import find_model  # noqa: PLC0415
+    from gemma_edge.cli.guard import Guard  # noqa: PLC0415
+    from gemma_edge.cli.planning import open_planner, wishes_of  # noqa: PLC0415
 
-
-def _check_inputs(
-    options: ModelOptions, images: Sequence[Path], sight: Sight, has_projector: bool
-) -> None:
-    """What would be refused after a download is refused before."""
-    if sight == "needed" and not has_projector:
-        raise ProjectorError(
-            f"`{options.model}` is not in the catalogue, which would know its projector",
-            hint="--mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it",
-        )
-    for path in images:
-        open_image(path)
-    if options.mmproj is not None:
-        gguf.read_header(options.mmproj.expanduser())
+    sight = _agreed_sight(options, sight)
+    settings = store_settings(options.store, context)
+    wishes = wishes_of(options, vision=_VISION[sight], image_tokens=image_tokens)
+    with open_planner(context, settings, output) as planner:
+        if options.model == AUTO:
+            options = choose(options, wishes, planner, settings, context, output)
+        guard = Guard(
+            options=options, images=images, sight=sight, wishes=wishes, planner=planner,
+            settings=settings, context=context, output=output,
+        )  # fmt: skip
+        files = find_model(
+            options, settings, context, output, with_projector=sight != "unused",
+            check_inputs=guard.check_inputs, check_plan=guard.check_plan,
+        )  # fmt: skip
+        candidate = _check_files(Stock(settings).local(files), sight)
+        decided = planner.plan([candidate], wishes)
+    assert candidate.files is not None
+    budget = image_tokens or decided.image_tokens or files.image_tokens
+    return Prepared(candidate.files, decided, budget, candidate, planner.hardware, settings)
 
 
 @contextmanager
-def open_engine(prepared: Prepared, context: Context, output: Output) -> Iterator[Engine]:
-    """Load the plan and pass on what the engine has to say; it is closed whatever happens."""
-    engine = context.load(prepared.plan)
+def open_engine(
+    prepared: Prepared, context: Context, output: Output, *, wait: bool = True
+) -> Iterator[Engine]:
+    """Load the plan and pass on what the engine has to say; it is closed whatever happens. Without
+    ``wait`` it is still loading, and no time is spent on measuring it at the end."""
+    engine = Timed(
+        context.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
+        prepared.settings,
+    )  # fmt: skip
     try:
-        for note in engine.info.notes:
+        for note in engine.info.notes if wait else ():
             output.note(note)
         yield engine
+        if wait:
+            engine.learn()
     finally:
         engine.close()
 
 
-def render_loaded(files: ModelFiles, info: EngineInfo) -> str:
-    """One line: which model, where it runs, how much it reads."""
-    name = f"{files.title} ({files.good_for})" if files.bundled else files.title or info.name
-    placed = f"{info.gpu_layers}/{info.layers} layers on " if info.gpu_layers else ""
-    return f"{name} · {placed}{info.device} · context {info.context_tokens:,}"
+def _agreed_sight(options: ModelOptions, sight: Sight) -> Sight:
+    """What the command needs and what the flags say."""
+    if options.vision is None:
+        return sight
+    if options.vision:
+        return "needed"
+    if sight == "needed":
+        raise UsageError("there is an image to look at, and --no-vision", hint="not both")
+    return "unused"
+
+
+def _check_files(candidate: Candidate, sight: Sight) -> Candidate:
+    """The files belong together; what is not needed is left out."""
+    check_model(candidate.header)
+    if candidate.projector is not None:
+        check_pair(candidate.header, candidate.projector)
+    elif sight == "needed":
+        raise _sightless(candidate.header)
+    if sight == "unused" and candidate.files is not None:
+        files = replace(candidate.files, projector=None)
+        return replace(candidate, projector=None, files=files)
+    return candidate
 
 
 def _sightless(header: gguf.Header) -> ProjectorError:

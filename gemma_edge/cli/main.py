@@ -16,11 +16,13 @@ from gemma_edge import __version__
 from gemma_edge.cli import (
     chat,
     describe,
+    doctor,
     extract,
     importing,
     listing,
     models,
     path,
+    plan,
     pull,
     rm,
     show,
@@ -31,6 +33,7 @@ from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.pages import Page
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageError
 
 PROGRAM = "gemma-edge"
@@ -39,6 +42,8 @@ COMMANDS: dict[str, Callable[..., Job]] = {
     "chat": chat.command,
     "describe": describe.command,
     "extract": extract.command,
+    "plan": plan.command,
+    "doctor": doctor.command,
     "models": models.command,
     "pull": pull.command,
     "list": listing.command,
@@ -49,28 +54,13 @@ COMMANDS: dict[str, Callable[..., Job]] = {
     "import": importing.command,
 }
 
-PAGE = f"""\
-gemma-edge {__version__} · Gemma 4 on this machine; nothing leaves it
-
-  gemma-edge chat                                  talk
-  gemma-edge describe photo.jpg                    look
-  gemma-edge extract bill.pdf --schema "total num" read into JSON
-
-  gemma-edge models                                which Gemma 4 there is
-  gemma-edge pull e4b                              fetch one, then: chat --model e4b
-
-Without --model a tiny bundled demo model answers. Choosing the right one for this machine is
-not there yet.
-
-  gemma-edge COMMAND --help    flags and examples"""
-
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": []},  # ours writes where Output writes
 )
 for _name, _command in COMMANDS.items():
-    app.command(_name, context_settings={"help_option_names": []})(_command)
+    app.command(_name, cls=Page, context_settings={"help_option_names": []})(_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -91,7 +81,7 @@ def top(
     """
     if version:
         return _page(f"{PROGRAM} {__version__}")
-    return _page(PAGE) if ctx.invoked_subcommand is None else None
+    return _top_page if ctx.invoked_subcommand is None else None
 
 
 def main(argv: Sequence[str], context: Context) -> ExitStatus:
@@ -144,6 +134,12 @@ def run() -> None:
     except OSError:  # already told, or nobody is there to be told
         world.silence_stdout()
     sys.exit(status)
+
+
+def _top_page(context: Context, output: Output) -> ExitStatus:
+    from gemma_edge.cli.top import run as show  # noqa: PLC0415  (40 ms that only this page needs)
+
+    return show(context, output)
 
 
 def _page(text: str) -> Job:

@@ -1,7 +1,7 @@
 """``gemma-edge models``: which models there are, in which quants, and what is on this machine."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,12 +14,13 @@ from gemma_edge.cli.output import Output
 from gemma_edge.cli.storing import store_settings
 from gemma_edge.cli.targets import name_of
 from gemma_edge.errors import ExitStatus
-from gemma_edge.hardware import Memory
 from gemma_edge.store import list_files
 from gemma_edge.units import render_bytes
 
+if TYPE_CHECKING:
+    from gemma_edge.cli.fitting import Fits
+
 BILLION = 1_000_000_000
-BESIDE_BYTES = 1 << 30  # KV cache of 8,192 tokens, buffers, Python: under it for all but 31B
 There = frozenset[tuple[str, str]]  # (repo, file) of what is on disk
 
 
@@ -52,10 +53,13 @@ def run(
     stored = (each for each in list_files(settings) if each.where != "incomplete")
     there = frozenset((each.repo, each.file) for each in stored)
     bundled, sizes = _choose(name, output)
-    memory = context.detect_memory()
+    from gemma_edge.cli.fitting import find_fits  # noqa: PLC0415  (40 ms that only this needs)
+
+    pairs = [(size, quant) for size in sizes for quant in size.quants]
+    fits = find_fits(pairs, settings, context)
     if show.json:
-        models = [_as_document(size, there, memory) for size in sizes]
-        available = memory.available_bytes
+        models = [_as_document(size, there, fits) for size in sizes]
+        available = fits.available_bytes
         output.document({"bundled": list(bundled), "available_bytes": available, "models": models})
         return ExitStatus.OK
     for each in bundled:
@@ -63,7 +67,7 @@ def run(
         output.table([(files.title,), (f"  {files.good_for}",)])
         weight = render_bytes(files.model.stat().st_size)
         output.table([(f"  {each}", weight, "part of gemma-edge")])
-    tables = [[_row(size, quant, there, memory) for quant in size.quants] for size in sizes]
+    tables = [[_row(size, quant, there, fits) for quant in size.quants] for size in sizes]
     for size, rows in zip(sizes, _aligned(tables), strict=True):
         output.table([(_render_size(size),), (f"  {size.good_for}",)])
         output.table(rows)
@@ -71,7 +75,8 @@ def run(
         output.note(
             "gemma-edge pull NAME fetches one with its projector; no size: nobody measured it yet"
         )
-        output.note(f"fits: weights and 1 GiB beside them in main memory; {memory.reason}")
+        output.note("where it runs, context, speed: estimates; gemma-edge plan NAME says more")
+        output.note(fits.machine)
     return ExitStatus.OK
 
 
@@ -92,28 +97,21 @@ def _aligned(tables: list[list[list[str]]]) -> list[list[list[str]]]:
     """Columns that stand under each other from one table to the next."""
     every = [row for rows in tables for row in rows]
     widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+    widths[-1] = 0  # may be folded
     return [
         [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
         for rows in tables
     ]
 
 
-def _fits(file: CatalogFile, memory: Memory) -> bool | None:
-    """Do the weights fit in main memory, with room for a short context and the program? A rough
-    answer; None where the size or the memory is not known."""
-    if file.size_bytes is None or memory.available_bytes is None:
-        return None
-    return file.size_bytes + BESIDE_BYTES <= memory.available_bytes
-
-
-def _row(size: Size, quant: Quant, there: There, memory: Memory) -> list[str]:
+def _row(size: Size, quant: Quant, there: There, fits: "Fits") -> list[str]:
     weight = quant.model.size_bytes
     state = "on disk" if _is_there(quant.model, there) else ""
     if state and quant.projector is not None and not _is_there(quant.projector, there):
         state = "on disk, without projector"
-    fits = {True: "fits", False: "no", None: ""}[_fits(quant.model, memory)]
-    return [f"  {name_of(size, quant)}", quant.title, quant.source,
-            render_bytes(weight) if weight else "", fits, state]  # fmt: skip
+    name = name_of(size, quant)
+    said = ", ".join(filter(None, [fits.words(name), state]))
+    return [f"  {name}", quant.title, render_bytes(weight) if weight else "", said]  # fmt: skip
 
 
 def _render_size(size: Size) -> str:
@@ -128,7 +126,7 @@ def _is_there(file: CatalogFile, there: There) -> bool:
     return (file.repo, file.filename) in there
 
 
-def _as_document(size: Size, there: There, memory: Memory) -> dict[str, Any]:
+def _as_document(size: Size, there: There, fits: "Fits") -> dict[str, Any]:
     return {
         "name": size.name,
         "title": size.title,
@@ -149,7 +147,7 @@ def _as_document(size: Size, there: There, memory: Memory) -> dict[str, Any]:
                 "bits": quant.bits,
                 "default": quant is size.default,
                 "quality": _quality(quant),
-                "fits": _fits(quant.model, memory),
+                "fits": fits.document(name_of(size, quant)),
                 "model": _file(quant.model, there),
                 "projector": _file(quant.projector, there),
                 "drafter": _file(quant.drafter, there),

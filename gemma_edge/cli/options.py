@@ -1,7 +1,9 @@
 """The flags that commands share, with the parsers of their values."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +13,17 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.picture import MAX_TOKENS, MIN_TOKENS
 from gemma_edge.errors import ExitStatus
-from gemma_edge.fit.plan import ALL_LAYERS
-from gemma_edge.units import parse_tokens
+from gemma_edge.fit.plan import ALL_LAYERS, KvType
+from gemma_edge.units import parse_bytes, parse_tokens
 
 # What parsing a command line gives: the work, not yet begun.
 Job = Callable[[Context, Output], ExitStatus]
+
+AUTO = "auto"  # no --model: the plan chooses
+KV_TYPES: tuple[KvType, ...] = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (fit.md 3.6)
+
+# The parts of a help page; a flag without one stands under "Options".
+PLACING, EVERYWHERE = "Model and memory", "Everywhere"
 
 # Budgets that Gemma 4 was trained with (gemma4.md section 4).
 DETAILS = {"low": 70, "normal": 280, "high": 560, "max": 1120}
@@ -32,12 +40,20 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """Which model, and how it is to be placed; ``None`` leaves it to the plan."""
+    """Which model (``AUTO``: the best one for this machine), and how it is to be placed; ``None``
+    leaves it to the plan, anything else is kept or refused. ``vision`` is whether pictures must be
+    possible; ``min_speed`` is in tokens a second."""
 
-    model: str = "demo"
+    model: str = AUTO
     mmproj: Path | None = None
+    quant: str | None = None
+    vision: bool | None = None
     context_tokens: int | None = None
+    kv_type: KvType | None = None
     gpu_layers: int | None = None
+    cpu_expert_layers: int | None = None
+    require_gpu: bool = False
+    min_speed: float | None = None
     threads: int | None = None
     store: StoreOptions = StoreOptions()
 
@@ -65,6 +81,13 @@ def _layers(text: str) -> int:
     return int(text)
 
 
+def _kv_type(text: str) -> KvType:
+    for kind in KV_TYPES:
+        if text == kind:
+            return kind
+    raise typer.BadParameter(f"`{text}` is none of {', '.join(KV_TYPES)}")
+
+
 def parse_detail(text: str) -> int:
     """``low``, ``normal``, ``high``, ``max`` or a number of tokens to a budget in tokens."""
     if text in DETAILS:
@@ -74,6 +97,14 @@ def parse_detail(text: str) -> int:
     raise typer.BadParameter(
         f"`{text}` is none of {', '.join(DETAILS)}, nor a number from {MIN_TOKENS} to {MAX_TOKENS}"
     )
+
+
+def parse_size(text: str) -> int:
+    """``8GiB``, ``16 GB``, ``512MiB`` to bytes; a bare number is in GiB."""
+    try:
+        return parse_bytes(text)
+    except ValueError:
+        raise typer.BadParameter(f"`{text}` is not a size, like 8GiB or 512MiB") from None
 
 
 class HelpAsked(Exception):
@@ -94,33 +125,63 @@ def _option(*names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, show_default=False, **more)
 
 
+def _placing(*names: str, **more: Any) -> Any:
+    return _option(*names, rich_help_panel=PLACING, **more)
+
+
+def _everywhere(*names: str, **more: Any) -> Any:
+    return _option(*names, rich_help_panel=EVERYWHERE, **more)
+
+
 Help = Annotated[
-    bool, _option("--help", "-h", help="Show this page.", is_eager=True, callback=show_help)
+    bool, _everywhere("--help", "-h", help="Show this page.", is_eager=True, callback=show_help)
 ]
 Model = Annotated[
     str,
-    _option(
+    _placing(
         "--model", "-m", metavar="NAME|PATH",
-        help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo.",
+        help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo "
+        "(default: the best one for this machine).",
     ),
 ]  # fmt: skip
 Mmproj = Annotated[
     Path | None,
-    _option("--mmproj", metavar="FILE", help="The projector that lets the model see images."),
+    _placing("--mmproj", metavar="FILE", help="The projector that lets the model see images."),
+]
+QuantName = Annotated[
+    str | None, _placing("--quant", metavar="NAME", help="Of this model, like q8 or q4_0.")
+]
+Vision = Annotated[
+    bool | None,
+    _placing("--vision/--no-vision", help="Room for images, or none (default: as needed)."),
 ]
 Ctx = Annotated[
     int | None,
-    _option("--ctx", metavar="N", parser=_context, help="Context in tokens, like 8192 or 8k."),
+    _placing("--ctx", metavar="N", parser=_context, help="Context in tokens, like 8192 or 8k."),
+]
+Kv = Annotated[
+    KvType | None,
+    _placing("--kv", metavar="TYPE", parser=_kv_type, help="KV cache: f16, or q8_0 (smaller)."),
 ]
 GpuLayers = Annotated[
     int | None,
-    _option(
-        "--gpu-layers", metavar="N|all", parser=_layers, help="Layers on the GPU (default: all)."
+    _placing(
+        "--gpu-layers", metavar="N|all", parser=_layers,
+        help="Layers on the GPU (default: all that fit).",
     ),
+]  # fmt: skip
+CpuExperts = Annotated[
+    int | None,
+    _placing("--cpu-experts", metavar="N", min=0, help="Layers whose experts stay in main memory."),
+]
+RequireGpu = Annotated[bool, _placing("--require-gpu", help="Rather fail than use the CPU.")]
+MinSpeed = Annotated[
+    float | None,
+    _placing("--min-speed", metavar="X", min=0.0, help="At least so many tokens a second."),
 ]
 Threads = Annotated[
     int | None,
-    _option("--threads", metavar="N", min=1, help="CPU threads (default: the physical cores)."),
+    _placing("--threads", metavar="N", min=1, help="CPU threads (default: the physical cores)."),
 ]
 Temperature = Annotated[
     float | None,
@@ -146,18 +207,22 @@ MaxTokens = Annotated[
     int | None,
     _option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
 ]
-Offline = Annotated[bool, _option("--offline", help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")]
+Offline = Annotated[
+    bool, _everywhere("--offline", help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")
+]
 ModelsDir = Annotated[
     Path | None,
-    _option(
+    _everywhere(
         "--models-dir",
         metavar="DIR",
         help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR.",
     ),
 ]
-Yes = Annotated[bool, _option("--yes", "-y", help="Download without asking; or GEMMA_EDGE_YES=1.")]
-Json = Annotated[bool, _option("--json", help="Print JSON for programs.")]
-Quiet = Annotated[bool, _option("--quiet", help="Print nothing but the result and errors.")]
+Yes = Annotated[
+    bool, _everywhere("--yes", "-y", help="Download without asking; or GEMMA_EDGE_YES=1.")
+]
+Json = Annotated[bool, _everywhere("--json", help="Print JSON for programs.")]
+Quiet = Annotated[bool, _everywhere("--quiet", help="Print nothing but the result and errors.")]
 Detail = Annotated[
     int | None,
     _option(
@@ -167,3 +232,46 @@ Detail = Annotated[
         help=f"How closely to look: {', '.join(DETAILS)}, or {MIN_TOKENS} to {MAX_TOKENS} tokens.",
     ),
 ]
+
+
+def model_options(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    model: Model = AUTO,
+    mmproj: Mmproj = None,
+    quant: QuantName = None,
+    vision: Vision = None,
+    ctx: Ctx = None,
+    kv: Kv = None,
+    gpu_layers: GpuLayers = None,
+    cpu_experts: CpuExperts = None,
+    require_gpu: RequireGpu = False,
+    min_speed: MinSpeed = None,
+    threads: Threads = None,
+    models_dir: ModelsDir = None,
+    offline: Offline = False,
+    yes: Yes = False,
+) -> ModelOptions:
+    """The flags of every command that loads or places a model."""
+    return ModelOptions(
+        model=model, mmproj=mmproj, quant=quant, vision=vision, context_tokens=ctx, kv_type=kv,
+        gpu_layers=gpu_layers, cpu_expert_layers=cpu_experts, require_gpu=require_gpu,
+        min_speed=min_speed, threads=threads,
+        store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
+    )  # fmt: skip
+
+
+def takes_model(command: Callable[..., Job]) -> Callable[..., Job]:
+    """Gives a command the flags of ``model_options``, which come as its argument ``placed``."""
+    own = inspect.signature(command).parameters
+    shared = inspect.signature(model_options).parameters
+
+    @wraps(command)
+    def gathered(**given: Any) -> Job:
+        placed = model_options(**{name: given.pop(name) for name in shared})
+        return command(**given, placed=placed)
+
+    rows: list[inspect.Parameter] = []
+    for name, each in own.items():
+        rows += shared.values() if name == "placed" else [each]
+    gathered.__signature__ = inspect.Signature(rows)  # type: ignore[attr-defined]
+    gathered.__annotations__ = {each.name: each.annotation for each in rows}
+    return gathered

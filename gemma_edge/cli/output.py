@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 # Stand-ins for our own signs on a terminal that cannot show them.
 _ASCII = str.maketrans(
-    {"·": "-", "›": ">", "–": "-", "…": "...", "→": "->", "✔": "+", "✘": "x", "×": "x", "▸": ">"}
-)
+    {"·": "-", "›": ">", "–": "-", "…": "...", "→": "->", "✔": "+", "✘": "x", "×": "x", "▸": ">",
+     "█": "#", "▓": "=", "▒": "+", "░": ":"}
+)  # fmt: skip
 _MIN_COLUMN = 16  # a narrower column than this is harder to read than a long line
 _DIM, _RED, _BOLD, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
@@ -46,6 +47,10 @@ class Output:
         self._end_line()
         self._write_out(text.removesuffix("\n") + "\n")
 
+    def page(self, text: str) -> None:
+        """Text of our own, whole lines."""
+        self.data(self._ascii(text, self._out))
+
     def document(self, value: Any) -> None:
         """One JSON document, indented."""
         self.data(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(self._out)))
@@ -55,11 +60,11 @@ class Output:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
         start = sum(widths) + 2 * len(widths)
         for row in rows:
-            left = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
-            text = self._ascii(left + row[-1], self._out)
-            if self._out_is_terminal and len(text) >= self._width > start + _MIN_COLUMN:
-                text = left + _fold(self._ascii(row[-1], self._out), self._width, start)
-            self.data(text.rstrip())
+            cells = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
+            left, last = self._ascii(cells, self._out), self._ascii(row[-1], self._out)
+            if self._out_is_terminal and len(left + last) >= self._width > start + _MIN_COLUMN:
+                last = _fold(last, self._width, start)
+            self.data((left + last).rstrip())
 
     def event(self, value: Any) -> None:
         """One JSON document on one line."""
@@ -67,7 +72,7 @@ class Output:
 
     def answer(self, text: str) -> None:
         """A piece of an answer, as it comes."""
-        if self._open_line == "err":
+        if self._open_line in ("err", "drawn"):
             self._end_line()
         self._write_out(text)
         if text:
@@ -79,7 +84,7 @@ class Output:
         """A piece of a thought, as it comes; dim."""
         if self.quiet or not text:
             return
-        if self._open_line == "out":
+        if self._open_line in ("out", "drawn"):
             self._end_line()
         self._write_err(self._paint(self._clean_err(text), _DIM))
         self._open_line = "" if text.endswith("\n") else "err"
@@ -109,10 +114,23 @@ class Output:
         if hint:
             self._line("hint: ", hint, colour=_BOLD)
 
+    def draw(self, text: str) -> None:
+        """A line that the next output takes away again; only where lines can be drawn over."""
+        if not self.draws:
+            return
+        self._end_line()
+        self._write_err(self._paint(self._clean_err(text)[: self._width - 1], _DIM))
+        self._open_line = "drawn"
+
     @property
     def draws(self) -> bool:
         """Whether stderr is a terminal where lines can be drawn over."""
         return self._err_is_terminal and not self.quiet and self._environment.get("TERM") != "dumb"
+
+    @property
+    def colours(self) -> bool:
+        """Whether stderr shows colours."""
+        return self._colour
 
     def console(self) -> "Console":
         """For rich, to draw on stderr."""
@@ -151,6 +169,8 @@ class Output:
             self._write_out("\n")
         elif self._open_line == "err":
             self._write_err("\n")
+        elif self._open_line == "drawn":
+            self._write_err("\r" + " " * (self._width - 1) + "\r")
         self._open_line = ""
 
     def _write_out(self, text: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gemma_edge.cli.output import Output
-from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished
+from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Reading
 from gemma_edge.errors import ExitStatus, GemmaEdgeError
 from gemma_edge.units import render_tokens
 
@@ -20,6 +20,8 @@ def stream_text(events: Iterable[Event], output: Output) -> Finished:
         for event in events:
             if isinstance(event, Finished):
                 finished = event
+            elif not isinstance(event, Chunk):
+                show_aside(event, output)
             elif event.channel == "thought":
                 output.thought(event.text)
             else:
@@ -39,23 +41,31 @@ def stream_json(events: Iterable[Event], output: Output) -> Finished:
     return _ended(finished)
 
 
-def collect(events: Iterable[Event]) -> tuple[str, Finished]:
-    """The whole answer at once, for one JSON document."""
+def collect(events: Iterable[Event], output: Output) -> tuple[str, Finished]:
+    """The whole answer at once, for one JSON document; what the engine has to say is told."""
     said, finished = [], None
     with _ending(events):
         for event in events:
+            show_aside(event, output)
             if isinstance(event, Finished):
                 finished = event
-            elif event.channel == "answer":
+            elif isinstance(event, Chunk) and event.channel == "answer":
                 said.append(event.text)
+    output.end_answer()
     return "".join(said), _ended(finished)
 
 
+def show_aside(event: Event, output: Output) -> None:
+    """What is no part of the answer, on stderr: what happened to the engine, how far it reads."""
+    if isinstance(event, Notice):
+        output.note(event.text)
+    elif isinstance(event, Reading):
+        output.draw(f"reading {event.done_tokens:,} of {render_tokens(event.total_tokens)}")
+
+
 def render_event(event: Event) -> dict[str, Any]:
-    """An event as plain data."""
-    if isinstance(event, Chunk):
-        return {"event": "chunk", **asdict(event)}
-    return {"event": "finished", **asdict(event)}
+    """An event as plain data: its name, then its fields."""
+    return {"event": type(event).__name__.lower(), **asdict(event)}
 
 
 def render_status(finished: Finished, info: EngineInfo) -> str:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 from gemma_edge import catalog
 from gemma_edge.catalog import CatalogFile, Quant, Size, Wanted
-from gemma_edge.errors import UsageError
+from gemma_edge.cli.options import AUTO, ModelOptions
+from gemma_edge.errors import ModelError, UsageError
 from gemma_edge.store import RemoteFile, StoreSettings, parse_remote
 
 
@@ -86,3 +87,42 @@ def as_remote(file: CatalogFile) -> RemoteFile:
 def name_of(size: Size, quant: Quant) -> str:
     """What a person types for a quant: the size alone means its default."""
     return size.name if quant is size.default else f"{size.name}:{quant.name}"
+
+
+def offered_quants(options: ModelOptions) -> list[tuple[Size, Quant]]:
+    """The quants of the catalogue among which a plan may choose: that of a name, else all, and
+    where a quant was named that one of every size that has it.
+
+    Raises:
+        ModelError: there is no such size, or no such quant.
+    """
+    if options.model != AUTO:
+        wanted = catalog.wanted(pinned_name(options))
+        return [(wanted.size, wanted.quant)]
+    if options.quant is None:
+        return [(size, quant) for size in catalog.sizes() for quant in size.quants]
+    found, refusal = [], None
+    for size in catalog.sizes():
+        try:
+            found.append((size, catalog.choose_quant(size, options.quant)))
+        except ModelError as error:
+            refusal = error
+    if refusal is not None and not found:
+        raise refusal
+    return found
+
+
+def pinned_name(options: ModelOptions) -> str:
+    """The model with its quant: ``--model 31b --quant q6`` is ``31b:q6``.
+
+    Raises:
+        UsageError: a quant of what has none.
+    """
+    if options.quant is None or options.model == AUTO:
+        return options.model
+    if catalog.kind_of(options.model) != "size":
+        raise UsageError(
+            f"--quant chooses among those of the catalogue, `{options.model}` is one file",
+            hint="gemma-edge models lists names and quants",
+        )
+    return f"{options.model}:{options.quant}"

@@ -1,4 +1,5 @@
-"""The one door to pypdfium2: the words of a PDF with their boxes, read in a process of its own.
+"""The one door to pypdfium2: the words of a PDF with their boxes, or its pages as pixels, in a
+process of its own.
 
 ``pdf_process.py`` runs this file by its path, so the child imports nothing of the package:
 PDFium is C++ over hostile input, and a crash, a loop or a flood of memory ends here.
@@ -9,6 +10,10 @@ stdout  ``{"page_count": n, "stopped": why, "pages": [{"number", "width", "heigh
         "image_share", "objects", "words": [[text, left, top, right, bottom, baseline, turn,
         glued], …]} | {"number", "error"}, …]}`` or ``{"error": "password" | "damaged", "detail"}``
 
+With ``"render": {"pages": [number, …], "pixels": …}`` in the order, the pages are drawn instead:
+stdout is a line ``{"page_count": n}``, then for each page a line ``{"number", "width", "height"}``
+or ``{"number", "error"}``, and after a line with a size that many RGB bytes.
+
 Points from the top left corner of the page as it is seen; ``turn`` as in ``layout.Word``.
 """
 
@@ -18,6 +23,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 _FEW_CHARS = 20  # below it the page's images are looked at (reference: extract.md 4.3)
@@ -28,6 +34,7 @@ _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "
 _HYPHENS = (0x02, 0xFFFE)  # PDFium's marks for a hyphen at the end of a line
 _INVISIBLE = (0xAD, 0x200B, 0xFEFF)
 _SLANTED = 4
+_LONGEST_PX = 30_000  # side of a page that is drawn: a strip of 1 x 10,000 points
 _UPRIGHT = 0.1  # of a quarter: the angle up to which text counts as not slanted
 _WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 _UNPRINTABLE = frozenset(range(0x20))
@@ -41,8 +48,13 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.path.append(order["library"])
-    result = read_pdf(sys.stdin.buffer.read(), order)
-    answer.write(json.dumps(result).encode("ascii"))
+    data = sys.stdin.buffer.read()
+    if "render" in order:
+        for line, pixels in draw_pages(data, order):
+            answer.write(json.dumps(line).encode("ascii") + b"\n")
+            answer.write(pixels)
+    else:
+        answer.write(json.dumps(read_pdf(data, order)).encode("ascii"))
     answer.close()
     # No tidying up: PDFium may trip over what a damaged file left behind.
     os._exit(0)
@@ -73,12 +85,9 @@ def read_pdf(data: bytes, order: dict[str, Any]) -> dict[str, Any]:
     """All pages within the limits of ``order``."""
     import pypdfium2
 
-    try:
-        pdf = pypdfium2.PdfDocument(data, password=order["password"])
-        pdf.init_forms()  # so that what was filled into a form is read too
-    except pypdfium2.PdfiumError as error:
-        kind = "password" if error.err_code == _WRONG_PASSWORD else "damaged"
-        return {"error": kind, "detail": str(error)}
+    pdf = open_pdf(data, order)
+    if isinstance(pdf, dict):
+        return pdf
     count, left, stopped = len(pdf), order["max_chars"], ""
     deadline = time.monotonic() + order["seconds"]
     pages: list[dict[str, Any]] = []
@@ -98,6 +107,67 @@ def read_pdf(data: bytes, order: dict[str, Any]) -> dict[str, Any]:
         left -= page.get("chars", 0)
         pages.append({"number": index + 1, **page})
     return {"page_count": count, "pages": pages, "stopped": stopped}
+
+
+def open_pdf(data: bytes, order: dict[str, Any]) -> Any:
+    """The document, or the answer that says why there is none."""
+    import pypdfium2
+
+    try:
+        pdf = pypdfium2.PdfDocument(data, password=order["password"])
+        pdf.init_forms()  # so that what was filled into a form is read too
+    except pypdfium2.PdfiumError as error:
+        kind = "password" if error.err_code == _WRONG_PASSWORD else "damaged"
+        return {"error": kind, "detail": str(error)}
+    return pdf
+
+
+def draw_pages(data: bytes, order: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The lines of the answer, each with the RGB bytes that follow it."""
+    import pypdfium2
+
+    pdf = open_pdf(data, order)
+    if isinstance(pdf, dict):
+        yield pdf, b""
+        return
+    yield {"page_count": len(pdf)}, b""
+    for number in order["render"]["pages"]:
+        if number > len(pdf):
+            continue
+        try:
+            page = pdf[number - 1]
+            drawn = draw_page(page, order["render"]["pixels"])
+            page.close()
+        except (pypdfium2.PdfiumError, ValueError, MemoryError) as error:
+            yield {"number": number, "error": str(error) or "it is too large"}, b""
+            continue
+        yield {"number": number, "width": drawn[0], "height": drawn[1]}, drawn[2]
+
+
+def draw_page(page: Any, pixels: int) -> tuple[int, int, bytes]:
+    """Width, height and RGB bytes of a page, drawn with about so many pixels on white.
+
+    Raises:
+        ValueError: the page has no area.
+    """
+    import pypdfium2.raw as pdfium
+
+    width, height = page.get_size()
+    if not (width > 0 and height > 0):
+        raise ValueError(f"it is {width} x {height} points")
+    scale = math.sqrt(pixels / (width * height))
+    if max(width, height) * scale > _LONGEST_PX:
+        scale = _LONGEST_PX / max(width, height)
+    bitmap = page.render(
+        scale=scale, rev_byteorder=True, force_bitmap_format=pdfium.FPDFBitmap_BGR,
+        limit_image_cache=True,
+    )  # fmt: skip
+    row = 3 * bitmap.width
+    rows = bytes(bitmap.buffer)
+    packed = b"".join(
+        rows[top : top + row] for top in range(0, bitmap.height * bitmap.stride, bitmap.stride)
+    )
+    return bitmap.width, bitmap.height, packed
 
 
 def read_page(pdf: Any, index: int, max_chars: int) -> dict[str, Any]:

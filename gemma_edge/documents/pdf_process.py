@@ -9,8 +9,10 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gemma_edge.documents.document import Document, Page
@@ -37,10 +39,16 @@ _FULL_PAGE = 0.5  # share of a page from which an image counts as the page
 _FEW_CHARS = 20
 _MAX_SPANS = 6  # ranges of pages that a note spells out
 _OCR_HINT = (
-    "reading scans as images is not there yet; add a text layer first, "
-    "for example: ocrmypdf in.pdf out.pdf"
+    "gemma-edge describe FILE --as ocr looks at its pages; "
+    "for example ocrmypdf in.pdf out.pdf adds a text layer"
 )
+_MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
 _DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
+
+
+def is_pdf(data: bytes) -> bool:
+    """Whether the bytes are a PDF, whatever their name says."""
+    return _MARK in data[:_MARK_WITHIN]
 
 
 def read_pdf(
@@ -51,18 +59,24 @@ def read_pdf(
     Raises:
         InputError: encrypted, damaged, too slow or too large to read, or without any text.
     """
-    answer = _run_child(data, name, password, limits)
+    answer = json.loads(run_child(data, name, password, limits))
     if answer.get("error") == "password":
-        raise _encrypted(name, password)
+        raise encrypted(name, password)
     if "error" in answer:
-        raise InputError(f"{name} is damaged ({answer['detail']})", hint=_DAMAGED_HINT)
+        raise damaged(name, answer["detail"])
     pages = tuple(_page(entry) for entry in answer["pages"])
     if not any(page.text for page in pages):
         raise _no_text(name, pages, answer["page_count"])
     return Document(name, pages, _notes(pages, answer, limits))
 
 
-def _encrypted(name: str, password: str | None) -> InputError:
+def damaged(name: str, detail: str) -> InputError:
+    """For a PDF that PDFium refuses."""
+    return InputError(f"{name} is damaged ({detail})", hint=_DAMAGED_HINT)
+
+
+def encrypted(name: str, password: str | None) -> InputError:
+    """For a PDF that wants a password, or another one."""
     if password is None:
         message = f"{name} is encrypted"
     else:
@@ -70,8 +84,21 @@ def _encrypted(name: str, password: str | None) -> InputError:
     return InputError(message, hint="--password, or GEMMA_EDGE_PDF_PASSWORD")
 
 
-def _run_child(data: bytes, name: str, password: str | None, limits: Limits) -> dict[str, Any]:
+def run_child(
+    data: bytes,
+    name: str,
+    password: str | None,
+    limits: Limits,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> bytes:
+    """What ``pdf.py`` answers to an order; ``more`` is added to it.
+
+    Raises:
+        InputError: the child crashed, or took too long or too much memory.
+        GemmaEdgeError: no child can be started.
+    """
     order = {
+        **more,
         "library": _library_folder(),
         "password": password,
         "memory_bytes": limits.memory_bytes + 2 * len(data),
@@ -80,11 +107,9 @@ def _run_child(data: bytes, name: str, password: str | None, limits: Limits) -> 
         "max_pages": limits.max_pages,
         "max_chars": limits.max_chars,
     }
-    # -I -S: nothing of the working folder, the environment or .pth files is imported.
-    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("pdf.py"))]
     try:
         child = subprocess.run(
-            command,
+            _command(),
             input=json.dumps(order).encode("ascii") + b"\n" + data,
             capture_output=True,
             timeout=limits.wall_seconds,
@@ -101,11 +126,17 @@ def _run_child(data: bytes, name: str, password: str | None, limits: Limits) -> 
             hint="free some memory, or try again",
         ) from None
     if child.returncode == 0:
-        answer: dict[str, Any] = json.loads(child.stdout)
-        return answer
+        return child.stdout
     raise InputError(
-        f"{name} cannot be read (the PDF reader stopped: {_cause(child)})", hint=_DAMAGED_HINT
+        f"{name} cannot be read (the PDF reader stopped: {cause(child.returncode, child.stderr)})",
+        hint=_DAMAGED_HINT,
     )
+
+
+def _command() -> list[str]:
+    """The child: -I -S, so that nothing of the working folder, the environment or .pth files is
+    imported."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("pdf.py"))]
 
 
 def _library_folder() -> str:
@@ -116,16 +147,16 @@ def _library_folder() -> str:
     return str(Path(spec.origin).parents[1])
 
 
-def _cause(child: subprocess.CompletedProcess[bytes]) -> str:
-    """Why the child ended: a signal's name, or the last line of its traceback."""
-    if child.returncode < 0:
+def cause(status: int, stderr: bytes) -> str:
+    """Why a child ended: a signal's name, or the last line of its traceback."""
+    if status < 0:
         try:
-            return signal.Signals(-child.returncode).name
+            return signal.Signals(-status).name
         except ValueError:
-            return f"signal {-child.returncode}"
-    lines = child.stderr.decode("utf-8", "replace").split("\n")
+            return f"signal {-status}"
+    lines = stderr.decode("utf-8", "replace").split("\n")
     said = [line.strip() for line in lines if line.strip().isprintable() and line.strip()]
-    return said[-1][:200] if said else f"status {child.returncode}"
+    return said[-1][:200] if said else f"status {status}"
 
 
 def _page(entry: dict[str, Any]) -> Page:

@@ -4,16 +4,21 @@ import math
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from gemma_edge.units import render_tokens
+
 PATCH_PX = 48  # one token sees 48 x 48 px: patch 16, pooled 3 x 3 (clip.cpp, gemma4v)
 MIN_TOKENS = 70  # below it llama.cpp scales up by itself (clip.cpp, set_limit_image_tokens)
 MAX_TOKENS = 1120  # the largest budget Gemma 4 was trained with
+OVERLAP = 0.1  # of a tile: some two lines of a printed page
+TILES = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """RGB rows, ``len(rgb) == width * height * 3``, both sides multiples of 48 px.
 
-    ``lost`` says in words what resizing cost ("4032x3024 -> 1296x960"), or is empty.
+    ``lost`` says in words what resizing cost ("4032x3024 -> 1296x960"), or is empty; then
+    ``whole_tokens`` is what the largest budget would take of it, else 0.
     """
 
     rgb: bytes = field(repr=False)
@@ -21,6 +26,7 @@ class Picture:
     height: int
     name: str = ""
     lost: str = ""
+    whole_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -32,6 +38,42 @@ class Picture:
         """Content hash: the same pixels in the same size are the same picture."""
         size = f"{self.width}x{self.height}:".encode()
         return sha256(size + self.rgb).hexdigest()
+
+
+def render_cost(picture: Picture) -> str:
+    """One line: the size, what was lost, the tokens, and how less would be lost.
+
+    ``photo.jpg 4032x3024 -> 1296x960, 540 tokens; --detail max would use 1,073``
+    """
+    size = picture.lost or f"{picture.width}x{picture.height}"
+    line = f"{picture.name} {size}, {render_tokens(picture.tokens)}"
+    if picture.whole_tokens > picture.tokens:
+        return f"{line}; --detail max would use {picture.whole_tokens:,}"
+    return f"{line}; --tiles 4 would show more" if picture.whole_tokens else line
+
+
+def tile_boxes(width: int, height: int, count: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Halves along the long side (``count`` 2) or quarters (4) of an image, in reading order, as
+    ``(left, top, right, bottom)`` in px. Each reaches ``OVERLAP`` of its length into the next, so
+    that a line of text that is cut in one is whole in the other.
+
+    A picture of one piece (``count`` 1) is its whole.
+    """
+    halves, quarters = TILES[1:]
+    across = 2 if count == quarters or (count == halves and width > height) else 1
+    down = count // across
+    return tuple(
+        (left, top, right, bottom)
+        for top, bottom in _spans(height, down)
+        for left, right in _spans(width, across)
+    )
+
+
+def _spans(length: int, count: int) -> list[tuple[int, int]]:
+    if count == 1:
+        return [(0, length)]
+    part = min(length, math.ceil(length / (2 - OVERLAP)))
+    return [(0, part), (length - part, length)]
 
 
 def fit_size(

@@ -2,14 +2,13 @@
 
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.documents.files import StrPath, read_file, shown
-from gemma_edge.documents.pdf_process import read_pdf
+from gemma_edge.documents.pdf_process import is_pdf, read_pdf
 from gemma_edge.documents.text import decode_text
 from gemma_edge.errors import InputError
 
 MAX_DOCUMENT_BYTES = 256 << 20
 
-_PDF_MARK, _PDF_MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
-_IMAGE_HINT = "gemma-edge describe looks at images; reading them into JSON is not there yet"
+_IMAGE_HINT = "gemma-edge describe FILE --as json --schema SCHEMA, or --as ocr, reads images"
 _OFFICE_HINT = "save it as PDF, or as text"
 _KINDS = (  # how a file begins, what it is, what to do
     (b"\x89PNG\r\n\x1a\n", "a PNG image", _IMAGE_HINT),
@@ -40,7 +39,7 @@ def read_document(data: bytes, name: str, *, password: str | None = None) -> Doc
     """The same for bytes that are there already, such as those of stdin."""
     if not data:
         raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
-    if _PDF_MARK in data[:_PDF_MARK_WITHIN]:
+    if is_pdf(data):
         return read_pdf(data, name, password=password)
     for mark, kind, hint in _KINDS:
         if data.startswith(mark):

@@ -1,6 +1,6 @@
 """Load a plan; render, tokenize, cache, sample, constrain, stream.
 
-``load`` is the one door. It imports llama.cpp only when called.
+``load`` is the one door. llama.cpp is imported by the process that it starts, never here.
 """
 
 from gemma_edge.engine.protocol import Engine
@@ -8,14 +8,12 @@ from gemma_edge.fit.plan import Plan
 
 
 def load(plan: Plan) -> Engine:
-    """Open the weights of a plan.
+    """Start loading a plan in a process of its own and return at once; ``info`` and the first use
+    wait for it and raise what loading raised.
 
     Raises:
-        ModelError: the file cannot be loaded, or its chat template is broken.
-        ProjectorError: the projector is not of this model.
-        DoesNotFit: the context cannot be allocated.
-        EngineError: the build of llama.cpp cannot do what the plan asks.
+        EngineError: the process cannot be started.
     """
-    from gemma_edge.engine.llama_engine import LlamaEngine
+    from gemma_edge.engine.remote import RemoteEngine  # noqa: PLC0415  (not needed to parse)
 
-    return LlamaEngine(plan)
+    return RemoteEngine(plan)

@@ -7,11 +7,14 @@ written instead.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gemma_edge.engine.constraint import Constraint
 from gemma_edge.engine.protocol import Chunk, FinishReason, Request
 from gemma_edge.engine.repetition import Repetition
 from gemma_edge.engine.text import Channels, ChunkWriter
+
+if TYPE_CHECKING:
+    from gemma_edge.engine.constraint import Constraint
 
 # How many tokens before the last possible moment each step is checked. A step can lengthen the
 # shortest end by more only where it opens an object or a list, and those are checked always.
@@ -42,13 +45,13 @@ class Answer:
         speech: Speech,
         *,
         limit: int,
-        constraint: Constraint | None,
+        constraint: "Constraint | None",
         forcing: bool = True,
     ) -> None:
         self.limit = limit
         self.generated = self.thought_tokens = self.forced_tokens = 0
         self.reason: FinishReason | None = None
-        self.closed_early = False
+        self.closed_early = self.cancelled = False
         self._constraint = constraint
         self._waiting = request.think  # the constraint begins after the thought
         self._speech = speech
@@ -66,7 +69,7 @@ class Answer:
         return len(self._closing)
 
     @property
-    def constraint(self) -> Constraint | None:
+    def constraint(self) -> "Constraint | None":
         """The constraint, if it applies to the next token."""
         return None if self._waiting else self._constraint
 
@@ -125,7 +128,7 @@ class Answer:
             return [token]
         return [token, *self._speech.newline, closes]
 
-    def _affordable(self, constraint: Constraint, tokens: list[int]) -> bool:
+    def _affordable(self, constraint: "Constraint", tokens: list[int]) -> bool:
         """Would the shortest end still fit after these tokens?"""
         left = self.limit - self.generated - len(tokens)
         opens = any(mark in self._speech.piece(token) for token in tokens for mark in (b"{", b"["))

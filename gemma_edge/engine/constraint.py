@@ -9,17 +9,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
 from gemma_edge.engine.protocol import JsonConstraint
-from gemma_edge.errors import EngineError, SchemaError
+from gemma_edge.errors import EngineError
 
 # A closing that takes more steps than this is a grammar without a short end.
 CLOSING_LIMIT = 8192
-
-# Compact and bounded: no token is spent on indentation, and no whitespace loop is possible.
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 # The bytes by which an unfinished JSON text ends soonest, best first: inside a string, and outside.
 _STRING_CLOSERS = (b'"',)
@@ -82,21 +79,10 @@ class GrammarConstraint:
     """
 
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
-        options: dict[str, object] = dict(_COMPACT)
-        if wanted.relaxed:
-            options[wanted.relaxed] = True
+        from gemma_edge.engine.grammar import compile_schema  # noqa: PLC0415
+
         self._vocabulary = vocabulary
-        try:
-            grammar = LLMatcher.grammar_from_json_schema(
-                wanted.schema,
-                overrides=options,  # type: ignore[arg-type]
-            )
-        except ValueError as error:
-            raise SchemaError(f"the schema is not a JSON object: {error}") from error
-        self._matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
-        if self._matcher.is_error():
-            reason = _first_line(self._matcher.get_error())
-            raise SchemaError(f"the schema cannot be held while decoding: {reason}")
+        self._matcher = compile_schema(vocabulary.tokenizer, wanted)
         self._bits = np.empty((len(vocabulary.pieces) + 31) // 32, dtype=np.int32)
         self._bits_are_fresh = False
         self._states = [_OUTSIDE]  # of the JSON text after each token

@@ -1,11 +1,11 @@
 """The cache of one context and the record of what it holds; reuse of prefixes happens here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gemma_edge.engine.cache import Checkpoint, Media, Unit, plan_reuse, position_of
 from gemma_edge.engine.llama_context import Aborted, LlamaContext
-from gemma_edge.errors import EngineError
+from gemma_edge.errors import EngineError, OutOfMemory
 
 # Window cells saved at the ends of prompts. E4B takes 40 MiB a checkpoint, 31B over 1 GiB: where
 # one would not fit, none is taken and a cut too far back reads the conversation again.
@@ -45,6 +45,11 @@ class Held:
 
     def evaluate(self, tokens: Sequence[int]) -> None:
         """Decode tokens in batches and record them."""
+        for _ in self.iter_evaluate(tokens):
+            pass
+
+    def iter_evaluate(self, tokens: Sequence[int]) -> Iterator[int]:
+        """The same, with the position after each batch."""
         size = self._context.batch_tokens
         try:
             for start in range(0, len(tokens), size):
@@ -52,19 +57,20 @@ class Held:
                 self._context.decode(part, self.position)
                 self.units.extend(part)
                 self.position += len(part)
+                yield self.position
         except Aborted:
             self._context.cut(self.position)
             raise
-        except EngineError:
-            self._forget()
+        except (EngineError, OutOfMemory):
+            self.forget()
             raise
 
     def see(self, unit: Media, decode: Callable[[int], None]) -> None:
         """Let ``decode`` evaluate an image at the present position, and record it."""
         try:
             decode(self.position)
-        except EngineError:
-            self._forget()
+        except (EngineError, OutOfMemory):
+            self.forget()
             raise
         self.units.append(unit)
         self.position += unit.tokens
@@ -90,7 +96,8 @@ class Held:
             )
         )
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Empty the cache."""
         self._context.cut(0)
         self.units.clear()
         self._checkpoints.clear()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gemma_edge.engine import llama_log
 from gemma_edge.engine.llama_model import LlamaModel
-from gemma_edge.errors import DoesNotFit, EngineError
+from gemma_edge.errors import EngineError, OutOfMemory
 from gemma_edge.fit.plan import KvType, Plan
 from gemma_edge.units import render_tokens
 
@@ -34,7 +34,7 @@ class LlamaContext:
         params.n_seq_max = 1
         params.n_outputs_max = 1
         params.n_threads = plan.threads
-        params.n_threads_batch = plan.threads
+        params.n_threads_batch = plan.prefill_threads or plan.threads
         params.flash_attn_type = int(flash_attention)  # LLAMA_FLASH_ATTN_TYPE_DISABLED, _ENABLED
         params.type_k = params.type_v = _GGML_TYPES[plan.kv_type]
         params.swa_full = False
@@ -44,9 +44,9 @@ class LlamaContext:
         self._stop: Callable[[], bool] | None = None
         self.pointer = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
-            raise DoesNotFit(
+            raise OutOfMemory(
                 f"a context of {render_tokens(plan.context_tokens)} could not be allocated: "
-                f"{llama_log.problem() or 'no reason given'}",
+                f"{llama_log.shortage() or llama_log.problem() or 'no reason given'}",
                 hint="--ctx with a smaller number",
             )
         self.memory = llama_cpp.llama_get_memory(self.pointer)
@@ -64,6 +64,7 @@ class LlamaContext:
         """Evaluate at most ``batch_tokens`` tokens; logits are kept for the last.
 
         Raises:
+            OutOfMemory: a buffer could not be allocated.
             EngineError: llama.cpp failed; the cache is unchanged before ``position``.
         """
         count = len(tokens)
@@ -76,9 +77,11 @@ class LlamaContext:
         if status == _ABORTED:
             raise Aborted
         if status:
+            what = f"llama.cpp could not evaluate {render_tokens(count)} at position {position:,}"
+            if shortage := llama_log.shortage():
+                raise OutOfMemory(f"{what}: {shortage}")
             raise EngineError(
-                f"llama.cpp could not evaluate {render_tokens(count)} at position {position:,} "
-                f"(status {status}): {llama_log.problem() or 'no reason given'}"
+                f"{what} (status {status}): {llama_log.problem() or 'no reason given'}"
             )
 
     def logits(self) -> NDArray[np.float32]:

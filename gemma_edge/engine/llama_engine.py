@@ -1,22 +1,22 @@
 """The engine on llama.cpp: prompt to units, units to the cache, and one decode loop."""
 
-import ctypes
 import time
 from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from gemma_edge.documents.picture import Picture
+from gemma_edge.engine import llama_log
 from gemma_edge.engine.answer import Answer, Speech
 from gemma_edge.engine.cache import Media
-from gemma_edge.engine.constraint import GrammarConstraint, GrammarVocabulary
 from gemma_edge.engine.held import Held
 from gemma_edge.engine.llama_context import Aborted, LlamaContext
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.engine.llama_prompt import Prompt, Prompter
 from gemma_edge.engine.llama_vision import LlamaVision
+from gemma_edge.engine.llama_vocabulary import grammar_vocabulary
 from gemma_edge.engine.protocol import (
     EngineInfo,
     Event,
@@ -27,11 +27,21 @@ from gemma_edge.engine.protocol import (
     Timings,
     Usage,
 )
+from gemma_edge.engine.proving import (
+    judge_load,
+    measure_speed,
+    smoke_decode,
+)
 from gemma_edge.engine.queueing import Turnstile
+from gemma_edge.engine.reading import Progress
 from gemma_edge.engine.sampling import Chooser, model_sampling
 from gemma_edge.errors import DoesNotFit
 from gemma_edge.fit.plan import Plan
+from gemma_edge.fit.report import parse_report
 from gemma_edge.units import render_tokens
+
+if TYPE_CHECKING:  # llguidance is loaded with the first constraint
+    from gemma_edge.engine.constraint import GrammarVocabulary
 
 
 class LlamaEngine:
@@ -43,11 +53,12 @@ class LlamaEngine:
     def __init__(self, plan: Plan, *, forcing: bool = True) -> None:
         self._plan = plan
         self._forcing = forcing
-        self._model = LlamaModel(plan.model, plan.gpu_layers)
+        llama_log.start_report()
+        self._model = LlamaModel(plan.model, plan)
         self._context = LlamaContext(self._model, plan)
         self._vision: LlamaVision | None = None
         if plan.projector is not None:
-            self._vision = LlamaVision(plan.projector, self._model, plan.threads)
+            self._vision = LlamaVision(plan.projector, self._model, plan)
         model = self._model
         self._prompter = Prompter(model, self._vision, plan.batch_tokens)
         self._speech = Speech(
@@ -61,8 +72,11 @@ class LlamaEngine:
         self._held = Held(self._context, model.window)
         self._turnstile = Turnstile()
         self._running: Generator[Event, None, None] | None = None
-        self._cancelled = False
+        self._current: Answer | None = None
         self._vocabulary: GrammarVocabulary | None = None
+        smoke_decode(self._context, self._held, max(model.bos, 0))
+        self._allocated = parse_report(llama_log.end_report())
+        self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
 
     @property
     def info(self) -> EngineInfo:
@@ -78,7 +92,9 @@ class LlamaEngine:
             gpu_layers=model.gpu_layers,
             layers=model.layers,
             sampling=self._defaults,
-            notes=self._prompter.notes,
+            notes=self._notes,
+            allocated=self._allocated,
+            plan=self._plan,
         )
 
     def render(self, request: Request) -> str:
@@ -104,6 +120,8 @@ class LlamaEngine:
                 f"and the shortest answer to this schema {answer.shortest:,}: too much",
                 hint=f"--ctx {prompt_tokens + 2 * answer.shortest}",
             )
+        if not self._turnstile.busy:
+            self._current = answer  # to be cancelled before its first event too
         self._running = self._generate(request, answer, prompt)
         return self._running
 
@@ -122,8 +140,10 @@ class LlamaEngine:
         model = self._model
         constraint = None
         if request.constraint is not None:
+            from gemma_edge.engine.constraint import GrammarConstraint  # noqa: PLC0415
+
             if self._vocabulary is None:
-                self._vocabulary = _grammar_vocabulary(model)
+                self._vocabulary = grammar_vocabulary(model)
             constraint = GrammarConstraint(self._vocabulary, request.constraint)
         return Answer(
             request,
@@ -137,7 +157,7 @@ class LlamaEngine:
         self, request: Request, answer: Answer, prompt: Prompt
     ) -> Generator[Event, None, None]:
         with self._turnstile:
-            self._cancelled = False
+            self._current = answer
             chooser = Chooser(request.sampling, self._defaults, self._model)
             clock = _Clock()
             try:
@@ -162,17 +182,17 @@ class LlamaEngine:
 
     def _decode(
         self, answer: Answer, chooser: Chooser, clock: "_Clock", prompt: Prompt
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
-        self._context.watch(lambda: self._cancelled)
-        pending = self._read(prompt)
+        self._context.watch(lambda: answer.cancelled)
+        pending = yield from self._read(prompt)
         opening = answer.opening()
         self._held.evaluate([*pending, *opening])
         self._context.watch(None)
         clock.prompt_read()
         yield from answer.say(opening)
         while answer.reason is None:
-            if self._cancelled:
+            if answer.cancelled:
                 answer.reason = "cancelled"
                 return
             token = chooser.choose(self._context, answer.constraint)
@@ -184,19 +204,21 @@ class LlamaEngine:
             if answer.reason is None:
                 self._held.evaluate(tokens)
 
-    def _read(self, prompt: Prompt) -> list[int]:
+    def _read(self, prompt: Prompt) -> Generator[Event, None, list[int]]:
         """Evaluate what the cache lacks, and mark the point to which the next turn comes back;
         return the header of the answer, not yet evaluated."""
+        progress = Progress(prompt.tokens)
         run: list[int] = []
         for index in range(len(self._held.units), len(prompt.units)):
             unit = prompt.units[index]
             if index == prompt.settled:
-                self._held.evaluate(run)
+                yield from progress.follow(self._held.iter_evaluate(run))
                 self._held.mark()
                 run = []
             if isinstance(unit, Media):
-                self._held.evaluate(run)
+                yield from progress.follow(self._held.iter_evaluate(run))
                 self._see(unit, prompt.pictures[unit.digest])
+                yield from progress.at(self._held.position)
                 run = []
             else:
                 run.append(unit)
@@ -212,13 +234,19 @@ class LlamaEngine:
         prompt = self._prompter.prompt(request)
         with self._turnstile:
             self._held.keep_prefix(prompt.units)
-            self._held.evaluate(self._read(prompt))
+            self._held.evaluate(_returned(self._read(prompt)))
             logits: NDArray[np.float32] = self._context.logits().copy()
             return logits
 
+    def measure(self, tokens: int = 32) -> float:
+        """Tokens a second of plain decoding, after a warm-up; the cache is empty afterwards."""
+        with self._turnstile:
+            return measure_speed(self._context, self._held, max(self._model.bos, 0), tokens)
+
     def cancel(self) -> None:
         """Stop the running answer before its next token."""
-        self._cancelled = True
+        if self._current is not None:
+            self._current.cancelled = True
 
     def close(self) -> None:
         """End an answer that was left open, then free everything. Idempotent."""
@@ -229,6 +257,16 @@ class LlamaEngine:
             self._vision.close()
         self._context.close()
         self._model.close()
+
+
+def _returned(work: Generator[Event, None, list[int]]) -> list[int]:
+    """What a generator returns; its events are dropped."""
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        value: list[int] = end.value
+        return value
 
 
 class _Clock:
@@ -252,17 +290,6 @@ class _Clock:
             first_token_seconds=(self._first or now) - self._start,
             decode_seconds=now - read,
         )
-
-
-def _grammar_vocabulary(model: LlamaModel) -> GrammarVocabulary:
-    """llguidance marks control tokens by a leading 0xff, so that no text can match them."""
-    pieces = [
-        b"\xff" + piece if model.is_control(token) else piece
-        for token, piece in enumerate(model.pieces())
-    ]
-    ends = [token for token in range(model.vocab_tokens) if model.ends(token)]
-    tokenize = llama_cpp.llama_cpp._lib.llama_tokenize
-    return GrammarVocabulary(pieces, model.vocab, ctypes.cast(tokenize, ctypes.c_void_p), ends)
 
 
 def _round_up(tokens: int) -> int:

@@ -6,13 +6,15 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import llama_cpp
-import llama_cpp._ggml
 import numpy as np
 from numpy.typing import NDArray
 
 from gemma_edge.engine import llama_log
-from gemma_edge.errors import EngineError, ModelError
-from gemma_edge.fit.plan import ALL_LAYERS
+from gemma_edge.engine.llama_placement import ModelParams, device_title, gpu_names
+from gemma_edge.errors import EngineError, ModelError, OutOfMemory
+from gemma_edge.fit.plan import ALL_LAYERS, Placement
+
+ON_THE_CPU = Placement(context_tokens=0, batch_tokens=0)
 
 
 class LlamaModel:
@@ -20,35 +22,29 @@ class LlamaModel:
 
     Raises:
         ModelError: llama.cpp cannot load the file; the message carries its own reason.
-        EngineError: GPU layers were asked for, but this build of llama.cpp has no GPU backend.
+        OutOfMemory: there is not enough memory for it.
+        EngineError: a GPU was asked for, but this build of llama.cpp has none.
     """
 
     def __init__(
-        self, path: Path, gpu_layers: int = ALL_LAYERS, *, vocabulary_only: bool = False
+        self, path: Path, placement: Placement = ON_THE_CPU, *, vocabulary_only: bool = False
     ) -> None:
         llama_log.capture()
         llama_cpp.llama_backend_init()
-        self.gpu = bool(llama_cpp.llama_supports_gpu_offload())
-        if gpu_layers > 0 and not self.gpu:
+        self.devices = placement.devices or (tuple(gpu_names()) if placement.gpu_layers else ())
+        if placement.gpu_layers > 0 and not self.devices:
             raise EngineError(
-                f"{gpu_layers} layers on a GPU were asked for, but this build of llama.cpp "
-                "computes on the CPU only",
+                f"{placement.gpu_layers} layers on a GPU were asked for, but this build of "
+                "llama.cpp computes on the CPU only",
                 hint="python3 scripts/setup.py --backend cuda (or metal, rocm, vulkan)",
             )
-        params = llama_cpp.llama_model_default_params()
-        params.vocab_only = vocabulary_only
-        params.n_gpu_layers = 999 if gpu_layers == ALL_LAYERS else gpu_layers
-        self.pointer = llama_cpp.llama_model_load_from_file(_as_path(path), params)
+        wanted = ModelParams(placement)
+        wanted.params.vocab_only = vocabulary_only
+        self.pointer = llama_cpp.llama_model_load_from_file(_as_path(path), wanted.params)
         if not self.pointer:
-            reason = llama_log.problem() or "no reason given"
-            raise ModelError(
-                f"{path.name} cannot be loaded: {reason}",
-                hint="check the file with its checksum, or download it again",
-            )
+            raise _refusal(path)
         self.layers = int(llama_cpp.llama_model_n_layer(self.pointer))
-        self.gpu_layers = 0
-        if self.gpu:
-            self.gpu_layers = self.layers if gpu_layers == ALL_LAYERS else gpu_layers
+        self.gpu_layers = _blocks_on_gpu(placement, self.layers) if self.devices else 0
         self.vocab = llama_cpp.llama_model_get_vocab(self.pointer)
         self.vocab_tokens = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         self.window = int(llama_cpp.llama_model_n_swa(self.pointer))
@@ -128,8 +124,7 @@ class LlamaModel:
     @property
     def device(self) -> str:
         """Where it computes, in words."""
-        names = _gpu_names() if self.gpu and self.gpu_layers else []
-        return " + ".join(names) or "CPU"
+        return " + ".join(map(device_title, self.devices)) or "CPU"
 
     def ends(self, token: int) -> bool:
         """A token that ends the model's turn."""
@@ -165,18 +160,17 @@ def _as_path(path: Path) -> bytes:
     return str(path).encode("utf-8")
 
 
-def _gpu_names() -> list[str]:
-    """Descriptions of the GPUs that ggml found, from its device registry (ggml-backend.h)."""
-    ggml = llama_cpp._ggml.libggml
-    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    ggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    ggml.ggml_backend_dev_description.restype = ctypes.c_char_p
-    ggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
-    devices = [ggml.ggml_backend_dev_get(i) for i in range(ggml.ggml_backend_dev_count())]
-    gpus = [d for d in devices if ggml.ggml_backend_dev_type(d) in _GPU_TYPES]
-    return [ggml.ggml_backend_dev_description(d).decode("utf-8", "replace") for d in gpus]
+def _refusal(path: Path) -> ModelError | OutOfMemory:
+    """Why there is no model, in llama.cpp's words."""
+    if shortage := llama_log.shortage():
+        return OutOfMemory(f"the weights of {path.name} could not be allocated: {shortage}")
+    return ModelError(
+        f"{path.name} cannot be loaded: {llama_log.problem() or 'no reason given'}",
+        hint="check the file with its checksum, or download it again",
+    )
 
 
-_GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU
+def _blocks_on_gpu(placement: Placement, layers: int) -> int:
+    """llama.cpp counts the output as one more layer, the last."""
+    wanted = placement.gpu_layers
+    return layers if wanted == ALL_LAYERS else max(0, min(wanted - 1, layers))

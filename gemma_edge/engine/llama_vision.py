@@ -14,7 +14,9 @@ from gemma_edge.documents.picture import MAX_TOKENS, PATCH_PX, Picture
 from gemma_edge.engine import llama_log
 from gemma_edge.engine.llama_context import SEQUENCE, LlamaContext
 from gemma_edge.engine.llama_model import LlamaModel
-from gemma_edge.errors import EngineError, ProjectorError
+from gemma_edge.engine.llama_placement import find_device
+from gemma_edge.errors import EngineError, OutOfMemory, ProjectorError
+from gemma_edge.fit.plan import Plan
 
 # Encoded pictures kept in memory, so that one asked about again is not encoded again.
 CACHE_BYTES = 64 << 20
@@ -28,15 +30,18 @@ class LlamaVision:
 
     Raises:
         ProjectorError: the file is no vision projector, or not of this model.
+        OutOfMemory: there is not enough memory for it.
     """
 
-    def __init__(self, path: Path, model: LlamaModel, threads: int) -> None:
+    def __init__(self, path: Path, model: LlamaModel, plan: Plan) -> None:
         self._model = model
         self._encoded: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         params = mtmd_cpp.mtmd_context_params_default()
-        params.use_gpu = model.gpu and model.gpu_layers > 0
+        params.use_gpu = bool(plan.projector_device)
+        if plan.projector_device:
+            params.device = find_device(plan.projector_device)
         params.print_timings = False
-        params.n_threads = threads
+        params.n_threads = plan.prefill_threads or plan.threads
         params.warmup = False
         # Pictures come in the size they are meant to have; the limits only must not interfere.
         params.image_min_tokens = 1
@@ -45,6 +50,8 @@ class LlamaVision:
             str(path).encode("utf-8"), model.pointer, params
         )
         if not self.pointer:
+            if shortage := llama_log.shortage():
+                raise OutOfMemory(f"{path.name} could not be allocated: {shortage}")
             raise ProjectorError(
                 f"{path.name} cannot be used as a projector of this model: "
                 f"{llama_log.problem() or 'no reason given'}",
@@ -108,13 +115,13 @@ class LlamaVision:
             self._encoded.move_to_end(digest)
             return self._encoded[digest]
         if mtmd_cpp.mtmd_encode_chunk(self.pointer, chunk):
+            if shortage := llama_log.shortage():
+                raise OutOfMemory(f"no memory to encode {picture.name or 'an image'}: {shortage}")
             raise EngineError(f"the projector could not encode {picture.name or 'an image'}")
         shape = (picture.tokens, int(llama_cpp.llama_model_n_embd_inp(self._model.pointer)))
         view = np.ctypeslib.as_array(mtmd_cpp.mtmd_get_output_embd(self.pointer), shape)
         self._encoded[digest] = view.copy()
-        while (
-            len(self._encoded) > 1 and sum(e.nbytes for e in self._encoded.values()) > CACHE_BYTES
-        ):
+        while len(self._encoded) > 1 and self._cached_bytes() > CACHE_BYTES:
             self._encoded.popitem(last=False)
         return self._encoded[digest]
 

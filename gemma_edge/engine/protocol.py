@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from gemma_edge.documents.picture import Picture
+from gemma_edge.fit.plan import Plan
+from gemma_edge.fit.report import Allocated
 
 Role = Literal["system", "user", "model"]
 Channel = Literal["thought", "answer"]
@@ -109,7 +111,22 @@ class Finished:
     closed_early: bool = False
 
 
-Event = Chunk | Finished
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence that a person should read: what happened to the engine, what was changed."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far a long prompt is read, in tokens; at most four a second, none in the first second."""
+
+    done_tokens: int
+    total_tokens: int
+
+
+Event = Chunk | Reading | Notice | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +141,9 @@ class PromptCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What was loaded, in words and numbers."""
+    """What was loaded, in words and numbers. ``gpu_layers`` of ``layers`` are on a GPU;
+    ``allocated`` is what llama.cpp reports, buffer by buffer; ``plan`` is the one
+    that was loaded at last, which may be a fallback of the one that was asked for."""
 
     name: str
     architecture: str
@@ -136,6 +155,8 @@ class EngineInfo:
     layers: int
     sampling: Sampling
     notes: tuple[str, ...] = ()
+    allocated: tuple[Allocated, ...] = ()
+    plan: Plan | None = None
 
 
 class Engine(Protocol):
@@ -143,7 +164,14 @@ class Engine(Protocol):
 
     @property
     def info(self) -> EngineInfo:
-        """What was loaded."""
+        """What was loaded; waits for it.
+
+        Raises:
+            ModelError: a file cannot be loaded, or its chat template is broken.
+            ProjectorError: the projector is not of this model.
+            DoesNotFit: memory is too small, also for every fallback of the plan.
+            EngineError: the build of llama.cpp cannot do what the plan asks, or stopped.
+        """
 
     def count(self, request: Request) -> PromptCount:
         """Exact prompt size; nothing is evaluated.
@@ -153,12 +181,21 @@ class Engine(Protocol):
         """
 
     def generate(self, request: Request) -> Iterator[Event]:
-        """``Chunk``s, then exactly one ``Finished``. Closing the iterator early cancels.
+        """``Chunk``s, among them ``Notice``s, before them ``Reading``s, then exactly one
+        ``Finished``. Closing the iterator early cancels.
 
         Raises:
             DoesNotFit: the prompt, or the prompt with the answer, is larger than the context.
             ProjectorError: a picture, but no projector was loaded.
             SchemaError: the constraint cannot be compiled.
+            EngineStopped: its process died after the first chunk; it is being started again.
+            EngineError: llama.cpp failed.
+        """
+
+    def measure(self, tokens: int = 32) -> float:
+        """Tokens a second of plain decoding, after a warm-up. What the cache held is lost.
+
+        Raises:
             EngineError: llama.cpp failed.
         """
 

@@ -18,6 +18,11 @@ class Turnstile:
         self._waiting = waiting
         self._owner = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is inside."""
+        return self._lock.locked()
+
     def __enter__(self) -> None:
         if self._owner == threading.get_ident():
             raise EngineError(

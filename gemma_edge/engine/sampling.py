@@ -1,12 +1,16 @@
 """Choose the next token: greedy, or llama.cpp's own sampler chain with the model's defaults."""
 
+from typing import TYPE_CHECKING
+
 import llama_cpp
 from numpy import inf
 
-from gemma_edge.engine.constraint import Constraint
 from gemma_edge.engine.llama_context import LlamaContext
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.engine.protocol import Sampling
+
+if TYPE_CHECKING:
+    from gemma_edge.engine.constraint import Constraint
 
 # Gemma 4's model card; used where a GGUF carries no general.sampling.* keys.
 CARD = Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0)
@@ -51,7 +55,7 @@ class Chooser:
             llama_cpp.llama_sampler_chain_add(chain, step)
         self._chain = chain
 
-    def choose(self, context: LlamaContext, constraint: Constraint | None) -> int:
+    def choose(self, context: LlamaContext, constraint: "Constraint | None") -> int:
         """One token from the last logits. Only a choice that the constraint refuses costs a mask:
         drawing again from what is legal gives the same distribution as masking every time."""
         if self._suppressed.size:

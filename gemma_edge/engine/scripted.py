@@ -34,10 +34,12 @@ class ScriptedEngine:
         *,
         context_tokens: int = 8192,
         vision: bool = True,
+        speed: float = 0.0,
     ) -> None:
         self.answers = list(answers)
         self.requests: list[Request] = []
         self._vision = vision
+        self._speed = speed
         self._context_tokens = context_tokens
         self._cancelled = False
 
@@ -113,6 +115,10 @@ class ScriptedEngine:
         )
         timings = Timings(prompt_seconds=0.0, first_token_seconds=0.0, decode_seconds=0.0)
         yield Finished(reason, usage, timings)
+
+    def measure(self, tokens: int = 32) -> float:
+        """The speed it was told to have, in tokens a second."""
+        return self._speed
 
     def cancel(self) -> None:
         """Stop before the next word."""

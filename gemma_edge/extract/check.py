@@ -7,10 +7,11 @@ is accepted and said aloud, unless ``strict``.
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gemma_edge.extract.formats import make_format_checker
 from gemma_edge.extract.walk import SCALARS, Json, Kinds, Subschema, every, lone_references, resolve
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Checker:
         for schema in every(self._plain):
             schema.pop("$schema", None)
 
+    @property
+    def keywords(self) -> Set[str]:
+        """The keywords that are rules in the schema's draft; all others are read, not checked."""
+        return self._draft.VALIDATORS.keys() | {"then", "else", "minContains", "maxContains"}
+
     def check(self, data: Any, *, strict: bool = False) -> Verdict:
         """Judge ``data``, parsed JSON."""
         missing: list[Path] = []
@@ -77,7 +83,9 @@ class Checker:
 
         draft = self._draft if strict else _forgiving(self._draft)
         # An empty registry: the library would fetch what is not there.
-        return draft(self._plain, registry=Registry(), format_checker=draft.FORMAT_CHECKER)
+        return draft(
+            self._plain, registry=Registry(), format_checker=make_format_checker(self._draft)
+        )
 
 
 def _drafts(source: Json) -> Iterator[type["Validator"]]:

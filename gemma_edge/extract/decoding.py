@@ -13,7 +13,9 @@ result is checked against the user's own schema in any case.
 import re
 from typing import Any
 
+from gemma_edge.extract.formats import known_formats
 from gemma_edge.extract.walk import (
+    RULES,
     SCALARS,
     Json,
     Kinds,
@@ -23,17 +25,13 @@ from gemma_edge.extract.walk import (
     resolve,
 )
 
-_BOUNDS = ("Length", "Items", "Contains", "Properties")
-_RULES = frozenset(
-    ("type", "enum", "const", "format", "pattern", "required", "dependentRequired")
-    + ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "uniqueItems")
-    + tuple(f"{side}{what}" for side in ("min", "max") for what in _BOUNDS)
-)
 _MEMBERS = frozenset(("properties", "patternProperties"))
 _ITEMS = frozenset(("items", "prefixItems", "additionalItems", "additionalProperties"))
 _PARTS = frozenset(("allOf", "anyOf", "oneOf", "$ref", "then", "else"))
 _NAMED_PARTS = frozenset(("dependentSchemas", "dependencies"))
 _CONDITIONS = frozenset(("not", "if", "contains", "propertyNames"))
+# What the decoder is told; of the rest it knows nothing.
+DECODED = RULES | _MEMBERS | _ITEMS | _PARTS | _NAMED_PARTS | _CONDITIONS
 # Beside these, requiring every key could ask for the impossible.
 _COUNTING = frozenset(
     ("not", "if", "dependencies", "dependentRequired", "dependentSchemas", "maxProperties", "oneOf")
@@ -53,6 +51,13 @@ def close_schema(source: Json, *, nullable: bool) -> Json:
     head = {"$schema": source["$schema"]} if "$schema" in source else {}
     rest = {"$defs": closer.defs} if closer.defs else {}
     return {**head, **(out if isinstance(out, dict) else {}), **rest}
+
+
+def _is_idle(keyword: str, value: Any) -> bool:
+    """A keyword that forbids nothing here, and that llguidance would refuse."""
+    if keyword == "format":
+        return value not in known_formats()
+    return (keyword, value) in (("uniqueItems", False), ("minProperties", 0))
 
 
 def _is_map(schema: Json) -> bool:
@@ -100,7 +105,7 @@ class _Closer:
         out = {
             keyword: self._keyword(keyword, value, schema, inner)
             for keyword, value in schema.items()
-            if keyword in _RULES | _MEMBERS | _ITEMS | _PARTS | _NAMED_PARTS | _CONDITIONS
+            if keyword in DECODED and not _is_idle(keyword, value)
         }
         if mode != _AS_IS:
             self._complete(out, schema)
@@ -119,7 +124,7 @@ class _Closer:
         if keyword in _MEMBERS:
             wanted = _required(schema)
             return {name: self._value(sub, name in wanted, mode) for name, sub in value.items()}
-        if keyword in _RULES:
+        if keyword in RULES:
             return value
         return self._parts(keyword, value, mode)
 

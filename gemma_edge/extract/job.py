@@ -4,10 +4,10 @@ Engine."""
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from gemma_edge.documents import Document
 from gemma_edge.engine.protocol import (
@@ -21,13 +21,12 @@ from gemma_edge.engine.protocol import (
     Request,
 )
 from gemma_edge.errors import EngineError, SchemaError
+from gemma_edge.extract.enforcing import LADDER as LADDER
+from gemma_edge.extract.enforcing import Rung, relieve
 from gemma_edge.extract.schema import Schema
+from gemma_edge.extract.walk import Json
 from gemma_edge.units import render_tokens
 
-Rung = Literal["", "coerce_one_of", "lenient"]
-
-# llguidance's rungs: exact; oneOf read as anyOf; keywords it does not know left to the last check.
-LADDER: tuple[Rung, ...] = ("", "coerce_one_of", "lenient")
 _REASON = 120  # characters of the engine's reason in a note
 
 
@@ -63,23 +62,34 @@ def extract(  # noqa: PLR0913 (three of them are optional and named)
         SchemaError: no rung of the ladder can enforce the schema.
         DoesNotFit, EngineError: from the engine.
     """
-    decoding = json.dumps(schema.strict_decoding if strict else schema.decoding)
+    decoding = schema.strict_decoding if strict else schema.decoding
     prompt = render_prompt(document.text, schema.form())
     refusals: list[SchemaError] = []
-    for rung in LADDER:
+    for rung, held in iter_constraints(decoding):
         request = Request(
             messages=(Message("user", prompt),),
             max_tokens=max_tokens,
             sampling=GREEDY,
-            constraint=JsonConstraint(schema=decoding, relaxed=rung),
+            constraint=JsonConstraint(schema=json.dumps(held), relaxed=rung),
         )
         try:
             text, finished = _listen(engine, request, on_event)
         except SchemaError as error:
             refusals.append(error)
             continue
-        return judge(text, finished, schema, strict=strict, notes=_relaxed(rung, refusals))
+        return judge(
+            text, finished, schema, strict=strict, notes=schema.notes + _relaxed(rung, refusals)
+        )
     raise refusals[-1]
+
+
+def iter_constraints(decoding: Json) -> Iterator[tuple[Rung, Json]]:
+    """What to hold the decoder to, the most first: the ladder, then what llguidance can hold of
+    the schema at all. Ask for the next only when one was refused."""
+    yield from ((rung, decoding) for rung in LADDER)
+    relieved = relieve(decoding)
+    if relieved is not None:
+        yield relieved.rung, relieved.schema
 
 
 def render_prompt(document: str, form: str) -> str:

@@ -34,6 +34,18 @@ TYPES: dict[str, Json] = {
     **dict.fromkeys(("bool", "boolean"), {"type": "boolean"}),
     "date": {"type": "string", DATE_MARK: "date"},
 }
+# The words for people: what is written, and what it means.
+WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("str", "string", "text"), "text, as it is printed; what a name without a type is"),
+    (("num", "number", "float", "decimal"), "a number"),
+    (("int", "integer"), "a whole number"),
+    (("bool", "boolean"), "true or false"),
+    (("date",), "a date, as it is printed"),
+    (("a|b|c",), "one of these"),
+    (("{name, …}",), "an object"),
+    (("name[]",), "a list"),
+    (("name?",), "may be missing, also by the last check"),
+)
 MAX_DEPTH = 20  # of nested { }
 _HINT = "like this: vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}"
 _TYPES_HINT = "types: str, num, int, bool, date; a description follows a colon"

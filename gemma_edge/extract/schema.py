@@ -1,38 +1,33 @@
-"""A schema from what a person gives: a file, JSON text, or the one-line language; checked."""
+"""A schema from what a person gives: a file, JSON text, an example, a Python class, or the
+one-line language; checked."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
 
 from gemma_edge.documents.files import read_file, shown
 from gemma_edge.errors import SchemaError
 from gemma_edge.extract.check import Checker, find_flaw
+from gemma_edge.extract.class_schema import names_class, read_class
 from gemma_edge.extract.decoding import close_schema
 from gemma_edge.extract.form import render_form
+from gemma_edge.extract.inferring import infer_schema
+from gemma_edge.extract.json_text import EXAMPLE_HINT, MAX_TEXT_BYTES, parse_json
 from gemma_edge.extract.oneline import parse_oneline
-from gemma_edge.extract.walk import CORE, Json, every, resolve
-from gemma_edge.units import render_bytes
+from gemma_edge.extract.walk import Json, every, resolve
+from gemma_edge.extract.wrapping import resembles_schema, unwrap
 
-MAX_SCHEMA_BYTES = 4 << 20
-MAX_NESTING = 200  # lists and objects of the JSON text; the deepest of 500 real schemas has 40
-
-_EXAMPLE_HINT = (
-    'for example {"type": "object", "properties": {"vendor": {"type": "string"}}}, '
-    'or in one line: "vendor, date, total num"'
-)
 _LOOKS_LIKE_PATH = re.compile(r"[^\s,:{}]*(\.json|\.txt|\.schema|/[^\s,:{}]*)", re.IGNORECASE)
-# How others wrap a schema: OpenAI's response_format and tools, Anthropic's tools, test suites.
-_WRAPPERS = ("response_format", "json_schema", "schema", "function", "parameters", "input_schema")
 
 
 @dataclass(frozen=True)
 class Schema:
-    """``source`` is the user's own JSON Schema, its properties in their order."""
+    """``source`` is the user's own JSON Schema, its properties in their order; ``notes`` say how
+    it was read, where that is not as it stands."""
 
     source: Json = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def decoding(self) -> Json:
@@ -55,23 +50,34 @@ class Schema:
         return render_form(self.source)
 
 
-def parse_schema(text_or_path: str) -> Schema:
-    """A JSON Schema (a file, or its text) or the one-line language.
+def parse_schema(text_or_path: str, *, trust: bool = False) -> Schema:
+    """A JSON Schema (a file, or its text), an example, a Python class or the one-line language.
 
     What begins with ``{`` or ``[`` is JSON. What names a file is that file; what only looks like
-    the name of one is an error. The rest is the one-line language.
+    the name of one is an error. ``file.py:Class`` runs the file, and only with ``trust``. The
+    rest is the one-line language. A JSON object that is no schema is an example of the answer.
 
     Raises:
         SchemaError: not JSON, not a schema, a reference that leaves it, or a wrong line.
         InputError: the file cannot be read.
+        UsageError: a Python class without ``trust``.
     """
     text, name = text_or_path.strip(), "the schema"
+    if not text.startswith(("{", "[")) and names_class(text):
+        return Schema(check_source(read_class(text, trust=trust), shown(text)))
     if not text.startswith(("{", "[")) and (_is_file(text) or _LOOKS_LIKE_PATH.fullmatch(text)):
         name = shown(text)
-        text = _read(text, name)
+        text = read_text(text)
     if not text.startswith(("{", "[")) and not _is_json_word(text):
         return Schema(check_source(parse_oneline(text), name))
-    return Schema(check_source(unwrap(parse_json(text, name), name), name))
+    value = parse_json(text, name)
+    source = unwrap(value, name)
+    if source is not None:
+        return Schema(check_source(source, name))
+    if not value or resembles_schema(value):
+        raise SchemaError(f"{name} is JSON, but says nothing as a schema", hint=EXAMPLE_HINT)
+    note = f"{name} is no JSON Schema: it is read as an example of the answer"
+    return Schema(check_source(infer_schema([value]), name), (note,))
 
 
 def _is_file(text: str) -> bool:
@@ -82,8 +88,14 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _read(path: str, name: str) -> str:
-    data = read_file(path, max_bytes=MAX_SCHEMA_BYTES)
+def read_text(path: str) -> str:
+    """A text file within the limit, without its byte order mark.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8 (a SchemaError).
+    """
+    name = shown(path)
+    data = read_file(path, max_bytes=MAX_TEXT_BYTES)
     try:
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
@@ -93,81 +105,6 @@ def _read(path: str, name: str) -> str:
 def _is_json_word(text: str) -> bool:
     """``true``, ``null``, ``12``: JSON, but no schema; as a field it would be a surprise."""
     return text in ("true", "false", "null") or text.lstrip("-").replace(".", "", 1).isdecimal()
-
-
-def parse_json(text: str, name: str) -> Any:
-    """JSON text to Python values; NaN, Infinity and bottomless nesting are refused.
-
-    Raises:
-        SchemaError: with the line and the column.
-    """
-    if len(text) > MAX_SCHEMA_BYTES:
-        raise SchemaError(
-            f"{name} is larger than {render_bytes(MAX_SCHEMA_BYTES)}", hint="make it smaller"
-        )
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise SchemaError(
-            f"{name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
-            hint=_EXAMPLE_HINT,
-        ) from None
-    except ValueError as error:  # a constant that is not JSON, or a number of 5,000 digits
-        raise SchemaError(f"{name} is not JSON: {error}", hint=_EXAMPLE_HINT) from None
-    except RecursionError:
-        value = None
-        _refuse_nesting(name)
-    if _nesting(value) > MAX_NESTING:
-        _refuse_nesting(name)
-    return value
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON value")
-
-
-def _refuse_nesting(name: str) -> NoReturn:
-    raise SchemaError(
-        f"{name} is nested deeper than {MAX_NESTING} levels", hint="flatten it, or use $defs"
-    )
-
-
-def _nesting(value: Any) -> int:
-    depth, level = 0, [value]
-    while level and depth <= MAX_NESTING:
-        depth += 1
-        level = [
-            sub
-            for item in level
-            if isinstance(item, dict | list)
-            for sub in (item.values() if isinstance(item, dict) else item)
-        ]
-    return depth
-
-
-def unwrap(value: Any, name: str) -> Json:
-    """The schema inside the wrappers that others put round it.
-
-    Raises:
-        SchemaError: there is no schema in it.
-    """
-    while isinstance(value, dict) and not _is_schema(value):
-        inner = next((value[key] for key in _WRAPPERS if isinstance(value.get(key), dict)), None)
-        if inner is None:
-            break
-        value = inner
-    if not isinstance(value, dict):
-        kind = {list: "a list", str: "a string", bool: "true or false"}.get(type(value), "a value")
-        raise SchemaError(f"{name} is {kind}, not a JSON Schema", hint=_EXAMPLE_HINT)
-    if not _is_schema(value):
-        raise SchemaError(f"{name} is JSON, but says nothing as a schema", hint=_EXAMPLE_HINT)
-    return value
-
-
-def _is_schema(value: Json) -> bool:
-    """Whether it has a keyword of JSON Schema; ``{"type": "json_schema"}`` and a tool's
-    ``{"type": "function"}`` are wrappers."""
-    return bool(CORE & value.keys()) and value.get("type") not in ("json_schema", "function")
 
 
 def check_source(source: Json, name: str) -> Json:
@@ -185,7 +122,7 @@ def check_source(source: Json, name: str) -> Json:
             raise _bad_reference(reference, name)
     flaw = find_flaw(source)
     if flaw:
-        raise SchemaError(f"{name} is not a valid JSON Schema: {flaw}", hint=_EXAMPLE_HINT)
+        raise SchemaError(f"{name} is not a valid JSON Schema: {flaw}", hint=EXAMPLE_HINT)
     return source
 
 

@@ -23,6 +23,22 @@ SINGLE = frozenset(
 # Keywords that make an object a schema; one without any of them says nothing.
 CORE = NAMED | LISTED | SINGLE | {"type", "enum", "const", "$ref", "required", "format", "pattern"}
 
+_BOUNDS = ("Length", "Items", "Contains", "Properties")
+# Keywords that hold no schema and say what a value must be.
+RULES = frozenset(
+    ("type", "enum", "const", "format", "pattern", "required", "dependentRequired")
+    + ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "uniqueItems")
+    + tuple(f"{side}{what}" for side in ("min", "max") for what in _BOUNDS)
+)
+# Keywords that say nothing about what is valid (JSON Schema 2020-12, sections 8 and 9 of the core
+# and the validation vocabulary).
+ANNOTATIONS = frozenset(
+    ("title", "description", "default", "examples", "example", "$comment", "$schema", "$id", "id")
+    + ("$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary", "deprecated", "readOnly")
+    + ("writeOnly", "contentEncoding", "contentMediaType", "contentSchema", "$defs")
+    + ("definitions",)
+)
+
 _BESIDE_A_REFERENCE = frozenset(
     ("$ref", "$schema", "$id", "id", "$defs", "definitions", "title", "description")
 )

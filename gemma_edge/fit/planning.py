@@ -1,100 +1,214 @@
-"""Wishes, files and machine to a Plan. Pure; what is pinned is kept or refused with the numbers.
+"""Hardware, models and wishes to a Plan: the door of this room. Pure but for ``measure``."""
 
-It decides context, batch, layers and threads, and says why. It does not size memory yet: a plan
-from here can still fail to load on a small machine.
-"""
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
-import math
-from dataclasses import dataclass
-
-from gemma_edge.catalog import ModelFiles
-from gemma_edge.documents.picture import MAX_TOKENS
 from gemma_edge.errors import DoesNotFit
-from gemma_edge.fit.plan import ALL_LAYERS, Plan
-from gemma_edge.gguf import Header
-from gemma_edge.hardware import Cpu
+from gemma_edge.fit.candidate import Candidate, Wishes
+from gemma_edge.fit.case import Case, Option, Outcome
+from gemma_edge.fit.fallbacks import iter_fallbacks
+from gemma_edge.fit.measure import Measure
+from gemma_edge.fit.nearest import nearest
+from gemma_edge.fit.plan import Plan, Rung
+from gemma_edge.fit.reasons import explain, explain_choice
+from gemma_edge.fit.search import Rank, rank, render_option, search, tier
+from gemma_edge.fit.shape import parse_shape
+from gemma_edge.fit.speed import classify, describe_run, predict
+from gemma_edge.fit.weighing import Scales, Tried
+from gemma_edge.hardware.machine import Hardware
+from gemma_edge.store.measurements import Measurement
 
-MIN_CONTEXT_TOKENS = 256  # llama.cpp rounds the context up to it (llama-context.cpp, GGML_PAD)
-DEFAULT_CONTEXT_TOKENS = 8192  # a long letter and a long answer, and little memory
-UNKNOWN_CONTEXT_TOKENS = 4096  # a header without `context_length`
-TEXT_BATCH_TOKENS = 512  # llama.cpp's own n_ubatch
-BATCH_STEP_TOKENS = 128
-# Two threads wait for each other several hundred times a token. The bundled model (3.5 MB) reads
-# the example invoice in 0.2 s with one thread, and in a minute with two where another program wants
-# the second core.
-SMALL_MODEL_BYTES = 32 << 20
+__all__ = [
+    "Candidate", "NothingFits", "PlacementClass", "Row", "Wishes", "describe_measurement",
+    "matrix", "plan",
+]  # fmt: skip
+
+PlacementClass = Literal["gpu", "experts", "partial", "cpu", "no"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a person pinned; ``None`` leaves it to the plan. ``image_tokens`` is the budget of
-    the largest picture that may come."""
+class Row:
+    """One candidate on this machine: ``placement`` is fully on the GPU ("gpu"), with experts on
+    the CPU, partly on the CPU, on the CPU, or "no": then ``plan`` is None and ``reason`` has the
+    numbers."""
 
-    context_tokens: int | None = None
-    gpu_layers: int | None = None
-    threads: int | None = None
-    image_tokens: int | None = None
+    candidate: Candidate
+    placement: PlacementClass
+    plan: Plan | None
+    reason: str
 
 
-def plan(files: ModelFiles, header: Header, wishes: Wishes, cpu: Cpu) -> Plan:
-    """Decide everything that loading needs.
+class NothingFits(DoesNotFit):
+    """No candidate fits; ``rungs`` is all that was tried."""
+
+    def __init__(self, message: str, *, hint: str, rungs: tuple[Rung, ...]) -> None:
+        super().__init__(message, hint=hint)
+        self.rungs = rungs
+
+
+def plan(  # noqa: PLR0913  (machine, models, wishes, and what is known of memory and speed)
+    hardware: Hardware,
+    candidates: Sequence[Candidate],
+    wishes: Wishes,
+    measure: Measure,
+    speeds: Sequence[Measurement] = (),
+    *,
+    load_average: float | None = None,
+) -> Plan:
+    """The best plan for this machine; ``alternatives`` are the other sizes that fit, the best
+    first. ``load_average`` is the system's, of the last minute: cores that are busy are left alone.
 
     Raises:
-        DoesNotFit: the context asked for is smaller than the least or larger than the model's.
+        NothingFits: with the numbers, the nearest thing that fits as the hint, and the rungs.
+        DoesNotFit: a context that no model can have.
+        EngineError: ``measure`` cannot answer.
     """
-    context_tokens, context_reason = _choose_context(header, wishes.context_tokens)
-    threads, threads_reason = _choose_threads(header, wishes.threads, cpu)
-    gpu_layers = ALL_LAYERS if wishes.gpu_layers is None else wishes.gpu_layers
-    return Plan(
-        model=files.model,
-        projector=files.projector,
-        name=files.name,
-        context_tokens=context_tokens,
-        batch_tokens=min(context_tokens, _batch_tokens(files, wishes.image_tokens)),
-        gpu_layers=gpu_layers,
-        threads=threads,
-        reasons=(
-            f"context {context_tokens:,} tokens: {context_reason}",
-            f"{threads} thread{'' if threads == 1 else 's'}: {threads_reason}",
-            f"layers on the GPU: {'all that it takes' if gpu_layers < 0 else gpu_layers}",
+    scales = Scales(hardware=hardware, measure=measure, speeds=speeds, load_average=load_average)
+    alone = len({_size(each) for each in candidates}) == 1
+    tried = [
+        _try(scales.case(each, wishes, alone=alone, order=order), alone)
+        for order, each in enumerate(candidates)
+    ]
+    chosen = _choose(scales, tried)
+    fitting = [(each, outcome.best) for each, outcome in tried if outcome.best]
+    if chosen is None:
+        raise _nothing_fits(tried)
+    case, option, rungs = chosen
+    return replace(
+        _plan(case, option),
+        reasons=(*explain_choice(case, option, fitting), *explain(case, option)),
+        rungs=rungs if len(tried) == 1 else (*_model_rungs(tried, case), *rungs),
+        fallbacks=tuple(
+            replace(_plan(case, each), reasons=(f"memory ran out: {what}",))
+            for each, what in iter_fallbacks(case, option)
+        ),
+        alternatives=tuple(
+            replace(_plan(*pair), reasons=tuple(explain(*pair)))
+            for pair in _other_sizes(case, fitting)
         ),
     )
 
 
-def _choose_threads(header: Header, asked: int | None, cpu: Cpu) -> tuple[int, str]:
-    if asked is not None:
-        return asked, "as asked"
-    if header.file_bytes < SMALL_MODEL_BYTES and cpu.cores > 1:
-        return 1, "the model is so small that handing work over takes longer than the work"
-    return cpu.cores, cpu.reason
+def matrix(
+    hardware: Hardware,
+    candidates: Sequence[Candidate],
+    wishes: Wishes,
+    measure: Measure,
+    speeds: Sequence[Measurement] = (),
+) -> tuple[Row, ...]:
+    """Each candidate as if the person had named it, in the order given."""
+    scales = Scales(hardware=hardware, measure=measure, speeds=speeds)
+    rows = []
+    for candidate in candidates:
+        case, outcome = _try(scales.case(candidate, wishes, alone=True), False)
+        if outcome.best is None:
+            rows.append(Row(candidate=candidate, placement="no", plan=None, reason=outcome.refusal))
+            continue
+        kind = classify(outcome.best.placement, case.layers)
+        decided = replace(_plan(case, outcome.best), rungs=outcome.rungs)
+        reason = render_option(outcome.best)
+        rows.append(Row(candidate=candidate, placement=kind, plan=decided, reason=reason))
+    return tuple(rows)
 
 
-def _choose_context(header: Header, asked: int | None) -> tuple[int, str]:
-    trained = header.integer(".context_length")
-    if trained is not None and trained < MIN_CONTEXT_TOKENS:
-        trained = None  # no model is trained with so little: the header is wrong
-    if asked is None:
-        if trained is None:
-            return UNKNOWN_CONTEXT_TOKENS, "the model does not say what it was trained with"
-        if trained <= DEFAULT_CONTEXT_TOKENS:
-            return trained, "all that the model was trained with"
-        return DEFAULT_CONTEXT_TOKENS, f"the default; the model reads up to {trained:,}"
-    if asked < MIN_CONTEXT_TOKENS:
-        raise DoesNotFit(
-            f"a context of {asked:,} tokens is too small, the least is {MIN_CONTEXT_TOKENS}",
-            hint=f"--ctx {MIN_CONTEXT_TOKENS} or more",
+def describe_measurement(
+    plan: Plan, candidate: Candidate, hardware: Hardware, tokens_per_second: float
+) -> Measurement:
+    """What ``store.record_measurement`` keeps of a run of this plan."""
+    shape = parse_shape(candidate.header, exact=candidate.exact)
+    predicted, _ = predict(shape, plan, hardware, plan.threads)
+    speeds = (tokens_per_second, predicted)
+    return describe_run(shape, plan, hardware, candidate.weights_key, speeds)
+
+
+def _try(case: Case, alone: bool) -> Tried:
+    """A context that one model cannot have is no reason against the others."""
+    try:
+        return case, search(case)
+    except DoesNotFit as error:
+        if alone:
+            raise
+        return case, Outcome(best=None, rungs=(), refusal=error.message)
+
+
+def _choose(scales: Scales, tried: list[Tried]) -> tuple[Case, Option, tuple[Rung, ...]] | None:
+    """The best that fits by llama.cpp's own weights too; what does not is searched again by them,
+    and changes ``tried``."""
+    exact: set[int] = set()
+    while True:
+        open_places = [place for place, (_, outcome) in enumerate(tried) if outcome.best]
+        if not open_places:
+            return None
+        place = max(open_places, key=lambda place: _rank(*tried[place]))
+        case, outcome = tried[place]
+        assert outcome.best
+        if place in exact:
+            return case, outcome.best, outcome.rungs
+        exact.add(place)
+        tried[place] = scales.confirm(case, outcome)
+
+
+def _rank(case: Case, outcome: Outcome) -> Rank:
+    assert outcome.best
+    return rank(case, outcome.best)
+
+
+def _nothing_fits(tried: Sequence[Tried]) -> NothingFits:
+    """With the numbers of the smallest model, which came nearest."""
+    by_size = sorted(tried, key=lambda pair: pair[0].candidate.quality)
+    case, outcome = by_size[0]
+    title = f"{case.candidate.title} does not fit"
+    if len(tried) > 1:
+        title = f"no model fits; {case.candidate.title} is the smallest"
+    rungs = outcome.rungs if len(tried) == 1 else _model_rungs(tried, None)
+    hint = nearest([case for case, _ in by_size])
+    return NothingFits(f"{title}: {outcome.refusal}", hint=hint, rungs=rungs)
+
+
+def _model_rungs(tried: Sequence[Tried], chosen: Case | None) -> tuple[Rung, ...]:
+    """One rung a candidate, the best model first."""
+    ordered = sorted(tried, key=lambda pair: pair[0].candidate.quality, reverse=True)
+    return tuple(
+        Rung(
+            what=case.candidate.title,
+            taken=case is chosen,
+            reason=render_option(outcome.best) if outcome.best else outcome.refusal,
         )
-    if trained is not None and asked > trained:
-        raise DoesNotFit(
-            f"a context of {asked:,} tokens was asked for, the model reads at most {trained:,}",
-            hint=f"--ctx {trained}",
-        )
-    return asked, "as asked"
+        for case, outcome in ordered
+    )
 
 
-def _batch_tokens(files: ModelFiles, image_tokens: int | None) -> int:
-    """llama.cpp must see a whole picture in one batch (measured.md, "Images")."""
-    if files.projector is None:
-        return TEXT_BATCH_TOKENS
-    budget = image_tokens or files.image_tokens or MAX_TOKENS
-    return max(TEXT_BATCH_TOKENS, math.ceil(budget / BATCH_STEP_TOKENS) * BATCH_STEP_TOKENS)
+def _other_sizes(chosen: Case, fitting: Sequence[tuple[Case, Option]]) -> list[tuple[Case, Option]]:
+    """The best of every size but the chosen one: the better model first, the slow ones last."""
+    best: dict[str, tuple[Case, Option]] = {}
+    for pair in sorted(fitting, key=lambda pair: rank(*pair), reverse=True):
+        best.setdefault(_size(pair[0].candidate), pair)
+    best.pop(_size(chosen.candidate))
+
+    def place(pair: tuple[Case, Option]) -> tuple[float, ...]:
+        case, option = pair
+        if tier(case, option) == "C":
+            return (0, option.speed.tokens_per_second)
+        return (1, *case.candidate.quality)
+
+    return sorted(best.values(), key=place, reverse=True)
+
+
+def _size(candidate: Candidate) -> str:
+    return candidate.size_name or candidate.name
+
+
+def _plan(case: Case, option: Option) -> Plan:
+    candidate = case.candidate
+    fields = asdict(option.placement)
+    return Plan(
+        **fields,
+        model=candidate.model_path,
+        projector=candidate.projector_path if case.sees else None,
+        name=candidate.name,
+        threads=option.threads.decode,
+        prefill_threads=option.threads.prefill,
+        ledger=option.ledger,
+        speed=option.speed,
+    )

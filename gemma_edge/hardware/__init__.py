@@ -1,6 +1,51 @@
-"""Ask the machine: what it has, and what we may use of it."""
+"""Ask the machine: what it has, and what we may use of it.
 
-from gemma_edge.hardware.cpu import Cpu, detect_cpu
-from gemma_edge.hardware.memory import Memory, detect_memory
+``record`` asks, ``parse_recording`` is pure, ``detect_hardware`` is one after the other. The data
+types come at once; what asks is imported when it is called for, so that ``--help`` stays quick.
+"""
 
-__all__ = ["Cpu", "Memory", "detect_cpu", "detect_memory"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gemma_edge.hardware.cpu import Cpu
+from gemma_edge.hardware.machine import Build, Device, Finding, Hardware
+from gemma_edge.hardware.memory import Memory
+
+if TYPE_CHECKING:
+    from gemma_edge.hardware.cuda import CudaLibraries, cuda_libraries, preload_cuda
+    from gemma_edge.hardware.imagined import pretend
+    from gemma_edge.hardware.reading import detect_hardware, parse_recording
+    from gemma_edge.hardware.recording import record
+
+__all__ = [
+    "Build",
+    "Cpu",
+    "CudaLibraries",
+    "Device",
+    "Finding",
+    "Hardware",
+    "Memory",
+    "cuda_libraries",
+    "detect_hardware",
+    "parse_recording",
+    "preload_cuda",
+    "pretend",
+    "record",
+]
+
+_DOORS = {
+    "CudaLibraries": "cuda",
+    "cuda_libraries": "cuda",
+    "detect_hardware": "reading",
+    "parse_recording": "reading",
+    "preload_cuda": "cuda",
+    "pretend": "imagined",
+    "record": "recording",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A door, opened when it is first asked for (PEP 562)."""
+    if name not in _DOORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_DOORS[name]}"), name)

@@ -1,21 +1,31 @@
 """How many cores this process may really use, and why.
 
 A person has physical cores; a process has what the affinity mask and the cgroups above it leave.
-``detect_cpu`` asks the machine, the ``parse_`` functions are pure over text. Hyper-threads do not
-count: two threads on one core share the multipliers that llama.cpp keeps busy (fit.md 4.6).
+Hyper-threads do not count: two threads on one core share the multipliers that llama.cpp keeps
+busy (fit.md 4.6). All functions are pure over a recording.
 """
 
 import math
-import os
-import platform
-import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from gemma_edge.hardware.cgroups import find_cgroups, read_text
+from gemma_edge.hardware.cgroups import parse_quota
+from gemma_edge.hardware.text import Answers, parse_number, parse_pairs, parse_ranges
 
+CAPACITIES = "/sys/devices/system/cpu/cpu*/cpu_capacity"  # one line a processor
 FEW_THREADS = 4  # up to here llama.cpp takes hardware threads for cores
+# Arm cores of one machine differ: a core counts as fast from this share of the largest capacity
+# on (a GB10's small cores have 0.7 of it, cpu_capacity in sysfs).
+_FAST_SHARE = 0.8
+
+# Windows' IsProcessorFeaturePresent and macOS's sysctl, in /proc/cpuinfo's words.
+WINDOWS_FEATURES = {"39": "avx", "40": "avx2", "41": "avx512f", "43": "asimddp"}
+MACOS_FEATURES = {
+    "hw.optional.avx1_0": "avx", "hw.optional.avx2_0": "avx2", "hw.optional.fma": "fma",
+    "hw.optional.f16c": "f16c", "hw.optional.avx512f": "avx512f",
+    "hw.optional.arm.FEAT_DotProd": "asimddp", "hw.optional.arm.FEAT_I8MM": "i8mm",
+    "hw.optional.arm.FEAT_FP16": "asimdhp", "hw.optional.AdvSIMD": "asimd",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +41,32 @@ class Cpu:
     instructions: tuple[str, ...] = ()
 
 
-def detect_cpu(root: Path = Path("/")) -> Cpu:
-    """Ask the machine. ``root`` is where ``proc`` and ``sys`` are looked for."""
-    logical = os.cpu_count() or 1
-    system = platform.system()
-    if system == "Linux":
-        return _detect_linux(root, logical)
-    if system == "Darwin":
-        return _detect_macos(logical)
-    return decide_unknown(logical)
+def parse_cpu(answers: Answers) -> Cpu:
+    """The processor of a recorded machine."""
+    if answers.system == "linux":
+        return _parse_linux(answers)
+    if answers.system == "darwin":
+        return _parse_macos(answers)
+    if answers.system == "win32":
+        return _parse_windows(answers)
+    return decide_unknown(answers.number("processors") or 1)
 
 
 def decide_linux(
-    cores: dict[int, tuple[int, int]], allowed: Iterable[int], quota: float | None
+    cores: dict[int, tuple[int, int]],
+    allowed: Iterable[int],
+    quota: float | None,
+    fast: Iterable[int] = (),
 ) -> Cpu:
-    """Physical cores of the allowed processors, cut to the cgroups' quota (in processors)."""
+    """Physical cores of the allowed processors, cut to the cgroups' quota (in processors).
+    ``fast`` are the processors that are performance cores, where they differ."""
     allowed = set(allowed)
     physical = len({cores.get(number, (-1, number)) for number in allowed})
+    quick = len({cores.get(number, (-1, number)) for number in allowed & set(fast)})
+    quick = 0 if quick >= physical else quick
     words = [_count(physical, "physical core")]
+    if quick:
+        words.append(f"{quick} of them fast")
     if len(allowed) > physical:
         words.append(f"{len(allowed)} hardware threads")
     if cores and len(allowed) < len(cores):
@@ -56,7 +74,7 @@ def decide_linux(
     if quota is not None and quota < physical:
         words.append(f"the cgroup grants {quota:g}")
         physical = max(1, math.floor(quota))
-    return Cpu(max(1, physical), ", ".join(words))
+    return Cpu(max(1, physical), ", ".join(words), 0 if quick >= physical else quick)
 
 
 def decide_unknown(logical: int) -> Cpu:
@@ -70,61 +88,77 @@ def parse_cpuinfo(text: str) -> dict[int, tuple[int, int]]:
     """``/proc/cpuinfo`` to processor -> (package, core). Empty where it names no cores (ARM)."""
     cores = {}
     for block in text.split("\n\n"):
-        pairs = (line.partition(":") for line in block.splitlines())
-        fields = {key.strip(): value.strip() for key, _, value in pairs}
-        numbers = [fields.get(key, "") for key in ("processor", "physical id", "core id")]
-        if all(number.isdigit() for number in numbers):
-            processor, package, core = map(int, numbers)
+        fields = parse_pairs(block)
+        numbers = [
+            parse_number(fields.get(key, "")) for key in ("processor", "physical id", "core id")
+        ]
+        processor, package, core = numbers
+        if processor is not None and package is not None and core is not None:
             cores[processor] = (package, core)
     return cores
 
 
-def parse_quota(quota: str, period: str) -> float | None:
-    """Processors granted, ``None`` for no limit ("max" in version 2, -1 in version 1)."""
-    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return None
-    return int(quota) / int(period)
+def _parse_linux(answers: Answers) -> Cpu:
+    text = answers.file("/proc/cpuinfo")
+    allowed = parse_ranges(answers.text("affinity")) or range(answers.number("processors") or 1)
+    fields = parse_pairs(text)
+    fast = parse_ranges(answers.file("/sys/devices/cpu_core/cpus")) or _capable(answers)
+    decided = decide_linux(parse_cpuinfo(text), allowed, parse_quota(answers), fast)
+    instructions = tuple((fields.get("flags") or fields.get("Features") or "").split())
+    return replace(decided, name=fields.get("model name", ""), instructions=instructions)
 
 
-def parse_sysctl(text: str) -> dict[str, int]:
-    """``sysctl`` lines of ``key: number``."""
-    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return {key.strip(): int(value) for key, value in pairs if value.strip().isdigit()}
+def _capable(answers: Answers) -> tuple[int, ...]:
+    """Arm: the processors near the largest capacity (line i is processor i)."""
+    lines = answers.file(CAPACITIES).splitlines()
+    capacities = [parse_number(line) or 0 for line in lines]
+    least = _FAST_SHARE * max(capacities, default=0)
+    return tuple(i for i, capacity in enumerate(capacities) if capacity and capacity >= least)
 
 
-def _detect_linux(root: Path, logical: int) -> Cpu:
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(logical))
-    cores = parse_cpuinfo(read_text(root / "proc/cpuinfo"))
-    return decide_linux(cores, allowed, _detect_quota(root))
+def _parse_macos(answers: Answers) -> Cpu:
+    found = parse_pairs(answers.command("sysctl").text("output"))
+    physical = parse_number(found.get("hw.physicalcpu", "")) or 0
+    fast = parse_number(found.get("hw.perflevel0.physicalcpu", "")) or 0
+    cpu = decide_unknown(answers.number("processors") or 1)
+    if physical:
+        fast = fast if fast < physical else 0
+        reason = _count(physical, "physical core") + (f", {fast} of them fast" if fast else "")
+        cpu = Cpu(physical, reason, fast)
+    instructions = tuple(word for key, word in MACOS_FEATURES.items() if found.get(key) == "1")
+    return replace(cpu, name=found.get("machdep.cpu.brand_string", ""), instructions=instructions)
 
 
-def _detect_quota(root: Path) -> float | None:
-    """The smallest quota of our cgroup and of all above it, in both versions."""
-    second, first = find_cgroups(root, "cpu")
-    quotas = []
-    for folder in second:
-        quota, _, period = read_text(folder / "cpu.max").strip().partition(" ")
-        quotas.append(parse_quota(quota, period))
-    for folder in first:
-        quota = read_text(folder / "cpu.cfs_quota_us").strip()
-        quotas.append(parse_quota(quota, read_text(folder / "cpu.cfs_period_us").strip()))
-    return min((quota for quota in quotas if quota is not None), default=None)
+def _parse_windows(answers: Answers) -> Cpu:
+    windows = answers.part("windows")
+    cores = decode_windows_cores(windows.text("cores"))
+    logical = answers.number("processors") or 1
+    cpu = decide_unknown(logical)
+    if cores:
+        fast = cores.count(max(cores)) if len(set(cores)) > 1 else 0
+        words = [_count(len(cores), "physical core")]
+        words += [f"{fast} of them fast"] if fast else []
+        words += [f"{logical} hardware threads"] if logical > len(cores) else []
+        cpu = Cpu(len(cores), ", ".join(words), fast)
+    listed = windows.words("features")
+    instructions = tuple(word for key, word in WINDOWS_FEATURES.items() if key in listed)
+    return replace(cpu, name=windows.text("processor").strip(), instructions=instructions)
 
 
-def _detect_macos(logical: int) -> Cpu:
-    keys = ["hw.perflevel0.physicalcpu", "hw.physicalcpu"]
+def decode_windows_cores(text: str) -> list[int]:
+    """The efficiency class of each core, higher is faster, from the hexadecimal bytes of
+    GetLogicalProcessorInformationEx(RelationProcessorCore): records of relationship (4 bytes),
+    size (4), flags (1), efficiency class (1), ... (winnt.h)."""
     try:
-        answer = subprocess.run(  # the second key exists everywhere, the first on Apple silicon
-            ["/usr/sbin/sysctl", *keys], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return decide_unknown(logical)
-    found = parse_sysctl(answer.stdout)
-    if keys[0] in found:
-        return Cpu(found[keys[0]], _count(found[keys[0]], "performance core"))
-    if keys[1] in found:
-        return Cpu(found[keys[1]], _count(found[keys[1]], "physical core"))
-    return decide_unknown(logical)
+        data = bytes.fromhex(text)
+    except ValueError:
+        return []
+    classes, at = [], 0
+    while at + 10 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        classes.append(data[at + 9])
+        at += max(10, size)
+    return classes
 
 
 def _count(number: int, noun: str) -> str:

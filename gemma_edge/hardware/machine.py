@@ -48,7 +48,7 @@ class Build:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something to know about the machine, with the fix as a command or a change ("" = none)."""
 

@@ -1,137 +1,84 @@
-"""How much memory this process may still take, and why.
+"""How much memory this process may still take, and why. Pure over a recording.
 
 It is the least of what the system has left and what each cgroup above us has left; a container
 or a job on a cluster sees the whole machine's memory and is killed at its own limit.
 """
 
-import ctypes
-import os
-import platform
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
-from gemma_edge.hardware.cgroups import find_cgroups, read_text
+from gemma_edge.hardware.cgroups import parse_limits
+from gemma_edge.hardware.text import Answers, parse_number, parse_pairs
 from gemma_edge.units import KIB, render_bytes
-
-_NO_LIMIT = 1 << 60  # version 1 writes a huge number for "no limit"
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """``available_bytes`` and ``total_bytes`` are None where the machine does not say."""
+    """``available_bytes`` and ``total_bytes`` are None where the machine does not say. The total
+    is the cgroup's limit where that is smaller than the machine."""
 
     available_bytes: int | None
     reason: str
     total_bytes: int | None = None
 
 
-def detect_memory(root: Path = Path("/")) -> Memory:
-    """Ask the machine. ``root`` is where ``proc`` and ``sys`` are looked for."""
-    system = platform.system()
-    if system == "Linux":
-        return decide_linux(parse_meminfo(read_text(root / "proc/meminfo")), _cgroups_left(root))
-    available = _detect_macos() if system == "Darwin" else _detect_windows()
-    if available is None:
-        return Memory(None, "the system does not say")
-    return Memory(available, f"{render_bytes(available)} are available")
-
-
-def decide_linux(available: int | None, groups_left: list[int]) -> Memory:
-    """The least of the system's available memory and of what the cgroups leave, in bytes."""
-    if available is None:
-        return Memory(None, "/proc/meminfo does not say")
-    tightest = min(groups_left, default=available)
-    if tightest < available:
-        return Memory(
-            max(0, tightest),
-            f"the cgroup leaves {render_bytes(max(0, tightest))} of {render_bytes(available)}",
+def parse_memory(answers: Answers) -> Memory:
+    """The main memory of a recorded machine."""
+    if answers.system == "linux":
+        text = answers.file("/proc/meminfo")
+        left, limit = parse_limits(answers)
+        space = answers.number("address_space_bytes") or None
+        return decide_linux(
+            parse_meminfo(text, "MemAvailable"), parse_meminfo(text, "MemTotal"), left, limit, space
         )
-    return Memory(available, f"{render_bytes(available)} are available")
+    if answers.system == "darwin":
+        found = parse_pairs(answers.command("sysctl").text("output"))
+        available = parse_vm_stat(answers.command("vm_stat").text("output"))
+        total = parse_number(found.get("hw.memsize", ""))
+    else:
+        status = answers.part("windows").part("memory")
+        available, total = status.number("available") or None, status.number("total") or None
+    if available is None:
+        return Memory(None, "the system does not say", total)
+    return Memory(available, f"{render_bytes(available)} are available", total)
 
 
-def parse_meminfo(text: str) -> int | None:
-    """``MemAvailable`` of ``/proc/meminfo``, in bytes."""
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        words = value.split()
-        if key == "MemAvailable" and words and words[0].isdigit():
-            return int(words[0]) * KIB
-    return None
+def decide_linux(
+    available: int | None,
+    total: int | None,
+    group_left: int | None = None,
+    group_limit: int | None = None,
+    address_space: int | None = None,
+) -> Memory:
+    """The least of the system's available memory, of what the cgroups leave, and of the limit on
+    the address space (``ulimit -v``), in bytes."""
+    if available is None:
+        return Memory(None, "/proc/meminfo does not say", total)
+    if total is not None and group_limit is not None:
+        total = min(total, group_limit)
+    left, reason = available, f"{render_bytes(available)} are available"
+    if group_left is not None and group_left < left:
+        left = group_left
+        reason = f"the cgroup leaves {render_bytes(left)} of {render_bytes(available)}"
+    if address_space is not None and address_space < left:
+        left = address_space
+        reason = f"`ulimit -v` allows {render_bytes(left)} of {render_bytes(available)}"
+    return Memory(left, reason, total)
 
 
-def parse_left(limit: str, used: str, stat: str) -> int | None:
-    """What one cgroup has left, in bytes; file cache that it would give back counts as left.
-    None where it has no limit."""
-    if not limit.isdigit() or not used.isdigit() or int(limit) >= _NO_LIMIT:
-        return None
-    pairs = (line.split() for line in stat.splitlines())
-    numbers = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}  # noqa: PLR2004
-    cached = numbers.get("inactive_file", numbers.get("total_inactive_file", 0))
-    return int(limit) - int(used) + cached
+def parse_meminfo(text: str, key: str = "MemAvailable") -> int | None:
+    """One entry of ``/proc/meminfo``, in bytes (or a plain count, for the huge pages)."""
+    value, _, unit = parse_pairs(text).get(key, "").partition(" ")
+    number = parse_number(value)
+    return number if number is None else number * (KIB if unit.strip() == "kB" else 1)
 
 
 def parse_vm_stat(text: str) -> int | None:
     """macOS ``vm_stat``: pages that are free, inactive or speculative, in bytes."""
     _, _, size = text.partition("page size of ")
-    page_bytes = size.split(" ", 1)[0]
-    if not page_bytes.isdigit():
+    page_bytes = parse_number(size.split(" ", 1)[0])
+    if page_bytes is None:
         return None
-    pages = 0
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        count = value.strip().rstrip(".")
-        if key in ("Pages free", "Pages inactive", "Pages speculative") and count.isdigit():
-            pages += int(count)
-    return pages * int(page_bytes)
-
-
-def _cgroups_left(root: Path) -> list[int]:
-    second, first = find_cgroups(root, "memory")
-    names = [(folder, "memory.max", "memory.current") for folder in second]
-    names += [(folder, "memory.limit_in_bytes", "memory.usage_in_bytes") for folder in first]
-    left = (
-        parse_left(
-            read_text(folder / limit).strip(),
-            read_text(folder / used).strip(),
-            read_text(folder / "memory.stat"),
-        )
-        for folder, limit, used in names
-    )
-    return [count for count in left if count is not None]
-
-
-def _detect_macos() -> int | None:
-    try:
-        answer = subprocess.run(
-            ["/usr/bin/vm_stat"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_vm_stat(answer.stdout)
-
-
-class _MemoryStatus(ctypes.Structure):
-    """MEMORYSTATUSEX of sysinfoapi.h."""
-
-    _fields_ = [
-        ("length", ctypes.c_uint32),
-        ("load_percent", ctypes.c_uint32),
-        *[
-            (name, ctypes.c_uint64)
-            for name in (
-                "total", "available", "total_page", "available_page",
-                "total_virtual", "available_virtual", "available_extended",
-            )
-        ],
-    ]  # fmt: skip
-
-
-def _detect_windows() -> int | None:
-    if os.name != "nt":
-        return None
-    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-    kernel32 = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
-    if not kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
-        return None
-    return int(status.available)
+    pairs = parse_pairs(text)
+    names = ("Pages free", "Pages inactive", "Pages speculative")
+    pages = [parse_number(pairs.get(name, "").rstrip(".")) or 0 for name in names]
+    return sum(pages) * page_bytes

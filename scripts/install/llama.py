@@ -19,6 +19,8 @@ from install.processor import Processor, build_flags, wheel_is_as_fast
 from install.proof import Proof, expected_features, prove
 
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
+# A second device for the tests, on loopback, on any machine (tests/engine/test_placement.py).
+RPC_FLAG = "-DGGML_RPC=ON"
 # 7.5 minutes on 2 cores (a Xeon, gcc 12); CUDA kernels take about four times that.
 _BUILD_CORE_MINUTES, _GPU_FACTOR = 15, 4
 
@@ -51,13 +53,15 @@ class Prover(Protocol):
 
 @dataclass
 class Installer:
-    """One machine's way to a build that decodes. ``tried`` collects what did not work."""
+    """One machine's way to a build that decodes. ``tried`` collects what did not work; with
+    ``rpc`` a build from source has the RPC backend too (a published wheel has not)."""
 
     environment: Environment
     processor: Processor
     accelerator: Accelerator
     prove: Prover = prove
     compiler: bool = field(default_factory=lambda: has_compiler())
+    rpc: bool = False
     tried: list[str] = field(default_factory=list)
 
     def install(self) -> Build:
@@ -115,9 +119,13 @@ class Installer:
         if missing:
             self.tried.append(f"a build from source needs {missing}")
             return None
-        flags = [*self.accelerator.flags, *build_flags(self.processor)]
-        plain = [*self.accelerator.flags, *build_flags(self.processor, plain=True)]
+        asked = [*self.accelerator.flags, *([RPC_FLAG] if self.rpc else [])]
+        flags = [*asked, *build_flags(self.processor)]
+        plain = [*asked, *build_flags(self.processor, plain=True)]
         build, kept = self._build(flags, "with flags for this processor")
+        if kept and build and self.rpc and not build.proof.rpc:
+            self._note(f"{build.origin}: it has no RPC backend, which the tests use")
+            build = None
         if not build and kept:
             build, _ = self._build(flags, "built again, with flags for this processor", anew=True)
         # A build that drives no GPU would not drive it with plainer flags either.

@@ -19,7 +19,8 @@ _LIMIT_SECONDS = 300
 
 @dataclass(frozen=True)
 class Proof:
-    """``trouble`` is "" when all is well, else a sentence; ``library`` is one that is missing."""
+    """``trouble`` is "" when all is well, else a sentence; ``library`` is one that is missing;
+    ``rpc`` says that the build has ggml's RPC backend."""
 
     trouble: str
     version: str = ""
@@ -27,6 +28,7 @@ class Proof:
     seconds: float = 0.0
     library: str = ""
     features: frozenset[str] = frozenset()
+    rpc: bool = False
 
 
 def prove(environment: Environment, expected: frozenset[str], *, gpu: bool) -> Proof:
@@ -63,7 +65,10 @@ def parse_proof(
         trouble = "uses AMX, which a kernel may refuse"
     elif expected - features:
         trouble = f"does not use {', '.join(sorted(expected - features))}, which this processor has"
-    return Proof(trouble, report["version"], report["tokens"], report["seconds"], features=features)
+    return Proof(
+        trouble, report["version"], report["tokens"], report["seconds"],
+        features=features, rpc=report["rpc"],
+    )  # fmt: skip
 
 
 def parse_features(text: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ from gemma_edge.chat.session import Session
 from gemma_edge.documents.picture import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
-from gemma_edge.errors import DoesNotFit, ProjectorError
+from gemma_edge.errors import DoesNotFit, EngineStopped, ProjectorError
 
 PICTURE = Picture(bytes(48 * 48 * 3), 48, 48, "dot.png")
 
@@ -103,3 +103,46 @@ def test_clear_forgets_the_turns_and_keeps_the_system_prompt():
     said(session, "two")
     assert texts(engine.requests[1].messages) == [("system", "Be short."), ("user", "two")]
     assert (engine.requests[1].sampling.seed, engine.requests[1].max_tokens) == (1, 5)
+
+
+class Mortal(ScriptedEngine):
+    """Dies after so many events of each answer, as long as there are numbers."""
+
+    def __init__(self, answers, deaths):
+        super().__init__(answers)
+        self.deaths = list(deaths)
+
+    def generate(self, request):
+        left = self.deaths.pop(0) if self.deaths else 1000
+        for event in super().generate(request):
+            if left == 0:
+                raise EngineStopped("the engine stopped", hint="ask it again")
+            left -= 1
+            yield event
+
+
+@pytest.mark.parametrize(("answer", "think"), [("one two three", False), (("hm hm", "ok"), True)])
+def test_after_a_death_the_same_is_asked_again(answer, think):
+    engine = Mortal(["A", answer, answer], deaths=[1000, 1])
+    session = Session(engine, think=think)
+    said(session, "first", [PICTURE])
+    with pytest.raises(EngineStopped):
+        said(session, "second", [PICTURE])
+    whole = "".join(
+        e.text for e in session.say_again() if isinstance(e, Chunk) and e.channel == "answer"
+    )
+    assert whole == (answer[1] if think else answer)
+    assert engine.requests[-1] == engine.requests[-2]
+    assert texts(session.turns) == [
+        ("user", "first"), ("model", "A"), ("user", "second"), ("model", whole),
+    ]  # fmt: skip
+    assert session.turns[2].pictures == (PICTURE,)
+
+
+def test_what_was_said_is_not_lost_when_it_dies_again_without_a_word():
+    session = Session(Mortal(["one two three"] * 2, deaths=[2, 0]))
+    with pytest.raises(EngineStopped):
+        said(session, "count")
+    with pytest.raises(EngineStopped):
+        list(session.say_again())
+    assert texts(session.turns) == [("user", "count"), ("model", "one two ")]

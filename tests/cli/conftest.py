@@ -3,7 +3,8 @@
 import io
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from gemma_edge.engine.protocol import Engine, Event, Request
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus
 from gemma_edge.fit.plan import Plan
-from gemma_edge.hardware import Cpu, Memory
+from gemma_edge.fit.quick import quick_measure
+from gemma_edge.hardware.cpu import Cpu
+from gemma_edge.hardware.machine import Build, Device, Hardware
+from gemma_edge.hardware.memory import Memory
 from tests.conftest import render_gguf
 from tests.store.hub import Hub
 
+SHAPES = str(Path(__file__).parents[2] / "examples" / "shapes.png")
 TEXT_MODEL = {
     "general.architecture": "gemma4",
     "gemma4.context_length": 131072,
@@ -29,6 +34,23 @@ PROJECTOR = {
     "clip.has_vision_encoder": True,
     "clip.vision.projection_dim": 128,
 }
+LAPTOP = Hardware(
+    system="linux",
+    cpu=Cpu(2, "2 physical cores", name="Core i5-6200U"),
+    memory=Memory(8 << 30, "8.0 GiB are available", total_bytes=8 << 30),
+    build=Build(version="0.3.36"),
+)
+GAMER = replace(
+    LAPTOP,
+    memory=Memory(14 << 30, "14.0 GiB are available", total_bytes=16 << 30),
+    build=Build(version="0.3.36", backends=("cuda", "cpu")),
+    devices=(
+        Device(
+            name="CUDA0", title="RTX 4060 Laptop", backend="cuda", integrated=False,
+            total_bytes=8 << 30, free_bytes=7782 << 20, driver="580.65",
+        ),
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,7 @@ class Shell:
     home: Path
     engine: Engine = field(default_factory=ScriptedEngine)
     plans: list[Plan] = field(default_factory=list)
+    hardware: Hardware = LAPTOP
 
     def script(self, answers: Iterable[str | tuple[str, str]], **more) -> ScriptedEngine:
         self.engine = ScriptedEngine(answers, **more)
@@ -74,8 +97,9 @@ class Shell:
             "platform": "linux",
             "home": self.home,
             "load": self._load,
-            "detect_cpu": lambda: Cpu(2, "2 physical cores"),
-            "detect_memory": lambda: Memory(8 << 30, "8.0 GiB are available"),
+            "detect_hardware": lambda _environment: self.hardware,
+            "open_measure": lambda other: nullcontext(quick_measure(other or self.hardware)),
+            "load_average": lambda: None,
             "clock": lambda: 0.0,
         } | context
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
@@ -110,7 +134,8 @@ def _text(stream) -> str:
 @pytest.fixture
 def shell(write_gguf, tmp_path: Path) -> Shell:
     """A shell with a model and a projector that no engine but the scripted one could load."""
-    model, projector = write_gguf("model.gguf", TEXT_MODEL), write_gguf("mmproj.gguf", PROJECTOR)
+    model = write_gguf("model.gguf", TEXT_MODEL | {"gemma4.block_count": 8})
+    projector = write_gguf("mmproj.gguf", PROJECTOR)
     return Shell(model, projector, home=tmp_path / "home")
 
 

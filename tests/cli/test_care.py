@@ -181,7 +181,7 @@ def test_import_and_use_it(online: Online):
     ran = online.run("import", str(online.shell.model))
     assert ran.stdout == f"{target}\n"
     assert ran.stderr == (
-        "model.gguf: 736 B, now a name for --model: gemma-edge chat --model model.gguf\n"
+        "model.gguf: 768 B, now a name for --model: gemma-edge chat --model model.gguf\n"
     )
     assert target.read_bytes() == online.shell.model.read_bytes()
     online.shell.script(["hello"])

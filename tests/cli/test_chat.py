@@ -7,8 +7,9 @@ import pytest
 
 from gemma_edge.engine.protocol import GREEDY, Sampling
 from gemma_edge.errors import ExitStatus
+from tests.cli.conftest import GAMER
 
-LOADED = "scripted · no device · context 8,192\n"
+LOADED = "model on the CPU, 1 thread: 32k context, 0.3 of 8.0 GiB\n"
 
 
 def test_one_shot(shell, check):
@@ -52,6 +53,7 @@ def test_thoughts_go_to_stderr(shell, check):
 
 def test_flags_reach_the_engine(shell, tmp_path):
     engine = shell.script(["yes"])
+    shell.hardware = GAMER
     (tmp_path / "role.txt").write_text("You are a pirate.\n", encoding="utf-8")
     ran = shell.run(
         "chat", "hi", "--system", f"@{tmp_path / 'role.txt'}", "--temperature", "0", "--think",
@@ -147,7 +149,7 @@ def test_a_conversation(shell):
     assert ran.status == 0
     assert ran.stdout == "Hello.\nYou said hi.\n"
     assert ran.stderr == (
-        "scripted · no device · context 8,192 · /help\n"
+        "model on the CPU, 1 thread: 32k context, 0.3 of 8.0 GiB ·\n  /help\n"
         + status_line("4 of 8,192")
         + status_line("15 of 8,192")
         + "\n"
@@ -232,4 +234,4 @@ def test_without_line_editing_the_prompt_is_on_stderr(shell):
     )
     assert ran.status == 0
     assert ran.stdout == "Hello.\n"
-    assert ran.stderr.startswith("scripted - no device - context 8,192 - /help\n> ")
+    assert ran.stderr.startswith(f"{LOADED.strip()} - /help\n> ")

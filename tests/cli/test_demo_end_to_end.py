@@ -13,12 +13,13 @@ from gemma_edge.errors import ExitStatus
 ROOT = Path(__file__).parents[2]
 INVOICE, SHAPES = "examples/invoice.pdf", "examples/shapes.png"
 GREEDY = ("--temperature", "0")
+DEMO = ("--model", "demo")
 
 
 def gemma_edge(*argv: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as a person runs it, in the root of the project."""
     return subprocess.run(
-        [sys.executable, "-m", "gemma_edge", *argv],
+        [sys.executable, "-m", "gemma_edge", *argv, *DEMO],
         cwd=ROOT,
         input=stdin,
         capture_output=True,
@@ -100,7 +101,7 @@ def test_what_was_read_once_is_not_read_again(shell):
         return lines.pop(0)
 
     ran = shell.run(
-        "chat", *GREEDY, model=False, terminal=True, ask=ask, load=load_engine,
+        "chat", *GREEDY, *DEMO, model=False, terminal=True, ask=ask, load=load_engine,
         environment={"NO_COLOR": "1"}, width=200,
     )  # fmt: skip
     assert ran.status == 0, ran.stderr

@@ -6,7 +6,7 @@ import pytest
 
 from gemma_edge.errors import ExitStatus
 
-LOADED = "scripted · no device · context 8,192\n"
+LOADED = "model on the CPU, 1 thread: 32k context, 0.3 of 8.0 GiB\n"
 ANSWER = '{"vendor": "Acme", "total": 5.5}'
 
 

@@ -20,6 +20,7 @@ for line in json.loads(sys.argv[1]):
 sys.stdout.write("\\n" + json.dumps(statuses))
 """
 COMMANDS = {
+    "doctor": 0,  # decodes with the bundled model
     "models": 0,
     "list": 0,
     "show demo": 0,
@@ -33,7 +34,11 @@ COMMANDS = {
     "path e4b": 0,
     "path 12b": 4,
     "chat hi --model 12b --yes": 4,
-    "chat hi --max-tokens 1": 6,  # by the bundled model, cut short
+    "plan": 0,
+    "plan 12b": 0,  # from the catalogue
+    "plan 12b --headers": 4,
+    "chat hi --max-tokens 1 --model demo": 6,  # cut short
+    "chat hi --max-tokens 1 --quant q8": 6,  # none of these is here: by the bundled model
     "describe examples/shapes.png --model 12b --yes": 4,
     "extract examples/invoice.pdf --schema total --model 12b --yes": 4,  # the PDF is read
     "rm e4b --yes": 0,

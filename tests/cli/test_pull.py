@@ -12,7 +12,15 @@ from PIL import Image
 from gemma_edge import catalog
 from gemma_edge.errors import ExitStatus
 from gemma_edge.units import render_bytes
-from tests.cli.conftest import E4B, E4B_DRAFTER, E4B_MODEL, E4B_PROJECTOR, TEXT_MODEL, Online
+from tests.cli.conftest import (
+    E4B,
+    E4B_DRAFTER,
+    E4B_MODEL,
+    E4B_PROJECTOR,
+    SHAPES,
+    TEXT_MODEL,
+    Online,
+)
 from tests.store.hub import Fault
 
 HF_MODEL = f"hf:{E4B}/{E4B_MODEL}"
@@ -199,7 +207,7 @@ def test_a_yes_from_before(online: Online, flags: list[str], environment: dict[s
     ran = online.run("chat", "hi", "--model", "e4b", *flags, environment=environment)
     assert (ran.stdout, ran.status) == ("hello\n", 0), ran.stderr
     assert "e4b: Gemma 4 E4B, Q4 QAT (unsloth)\n" in ran.stderr
-    assert "Gemma 4 E4B, Q4 QAT (unsloth) · " in ran.stderr
+    assert "E4B Q4 QAT on the CPU, 1 thread: " in ran.stderr
     assert online.shell.plans[0].model.name == E4B_MODEL
     assert not online.path(E4B_PROJECTOR).exists()  # no picture will come
 
@@ -229,7 +237,7 @@ def test_what_cannot_be_used_is_not_downloaded(online: Online):
     assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
     assert "error: `drafter.gguf` is a drafter" in ran.stderr
     assert online.hub.sent_bytes < 1_000_000
-    ran = online.run("describe", "nowhere.png", "--model", "hf:me/mine/x.gguf", "--yes")
+    ran = online.run("describe", SHAPES, "--model", "hf:me/mine/x.gguf", "--yes")
     assert ran.stderr == (
         "error: `hf:me/mine/x.gguf` is not in the catalogue, which would know its projector\n"
         "hint: --mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it\n"

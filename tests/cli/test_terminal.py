@@ -23,10 +23,10 @@ READY_SECONDS = 0.3  # CPython's readline misses a signal between its prompt and
 class Terminal:
     """A process on a pty."""
 
-    def __init__(self, *flags: str, **environment: str) -> None:
+    def __init__(self, *flags: str, program: Path = PROGRAM, **environment: str) -> None:
         self.primary, secondary = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *flags],
+            [sys.executable, str(program), *flags],
             stdin=secondary,
             stdout=secondary,
             stderr=secondary,
@@ -47,7 +47,9 @@ class Terminal:
         while wanted not in self.screen:
             ready, _, _ = select.select([self.primary], [], [], max(0, deadline - time.monotonic()))
             assert ready, f"no {text!r} in {self.screen!r}"
-            self.screen += self._read()
+            data = self._read()
+            assert data, f"it ended without {text!r}: {self.screen!r}"
+            self.screen += data
         before, _, self.screen = self.screen.partition(wanted)
         return (before + wanted).decode()
 

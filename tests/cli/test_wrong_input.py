@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.errors import ExitStatus
+from tests.cli.conftest import SHAPES
 
 SCHEMA = ("--schema", "vendor, total num")
 INPUT, MODEL, FIT = ExitStatus.INPUT, ExitStatus.MODEL, ExitStatus.DOES_NOT_FIT
@@ -64,7 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("describe nowhere.png", INPUT, "nowhere.png does not exist", "check the name"),
         ("describe empty.pdf", INPUT, "empty.pdf is empty (0 bytes)", "check how it was saved"),
         ("describe bill.txt", INPUT, "bill.txt is not an image", "JPEG, PNG"),
-        ("describe locked.pdf", INPUT, "locked.pdf is a PDF, not an image", "gemma-edge extract"),
+        ("describe locked.pdf", INPUT, "encrypted", "--password, or GEMMA_EDGE_PDF_PASSWORD"),
     ],
 )
 def test_files(shell, argv, status, message, hint):
@@ -120,10 +121,10 @@ def test_a_truncated_model(shell):
 def test_an_image_without_a_projector(shell, folder, write_gguf):
     (folder / "alone").mkdir()
     model = write_gguf("alone/model.gguf", {"general.architecture": "gemma4"})
-    for argv in (("describe", "cat.png"), ("chat", "hi", "--image", "cat.png")):
+    for argv in (("describe", SHAPES), ("chat", "hi", "--image", "cat.png")):
         ran = shell.run(*argv, "--model", str(model), model=False)
         refused(ran, MODEL, "`model.gguf` sees no images without its projector", "--mmproj FILE")
-    ran = shell.run("describe", "cat.png", "--model", str(shell.model), model=False)
+    ran = shell.run("describe", SHAPES, "--model", str(shell.model), model=False)
     refused(ran, MODEL, "sees no images", f"--mmproj {shell.projector}")  # it lies beside it
 
 
@@ -134,9 +135,9 @@ def test_a_projector_of_another_model(shell, write_gguf):
         "clip.vision.projection_dim": 2560,
     })  # fmt: skip
     more = ("--model", str(shell.model), "--mmproj")
-    ran = shell.run("describe", "cat.png", *more, str(wrong), model=False)
+    ran = shell.run("describe", SHAPES, *more, str(wrong), model=False)
     refused(ran, MODEL, "`wrong.gguf` belongs to another model", "the same Gemma 4 size")
-    ran = shell.run("describe", "cat.png", *more, str(shell.model), model=False)
+    ran = shell.run("describe", SHAPES, *more, str(shell.model), model=False)
     refused(ran, MODEL, "is not a projector but a model (`gemma4`)", "--mmproj takes")
 
 
@@ -144,7 +145,7 @@ def test_a_projector_of_another_model(shell, write_gguf):
     ("ctx", "message", "hint"),
     [
         ("100", "a context of 100 tokens is too small, the least is 256", "--ctx 256 or more"),
-        ("256k", "262,144 tokens was asked for, the model reads at most 131,072", "--ctx 131072"),
+        ("256k", "262,144 tokens was asked for, model reads at most 131,072", "--ctx 131072"),
     ],
 )
 def test_a_context_that_cannot_be(shell, ctx, message, hint):

@@ -2,9 +2,10 @@
 
 import pytest
 
-from gemma_edge.describe.job import default_question, describe
+from gemma_edge.describe.job import describe
+from gemma_edge.describe.tasks import usual_question
 from gemma_edge.documents.picture import Picture
-from gemma_edge.engine.protocol import Finished
+from gemma_edge.engine.protocol import Finished, JsonConstraint
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ProjectorError, UsageError
 
@@ -20,6 +21,7 @@ def test_pictures_stand_before_the_question():
     assert isinstance(last, Finished)
     (message,) = engine.requests[0].messages
     assert (message.text, len(message.pictures)) == ("what colour?", 2)
+    assert [picture.name for picture in message.pictures] == ["0.png", "1.png"]
     assert engine.requests[0].max_tokens == 50
     assert engine.requests[0].constraint is None
 
@@ -31,7 +33,14 @@ def test_the_usual_question(question):
     list(describe(engine, pictures(3), question))
     texts = [request.messages[0].text for request in engine.requests]
     assert texts == ["Describe this image.", "Describe the images."]
-    assert texts == [default_question(1), default_question(2)]
+    assert texts == [usual_question("caption", 1), usual_question("caption", 2)]
+
+
+def test_a_constraint_is_passed_on():
+    engine = ScriptedEngine(["[]"])
+    constraint = JsonConstraint(schema='{"type": "array"}')
+    list(describe(engine, pictures(1), constraint=constraint))
+    assert engine.requests[0].constraint == constraint
 
 
 def test_no_picture_and_no_projector():

@@ -10,6 +10,7 @@ from gemma_edge.documents.picture import Picture
 from gemma_edge.engine import load
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Request
+from gemma_edge.engine.remote import RemoteEngine
 from gemma_edge.fit.plan import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +33,16 @@ def demo_plan(*, context_tokens: int = 2048, batch_tokens: int = 256) -> Plan:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[LlamaEngine]:
+    opened = LlamaEngine(demo_plan())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def remote() -> Iterator[RemoteEngine]:
+    """The same model behind the door that everybody uses: in a process of its own."""
     opened = load(demo_plan())
-    assert isinstance(opened, LlamaEngine)
+    assert isinstance(opened, RemoteEngine)
     yield opened
     opened.close()
 

@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 
 from gemma_edge.engine.constraint import GrammarConstraint, _after
-from gemma_edge.engine.llama_engine import LlamaEngine, _grammar_vocabulary
+from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.llama_vocabulary import grammar_vocabulary
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Message, Request, Sampling
 from gemma_edge.errors import DoesNotFit, SchemaError
 from tests.engine.conftest import answer
@@ -105,14 +106,14 @@ def test_a_schema_that_cannot_be_held_is_refused(engine: LlamaEngine, schema: st
 
 def test_the_rungs_relax_what_strict_refuses(engine: LlamaEngine) -> None:
     schema = json.dumps({"type": "object", "properties": {"a": {"not": {"type": "string"}}}})
-    vocabulary = _grammar_vocabulary(engine._model)
+    vocabulary = grammar_vocabulary(engine._model)
     with pytest.raises(SchemaError):
         GrammarConstraint(vocabulary, JsonConstraint(schema=schema))
     GrammarConstraint(vocabulary, JsonConstraint(schema=schema, relaxed="lenient"))
 
 
 def test_control_tokens_are_never_legal_in_text(engine: LlamaEngine) -> None:
-    vocabulary = _grammar_vocabulary(engine._model)
+    vocabulary = grammar_vocabulary(engine._model)
     constraint = GrammarConstraint(vocabulary, JsonConstraint(schema=json.dumps(INVOICE)))
     for token in constraint.forced():
         constraint.advance(token)
@@ -125,7 +126,7 @@ def test_control_tokens_are_never_legal_in_text(engine: LlamaEngine) -> None:
 
 
 def test_steps_can_be_taken_back(engine: LlamaEngine) -> None:
-    vocabulary = _grammar_vocabulary(engine._model)
+    vocabulary = grammar_vocabulary(engine._model)
     constraint = GrammarConstraint(vocabulary, JsonConstraint(schema=json.dumps(INVOICE)))
     before = constraint.closing()
     forced = constraint.forced()

@@ -1,28 +1,67 @@
-"""What every engine promises: one suite for the real one and for the scripted one."""
+"""What every engine promises: one suite for the real one, for the same in a process of its own,
+and for the scripted one."""
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from gemma_edge.engine import load
 from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Request
+from gemma_edge.engine.protocol import (
+    GREEDY,
+    Chunk,
+    Engine,
+    Finished,
+    JsonConstraint,
+    Message,
+    Request,
+    Sampling,
+)
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit
+from gemma_edge.fit.plan import Plan
 from tests.engine.conftest import answer, demo_plan
 
 HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)
+# An answer that cannot be over before somebody cancels it.
+LONG = Request(
+    messages=HELLO.messages,
+    sampling=Sampling(temperature=1.0, seed=3),
+    constraint=JsonConstraint(schema='{"type": "string", "minLength": 900}'),
+)
 
 
-@pytest.fixture(params=["llama", "scripted"])
+@pytest.fixture(params=["engine", "remote", "scripted"])
 def either(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Engine]]:
     """A function that gives the engine; the scripted one is told what to say."""
     if request.param == "scripted":
         yield lambda text: ScriptedEngine([text] * 4, context_tokens=2048)
     else:
-        engine: LlamaEngine = request.getfixturevalue("engine")
+        engine: Engine = request.getfixturevalue(request.param)
         yield lambda _text: engine
+
+
+@pytest.fixture(params=["engine", "remote"])
+def real(request: pytest.FixtureRequest) -> Engine:
+    """The two that really decode."""
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine
+
+
+def test_both_say_the_same(engine: LlamaEngine, remote: Engine) -> None:
+    for seed in (1, 2):
+        request = Request(messages=HELLO.messages, sampling=Sampling(seed=seed), max_tokens=30)
+        ours, finished = answer(engine, request)
+        theirs, also = answer(remote, request)
+        assert (ours, finished.usage.generated_tokens) == (theirs, also.usage.generated_tokens)
+    assert remote.count(HELLO) == engine.count(HELLO)
+    assert replace(remote.info, plan=None) == replace(engine.info, plan=None)
+
+
+def test_the_speed_is_measured(real: Engine) -> None:
+    assert real.measure(4) > 1
 
 
 def test_chunks_then_exactly_one_finished(either: Callable[[str], Engine]) -> None:
@@ -58,13 +97,26 @@ def test_a_prompt_that_is_too_long_is_refused_with_numbers(
 
 def test_cancel_keeps_what_was_said(either: Callable[[str], Engine]) -> None:
     engine = either("one two three four")
-    stream = engine.generate(HELLO)
+    stream = engine.generate(LONG)
     first = next(stream)
     engine.cancel()
     *_, last = stream
     assert isinstance(first, Chunk)
     assert isinstance(last, Finished)
     assert last.reason == "cancelled"
+
+
+def test_cancelled_before_its_first_event_it_says_nothing(real: Engine) -> None:
+    engine = real
+    long = Request(messages=(Message("user", "word " * 900),), sampling=GREEDY)
+    stream = engine.generate(long)
+    engine.cancel()
+    *_, last = stream
+    assert isinstance(last, Finished)
+    assert (last.reason, last.usage.generated_tokens) == ("cancelled", 0)
+    assert last.usage.evaluated_tokens < last.usage.prompt_tokens
+    text, _ = answer(engine, HELLO)
+    assert text
 
 
 def test_a_closed_stream_leaves_the_engine_ready(either: Callable[[str], Engine]) -> None:
@@ -76,7 +128,8 @@ def test_a_closed_stream_leaves_the_engine_ready(either: Callable[[str], Engine]
     assert text
 
 
-def test_requests_that_meet_wait_for_each_other(engine: LlamaEngine) -> None:
+def test_requests_that_meet_wait_for_each_other(real: Engine) -> None:
+    engine = real
     alone, _ = answer(engine, HELLO)
     together: list[str] = []
     threads = [
@@ -89,7 +142,8 @@ def test_requests_that_meet_wait_for_each_other(engine: LlamaEngine) -> None:
     assert together == [alone] * 4
 
 
-def test_a_second_answer_inside_the_first_is_refused_not_hung(engine: LlamaEngine) -> None:
+def test_a_second_answer_inside_the_first_is_refused_not_hung(real: Engine) -> None:
+    engine = real
     stream = engine.generate(HELLO)
     next(stream)
     with pytest.raises(Exception, match="still open"):
@@ -97,9 +151,10 @@ def test_a_second_answer_inside_the_first_is_refused_not_hung(engine: LlamaEngin
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_closing_ends_an_answer_that_was_left_open() -> None:
+@pytest.mark.parametrize("opens", [LlamaEngine, load])
+def test_closing_ends_an_answer_that_was_left_open(opens: Callable[[Plan], Engine]) -> None:
     """Freed memory must not be used by a stream that somebody still holds."""
-    short_lived = load(demo_plan())
+    short_lived = opens(demo_plan())
     stream = short_lived.generate(HELLO)
     next(stream)
     short_lived.close()

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from gemma_edge.errors import InputError, SchemaError
-from gemma_edge.extract.schema import MAX_NESTING, parse_schema
+from gemma_edge.extract.json_text import MAX_NESTING
+from gemma_edge.extract.schema import parse_schema
 
 SCHEMA = {"type": "object", "properties": {"vendor": {"type": "string"}, "total": {}}}
 TEXT = json.dumps(SCHEMA)
@@ -35,10 +36,52 @@ def test_a_file_may_hold_the_one_line_language(tmp_path):
         {"type": "function", "function": {"name": "f", "parameters": SCHEMA}},
         {"name": "f", "description": "d", "input_schema": SCHEMA},
         {"schema": SCHEMA, "tests": [{"valid": True, "data": {}}]},
+        {"text": {"format": {"type": "json_schema", "name": "invoice", "schema": SCHEMA}}},
+        {"output_format": {"type": "json_schema", "schema": SCHEMA}},
+        {"generationConfig": {"responseJsonSchema": SCHEMA}},
+        {"structured_outputs": {"json": SCHEMA}},
+        {"model": "gemma", "format": SCHEMA, "stream": False},
+        {"name": "f", "inputSchema": SCHEMA},
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]},
+        {"tools": [{"functionDeclarations": [{"name": "f", "parameters": SCHEMA}]}]},
     ],
 )
 def test_wrappers_are_taken_off(wrapped):
     assert parse_schema(f"  {json.dumps(wrapped)}\n").source == SCHEMA
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        {"vendor": "Acme", "total": 5},
+        {"type": "invoice", "items": [{"name": "Desk"}]},
+        {"format": "A4", "pages": 3},
+        {"required": True, "date": "2024-05-06"},
+    ],
+)
+def test_an_example_is_read_as_one_and_that_is_said(example):
+    schema = parse_schema(json.dumps(example))
+    assert list(schema.source["properties"]) == list(example)
+    assert schema.checker.check(example, strict=True).problems == ()
+    assert schema.notes == ("the schema is no JSON Schema: it is read as an example of the answer",)
+
+
+def test_the_dialect_of_gemini_is_read_as_what_it_means():
+    dialect = {
+        "type": "OBJECT",
+        "propertyOrdering": ["a"],
+        "properties": {
+            "a": {"type": "STRING", "nullable": True, "enum": ["x"]},
+            "b": {"type": "ARRAY", "items": {"type": "INTEGER"}},
+        },
+    }
+    assert parse_schema(json.dumps({"responseSchema": dialect})).source == {
+        "type": "object",
+        "properties": {
+            "a": {"type": ["string", "null"], "enum": ["x", None]},
+            "b": {"type": "array", "items": {"type": "integer"}},
+        },
+    }
 
 
 def test_a_property_may_be_called_like_a_wrapper_or_a_keyword():
@@ -69,7 +112,8 @@ def test_references_within_the_schema():
         ("42", "is a value, not a JSON Schema"),
         ("true", "is true or false, not a JSON Schema"),
         ("{}", "says nothing as a schema"),
-        ('{"vendor": "Acme", "total": 5}', "says nothing as a schema"),
+        ('{"my_own_wrapper": {"type": "object"}}', "says nothing as a schema"),
+        ('{"tools": [{"parameters": {}}, {"parameters": {}}]}', "holds 2 tools"),
         ('{"type": "date"}', "is not a valid JSON Schema"),
         ('{"properties": ["vendor"]}', "is not a valid JSON Schema"),
         ('{"type": "string", "pattern": "("}', "the pattern"),

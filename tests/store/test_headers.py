@@ -9,7 +9,12 @@ import pytest
 from gemma_edge import gguf
 from gemma_edge.errors import ModelError
 from gemma_edge.store import RemoteFile, StoreSettings, ask
-from gemma_edge.store.headers import read_remote_header
+from gemma_edge.store.headers import (
+    KEPT_FROM_BYTES,
+    find_kept_header,
+    read_local_header,
+    read_remote_header,
+)
 from tests.store.hub import Fault, Hub
 
 MODEL = RemoteFile("owner/some-model-GGUF", "folder/model.gguf")
@@ -67,7 +72,7 @@ def test_what_is_kept_and_damaged_is_read_again(
 ) -> None:
     upstream = ask(MODEL, settings)
     read_remote_header(upstream, settings)
-    (kept,) = (settings.data_dir / "headers").iterdir()
+    (kept,) = (settings.data_dir / "headers").rglob("*.json")
     kept.write_text(damage, encoding="utf-8")
     assert same(read_remote_header(upstream, settings), local)
     assert kept.read_text(encoding="utf-8") != damage
@@ -100,3 +105,35 @@ def test_a_disk_that_takes_nothing_is_no_error(
     blocked.touch()
     settings = make_settings(data_dir=blocked)
     assert same(read_remote_header(ask(MODEL, settings), settings), local)
+
+
+def test_what_was_read_is_found_without_asking(
+    hub: Hub, settings: StoreSettings, local: Path, write_gguf: Callable[..., Path]
+) -> None:
+    assert find_kept_header(MODEL, settings) is None
+    first = ask(MODEL, settings)
+    header = read_remote_header(first, settings)
+    asked = len(hub.requests)
+    assert find_kept_header(MODEL, settings) == header
+    assert find_kept_header(replace(MODEL, revision=first.commit), settings) == header
+    assert find_kept_header(replace(MODEL, revision="f" * 40), settings) is None
+    assert find_kept_header(replace(MODEL, filename="other.gguf"), settings) is None
+    assert len(hub.requests) == asked
+
+
+def test_a_large_file_on_disk_is_parsed_once_and_again_when_it_changed(
+    settings: StoreSettings, write_gguf: Callable[..., Path]
+) -> None:
+    path = write_gguf("large.gguf", {"general.architecture": "gemma4"})
+    assert read_local_header(path, settings).architecture == "gemma4"
+    assert not (settings.data_dir / "headers").exists()  # small ones are not worth it
+    with path.open("r+b") as file:
+        file.truncate(KEPT_FROM_BYTES + 1)  # a hole
+    header = read_local_header(path, settings)
+    (kept,) = (settings.data_dir / "headers").rglob("*.json")
+    kept.write_text(kept.read_text(encoding="utf-8").replace("gemma4", "gemma5"), encoding="utf-8")
+    assert read_local_header(path, settings).architecture == "gemma5"  # it came from there
+    assert header.architecture == "gemma4"
+    with path.open("r+b") as file:
+        file.truncate(KEPT_FROM_BYTES + 2)
+    assert read_local_header(path, settings).architecture == "gemma4"

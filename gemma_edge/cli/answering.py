@@ -1,0 +1,162 @@
+"""One question about pictures to one whole answer: text, or data that a schema accepts."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gemma_edge.cli.looking import Seen
+from gemma_edge.cli.output import Output
+from gemma_edge.cli.streaming import collect
+from gemma_edge.describe.job import describe
+from gemma_edge.describe.tasks import Kind, Task, schema_text
+from gemma_edge.documents.picture import Picture
+from gemma_edge.engine.protocol import GREEDY, Engine, Finished, JsonConstraint, Sampling
+from gemma_edge.errors import SchemaError, UsageError
+from gemma_edge.extract.job import LADDER, judge
+from gemma_edge.extract.schema import Schema, parse_schema
+from gemma_edge.units import render_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskOptions:
+    """What the flags say. ``schema`` is a file, JSON, or the one-line language."""
+
+    kind: Kind
+    schema: str | None = None
+    questions: tuple[str, ...] = ()
+    language: str = ""
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What is asked of the pictures: a task for each question, all of one kind. ``schema`` holds
+    the answers; without it they are text."""
+
+    tasks: tuple[Task, ...]
+    schema: Schema | None = None
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of all tasks."""
+        return self.tasks[0].kind
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``data`` is what ``text`` says, or the text itself where no schema was asked for; ``None``
+    where it says nothing. Without ``problems`` it is whole and valid."""
+
+    text: str
+    data: Any
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    finished: Finished
+
+
+def parse_asking(options: AskOptions) -> Asking:
+    """From flags to what is asked.
+
+    Raises:
+        SchemaError, InputError: the schema cannot be read or enforced.
+        UsageError: flags that do not go together.
+    """
+    kind, schema = options.kind, options.schema
+    if schema is not None and kind != "json":
+        raise UsageError(f"--schema does not go with --as {kind}", hint="--as json --schema SCHEMA")
+    text = schema if schema is not None else schema_text(kind)
+    held_to = parse_schema(text) if text else None
+    form = held_to.form() if held_to is not None and kind == "json" else ""
+    tasks = tuple(
+        Task(kind=kind, question=question, language=options.language, form=form)
+        for question in options.questions or ("",)
+    )
+    exact = tasks[0].copies and options.sampling == Sampling()
+    return Asking(
+        tasks=tasks, schema=held_to, sampling=GREEDY if exact else options.sampling,
+        max_tokens=options.max_tokens,
+    )  # fmt: skip
+
+
+def answer(
+    engine: Engine, seen: Sequence[Seen], task: Task, asking: Asking, output: Output
+) -> Answer:
+    """Ask, and wait for the whole answer.
+
+    Raises:
+        SchemaError: no rung of llguidance can enforce the schema.
+        DoesNotFit, EngineError, ProjectorError: from the engine.
+    """
+
+    def ask(constraint: JsonConstraint | None) -> tuple[str, Finished]:
+        events = describe(
+            engine, pictures_of(seen), prompt_for(task, seen), max_tokens=asking.max_tokens,
+            sampling=asking.sampling, constraint=constraint,
+        )  # fmt: skip
+        return collect(events, output)
+
+    if asking.schema is not None:
+        return _answer_by_schema(ask, asking.kind, asking.schema)
+    text, finished = ask(None)
+    return Answer(text, text.strip(), cut_short(finished), (), finished)
+
+
+def pictures_of(seen: Sequence[Seen]) -> tuple[Picture, ...]:
+    """All pictures, in order."""
+    return tuple(picture for each in seen for picture in each.pictures)
+
+
+def prompt_for(task: Task, seen: Sequence[Seen]) -> str:
+    """The text that stands beside them."""
+    return task.prompt(len(seen), cut=any(len(each.pictures) > 1 for each in seen))
+
+
+def render_answer(found: Answer, kind: Kind) -> str:
+    """The answer as text: tags with commas between, other data as JSON."""
+    if kind == "tags" and isinstance(found.data, list):
+        return ", ".join(map(str, found.data))
+    if isinstance(found.data, str) or found.data is None:
+        return found.text.strip()
+    return json.dumps(found.data, ensure_ascii=False)
+
+
+def cut_short(finished: Finished) -> tuple[str, ...]:
+    """Why the answer is not whole, if it is not."""
+    if finished.reason not in ("length", "repetition"):
+        return ()
+    said = render_tokens(finished.usage.generated_tokens)
+    why = ", because it repeated itself" if finished.reason == "repetition" else ""
+    return (f"the answer stopped after {said}{why}; it is not complete",)
+
+
+def _answer_by_schema(
+    ask: Callable[[JsonConstraint], tuple[str, Finished]], kind: Kind, schema: Schema
+) -> Answer:
+    """By the same ladder of llguidance's rungs as an extraction's."""
+    strict = kind == "tags"
+    decoding = json.dumps(schema.strict_decoding if strict else schema.decoding)
+    refusals: list[SchemaError] = []
+    for rung in LADDER:
+        try:
+            text, finished = ask(JsonConstraint(schema=decoding, relaxed=rung))
+        except SchemaError as error:
+            refusals.append(error)
+            continue
+        result = judge(text, finished, schema, strict=strict)
+        data = _unique(result.data) if strict else result.data
+        return Answer(text, data, result.problems, result.notes, finished)
+    raise refusals[0]
+
+
+def _unique(tags: Any) -> Any:
+    """Tags without those that were said before."""
+    if not isinstance(tags, list):
+        return tags
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(str(tag).strip().lower(), str(tag).strip())
+    return list(first.values())

@@ -1,0 +1,202 @@
+"""``gemma-edge doctor``: what this machine has, what stands in the way, and the way out."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemma_edge.cli import options as flags
+from gemma_edge.cli.asking import can_ask, confirm
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
+from gemma_edge.cli.output import Output
+from gemma_edge.cli.storing import OFFLINE_VARIABLES, store_settings
+from gemma_edge.errors import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from gemma_edge.doctor import Asking, Check, Command, Terminal
+
+SIGNS = {"fine": "✔", "warning": "?", "problem": "✘", "skipped": "–"}
+NAME_COLUMNS = 14  # "CUDA libraries"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """``raw`` prints a recording instead of the checks; ``fix`` runs what they advise."""
+
+    raw: bool = False
+    fix: bool = False
+
+
+def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Run the fixes, one by one, then look again.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print what the machine said, for a bug report.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fix without asking.")] = False,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """Find out what is wrong: llama.cpp, driver, GPU, memory, disk, hub, and a real decode.
+
+    Each check says what was seen, and what to do. Status 1 if there is a problem.
+
+    \b
+    gemma-edge doctor
+    gemma-edge doctor --fix
+    gemma-edge doctor --raw > machine.json
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir, yes=yes)
+    return partial(run, Wish(raw=raw, fix=fix), kept, ShowOptions(json=json, quiet=quiet))
+
+
+def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
+    wish: Wish,
+    kept: StoreOptions,
+    show: ShowOptions,
+    context: Context,
+    output: Output,
+    asking: "Asking | None" = None,
+) -> ExitStatus:
+    """Look, show; fix and look again where that was asked for."""
+    output.quiet = show.quiet
+    if wish.raw:
+        from gemma_edge.hardware import record  # noqa: PLC0415  (subprocess and threads)
+
+        output.document(record(context.environment))
+        return ExitStatus.OK
+    from gemma_edge import doctor  # noqa: PLC0415  (the store and the engine's words)
+
+    asking = asking or doctor.Asking(detect_hardware=context.detect_hardware)
+    checks = _look(kept, context, output, asking)
+    if wish.fix and (commands := _commands(checks)):
+        if not show.json:
+            _show(checks, output)
+        _fix(commands, kept, context, output)
+        checks = _look(kept, context, output, asking)
+    problems = doctor.count_problems(checks)
+    if show.json:
+        output.document({"ok": not problems, "checks": [asdict(check) for check in checks]})
+    else:
+        _show(checks, output)
+        output.note(_summary(problems, len(_commands(checks)), fixed=wish.fix))
+    return ExitStatus.FAILED if problems else ExitStatus.OK
+
+
+def _look(
+    kept: StoreOptions, context: Context, output: Output, asking: "Asking"
+) -> "Sequence[Check]":
+    from gemma_edge import doctor  # noqa: PLC0415
+
+    facts = doctor.gather(
+        asking, context.environment, store_settings(kept, context), _terminal(context, output),
+        offline_by=_offline_by(kept, context), on_step=output.note,
+    )  # fmt: skip
+    return doctor.examine(facts)
+
+
+def _show(checks: "Sequence[Check]", output: Output) -> None:
+    """A fix that is a command stays on its line, however long, so that it can be copied."""
+    blank = " " * (NAME_COLUMNS + 2)
+    shown: set[str] = set()
+    for check in checks:
+        lines = [check.seen, *filter(None, [check.why])]
+        whole = bool(check.fix) and _parse(check.fix) is not None
+        if check.fix and not whole:
+            lines.append(f"fix: {check.fix}")
+        heads = [f"{SIGNS[check.state]} {check.name:{NAME_COLUMNS}}", *[blank] * len(lines[1:])]
+        output.table(list(zip(heads, lines, strict=True)))
+        if whole:
+            again = check.fix in shown
+            output.page(f"{blank}  fix: {'the same as above' if again else check.fix}")
+            shown.add(check.fix)
+
+
+def _summary(problems: int, runnable: int, *, fixed: bool) -> str:
+    count = f"{problems} problem{'' if problems == 1 else 's'}"
+    if fixed or not problems:
+        return f"{count} left" if problems else "no problem"
+    if runnable:
+        fixes = "the fix" if runnable == 1 else "the fixes"
+        return f"{count}; gemma-edge doctor --fix runs {fixes} above"
+    return f"{count}; the way out stands above"
+
+
+def _commands(checks: "Sequence[Check]") -> "list[Command]":
+    """What the problems' fixes are as commands, each once."""
+    found = (_parse(check.fix) for check in checks if check.state == "problem")
+    return list({str(command): command for command in found if command}.values())
+
+
+def _parse(fix: str) -> "Command | None":
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    from gemma_edge import doctor  # noqa: PLC0415
+
+    uv = None if find_spec("pip") else shutil.which("uv")
+    return doctor.parse_fix(fix, sys.executable, uv=uv)
+
+
+def _fix(commands: "list[Command]", kept: StoreOptions, context: Context, output: Output) -> None:
+    """Show each, ask, run it. One that fails does not keep the next from being tried.
+
+    Raises:
+        UsageError: nobody can be asked.
+    """
+    if not kept.yes and not can_ask(context):
+        raise UsageError(
+            "there is no terminal to ask at before something is changed",
+            hint="gemma-edge doctor --fix --yes",
+        )
+    for each in commands:
+        output.note(f"$ {each}")
+        if not kept.yes and not confirm("run it?", context, output, usual=False):
+            continue
+        status = _run(each, context, output)
+        if status:
+            output.problem(f"it ended with status {status}")
+
+
+def _run(each: "Command", context: Context, output: Output) -> int:
+    """What it prints goes to stderr, line by line, as it comes."""
+    try:
+        process = subprocess.Popen(
+            each.arguments, env={**context.environment, **each.variables},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            encoding="utf-8", errors="replace",
+        )  # fmt: skip
+    except OSError as error:
+        output.problem(f"{each.arguments[0]} cannot be started: {error.strerror or error}")
+        return 1
+    with process:
+        for line in process.stdout or ():
+            output.note(f"  {line.rstrip()}")
+    return process.returncode
+
+
+def _terminal(context: Context, output: Output) -> "Terminal":
+    from gemma_edge.doctor import Terminal  # noqa: PLC0415
+
+    return Terminal(
+        attached=context.stdout_is_terminal,
+        encoding=getattr(context.stdout, "encoding", None) or "utf-8",
+        width=context.width,
+        colours=output.colours,
+    )
+
+
+def _offline_by(kept: StoreOptions, context: Context) -> str:
+    """The switch that is on, "" where none is."""
+    if kept.offline:
+        return "--offline"
+    return next((name for name in OFFLINE_VARIABLES if context.is_on(name)), "")

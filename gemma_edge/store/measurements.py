@@ -1,0 +1,104 @@
+"""Speeds that were measured on this machine, one small JSON file in ``data_dir``.
+
+A damaged file costs the estimates their correction and nothing else: it is ignored, and said.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gemma_edge.store.lock import write_atomically
+from gemma_edge.store.settings import StoreSettings
+
+_FORMAT = 1  # another layout gets another number
+MAX_KEPT = 200  # the newest; a person has a few models and a few devices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Tokens a second while answering, as measured and as they were predicted without it.
+
+    ``device`` is the title of the GPU or of the processor, ``version`` llama-cpp-python's,
+    ``weights`` a sha256 or name and size, ``placement`` the class of the placement with its number
+    ("gpu", "experts:24", "partial:30", "cpu")."""
+
+    device: str
+    backend: str
+    version: str
+    weights: str
+    placement: str
+    moe: bool  # a mixture of experts: other kernels, so its own correction
+    tokens_per_second: float
+    predicted_tokens_per_second: float
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str]:
+        """One configuration; a newer measurement of it replaces the older one."""
+        return self.device, self.backend, self.version, self.weights, self.placement
+
+
+def measurements_path(settings: StoreSettings) -> Path:
+    """Where they are kept."""
+    return settings.data_dir / "speeds.json"
+
+
+def read_measurements(settings: StoreSettings) -> tuple[tuple[Measurement, ...], str]:
+    """What was measured, oldest first, and a note: "" or why the file was ignored."""
+    path = measurements_path(settings)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']!r}, expected {_FORMAT}")
+        return tuple(_parse(entry) for entry in content["speeds"]), ""
+    except FileNotFoundError:
+        return (), ""
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        return (), f"measured speeds are ignored: {path} cannot be read ({reason})"
+
+
+def record_measurement(settings: StoreSettings, fresh: Measurement) -> str:
+    """Add one, replacing that of the same configuration. "" or why it could not be kept: a full
+    disk costs the next plan its correction, never this run."""
+    try:
+        with _alone(settings):
+            kept, _ = read_measurements(settings)
+            others = [each for each in kept if each.key != fresh.key]
+            entries = [asdict(each) for each in [*others, fresh][-MAX_KEPT:]]
+            text = json.dumps({"format": _FORMAT, "speeds": entries}, indent=1)
+            write_atomically(measurements_path(settings), text + "\n")
+    except OSError as error:
+        return f"the measured speed is not kept ({error.strerror or error})"
+    return ""
+
+
+@contextlib.contextmanager
+def _alone(settings: StoreSettings) -> Iterator[None]:
+    """One writer at a time."""
+    from filelock import FileLock  # noqa: PLC0415  (0.1 s, and only a writer needs it)
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.data_dir / "speeds.json.writing"):
+        yield
+
+
+def _parse(entry: dict[str, Any]) -> Measurement:
+    texts = {key: entry[key] for key in ("device", "backend", "version", "weights", "placement")}
+    if not all(isinstance(text, str) for text in texts.values()) or type(entry["moe"]) is not bool:
+        raise ValueError("device, backend, version, weights, placement and moe have other types")
+    measured, predicted = entry["tokens_per_second"], entry["predicted_tokens_per_second"]
+    if not (_is_speed(measured) and _is_speed(predicted)):
+        raise ValueError("a speed is not a number above 0")
+    return Measurement(
+        **texts,
+        moe=entry["moe"], tokens_per_second=measured, predicted_tokens_per_second=predicted,
+    )  # fmt: skip
+
+
+def _is_speed(value: object) -> bool:
+    """A number of tokens a second; NaN and infinity are none."""
+    return type(value) in (int, float) and 0 < value < math.inf  # type: ignore[operator]

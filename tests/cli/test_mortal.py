@@ -1,0 +1,125 @@
+"""What a person sees of the engine beside its answers: how far it reads, that it was started again,
+and after a real death a conversation that goes on."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gemma_edge.engine.protocol import Event, Notice, Reading, Request
+from gemma_edge.engine.scripted import ScriptedEngine
+from gemma_edge.errors import EngineStopped, ExitStatus
+from tests.cli.test_terminal import CTRL_C, CTRL_D, Terminal
+
+PROGRAM = Path(__file__).parent / "mortal_chat.py"
+STOPPED = "the engine stopped (out of memory); started again with ubatch 256"
+
+
+class Eventful(ScriptedEngine):
+    """Tells of a restart and of a long prompt before each answer."""
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        yield Notice(STOPPED)
+        yield Reading(12288, 30100)
+        yield Reading(24576, 30100)
+        yield from super().generate(request)
+
+
+class Stopping(ScriptedEngine):
+    """Dies after the first word of each answer."""
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        for event in super().generate(request):
+            yield event
+            raise EngineStopped(STOPPED, hint="ask it again")
+
+
+def test_a_restart_is_told_and_progress_is_for_terminals_only(shell):
+    shell.engine = Eventful(["Hello."] * 3)
+    ran = shell.run("chat", "hi")
+    assert (ran.stdout, ran.status) == ("Hello.\n", 0)
+    assert f"\n{STOPPED}\n" in ran.stderr
+    assert "reading" not in ran.stderr
+    drawn = shell.run("chat", "hi", stderr_is_terminal=True, environment={"NO_COLOR": "1"})
+    assert drawn.stdout == "Hello.\n"
+    assert "reading 12,288 of 30,100 tokens\r" in drawn.stderr
+    assert drawn.stderr.count("\n") == ran.stderr.count("\n")  # drawn over, no lines of their own
+    quiet = shell.run("chat", "hi", "--quiet", stderr_is_terminal=True)
+    assert quiet.stderr == ""
+
+
+def test_every_event_is_in_the_json_stream(shell):
+    shell.engine = Eventful(["Hello."])
+    ran = shell.run("chat", "hi", "--json", "--quiet")
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [event["event"] for event in events] == [
+        "notice", "reading", "reading", "chunk", "finished",
+    ]  # fmt: skip
+    assert events[0]["text"] == STOPPED
+    assert (events[1]["done_tokens"], events[1]["total_tokens"]) == (12288, 30100)
+
+
+def test_one_question_ends_with_the_error(shell):
+    shell.engine = Stopping(["one two three"])
+    ran = shell.run("chat", "count")
+    assert (ran.stdout, ran.status) == ("one \n", ExitStatus.FAILED)
+    assert ran.stderr.endswith(f"error: {STOPPED}\nhint: ask it again\n")
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Iterator[tuple[Terminal, Path]]:
+    pid = tmp_path / "pid"
+    terminal = Terminal(str(pid), program=PROGRAM, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    yield terminal, pid
+    terminal.close()
+
+
+def read_pid(path: Path) -> int:
+    deadline = time.monotonic() + 30
+    while not path.exists() or not path.read_text().endswith("\n"):
+        assert time.monotonic() < deadline, "the engine does not load"
+        time.sleep(0.02)
+    return int(path.read_text())
+
+
+def test_a_kill_in_the_middle_of_an_answer_and_the_conversation_goes_on(chat):
+    import termios
+
+    terminal, pid = chat
+    terminal.wait_for("› ")
+    engine = read_pid(pid)
+    settings = termios.tcgetattr(terminal.primary)
+    terminal.type(b"Repeat: one two three four\r")
+    terminal.wait_for("four\r\n")  # the echo of the line
+    terminal.wait_for("one")
+    os.kill(engine, signal.SIGKILL)
+    told = terminal.wait_for("conversation is kept").replace("\r\n", " ")
+    assert "the engine stopped (killed" in told
+    terminal.wait_for("one two three")  # asked again, by itself
+    terminal.wait_for("› ")
+    assert termios.tcgetattr(terminal.primary) == settings
+    terminal.type(b"Repeat: five six\r")
+    terminal.wait_for("six\r\n")
+    terminal.wait_for("five six")
+    terminal.wait_for("› ")
+    terminal.type(CTRL_D)
+    assert terminal.end() == ExitStatus.OK
+
+
+def test_ctrl_c_reaches_the_parent_alone(chat):
+    terminal, pid = chat
+    terminal.wait_for("› ")
+    engine = read_pid(pid)
+    terminal.type(b"Repeat: one two three four five six\r")
+    terminal.wait_for("six\r\n")
+    terminal.wait_for("one")
+    terminal.type(CTRL_C)
+    terminal.wait_for("stopped; what was said is kept")
+    terminal.wait_for("› ")
+    os.kill(engine, 0)  # it lives
+    terminal.type(CTRL_D)
+    assert terminal.end() == ExitStatus.OK

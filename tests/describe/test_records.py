@@ -1,0 +1,87 @@
+"""Records of a batch: written whole, read back, gone on with."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from gemma_edge.describe.records import (
+    COLUMNS,
+    Record,
+    as_document,
+    digest,
+    read_before,
+    render_head,
+    render_record,
+    task_digest,
+    whole_lines,
+)
+
+RECORDS = [
+    Record(file="a.jpg", answer='He said "hello",\nand left.', tokens=280, model="e4b",
+           sha256="aa", task="t1"),
+    Record(file="b.pdf", page=2, question="was, nun?", answer=["rot", "grün"], sha256="bb",
+           task="t1", problems=("one", "two"), lost="4000x3000 -> 912x672"),
+    Record(file="c.jpg", error="c.jpg is damaged (x)", hint="copy it again", task="t1"),
+    Record(file="d.jpg", answer={"total": 2.5, "page": None}, sha256="dd", task="t2"),
+]  # fmt: skip
+
+
+def written(form):
+    lines = [render_head(form)] if render_head(form) else []
+    return "".join(line + "\n" for line in [*lines, *(render_record(r, form) for r in RECORDS)])
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_what_is_written_is_known_again(form):
+    before = read_before(written(form), form)
+    assert before.done == {RECORDS[0].key, RECORDS[1].key, RECORDS[3].key}
+    assert before.told == {("c.jpg", "c.jpg is damaged (x)")}
+
+
+def test_lines_of_json():
+    first, second, third, fourth = map(json.loads, written("json").splitlines())
+    assert first == {"file": "a.jpg", "answer": 'He said "hello",\nand left.', "tokens": 280,
+                     "model": "e4b", "sha256": "aa", "task": "t1"}  # fmt: skip
+    assert second["answer"] == ["rot", "grün"]
+    assert (second["page"], second["problems"]) == (2, ["one", "two"])
+    assert "answer" not in third
+    assert fourth["answer"] == {"total": 2.5, "page": None}
+    assert as_document(Record(file="e.jpg", answer=""))["answer"] == ""
+
+
+def test_csv_opens_in_a_spreadsheet():
+    rows = list(csv.DictReader(io.StringIO(written("csv"))))
+    assert tuple(rows[0]) == COLUMNS
+    assert rows[0]["answer"] == RECORDS[0].answer
+    assert json.loads(rows[1]["answer"]) == ["rot", "grün"]
+    assert rows[1]["problems"] == "one; two"
+    assert rows[2]["error"] == "c.jpg is damaged (x)"
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_crash_in_the_middle_of_a_record_loses_that_record_only(form):
+    """Cut anywhere: what is kept is whole, and the records that it lost are all that is missing."""
+    text = written(form)
+    ends = [0]
+    for record in ([render_head(form)] if form == "csv" else []) + [
+        render_record(record, form) for record in RECORDS
+    ]:
+        ends.append(ends[-1] + len(record) + 1)
+    for cut in range(len(text)):
+        kept = whole_lines(text[:cut], form)
+        assert len(kept) == max(end for end in ends if end <= cut)
+        assert read_before(kept, form).done <= read_before(text, form).done
+
+
+@pytest.mark.parametrize("text", ["", "[]\n", "{\n", "null\n1\n", '{"file": "a"}\n', "\0\n"])
+def test_lines_that_are_no_records_count_for_nothing(text):
+    assert read_before(text, "json").done == frozenset()
+    assert read_before(text.replace("\0", ""), "csv").done == frozenset()
+
+
+def test_digests():
+    assert digest(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert task_digest({"a": 1, "b": None}) == task_digest({"b": None, "a": 1})
+    assert task_digest({"a": 1}) != task_digest({"a": 2})

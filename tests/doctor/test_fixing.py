@@ -1,0 +1,66 @@
+"""A fix as text to a command, or to None."""
+
+from pathlib import Path
+
+import pytest
+
+from gemma_edge.doctor import Command, parse_fix
+
+PY = "/env/bin/python"
+
+
+def parse(fix: str) -> Command | None:
+    return parse_fix(fix, PY)
+
+
+@pytest.mark.parametrize(
+    ("fix", "arguments"),
+    [
+        ("pip install nvidia-cublas-cu12", ("-m", "pip", "install", "nvidia-cublas-cu12")),
+        ('pip install "nvidia-cublas==13.*"', ("-m", "pip", "install", "nvidia-cublas==13.*")),
+        ("python -m pip install x", ("-m", "pip", "install", "x")),
+        ("gemma-edge rm hf:a/b/c.gguf", ("-m", "gemma_edge", "rm", "hf:a/b/c.gguf")),
+        ('pip install x -C "cmake.args=-DA=ON;-DB=OFF"',
+         ("-m", "pip", "install", "x", "-C", "cmake.args=-DA=ON;-DB=OFF")),
+    ],
+)  # fmt: skip
+def test_commands(fix, arguments):
+    assert parse(fix) == Command((PY, *arguments))
+
+
+@pytest.mark.parametrize(
+    "fix",
+    [
+        "",
+        "install the driver of your distribution and restart",
+        "update the driver (nvidia.com)",
+        "sudo apt install nvidia-driver",
+        "srun --gres=gpu:1 --pty gemma-edge doctor",
+        "pip install x && rm -rf y",
+        "pip install x, or update the driver",
+        "pip",
+        "don't",
+        "rm -rf x",
+        "python -c print",
+        "python3 other.py",
+    ],
+)
+def test_changes_that_a_person_makes(fix):
+    assert parse(fix) is None
+
+
+def test_variables_and_uv():
+    command = parse('CMAKE_ARGS="-DA=ON -DB=ON" pip install x')
+    assert command == Command((PY, "-m", "pip", "install", "x"), {"CMAKE_ARGS": "-DA=ON -DB=ON"})
+    assert str(command) == f"CMAKE_ARGS='-DA=ON -DB=ON' {PY} -m pip install x"
+    assert parse_fix("pip install x", PY, uv="/bin/uv") == Command(
+        ("/bin/uv", "pip", "install", "--python", PY, "x")
+    )
+
+
+def test_the_script_of_a_checkout_is_run_from_where_it_lies():
+    command = parse("python3 scripts/setup.py --backend cuda")
+    assert command is not None
+    assert command.arguments[0] == PY
+    assert Path(command.arguments[1]) == Path(__file__).resolve().parents[2] / "scripts/setup.py"
+    assert command.arguments[2:] == ("--backend", "cuda")

@@ -1,0 +1,131 @@
+"""Engine processes that fail on purpose, each by a real death. Programs for test_faults.py:
+
+python -c "... from tests.engine.faults import main; main('abort')" PATH...
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gemma_edge.engine.protocol import Chunk, Engine, Event, Request
+from gemma_edge.engine.worker import open_llama, run
+from gemma_edge.fit.plan import Plan
+
+LARGE_BATCH = 64  # the plans that "killed" and "refused" cannot load have a larger one
+
+
+class Faulty:
+    """An engine that does something before each event."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        events = self._engine.generate(request)
+        return self.spoil(request.messages[-1].text, events)
+
+    def spoil(self, text: str, events: Iterator[Event]) -> Iterator[Event]:
+        raise NotImplementedError
+
+
+class Slow(Faulty):
+    """Time to be killed in the middle of an answer."""
+
+    def spoil(self, text: str, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            yield event
+            time.sleep(0.1)
+
+
+class Fragile(Faulty):
+    """Dies as it is told: ``SIGNAL before``, or after the first chunk."""
+
+    def spoil(self, text: str, events: Iterator[Event]) -> Iterator[Event]:
+        name, _, when = text.partition(" ")
+        number = getattr(signal, name)
+        if when == "before":
+            os.kill(os.getpid(), number)
+        for event in events:
+            yield event
+            if isinstance(event, Chunk):
+                os.kill(os.getpid(), number)
+
+
+def killed(plan: Plan) -> Engine:
+    """As by the kernel when there is no memory left."""
+    if plan.batch_tokens > LARGE_BATCH:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return open_llama(plan)
+
+
+def abort(_plan: Plan) -> Engine:
+    """As ggml does."""
+    sys.stderr.write("ggml-cuda.cu:97: GGML_ASSERT(batch > 0) failed\n")
+    sys.stderr.flush()
+    os.abort()
+
+
+def illegal(_plan: Plan) -> Engine:
+    os.kill(os.getpid(), signal.SIGILL)
+    raise AssertionError
+
+
+def limited(plan: Plan) -> Engine:
+    """Half a GiB of addresses more than a program with llama.cpp has, and not a page beyond."""
+    import resource
+
+    import gemma_edge.engine.llama_engine  # noqa: F401
+
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        pages = int(statm.read().split()[0])
+    most = pages * resource.getpagesize() + (512 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    return open_llama(plan)
+
+
+def sleepy(_plan: Plan) -> Engine:
+    """A model on a slow disk."""
+    time.sleep(60)
+    raise AssertionError
+
+
+def bug(_plan: Plan) -> Engine:
+    raise ValueError("a bug that is one")
+
+
+def chatty(plan: Plan) -> Engine:
+    """Native code that prints where the messages go."""
+    os.write(1, b"a line of some library\n")
+    return open_llama(plan)
+
+
+FAULTS = {
+    "killed": killed,
+    "abort": abort,
+    "illegal": illegal,
+    "limited": limited,
+    "bug": bug,
+    "sleepy": sleepy,
+    "chatty": chatty,
+    "slow": lambda plan: Slow(open_llama(replace(plan, batch_tokens=LARGE_BATCH))),
+    "fragile": lambda plan: Fragile(open_llama(plan)),
+}
+
+
+def program(name: str) -> str:
+    """The Python code of such a process."""
+    return (
+        "import sys; sys.path[:] = sys.argv[1:]; "
+        f"from tests.engine.faults import main; main({name!r})"
+    )
+
+
+def main(name: str) -> None:
+    """Serve like the real one."""
+    run(FAULTS[name])  # type: ignore[arg-type]

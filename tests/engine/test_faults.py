@@ -1,0 +1,269 @@
+"""The engine's process dies for real, in every way it can; nothing else does."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gemma_edge.engine.process import WORKER, EngineProcess
+from gemma_edge.engine.protocol import GREEDY, Chunk, Event, Finished, Message, Notice, Request
+from gemma_edge.engine.remote import MAX_RESTARTS, RemoteEngine
+from gemma_edge.engine.wire import Call
+from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, ModelError
+from gemma_edge.fit.ledger import Account, Ledger, Part
+from gemma_edge.fit.plan import Plan
+from gemma_edge.units import MIB
+from tests.engine.conftest import ROOT, answer, demo_plan
+from tests.engine.faults import program
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to die by")
+HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)
+Start = Callable[..., RemoteEngine]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Engines that are closed at the end."""
+    opened: list[RemoteEngine] = []
+
+    def begin(fault: str, plan: Plan | None = None) -> RemoteEngine:
+        opened.append(RemoteEngine(plan or demo_plan(), program=program(fault)))
+        return opened[-1]
+
+    yield begin
+    for engine in opened:
+        engine.close()
+
+
+def ask(text: str) -> Request:
+    return Request(messages=(Message("user", text),), sampling=GREEDY)
+
+
+def is_gone(pid: int, seconds: float = 5) -> bool:
+    """Whether the process ends in time; one that only waits to be reaped has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+            stat = Path(f"/proc/{pid}/stat")
+            if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@posix
+def test_killed_in_the_middle_of_an_answer(start: Start) -> None:
+    engine = start("slow")
+    stream = engine.generate(HELLO)
+    said = [next(stream), next(stream)]
+    os.kill(engine.pid, signal.SIGKILL)
+    with pytest.raises(EngineStopped, match="the engine stopped .killed.*; started again"):
+        list(stream)
+    assert all(isinstance(event, Chunk) for event in said)
+    text, finished = answer(engine, HELLO)
+    assert text.startswith("one two")
+    assert finished.reason == "end"
+
+
+@posix
+def test_killed_before_the_first_word_nobody_notices_but_for_a_line(start: Start) -> None:
+    engine = start("slow")
+    stream = engine.generate(HELLO)
+    os.kill(engine.pid, signal.SIGKILL)
+    first, *rest = stream
+    assert isinstance(first, Notice | Chunk)  # a word may have been on its way
+    if isinstance(first, Notice):
+        assert first.text.startswith("the engine stopped (killed")
+        assert isinstance(rest[-1], Finished)
+
+
+@posix
+def test_killed_between_two_answers_the_second_is_answered(start: Start) -> None:
+    engine = start("slow")
+    before, _ = answer(engine, HELLO)
+    old = engine.pid
+    os.kill(old, signal.SIGKILL)
+    assert is_gone(old)
+    events: list[Event] = list(engine.generate(HELLO))
+    notice, *chunks, _ = events
+    assert isinstance(notice, Notice)
+    assert "".join(chunk.text for chunk in chunks if isinstance(chunk, Chunk)) == before
+    assert engine.pid != old
+
+
+@posix
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_request_that_kills_every_engine_is_given_up(start: Start, when: str) -> None:
+    engine = start("fragile")
+    stops = 0
+    with pytest.raises(EngineError, match="SIGABRT") as last:
+        for _ in range(2 * MAX_RESTARTS):
+            try:
+                list(engine.generate(ask(f"SIGABRT {when}")))
+            except EngineStopped:
+                stops += 1
+    assert not isinstance(last.value, EngineStopped)
+    assert stops == (0 if when == "before" else MAX_RESTARTS)
+    assert engine.count(HELLO).total_tokens  # and the next is there again
+
+
+@posix
+def test_an_illegal_instruction_in_an_answer_is_not_tried_again(start: Start) -> None:
+    engine = start("fragile")
+    with pytest.raises(EngineError, match="this processor refuses") as refused:
+        list(engine.generate(ask("SIGILL after")))
+    assert "setup.py" in refused.value.hint
+
+
+@posix
+@pytest.mark.parametrize(
+    ("fault", "error", "message", "hint"),
+    [
+        ("illegal", EngineError, "an instruction that this processor refuses", "scripts/setup.py"),
+        ("abort", EngineError, r"SIGABRT: ggml-cuda.cu:97: GGML_ASSERT\(batch > 0\) failed", "doc"),
+        ("killed", DoesNotFit, "does not fit in memory: killed", "--ctx"),
+        ("bug", ValueError, "a bug that is one", ""),
+    ],
+)
+def test_a_load_that_dies(
+    start: Start, fault: str, error: type[Exception], message: str, hint: str
+) -> None:
+    engine = start(fault)
+    with pytest.raises(error, match=message) as raised:
+        engine.info  # noqa: B018
+    if isinstance(raised.value, GemmaEdgeError):
+        assert hint in raised.value.hint
+    with pytest.raises(error, match=message):
+        engine.generate(HELLO)
+
+
+@posix
+def test_a_load_that_is_killed_takes_the_next_plan(start: Start) -> None:
+    small = demo_plan(batch_tokens=64)
+    engine = start("killed", replace(demo_plan(), fallbacks=(demo_plan(batch_tokens=128), small)))
+    reason = "the engine stopped (killed, as the system does when memory runs out); started again"
+    assert engine.info.notes == (f"{reason} with ubatch 128", f"{reason} with ubatch 64")
+    assert engine.info.plan == small
+    assert answer(engine, HELLO)[1].reason == "end"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
+def test_memory_that_the_system_refuses_takes_the_next_plan_or_says_so(start: Start) -> None:
+    """A context of 4 GiB under a real limit of half a GiB."""
+    large = replace(demo_plan(), context_tokens=1 << 21, ledger=_ledger(64 * MIB))
+    engine = start("limited", replace(large, fallbacks=(demo_plan(),)))
+    (note,) = engine.info.notes
+    assert "insufficient memory" in note
+    assert "started again with context 2,048" in note
+    assert answer(engine, HELLO)[1].reason == "end"
+    alone = start("limited", large)
+    with pytest.raises(DoesNotFit, match=r"insufficient memory.*planned RAM 64.0 MiB of 8.0 GiB"):
+        alone.info  # noqa: B018
+
+
+def _ledger(kv_bytes: int) -> Ledger:
+    part = Part(name="KV global", size_bytes=kv_bytes)
+    return Ledger(
+        accounts=(Account(place="RAM", title="main memory", budget_bytes=8 << 30, parts=(part,)),)
+    )
+
+
+def test_a_ledger_that_lies_is_told_with_both_numbers(start: Start) -> None:
+    engine = start("chatty", replace(demo_plan(), ledger=_ledger(900 * MIB)))
+    (note, *_) = [note for note in engine.info.notes if "KV global" in note]
+    assert "predicted 900 MiB" in note
+    assert "allocated" in note
+
+
+def test_a_file_that_is_no_model(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "weights.gguf"
+    path.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelError, match=r"weights.gguf cannot be loaded: .+") as refused:
+        start("chatty", replace(demo_plan(), model=path)).info  # noqa: B018
+    assert refused.value.hint
+
+
+def test_the_process_ends_with_its_stdin_even_while_it_reads() -> None:
+    process = EngineProcess(WORKER)
+    process.call("load", demo_plan())
+    process.call("generate", ask("word " * 900))
+    started = time.monotonic()
+    process.close()
+    assert time.monotonic() - started < 1.5  # of itself: it is killed after 2
+
+
+@posix
+def test_no_process_is_left_when_the_parent_is_killed() -> None:
+    code = (
+        "import time\n"
+        "from gemma_edge.engine import load\n"
+        "from tests.engine.conftest import demo_plan\n"
+        "engine = load(demo_plan()); print(engine.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert parent.stdout
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    assert is_gone(child)
+
+
+def test_closing_while_it_loads_leaves_nothing(start: Start) -> None:
+    engine = start("chatty")
+    engine.close()
+    with pytest.raises(EngineError):
+        engine.info  # noqa: B018
+    engine.close()
+
+
+def test_cancelled_while_a_long_prompt_is_read(start: Start) -> None:
+    engine = start("slow", demo_plan(context_tokens=8192, batch_tokens=64))
+    stream = engine.generate(ask("word " * 3500))
+    engine.cancel()
+    *_, finished = stream
+    assert isinstance(finished, Finished)
+    assert finished.reason == "cancelled"
+    assert finished.usage.evaluated_tokens < finished.usage.prompt_tokens
+    assert answer(engine, HELLO)[1].reason == "end"
+
+
+def test_ctrl_c_while_it_loads_ends_the_wait(start: Start) -> None:
+    engine = start("sleepy")
+    ended = threading.Event()
+
+    def press() -> None:
+        while not ended.wait(0.02):
+            engine.cancel()
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    (finished,) = engine.generate(HELLO)
+    ended.set()
+    presser.join()
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.usage.prompt_tokens) == ("cancelled", 0)
+
+
+def test_a_cancel_that_overtakes_the_request_still_counts() -> None:
+    """Ctrl-C may come between the number of a call and its sending."""
+    process = EngineProcess(WORKER)
+    process.call("load", demo_plan())
+    process._sender.send(Call(2, "cancel"))
+    process.call("generate", ask("word " * 900))
+    finished = process.receive()
+    process.close()
+    assert isinstance(finished, Finished)
+    assert finished.reason == "cancelled"

@@ -1,0 +1,38 @@
+"""How many threads, and why."""
+
+import pytest
+
+from gemma_edge.fit.threads import choose_threads
+from gemma_edge.hardware import Cpu
+
+BIG = 4 << 30
+
+
+@pytest.mark.parametrize(
+    ("cpu", "more", "expected"),
+    [
+        (Cpu(6, "six"), {}, (6, 6)),
+        (Cpu(6, "six"), {"asked": 9}, (9, 9)),
+        (Cpu(14, "14", 6), {}, (6, 14)),
+        (Cpu(10, "2 + 8", 2), {}, (10, 10)),
+        (Cpu(14, "14", 6), {"all_on_gpu": True}, (4, 14)),
+        (Cpu(2, "two"), {"all_on_gpu": True}, (2, 2)),
+        (Cpu(8, "eight"), {"load_average": 0.4}, (8, 8)),
+        (Cpu(8, "eight"), {"load_average": 1.6}, (6, 6)),
+        (Cpu(14, "14", 6), {"load_average": 4.0}, (6, 10)),
+        (Cpu(8, "eight"), {"load_average": 99.0}, (4, 4)),
+        (Cpu(2, "two"), {"load_average": 1.0}, (1, 1)),
+        (Cpu(1, "one"), {"load_average": 9.0}, (1, 1)),
+        (Cpu(8, "eight"), {"load_average": 99.0, "asked": 8}, (8, 8)),
+    ],
+)
+def test_threads(cpu, more, expected):
+    threads = choose_threads(cpu, BIG, **more)
+    assert (threads.decode, threads.prefill) == expected
+    assert threads.reason
+
+
+def test_a_tiny_model_gets_one():
+    assert choose_threads(Cpu(6, "six"), 3 << 20).decode == 1
+    assert choose_threads(Cpu(6, "six"), 33 << 20).decode == 6
+    assert choose_threads(Cpu(6, "six"), 3 << 20, asked=4).decode == 4

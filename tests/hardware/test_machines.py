@@ -1,0 +1,89 @@
+"""Recorded machines in, hardware out: the raw answers of tools, and the expected result beside.
+
+``machines/NAME.json`` is a recording (``gemma-edge doctor --raw`` writes one), ``NAME.txt`` what
+must be made of it. A new machine is a new pair of files.
+"""
+
+import copy
+
+import pytest
+
+from gemma_edge.hardware import parse_recording
+from tests.hardware.machines import FOLDER, NAMES, load, render
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_machine(name):
+    assert render(parse_recording(load(name))) == (FOLDER / f"{name}.txt").read_text("utf-8")
+
+
+def test_every_recording_has_its_expectation_and_is_named_in_the_readme():
+    assert {path.stem for path in FOLDER.glob("*.txt")} == set(NAMES)
+    assert len(NAMES) >= 22
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"`{name}`" not in readme] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parsing_is_pure(name):
+    recording = load(name)
+    before = copy.deepcopy(recording)
+    assert parse_recording(recording) == parse_recording(recording)
+    assert recording == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_every_machine_keeps_to(name):
+    """Whatever the tools say: at least a core, no memory that is not there, no device twice, and
+    every problem has a way out."""
+    hardware = parse_recording(load(name))
+    assert 0 <= hardware.cpu.fast_cores < hardware.cpu.cores
+    assert hardware.memory.available_bytes is not None
+    assert hardware.memory.total_bytes is not None
+    assert 0 < hardware.memory.available_bytes <= hardware.memory.total_bytes
+    places = [device.pci_id for device in hardware.devices if device.pci_id]
+    assert len(places) == len(set(places))
+    for device in hardware.devices:
+        assert 0 <= device.free_bytes <= device.total_bytes
+        assert device.reason
+        assert device.usable == bool(device.backend)
+    seen = [device.usable for device in hardware.devices]
+    assert seen == sorted(seen, reverse=True)  # what llama.cpp sees comes first
+    assert [finding.what for finding in hardware.findings if not finding.text] == []
+    assert all(finding.fix for finding in hardware.findings if finding.state == "problem")
+
+
+def test_the_order_of_tools_does_not_matter():
+    """Cards join by PCI id: NVML's and nvidia-smi's order is not CUDA's."""
+    recording = load("two-cards")
+    turned = copy.deepcopy(recording)
+    turned["probe"]["nvml"]["devices"].reverse()
+    assert parse_recording(turned) == parse_recording(recording)
+
+
+def test_two_alike_without_a_place_on_the_bus():
+    """Nobody can say which is which; both are used, and no number is borrowed from the other."""
+    recording = load("arc-a770-no-pci-id")
+    ggml, files = recording["probe"]["ggml"], recording["files"]
+    ggml["devices"].insert(1, {**ggml["devices"][0], "name": "Vulkan1"})
+    second = "/sys/bus/pci/devices/0000:04:00.0/uevent"
+    files[second] = ["PCI_CLASS=30000", "PCI_ID=8086:56A0", "PCI_SLOT_NAME=0000:04:00.0"]
+    hardware = parse_recording(recording)
+    assert [(each.name, each.pci_id) for each in hardware.devices] == [
+        ("Vulkan0", ""),
+        ("Vulkan1", ""),
+    ]
+    assert hardware.findings == ()
+
+
+def test_the_word_of_nvml_comes_before_nvidia_smi():
+    recording = load("rtx-3060")
+    without = copy.deepcopy(recording)
+    without["probe"]["nvml"] = {"error": "not there: No module named 'pynvml'"}
+    one, other = parse_recording(recording).devices[0], parse_recording(without).devices[0]
+    assert (one.reason, other.reason) == ("free as NVML says", "free as nvidia-smi says")
+    assert (one.free_bytes, one.display, one.driver) == (
+        other.free_bytes,
+        other.display,
+        other.driver,
+    )
