@@ -213,7 +213,7 @@ def _only_schema(asked: SchemaOptions, context: Context, output: Output) -> Sche
     schema = parse_schema(
         _piped(context, output) if text == STDIN else whole_text(text), trust=asked.trust
     )
-    for note in schema.notes:
+    for note in schema.remarks:
         output.note(note)
     return schema
 

@@ -4,24 +4,26 @@ to ``llguidance``."""
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from llguidance import LLMatcher, LLTokenizer
-
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import SchemaError
 
 if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
     from gemma_edge.engine.constraint import GrammarVocabulary
 
 # Compact and bounded: no token is spent on indentation, and no whitespace loop is possible.
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
-def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint) -> LLMatcher:
+def compile_schema(tokenizer: "LLTokenizer", wanted: JsonConstraint) -> "LLMatcher":
     """The matcher at the start of an answer.
 
     Raises:
         SchemaError: llguidance refuses the schema; the message is its reason.
     """
+    from llguidance import LLMatcher  # noqa: PLC0415  (most commands need none)
+
     options: dict[str, object] = dict(COMPACT)
     if wanted.relaxed:
         options[wanted.relaxed] = True
@@ -95,5 +97,7 @@ class TokenConstraint:
 
 
 @lru_cache(maxsize=1)
-def _byte_tokenizer() -> LLTokenizer:
+def _byte_tokenizer() -> "LLTokenizer":
+    from llguidance import LLTokenizer  # noqa: PLC0415
+
     return LLTokenizer("byte")

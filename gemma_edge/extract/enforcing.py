@@ -78,10 +78,10 @@ def enforce(decoding: Json) -> Enforced:
 
 def relieve(decoding: Json) -> Enforced | None:
     """The schema without the keywords that even the last rung refuses; None where that does not
-    help, or where no answer could be valid in the end."""
+    help, where it refuses nothing, or where no answer could be valid in the end."""
     schema, dropped = deepcopy(decoding), list[Dropped]()
     reason = refusal(schema, LADDER[-1])
-    if reason.startswith(_IMPOSSIBLE):
+    if not reason or reason.startswith(_IMPOSSIBLE):
         return None
     for node in every(schema):
         for keyword, why in refused_keywords(node, LADDER[-1]).items():

@@ -78,7 +78,7 @@ def extract(  # noqa: PLR0913 (three of them are optional and named)
             refusals.append(error)
             continue
         return judge(
-            text, finished, schema, strict=strict, notes=schema.notes + _relaxed(rung, refusals)
+            text, finished, schema, strict=strict, notes=schema.remarks + _relaxed(rung, refusals)
         )
     raise refusals[-1]
 

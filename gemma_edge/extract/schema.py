@@ -12,6 +12,7 @@ from gemma_edge.extract.check import Checker, find_flaw
 from gemma_edge.extract.class_schema import names_class, read_class
 from gemma_edge.extract.decoding import close_schema
 from gemma_edge.extract.form import render_form
+from gemma_edge.extract.formats import known_formats
 from gemma_edge.extract.inferring import infer_schema
 from gemma_edge.extract.json_text import EXAMPLE_HINT, MAX_TEXT_BYTES, parse_json
 from gemma_edge.extract.oneline import parse_oneline
@@ -44,6 +45,16 @@ class Schema:
     def checker(self) -> Checker:
         """Judges answers by ``source``."""
         return Checker(self.source)
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """``notes``, and the formats that nothing can check."""
+        named = [each["format"] for each in every(self.source) if "format" in each]
+        unknown = [name for name in dict.fromkeys(named) if name not in known_formats()]
+        if not unknown:
+            return self.notes
+        names = ", ".join(f'"{name}"' for name in unknown)
+        return (*self.notes, f"the schema's format {names} is not a known one; it is not checked")
 
     def form(self) -> str:
         """The schema as the model reads it: ``{"vendor": string, "total": number}``."""

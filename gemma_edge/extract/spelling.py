@@ -88,8 +88,8 @@ class _Speller:
                 return True
             for name, member in choices[-1]:
                 before = len(self.pieces)
-                head = f"{', ' if chosen else ''}{json.dumps(name, ensure_ascii=False)}: "
-                if self._take(head):
+                comma = ", " if chosen else ""
+                if any(self._take(f"{comma}{key}: ") for key in _spellings(name)):
                     known.add(name)
                     if self.value(member):
                         chosen.append((name, before))
@@ -158,13 +158,11 @@ def _member_name(forced: str) -> str | None:
 
 def _spellings(value: Any) -> Iterator[str]:
     """The ways to write a scalar: a number with and without exponent and fraction, a text with
-    its characters as they are or escaped."""
+    its last control character as it is or escaped."""
     plain = json.dumps(value, ensure_ascii=False)
     yield plain
-    if isinstance(value, str):
-        escaped = json.dumps(value)
-        if escaped != plain:
-            yield escaped
+    if isinstance(value, str) and "\x7f" in value:  # llguidance wants it escaped, Python does not
+        yield plain.replace("\x7f", r"\u007f")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         whole = format(Decimal(plain), "f")
         if whole != plain:

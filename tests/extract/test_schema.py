@@ -159,3 +159,22 @@ def test_a_file_that_is_not_text(tmp_path):
 def test_older_drafts_without_a_name_are_understood():
     source = {"properties": {"n": {"minimum": 1, "exclusiveMinimum": True}, "t": {"items": [{}]}}}
     assert parse_schema(json.dumps(source)).source == source
+
+
+def test_a_format_that_nobody_knows_is_said_and_not_enforced():
+    source = {"type": "object", "properties": {"a": {"type": "string", "format": "A4"}}}
+    schema = parse_schema(json.dumps(source))
+    assert schema.remarks == ('the schema\'s format "A4" is not a known one; it is not checked',)
+    assert "format" not in schema.decoding["properties"]["a"]
+    source["properties"]["a"]["format"] = "date"
+    assert parse_schema(json.dumps(source)).remarks == ()
+
+
+def test_a_date_is_a_date_in_any_draft():
+    for draft in (
+        "http://json-schema.org/draft-04/schema#",
+        "http://json-schema.org/draft-07/schema#",
+    ):
+        schema = parse_schema(json.dumps({"$schema": draft, "type": "string", "format": "date"}))
+        assert schema.checker.check("2024-02-29").problems == ()
+        assert schema.checker.check("2024-02-30").problems
