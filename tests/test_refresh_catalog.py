@@ -33,6 +33,15 @@ image_tokens = 280
 called = {}
 claims = {}
 
+[dimensions]
+heads = 1
+kv_heads_window = 1
+kv_heads_global = 1
+feed_forward = 64
+window_tokens = 512
+global_every = 1
+projector_bytes = 1
+
 [[quants]]
 name = "q8_0"
 title = "Q8"

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TRIES = 16  # libcudart, libcublas, libcublasLt, and what they may need one day
-_MISSING = re.compile(r"(\S+?): cannot open shared object file")  # glibc and musl word it so
+# As glibc ("NAME: cannot open shared object file") and musl ("NAME: No such file") word it.
+_MISSING = re.compile(r"(\S+?): (?:cannot open shared object file|No such file)")
 _DLL = re.compile(rb"(?:cudart|cublas|cublasLt)64_\d+\.dll")
 _VERSIONED = re.compile(r"(?:lib)?(cudart|cublasLt|cublas)(?:\.so\.|64_)(\d+)")
 _PACKAGE = {"cudart": "nvidia-cuda-runtime", "cublas": "nvidia-cublas", "cublasLt": "nvidia-cublas"}
@@ -134,6 +135,7 @@ def _rest(missing: Sequence[str], packages: Sequence[Path]) -> list[str]:
     if not found or not missing[-1].startswith("lib"):
         return []
     names = [f"lib{name}.so.{found[2]}" for name in _PACKAGE]
+    names = [name.replace("cudart.so.11", "cudart.so.11.0") for name in names]  # CUDA 11's own
     return [n for n in names if not any((f / n).exists() for f in packages) and _try(Path(n))]
 
 

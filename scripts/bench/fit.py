@@ -7,7 +7,8 @@ by more than 8 MiB.
     devices   real loads over two loopback devices: every split of the bundled model and of Gemma 3
               270M, and every number of expert layers (needs a llama.cpp with its RPC backend)
     loads     real loads of files of zeros as large as E2B and E4B: resident memory from outside
-    peers     what whichllm, llmfit and hf-mem say of the same models, against llama.cpp
+    peers     what whichllm, llmfit and hf-mem say of the same models, as a factor of our ledger,
+              which the grid holds to llama.cpp
     program   what Python, the libraries and a vocabulary take, measured
 """
 
@@ -190,7 +191,7 @@ def _loads(work: Path, hardware: Hardware) -> Iterator[Row]:
 
 
 def _peers(work: Path, hardware: Hardware, python: Path) -> dict[str, Any]:
-    """Their totals for all on one GPU, against llama.cpp's buffers there and in main memory."""
+    """Their totals for all on one GPU, against the ledger of that GPU (the grid has proven it)."""
     cases, real = [], []
     device = replace(_device("GPU"), backend="")
     machine = replace(hardware, devices=(device,))

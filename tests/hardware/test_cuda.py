@@ -107,6 +107,19 @@ def test_a_package_whose_own_need_is_missing(environment):
 
 
 @needs_compiler
+def test_cuda_11_has_a_name_of_its_own(tmp_path):
+    """Its cudart is called 11.0, and one that is there must not be called missing."""
+    site = tmp_path / "site-packages"
+    cudart = make_library(site / "nvidia/cuda_runtime/lib", "libcudart.so.11.0")
+    cublas = make_library(site / "nvidia/cublas/lib", "libcublas.so.11")
+    make_library(site / "llama_cpp/lib", "libggml-cuda.so", (cudart, cublas))
+    cublas.unlink()
+    found = ask(site / "llama_cpp/lib", site)
+    assert found["missing"] == ["libcublas.so.11", "libcublasLt.so.11"]
+    assert found["fix"] == "pip install nvidia-cublas-cu11"
+
+
+@needs_compiler
 def test_the_driver_is_in_no_package(environment, tmp_path):
     """A login node: the build needs libcuda.so.1, which only a driver brings."""
     folder, site = environment

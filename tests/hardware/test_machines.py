@@ -76,6 +76,16 @@ def test_two_alike_without_a_place_on_the_bus():
     assert hardware.findings == ()
 
 
+def test_a_card_that_has_its_place_is_no_candidate_for_another():
+    recording = load("arc-a770-no-pci-id")
+    ggml, files = recording["probe"]["ggml"], recording["files"]
+    ggml["devices"].insert(0, {**ggml["devices"][0], "name": "Vulkan1", "id": "0000:04:00.0"})
+    second = "/sys/bus/pci/devices/0000:04:00.0/uevent"
+    files[second] = ["PCI_CLASS=30000", "PCI_ID=8086:56A0", "PCI_SLOT_NAME=0000:04:00.0"]
+    places = [(each.name, each.pci_id) for each in parse_recording(recording).devices]
+    assert places == [("Vulkan1", "0000:04:00.0"), ("Vulkan0", "0000:03:00.0")]
+
+
 def test_the_word_of_nvml_comes_before_nvidia_smi():
     recording = load("rtx-3060")
     without = copy.deepcopy(recording)
