@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +143,13 @@ def calling_codes() -> dict[str, str]:
 
 def iban_lengths() -> dict[str, int]:
     """Characters of an IBAN by country, from the registry."""
-    registry: Any = import_module("schwifty.registry")
-    return {
-        code: int(registry.get_iban_spec(code).iban_length) for code in registry.get_countries()
-    }
+    folder = files("schwifty") / "iban_registry"
+    lengths: dict[str, int] = {}
+    for name in ("generated.json", "overwrite.json"):
+        for code, spec in json.loads((folder / name).read_text(encoding="utf-8")).items():
+            if "bban_length" in spec:
+                lengths[code] = int(spec["bban_length"]) + 4  # the country and two check digits
+    return lengths
 
 
 if __name__ == "__main__":
