@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WIDTH = 80
 MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
+_LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
 _OFF = ("", "0", "false", "no", "off")
 
 
@@ -51,12 +52,19 @@ def open_measure(pretended: "Hardware | None") -> "Iterator[Measure]":
         yield closed_form(run.measure, pretended) if pretended else run.measure
 
 
-def ask_load_average() -> float | None:
-    """Programs that ran at once in the last minute; None on Windows, which does not count them."""
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return None
+def ask_busy_programs() -> int | None:
+    """Other programs that want a core now, from /proc/loadavg; None where it is not. The average
+    of a minute would count the command that a person ran just before; the least of a few looks
+    leaves out what only woke up for a moment."""
+    counts = []
+    for _ in range(_LOOKS):
+        try:
+            running, _, _ = Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")
+        except OSError:
+            return None
+        counts.append(int(running) - 1)
+        time.sleep(_BETWEEN_LOOKS)
+    return max(0, min(counts))
 
 
 def _home() -> Path:
@@ -88,7 +96,7 @@ class Context:
     load: "Callable[[Plan], Engine]" = load_engine
     detect_hardware: "Callable[[Mapping[str, str]], Hardware]" = ask_machine
     open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
-    load_average: Callable[[], float | None] = ask_load_average
+    busy_programs: Callable[[], int | None] = ask_busy_programs
 
     @classmethod
     def from_process(cls) -> "Context":

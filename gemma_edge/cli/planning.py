@@ -28,7 +28,7 @@ class Planner:
     measure: Measure
     quick: Measure
     speeds: tuple[Measurement, ...] = ()
-    load_average: float | None = None
+    busy_programs: int | None = None
 
     def plan(self, candidates: Sequence[Candidate], wishes: Wishes) -> Plan:
         """The best of them. Among many the choice is quick, and the chosen one is measured.
@@ -56,7 +56,7 @@ class Planner:
     def _plan(self, candidates: Sequence[Candidate], wishes: Wishes, measure: Measure) -> Plan:
         return plan(
             self.hardware, candidates, wishes, measure, self.speeds,
-            load_average=self.load_average,
+            busy_programs=self.busy_programs,
         )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def open_planner(
         yield Planner(
             hardware=hardware, measure=_or_quick(measure, quick, output), quick=quick,
             speeds=speeds,
-            load_average=None if pretended else context.load_average(),
+            busy_programs=None if pretended else context.busy_programs(),
         )  # fmt: skip
 
 

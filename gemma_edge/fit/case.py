@@ -59,7 +59,7 @@ class Case:
     alone: bool = False
     order: int = 0
     speeds: Sequence[Measurement] = ()
-    load_average: float | None = None
+    busy_programs: int | None = None
     weighed: dict[Placement, Ledger] = field(default_factory=dict, repr=False, compare=False)
 
     def ledger(self, placement: Placement) -> Ledger:

@@ -54,17 +54,17 @@ def plan(  # noqa: PLR0913  (machine, models, wishes, and what is known of memor
     measure: Measure,
     speeds: Sequence[Measurement] = (),
     *,
-    load_average: float | None = None,
+    busy_programs: int | None = None,
 ) -> Plan:
     """The best plan for this machine; ``alternatives`` are the other sizes that fit, the best
-    first. ``load_average`` is the system's, of the last minute: cores that are busy are left alone.
+    first. ``busy_programs`` want a core now: those cores are left alone.
 
     Raises:
         NothingFits: with the numbers, the nearest thing that fits as the hint, and the rungs.
         DoesNotFit: a context that no model can have.
         EngineError: ``measure`` cannot answer.
     """
-    scales = Scales(hardware=hardware, measure=measure, speeds=speeds, load_average=load_average)
+    scales = Scales(hardware=hardware, measure=measure, speeds=speeds, busy_programs=busy_programs)
     alone = len({_size(each) for each in candidates}) == 1
     tried = [
         _try(scales.case(each, wishes, alone=alone, order=order), alone)

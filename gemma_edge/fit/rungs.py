@@ -85,7 +85,7 @@ def make_option(
         asked=case.wishes.threads,
         all_on_gpu=classify(placement, case.layers) == "gpu",
     )
-    threads = choose(load_average=case.load_average)
+    threads = choose(busy_programs=case.busy_programs)
     # What runs beside us now must not decide which model a person downloads.
     speed = estimate(case, placement, choose().decode)
     what = render_kind(case, placement)

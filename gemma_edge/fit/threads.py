@@ -24,11 +24,11 @@ class Threads:
 
 
 def choose_threads(
-    cpu: Cpu, model_bytes: int, *, asked: int | None = None, load_average: float | None = None,
+    cpu: Cpu, model_bytes: int, *, asked: int | None = None, busy_programs: int | None = None,
     all_on_gpu: bool = False,
 ) -> Threads:  # fmt: skip
     """Cores that are ours and free; llama.cpp's threads wait for the slowest, and one that shares
-    its core with another program stops them all. ``load_average`` is how many other programs want
+    its core with another program stops them all. ``busy_programs`` is how many other programs want
     a core, on the whole machine; so half of ours stay at least."""
     if asked is not None:
         return Threads(asked, asked, "as asked")
@@ -38,7 +38,7 @@ def choose_threads(
     fast, cores, reason = cpu.fast_cores or cpu.cores, cpu.cores, cpu.reason
     if cores > OUTNUMBERED * fast:
         fast = cores
-    busy = round(load_average or 0)
+    busy = busy_programs or 0
     if busy and cores > 1:
         cores = max(cores - busy, cores // 2)
         fast = min(fast, cores)

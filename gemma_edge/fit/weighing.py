@@ -33,7 +33,7 @@ class Scales:
     hardware: Hardware
     measure: Measure
     speeds: Sequence[Measurement] = ()
-    load_average: float | None = None
+    busy_programs: int | None = None
     _first: dict[Hashable, Shape] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Scales:
             alone=alone,
             order=order,
             speeds=self.speeds,
-            load_average=self.load_average,
+            busy_programs=self.busy_programs,
         )
 
     def confirm(self, case: Case, outcome: Outcome) -> Tried:

@@ -99,7 +99,7 @@ class Shell:
             "load": self._load,
             "detect_hardware": lambda _environment: self.hardware,
             "open_measure": lambda other: nullcontext(quick_measure(other or self.hardware)),
-            "load_average": lambda: None,
+            "busy_programs": lambda: None,
             "clock": lambda: 0.0,
         } | context
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):

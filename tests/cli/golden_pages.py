@@ -40,7 +40,7 @@ def run(hardware: Hardware, line: str, home: Path, *, ascii: bool = False) -> tu
         stdout_is_terminal=True, stderr_is_terminal=True, platform="linux", home=home, width=60,
         detect_hardware=lambda _environment: hardware,
         open_measure=lambda other: nullcontext(quick_measure(other or hardware)),
-        load_average=lambda: None,
+        busy_programs=lambda: None,
     )  # fmt: skip
     status = main(line.split(), context)
     screen.flush()

@@ -23,10 +23,10 @@ BIG_CARD = machine(56, gpu("RTX 4090", 24, 23.5), total_gib=62)
 NO_CARD = machine(28, total_gib=31)
 
 
-def decide(hardware, model="", speeds=(), *, load_average=None, **pins):
+def decide(hardware, model="", speeds=(), *, busy_programs=None, **pins):
     offered = only(model) if model else candidates()
     return plan(
-        hardware, offered, Wishes(**pins), measure(hardware), speeds, load_average=load_average
+        hardware, offered, Wishes(**pins), measure(hardware), speeds, busy_programs=busy_programs
     )
 
 
@@ -279,11 +279,11 @@ def test_threads():
     assert plan(NO_CARD, [tiny()], Wishes(threads=4), measure(NO_CARD)).threads == 4
     assert decide(NO_CARD, "e4b").threads == 6
     assert decide(CARD, "e4b").threads == 4
-    busy = decide(NO_CARD, "e4b", load_average=2.2)
+    busy = decide(NO_CARD, "e4b", busy_programs=2)
     assert busy.threads == 4
     assert busy.reasons[-1] == "4 threads: 6 physical cores, 2 other programs want a core"
-    assert decide(NO_CARD, "e4b", load_average=40.0).threads == 3
-    assert decide(NO_CARD, load_average=40.0).name == decide(NO_CARD).name
+    assert decide(NO_CARD, "e4b", busy_programs=40).threads == 3
+    assert decide(NO_CARD, busy_programs=40).name == decide(NO_CARD).name
 
 
 def test_fallbacks_give_up_one_thing_more_each_and_keep_what_is_pinned():
