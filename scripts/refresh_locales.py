@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make ``gemma_edge/extract/locales.json`` again: months, countries, currencies, calling codes.
 
-    pip install babel phonenumbers schwifty && python scripts/refresh_locales.py
+    pip install babel phonenumbers pycountry schwifty && python scripts/refresh_locales.py
 
 From CLDR by way of Babel, libphonenumber and the IBAN registry. These libraries take 90 MB, the
 file 0.1 MB; so they are needed here and not by whoever reads a document.
@@ -10,20 +10,71 @@ file 0.1 MB; so they are needed here and not by whoever reads a document.
 import argparse
 import json
 import sys
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from gemma_edge.extract.types_reading import fold
+
 TARGET = Path(__file__).resolve().parent.parent / "gemma_edge" / "extract" / "locales.json"
-LANGUAGES = (
-    "bg ca cs da de el en es et eu fi fr ga gl hr hu id is it lt lv ms nb nl pl pt ro ru sk sl sq "
-    "sr_Latn sv tr uk vi"
-).split()
-COUNTRY_LANGUAGES = "cs da de en es fi fr hu it nb nl pl pt ro sv tr".split()
-FIRST_MONTH, LAST_MONTH = 1, 12
+LANGUAGES = [
+    "bg",
+    "ca",
+    "cs",
+    "da",
+    "de",
+    "el",
+    "en",
+    "es",
+    "et",
+    "eu",
+    "fi",
+    "fr",
+    "ga",
+    "gl",
+    "hr",
+    "hu",
+    "id",
+    "is",
+    "it",
+    "lt",
+    "lv",
+    "ms",
+    "nb",
+    "nl",
+    "pl",
+    "pt",
+    "ro",
+    "ru",
+    "sk",
+    "sl",
+    "sq",
+    "sr_Latn",
+    "sv",
+    "tr",
+    "uk",
+    "vi",
+]
+COUNTRY_LANGUAGES = [
+    "cs",
+    "da",
+    "de",
+    "en",
+    "es",
+    "fi",
+    "fr",
+    "hu",
+    "it",
+    "nb",
+    "nl",
+    "pl",
+    "pt",
+    "ro",
+    "sv",
+    "tr",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,22 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def collect() -> dict[str, Any]:
-    """All tables; keys are folded by ``fold``, as the reader folds what it looks up."""
+    """All tables; keys are folded as the reader folds what it looks up."""
     core: Any = import_module("babel")
     return {
         "months": months(core),
+        "weekdays": weekdays(core),
+        "codes_of_three": {each.alpha_3: each.alpha_2 for each in iso_countries()},
         "countries": countries(core),
         "currencies": currencies(core),
         "calling_codes": calling_codes(),
         "iban_lengths": iban_lengths(),
     }
-
-
-def fold(text: str) -> str:
-    """Without case, accents, dots and doubled spaces; the reader's own function says the same."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    kept = "".join(c for c in plain if not unicodedata.combining(c) and c not in ".'’")
-    return " ".join(kept.replace("-", " ").split())
 
 
 def months(core: Any) -> dict[str, int]:
@@ -68,18 +114,30 @@ def months(core: Any) -> dict[str, int]:
             for width in ("wide", "abbreviated"):
                 for number, name in names[usage][width].items():
                     folded = fold(name)
-                    if len(folded) > 1 and not folded.isdigit():
+                    if len(folded) > 1 and folded.isalpha():
                         found.setdefault(folded, set()).add(int(number))
     found.setdefault("sept", set()).add(9)
     return {name: min(numbers) for name, numbers in found.items() if len(numbers) == 1}
 
 
+def weekdays(core: Any) -> list[str]:
+    """The names of weekdays in all languages; a word that is also a month's is left out."""
+    found = set()
+    for language in LANGUAGES:
+        for usage in core.Locale.parse(language).days.values():
+            for width in ("wide", "abbreviated"):
+                found |= {fold(name) for name in usage.get(width, {}).values()}
+    words = {word for name in found for word in name.split() if not word.isdigit()}
+    return sorted(words - months(core).keys())
+
+
 def countries(core: Any) -> dict[str, str]:
     """Country names of many languages to ISO 3166 codes of two letters."""
     found: dict[str, set[str]] = {}
+    official = {each.alpha_2 for each in iso_countries()}
     for language in COUNTRY_LANGUAGES:
         for code, name in core.Locale.parse(language).territories.items():
-            if is_country(code):
+            if code in official:
                 found.setdefault(fold(name), set()).add(code)
     more = {"usa": "US", "u s a": "US", "united states of america": "US", "uk": "GB",
             "great britain": "GB", "england": "GB", "scotland": "GB", "holland": "NL",
@@ -87,15 +145,9 @@ def countries(core: Any) -> dict[str, str]:
     return {name: min(codes) for name, codes in found.items() if len(codes) == 1} | more
 
 
-def is_country(code: str) -> bool:
-    """ISO 3166 only: CLDR has continents and groupings beside it."""
-    return len(code) == 2 and code.isalpha() and code in official_codes()  # noqa: PLR2004
-
-
-def official_codes() -> Iterable[str]:
-    """The codes of two letters that ISO 3166 assigns today."""
-    found: Any = import_module("pycountry").countries
-    return {country.alpha_2 for country in found}
+def iso_countries() -> Any:
+    """The countries of ISO 3166 today; CLDR has continents and groupings beside them."""
+    return import_module("pycountry").countries
 
 
 def currencies(core: Any) -> dict[str, list[str]]:

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples everywhere, and no verdict by the clock.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 WriteGguf = Callable[..., Path]
 

@@ -13,7 +13,7 @@ from gemma_edge.describe.tasks import Kind, Task, schema_text
 from gemma_edge.documents.picture import Picture
 from gemma_edge.engine.protocol import GREEDY, Engine, Finished, JsonConstraint, Sampling
 from gemma_edge.errors import SchemaError, UsageError
-from gemma_edge.extract.job import LADDER, judge
+from gemma_edge.extract.job import iter_constraints, judge
 from gemma_edge.extract.schema import Schema, parse_schema
 from gemma_edge.units import render_tokens
 
@@ -28,6 +28,7 @@ class AskOptions:
     language: str = ""
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def parse_asking(options: AskOptions) -> Asking:
     if schema is not None and kind != "json":
         raise UsageError(f"--schema does not go with --as {kind}", hint="--as json --schema SCHEMA")
     text = schema if schema is not None else schema_text(kind)
-    held_to = parse_schema(text) if text else None
+    held_to = parse_schema(text, trust=options.trust) if text else None
     form = held_to.form() if held_to is not None and kind == "json" else ""
     tasks = tuple(
         Task(kind=kind, question=question, language=options.language, form=form)
@@ -138,11 +139,11 @@ def _answer_by_schema(
 ) -> Answer:
     """By the same ladder of llguidance's rungs as an extraction's."""
     strict = kind == "tags"
-    decoding = json.dumps(schema.strict_decoding if strict else schema.decoding)
+    decoding = schema.strict_decoding if strict else schema.decoding
     refusals: list[SchemaError] = []
-    for rung in LADDER:
+    for rung, held_to in iter_constraints(decoding):
         try:
-            text, finished = ask(JsonConstraint(schema=decoding, relaxed=rung))
+            text, finished = ask(JsonConstraint(schema=json.dumps(held_to), relaxed=rung))
         except SchemaError as error:
             refusals.append(error)
             continue

@@ -92,6 +92,7 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
             help="For --as json: a JSON Schema (file or text), or names.",
         ),
     ] = None,
+    trust: flags.Trust = False,
     lang: Annotated[
         str | None,
         typer.Option("--lang", metavar="LANG", show_default=False, help="Answer in: de, German."),
@@ -173,7 +174,8 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
         asking=AskOptions(
             kind=sought, schema=whole_text(schema) if schema is not None else None,
             questions=tuple(map(whole_text, question or ())), language=whole_text(lang or ""),
-            sampling=Sampling(temperature=temperature, seed=seed), max_tokens=max_tokens,
+            sampling=Sampling(temperature=temperature, seed=seed),
+            max_tokens=max_tokens, trust=trust,
         ),
         batch=BatchOptions(
             each=each, out=out, csv=csv, sidecar=sidecar, replace=replace, jobs=jobs

@@ -35,6 +35,7 @@ class ExtractOptions:
     schema: str
     password: str | None = None
     strict: bool = False
+    trust: bool = False
     max_tokens: int | None = None
 
 
@@ -55,6 +56,7 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     strict: Annotated[
         bool, typer.Option("--strict", help="A value that is not found makes the result invalid.")
     ] = False,
+    trust: flags.Trust = False,
     max_tokens: flags.MaxTokens = None,
     *,
     placed: ModelOptions,
@@ -70,7 +72,12 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge extract letter.txt --schema "sender, subject" > letter.json
     """
     asked = ExtractOptions(
-        file=file, schema=schema, password=password, strict=strict, max_tokens=max_tokens
+        file=file,
+        schema=schema,
+        password=password,
+        strict=strict,
+        trust=trust,
+        max_tokens=max_tokens,
     )
     return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
 
@@ -80,7 +87,7 @@ def run(
 ) -> ExitStatus:
     """Schema, document and files first; only then is a model loaded."""
     output.quiet = show.quiet
-    schema = parse_schema(_schema_text(asked.schema, context, output))
+    schema = parse_schema(_schema_text(asked.schema, context, output), trust=asked.trust)
     document = _open(asked, context)
     for note in document.notes:
         output.note(note)

@@ -25,6 +25,7 @@ from gemma_edge.cli import (
     plan,
     pull,
     rm,
+    schema,
     show,
     verify,
 )
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Job]] = {
     "extract": extract.command,
     "plan": plan.command,
     "doctor": doctor.command,
+    "schema": schema.command,
     "models": models.command,
     "pull": pull.command,
     "list": listing.command,

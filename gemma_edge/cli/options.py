@@ -221,6 +221,7 @@ ModelsDir = Annotated[
 Yes = Annotated[
     bool, _everywhere("--yes", "-y", help="Download without asking; or GEMMA_EDGE_YES=1.")
 ]
+Trust = Annotated[bool, _option("--trust", help="Run the Python file of a --schema file.py:Class.")]
 Json = Annotated[bool, _everywhere("--json", help="Print JSON for programs.")]
 Quiet = Annotated[bool, _everywhere("--quiet", help="Print nothing but the result and errors.")]
 Detail = Annotated[

@@ -59,9 +59,7 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     strict: Annotated[
         bool, typer.Option("--strict", help="As `extract --strict`: no value may be missing.")
     ] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run the Python file of a file.py:Class.")
-    ] = False,
+    trust: flags.Trust = False,
     model: Annotated[
         str,
         typer.Option(

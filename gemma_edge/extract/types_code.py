@@ -19,7 +19,6 @@ _LABEL = re.compile(r"^(?:tel|phone|telephone|telefon|fon|mobile|mobil|fax)[.:]*
 _MIN_DIGITS, _MAX_DIGITS = 7, 15  # E.164, and the shortest numbers with a country in use
 # Countries whose numbers keep a leading zero behind the calling code, or have none to drop.
 _KEEP_ZERO = frozenset(("IT", "SM", "VA"))
-_ALPHA_2, _ALPHA_3 = 2, 3
 
 
 def read_iban(text: str, habits: Habits) -> Reading:
@@ -54,10 +53,12 @@ def read_email(text: str, habits: Habits) -> Reading:
 
 
 def read_country(text: str, habits: Habits) -> Reading:
-    """A name in one of the languages of the table, or a code of two letters, to the code."""
-    found = tables().countries.get(fold(text))
-    if found is None and len(text) == _ALPHA_2 and text.isupper():
-        found = text if text in tables().calling_codes else None
+    """A name in one of the languages of the table, or a code in capital letters, to the code of
+    two letters."""
+    known = tables()
+    found = known.countries.get(fold(text)) or known.codes_of_three.get(text)
+    if found is None and text in known.codes_of_three.values():
+        found = text
     return Reading(found) if found else Reading.unreadable("not the name of a country")
 
 

@@ -4,7 +4,6 @@
 """
 
 import re
-from collections.abc import Iterator
 from datetime import date
 
 from gemma_edge.extract.types_reading import Habits, Order, Reading, fold, tables
@@ -16,13 +15,14 @@ _YEAR_DIGITS = 4
 _SHORT = 2
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d.*)?")
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
-_NUMBERS = re.compile(r"(\d{1,4})\s*[./\- ]\s*(\d{1,2})\s*[./\- ]\s*(\d{1,4})\.?")
+_NUMBERS = re.compile(r"(\d{1,4})\s*([./\- ])\s*(\d{1,2})\s*\2\s*(\d{1,4})\.?")
 _ASIAN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]")
-# Words that stand in a date and mean nothing: articles, "of", endings of ordinals, weekdays.
+# Words that stand in a date and mean nothing: articles, "of", endings of ordinals.
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th|er|e|o|º|ª|\.)(?![^\W\d])", re.IGNORECASE)
-_FILLERS = frozenset("of the de del d di den der le el am on dated".split())
+_FILLERS = frozenset(
+    ("of", "the", "de", "del", "d", "di", "den", "der", "le", "el", "am", "on", "dated")
+)
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_WEEKDAYS = 3  # letters of a weekday at least
 
 
 def read_date(text: str, habits: Habits) -> Reading:
@@ -31,7 +31,7 @@ def read_date(text: str, habits: Habits) -> Reading:
         if found := pattern.fullmatch(text):
             return _only(_day(*map(int, found.groups())))
     if found := _NUMBERS.fullmatch(text):
-        return _from_numbers(found[1], found[2], found[3], habits)
+        return _from_numbers((found[1], found[3], found[4]), found[2], habits)
     return _from_words(text)
 
 
@@ -46,18 +46,18 @@ def _day(year: int, month: int, day: int) -> str | None:
         return None
 
 
-def _from_numbers(first: str, second: str, third: str, habits: Habits) -> Reading:
-    """Three numbers; a year of four digits, or a habit, leaves fewer orders."""
+def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> Reading:
+    """Three numbers; a year of four digits, dots, or a habit leave fewer orders."""
     orders = _ORDERS
-    if len(first) == _YEAR_DIGITS:
+    if len(parts[0]) == _YEAR_DIGITS:
         orders = ("ymd",)
-    elif len(third) == _YEAR_DIGITS:
+    elif len(parts[2]) == _YEAR_DIGITS:
         orders = ("dmy", "mdy")
-    elif _YEAR_DIGITS - 1 in (len(first), len(third)):
-        return Reading.unreadable("a year of three digits")
+    if sign == "." and "dmy" in orders:
+        orders = ("dmy",)  # no locale of CLDR writes the month first with dots
     if habits.date in orders:
         orders = (habits.date,)
-    found = [day for order in orders if (day := _in_order(order, (first, second, third)))]
+    found = [day for order in orders if (day := _in_order(order, parts))]
     if not found:
         return Reading.unreadable("there is no such day")
     return Reading.one_of(found, _ADVICE)
@@ -65,7 +65,8 @@ def _from_numbers(first: str, second: str, third: str, habits: Habits) -> Readin
 
 def _in_order(order: Order, parts: tuple[str, str, str]) -> str | None:
     by_letter = dict(zip(order, parts, strict=True))
-    if len(by_letter["y"]) == 1 or max(len(by_letter["d"]), len(by_letter["m"])) > _SHORT:
+    longest = max(len(by_letter["d"]), len(by_letter["m"]))
+    if longest > _SHORT or len(by_letter["y"]) not in (_SHORT, _YEAR_DIGITS):
         return None
     return _day(_year(by_letter["y"]), int(by_letter["m"]), int(by_letter["d"]))
 
@@ -87,25 +88,10 @@ def _from_words(text: str) -> Reading:
     numbers = [word for word in words if word.isdigit()]
     if len(numbers) != _SHORT or any(_is_strange(word) for word in words[:at] + words[at + 1 :]):
         return Reading.unreadable("not a day, a month and a year")
-    return _only_or_ambiguous(list(_days(numbers[0], numbers[1], month)))
-
-
-def _only_or_ambiguous(found: list[str]) -> Reading:
-    if not found:
-        return Reading.unreadable("there is no such day")
-    return Reading.one_of(found, _ADVICE)
-
-
-def _days(first: str, second: str, month: int) -> Iterator[str]:
-    """Day and year in either order; the year of two digits stands last."""
-    pairs = [(first, second)]
-    if len(first) == _YEAR_DIGITS:
-        pairs = [(second, first)]
-    for day, year in pairs:
-        if len(day) <= _SHORT and len(year) in (_SHORT, _YEAR_DIGITS):
-            found = _day(_year(year), month, int(day))
-            if found:
-                yield found
+    day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
+    if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):
+        return Reading.unreadable("not a day, a month and a year")
+    return _only(_day(_year(year), month, int(day)))
 
 
 def _month(word: str) -> int | None:
@@ -113,6 +99,6 @@ def _month(word: str) -> int | None:
 
 
 def _is_strange(word: str) -> bool:
-    """A word that is neither a number nor a weekday's or a filler; weekdays are not known by name,
-    so a word of three letters and more before the number passes."""
-    return not word.isdigit() and fold(word) not in _FILLERS and len(word) < _WEEKDAYS
+    """A word that has no place in a date: no number, no weekday, no article."""
+    folded = fold(word)
+    return not word.isdigit() and folded not in _FILLERS and folded not in tables().weekdays

@@ -12,15 +12,16 @@ from typing import Any
 from gemma_edge.extract.types_reading import Habits, Reading, tables
 
 _GROUP = 3  # digits between two signs
-_CENTS = 2
 _MINUS = "-−–"
 _DECIMAL_ADVICE = "the decimal sign of the document"
 _SPACES = dict.fromkeys(map(ord, " \u00a0\u2007\u2009\u202f'’`"))
 _NUMBER = re.compile(r"\d(?:[\d.,'’` \u00a0\u2007\u2009\u202f]*\d)?|[.,]\d+")
 _SPACED = re.compile(r"\d{1,3}([ \u00a0\u2007\u2009\u202f'’`]\d{3})+([.,]\d+)?")
 _ROUND = re.compile(r"[.,](?:[-–—]{1,2}|=)(?=\D*$)")  # "12,- EUR", "5.–"
-_PERCENT = re.compile(r"%|％|\b(?:percent|per cent|prozent|pour cent|por ciento|per cento|procent)\b",
-                      re.IGNORECASE)  # fmt: skip
+_BRACKETS = re.compile(r"\(([^()]*\d[^()]*)\)")  # a loss, to accountants
+_PERCENT = re.compile(
+    r"%|％|\b(?:percent|per cent|prozent|pour cent|por ciento|per cento|procent)\b", re.IGNORECASE
+)
 
 
 def read_number(digits: str, habits: Habits) -> list[Decimal]:
@@ -28,24 +29,31 @@ def read_number(digits: str, habits: Habits) -> list[Decimal]:
     if re.search(r"[^\d.,]", digits) and not _SPACED.fullmatch(digits):
         return []
     plain = digits.translate(_SPACES)
-    grouped = plain != digits  # spaces were the groups, so a sign is the decimal one
     marks = [char for char in plain if char in ".,"]
     if not marks:
         return [Decimal(plain)]
     last = marks[-1]
+    if len(marks) == 1:
+        return _one_mark(plain, last, habits, grouped=plain != digits)
+    if plain != digits:  # spaces are the groups, so there is only a decimal sign
+        return []
     whole, _, cents = plain.rpartition(last)
-    if len(set(marks)) > 1:
+    if marks.count(last) == 1 and len(set(marks)) > 1:
         other = marks[0]
-        fits = marks.count(last) == 1 and _is_grouped(whole, other) and not grouped
-        return [_decimal(whole.replace(other, ""), cents)] if fits else []
-    if len(marks) > 1:
-        fits = _is_grouped(plain, last) and not grouped and last != habits.decimal
-        return [Decimal(plain.replace(last, ""))] if fits else []
-    if grouped or len(cents) != _GROUP or not _is_grouped(plain, last) or whole in ("", "0"):
-        return [_decimal(whole, cents)]
+        return [_decimal(whole.replace(other, ""), cents)] if _is_grouped(whole, other) else []
+    fits = _is_grouped(plain, last) and last != habits.decimal
+    return [Decimal(plain.replace(last, ""))] if fits else []
+
+
+def _one_mark(plain: str, mark: str, habits: Habits, *, grouped: bool) -> list[Decimal]:
+    """A single dot or comma: before three digits it can be either sign."""
+    whole, _, cents = plain.partition(mark)
+    as_decimal, as_group = _decimal(whole, cents), Decimal(plain.replace(mark, ""))
+    if grouped or whole in ("", "0") or not _is_grouped(plain, mark):
+        return [as_decimal]
     if habits.decimal:
-        return [_decimal(whole, cents if habits.decimal == last else "", rest=cents)]
-    return [_decimal(whole, "", rest=cents), _decimal(whole, cents)]
+        return [as_decimal if habits.decimal == mark else as_group]
+    return [as_group, as_decimal]
 
 
 def _is_grouped(text: str, mark: str) -> bool:
@@ -59,15 +67,13 @@ def _is_grouped(text: str, mark: str) -> bool:
     return inner <= {_GROUP} or (inner == {_GROUP - 1} and mark == "," and len(first) < _GROUP)
 
 
-def _decimal(whole: str, cents: str, *, rest: str = "") -> Decimal:
-    return Decimal(f"{whole or '0'}{'' if cents else rest}{'.' if cents else ''}{cents}")
+def _decimal(whole: str, cents: str) -> Decimal:
+    return Decimal(f"{whole or '0'}.{cents or '0'}")
 
 
 def _signed(text: str) -> tuple[str, int]:
-    """The text without its sign, and the sign: "-5", "5-", "(5)", "5 CR" is no sign of ours."""
+    """The text without its sign, before it or after it, and the sign."""
     text = text.strip()
-    if text.startswith("(") and text.endswith(")"):
-        return text[1:-1].strip(), -1
     for cut, sign in ((text[:1], text[1:]), (text[-1:], text[:-1])):
         if cut and cut in _MINUS:
             return sign.strip(), -1
@@ -77,11 +83,11 @@ def _signed(text: str) -> tuple[str, int]:
 
 
 def read_percent(text: str, habits: Habits) -> Reading:
-    """"7,5 %" and "7.5 percent" to 7.5; a number without the sign is none."""
+    """ "7,5 %" and "7.5 percent" to 7.5; a number without the sign is none."""
     bare, count = _PERCENT.subn("", text)
     if count != 1:
         return Reading.unreadable("no percent sign" if not count else "several percent signs")
-    bare, sign = _signed(bare)
+    bare, sign = _signed(_BRACKETS.sub(r"-\1", bare))
     if not _NUMBER.fullmatch(bare):
         return Reading.unreadable("not a number and a percent sign")
     return Reading.one_of(
@@ -92,12 +98,12 @@ def read_percent(text: str, habits: Habits) -> Reading:
 def read_money(text: str, habits: Habits) -> Reading:
     """An amount with its currency: a code or a symbol, before or after. ``currency`` is None where
     none is printed and no habit says it."""
-    bare, sign = _signed(text)
-    bare = _ROUND.sub("", bare)
+    bare, sign = _signed(_ROUND.sub("", _BRACKETS.sub(r"-\1", text)))
     found = list(_NUMBER.finditer(bare))
     if len(found) != 1:
         return Reading.unreadable("no amount" if not found else "several amounts")
-    words, more = _signed(f"{bare[: found[0].start()]} {bare[found[0].end() :]}".strip())
+    beside = bare[: found[0].start()], bare[found[0].end() :]
+    words, more = _signed(" ".join(each.strip() for each in beside))
     codes = list(_currencies(words, habits))
     if not codes:
         return Reading.unreadable(f'"{words[:20]}" is no currency')
@@ -131,7 +137,8 @@ def _currencies(words: str, habits: Habits) -> Iterator[str | None]:
         yield habits.currency or None
         return
     parts = words.split()
-    exact = [codes for part in parts if (codes := known.get(part.strip(".")) or known.get(part.upper()))]
+    meant = (known.get(part.strip(".")) or known.get(part.upper()) for part in parts)
+    exact = [codes for codes in meant if codes]
     if len(exact) != len(parts):
         return
     common = set(exact[0]).intersection(*exact)

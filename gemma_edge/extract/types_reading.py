@@ -2,11 +2,13 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
+
+_SHOWN = 3  # choices that a message spells out
 
 Order = Literal["dmy", "mdy", "ymd"]
 
@@ -48,7 +50,9 @@ class Reading:
             return cls(found[0])
         if not found:
             return cls.unreadable("not read")
-        shown = " or ".join(map(_shown, found))
+        shown = " or ".join(map(_shown, found[:_SHOWN]))
+        if len(found) > _SHOWN:
+            shown += f" or {len(found) - _SHOWN} more"
         return cls(None, f"can be {shown}; {advice} would decide", tuple(found))
 
 
@@ -60,11 +64,14 @@ def _shown(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Folded month names to 1 to 12; folded country names to codes; currency codes and symbols to
-    codes; codes to calling codes without the plus sign; codes to the length of an IBAN."""
+    """Folded month names to 1 to 12; folded weekdays; folded country names, and codes of three
+    letters, to codes of two; currency codes and symbols to codes; countries to calling codes
+    without the plus sign, and to the length of an IBAN."""
 
     months: Mapping[str, int]
+    weekdays: Container[str]
     countries: Mapping[str, str]
+    codes_of_three: Mapping[str, str]
     currencies: Mapping[str, list[str]]
     calling_codes: Mapping[str, str]
     iban_lengths: Mapping[str, int]
@@ -74,7 +81,8 @@ class Tables:
 def tables() -> Tables:
     """The tables of ``locales.json``."""
     text = files("gemma_edge.extract").joinpath("locales.json").read_text(encoding="utf-8")
-    return Tables(**json.loads(text))
+    found = json.loads(text)
+    return Tables(**{**found, "weekdays": frozenset(found["weekdays"])})
 
 
 def fold(text: str) -> str:

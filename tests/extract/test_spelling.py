@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from gemma_edge.engine.grammar import TextConstraint
 from gemma_edge.engine.protocol import JsonConstraint
-from gemma_edge.extract.check import Checker
 from gemma_edge.extract.decoding import close_schema
 from gemma_edge.extract.inferring import infer_schema
+from gemma_edge.extract.schema import Schema
 from gemma_edge.extract.spelling import spell
+from gemma_edge.extract.trial import Instance, try_schema
 
 
 def obj(properties, **more):
@@ -84,7 +85,12 @@ OBJECTS = st.dictionaries(
 @given(OBJECTS)
 def test_the_schema_of_an_example_lets_the_example_through(data):
     data = json.loads(json.dumps(data))
-    schema = infer_schema([data])
-    found = spelled(schema, data)
-    assert found.text is not None
-    assert Checker(schema).check(json.loads(found.text)).data == data
+    schema = Schema(infer_schema([data]))
+    for strict in (False, True):
+        trial = try_schema(
+            schema,
+            [Instance(True, data)],
+            lambda _: lambda text: bool(json.loads(text)),
+            strict=strict,
+        )
+        assert trial.outcomes[0].why == ""
