@@ -13,9 +13,13 @@ from gemma_edge.engine.protocol import (
     Event,
     Finished,
     Message,
+    Notice,
     Request,
     Sampling,
 )
+
+# Said of an engine that was started again in a conversation.
+KEPT = "the conversation is kept"
 
 
 class Session:
@@ -60,6 +64,8 @@ class Session:
             for event in events:
                 if isinstance(event, Chunk) and event.channel == "answer":
                     said.append(event.text)
+                elif isinstance(event, Notice) and self.turns:  # the engine was started again
+                    event = Notice(f"{event.text}, {KEPT}")  # noqa: PLW2901
                 ended = isinstance(event, Finished) and event.reason != "cancelled"
                 yield event
         finally:

@@ -1,7 +1,7 @@
 """One question about pictures to one whole answer: text, or data that a schema accepts."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,11 @@ from gemma_edge.cli.looking import Seen
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import collect
 from gemma_edge.describe.job import describe
-from gemma_edge.describe.tasks import Kind, Task, schema_text
+from gemma_edge.describe.tasks import Kind, Task, schema_text, unique_tags
 from gemma_edge.documents.picture import Picture
 from gemma_edge.engine.protocol import GREEDY, Engine, Finished, JsonConstraint, Sampling
-from gemma_edge.errors import SchemaError, UsageError
-from gemma_edge.extract.job import iter_constraints, judge
+from gemma_edge.errors import UsageError
+from gemma_edge.extract.job import ask_by_schema
 from gemma_edge.extract.schema import Schema, parse_schema
 from gemma_edge.units import render_tokens
 
@@ -101,7 +101,11 @@ def answer(
         return collect(events, output)
 
     if asking.schema is not None:
-        return _answer_by_schema(ask, asking.kind, asking.schema)
+        # A tag is never null, and each is said once.
+        strict = asking.kind == "tags"
+        found = ask_by_schema(ask, asking.schema, strict=strict)
+        data = unique_tags(found.data) if strict else found.data
+        return Answer(found.text, data, found.problems, found.notes, found.finished)
     text, finished = ask(None)
     return Answer(text, text.strip(), cut_short(finished), (), finished)
 
@@ -132,32 +136,3 @@ def cut_short(finished: Finished) -> tuple[str, ...]:
     said = render_tokens(finished.usage.generated_tokens)
     why = ", because it repeated itself" if finished.reason == "repetition" else ""
     return (f"the answer stopped after {said}{why}; it is not complete",)
-
-
-def _answer_by_schema(
-    ask: Callable[[JsonConstraint], tuple[str, Finished]], kind: Kind, schema: Schema
-) -> Answer:
-    """By the same ladder of llguidance's rungs as an extraction's."""
-    strict = kind == "tags"
-    decoding = schema.strict_decoding if strict else schema.decoding
-    refusals: list[SchemaError] = []
-    for rung, held_to in iter_constraints(decoding):
-        try:
-            text, finished = ask(JsonConstraint(schema=json.dumps(held_to), relaxed=rung))
-        except SchemaError as error:
-            refusals.append(error)
-            continue
-        result = judge(text, finished, schema, strict=strict)
-        data = _unique(result.data) if strict else result.data
-        return Answer(text, data, result.problems, result.notes, finished)
-    raise refusals[0]
-
-
-def _unique(tags: Any) -> Any:
-    """Tags without those that were said before."""
-    if not isinstance(tags, list):
-        return tags
-    first: dict[str, str] = {}
-    for tag in tags:
-        first.setdefault(str(tag).strip().lower(), str(tag).strip())
-    return list(first.values())

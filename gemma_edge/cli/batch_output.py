@@ -97,7 +97,10 @@ def open_records(
     if out is None:
         yield Records(form, output, silent=silent)
         return
-    text = _before(out, form)
+    held = _before(out, form)
+    text = whole_lines(held, form)
+    if len(text) < len(held):
+        output.note(f"{shown(out)} ended in the middle of a record, which is cut off")
     try:
         with out.open("a", encoding="utf-8", newline="") as file:
             file.truncate(len(text.encode("utf-8")))
@@ -161,7 +164,7 @@ class Sidecars:
 
 
 def _before(out: Path, form: Format) -> str:
-    """What the file holds, up to the end of its last whole record."""
+    """What the file holds."""
     try:
         text = out.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -174,7 +177,7 @@ def _before(out: Path, form: Format) -> str:
     mine = first == render_head(form) if form == "csv" else first.startswith("{")
     if text and not mine:
         raise _other(out, form)
-    return whole_lines(text, form)
+    return text
 
 
 def _other(out: Path, form: Format) -> InputError:

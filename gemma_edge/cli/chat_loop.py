@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.session import KEPT, Session
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import parse_path, read_pictures, read_value, whole_text
 from gemma_edge.cli.interrupt import cancel_on_interrupt
@@ -103,7 +103,7 @@ class Loop:
             try:
                 return stream_text(events, self.output)
             except EngineStopped as stop:
-                self.output.note(f"{stop.message}, the conversation is kept")
+                self.output.note(f"{stop.message}, {KEPT}")
                 events = self.session.say_again()
 
     def _command(self, line: str) -> None:

@@ -35,8 +35,7 @@ def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
         ModelError: no size has the quant that was named.
     """
     stock = Stock(settings)
-    here = [each for each in stock.on_disk() if _is_offered(each, options)]
-    found = _best(here, wishes, planner)
+    found = best_here(stock, options, wishes, planner)
     if found is not None:
         return replace(options, model=_name_on_disk(found), quant=None)
     found = _best(stock.quants(offered_quants(options)), wishes, planner)
@@ -59,6 +58,15 @@ def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
         f"gemma-edge pull {shlex.quote(found.name)}"
     )
     return replace(options, model=BUNDLED, quant=None)
+
+
+def best_here(
+    stock: Stock, options: ModelOptions, wishes: Wishes, planner: Planner
+) -> Candidate | None:
+    """The best of those on this machine, which answers before any other is fetched; None where
+    none fits."""
+    here = [each for each in stock.on_disk() if _is_offered(each, options)]
+    return _best(here, wishes, planner)
 
 
 def _best(candidates: list[Candidate], wishes: Wishes, planner: Planner) -> Candidate | None:

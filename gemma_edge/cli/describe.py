@@ -190,6 +190,8 @@ def run(
     """Open the images first: a wrong one is told before a model is loaded."""
     output.quiet = show.quiet
     asking = parse_asking(asked.asking)
+    for remark in asking.schema.remarks if asking.schema else ():
+        output.note(remark)
     looking = changed(
         asked.looking,
         least_tokens=asking.tasks[0].detail_tokens,
@@ -198,6 +200,7 @@ def run(
     sources = find_sources(asked.files, clipboard=asked.clipboard, context=context, output=output)
     if sources.many or asked.batch.is_asked:
         return describe_each(sources.each, looking, asking, asked.batch, model, context, output)
+    check_together(len(sources.each))  # before any of them is opened
     paid = wanted_tokens(looking, sources.each)
     prepared = prepare(model, context, output, sight="needed", image_tokens=paid)
     seen = _look(looking, sources.each, prepared, output)

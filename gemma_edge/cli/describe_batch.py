@@ -145,6 +145,7 @@ class _Run:
     going: Going
     counts: _Counts = field(default_factory=_Counts)
     engine: Engine | None = None
+    noted: set[str] = field(default_factory=set)
 
     def go(self, sources: Sequence[Source], jobs: int, load: Callable[[], Engine]) -> None:
         """File after file, until the last or until someone stops it."""
@@ -206,6 +207,10 @@ class _Run:
             except (InputError, UsageError, DoesNotFit, EngineStopped) as error:
                 self._fail(record, error)
                 return
+            for note in found.notes:
+                if note not in self.noted:  # it may be so of every image; the records tell
+                    self.noted.add(note)
+                    self.output.note(f"{source.name}: {note} (said of the first only)")
             for problem in found.problems:
                 self.counts.worsen(ExitStatus.RESULT)
                 self.output.problem(f"{source.name}: {problem}")
@@ -224,7 +229,8 @@ class _Run:
         with cancel_on_interrupt(engine):
             try:
                 found = answer(engine, [seen], task, self.asking, self.output)
-            except EngineStopped:
+            except EngineStopped as stop:
+                self.output.note(f"{stop.message}; asking again")
                 found = answer(engine, [seen], task, self.asking, self.output)
         if found.finished.reason == "cancelled":
             raise Interrupted("stopped")

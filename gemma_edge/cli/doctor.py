@@ -1,5 +1,6 @@
 """``gemma-edge doctor``: what this machine has, what stands in the way, and the way out."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from gemma_edge.cli.storing import OFFLINE_VARIABLES, store_settings
 from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from gemma_edge.doctor import Asking, Check, Command, Terminal
+    from gemma_edge.doctor import Asking, Check, Terminal
 
 SIGNS = {"fine": "✔", "warning": "?", "problem": "✘", "skipped": "–"}
 NAME_COLUMNS = 14  # "CUDA libraries"
@@ -132,13 +133,13 @@ def _summary(problems: int, runnable: int, *, fixed: bool) -> str:
     return f"{count}; the way out stands above"
 
 
-def _commands(checks: "Sequence[Check]") -> "list[Command]":
+def _commands(checks: "Sequence[Check]") -> list[tuple[str, ...]]:
     """What the problems' fixes are as commands, each once."""
     found = (_parse(check.fix) for check in checks if check.state == "problem")
-    return list({str(command): command for command in found if command}.values())
+    return list(dict.fromkeys(filter(None, found)))
 
 
-def _parse(fix: str) -> "Command | None":
+def _parse(fix: str) -> tuple[str, ...] | None:
     from importlib.util import find_spec  # noqa: PLC0415
 
     from gemma_edge import doctor  # noqa: PLC0415
@@ -147,7 +148,9 @@ def _parse(fix: str) -> "Command | None":
     return doctor.parse_fix(fix, sys.executable, uv=uv)
 
 
-def _fix(commands: "list[Command]", kept: StoreOptions, context: Context, output: Output) -> None:
+def _fix(
+    commands: list[tuple[str, ...]], kept: StoreOptions, context: Context, output: Output
+) -> None:
     """Show each, ask, run it. One that fails does not keep the next from being tried.
 
     Raises:
@@ -159,7 +162,7 @@ def _fix(commands: "list[Command]", kept: StoreOptions, context: Context, output
             hint="gemma-edge doctor --fix --yes",
         )
     for each in commands:
-        output.note(f"$ {each}")
+        output.note(f"$ {shlex.join(each)}")
         if not kept.yes and not confirm("run it?", context, output, usual=False):
             continue
         status = _run(each, context, output)
@@ -167,16 +170,16 @@ def _fix(commands: "list[Command]", kept: StoreOptions, context: Context, output
             output.problem(f"it ended with status {status}")
 
 
-def _run(each: "Command", context: Context, output: Output) -> int:
+def _run(arguments: tuple[str, ...], context: Context, output: Output) -> int:
     """What it prints goes to stderr, line by line, as it comes."""
     try:
         process = subprocess.Popen(
-            each.arguments, env={**context.environment, **each.variables},
+            arguments, env=dict(context.environment),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             encoding="utf-8", errors="replace",
         )  # fmt: skip
     except OSError as error:
-        output.problem(f"{each.arguments[0]} cannot be started: {error.strerror or error}")
+        output.problem(f"{arguments[0]} cannot be started: {error.strerror or error}")
         return 1
     with process:
         for line in process.stdout or ():

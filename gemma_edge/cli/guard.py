@@ -59,7 +59,7 @@ class Guard:
         if target.wanted is None and not agreed:
             return
         if agreed:
-            fetch_header(target, self.settings, self.context, self.output)
+            target = fetch_header(target, self.settings, self.context, self.output)
         candidate = of_hub(target, Stock(self.settings), self.settings)
         if self.options.mmproj is not None:
             path = self.options.mmproj.expanduser()

@@ -5,14 +5,8 @@ from dataclasses import dataclass
 
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.cli.sources import Source
-from gemma_edge.documents.images import (
-    fit_tiles,
-    iter_images,
-    origin_of,
-    wants_detail,
-)
+from gemma_edge.documents.images import fit_tiles, iter_images, origin_of, wants_detail
 from gemma_edge.documents.page_numbers import PageNumbers
-from gemma_edge.documents.pdf_process import is_pdf
 from gemma_edge.documents.picture import MAX_TOKENS, Picture
 from gemma_edge.errors import UsageError
 
@@ -51,9 +45,10 @@ def wanted_tokens(looking: Looking, sources: Sequence[Source]) -> int | None:
     """
     needs = False
     for source in sources:
-        data = source.read()
-        images = iter_images(data, source.name, pages=looking.pages, password=looking.password)
-        needs |= wants_detail(next(images)) or is_pdf(data)
+        images = iter_images(
+            source.read(), source.name, pages=looking.pages, password=looking.password
+        )
+        needs |= wants_detail(next(images))
     return looking.detail_tokens or looking.least_tokens or (MAX_TOKENS if needs else None)
 
 

@@ -43,7 +43,7 @@ def offer(
     elif kind == "remote":
         target = find_target(name, settings)
         if target.wanted is None:
-            fetch_header(target, settings, context, output)
+            target = fetch_header(target, settings, context, output)
         found = [of_hub(target, stock, settings)]
     else:
         found = [stock.local(find_local(name, None, settings))]
@@ -68,8 +68,11 @@ def fetch_headers(
             fetch_header(target, settings, context, output)
 
 
-def fetch_header(target: Target, settings: StoreSettings, context: Context, output: Output) -> None:
-    """Those of a model and of its projector, unless the files or the headers are here.
+def fetch_header(
+    target: Target, settings: StoreSettings, context: Context, output: Output
+) -> Target:
+    """Those of a model and of its projector, unless the files or the headers are here. Returns the
+    target at the commit that was read: headers are kept by it, a branch or a tag does not say it.
 
     Raises:
         ModelError, GemmaEdgeError: as above.
@@ -78,7 +81,10 @@ def fetch_header(target: Target, settings: StoreSettings, context: Context, outp
         if find_kept_header(file, settings) is None and find_missing(
             [file], settings, context, output
         ):
-            read_remote(file, settings, context, output)
+            _, upstream = read_remote(file, settings, context, output)
+            if file is target.model:
+                target = replace(target, model=replace(file, revision=upstream.commit))
+    return target
 
 
 def of_hub(target: Target, stock: Stock, settings: StoreSettings) -> Candidate:

@@ -40,8 +40,7 @@ def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
         output.page("\n".join(render_bars(plan.ledger, width)))
         output.page("")
         output.table(render_table(plan.ledger, notes=explain))
-        for remark in render_remarks(plan.ledger):
-            output.page(f"  {remark}")
+        output.table([(f"  {remark}",) for remark in render_remarks(plan.ledger)])
         output.page("")
     output.table([("  " + render_place(plan, candidate) + ", " + render_details(plan),)])
     if plan.speed is not None:

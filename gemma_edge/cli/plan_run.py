@@ -1,13 +1,17 @@
 """What ``gemma-edge plan`` does: candidates, a machine, a plan, and the page or the document."""
 
+import shlex
+
 from gemma_edge.cli.candidates import Stock
+from gemma_edge.cli.choosing import best_here
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.offering import fetch_headers, offer
-from gemma_edge.cli.options import ModelOptions, ShowOptions
+from gemma_edge.cli.options import AUTO, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.plan import PlanOptions
 from gemma_edge.cli.plan_document import as_document, as_failure, as_rows
 from gemma_edge.cli.plan_page import show_matrix, show_plan, show_rungs
+from gemma_edge.cli.plan_words import brief_title
 from gemma_edge.cli.planning import open_planner, wishes_of
 from gemma_edge.cli.storing import store_settings
 from gemma_edge.errors import ExitStatus
@@ -43,10 +47,18 @@ def run(
             elif asked.explain:
                 show_rungs(error.rungs, output)
             raise
-    if show.json:
-        output.document(as_document(plan, by_name, planner.hardware))
-        return ExitStatus.OK
-    show_plan(plan, by_name, planner.hardware, context.width, output, explain=asked.explain)
+        if show.json:
+            output.document(as_document(plan, by_name, planner.hardware))
+            return ExitStatus.OK
+        show_plan(plan, by_name, planner.hardware, context.width, output, explain=asked.explain)
+        chosen = by_name[plan.name]
+        if model.model == AUTO and not chosen.on_disk and not asked.pretends:
+            here = best_here(stock, model, wishes, planner)
+            if here is not None:
+                output.note(
+                    f"{brief_title(chosen)} is not on this machine: gemma-edge pull "
+                    f"{shlex.quote(chosen.name)}; until then {brief_title(here)} answers"
+                )
     return ExitStatus.OK
 
 

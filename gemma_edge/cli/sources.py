@@ -57,7 +57,7 @@ def find_sources(
 
     Raises:
         UsageError: nothing was named, or stdin is a terminal.
-        InputError: a folder or a pattern without an image.
+        InputError: a folder or a pattern without an image, a pipe that cannot be read.
     """
     found: list[Source] = []
     many = False
@@ -70,8 +70,11 @@ def find_sources(
         elif not os.path.lexists(path) and glob.has_magic(str(path)):
             many = True
             found += _matching(path)
-        else:
+        elif _is_plain(path):
             found.append(Source(shown(path), path))
+        else:  # a pipe such as <(command): it can be read once
+            data = read_file(path, max_bytes=MAX_IMAGE_BYTES)
+            found.append(Source(shown(path), data=data))
     if clipboard:
         found += _copied()
     if not found:
@@ -94,7 +97,7 @@ def _in_folder(folder: Path, output: Output) -> Iterator[Source]:
         raise InputError(
             f"{shown(folder)} cannot be read ({error.strerror or error})", hint="check its mode"
         ) from None
-    images = [path for path in paths if path.suffix.lower() in SUFFIXES and _is_plain(path)]
+    images = {path for path in paths if path.suffix.lower() in SUFFIXES and _is_plain(path)}
     if not images:
         raise InputError(
             f"{shown(folder)} has no image in it", hint=f"name files, or '{shown(folder)}/**/*.jpg'"
@@ -107,7 +110,7 @@ def _in_folder(folder: Path, output: Output) -> Iterator[Source]:
     if others:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
         output.note(f"{shown(folder)}: {len(images):,} images; left out: {kinds}")
-    return (Source(shown(path), path) for path in images)
+    return (Source(shown(path), path) for path in paths if path in images)
 
 
 def _matching(pattern: Path) -> Iterator[Source]:

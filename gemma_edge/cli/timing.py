@@ -30,6 +30,7 @@ class Timed:
     hardware: Hardware
     settings: StoreSettings
     _known: bool = field(init=False)
+    _cancelled: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         """The bundled model is so small that its speed says nothing about others."""
@@ -56,6 +57,7 @@ class Timed:
 
     def cancel(self) -> None:
         """Ask the running answer to stop."""
+        self._cancelled = True
         self.engine.cancel()
 
     def close(self) -> None:
@@ -63,9 +65,11 @@ class Timed:
         self.engine.close()
 
     def learn(self) -> None:
-        """Measure now, if nothing was learnt and it takes a moment only."""
+        """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""
         speed = self.plan.speed
-        if self._known or speed is None or speed.tokens_per_second * MAX_SECONDS < TOKENS:
+        if self._known or self._cancelled or speed is None:
+            return
+        if speed.tokens_per_second * MAX_SECONDS < TOKENS:
             return
         try:
             self._keep(self.engine.measure(TOKENS))

@@ -39,7 +39,7 @@ _NOISE = re.compile(r"\((?:R|TM|C)\)|\b\w+ Gen\b|\bCPU\b.*|\b\w+-Core\b.*|\bProc
 
 def run(context: Context, output: Output) -> ExitStatus:
     """Nothing is measured and nothing fetched: the page has to be there at once."""
-    output.page(f"gemma-edge {__version__} · Gemma 4 on this machine; nothing leaves it")
+    output.table([(f"gemma-edge {__version__} · Gemma 4 on this machine; nothing leaves it",)])
     output.page("")
     settings = store_settings(StoreOptions(), context)
     planner = open_quick_planner(context, settings)

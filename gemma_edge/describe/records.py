@@ -108,7 +108,7 @@ def whole_lines(text: str, form: Format) -> str:
     """The text up to the end of its last whole record: what a crash cut in two would swallow the
     records after it."""
     end, at, quotes = 0, 0, 0
-    for line in text.splitlines(keepends=True):
+    for line in io.StringIO(text):  # not splitlines: JSON may hold U+2028 as it is
         at += len(line)
         quotes += line.count('"') if form == "csv" else 0
         if line.endswith("\n") and quotes % 2 == 0:
@@ -117,7 +117,7 @@ def whole_lines(text: str, form: Format) -> str:
 
 
 def _objects(text: str) -> Iterable[dict[str, Any]]:
-    for line in text.splitlines():
+    for line in io.StringIO(text):
         try:
             value = json.loads(line)
         except ValueError:

@@ -6,7 +6,7 @@ Each prompt file has two lines: what is asked of one picture, and of several.
 import json
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from gemma_edge.documents.picture import MAX_TOKENS
 from gemma_edge.errors import UsageError
@@ -83,6 +83,16 @@ def language_name(text: str) -> str:
     if not name or len(name) > MAX_LANGUAGE or not name.isprintable():
         raise UsageError(f"`{text[:MAX_LANGUAGE]}` is no language", hint="--lang de, --lang German")
     return name
+
+
+def unique_tags(tags: Any) -> Any:
+    """A list of tags without those that were said before; anything else as it is."""
+    if not isinstance(tags, list):
+        return tags
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(str(tag).strip().lower(), str(tag).strip())
+    return list(first.values())
 
 
 def _line(name: str, count: int) -> str:

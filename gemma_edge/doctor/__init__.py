@@ -7,14 +7,13 @@ from gemma_edge.doctor.check import Check, State
 from gemma_edge.doctor.decode import try_decode
 from gemma_edge.doctor.examine import count_problems, examine
 from gemma_edge.doctor.facts import Facts, Shelf, Terminal
-from gemma_edge.doctor.fixing import Command, parse_fix
+from gemma_edge.doctor.fixing import parse_fix
 from gemma_edge.doctor.gather import Asking, gather
 from gemma_edge.doctor.hub import ask_hub
 
 __all__ = [
     "Asking",
     "Check",
-    "Command",
     "Facts",
     "Shelf",
     "State",

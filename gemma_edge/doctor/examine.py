@@ -55,11 +55,12 @@ def _place(finding: Finding, checks: list[Check], merged: list[Check]) -> None:
     name = _SHOWN_UNDER.get(finding.what, finding.what)
     found = Check(name, finding.state, finding.text, fix=finding.fix)
     places = [index for index, check in enumerate(checks) if check.name == name]
-    meant = [i for i in places if checks[i].seen.partition(",")[0] in finding.text]
+    titles = {index: checks[index].seen.partition(",")[0] for index in places}
+    meant = [index for index in places if titles[index] in finding.text]
     if not places:
         merged.append(found)
         checks.insert([check.name for check in checks].index("GPU"), found)
-    elif checks[index := (meant or places)[0]] in merged:
+    elif checks[index := max(meant, key=lambda i: len(titles[i]), default=places[0])] in merged:
         checks.insert(places[-1] + 1, found)
     else:
         checks[index] = _merge(checks[index], finding)

@@ -4,46 +4,25 @@ Only programs on a short list are run. Text is never given to a shell, so that w
 or a file name put into a fix stays an argument.
 """
 
-import re
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 
-_VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 _SETUP = "scripts/setup.py"  # of a checkout
 _ROOT = Path(__file__).resolve().parents[2]
 _SHELL = {"&&", "||", "|", ";", "&", ">", "<"}  # as words of their own: a line for a shell
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """``arguments`` for a process, program first, and what its environment has besides ours."""
-
-    arguments: tuple[str, ...]
-    variables: dict[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        """As a POSIX shell would read it."""
-        told = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
-        return " ".join([*told, shlex.join(self.arguments)])
-
-
-def parse_fix(fix: str, python: str, *, uv: str | None = None) -> Command | None:
-    """The command that ``fix`` is, for the environment of the interpreter ``python``; None where
-    it is a change that a person has to make. ``uv`` is the path of that program, for an
-    environment without pip."""
+def parse_fix(fix: str, python: str, *, uv: str | None = None) -> tuple[str, ...] | None:
+    """The command that ``fix`` is, program first, for the environment of the interpreter
+    ``python``; None where it is a change that a person has to make. ``uv`` is the path of that
+    program, for an environment without pip."""
     try:
         words = shlex.split(fix)
     except ValueError:  # an apostrophe: a sentence
         return None
-    variables: dict[str, str] = {}
-    while words and (found := _VARIABLE.fullmatch(words[0])):
-        variables[found[1]] = found[2]
-        words.pop(0)
     if _SHELL & set(words) or any(word.endswith((",", ":")) for word in words):
         return None
-    arguments = _arguments(words, python, uv)
-    return Command(arguments, variables) if arguments else None
+    return _arguments(words, python, uv)
 
 
 def _arguments(words: list[str], python: str, uv: str | None) -> tuple[str, ...] | None:

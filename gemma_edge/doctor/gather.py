@@ -59,7 +59,7 @@ def read_shelf(settings: StoreSettings) -> Shelf:
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     try:
         free = shutil.disk_usage(existing).free
-        writable = os.access(existing, os.W_OK)
+        writable = existing.is_dir() and os.access(existing, os.W_OK)
     except OSError:
         free, writable = None, False
     shelf = Shelf(folder=folder, free_bytes=free, writable=writable)

@@ -3,11 +3,10 @@
 from gemma_edge.doctor.check import Check
 from gemma_edge.doctor.facts import CPU, Decode, Facts
 from gemma_edge.doctor.surroundings import smallest_model
+from gemma_edge.hardware.devices import BACKENDS
 from gemma_edge.hardware.machine import Device
 from gemma_edge.units import render_bytes
 
-BACKENDS = {"cpu": "the processor", "cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan",
-            "metal": "Metal", "sycl": "SYCL", "rpc": "RPC", "blas": "BLAS"}  # fmt: skip
 # Findings that say why a build for CUDA does not load.
 _CAUSES = ("CUDA libraries", "driver")
 # Of ggml's words, each says all that come after it.

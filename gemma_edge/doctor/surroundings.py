@@ -7,11 +7,6 @@ from gemma_edge.units import render_bytes
 
 _WORD_BITS = 64
 NARROW_COLUMNS = 60  # what every page is made for
-INSIDE_A_JOB = (
-    "inside a job the same command looks at the machine that will do the work: "
-    "srun --gres=gpu:1 --mem=16G gemma-edge doctor, or "
-    'sbatch --gres=gpu:1 --mem=16G --wrap "gemma-edge doctor"'
-)
 
 
 def check_python(facts: Facts) -> list[Check]:
@@ -29,10 +24,7 @@ def check_python(facts: Facts) -> list[Check]:
 
 
 def check_cluster(facts: Facts) -> list[Check]:
-    """On a login node the answer is a job, not an installation."""
-    for finding in facts.hardware.findings:
-        if finding.what == "cluster":
-            return [Check("cluster", finding.state, finding.text, INSIDE_A_JOB, finding.fix)]
+    """The job that we are in; what is wrong with it, or with a login node, is a finding."""
     return [Check("cluster", "fine", f"inside SLURM job {facts.job}")] if facts.job else []
 
 

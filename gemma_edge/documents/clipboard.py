@@ -22,7 +22,7 @@ def read_clipboard() -> bytes | tuple[str, ...]:
     Image.init()
     try:
         found = ImageGrab.grabclipboard()
-    except (NotImplementedError, ChildProcessError, OSError) as error:
+    except (NotImplementedError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
             f"the clipboard cannot be read ({reason})", hint="save the image, and name its file"

@@ -30,7 +30,7 @@ MAX_FRAMES = 10_000
 
 # The decoders that hostile bytes may reach. Pillow has forty more; some start other programs.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
-_HEIC = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
+HEIF_BRANDS = (b"ftyphe", b"ftypmif1", b"ftypmsf1")  # begin at the file's fifth byte
 _LARGE_PIXELS = 20_000_000
 _COUNTED_BYTES = 16 << 20  # of a GIF: its frames are counted one by one
 _MARK, _SOF0, _SOF1, _SOS = 0xFF, 0xC0, 0xC1, 0xDA  # of a JPEG (ITU T.81, table B.1)
@@ -102,7 +102,7 @@ def _opened(data: bytes, name: str) -> "Image.Image":
     Image.init()
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what it raises as well
     Image.MAX_IMAGE_PIXELS = None  # the size is checked here, in words, before any pixel is read
-    if data[4:12] in _HEIC:
+    if data[4:12].startswith(HEIF_BRANDS):
         _learn_heic(name)
     formats = [kind for kind in _FORMATS if kind in Image.OPEN]
     try:

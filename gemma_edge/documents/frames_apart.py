@@ -7,16 +7,15 @@ It takes about 0.15 s to start, so it is not for a JPEG.
 import importlib.util
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 from typing import IO, Any
 
-from gemma_edge.documents.frames import Frame
+from gemma_edge.documents.frames import HEIF_BRANDS, Frame
 from gemma_edge.documents.page_numbers import PageNumbers
-from gemma_edge.documents.pdf_process import cause
+from gemma_edge.documents.pdf_process import cause, child_command, not_started
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 
 WALL_SECONDS = 120  # for one frame
@@ -24,13 +23,12 @@ MEMORY_BYTES = 2 << 30  # address space, on top of the file itself
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-_HEIF_BRANDS = (b"ftyphe", b"ftypmif1", b"ftypmsf1")
 _ERRORS: dict[str, type[GemmaEdgeError]] = {"InputError": InputError, "UsageError": UsageError}
 
 
 def is_apart(data: bytes) -> bool:
     """Whether it is a TIFF, a JPEG 2000 or a HEIC photo."""
-    return data.startswith(_TIFF + _JPEG2000) or data[4:12].startswith(_HEIF_BRANDS)
+    return data.startswith(_TIFF + _JPEG2000) or data[4:12].startswith(HEIF_BRANDS)
 
 
 def iter_frames_apart(
@@ -64,18 +62,13 @@ def iter_frames_apart(
 
 
 def _start(name: str) -> subprocess.Popen[bytes]:
-    # -I -S: nothing of the working folder, the environment or .pth files is imported.
-    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("frames_child.py"))]
     try:
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            child_command("frames_child.py"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
     except OSError as error:
-        raise GemmaEdgeError(
-            f"a process to read {name} could not be started ({error.strerror or error})",
-            hint="free some memory, or try again",
-        ) from None
+        raise not_started(name, error) from None
 
 
 def _send(child: subprocess.Popen[bytes], data: bytes) -> None:

@@ -1,7 +1,6 @@
 """Which pages of a document or frames of an image a person means: ``1-3,7``. Pure."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gemma_edge.errors import UsageError
@@ -52,14 +51,3 @@ def parse_page_numbers(text: str) -> PageNumbers:
             raise ValueError(text)
         spans.append((first, last))
     return PageNumbers(tuple(spans), text)
-
-
-def render_page_numbers(numbers: Iterable[int]) -> str:
-    """``1-3,7``: what ``parse_page_numbers`` reads."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and spans[-1][1] == number - 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

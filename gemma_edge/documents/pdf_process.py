@@ -109,7 +109,7 @@ def run_child(
     }
     try:
         child = subprocess.run(
-            _command(),
+            child_command("pdf.py"),
             input=json.dumps(order).encode("ascii") + b"\n" + data,
             capture_output=True,
             timeout=limits.wall_seconds,
@@ -121,10 +121,7 @@ def run_child(
             f"{name} took longer than {limits.wall_seconds} s to read", hint=_DAMAGED_HINT
         ) from None
     except OSError as error:
-        raise GemmaEdgeError(
-            f"a process to read {name} could not be started ({error.strerror or error})",
-            hint="free some memory, or try again",
-        ) from None
+        raise not_started(name, error) from None
     if child.returncode == 0:
         return child.stdout
     raise InputError(
@@ -133,10 +130,18 @@ def run_child(
     )
 
 
-def _command() -> list[str]:
-    """The child: -I -S, so that nothing of the working folder, the environment or .pth files is
-    imported."""
-    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("pdf.py"))]
+def child_command(program: str) -> list[str]:
+    """A file beside this one as a process: -I -S, so that nothing of the working folder, the
+    environment or .pth files is imported."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name(program))]
+
+
+def not_started(name: str, error: OSError) -> GemmaEdgeError:
+    """For a process that the system refuses."""
+    return GemmaEdgeError(
+        f"a process to read {name} could not be started ({error.strerror or error})",
+        hint="free some memory, or try again",
+    )
 
 
 def _library_folder() -> str:

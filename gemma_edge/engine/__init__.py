@@ -9,11 +9,7 @@ from gemma_edge.fit.plan import Plan
 
 def load(plan: Plan) -> Engine:
     """Start loading a plan in a process of its own and return at once; ``info`` and the first use
-    wait for it and raise what loading raised.
-
-    Raises:
-        EngineError: the process cannot be started.
-    """
+    wait for it and raise what loading raised."""
     from gemma_edge.engine.remote import RemoteEngine  # noqa: PLC0415  (not needed to parse)
 
     return RemoteEngine(plan)

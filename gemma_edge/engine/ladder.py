@@ -49,7 +49,7 @@ def parse_death(status: int, lines: Sequence[str]) -> Death:
     if is_memory(said):
         return Death("memory", f"out of memory: {said}")
     if status == -_number("SIGKILL"):
-        return Death("memory", "killed, as the system does when memory runs out")
+        return Death("memory", "killed, by the system when memory runs out or by somebody")
     ended = _signal_name(-status) if status < 0 else f"status {status}"
     return Death("crash", f"{ended}: {said}" if said else ended)
 

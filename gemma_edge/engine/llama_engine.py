@@ -27,11 +27,7 @@ from gemma_edge.engine.protocol import (
     Timings,
     Usage,
 )
-from gemma_edge.engine.proving import (
-    judge_load,
-    measure_speed,
-    smoke_decode,
-)
+from gemma_edge.engine.proving import judge_load, measure_speed, smoke_decode
 from gemma_edge.engine.queueing import Turnstile
 from gemma_edge.engine.reading import Progress
 from gemma_edge.engine.sampling import Chooser, model_sampling

@@ -22,19 +22,20 @@ _LOOK_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A process that is ready. ``plan`` is what it loaded; ``notes`` is how it came to that."""
+    """A process that is ready; ``plan`` is what it loaded."""
 
     process: EngineProcess
     plan: Plan
     info: EngineInfo
-    notes: tuple[str, ...]
 
 
 class Loading:
-    """Tries a plan and its fallbacks, each in a fresh process, in a thread of its own."""
+    """Tries a plan and its fallbacks, each in a fresh process, in a thread of its own. Each step
+    down is a sentence in ``notes``."""
 
-    def __init__(self, plan: Plan, program: str) -> None:
+    def __init__(self, plan: Plan, program: str, notes: list[str]) -> None:
         self._program = program
+        self._notes = notes
         self._lock = threading.Lock()
         self._closed = False
         self._process: EngineProcess | None = None
@@ -74,14 +75,13 @@ class Loading:
     def _climb(self, plan: Plan) -> Loaded:
         """The first plan of the ladder that loads."""
         first = plan
-        notes: tuple[str, ...] = ()
         tried: list[str] = []
         while True:
             outcome = self._try(plan)
             if isinstance(outcome, EngineInfo):
-                info = replace(outcome, notes=(*notes, *outcome.notes), plan=plan)
+                info = replace(outcome, notes=(*self._notes, *outcome.notes), plan=plan)
                 assert self._process is not None
-                return Loaded(self._process, plan, info, notes)
+                return Loaded(self._process, plan, info)
             if self._closed:
                 raise EngineError("the engine was closed while it was loading")
             if outcome.cause != "memory":
@@ -90,7 +90,7 @@ class Loading:
             if following is None:
                 raise _too_large(first, outcome, tried)
             tried.append(render_change(plan, following))
-            notes = (*notes, render_restart(outcome, plan, following))
+            self._notes.append(render_restart(outcome, plan, following))
             plan = following
 
     def _try(self, plan: Plan) -> EngineInfo | Death:

@@ -40,7 +40,7 @@ class RemoteEngine:
         self._notices: list[str] = []
         self._cancelled = self._closed = False
         self._answering: EngineProcess | None = None
-        self._loading = Loading(plan, program)
+        self._loading = Loading(plan, program, [])  # what is told of this one stands in ``info``
 
     @property
     def info(self) -> EngineInfo:
@@ -180,7 +180,7 @@ class RemoteEngine:
         plan = (next_plan(loaded.plan) if death.cause == "memory" else None) or loaded.plan
         self._restarts += 1
         stopped = death.cause == "instruction" or self._restarts > MAX_RESTARTS
-        self._loading = Loading(plan, self._program)
+        self._loading = Loading(plan, self._program, self._notices)
         if stopped:
             self._restarts = 0
             raise died(death)

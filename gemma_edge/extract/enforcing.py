@@ -22,7 +22,7 @@ LADDER: tuple[Rung, ...] = ("", "coerce_one_of", "lenient")
 
 _MAX_TRIES = 120  # of putting keywords back
 _IMPOSSIBLE = "Unsatisfiable schema"
-_PREFIX = "the schema cannot be held while decoding: "
+PREFIX = "the schema cannot be held while decoding: "
 # Keywords that hold the rest together: blamed last.
 _FRAME = frozenset(("properties", "required", "additionalProperties", "items"))
 # What is taken out everywhere, in this order, where no single keyword is to blame.
@@ -54,7 +54,7 @@ def refusal(schema: Json, rung: Rung = "") -> str:
     try:
         TextConstraint(JsonConstraint(schema=json.dumps(schema), relaxed=rung))
     except SchemaError as error:
-        return error.message.removeprefix(_PREFIX)
+        return error.message.removeprefix(PREFIX)
     return ""
 
 
@@ -72,7 +72,7 @@ def enforce(decoding: Json) -> Enforced:
         first = first or reason
     relieved = relieve(decoding)
     if relieved is None:
-        raise SchemaError(f"{_PREFIX}{first}", hint="simplify the schema; gemma-edge schema check")
+        raise SchemaError(f"{PREFIX}{first}", hint="simplify the schema; gemma-edge schema check")
     return relieved
 
 

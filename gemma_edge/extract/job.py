@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, NoReturn
 
@@ -22,7 +22,7 @@ from gemma_edge.engine.protocol import (
 )
 from gemma_edge.errors import EngineError, SchemaError
 from gemma_edge.extract.enforcing import LADDER as LADDER
-from gemma_edge.extract.enforcing import Rung, relieve
+from gemma_edge.extract.enforcing import PREFIX, Rung, relieve
 from gemma_edge.extract.schema import Schema
 from gemma_edge.extract.walk import Json
 from gemma_edge.units import render_tokens
@@ -62,24 +62,36 @@ def extract(  # noqa: PLR0913 (three of them are optional and named)
         SchemaError: no rung of the ladder can enforce the schema.
         DoesNotFit, EngineError: from the engine.
     """
-    decoding = schema.strict_decoding if strict else schema.decoding
-    prompt = render_prompt(document.text, schema.form())
-    refusals: list[SchemaError] = []
-    for rung, held in iter_constraints(decoding):
+    message = Message("user", render_prompt(document.text, schema.form()))
+
+    def ask(constraint: JsonConstraint) -> tuple[str, Finished]:
         request = Request(
-            messages=(Message("user", prompt),),
-            max_tokens=max_tokens,
-            sampling=GREEDY,
-            constraint=JsonConstraint(schema=json.dumps(held), relaxed=rung),
+            messages=(message,), max_tokens=max_tokens, sampling=GREEDY, constraint=constraint
         )
+        return _listen(engine, request, on_event)
+
+    found = ask_by_schema(ask, schema, strict=strict)
+    return replace(found, notes=schema.remarks + found.notes)
+
+
+def ask_by_schema(
+    ask: Callable[[JsonConstraint], tuple[str, Finished]], schema: Schema, *, strict: bool = False
+) -> Extraction:
+    """Ask with as much of ``schema`` held as llguidance can hold, and judge the answer; ``ask``
+    gives its text and its end.
+
+    Raises:
+        SchemaError: no rung of the ladder can enforce the schema.
+        GemmaEdgeError: from ``ask``.
+    """
+    refusals: list[SchemaError] = []
+    for rung, held in iter_constraints(schema.strict_decoding if strict else schema.decoding):
         try:
-            text, finished = _listen(engine, request, on_event)
+            text, finished = ask(JsonConstraint(schema=json.dumps(held), relaxed=rung))
         except SchemaError as error:
             refusals.append(error)
             continue
-        return judge(
-            text, finished, schema, strict=strict, notes=schema.remarks + _relaxed(rung, refusals)
-        )
+        return judge(text, finished, schema, strict=strict, notes=_relaxed(rung, refusals))
     raise refusals[-1]
 
 
@@ -122,7 +134,7 @@ def judge(
         return Extraction(None, text, tuple(problems), finished, notes)
     problems += [f'the key "{key}" came twice; the last one counts' for key in repeated]
     if not finished.closed_early:  # else it was not looked for to the end
-        notes += tuple(f"{at}: required, and not found in the document" for at in verdict.missing)
+        notes += tuple(f"{at}: required, and not found" for at in verdict.missing)
     problems += verdict.problems
     return Extraction(verdict.data, text, tuple(problems), finished, notes)
 
@@ -165,7 +177,7 @@ def _listen(
 def _relaxed(rung: Rung, refusals: list[SchemaError]) -> tuple[str, ...]:
     if not rung:
         return ()
-    reason = " ".join(refusals[0].message.split())[:_REASON]
+    reason = " ".join(refusals[0].message.removeprefix(PREFIX).split())[:_REASON]
     return (f"a part of the schema was not enforced while decoding, only checked: {reason}",)
 
 

@@ -48,12 +48,11 @@ def parse_values(text: str, name: str) -> list[Any]:
     Raises:
         SchemaError: it is neither; the place is the one of the whole text read as one value.
     """
-    first, *more = [line for line in text.splitlines() if line.strip()] or [""]
     try:
         return [parse_json(text, name)]
     except SchemaError as whole:
-        lines = [first, *more]
-        if not more or not all(line.lstrip().startswith(("{", "[")) for line in lines):
+        lines = [line for line in text.split("\n") if line.strip()]  # JSON may hold U+2028 as it is
+        if not lines[1:] or not all(line.lstrip().startswith(("{", "[")) for line in lines):
             raise
         try:
             return [parse_json(line, name) for line in lines]

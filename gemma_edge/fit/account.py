@@ -7,6 +7,7 @@ llama.cpp (``DryRun.measure``) or by the linear law that it follows (``closed_fo
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 from gemma_edge.fit.kv import layer_bytes
 from gemma_edge.fit.ledger import Account, Ledger, Part, PartName
@@ -19,10 +20,7 @@ from gemma_edge.fit.shape import Shape, Weights
 from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Device, Hardware
 
-_ORDER: tuple[PartName, ...] = (
-    "weights", "KV global", "KV window", "compute", "projector", "projector compute",
-    "expert copy", "KV scratch", "output", "runtime", "margin",
-)  # fmt: skip
+_ORDER: tuple[PartName, ...] = get_args(PartName)
 
 
 @dataclass(slots=True)

@@ -43,10 +43,3 @@ def layer_bytes(
     """Keys and values of one layer."""
     cells = layer_cells(shape, layer, context_tokens, batch_tokens)
     return int(cells * (layer.key_values + layer.value_values) * BYTES[kv_type])
-
-
-def kv_bytes(shape: Shape, context_tokens: int, batch_tokens: int, kv_type: KvType = "f16") -> int:
-    """Keys and values of all layers."""
-    return sum(
-        layer_bytes(shape, layer, context_tokens, batch_tokens, kv_type) for layer in shape.layers
-    )

@@ -8,7 +8,7 @@ With flash attention, one output and one device (fit.md 3.5; 90 points, residual
 both come from two dry runs on the CPU, where the graph is the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from gemma_edge.fit.kv import layer_bytes, pad_cells, window_cells
@@ -62,7 +62,7 @@ class _Law:
 def closed_form(measure: Measure, hardware: Hardware) -> Measure:
     """The law as a Measure: for devices that this machine has not, and for a search. ``measure``
     is asked twice a size and KV type, for the CPU alone."""
-    laws: dict[tuple[tuple[object, ...], KvType], _Law] = {}
+    laws: dict[tuple[Hashable, KvType], _Law] = {}
     backends = {device.name: device.backend for device in hardware.devices}
 
     def by_law(shape: Shape, placement: Placement) -> Compute:

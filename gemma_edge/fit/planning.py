@@ -14,7 +14,7 @@ from gemma_edge.fit.plan import Plan, Rung
 from gemma_edge.fit.reasons import explain, explain_choice
 from gemma_edge.fit.search import Rank, rank, render_option, search, tier
 from gemma_edge.fit.shape import parse_shape
-from gemma_edge.fit.speed import classify, describe_run, predict
+from gemma_edge.fit.speed import classify, describe_run, estimate
 from gemma_edge.fit.weighing import Scales, Tried
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.store.measurements import Measurement
@@ -117,9 +117,8 @@ def describe_measurement(
 ) -> Measurement:
     """What ``store.record_measurement`` keeps of a run of this plan."""
     shape = parse_shape(candidate.header, exact=candidate.exact)
-    predicted, _ = predict(shape, plan, hardware, plan.threads)
-    speeds = (tokens_per_second, predicted)
-    return describe_run(shape, plan, hardware, candidate.weights_key, speeds)
+    run, _ = describe_run(shape, plan, hardware, plan.threads, candidate.weights_key)
+    return replace(run, tokens_per_second=tokens_per_second)
 
 
 def _try(case: Case, alone: bool) -> Tried:
@@ -200,15 +199,16 @@ def _size(candidate: Candidate) -> str:
 
 
 def _plan(case: Case, option: Option) -> Plan:
-    candidate = case.candidate
+    candidate, threads = case.candidate, option.threads
     fields = asdict(option.placement)
     return Plan(
         **fields,
         model=candidate.model_path,
         projector=candidate.projector_path if case.sees else None,
         name=candidate.name,
-        threads=option.threads.decode,
-        prefill_threads=option.threads.prefill,
+        threads=threads.decode,
+        prefill_threads=threads.prefill,
         ledger=option.ledger,
-        speed=option.speed,
+        # The option's is that of a machine without other programs, to choose by.
+        speed=estimate(case, option.placement, threads.decode),
     )

@@ -9,8 +9,15 @@ from gemma_edge.fit.case import (
     Option,
     render_context,
 )
-from gemma_edge.fit.search import FLUENT_SPEED, UNSEEN, USABLE_SPEED, render_option, tier
-from gemma_edge.fit.speed import classify
+from gemma_edge.fit.search import (
+    FLUENT_SPEED,
+    UNSEEN,
+    USABLE_SPEED,
+    render_option,
+    render_speed,
+    tier,
+)
+from gemma_edge.fit.speed import classify, estimate
 from gemma_edge.units import render_bytes
 
 
@@ -44,7 +51,9 @@ def explain(case: Case, option: Option) -> Iterator[str]:
         yield "embeddings are read from disk as they are needed: main memory is short"
     if not placement.repack:
         yield "no faster copy of the weights is made: main memory is short"
-    yield f"{threads.decode} thread{'' if threads.decode == 1 else 's'}: {threads.reason}"
+    slowed = estimate(case, placement, threads.decode) != option.speed  # by other programs
+    alone = f"; alone {render_speed(option.speed)}" if slowed else ""
+    yield f"{threads.decode} thread{'' if threads.decode == 1 else 's'}: {threads.reason}{alone}"
 
 
 def _why_this(case: Case, option: Option) -> str:

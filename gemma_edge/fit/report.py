@@ -75,7 +75,7 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
     """A sentence for every place and part whose prediction is off by more than 2 % or 32 MiB.
 
     Pages of a mapped file are left out: llama.cpp counts the whole range of a file that it maps,
-    with all that lies between.
+    with all that lies between. So is the projector, of whose buffers no line is said at a load.
     """
     said: list[str] = []
     rows = [row for row in allocated if row.place and not row.reclaimable]

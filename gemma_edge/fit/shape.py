@@ -4,7 +4,7 @@ Widths and window follow llama.cpp's loaders (src/models/gemma4.cpp, gemma3.cpp,
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,11 @@ _FIRST_LAYER = ("per_layer_model_proj.weight", "per_layer_proj_norm.weight", "ro
 _TOKEN_TABLE, _LAYER_TABLE = "token_embd.weight", "per_layer_token_embd.weight"
 REPACK_ROWS = 8  # repack.cpp packs whole groups of so many rows
 GEMMA3_PATTERN = 6  # gemma3.cpp, set_swa_pattern: every sixth layer is global
+# What a graph is made of beside the widths of keys and values; quants of one model share it.
+_GRAPH_KEYS = (
+    ".feed_forward_length", ".expert_feed_forward_length", ".expert_count", ".expert_used_count",
+    ".embedding_length_per_layer_input", ".attention.head_count",
+)  # fmt: skip
 # Attention that has another kind of memory, or a window that stands in no header.
 _OTHER_MEMORY = (
     ".ssm.state_size", ".wkv.head_size", ".attention.kv_lora_rank", ".full_attention_interval",
@@ -76,11 +81,12 @@ class Shape:
     cache_problem: str = ""
 
     @property
-    def graph(self) -> tuple[object, ...]:
+    def graph(self) -> Hashable:
         """What the compute graph depends on, whatever the types of the weights: the same for all
-        quants of a size."""
-        own = self.header.metadata.items()
-        return tuple(sorted((k, str(v)) for k, v in own if k.startswith(self.architecture + ".")))
+        quants of a size, real or synthesized."""
+        values = (self.header.metadata.get(self.architecture + key) for key in _GRAPH_KEYS)
+        layers = tuple((each.kind, each.key_values, each.value_values) for each in self.layers)
+        return self.architecture, self.width, self.vocabulary_tokens, layers, *values
 
     @property
     def has_experts(self) -> bool:

@@ -77,9 +77,9 @@ def gpu_layer_count(placement: Placement, layers: int) -> int:
 def estimate(case: Case, placement: Placement, threads: int) -> Speed:
     """The speed of this placement: measured where this machine has run just it, else predicted and
     corrected by the newest measurement on the same device, of the same kind where there is one."""
-    predicted, reason = predict(case.shape, placement, case.hardware, threads)
     weights = case.candidate.weights_key
-    blank = describe_run(case.shape, placement, case.hardware, weights, (predicted, predicted))
+    blank, reason = describe_run(case.shape, placement, case.hardware, threads, weights)
+    predicted = blank.predicted_tokens_per_second
     for each in reversed(case.speeds):
         if each.key == blank.key:
             return Speed(
@@ -97,30 +97,28 @@ def estimate(case: Case, placement: Placement, threads: int) -> Speed:
 
 
 def describe_run(
-    shape: Shape,
-    placement: Placement,
-    hardware: Hardware,
-    weights: str,
-    speeds: tuple[float, float],
-) -> Measurement:
-    """What is kept of a run. ``weights`` is ``Candidate.weights_key``, ``speeds`` the measured
-    tokens a second and those that ``predict`` gives."""
+    shape: Shape, placement: Placement, hardware: Hardware, threads: int, weights: str
+) -> tuple[Measurement, str]:
+    """A run as ``predict`` sees it, whose speed is still to be measured, and the arithmetic as a
+    sentence. ``weights`` is ``Candidate.weights_key``."""
+    predicted, reason = predict(shape, placement, hardware, threads)
     kind = classify(placement, len(shape.layers))
     numbers = {
-        "gpu": "", "experts": f":{placement.cpu_expert_layers}",
-        "partial": f":{placement.gpu_layers}", "cpu": "",
+        "gpu": "", "experts": f":{placement.cpu_expert_layers}:{threads}",
+        "partial": f":{placement.gpu_layers}:{threads}", "cpu": f":{threads}",
     }  # fmt: skip
     used = _used(placement, hardware)
-    return Measurement(
+    run = Measurement(
         device=" + ".join(device.title for device in used) or hardware.cpu.name or "CPU",
         backend=used[0].backend if used else "cpu",
         version=hardware.build.version,
         weights=weights,
         placement=kind + numbers[kind],
         moe=shape.has_experts,
-        tokens_per_second=speeds[0],
-        predicted_tokens_per_second=speeds[1],
+        tokens_per_second=predicted,
+        predicted_tokens_per_second=predicted,
     )
+    return run, reason
 
 
 def _device(run: Measurement) -> tuple[str, str, str, bool]:

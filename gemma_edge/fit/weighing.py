@@ -3,14 +3,14 @@
 A dry run takes 20 to 60 ms, and a search weighs dozens of placements of every candidate.
 """
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from gemma_edge.fit.account import account
 from gemma_edge.fit.candidate import Candidate, Wishes
 from gemma_edge.fit.case import Case, Outcome, Weigh
 from gemma_edge.fit.ledger import Ledger
-from gemma_edge.fit.measure import Compute, Measure, closed_form
+from gemma_edge.fit.measure import Measure, closed_form
 from gemma_edge.fit.plan import Placement
 from gemma_edge.fit.search import search
 from gemma_edge.fit.shape import Shape, parse_shape
@@ -18,12 +18,6 @@ from gemma_edge.hardware.machine import Hardware
 from gemma_edge.store.measurements import Measurement
 
 Tried = tuple[Case, Outcome]
-
-# What a graph is made of beside the widths of keys and values; quants of one model share it.
-_GRAPH_KEYS = (
-    ".feed_forward_length", ".expert_feed_forward_length", ".expert_count", ".expert_used_count",
-    ".embedding_length_per_layer_input", ".attention.head_count",
-)  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -34,10 +28,9 @@ class Scales:
     measure: Measure
     speeds: Sequence[Measurement] = ()
     busy_programs: int | None = None
-    _first: dict[Hashable, Shape] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._law = closed_form(self._measure_graph, self.hardware)
+        self._law = closed_form(self.measure, self.hardware)
 
     def case(self, candidate: Candidate, wishes: Wishes, *, alone: bool, order: int = 0) -> Case:
         """One candidate, to be searched."""
@@ -73,10 +66,3 @@ class Scales:
             return account(shape, candidate.projector, placement, self.hardware, measure)
 
         return weigh
-
-    def _measure_graph(self, shape: Shape, placement: Placement) -> Compute:
-        """Asked of the first of all shapes that have the same graph."""
-        values = (shape.header.metadata.get(shape.architecture + key) for key in _GRAPH_KEYS)
-        layers = tuple((each.kind, each.key_values, each.value_values) for each in shape.layers)
-        graph = (shape.architecture, shape.width, shape.vocabulary_tokens, layers, *values)
-        return self.measure(self._first.setdefault(graph, shape), placement)

@@ -12,7 +12,7 @@ from gemma_edge.hardware.machine import Build, Device, Finding, Hardware
 from gemma_edge.hardware.memory import Memory
 
 if TYPE_CHECKING:
-    from gemma_edge.hardware.cuda import CudaLibraries, cuda_libraries, preload_cuda
+    from gemma_edge.hardware.cuda import preload_cuda
     from gemma_edge.hardware.imagined import pretend
     from gemma_edge.hardware.reading import detect_hardware, parse_recording
     from gemma_edge.hardware.recording import record
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Build",
     "Cpu",
-    "CudaLibraries",
     "Device",
     "Finding",
     "Hardware",
     "Memory",
-    "cuda_libraries",
     "detect_hardware",
     "parse_recording",
     "preload_cuda",
@@ -34,8 +32,6 @@ __all__ = [
 ]
 
 _DOORS = {
-    "CudaLibraries": "cuda",
-    "cuda_libraries": "cuda",
     "detect_hardware": "reading",
     "parse_recording": "reading",
     "preload_cuda": "cuda",

@@ -64,10 +64,10 @@ def cuda_libraries(
     return _load(backend, packages)
 
 
-def preload_cuda(folder: Path | None = None) -> CudaLibraries:
+def preload_cuda() -> CudaLibraries:
     """Call before ``import llama_cpp``: the environment's CUDA libraries are in the process
     afterwards, where llama.cpp needs them. Does nothing for a build without CUDA."""
-    return cuda_libraries(folder)
+    return cuda_libraries()
 
 
 def find_llama_folder() -> Path | None:

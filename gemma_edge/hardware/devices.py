@@ -17,6 +17,8 @@ from gemma_edge.hardware.text import Answers
 from gemma_edge.units import render_bytes
 
 _GPU, _IGPU = 1, 2  # GGML_BACKEND_DEVICE_TYPE_*
+BACKENDS = {"cpu": "the processor", "cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan",
+            "metal": "Metal", "sycl": "SYCL", "rpc": "RPC", "blas": "BLAS"}  # fmt: skip
 _BACKENDS = {"MTL": "metal", "METAL": "metal", "HIP": "rocm"}
 _SOFTWARE = re.compile("llvmpipe|SwiftShader|Microsoft Basic Render", re.IGNORECASE)
 

@@ -58,15 +58,12 @@ def _full(device: Device, card: Card | None) -> Iterator[Finding]:
     least = max(GIB, int(_FULL_SHARE * device.total_bytes))
     if not device.total_bytes or device.free_bytes >= least:
         return
-    holders = [
-        f"{name} {render_bytes(size)}" if size else name
-        for name, size in (card.holders if card else ())
-        if name
-    ]
+    known = [holder for holder in (card.holders if card else ()) if holder[0]]
+    holders = [f"{name} {render_bytes(size)}" if size else name for name, size in known[:3]]
     text = f"{device.title} is full: {render_bytes(device.free_bytes)} of "
     text += f"{render_bytes(device.total_bytes)} are free"
-    text += f"; held by {', '.join(holders[:3])}" if holders else ""
-    fix = f"stop {card.holders[0][0]}" if card and holders else "stop what else runs on it"
+    text += f"; held by {', '.join(holders)}" if holders else ""
+    fix = f"stop {known[0][0] if known else 'what else runs on it'}"
     yield Finding("warning", "GPU", text, fix)
 
 

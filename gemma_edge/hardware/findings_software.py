@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gemma_edge.hardware.build import lacking, parse_architectures, unused
 from gemma_edge.hardware.cuda import DRIVER_LIBRARIES, CudaLibraries
+from gemma_edge.hardware.devices import BACKENDS
 from gemma_edge.hardware.facts import Facts
 from gemma_edge.hardware.machine import Finding
 from gemma_edge.hardware.text import parse_pairs
@@ -16,7 +17,7 @@ _RESTART = {  # how a container is given the host's card
     "podman": "podman run --device nvidia.com/gpu=all ...",
     "apptainer": "apptainer exec --nv ...",
 }
-_WORDS = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "metal": "Metal"}
+_NO_DEVICE = "no CUDA-capable device"  # cudaErrorNoDevice
 _HIDING = {  # the variable that hides devices from a backend
     "cuda": "CUDA_VISIBLE_DEVICES",
     "rocm": "HIP_VISIBLE_DEVICES",
@@ -31,7 +32,7 @@ def look_at_libraries(facts: Facts) -> Iterator[Finding]:
     missing = found.words("missing")
     if driver := next((name for name in DRIVER_LIBRARIES if name in missing or name in error), ""):
         text = f"{driver} is missing: llama.cpp was built for CUDA, and here is no NVIDIA driver"
-        if facts.on_login_node:
+        if facts.on_login_node or facts.job_without_gpu:
             yield Finding("warning", "driver", f"{text}; the nodes with a GPU have it")
         elif not facts.shut_out:  # the driver's finding says what a container lacks
             yield Finding("problem", "driver", text, facts.install("cpu"))
@@ -107,13 +108,13 @@ def look_at_idle_nvidia(facts: Facts) -> Iterator[Finding]:
         else:
             text = f"{names} is in MIG mode and has no slice that we may use"
             yield Finding("problem", "MIG", text, "sudo nvidia-smi mig -i 0 -cgi 0 -C")
-    elif hidden := _hidden(facts, "cuda", names):
-        yield hidden
     else:
         log = facts.answers.part("probe").part("ggml").text("log").splitlines()
         why = next((line.split(": ", 1)[-1] for line in log if "failed to initialize" in line), "")
         text = f"llama.cpp's CUDA backend does not see {names}" + (f": {why}" if why else "")
-        yield Finding("problem", "GPU", text, facts.install("cuda"))
+        # SLURM sets the variable in every job: it is the cause only where CUDA says "no device".
+        hidden = _hidden(facts, "cuda", names) if not why or _NO_DEVICE in why else None
+        yield hidden or Finding("problem", "GPU", text, facts.install("cuda"))
 
 
 def _hidden(facts: Facts, backend: str, names: str) -> Finding | None:
@@ -135,10 +136,10 @@ def look_at_idle_others(facts: Facts) -> Iterator[Finding]:
         backend = "vulkan" if card.integrated else facts.best_backend
         if backend in build.backends:
             hidden = _hidden(facts, backend, card.title)
-            text = f"llama.cpp's {_WORDS[backend]} backend does not see {card.title}"
+            text = f"llama.cpp's {BACKENDS[backend]} backend does not see {card.title}"
             yield hidden or Finding("warning", "GPU", text)
         elif not card.integrated:
-            text = f"your llama.cpp is built without {_WORDS[backend]}: {card.title} is here"
+            text = f"your llama.cpp is built without {BACKENDS[backend]}: {card.title} is here"
             text += " and not used"
             yield Finding("problem", "GPU", text, facts.install(backend))
         elif card.vendor == "amd" and not facts.usable:

@@ -90,15 +90,14 @@ def _device(title: str, total_bytes: int, base: Hardware) -> Device:
 def _find_memory(title: str) -> int:
     """The memory of a known card in bytes: all words of its name are in the title, and the title
     has none that would make it another card ("RTX 4060 Ti" is no "RTX 4060")."""
-    size = _SIZE.search(title)
-    words = {*_plain(title).split(), *([f"{size[1]}gb"] if size else [])}
+    if size := _SIZE.search(title):
+        return int(size[1]) * GIB
+    words = set(_plain(title).split())
     fits = [
         name
         for name in _cards()
         if set(name.split()) <= words and not (words - set(name.split())) & _KINDS
     ]
-    if size:
-        return int(size[1]) * GIB
     if fits:
         return _cards()[max(fits, key=len)] * MIB
     near = [name for name in _cards() if words & (set(name.split()) - _KINDS)]

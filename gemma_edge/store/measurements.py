@@ -24,7 +24,8 @@ class Measurement:
 
     ``device`` is the title of the GPU or of the processor, ``version`` llama-cpp-python's,
     ``weights`` a sha256 or name and size, ``placement`` the class of the placement with its number
-    ("gpu", "experts:24", "partial:30", "cpu")."""
+    of layers, and of threads where the CPU computes ("gpu", "experts:24:6", "partial:30:6",
+    "cpu:6")."""
 
     device: str
     backend: str

@@ -4,7 +4,7 @@ import pytest
 
 from gemma_edge.chat.session import Session
 from gemma_edge.documents.picture import Picture
-from gemma_edge.engine.protocol import Chunk, Finished, Sampling
+from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, EngineStopped, ProjectorError
 
@@ -103,6 +103,22 @@ def test_clear_forgets_the_turns_and_keeps_the_system_prompt():
     said(session, "two")
     assert texts(engine.requests[1].messages) == [("system", "Be short."), ("user", "two")]
     assert (engine.requests[1].sampling.seed, engine.requests[1].max_tokens) == (1, 5)
+
+
+class Restarted(ScriptedEngine):
+    """Was started again before each answer."""
+
+    def generate(self, request):
+        yield Notice("started again")
+        yield from super().generate(request)
+
+
+def test_a_restart_in_a_conversation_says_that_it_is_kept():
+    session = Session(Restarted(["a", "b"]))
+    assert next(iter(session.say("one"))) == Notice("started again")  # nothing to keep yet
+    said(session, "one")
+    first, *_ = session.say("two")
+    assert first == Notice("started again, the conversation is kept")
 
 
 class Mortal(ScriptedEngine):

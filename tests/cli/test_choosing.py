@@ -95,6 +95,27 @@ def test_what_was_pinned_holds_for_the_choice_too(pulled: Online):
     assert "no GPU" in ran.stderr
 
 
+def test_the_plan_says_where_another_one_would_answer(pulled: Online):
+    """The plan looks at all, a chat takes the best that is here."""
+    big = replace(GAMER.devices[0], total_bytes=24 << 30, free_bytes=23 << 30)
+    pulled.shell.hardware = replace(GAMER, devices=(big,))
+    note = "is not on this machine: gemma-edge pull 26b-a4b; until then E4B Q4 QAT answers\n"
+    assert note in pulled.run("plan").stderr
+    assert chat(pulled).stderr.startswith("E4B Q4 QAT on ")
+    for flags in (("26b",), ("--vram", "24GiB"), ("--quant", "q8")):
+        assert "until then" not in pulled.run("plan", *flags).stderr
+    pulled.shell.hardware = GAMER
+    assert "until then" not in pulled.run("plan").stderr
+
+
+@pytest.mark.parametrize("command", [("plan",), ("chat", "hi", "--yes", "--model")])
+def test_a_branch_of_the_hub_is_planned_by_the_header_at_its_commit(online: Online, command):
+    online.upload("mine.gguf", TEXT_MODEL, repo="me/mine")
+    online.shell.script(["hello"])
+    ran = online.run(*command, "hf:me/mine/mine.gguf@main")
+    assert ran.status == 0, ran.stderr
+
+
 def test_a_quant_that_was_named_narrows_the_choice(gaming: Online):
     assert "would run" in chat(gaming, "--quant", "q8").stderr
     assert "Q4" not in chat(gaming, "--quant", "q8").stderr

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from gemma_edge.errors import ExitStatus
+from gemma_edge.engine.scripted import ScriptedEngine
+from gemma_edge.errors import ExitStatus, SchemaError
 from tests.documents.conftest import render_pdf, typed
 
 
@@ -134,6 +135,8 @@ def test_pages_are_chosen_and_counted(shell, tmp_path):
     assert ran.status == ExitStatus.USAGE
     assert "more than 64 images cannot be looked at together" in ran.stderr
     assert "hint: --each" in ran.stderr
+    ran = shell.run("describe", *["no.png"] * 65)  # before any of them is opened
+    assert "more than 64 images cannot be looked at together" in ran.stderr
 
 
 def test_json_is_one_document(shell, photo):
@@ -196,6 +199,40 @@ def test_from_a_pipe(shell, photo):
     assert (ran.stdout, ran.status) == ("A red wall.\n", 0)
     assert ran.stderr.startswith("stdin 4032x3024 -> 912x672")
     assert engine.requests[0].messages[-1].pictures[0].name == "stdin"
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no <(command) here")
+def test_from_a_pipe_by_name_which_can_be_read_once(shell):
+    image = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(image, "PNG")
+    reading, writing = os.pipe()
+    os.write(writing, image.getvalue())
+    os.close(writing)
+    shell.script(["A red wall."])
+    assert shell.run("describe", f"/dev/fd/{reading}").stdout == "A red wall.\n"
+    os.close(reading)
+
+
+def test_what_is_not_held_while_decoding_is_told(shell, photo):
+    schema = json.dumps({"properties": {"a": {"format": "foo"}, "b": {"pattern": "(?=x)x"}}})
+    engine = Picky(['{"a": "1", "b": "x"}'] * 2)
+    for argv, begin in (((), ""), (("--each",), f"{photo}: ")):
+        shell.engine = engine
+        ran = shell.run("describe", photo, "--schema", schema, *argv)
+        assert ran.status == 0
+        lines = ran.stderr.splitlines()
+        assert 'the schema\'s format "foo" is not a known one; it is not checked' in lines
+        told = "a part of the schema was not enforced while decoding, only checked: no look-around"
+        assert any(line.startswith(begin + told) for line in lines)
+
+
+class Picky(ScriptedEngine):
+    """Refuses look-around, as llguidance does."""
+
+    def generate(self, request):
+        if "(?=" in request.constraint.schema:
+            raise SchemaError("no look-around")
+        return super().generate(request)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no program stands between")

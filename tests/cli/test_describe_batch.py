@@ -121,7 +121,9 @@ def test_what_is_done_is_not_done_again(shell, album, tmp_path, name):
     # Cut in the middle of the last record, that record is done again.
     text = out.read_text(encoding="utf-8")
     out.write_text(text[:-20], encoding="utf-8")
-    assert "1 image described, 3 done before" in shell.run(*argv).stderr
+    ran = shell.run(*argv)
+    assert "1 image described, 3 done before" in ran.stderr
+    assert f"{out} ended in the middle of a record, which is cut off" in ran.stderr.splitlines()
     assert out.read_text(encoding="utf-8") == text
     # Asked something else, all of it is new.
     assert "4 images described" in shell.run(*argv, "-q", "what is it?").stderr
@@ -162,6 +164,8 @@ def test_alt_texts_are_written_beside_the_images(shell, album):
     ran = shell.run("describe", str(album), "--sidecar")
     assert "1 image described, 2 done before" in ran.stderr
     assert (album / "b.jpg.alt.txt").read_text(encoding="utf-8") == "A meadow.\n"
+    shell.run("describe", str(album), "--sidecar", "--out", str(album / "out.jsonl"))
+    assert (album / "b.jpg.alt.txt").read_text(encoding="utf-8") == "A meadow.\n"
     shell.run("describe", str(album), "--sidecar", "--replace")
     assert (album / "b.jpg.alt.txt").read_text(encoding="utf-8") == "green\n"
     assert not list(album.glob("*.part"))
@@ -175,6 +179,17 @@ def test_every_page_and_every_question_has_a_record(shell, tmp_path):
     assert [(each["page"], each["question"], each["answer"]) for each in lines(ran)] == [
         (1, "first?", "a"), (1, "second?", "b"), (2, "first?", "c"), (2, "second?", "d"),
     ]  # fmt: skip
+
+
+def test_pages_that_are_done_are_not_done_again(shell, tmp_path):
+    path = tmp_path / "bill.pdf"
+    path.write_bytes(render_pdf([typed("one"), typed("two")]))
+    argv = ("describe", str(path), "--out", str(tmp_path / "out.jsonl"), "--detail", "low")
+    shell.script(["a", "b"])
+    assert "2 images described · 2 lost detail" in shell.run(*argv).stderr
+    shell.plans.clear()
+    assert "0 images described, 2 done before" in shell.run(*argv).stderr
+    assert shell.plans == []
 
 
 def test_problems_and_the_worst_exit_status(shell, album):
@@ -214,9 +229,9 @@ def test_an_engine_that_stops_is_asked_again(shell, album):
             return super().generate(request)
 
     shell.engine = Dying()
-    assert [each["answer"] for each in lines(shell.run("describe", str(album)))] == [
-        "red", "green", "blue",
-    ]  # fmt: skip
+    ran = shell.run("describe", str(album))
+    assert [each["answer"] for each in lines(ran)] == ["red", "green", "blue"]
+    assert "the engine stopped; asking again" in ran.stderr.splitlines()
     shell.engine = Dying()
     shell.engine.deaths = 2
     ran = shell.run("describe", str(album))

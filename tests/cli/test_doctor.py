@@ -21,7 +21,7 @@ from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.hardware import detect_hardware, parse_recording
 from gemma_edge.hardware.machine import Finding, Hardware
 from tests.cli.conftest import Ran, Shell
-from tests.doctor.machines import GREETING, LAPTOP, NO_CUBLAS
+from tests.doctor.machines import GREETING, LAPTOP, NO_CUBLAS, OFFICE
 
 LOOK, ASK, PLAIN = Wish(), StoreOptions(), ShowOptions()
 OK, FAILED = ExitStatus.OK, ExitStatus.FAILED
@@ -249,6 +249,20 @@ def test_a_folder_that_cannot_be_read_is_a_row_not_an_error(clinic: Clinic):
     (folder / "owner" / "loop.gguf").symlink_to("loop.gguf")
     ran = clinic.run(kept=StoreOptions(models_dir=folder))
     assert f"free for models in {folder}\n" in ran.stdout
+
+
+def test_a_file_is_no_folder_for_models(clinic: Clinic):
+    file = clinic.home / "models"
+    file.touch()
+    ran = clinic.run(kept=StoreOptions(models_dir=file))
+    assert f"✘ disk            {file} cannot be written to\n" in ran.stdout
+
+
+def test_what_llama_cpp_does_not_see_is_not_tried(clinic: Clinic):
+    clinic.machines = [OFFICE]
+    ran = clinic.run()
+    assert "decoding on" not in ran.stderr
+    assert ran.stdout.count(" decode ") == 1
 
 
 # The real thing.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.protocol import Event, Notice, Reading, Request
+from gemma_edge.engine.protocol import Chunk, Event, Notice, Reading, Request
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus
 from tests.cli.test_terminal import CTRL_C, CTRL_D, Terminal
@@ -68,6 +68,22 @@ def test_one_question_ends_with_the_error(shell):
     ran = shell.run("chat", "count")
     assert (ran.stdout, ran.status) == ("one \n", ExitStatus.FAILED)
     assert ran.stderr.endswith(f"error: {STOPPED}\nhint: ask it again\n")
+
+
+def test_nobody_waits_for_a_measurement_after_ctrl_c(shell):
+    class Interrupted(ScriptedEngine):
+        def generate(self, request: Request) -> Iterator[Event]:
+            for event in super().generate(request):
+                if isinstance(event, Chunk):
+                    signal.raise_signal(signal.SIGINT)
+                yield event
+
+        def measure(self, tokens: int = 32) -> float:
+            raise AssertionError("measured")
+
+    shell.engine = Interrupted(["one two"])
+    ran = shell.run("chat", "hi")
+    assert (ran.stdout, ran.status) == ("one \n", ExitStatus.INTERRUPTED)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_check_of_what_decoding_refuses():
 
 def test_infer_from_files_text_and_lines(tmp_path):
     lines = tmp_path / "bills.jsonl"
-    lines.write_text('{"a": 1}\n{"a": 2.5, "b": "x"}\n', encoding="utf-8")
+    lines.write_text('{"a": 1}\n{"a": 2.5, "b": "x\u2028y"}\n', encoding="utf-8")
     out, err, _ = schema("infer", str(lines), '{"a": null}')
     assert json.loads(out) == {
         "type": "object",

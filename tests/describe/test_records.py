@@ -51,6 +51,15 @@ def test_lines_of_json():
     assert as_document(Record(file="e.jpg", answer=""))["answer"] == ""
 
 
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_only_a_newline_ends_a_line(form):
+    """JSON keeps U+2028 and U+0085 as they are, and Python's splitlines ends lines there."""
+    record = Record(file="a.jpg", answer="one\u2028two\x85three", sha256="aa", task="t1")
+    text = f"{render_head(form)}\n" * (form == "csv") + render_record(record, form) + "\n"
+    assert whole_lines(text, form) == text
+    assert read_before(text, form).done == {record.key}
+
+
 def test_csv_opens_in_a_spreadsheet():
     rows = list(csv.DictReader(io.StringIO(written("csv"))))
     assert tuple(rows[0]) == COLUMNS

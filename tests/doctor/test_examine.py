@@ -138,10 +138,7 @@ def test_machines(case, expected):
             "the system does not say", "", "", id="memory not told",
         ),
         pytest.param(
-            facts(machines.LOGIN), "cluster", "this is a login node: it has no GPU",
-            "inside a job the same command looks at the machine that will do the work: "
-            "srun --gres=gpu:1 --mem=16G gemma-edge doctor, or "
-            'sbatch --gres=gpu:1 --mem=16G --wrap "gemma-edge doctor"',
+            facts(machines.LOGIN), "cluster", "this is a login node: it has no GPU", "",
             "srun --gres=gpu:1 --pty bash", id="login node",
         ),
         pytest.param(
@@ -248,8 +245,9 @@ def test_a_decode_that_dies_has_the_fix_of_the_instructions():
 
 
 def test_a_finding_joins_the_gpu_that_it_speaks_of():
-    second = replace(machines.RTX, name="", title="RTX 3090")
-    finding = Finding("fine", "GPU", "CUDA_VISIBLE_DEVICES=1 hides RTX 3090")
+    """Also where the name of another one is a part of its name."""
+    second = replace(machines.RTX, name="", title=f"{machines.RTX.title} Ti")
+    finding = Finding("fine", "GPU", f"CUDA_VISIBLE_DEVICES=1 hides {second.title}")
     hardware = replace(machines.GAMING, devices=(machines.RTX, second), findings=(finding,))
     gpus = [each for each in examine(facts(hardware)) if each.name == "GPU"]
     assert [(each.state, each.why) for each in gpus] == [("fine", ""), ("skipped", finding.text)]

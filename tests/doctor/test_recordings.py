@@ -31,7 +31,7 @@ WRONG = {
     "rtx-4090-full": "? GPU, by hand",
     "rx-7900-xtx-cpu-build": "✘ GPU, runs",
     "slurm-job-without-gpu": "? cluster, by hand",
-    "slurm-login-node": "? driver, by hand; ? cluster, by hand",
+    "slurm-login-node": "? cluster, by hand; ? driver, by hand",
     "strix-halo-rocm-carve-out": "? GPU, runs",
     "visible-devices-hides-all": "? GPU, by hand",
     "vm-amx-build": "? processor, runs",

@@ -6,11 +6,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gemma_edge.doctor import ask_hub, try_decode
+from gemma_edge.doctor.decode_child import decode
 from gemma_edge.doctor.facts import CPU
+from gemma_edge.engine.protocol import Event, Notice, Request
+from gemma_edge.engine.scripted import ScriptedEngine
 from tests.doctor.machines import GREETING
 
 
@@ -103,3 +107,32 @@ def test_a_device_that_is_not_there_is_told():
 )  # fmt: skip
 def test_what_a_decode_does_to_its_process(program: str, seconds: float, trouble: str):
     assert try_decode(CPU, program=program, limit_seconds=seconds).trouble == trouble
+
+
+class _Restarted(ScriptedEngine):
+    """Says what an engine says that had to be started again."""
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        yield Notice("it was started again")
+        yield from super().generate(request)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class _OnTheProcessor(_Restarted):
+    def generate(self, request: Request) -> Iterator[Event]:
+        return ScriptedEngine.generate(self, request)
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "trouble"),
+    [
+        (_Restarted, CPU, "it was started again"),
+        (_OnTheProcessor, "CUDA0", "it decoded on no device instead"),
+        (_OnTheProcessor, CPU, None),
+    ],
+)
+def test_an_answer_from_elsewhere_is_told(engine, device, trouble):
+    report = decode(device, Path("demo.gguf"), lambda _: engine([GREETING]))
+    assert (report["answer"], report.get("trouble")) == (GREETING, trouble)

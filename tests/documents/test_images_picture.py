@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gemma_edge.documents.page_numbers import parse_page_numbers, render_page_numbers
+from gemma_edge.documents.page_numbers import parse_page_numbers
 from gemma_edge.documents.picture import PATCH_PX, fit_size, tile_boxes
 from gemma_edge.errors import UsageError
 
@@ -59,8 +59,7 @@ def test_what_names_no_pages(text):
         parse_page_numbers(text)
 
 
-def test_page_numbers_are_written_as_they_are_read():
-    assert render_page_numbers([1, 2, 3, 7, 9, 10]) == "1-3,7,9-10"
+def test_a_page_that_there_is_not():
     with pytest.raises(UsageError) as caught:
         parse_page_numbers("2").choose(1, "cat.jpg", "frame")
     assert caught.value.message == "cat.jpg has 1 frame, there is no frame 2"

@@ -14,7 +14,7 @@ from gemma_edge.engine.protocol import Chunk, Engine, Event, Request
 from gemma_edge.engine.worker import open_llama, run
 from gemma_edge.fit.plan import Plan
 
-LARGE_BATCH = 64  # the plans that "killed" and "refused" cannot load have a larger one
+LARGE_BATCH = 64  # the plans that "killed" cannot load have a larger one
 
 
 class Faulty:
@@ -64,6 +64,11 @@ def killed(plan: Plan) -> Engine:
     return open_llama(plan)
 
 
+def gap(plan: Plan) -> Engine:
+    """Killed while it loads the middle one of three plans only."""
+    return killed(plan) if plan.batch_tokens == 2 * LARGE_BATCH else open_llama(plan)
+
+
 def abort(_plan: Plan) -> Engine:
     """As ggml does."""
     sys.stderr.write("ggml-cuda.cu:97: GGML_ASSERT(batch > 0) failed\n")
@@ -107,6 +112,7 @@ def chatty(plan: Plan) -> Engine:
 
 FAULTS = {
     "killed": killed,
+    "gap": gap,
     "abort": abort,
     "illegal": illegal,
     "limited": limited,

@@ -25,6 +25,9 @@ from tests.engine.faults import program
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to die by")
 HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)
+AGAIN = (
+    "the engine stopped (killed, by the system when memory runs out or by somebody); started again"
+)
 Start = Callable[..., RemoteEngine]
 
 
@@ -102,6 +105,25 @@ def test_killed_between_two_answers_the_second_is_answered(start: Start) -> None
 
 
 @posix
+def test_deaths_with_answers_between_them_are_no_row(start: Start) -> None:
+    engine = start("chatty")
+    for _ in range(MAX_RESTARTS + 1):
+        os.kill(engine.pid, signal.SIGKILL)
+        *_, finished = engine.generate(HELLO)
+        assert isinstance(finished, Finished)
+
+
+@posix
+def test_every_step_down_after_a_death_is_told(start: Start) -> None:
+    ladder = (demo_plan(batch_tokens=128), demo_plan(batch_tokens=64))
+    engine = start("gap", replace(demo_plan(), fallbacks=ladder))
+    assert engine.info.notes == ()
+    os.kill(engine.pid, signal.SIGKILL)
+    told = [event.text for event in engine.generate(HELLO) if isinstance(event, Notice)]
+    assert told == [f"{AGAIN} with ubatch 128", f"{AGAIN} with ubatch 64"]
+
+
+@posix
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_request_that_kills_every_engine_is_given_up(start: Start, when: str) -> None:
     engine = start("fragile")
@@ -151,8 +173,7 @@ def test_a_load_that_dies(
 def test_a_load_that_is_killed_takes_the_next_plan(start: Start) -> None:
     small = demo_plan(batch_tokens=64)
     engine = start("killed", replace(demo_plan(), fallbacks=(demo_plan(batch_tokens=128), small)))
-    reason = "the engine stopped (killed, as the system does when memory runs out); started again"
-    assert engine.info.notes == (f"{reason} with ubatch 128", f"{reason} with ubatch 64")
+    assert engine.info.notes == (f"{AGAIN} with ubatch 128", f"{AGAIN} with ubatch 64")
     assert engine.info.plan == small
     assert answer(engine, HELLO)[1].reason == "end"
 
@@ -267,3 +288,14 @@ def test_a_cancel_that_overtakes_the_request_still_counts() -> None:
     process.close()
     assert isinstance(finished, Finished)
     assert finished.reason == "cancelled"
+
+
+def test_a_cancel_of_the_answer_before_does_not_count() -> None:
+    process = EngineProcess(WORKER)
+    process.call("load", demo_plan())
+    process.call("generate", ask("word " * 900))
+    process._sender.send(Call(1, "cancel"))
+    while not isinstance(event := process.receive(), Finished):
+        pass
+    process.close()
+    assert event.reason != "cancelled"

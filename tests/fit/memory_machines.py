@@ -4,6 +4,8 @@ from functools import cache
 from pathlib import Path
 
 from gemma_edge import catalog
+from gemma_edge.fit.kv import layer_bytes
+from gemma_edge.fit.plan import KvType
 from gemma_edge.fit.shape import Shape, parse_shape
 from gemma_edge.fit.synthesis import synthesize
 from gemma_edge.gguf import read_header
@@ -45,3 +47,10 @@ def shape_of(name: str, quant: str = "qat-q4_0") -> Shape:
     size = catalog.size(name)
     chosen = next(each for each in size.quants if each.name == quant)
     return parse_shape(synthesize(size, chosen), exact=False)
+
+
+def kv_bytes(shape: Shape, context_tokens: int, batch_tokens: int, kv_type: KvType = "f16") -> int:
+    """Keys and values of all layers."""
+    return sum(
+        layer_bytes(shape, layer, context_tokens, batch_tokens, kv_type) for layer in shape.layers
+    )

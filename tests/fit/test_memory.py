@@ -17,7 +17,7 @@ from gemma_edge.fit.plan import ALL_LAYERS, Placement
 from gemma_edge.fit.report import Allocated, differences, parse_report, place_of
 from gemma_edge.fit.shape import Shape, parse_shape
 from gemma_edge.fit.synthesis import synthesize, synthesize_projector
-from tests.fit.memory_machines import GIB, SIZES, card, machine, shape_of
+from tests.fit.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of
 
 MIB = 1 << 20
 # fit.md 3.2: KV in MiB, f16, batches of 512, by context.
@@ -54,7 +54,7 @@ def ledger(name: str, **changes: object) -> Ledger:
 @pytest.mark.parametrize("name", SIZES)
 def test_kv_cache_is_that_of_the_table(name):
     for context, mib in KV_MIB[name].items():
-        assert kv.kv_bytes(shape_of(name), context, 512) == mib * MIB
+        assert kv_bytes(shape_of(name), context, 512) == mib * MIB
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -106,7 +106,7 @@ def test_other_architectures():
     shape = parse_shape(replace(demo.header, metadata=plain))
     assert not shape.cache_problem
     # SmolLM2 135M: 30 layers, 3 heads of 64 for keys and as many for values
-    assert kv.kv_bytes(shape, 2048, 512) == 30 * 2 * 3 * 64 * 2 * 2048
+    assert kv_bytes(shape, 2048, 512) == 30 * 2 * 3 * 64 * 2 * 2048
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from gemma_edge.errors import EngineError
-from gemma_edge.fit import kv
 from gemma_edge.fit.account import account
 from gemma_edge.fit.dry_run import DryRun
 from gemma_edge.fit.ledger import Ledger
@@ -18,7 +17,16 @@ from gemma_edge.fit.plan import KvType, Placement
 from gemma_edge.fit.report import Allocated, differences, parse_report
 from gemma_edge.fit.shape import parse_shape
 from gemma_edge.gguf import Header
-from tests.fit.memory_machines import DEMO, MOE, ROOT, SIZES, card, machine, shape_of
+from tests.fit.memory_machines import (
+    DEMO,
+    MOE,
+    ROOT,
+    SIZES,
+    card,
+    kv_bytes,
+    machine,
+    shape_of,
+)
 
 MIB = 1 << 20
 POINTS: tuple[tuple[int, int, KvType], ...] = (
@@ -43,11 +51,23 @@ def test_formulas_are_what_llama_cpp_allocates(dry_run, name):
         placement = Placement(context_tokens=context, batch_tokens=batch, kv_type=kv_type)
         asked = dry_run.measure(shape, placement)
         assert asked.exact
-        assert abs(asked.cache - kv.kv_bytes(shape, context, batch, kv_type)) < 0.02 * MIB
+        assert abs(asked.cache - kv_bytes(shape, context, batch, kv_type)) < 0.02 * MIB
         predicted = law(shape, placement)
         assert not predicted.exact
         assert abs(asked.compute[RAM] - predicted.compute[RAM]) < 0.2 * MIB
         assert abs(asked.output.get(RAM, 0) - predicted.output[RAM]) < 0.02 * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "mib"), [("e2b", 14, 323.5), ("e2b", 20, 395.5), ("e4b", 7, 252.0)]
+)
+def test_layers_that_read_keys_of_main_memory_hold_copies_of_them(dry_run, name, layers, mib):
+    """``--gpu-layers N`` on an E model, against llama.cpp's dry run with its RPC device."""
+    law = closed_form(dry_run.measure, machine(card("RPC0", 64, "rpc")))
+    placement = Placement(
+        context_tokens=32_768, batch_tokens=512, devices=("RPC0",), gpu_layers=layers
+    )
+    assert abs(law(shape_of(name), placement).compute["RPC0"] - mib * MIB) < 16 * MIB
 
 
 # MiB on the device and in main memory, all layers on one RPC device, batches of 512, as llama.cpp

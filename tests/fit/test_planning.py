@@ -84,6 +84,20 @@ def test_a_measured_speed_changes_the_choice_and_is_no_estimate():
     assert (measured.speed.tokens_per_second, measured.speed.measured) == (14.0, True)
 
 
+def test_a_speed_is_measured_for_its_number_of_threads_only():
+    """One that another program slowed down says nothing about all cores, and the other way."""
+    busy = decide(NO_CARD, "e4b", busy_programs=3)
+    run = describe_measurement(busy, only("e4b")[0], NO_CARD, 4.0)
+    again = decide(NO_CARD, "e4b", [run], busy_programs=3)
+    assert (again.threads, again.speed.tokens_per_second, again.speed.measured) == (3, 4.0, True)
+    free = decide(NO_CARD, "e4b", [run])
+    assert (free.threads, free.speed.measured) == (6, False)
+    assert free.speed.tokens_per_second > 4
+    card = decide(CARD, "e4b")
+    run = describe_measurement(card, only("e4b")[0], CARD, 50.0)
+    assert decide(CARD, "e4b", [run], threads=2).speed.measured  # they only wait
+
+
 def test_a_measurement_of_another_model_corrects_the_estimate_of_its_kind():
     first = decide(CARD, "e4b")
     run = describe_measurement(first, only("e4b")[0], CARD, first.speed.tokens_per_second / 2)
@@ -281,7 +295,12 @@ def test_threads():
     assert decide(CARD, "e4b").threads == 4
     busy = decide(NO_CARD, "e4b", busy_programs=2)
     assert busy.threads == 4
-    assert busy.reasons[-1] == "4 threads: 6 physical cores, 2 other programs want a core"
+    free = decide(NO_CARD, "e4b").speed.tokens_per_second
+    assert busy.reasons[-1] == (
+        f"4 threads: 6 physical cores, 2 other programs want a core; alone ~{free:.0f} tok/s"
+    )
+    assert busy.speed.tokens_per_second < free
+    assert "alone" not in decide(CARD, "e4b", busy_programs=2).reasons[-1]
     assert decide(NO_CARD, "e4b", busy_programs=40).threads == 3
     assert decide(NO_CARD, busy_programs=40).name == decide(NO_CARD).name
 

@@ -97,3 +97,26 @@ def test_the_word_of_nvml_comes_before_nvidia_smi():
         other.display,
         other.driver,
     )
+
+
+def test_a_variable_that_every_job_sets_is_not_the_cause_of_an_old_driver():
+    recording = load("driver-too-old-for-build")
+    recording["environment"] = {"SLURM_JOB_ID": "1", "CUDA_VISIBLE_DEVICES": "0"}
+    findings = parse_recording(load("driver-too-old-for-build")).findings
+    assert parse_recording(recording).findings == findings
+
+
+def test_a_job_without_a_gpu_keeps_its_build():
+    recording = load("slurm-job-without-gpu")
+    recording["probe"]["ggml"] = {"error": "libcuda.so.1: cannot open shared object file"}
+    (driver,) = [found for found in parse_recording(recording).findings if found.what == "driver"]
+    assert (driver.state, driver.fix) == ("warning", "")
+
+
+def test_a_program_that_nobody_names_is_not_the_one_to_stop():
+    recording = load("rtx-4090-full")
+    table = recording["commands"]["nvidia-smi"]["output"]
+    table[:] = [line.replace("ollama", "/       ") if "18" in line else line for line in table]
+    (full,) = [found for found in parse_recording(recording).findings if found.what == "GPU"]
+    assert full.text.endswith("held by python3 3.8 GiB")
+    assert full.fix == "stop python3"
