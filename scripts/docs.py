@@ -24,7 +24,7 @@ from typing import Any
 import typer
 
 from gemma_edge import __version__
-from gemma_edge.cli.main import COMMANDS, app
+from gemma_edge.cli.main import build_app
 from gemma_edge.cli.pages import FIRST, group_of
 from gemma_edge.errors import ExitStatus
 
@@ -95,8 +95,8 @@ def commands() -> str:
     themselves, whose layout belongs to the version of Typer that is installed."""
     pages = []
     shared: dict[str, dict[str, str]] = {}  # the flags of each group, told once
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        first, _, examples = (COMMANDS[name].__doc__ or "").partition("\b\n")
+    for name, command in typer.main.get_command(build_app()).commands.items():  # type: ignore[attr-defined]
+        first, _, examples = (command.callback.__doc__ or "").partition("\b\n")
         own: dict[str, str] = {}
         groups: dict[str, None] = {}
         for each in command.params:

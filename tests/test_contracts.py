@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from gemma_edge.cli.main import COMMANDS
+
 HEAVY = (
     "PIL", "huggingface_hub", "jinja2", "jsonschema", "llama_cpp", "llguidance", "numpy",
     "pypdfium2", "rich", "torch",
@@ -23,7 +25,20 @@ def loaded_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["gemma_edge.cli.main", "gemma_edge.engine", "gemma_edge.documents"]
-)
+    "module",
+    [
+        "gemma_edge.cli.main", "gemma_edge.engine", "gemma_edge.documents",
+        ", ".join(f"gemma_edge.cli.{room}" for room in COMMANDS.values()),
+    ],
+)  # fmt: skip
 def test_importing_loads_no_heavy_library(module: str) -> None:
     assert loaded_by(module) & set(HEAVY) == set()
+
+
+def test_a_command_imports_no_other_command() -> None:
+    code = (
+        "import sys; from gemma_edge.cli.main import parse; parse(['list'], 80);"
+        "print('gemma_edge.cli.listing' in sys.modules, 'gemma_edge.cli.chat' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from gemma_edge.cli.looking import Seen
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.streaming import collect
+from gemma_edge.cli.streaming import collect, cut_short
 from gemma_edge.describe.job import describe
 from gemma_edge.describe.tasks import Kind, Task, schema_text, unique_tags
 from gemma_edge.documents.picture import Picture
@@ -15,7 +15,6 @@ from gemma_edge.engine.protocol import GREEDY, Engine, Finished, JsonConstraint,
 from gemma_edge.errors import UsageError
 from gemma_edge.extract.job import ask_by_schema
 from gemma_edge.extract.schema import Schema, parse_schema
-from gemma_edge.units import render_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +126,3 @@ def render_answer(found: Answer, kind: Kind) -> str:
     if isinstance(found.data, str) or found.data is None:
         return found.text.strip()
     return json.dumps(found.data, ensure_ascii=False)
-
-
-def cut_short(finished: Finished) -> tuple[str, ...]:
-    """Why the answer is not whole, if it is not."""
-    if finished.reason not in ("length", "repetition"):
-        return ()
-    said = render_tokens(finished.usage.generated_tokens)
-    why = ", because it repeated itself" if finished.reason == "repetition" else ""
-    return (f"the answer stopped after {said}{why}; it is not complete",)

@@ -96,7 +96,7 @@ def open_engine(
     ``wait`` it is still loading, and no time is spent on measuring it at the end."""
     engine = Timed(
         context.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
-        prepared.settings,
+        prepared.settings, output.note,
     )  # fmt: skip
     try:
         for note in engine.info.notes if wait else ():

@@ -6,29 +6,14 @@ returns the work as a function, which runs here, outside of Typer.
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from gemma_edge import __version__
-from gemma_edge.cli import (
-    chat,
-    describe,
-    doctor,
-    extract,
-    importing,
-    listing,
-    models,
-    path,
-    plan,
-    pull,
-    rm,
-    schema,
-    show,
-    verify,
-)
 from gemma_edge.cli import context as world
 from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
@@ -39,33 +24,39 @@ from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageErro
 
 PROGRAM = "gemma-edge"
 HELP_WIDTH = 100  # wider pages are harder to read
-COMMANDS: dict[str, Callable[..., Job]] = {
-    "chat": chat.command,
-    "describe": describe.command,
-    "extract": extract.command,
-    "plan": plan.command,
-    "doctor": doctor.command,
-    "schema": schema.command,
-    "models": models.command,
-    "pull": pull.command,
-    "list": listing.command,
-    "show": show.command,
-    "verify": verify.command,
-    "rm": rm.command,
-    "path": path.command,
-    "import": importing.command,
+# The room of each command in this folder; only the one that was asked for is imported.
+COMMANDS = {
+    "chat": "chat",
+    "describe": "describe",
+    "extract": "extract",
+    "plan": "plan",
+    "doctor": "doctor",
+    "schema": "schema",
+    "models": "models",
+    "pull": "pull",
+    "list": "listing",
+    "show": "show",
+    "verify": "verify",
+    "rm": "rm",
+    "path": "path",
+    "import": "importing",
 }
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": []},  # ours writes where Output writes
-)
-for _name, _command in COMMANDS.items():
-    app.command(_name, cls=Page, context_settings={"help_option_names": []})(_command)
+
+def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": []},  # ours writes where Output writes
+    )
+    app.callback(invoke_without_command=True)(top)
+    for name in names:
+        command = import_module(f"gemma_edge.cli.{COMMANDS[name]}").command
+        app.command(name, cls=Page, context_settings={"help_option_names": []})(command)
+    return app
 
 
-@app.callback(invoke_without_command=True)
 def top(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
@@ -112,7 +103,9 @@ def parse(argv: Sequence[str], width: int) -> Job:
     Raises:
         UsageError: it cannot be carried out as written.
     """
-    command = typer.main.get_command(app)
+    named = argv[:1]
+    known = not named or named[0] in COMMANDS
+    command = typer.main.get_command(build_app(named if known else COMMANDS))
     try:
         job: Job = command.main(
             list(argv),

@@ -83,16 +83,23 @@ def render_status(finished: Finished, info: EngineInfo) -> str:
     return " · ".join(parts)
 
 
+def cut_short(finished: Finished) -> tuple[str, ...]:
+    """Why the answer is not whole, if it is not."""
+    if finished.reason not in ("length", "repetition"):
+        return ()
+    said = render_tokens(finished.usage.generated_tokens)
+    why = ", because it repeated itself" if finished.reason == "repetition" else ""
+    return (f"the answer stopped after {said}{why}; it is not complete",)
+
+
 def conclude(finished: Finished, output: Output) -> ExitStatus:
     """What the end of an answer means for the exit status; says why it is not a whole one."""
     if finished.reason == "cancelled":
         return ExitStatus.INTERRUPTED
-    if finished.reason in ("length", "repetition"):
-        said = render_tokens(finished.usage.generated_tokens)
-        why = ", because it repeated itself" if finished.reason == "repetition" else ""
-        output.problem(f"the answer stopped after {said}{why}; it is not complete")
-        return ExitStatus.RESULT
-    return ExitStatus.OK
+    problems = cut_short(finished)
+    for problem in problems:
+        output.problem(problem)
+    return ExitStatus.RESULT if problems else ExitStatus.OK
 
 
 @contextmanager

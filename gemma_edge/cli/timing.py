@@ -4,7 +4,7 @@ Nothing is delayed for it. An answer that is long enough is a measurement by its
 was, and a measurement is cheap, the engine makes one after the work is done.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from gemma_edge.engine.protocol import Engine, EngineInfo, Event, Finished, PromptCount, Request
@@ -22,13 +22,15 @@ NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than 
 
 @dataclass(slots=True)
 class Timed:
-    """An engine that notes how fast it answers: once, for a model without a measured speed."""
+    """An engine that notes how fast it answers: once, for a model without a measured speed.
+    ``say`` tells a person why that could not be kept."""
 
     engine: Engine
     plan: Plan
     candidate: Candidate
     hardware: Hardware
     settings: StoreSettings
+    say: Callable[[str], None]
     _known: bool = field(init=False)
     _cancelled: bool = field(init=False, default=False)
 
@@ -100,7 +102,6 @@ class Timed:
         from gemma_edge.fit.planning import describe_measurement  # noqa: PLC0415  (loaded by now)
 
         loaded = self.engine.info.plan or self.plan
-        record_measurement(
-            self.settings,
-            describe_measurement(loaded, self.candidate, self.hardware, tokens_per_second),
-        )
+        run = describe_measurement(loaded, self.candidate, self.hardware, tokens_per_second)
+        if problem := record_measurement(self.settings, run):
+            self.say(problem)

@@ -1,5 +1,6 @@
 """When nothing fits: the one flag to change, found by trying it."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from gemma_edge.errors import DoesNotFit
@@ -61,6 +62,6 @@ def _flag(pin: str, option: Option, case: Case) -> str:
         "image_tokens": f"--detail {case.candidate.image_tokens}",
         "kv_type": f"--kv {placement.kv_type}",
         "cpu_expert_layers": f"--cpu-experts {placement.cpu_expert_layers}",
-        "min_speed": f"--min-speed {option.speed.tokens_per_second:.1f}",
+        "min_speed": f"--min-speed {math.floor(option.speed.tokens_per_second * 10) / 10}",
         "vision": "--no-vision",
     }[pin]

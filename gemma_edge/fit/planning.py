@@ -155,7 +155,7 @@ def _rank(case: Case, outcome: Outcome) -> Rank:
 
 def _nothing_fits(tried: Sequence[Tried]) -> NothingFits:
     """With the numbers of the smallest model, which came nearest."""
-    by_size = sorted(tried, key=lambda pair: pair[0].candidate.quality)
+    by_size = sorted(tried, key=lambda pair: pair[0].candidate.header.file_bytes)
     case, outcome = by_size[0]
     title = f"{case.candidate.title} does not fit"
     if len(tried) > 1:

@@ -216,7 +216,7 @@ def test_one_memory_is_not_counted_twice():
     ("pins", "flag"),
     [
         ({"context_tokens": 131072, "gpu_layers": ALL_LAYERS}, "--ctx 32768"),
-        ({"min_speed": 50.0, "gpu_layers": ALL_LAYERS}, "--min-speed 37.4"),
+        ({"min_speed": 50.0, "gpu_layers": ALL_LAYERS}, "--min-speed 37.3"),
     ],
 )
 def test_a_pin_that_cannot_be_kept_is_refused_with_the_flag_that_can(pins, flag):
@@ -232,6 +232,9 @@ def test_the_flag_that_can_is_one_that_was_tried():
     assert decide(CARD, "26b-a4b", cpu_expert_layers=count).cpu_expert_layers == count
     error = refusal(CARD, "12b", gpu_layers=ALL_LAYERS, image_tokens=1120)
     assert error.hint == "--detail 280"
+    error = refusal(BIG_CARD, "31b", min_speed=50.0)
+    speed = float(error.hint.removeprefix("--min-speed "))
+    assert decide(BIG_CARD, "31b", min_speed=speed).speed.tokens_per_second >= speed
 
 
 def test_refusals_name_what_is_missing():
