@@ -58,7 +58,7 @@ class Request:
     """One answer asked for. ``max_tokens`` counts what is generated, thoughts included;
     ``None`` means whatever the context leaves. ``think`` opens the thought channel, for at most
     ``max_thought_tokens`` (``None``: three quarters of the room), so that it cannot eat the answer.
-    """
+    ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
 
     messages: tuple[Message, ...]
     think: bool = False
@@ -67,14 +67,29 @@ class Request:
     sampling: Sampling = Sampling()
     constraint: JsonConstraint | None = None
     stop: tuple[str, ...] = ()
+    scored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """One token of an answer. ``probability`` is the model's own for it, at temperature 1 and
+    before any mask; ``legal`` is the mass of all tokens that the constraint allowed there (1.0
+    without one). A ``forced`` token was not chosen: both are 1.0."""
+
+    text: str
+    probability: float
+    legal: float
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of text, whole characters only, on one channel."""
+    """A piece of text, whole characters only, on one channel. The texts of all ``scores`` of an
+    answer, joined, are the texts of its chunks, joined; borders may differ."""
 
     text: str
     channel: Channel
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

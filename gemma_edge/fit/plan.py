@@ -57,6 +57,14 @@ class Rung:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA in a GGUF file, added to the weights with ``scale``."""
+
+    path: Path
+    scale: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Placement):
     """One model, placed on one machine. ``threads`` decode, ``prefill_threads`` (0: as many) read
@@ -65,6 +73,7 @@ class Plan(Placement):
 
     model: Path
     projector: Path | None = None
+    adapters: tuple[Adapter, ...] = ()
     name: str = ""
     threads: int = 1
     prefill_threads: int = 0
