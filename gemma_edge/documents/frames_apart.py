@@ -7,7 +7,7 @@ It takes about 0.15 s to start, so it is not for a JPEG.
 import importlib.util
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
@@ -21,6 +21,7 @@ from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 WALL_SECONDS = 120  # for one frame
 MEMORY_BYTES = 2 << 30  # address space, on top of the file itself
 
+_LIBRARIES = ("PIL", "pi_heif", "_pi_heif")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _ERRORS: dict[str, type[GemmaEdgeError]] = {"InputError": InputError, "UsageError": UsageError}
@@ -46,7 +47,7 @@ def iter_frames_apart(
         GemmaEdgeError: no process can be started.
     """
     order = {
-        "paths": _folders(), "name": name, "pages": pages.text if pages else None,
+        "paths": import_folders(_LIBRARIES), "name": name, "pages": pages.text if pages else None,
         "max_tokens": max_tokens, "memory_bytes": memory_bytes + 2 * len(data),
         "cpu_seconds": WALL_SECONDS,
     }  # fmt: skip
@@ -108,10 +109,10 @@ def _received(child: subprocess.Popen[bytes], name: str) -> Iterator[Frame]:
         )
 
 
-def _folders() -> list[str]:
-    """Where the child finds this package, Pillow, and what reads HEIC."""
+def import_folders(libraries: Sequence[str]) -> list[str]:
+    """Where a child finds this package and some libraries; what is not installed is left out."""
     folders = [str(Path(__file__).parents[2])]
-    for library in ("PIL", "pi_heif", "_pi_heif"):
+    for library in libraries:
         spec = importlib.util.find_spec(library)
         if spec is not None and spec.origin is not None:
             above = Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]

@@ -1,4 +1,4 @@
-"""Words with boxes to text that keeps its layout: lines, columns, paragraphs. Pure.
+"""Words with boxes to text that keeps its layout: lines, columns, tables, paragraphs. Pure.
 
 Coordinates are points from the top left corner of the page as it is seen, y downwards. Words of
 one reading direction are laid out together, so a page with an upright stamp in its margin gives
@@ -6,25 +6,33 @@ the page first and then the stamp.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median_low
-from unicodedata import bidirectional
+from typing import NamedTuple
+
+from gemma_edge.documents.document import Word
+from gemma_edge.documents.layout_columns import in_reading_order
+from gemma_edge.documents.layout_lines import (
+    Placed,
+    as_read,
+    cell_width,
+    find_lines,
+    is_right_to_left,
+    reference,
+    segments,
+)
+from gemma_edge.documents.layout_table import Row, place_rows
 
 ACROSS, DOWN, UPSIDE_DOWN, UP = 0, 1, 2, 3  # ``turn``: reading directions, quarters clockwise
 SLANTED = 4  # a ``turn`` that is no multiple of a quarter
 
-_COLUMN_CELLS = 1.6  # a gap from here on separates columns; justified text stays below it
-_MAX_RUN = 120  # spaces; a wider gap says nothing more and costs tokens
-_GLUE_CELLS = 0.5  # two words without white space between them touch below this gap
+_MAX_WORDS = 50_000  # that are laid out; a page of a phone book has 5,000
+# Columns of a line, and spaces for each character of a page: hostile pages have no end.
+_MAX_COLUMNS, _MAX_SPACES, _SPACES_PER_CHAR = 400, 100_000, 30
 _PARAGRAPH = 1.4  # times the usual distance of lines
-_SAME_SIZE = 0.75  # ratio of sizes above which two words count as one size
-# Shares of the size by which baselines on one line differ: of equal words, of a superscript.
-_SAME_LINE, _RAISED_LINE = 0.35, 0.65
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Piece(NamedTuple):
     """Characters without white space, and where they stand.
 
     ``baseline`` is the y on which they stand, or the x where ``turn`` is odd. ``turn`` counts
@@ -41,118 +49,95 @@ class Word:
     glued: bool = False
 
 
-def render_layout(words: Iterable[Word], width: float, height: float) -> str:
-    """Text of a page of ``width`` x ``height`` pt; the common left margin is removed."""
-    turns: dict[int, list[Word]] = {}
-    for word in words:
-        turns.setdefault(word.turn, []).append(word)
-    blocks = []
-    for turn, group in sorted(turns.items(), key=lambda item: _rank(*item)):
-        if turn == SLANTED:  # a watermark: no lines to find
-            blocks.append(" ".join(word.text for word in group))
+def render_layout(
+    pieces: Iterable[Piece], width: float, height: float
+) -> tuple[str, tuple[Word, ...]]:
+    """Text of a page of ``width`` x ``height`` pt, without the margin that is common to its
+    lines, and its words in the order of the text."""
+    pieces = list(pieces)
+    turns: dict[int, list[int]] = {}
+    for number, piece in enumerate(pieces):
+        turns.setdefault(piece.turn, []).append(number)
+    rows: list[Row] = []
+    for turn, group in sorted(turns.items(), key=lambda item: _rank(item, pieces)):
+        if rows:
+            rows.append([])
+        if turn == SLANTED or len(group) > _MAX_WORDS:  # a watermark, or no page of this world
+            rows.append([(0, number) for number in group])
         else:
-            blocks.append(_render_upright([_upright(word, width, height) for word in group]))
-    return "\n\n".join(block for block in blocks if block)
+            rows += _rows([_upright(number, pieces[number], width, height) for number in group])
+    return _write(rows, pieces)
 
 
-def _rank(turn: int, group: list[Word]) -> tuple[bool, int]:
+def _rank(item: tuple[int, list[int]], pieces: list[Piece]) -> tuple[bool, int]:
     """The direction with the most text first, slanted text last."""
-    return turn == SLANTED, -sum(len(word.text) for word in group)
+    turn, group = item
+    return turn == SLANTED, -sum(len(pieces[number].text) for number in group)
 
 
-def _upright(word: Word, width: float, height: float) -> Word:
+def _upright(number: int, piece: Piece, width: float, height: float) -> Placed:
     """The word with the page turned so that its lines run from left to right."""
-    if word.turn == ACROSS:
-        return word
-    left, top, right, bottom, base = word.left, word.top, word.right, word.bottom, word.baseline
-    if word.turn == DOWN:
+    text, left, top, right, bottom, base, turn, glued = piece
+    if turn == DOWN:
         left, top, right, bottom, base = top, width - right, bottom, width - left, width - base
-    elif word.turn == UPSIDE_DOWN:
+    elif turn == UPSIDE_DOWN:
         left, top, right, bottom = width - right, height - bottom, width - left, height - top
         base = height - base
-    elif word.turn == UP:
+    elif turn == UP:
         left, top, right, bottom = height - bottom, left, height - top, right
-    return replace(word, left=left, top=top, right=right, bottom=bottom, baseline=base)
+    return Placed(text, left, top, right, bottom, base, glued, number)
 
 
-def _render_upright(words: list[Word]) -> str:
-    cell = _cell_width(words)
-    lines = [_in_order(line) for line in _lines(words)]
+def _rows(words: list[Placed]) -> list[Row]:
+    cell = cell_width(words)
+    rows: list[Row] = []
+    for block in in_reading_order(words, cell):
+        if rows:
+            rows.append([])
+        rows += _block_rows(block.words, cell, may_be_justified=block.in_column)
+    return rows
+
+
+def _block_rows(block: Sequence[Placed], cell: float, *, may_be_justified: bool) -> list[Row]:
+    """The rows of words that are read from line to line, blank ones between paragraphs."""
+    lines = find_lines(block)
+    mirror = is_right_to_left(block)
+    ends = min(word.left for word in block) + max(word.right for word in block)
+    bases = [reference(line).baseline for line in lines]
+    lines = [as_read(line, ends if mirror else None) for line in lines]
     margin = min(line[0].left for line in lines)
-    bases = [_reference(line).baseline for line in lines]
     pitches = [below - above for above, below in pairwise(bases) if below > above]
     usual = median_low(pitches) if pitches else 0.0
-    rows = [_render_line(line, margin, cell) for line in lines]
-    out = rows[:1]
-    for (above, below), row in zip(pairwise(bases), rows[1:], strict=True):
+    parts = [segments(line, cell, may_be_justified=may_be_justified) for line in lines]
+    placed = place_rows(parts, bases, margin, cell)
+    rows = placed[:1]
+    for (above, below), row in zip(pairwise(bases), placed[1:], strict=True):
         if below - above > _PARAGRAPH * usual:
-            out.append("")
-        out.append(row)
-    return "\n".join(out)
+            rows.append([])
+        rows.append(row)
+    return rows
 
 
-def _cell_width(words: Sequence[Word]) -> float:
-    """The width of one column of text, pt: the median width of a character, words weighted by
-    their length. In a monospaced text it is exact, so columns come out as they were typed."""
-    widths = sorted(
-        ((word.right - word.left) / len(word.text), len(word.text)) for word in words if word.text
-    )
-    half, seen = sum(count for _, count in widths) / 2, 0
-    for width, count in widths:
-        seen += count
-        if seen >= half:
-            return max(width, 0.1)
-    return 1.0
-
-
-def _lines(words: list[Word]) -> list[list[Word]]:
-    """Words clustered by baseline, from top to bottom."""
-    lines: list[list[Word]] = []
-    for word in sorted(words, key=lambda word: (word.baseline, word.left)):
-        if lines and _on_line(word, _reference(lines[-1])):
-            lines[-1].append(word)
-        else:
-            lines.append([word])
-    return sorted(lines, key=lambda line: _reference(line).baseline)
-
-
-def _reference(line: Sequence[Word]) -> Word:
-    """The word that says where a line stands: the longest, so never a superscript. Only the
-    first few are asked, to stay linear in pages of ten thousand words on one line."""
-    return max(line[:64], key=lambda word: len(word.text))
-
-
-def _on_line(word: Word, reference: Word) -> bool:
-    small, large = sorted((word.bottom - word.top, reference.bottom - reference.top))
-    share = _SAME_LINE if small >= _SAME_SIZE * large else _RAISED_LINE
-    return abs(word.baseline - reference.baseline) <= share * small
-
-
-def _in_order(line: Sequence[Word]) -> list[Word]:
-    """The words of a line as they are read. Where most of them are Hebrew or Arabic, the line is
-    mirrored in its own extent, so that the first word stands first."""
-    ordered = sorted(line, key=lambda word: word.left)
-    if 2 * sum(bidirectional(word.text[0]) in ("R", "AL") for word in line) <= len(line):
-        return ordered
-    ends = ordered[0].left + max(word.right for word in line)
-    return [
-        replace(word, left=ends - word.right, right=ends - word.left) for word in reversed(ordered)
-    ]
-
-
-def _render_line(line: Sequence[Word], margin: float, cell: float) -> str:
-    """Words at their columns: a gap of the size of a space is one space, a wider one is filled
-    up to the column where the next word stands, with two spaces at least."""
-    out = " " * min(_MAX_RUN, round((line[0].left - margin) / cell))
-    previous = line[0]
-    out += previous.text
-    for word in line[1:]:
-        gap = (word.left - previous.right) / cell
-        if gap >= _COLUMN_CELLS:
-            column = round((word.left - margin) / cell)
-            out += " " * min(_MAX_RUN, max(2, column - len(out)))
-        elif not (word.glued and gap < _GLUE_CELLS):
-            out += " "
-        out += word.text
-        previous = word
-    return out
+def _write(rows: Sequence[Row], pieces: Sequence[Piece]) -> tuple[str, tuple[Word, ...]]:
+    """Rows to text, with the place of every word in it. A word whose column is taken follows
+    the one before it: at once, as ``place_rows`` says by a column of -1, or after a space."""
+    parts: list[str] = []
+    words: list[Word] = []
+    at = 0  # of the text
+    spaces = _MAX_SPACES + _SPACES_PER_CHAR * sum(len(piece.text) for piece in pieces)
+    for row in rows:
+        begin = at
+        for column, number in row:
+            if column >= 0 and (at > begin or column):
+                pad = max(min(column, _MAX_COLUMNS) - (at - begin), 0) if spaces > 0 else 0
+                pad = max(pad, int(at > begin))
+                parts.append(" " * pad)
+                spaces -= pad
+                at += pad
+            text, left, top, right, bottom = pieces[number][:5]
+            words.append(Word(text, at, left, top, right, bottom))
+            parts.append(text)
+            at += len(text)
+        parts.append("\n")
+        at += 1
+    return "".join(parts[:-1]), tuple(words)

@@ -1,4 +1,4 @@
-"""Runs ``pdf.py`` in a child process with limits, and makes pages of its answer.
+"""Runs ``pdf.py`` in a child process with limits, and asks it for one page after another.
 
 The child gets the PDF on its stdin, so a document from a pipe goes the same way, and the
 password is never on a command line. It takes about 0.1 s to start, most of it PDFium itself.
@@ -9,41 +9,39 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from threading import Timer
+from types import TracebackType
 from typing import Any
 
-from gemma_edge.documents.document import Document, Page
-from gemma_edge.documents.layout import Word, render_layout
 from gemma_edge.errors import GemmaEdgeError, InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one PDF may cost. The pages read in ``seconds`` are the answer; after ``wall_seconds``
-    the child is killed. ``memory_bytes`` of address space come on top of the file itself. No
-    context holds the text of ``max_chars``."""
+    """What one PDF may cost. After ``seconds`` no further page is begun; after ``page_seconds``
+    with one page, or with opening the file, the child is killed. ``memory_bytes`` of address space
+    come on top of the file itself. No context holds the text of ``max_chars``."""
 
     max_pages: int = 2000
     max_chars: int = 4_000_000
     seconds: int = 90
-    wall_seconds: int = 120
+    page_seconds: int = 30
     memory_bytes: int = 2 << 30
 
 
 LIMITS = Limits()
 
-_FULL_PAGE = 0.5  # share of a page from which an image counts as the page
-_FEW_CHARS = 20
-_MAX_SPANS = 6  # ranges of pages that a note spells out
-_OCR_HINT = (
-    "gemma-edge describe FILE --as ocr looks at its pages; "
-    "for example ocrmypdf in.pdf out.pdf adds a text layer"
-)
+_CPU_SPARE = 4  # times the seconds that are allowed: a second line behind the clock
 _MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
 _DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
+
+
+class ChildStopped(Exception):
+    """The child is gone before it answered; the text says why. What it was asked for is to be
+    treated as damaged; another child can be asked for the rest."""
 
 
 def is_pdf(data: bytes) -> bool:
@@ -51,28 +49,14 @@ def is_pdf(data: bytes) -> bool:
     return _MARK in data[:_MARK_WITHIN]
 
 
-def read_pdf(
-    data: bytes, name: str, *, password: str | None = None, limits: Limits = LIMITS
-) -> Document:
-    """The pages of a PDF, their text with its layout.
-
-    Raises:
-        InputError: encrypted, damaged, too slow or too large to read, or without any text.
-    """
-    answer = json.loads(run_child(data, name, password, limits))
-    if answer.get("error") == "password":
-        raise encrypted(name, password)
-    if "error" in answer:
-        raise damaged(name, answer["detail"])
-    pages = tuple(_page(entry) for entry in answer["pages"])
-    if not any(page.text for page in pages):
-        raise _no_text(name, pages, answer["page_count"])
-    return Document(name, pages, _notes(pages, answer, limits))
-
-
 def damaged(name: str, detail: str) -> InputError:
     """For a PDF that PDFium refuses."""
     return InputError(f"{name} is damaged ({detail})", hint=_DAMAGED_HINT)
+
+
+def unreadable(name: str, why: str) -> InputError:
+    """For a PDF on which the child ends."""
+    return InputError(f"{name} cannot be read (the PDF reader stopped: {why})", hint=_DAMAGED_HINT)
 
 
 def encrypted(name: str, password: str | None) -> InputError:
@@ -84,50 +68,99 @@ def encrypted(name: str, password: str | None) -> InputError:
     return InputError(message, hint="--password, or GEMMA_EDGE_PDF_PASSWORD")
 
 
-def run_child(
-    data: bytes,
-    name: str,
-    password: str | None,
-    limits: Limits,
-    more: Mapping[str, Any] = MappingProxyType({}),
-) -> bytes:
-    """What ``pdf.py`` answers to an order; ``more`` is added to it.
+class PdfChild:
+    """A child with one PDF open. ``send`` an order, ``receive`` its answer; two orders may be on
+    their way, so that the child reads a page while the last one is made use of."""
 
-    Raises:
-        InputError: the child crashed, or took too long or too much memory.
-        GemmaEdgeError: no child can be started.
-    """
-    order = {
-        **more,
-        "library": _library_folder(),
-        "password": password,
-        "memory_bytes": limits.memory_bytes + 2 * len(data),
-        "cpu_seconds": limits.wall_seconds,
-        "seconds": limits.seconds,
-        "max_pages": limits.max_pages,
-        "max_chars": limits.max_chars,
-    }
-    try:
-        child = subprocess.run(
-            child_command("pdf.py"),
-            input=json.dumps(order).encode("ascii") + b"\n" + data,
-            capture_output=True,
-            timeout=limits.wall_seconds,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise InputError(
-            f"{name} took longer than {limits.wall_seconds} s to read", hint=_DAMAGED_HINT
-        ) from None
-    except OSError as error:
-        raise not_started(name, error) from None
-    if child.returncode == 0:
-        return child.stdout
-    raise InputError(
-        f"{name} cannot be read (the PDF reader stopped: {cause(child.returncode, child.stderr)})",
-        hint=_DAMAGED_HINT,
-    )
+    def __init__(self, data: bytes, name: str, password: str | None, limits: Limits) -> None:
+        """Start it and open the PDF; ``page_count`` tells how many pages there are.
+
+        Raises:
+            InputError: encrypted or damaged, or the child ended on it.
+            GemmaEdgeError: no child can be started.
+        """
+        self._seconds = limits.page_seconds
+        self._child = _start(name)
+        order = {
+            "library": _library_folder(),
+            "password": password,
+            "memory_bytes": limits.memory_bytes + 2 * len(data),
+            "cpu_seconds": _CPU_SPARE * max(1, limits.seconds),
+            "bytes": len(data),
+        }
+        try:
+            self._write(json.dumps(order).encode("ascii") + b"\n" + data)
+            head, _ = self.receive()
+            if head.get("error") == "password":
+                raise encrypted(name, password)
+            if "error" in head:
+                raise damaged(name, head["detail"])
+        except ChildStopped as stopped:
+            self.close()
+            raise unreadable(name, str(stopped)) from None
+        except BaseException:
+            self.close()
+            raise
+        self.page_count: int = head["page_count"]
+
+    def __enter__(self) -> "PdfChild":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def send(self, order: dict[str, Any]) -> None:
+        """Ask for a page, as ``pdf.py`` says."""
+        self._write(json.dumps(order).encode("ascii") + b"\n")
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next answer: its line, and the bytes that come with it.
+
+        Raises:
+            ChildStopped: it crashed, or took too long or too much memory.
+        """
+        stream = self._child.stdout
+        assert stream is not None
+        late: list[bool] = []
+
+        def stop() -> None:
+            late.append(True)
+            self._child.kill()
+
+        clock = Timer(self._seconds, stop)
+        clock.daemon = True
+        clock.start()
+        try:
+            line = stream.readline()
+            head: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+            content = stream.read(head.get("bytes", 0))
+        finally:
+            clock.cancel()
+        if head and len(content) == head["bytes"]:
+            return head, content
+        if late:
+            raise ChildStopped(f"it took longer than {self._seconds} s")
+        raise ChildStopped(cause(self._child.wait(), b""))
+
+    def close(self) -> None:
+        """End it; to be called once the answers are no longer wanted."""
+        self._child.kill()
+        self._child.wait()
+        for stream in (self._child.stdin, self._child.stdout):
+            if stream is not None:
+                with suppress(OSError):  # a pipe that nobody reads any more
+                    stream.close()
+
+    def _write(self, data: bytes) -> None:
+        assert self._child.stdin is not None
+        with suppress(OSError):  # it ended already; what it says, or does not say, tells why
+            self._child.stdin.write(data)
+            self._child.stdin.flush()
 
 
 def child_command(program: str) -> list[str]:
@@ -144,14 +177,6 @@ def not_started(name: str, error: OSError) -> GemmaEdgeError:
     )
 
 
-def _library_folder() -> str:
-    """Where pypdfium2 is installed; it is not imported here."""
-    spec = importlib.util.find_spec("pypdfium2")
-    if spec is None or spec.origin is None:
-        raise GemmaEdgeError("pypdfium2 is not installed", hint="pip install gemma-edge")
-    return str(Path(spec.origin).parents[1])
-
-
 def cause(status: int, stderr: bytes) -> str:
     """Why a child ended: a signal's name, or the last line of its traceback."""
     if status < 0:
@@ -164,71 +189,19 @@ def cause(status: int, stderr: bytes) -> str:
     return said[-1][:200] if said else f"status {status}"
 
 
-def _page(entry: dict[str, Any]) -> Page:
-    number = entry["number"]
-    if "error" in entry:
-        return Page(number, "", "damaged", f"it cannot be loaded ({entry['error']})")
-    words = [Word(*word) for word in entry["words"]]
-    chars = sum(len(word.text) for word in words)
-    share = entry["image_share"]
-    if chars < _FEW_CHARS and share >= _FULL_PAGE:
-        found = f"{chars} characters" if chars else "no text layer"
-        return Page(number, "", "scan", f"an image covers {share:.0%} of it, and it has {found}")
-    if not chars and entry["objects"]:
-        return Page(number, "", "scan", "it has no text layer, only images or drawings")
-    if not chars:
-        return Page(number, "", "empty", "nothing is printed on it")
-    text = render_layout(words, entry["width"], entry["height"])
-    reason = f"{chars:,} characters in the text layer"
-    return Page(number, text, "text", reason + ("; cut here" if entry["cut"] else ""))
+def _start(name: str) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            child_command("pdf.py"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except OSError as error:
+        raise not_started(name, error) from None
 
 
-def _no_text(name: str, pages: tuple[Page, ...], page_count: int) -> InputError:
-    first = next((page for page in pages if page.kind == "scan"), pages[0])
-    if page_count == 1:
-        return InputError(f"{name} has no text: {first.reason}", hint=_hint(first))
-    return InputError(
-        f"{name} has no text on any of its {page_count:,} pages (page {first.number}: "
-        f"{first.reason})",
-        hint=_hint(first),
-    )
-
-
-def _hint(page: Page) -> str:
-    return _OCR_HINT if page.kind == "scan" else _DAMAGED_HINT
-
-
-def _notes(pages: tuple[Page, ...], answer: dict[str, Any], limits: Limits) -> tuple[str, ...]:
-    """What was not read, and why."""
-    notes = []
-    for kind in ("scan", "empty", "damaged"):
-        left_out = [page for page in pages if page.kind == kind]
-        if left_out:
-            numbers = _render_numbers([page.number for page in left_out])
-            notes.append(f"{numbers} not read, {kind}: {left_out[0].reason}")
-    if answer["stopped"]:
-        first, last = len(pages) + 1, answer["page_count"]
-        notes.append(f"{_render_numbers(range(first, last + 1))} not read: {answer['stopped']}")
-    cut = [page for page, entry in zip(pages, answer["pages"], strict=True) if entry.get("cut")]
-    notes += [
-        f"page {page.number} is cut: {limits.max_chars:,} characters are the most that is read"
-        for page in cut
-    ]
-    return tuple(notes)
-
-
-def _render_numbers(numbers: list[int] | range) -> str:
-    """``page 3``, ``pages 3, 5 and 7 to 9``."""
-    spans: list[tuple[int, int]] = []
-    for number in numbers:
-        if spans and spans[-1][1] == number - 1:
-            spans[-1] = (spans[-1][0], number)
-        else:
-            spans.append((number, number))
-    parts = [str(first) if first == last else f"{first} to {last}" for first, last in spans]
-    word = "page" if len(numbers) == 1 else "pages"
-    if len(parts) == 1:
-        return f"{word} {parts[0]}"
-    if len(parts) > _MAX_SPANS:
-        parts = [*parts[: _MAX_SPANS - 1], f"{len(parts) - _MAX_SPANS + 1} more ranges"]
-    return f"{word} {', '.join(parts[:-1])} and {parts[-1]}"
+def _library_folder() -> str:
+    """Where pypdfium2 is installed; it is not imported here."""
+    spec = importlib.util.find_spec("pypdfium2")
+    if spec is None or spec.origin is None:
+        raise GemmaEdgeError("pypdfium2 is not installed", hint="pip install gemma-edge")
+    return str(Path(spec.origin).parents[1])

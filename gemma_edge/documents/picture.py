@@ -18,7 +18,8 @@ class Picture:
     """RGB rows, ``len(rgb) == width * height * 3``, both sides multiples of 48 px.
 
     ``lost`` says in words what resizing cost ("4032x3024 -> 1296x960"), or is empty; then
-    ``whole_tokens`` is what the largest budget would take of it, else 0.
+    ``whole_tokens`` is what the largest budget would take of it, else 0. ``digest`` is the hash of
+    the content: the same pixels in the same size are the same picture.
     """
 
     rgb: bytes = field(repr=False)
@@ -27,17 +28,17 @@ class Picture:
     name: str = ""
     lost: str = ""
     whole_tokens: int = 0
+    digest: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Hashed once, because it is asked for with every question, and travels along."""
+        size = f"{self.width}x{self.height}:".encode()
+        object.__setattr__(self, "digest", sha256(size + self.rgb).hexdigest())
 
     @property
     def tokens(self) -> int:
         """Soft tokens it takes in the prompt, markers not counted."""
         return (self.width // PATCH_PX) * (self.height // PATCH_PX)
-
-    @property
-    def digest(self) -> str:
-        """Content hash: the same pixels in the same size are the same picture."""
-        size = f"{self.width}x{self.height}:".encode()
-        return sha256(size + self.rgb).hexdigest()
 
 
 def render_cost(picture: Picture) -> str:

@@ -18,18 +18,27 @@ def render_pdf(
     size: tuple[int, int] = (595, 842),
     rotate: int = 0,
     extra: str = "",
+    crop: tuple[int, int, int, int] | None = None,
+    means: dict[str, str] | None = None,
 ) -> bytes:
-    """A small valid PDF, uncompressed; ``extra`` is drawn on every page."""
+    """A small valid PDF, uncompressed; ``extra`` is drawn on every page. ``crop`` is left, bottom,
+    right and top of what is seen of it; ``means`` says what a printed character stands for."""
     objects = ["<< /Type /Catalog /Pages 2 0 R >>", ""]
+    more = ""
+    if means:
+        table = _to_unicode(means)
+        objects.append(f"<< /Length {len(table)} >>\nstream\n{table}\nendstream")
+        more = f"/ToUnicode {len(objects)} 0 R"
+    box = f"/CropBox [{' '.join(map(str, crop))}]" if crop else ""
     kids = []
     for lines in pages:
         stream = extra + "\n".join(_show(size[1], line) for line in lines)
         objects.append(f"<< /Length {len(stream.encode('cp1252'))} >>\nstream\n{stream}\nendstream")
         objects.append(
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {size[0]} {size[1]}] /Rotate {rotate} "
-            f"/Contents {len(objects)} 0 R "
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {size[0]} {size[1]}] {box} "
+            f"/Rotate {rotate} /Contents {len(objects)} 0 R "
             f"/Resources << /Font << /F << /Type /Font /Subtype /Type1 "
-            f"/BaseFont /{font} /Encoding /WinAnsiEncoding >> >> >> >>"
+            f"/BaseFont /{font} /Encoding /WinAnsiEncoding {more} >> >> >> >>"
         )
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
@@ -43,6 +52,17 @@ def render_pdf(
     )
     head = f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n"
     return data + (head + table + trailer).encode()
+
+
+def _to_unicode(means: dict[str, str]) -> str:
+    """A CMap from codes of one byte to UTF-16."""
+    pairs = {char: char for char in map(chr, range(32, 127))} | means
+    lines = [f"<{ord(one):02x}> <{two.encode('utf-16-be').hex()}>" for one, two in pairs.items()]
+    return (
+        "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapType 2 def\n"
+        "1 begincodespacerange <00> <ff> endcodespacerange\n"
+        f"{len(lines)} beginbfchar\n" + "\n".join(lines) + "\nendbfchar endcmap end end"
+    )
 
 
 def _show(height: int, line: Line) -> str:

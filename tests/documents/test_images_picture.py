@@ -53,7 +53,7 @@ def test_pages_are_named_as_a_printer_names_them(text, numbers):
     assert parse_page_numbers(text).choose(9, "a.pdf") == tuple(numbers)
 
 
-@pytest.mark.parametrize("text", ["", "0", "3-1", "-2", "a", "1,,2", "1-2-3", "1.5", "9999999"])
+@pytest.mark.parametrize("text", ["", "0", "3-1", "--2", "a", "1,,2", "1-2-3", "1.5", "9999999"])
 def test_what_names_no_pages(text):
     with pytest.raises(ValueError, match=r".*"):
         parse_page_numbers(text)

@@ -1,24 +1,11 @@
-"""Words to lines, columns and paragraphs, without any PDF."""
+"""Words to lines, tables and paragraphs, without any PDF."""
 
-from gemma_edge.documents.layout import DOWN, SLANTED, UP, UPSIDE_DOWN, Word, render_layout
+import random
 
-PAGE = (600.0, 800.0)
+import pytest
 
-
-def word(text, left, base, *, width=6.0, size=12.0, **more):
-    """``width`` pt a character, standing on ``base``."""
-    right = left + width * len(text)
-    return Word(text, left, base - 0.8 * size, right, base + 0.2 * size, base, **more)
-
-
-def line(text, left, base, **more):
-    """A typed line: words of ``text`` where a typewriter puts them."""
-    out, at = [], 0
-    for part in text.split(" "):
-        if part:
-            out.append(word(part, left + 6.0 * at, base, **more))
-        at += len(part) + 1
-    return out
+from gemma_edge.documents.layout import DOWN, SLANTED, UP, UPSIDE_DOWN, Piece
+from tests.documents.printing import PROSE_WORDS, laid_out, line, prose, typeset, word
 
 
 def test_columns_come_out_as_they_were_typed():
@@ -26,29 +13,33 @@ def test_columns_come_out_as_they_were_typed():
         "Invoice No: 4711          Date: 2024-05-06",
         "Cable              2                 10.00",
         "   indented",
+        "Invoice nr.       2016816",
+        "Issued      August 16, 2033",
+        "Due by   July 18, 2033  at noon",
+        "Delivery note               20168734",
     ]
     words = [w for row, text in enumerate(typed) for w in line(text, 72, 100 + 14 * row)]
-    assert render_layout(reversed(words), *PAGE) == "\n".join(typed)
+    assert laid_out(reversed(words)) == "\n".join(typed)
 
 
 def test_the_common_left_margin_is_removed():
     words = line("one", 200, 100) + line("two", 212, 114)
-    assert render_layout(words, *PAGE) == "one\n  two"
+    assert laid_out(words) == "one\n  two"
 
 
 def test_a_wide_gap_between_lines_is_a_blank_line():
     words = [w for base in (100, 114, 128, 170, 184) for w in line("row", 72, base)]
-    assert render_layout(words, *PAGE) == "row\nrow\nrow\n\nrow\nrow"
+    assert laid_out(words) == "row\nrow\nrow\n\nrow\nrow"
 
 
 def test_even_spacing_however_wide_makes_no_blank_lines():
     words = [w for base in (100, 130, 160) for w in line("row", 72, base)]
-    assert render_layout(words, *PAGE) == "row\nrow\nrow"
+    assert laid_out(words) == "row\nrow\nrow"
 
 
 def test_justified_words_are_one_space_apart():
     words = [word("wide", 72, 100), word("apart", 72 + 24 + 9, 100)]
-    assert render_layout(words, *PAGE) == "wide apart"
+    assert laid_out(words) == "wide apart"
 
 
 def test_a_superscript_stays_on_its_line_and_touches_its_word():
@@ -57,7 +48,7 @@ def test_a_superscript_stays_on_its_line_and_touches_its_word():
         word("th", 84, 95, width=4, size=8, glued=True),
         word("May", 98, 100),
     ]
-    assert render_layout(words, *PAGE) == "10th May"
+    assert laid_out(words) == "10th May"
 
 
 def test_small_lines_beside_a_large_title_stay_lines():
@@ -66,39 +57,233 @@ def test_small_lines_beside_a_large_title_stay_lines():
         *line("No. 4711", 400, 108),
         *line("Page 1", 400, 122),
     ]
-    assert render_layout(words, *PAGE).count("\n") == 1
+    assert laid_out(words).count("\n") == 1
 
 
 def test_other_directions_follow_the_main_one():
     upright = line("the page itself", 72, 100)
     for turn, stamp in (
-        (DOWN, Word("stamp", 500, 100, 512, 130, 503, turn=DOWN)),
-        (UP, Word("stamp", 500, 100, 512, 130, 509, turn=UP)),
-        (UPSIDE_DOWN, Word("stamp", 100, 500, 130, 512, 503, turn=UPSIDE_DOWN)),
-        (SLANTED, Word("stamp", 100, 500, 130, 530, 503, turn=SLANTED)),
+        (DOWN, Piece("stamp", 500, 100, 512, 130, 503, turn=DOWN)),
+        (UP, Piece("stamp", 500, 100, 512, 130, 509, turn=UP)),
+        (UPSIDE_DOWN, Piece("stamp", 100, 500, 130, 512, 503, turn=UPSIDE_DOWN)),
+        (SLANTED, Piece("stamp", 100, 500, 130, 530, 503, turn=SLANTED)),
     ):
-        assert render_layout([stamp, *upright], *PAGE) == "the page itself\n\nstamp", turn
+        assert laid_out([stamp, *upright]) == "the page itself\n\nstamp", turn
 
 
 def test_a_page_that_lies_on_its_side_reads_in_order():
     # Two lines that read upwards: the first stands left of the second.
     words = [
-        Word("first", 100, 300, 112, 330, 110, turn=UP),
-        Word("line", 100, 270, 112, 294, 110, turn=UP),
-        Word("second", 114, 294, 126, 330, 124, turn=UP),
+        Piece("first", 100, 300, 112, 330, 110, turn=UP),
+        Piece("line", 100, 270, 112, 294, 110, turn=UP),
+        Piece("second", 114, 294, 126, 330, 124, turn=UP),
     ]
-    assert render_layout(words, *PAGE) == "first line\nsecond"
+    assert laid_out(words) == "first line\nsecond"
 
 
 def test_hebrew_lines_begin_at_the_right():
     words = [word("שלום", 100, 100), word("עולם", 70, 100)]
-    assert render_layout(words, *PAGE) == "שלום עולם"
+    assert laid_out(words) == "שלום עולם"
 
 
 def test_nothing_is_no_text():
-    assert render_layout([], *PAGE) == ""
+    assert laid_out([]) == ""
 
 
 def test_a_page_as_wide_as_a_street_has_bounded_gaps():
     words = [word("far", 0, 100), word("away", 1e6, 100)]
-    assert len(render_layout(words, 1e6, 100)) < 200
+    assert len(laid_out(words, 1e6, 100)) < 500
+
+
+def test_a_table_of_numbers_is_read_line_by_line():
+    rows = [(f"Item number {at}", f"{at * 1000:,}.00", f"{at}.5 %") for at in range(1, 20)]
+    words = []
+    for at, (name, amount, share) in enumerate(rows):
+        base = 100 + 12 * at
+        words += typeset(name, 50, base) + typeset(amount, 0, base, right=350)
+        words += typeset(share, 0, base, right=450)
+    out = laid_out(words).split("\n")
+    assert [row.split() for row in out] == [" ".join(row).split() for row in rows]
+    assert len({row.index("%") for row in out}) == 1
+    assert len({row.index(".00") for row in out}) == 1
+
+
+def test_columns_that_are_wider_in_characters_than_in_print_push_what_follows():
+    labels = ["i" * 30, "Some wide", "And some more"]
+    words = [w for at, label in enumerate(labels) for w in typeset(label, 50, 100 + 12 * at)]
+    words += [w for at in range(3) for w in typeset(f"value no {at}", 135, 100 + 12 * at)]
+    rows = laid_out(words).split("\n")
+    assert {row.index("value") for row in rows} == {32}
+
+
+def test_columns_that_nearly_touch_are_told_apart():
+    rows = [("7", "illi"), ("12", "WWWW"), ("144", "meters"), ("3", "kg")]
+    words = []
+    for at, (count, unit) in enumerate(rows):
+        base = 100 + 12 * at
+        words += typeset("A thing", 50, base) + typeset(count, 0, base, right=200)
+        words += typeset(unit, 204.5, base)
+    out = laid_out(words).split("\n")
+    assert len({row.index(unit, 8) for row, (_, unit) in zip(out, rows, strict=True)}) == 1
+
+
+def centered(text, middle, base):
+    width = typeset(text, 0, base)[-1].right
+    return typeset(text, middle - width / 2, base)
+
+
+def test_a_head_stands_over_the_columns_it_belongs_to():
+    titles = ("WWW MMM WWWW MMM", "MMM WWW MMMM WWW")
+    words = [*centered(titles[0], 320, 88), *centered(titles[1], 520, 88)]
+    for at in range(6):
+        base = 100 + 12 * at
+        words += typeset(f"illicit little title {at}, till illicit fill", 50, base)
+        for right in (280, 380, 480, 580):
+            words += typeset(f"{right + at}.0", 0, base, right=right)
+    head, first, *_ = laid_out(words).split("\n")
+    for title, one, two in ((titles[0], "280.0", "380.0"), (titles[1], "480.0", "580.0")):
+        middle = (first.index(one) + first.index(two) + len(two)) / 2
+        assert abs(head.index(title) + len(title) / 2 - middle) <= 2.5
+
+
+def test_what_reaches_over_columns_does_not_part_them():
+    words = []
+    for at in range(3):
+        base = 100 + 12 * at
+        words += typeset(f"illicit little label {at}", 50, base)
+        for right in (180, 280, 400):
+            words += typeset(f"{right * 10**at}.5", 0, base, right=right)
+    alone = laid_out(words).split("\n")
+    words += typeset("A remark that reaches from the label into all of the numbers", 50, 136)
+    words += typeset("9.9", 0, 136, right=400)
+    *rows, last = laid_out(words).split("\n")
+    assert rows == alone
+    assert len(last) == len(rows[0])
+
+
+def test_a_bracket_hangs_over_its_column():
+    words = []
+    for at, amount in enumerate(("1,234.5", "(22.5)", "7.5", "(1,000.5)")):
+        hangs = 2.3 * amount.endswith(")")
+        words += typeset("Some label", 50, 100 + 12 * at)
+        words += typeset(amount, 0, 100 + 12 * at, right=300 + hangs)
+    out = laid_out(words).split("\n")
+    assert len({row.index(".5") for row in out}) <= 2
+    assert max(row.index(".5") for row in out) - min(row.index(".5") for row in out) <= 1
+
+
+def test_two_tables_do_not_pull_at_each_other():
+    address, items = [], []
+    for at, names in enumerate((("Bill to", "Ship to"), ("Müller KG", "Nord"), ("Berlin", "Ulm"))):
+        address += typeset(names[0], 50, 100 + 12 * at) + typeset(names[1], 110, 100 + 12 * at)
+        address += typeset("illicit little title of some kind", 380, 100 + 12 * at)
+    for at in range(6):
+        base = 170 + 12 * at
+        items += typeset(str(at), 50, base)
+        items += typeset("A little thing" + " with a name" * (at % 4), 80, base)
+        items += typeset(f"{10**at}.00", 0, base, right=400)
+    out = laid_out(address + items).split("\n")
+    assert len({row.index(".00") for row in out if ".00" in row}) == 1
+    assert len({row.index("A little") for row in out if "A little" in row}) == 1
+    assert out[1].index("Nord") == out[0].index("Ship") == out[2].index("Ulm")
+    assert len({row.index("illicit") for row in out[:3]}) == 1
+
+
+def test_empty_width_that_no_line_of_a_table_uses_is_shortened():
+    words = typeset("Total", 50, 100) + typeset("Sum", 50, 112)
+    words += typeset("1.00", 0, 100, right=590) + typeset("22.00", 0, 112, right=590)
+    first, second = laid_out(words).split("\n")
+    assert len(first) == len(second) < 60
+
+
+def test_an_english_name_in_a_hebrew_line_keeps_its_order():
+    at, words = 60.0, []
+    for text in ("עבד", "Hello", "World", "12", "שלום", "עולם", "שלום"):
+        words.append(word(text, at, 100))
+        at = words[-1].right + 6
+    assert laid_out(words) == "שלום עולם שלום 12 Hello World עבד"
+
+
+@pytest.mark.parametrize(
+    ("shown", "read"),
+    [
+        ("they say עולם שלום to all here", "they say שלום עולם to all here"),
+        ("what they say is עולם שלום", "what they say is שלום עולם"),
+    ],
+)
+def test_hebrew_words_in_an_english_line_are_read_from_the_right(shown, read):
+    assert laid_out(line(shown, 60, 100)) == read
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_word_is_lost_wherever_it_stands(seed):
+    rng = random.Random(seed)
+    laid_out(
+        word(
+            rng.choice(PROSE_WORDS),
+            rng.uniform(-9, 600),
+            rng.uniform(-9, 800),
+            turn=rng.randrange(5),
+        )
+        for _ in range(rng.choice((3, 30, 300)))
+    )
+
+
+def test_more_words_than_a_page_holds_are_not_laid_out():
+    words = [word("a", at % 600, at // 600) for at in range(50_001)]
+    assert laid_out(words) == " ".join("a" * 50_001)
+
+
+def test_the_rest_of_a_cell_stands_below_it():
+    words = []
+    for row in range(3):
+        top = 100 + 72 * row
+        words += typeset("illicit till illicit little", 50, top)
+        words += typeset("some more words", 142, top)
+        for at in range(1, 5):
+            words += typeset("some illicit little titles", 142.4, top + 12 * at)
+    rows = laid_out(words).split("\n")
+    assert len({row.index("some") for row in rows if row}) == 1
+
+
+def test_edges_that_nearly_agree_are_one():
+    words = [
+        w for at in range(8) for w in line("text", 72 + (0, 32.5)[at > 0] + at % 2, 100 + 12 * at)
+    ]
+    rows = laid_out(words).split("\n")
+    assert len({row.index("text") for row in rows[1:]}) == 1
+
+
+def any_page(rng):
+    """Running text, columns, tables, headings and what lies about, one below the other."""
+    words, top = [], 60
+    while top < 700:
+        kind, rows = rng.randrange(5), rng.randrange(1, 20)
+        if kind == 0:
+            words += prose(50, top, rows, seed=rng.random(), cells=rng.choice((20, 40, 90)))
+        elif kind == 1:
+            for at in range(rng.choice((2, 3))):
+                left, start = 50 + rng.choice((170, 250)) * at, top + rng.uniform(0, 8)
+                words += prose(left, start, rows + rng.randrange(6), seed=rng.random(), cells=32)
+        elif kind == 2:
+            for left in rng.sample(range(50, 560), rng.randrange(2, 7)):
+                for row in range(rows):
+                    words += line(" ".join(rng.sample(PROSE_WORDS, 2)), left, top + 12 * row)
+        elif kind == 3:
+            words += line("A heading of the page", rng.randrange(50, 300), top)
+        else:
+            words += [
+                word(
+                    rng.choice(("שלום", "12", "Hello")),
+                    rng.uniform(0, 600),
+                    top + rng.uniform(0, 200),
+                )
+                for _ in range(rows)
+            ]
+        top += 14 * rows
+    return words
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_word_is_lost_on_any_page(seed):
+    laid_out(any_page(random.Random(seed)))

@@ -1,11 +1,13 @@
-"""Which file is what: text in its encodings, and everything that is not a document."""
+"""Which file is what: text in its encodings, images, and everything that is not a document."""
 
-import zipfile
+import io
 
 import pytest
+from PIL import Image
 
-from gemma_edge.documents import open_document, read_document
+from gemma_edge.documents import open_document, read_document, render_page
 from gemma_edge.documents.files import read_file, shown
+from gemma_edge.documents.page_numbers import parse_page_numbers
 from gemma_edge.errors import InputError
 
 
@@ -16,7 +18,7 @@ def test_encodings_that_say_what_they_are(encoding, tmp_path):
     document = open_document(path)
     assert document.text == "Größe: 5 €\nGruß\nEnde"
     assert document.notes == ()
-    assert document.pages[0].reason == "21 characters of text"
+    assert document.pages[0].reason == "20 characters of text"
 
 
 def test_an_encoding_that_has_to_be_guessed_is_said():
@@ -34,11 +36,8 @@ def test_an_encoding_that_has_to_be_guessed_is_said():
         (b"abc\0def", "not text", "PDF or a text file"),
         (bytes(range(1, 32)) * 4, "not text", "PDF or a text file"),
         (b"\xff\xfeabc", "begins like UTF-16", "UTF-8"),
-        (b"\x89PNG\r\n\x1a\nrest", "a PNG image", "describe"),
-        (b"\xff\xd8\xff\xe0rest", "a JPEG image", "describe"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", "a WebP image", "describe"),
-        (b"PK\x03\x04rest", "a ZIP archive", "save it as PDF"),
-        (b"{\\rtf1 hello}", "an RTF file", "save it as PDF"),
+        (b"{\\rtf1 hello}", "an RTF file", "save it as .docx"),
+        (b"%!PS-Adobe-3.0", "a PostScript file", "ps2pdf"),
         (b"GGUF\x03\0\0\0", "a GGUF model", "--model"),
         (b"\x1f\x8b\x08", "a gzip archive", "unpack"),
     ],
@@ -51,12 +50,67 @@ def test_what_is_no_document_is_named(data, message, hint):
     assert hint in caught.value.hint
 
 
-def test_a_word_file_is_not_taken_for_text(tmp_path):
-    path = tmp_path / "letter.docx"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("word/document.xml", "<w:t>hello</w:t>")
-    with pytest.raises(InputError, match="ZIP archive"):
-        open_document(path)
+@pytest.mark.parametrize(
+    ("name", "what"), [("x.pdf", "a PDF"), ("x.docx", "a Word file"), ("x.PNG", "an image")]
+)
+def test_text_under_another_name_is_a_download_that_failed(name, what):
+    with pytest.raises(InputError) as caught:
+        read_document(b"<html>404 Not Found</html>", name)
+    assert caught.value.message == f'{name} is not {what} (it begins with "<html>404 No")'
+    assert "check the download" in caught.value.hint
+
+
+def test_form_feeds_part_pages():
+    document = read_document(b"one\n\ftwo\n\f\n", "letter.txt")
+    assert [(page.number, page.text) for page in document.pages] == [(1, "one"), (2, "two")]
+    second = read_document(b"one\ftwo", "letter.txt", pages=parse_page_numbers("-1"))
+    assert [page.number for page in second.pages] == [2]
+
+
+def image(kind: str, pages: int = 1) -> bytes:
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (64, 48 + number), (number * 80, 9, 9)) for number in range(pages)]
+    more = {"save_all": True, "append_images": frames[1:]} if pages > 1 else {}
+    frames[0].save(out, kind, **more)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"])
+def test_an_image_is_a_page_to_look_at(kind):
+    data = image(kind)
+    document = read_document(data, "receipt.txt")  # the ending decides nothing
+    (page,) = document.pages
+    assert (document.media, document.source, document.text) == ("image", data, "")
+    assert (page.number, page.kind, page.width, page.height) == (1, "scan", 64, 48)
+    assert page.reason == "an image of 64x48 pixels"
+
+
+def test_pages_of_a_tiff_and_frames_of_what_moves():
+    document = read_document(image("TIFF", 3), "scan.tiff")
+    assert [(page.number, page.height) for page in document.pages] == [(1, 48), (2, 49), (3, 50)]
+    last = read_document(image("TIFF", 3), "scan.tiff", pages=parse_page_numbers("3"))
+    assert [page.number for page in last.pages] == [3]
+    assert render_page(last, 3)[0].tokens > 0
+    moving = read_document(image("GIF", 3), "x.gif")
+    assert len(moving.pages) == 1
+    assert moving.notes == ("x.gif: the first of 3 frames is read",)
+
+
+def test_an_image_is_upright():
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a phone that was held upright
+    Image.new("RGB", (64, 48)).save(out, "JPEG", exif=exif)
+    (page,) = read_document(out.getvalue(), "photo.jpg").pages
+    assert (page.width, page.height) == (48, 64)
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\nrest", image("JPEG")[:40], image("TIFF")[:60]])
+def test_a_broken_image_is_told_when_it_is_opened(data):
+    with pytest.raises(InputError) as caught:
+        read_document(data, "thing")
+    assert caught.value.message.startswith("thing ")
+    assert "\n" not in caught.value.message
 
 
 def test_files_that_cannot_be_read(tmp_path):

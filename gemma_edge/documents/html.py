@@ -1,0 +1,258 @@
+"""HTML to text: paragraphs, lists, tables row by row. The one door to BeautifulSoup.
+
+Nothing is fetched, no script runs. It reads hostile bytes, so it runs in the child process of
+``apart.py``; the tree is walked without recursion, however deep it is.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gemma_edge.documents.content import Content, Writer, cut_note, render_row
+from gemma_edge.documents.text import decode_text
+
+if TYPE_CHECKING:
+    from bs4 import Tag
+
+_DROPPED = frozenset(
+    ("script", "style", "template", "noscript", "title", "svg", "iframe", "object")
+)
+_APART = frozenset(
+    ("p", "table", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "pre", "blockquote")
+)
+_BLOCKS = _APART | frozenset(
+    ("address", "article", "aside", "body", "caption", "center", "dd", "details", "div", "dt")
+    + ("fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "li")
+    + ("main", "nav", "section", "summary", "tbody", "td", "tfoot", "th", "thead", "tr")
+)
+_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+# What ends a cell in a table without tables in it, where ends of tags were left out.
+_NEXT_CELLS = frozenset(("td", "th", "tr", "tbody", "thead", "tfoot"))
+_MAX_SPAN = 100  # columns or rows of one cell: the file may claim a billion
+_SPAN = re.compile(r"[0-9]{1,9}")
+_CHARSET = re.compile(
+    rb"""<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*["']?([\w-]{2,40})"""
+)
+# What cannot be, where its name could be read byte by byte (HTML standard, 4.2.5.4), and Python's
+# encodings of other things.
+_NOT_IN_BYTES = (b"utf-16", b"utf-32", b"utf_", b"utf-7", b"idna", b"punycode", b"unicode", b"raw")
+_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+
+
+def read_html(data: bytes, name: str) -> Content:
+    """A page of HTML as one page of text, its title first.
+
+    Raises:
+        InputError: no text.
+    """
+    text, notes = decode_text(_in_utf8(data), name)
+    found, hidden, is_cut = html_to_text(text)
+    notes += (f"{name}: hidden parts are left out ({hidden:,})",) if hidden else ()
+    notes += (cut_note(name),) if is_cut else ()
+    return Content(((found, "HTML"),), notes)
+
+
+def html_to_text(markup: str) -> tuple[str, int, bool]:
+    """The text, the number of hidden parts that are not in it, and whether it is cut."""
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(markup, "html.parser")
+    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    flow = _Flow(_layouts(soup))
+    if title:
+        flow.text(title)
+        flow.block(apart=True)
+    flow.walk(soup)
+    return flow.finish(), flow.hidden, flow.writer.is_full
+
+
+def _in_utf8(data: bytes) -> bytes:
+    """The bytes in UTF-8 where the page names another encoding, and it holds."""
+    found = _CHARSET.search(data[:4096])
+    if found is None or found[1].lower().startswith(_NOT_IN_BYTES):
+        return data
+    try:
+        return data.decode(found[1].decode("ascii")).encode("utf-8")
+    except (LookupError, UnicodeError, ValueError):
+        return data  # a wrong or unknown name: decoded as any text is
+
+
+class _Flow:
+    """Text as it flows: white space collapses, blocks end lines, cells of a row share one."""
+
+    def __init__(self, layouts: frozenset[int] = frozenset(), *, in_cell: bool = False) -> None:
+        self.writer = Writer()
+        self.hidden = 0
+        self._layouts, self._in_cell = layouts, in_cell
+        self._line: list[str] = []
+        self._prefix = ""  # of the next line: a bullet, the signs of a heading
+        self._numbers: dict[int, int] = {}  # the last item of each ordered list
+
+    def text(self, text: str) -> None:
+        """Characters in a line."""
+        self._line.append(text)
+
+    def block(self, *, apart: bool) -> None:
+        """A block begins or ends here; ``apart`` sets it off by an empty line."""
+        line = " ".join("".join(self._line).split())
+        self._line.clear()
+        if line:
+            self.writer.line(self._prefix + line)
+            self._prefix = ""
+        if apart:
+            self.writer.gap()
+
+    def finish(self) -> str:
+        """All of it."""
+        self.block(apart=False)
+        return self.writer.take()
+
+    def walk(self, root: "Tag") -> None:
+        """Everything below ``root``, in order."""
+        from bs4.element import NavigableString, PreformattedString, Tag
+
+        stack: list[tuple[Tag, Iterator[object]]] = [(root, iter(root.children))]
+        while stack:
+            tag, rest = stack[-1]
+            child = next(rest, None)
+            if child is None:
+                stack.pop()
+                self._leave(tag)
+            elif isinstance(child, Tag):
+                if self._enter(child):
+                    stack.append((child, iter(child.children)))
+            elif isinstance(child, NavigableString) and not isinstance(child, PreformattedString):
+                if any(above.name == "pre" for above, _ in stack[-3:]):
+                    self._preformatted(str(child))
+                else:
+                    self.text(str(child))
+
+    def _enter(self, tag: "Tag") -> bool:
+        """Begin a tag; whether what is in it is walked."""
+        name = tag.name
+        if name in _DROPPED or (self._in_cell and name in _NEXT_CELLS):
+            return False
+        if _is_hidden(tag):
+            self.hidden += bool(tag.get_text(strip=True))
+            return False
+        if name == "br":
+            self.block(apart=False)
+        elif name == "img":
+            alt = str(tag.get("alt") or "").strip()
+            self.text(f" [image: {alt}] " if alt else "")
+        elif name == "input":
+            self._input(tag)
+        elif name in _BLOCKS:
+            self.block(apart=name in _APART)
+            return self._enter_block(tag)
+        return True
+
+    def _enter_block(self, tag: "Tag") -> bool:
+        if tag.name == "li":
+            self._prefix = self._bullet(tag)
+        elif tag.name == "table":
+            return not self._table(tag)
+        else:
+            self._prefix = _HEADINGS.get(tag.name, self._prefix)
+        return True
+
+    def _table(self, table: "Tag") -> bool:
+        """Write a table row by row; whether it is one."""
+        rows = [] if id(table) in self._layouts else _data_rows(table)
+        if rows and table.caption is not None:
+            self.writer.line(" ".join(table.caption.get_text(" ").split()))
+        hanging: dict[int, tuple[int, str]] = {}  # by column: further rows of a cell, its text
+        for row in rows:
+            self._row(row, hanging)
+        return bool(rows)
+
+    def _leave(self, tag: "Tag") -> None:
+        if tag.name in _BLOCKS:
+            self.block(apart=tag.name in _APART)
+            self._prefix = ""
+
+    def _bullet(self, item: "Tag") -> str:
+        if item.parent is None or item.parent.name != "ol":
+            return "- "
+        number = self._numbers.get(id(item.parent), 0) + 1
+        self._numbers[id(item.parent)] = number
+        return f"{number}. "
+
+    def _preformatted(self, text: str) -> None:
+        first, *rest = text.split("\n")
+        self.text(first)
+        for line in rest:
+            self.block(apart=False)
+            if line.strip():
+                self.writer.line(line)
+
+    def _input(self, tag: "Tag") -> None:
+        """What was filled into a form that was saved."""
+        kind, value = str(tag.get("type") or "text").lower(), str(tag.get("value") or "")
+        if kind in ("checkbox", "radio"):
+            self.text(" [x] " if tag.has_attr("checked") else " [ ] ")
+        elif kind not in ("hidden", "password", "submit", "button", "image", "reset"):
+            self.text(f" {value} ")
+
+    def _row(self, row: "Tag", hanging: dict[int, tuple[int, str]]) -> None:
+        """A row; a cell that spans rows stands in each of them, so that columns stay columns."""
+        cells: list[str] = []
+        for cell in _cells(row):
+            _hang(cells, hanging)
+            inner = _Flow(in_cell=True)
+            inner.walk(cell)
+            text = inner.finish()
+            self.hidden += inner.hidden
+            width, height = _span(cell, "colspan"), _span(cell, "rowspan")
+            if height > 1:
+                hanging |= {
+                    len(cells) + at: (height - 1, "" if at else text) for at in range(width)
+                }
+            cells += [text, *[""] * (width - 1)]
+        _hang(cells, hanging)
+        line = render_row(cells)
+        if line:
+            self.writer.line(line)
+
+
+def _hang(cells: list[str], hanging: dict[int, tuple[int, str]]) -> None:
+    """Add the cells of rows above that reach down to where this row is now."""
+    while len(cells) in hanging:
+        column = len(cells)
+        left, text = hanging.pop(column)
+        cells.append(text)
+        if left > 1:
+            hanging[column] = (left - 1, text)
+
+
+def _layouts(soup: "Tag") -> frozenset[int]:
+    """The tables that hold tables."""
+    above = (table.find_parent("table") for table in soup.find_all("table"))
+    return frozenset(id(table) for table in above if table is not None)
+
+
+def _data_rows(table: "Tag") -> "list[Tag]":
+    """The rows of a table that is one; none where it only places things on the page."""
+    rows = list(table.find_all("tr"))
+    return rows if any(len(_cells(row)) > 1 for row in rows) else []
+
+
+def _cells(row: "Tag") -> "list[Tag]":
+    """The cells of a row; where ends of tags were left out, they stand in one another."""
+    found: list[Tag] = []
+    waiting = list(reversed(row.contents))
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, type(row)) and part.name != "tr":
+            found += [part] if part.name in ("td", "th") else []
+            waiting += reversed(part.contents)
+    return found
+
+
+def _span(cell: "Tag", direction: str) -> int:
+    value = str(cell.get(direction) or "1")
+    return min(_MAX_SPAN, max(1, int(value))) if _SPAN.fullmatch(value) else 1
+
+
+def _is_hidden(tag: "Tag") -> bool:
+    return tag.has_attr("hidden") or bool(_HIDDEN.search(str(tag.get("style") or "")))

@@ -1,0 +1,156 @@
+"""A PDF to a document: its pages as the child reads them, their text laid out, their kinds."""
+
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.documents.layout import Piece, render_layout
+from gemma_edge.documents.page_kinds import Looks, page_kind
+from gemma_edge.documents.page_numbers import PageNumbers, render_numbers
+from gemma_edge.documents.pdf_process import LIMITS, ChildStopped, Limits, PdfChild, damaged
+from gemma_edge.errors import GemmaEdgeError
+
+_PLACES = 7  # floats of a word, as pdf.py says
+_MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
+
+
+def read_pdf(
+    data: bytes,
+    name: str,
+    *,
+    password: str | None = None,
+    pages: PageNumbers | None = None,
+    limits: Limits = LIMITS,
+) -> Document:
+    """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
+    ``damaged``; the others are read all the same.
+
+    Raises:
+        InputError: encrypted, or damaged as a whole.
+        UsageError: a page that there is not.
+    """
+    reading = _Reading(data, name, password, limits)
+    try:
+        numbers = reading.choose(pages)
+        read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
+    finally:
+        reading.close()
+    if all(page.kind == "damaged" for page in read):
+        raise damaged(name, read[0].reason)
+    notes = _notes(read, numbers, reading)
+    return Document(name, read, notes, source=data, password=password, media="pdf")
+
+
+class _Reading:
+    """Asks child after child for pages: one that ends on a page is followed by another."""
+
+    def __init__(self, data: bytes, name: str, password: str | None, limits: Limits) -> None:
+        self._data, self._name, self._password = data, name, password
+        self.limits = limits
+        self.stopped = ""  # why pages were left unread
+        self.cut: list[int] = []  # pages of which not all was read
+        self._left = limits.max_chars
+        self._deadline = time.monotonic() + limits.seconds
+        self._child = self._open()
+        self._children = 1
+
+    def choose(self, pages: PageNumbers | None) -> Sequence[int]:
+        """The numbers of the pages that are wanted."""
+        count = self._child.page_count
+        if not count:
+            raise damaged(self._name, "it has no pages")
+        return range(1, count + 1) if pages is None else pages.choose(count, self._name)
+
+    def iter_answers(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+        """What the child says of each page. While one is made use of the next is being read."""
+        asked = False
+        for at, number in enumerate(numbers):
+            if not asked:
+                self._ask(number)
+            try:
+                head, content = self._child.receive()
+            except ChildStopped as stopped:
+                head, content, asked = {"error": f"the PDF reader stopped: {stopped}"}, b"", False
+                self._replace_child()
+            else:
+                self._left -= head.get("chars", 0)
+                asked = True
+            if head.get("cut"):
+                self.cut.append(number)
+            self.stopped = self.stopped or self._why_stop(at + 1)
+            if asked and not self.stopped and at + 1 < len(numbers):
+                self._ask(numbers[at + 1])
+            yield number, head, content
+            if self.stopped:
+                return
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
+
+    def _open(self) -> PdfChild:
+        return PdfChild(self._data, self._name, self._password, self.limits)
+
+    def _ask(self, number: int) -> None:
+        self._child.send({"read": number, "max_chars": self._left})
+
+    def _why_stop(self, done: int) -> str:
+        limits = self.limits
+        if done >= limits.max_pages:
+            return f"{limits.max_pages:,} pages are the most that is read"
+        if self._left <= 0:
+            return f"{limits.max_chars:,} characters are the most that is read"
+        if time.monotonic() > self._deadline:
+            return f"{limits.seconds} s are the most that reading may take"
+        return ""
+
+    def _replace_child(self) -> None:
+        self._child.close()
+        if self._children == _MOST_CHILDREN:
+            self.stopped = f"the PDF reader stopped on {_MOST_CHILDREN} of its pages"
+            return
+        self._children += 1
+        try:
+            self._child = self._open()
+        except GemmaEdgeError as error:
+            self.stopped = error.message
+
+
+def _page(number: int, head: dict[str, Any], content: bytes) -> Page:
+    if "error" in head:
+        return Page(number, "", "damaged", f"it cannot be read ({head['error']})")
+    width, height = head["width"], head["height"]
+    kind, reason = page_kind(Looks(**head["looks"]))
+    text, words = render_layout(_pieces(content, head["count"]), width, height)
+    reason += "; cut here" if head["cut"] else ""
+    return Page(number, text, kind, reason, words, width, height)
+
+
+def _pieces(content: bytes, count: int) -> list[Piece]:
+    places = array("f")
+    end = count * _PLACES * places.itemsize
+    places.frombytes(content[:end])
+    texts = content[end:].decode("utf-8").split("\n")
+    values = iter(places)
+    columns = zip(texts, *[values] * _PLACES, strict=False)  # no words: one empty text, no places
+    return [
+        Piece(text, left, top, right, bottom, base, int(turn), glued > 0)
+        for text, left, top, right, bottom, base, turn, glued in columns
+    ]
+
+
+def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _Reading) -> tuple[str, ...]:
+    """What was not read, and why."""
+    notes = []
+    damaged_pages = [page for page in pages if page.kind == "damaged"]
+    if damaged_pages:
+        which = render_numbers([page.number for page in damaged_pages])
+        notes.append(f"{which} not read, damaged: {damaged_pages[0].reason}")
+    left_out = numbers[len(pages) :]
+    if left_out:
+        notes.append(f"{render_numbers(left_out)} not read: {reading.stopped}")
+    most = f"{reading.limits.max_chars:,} characters are the most that is read"
+    notes += [f"page {number} is cut: {most}" for number in reading.cut]
+    return tuple(notes)

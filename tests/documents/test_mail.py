@@ -1,0 +1,92 @@
+"""E-mails: the head as a person sees it, the better of two bodies, attachments in a note."""
+
+from email.message import EmailMessage
+
+import pytest
+
+from gemma_edge.documents import read_document
+from gemma_edge.documents.kinds import kind_of
+
+
+def letter(subject: str = "Rechnung für März") -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = "Müller <mueller@example.org>"
+    message["To"] = "you@example.org"
+    message["Date"] = "Tue, 24 Nov 2026 10:00:00 +0000"
+    message["Subject"] = subject
+    message["Message-ID"] = "<1@example.org>"
+    return message
+
+
+def read(message: EmailMessage, name: str = "x.eml"):
+    return read_document(message.as_bytes(), name)
+
+
+def test_head_and_text():
+    message = letter()
+    message.set_content("Total: 12,50 €\n\nGruß")
+    document = read(message)
+    assert document.text == (
+        "From: Müller <mueller@example.org>\nTo: you@example.org\n"
+        "Date: Tue, 24 Nov 2026 10:00:00 +0000\nSubject: Rechnung für März\n\n"
+        "Total: 12,50 €\n\nGruß"
+    )
+    assert read(message, "stdin").text == document.text  # known without its ending
+
+
+def test_the_text_is_taken_unless_it_is_a_stand_in():
+    message = letter()
+    message.set_content("Total 5")
+    message.add_alternative("<p>Total <b>5</b></p>", subtype="html")
+    assert read(message).text.endswith("\n\nTotal 5")
+    message = letter()
+    message.set_content("See HTML.")
+    message.add_alternative("<table><tr><td>Pen</td><td>4.75</td></tr></table>" * 5, subtype="html")
+    assert read(message).text.endswith("Pen | 4.75")
+
+
+def test_attachments_are_named_and_forwarded_messages_read():
+    inner = letter("the first one")
+    inner.set_content("inside")
+    message = letter()
+    message.set_content("outside")
+    message.add_attachment(inner)
+    message.add_attachment(b"%PDF-", maintype="application", subtype="pdf", filename="bill.pdf")
+    document = read(message)
+    assert "outside\n\n--- forwarded message ---\nFrom: Müller" in document.text
+    assert document.text.endswith("inside")
+    assert document.notes == (
+        "x.eml: attachments are not read: bill.pdf; save them, and name them",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "kind"),
+    [
+        (b"From: A\nTo: B\n\nhello", "letter.txt", "text"),  # typed by a person
+        (b"From: A\nTo: B\n\nhello", "letter.eml", "mail"),
+        (b"Return-Path: <x@y>\nSubject: y\n\nhello", "stdin", "mail"),
+        (b"Date: 5 May\nReceived: 12 boxes\nTotal: 5\n\nhello", "delivery.txt", "text"),
+        (b"From x@y Tue\nFrom: A\nMessage-ID: <1>\n\nhello", "inbox", "mail"),
+        (b"Note: see below\nTotal: 5\n", "x.txt", "text"),
+    ],
+)
+def test_what_is_a_mail(data, name, kind):
+    assert kind_of(data, name) == kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Type: text/plain; charset=nonsense\n\ncaf\xe9 \xff",
+        b"Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n!!!not base64",
+        b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n" * 5000,
+        b"Content-Type: multipart/mixed\n\nno boundary",
+        b"Subject: " + b"=?utf-8?q?x?=" * 3000 + b"\n\nx",
+        b"To: =?utf-8?q?a:?= b: c@d;e\nSubject: x\n\nx",
+        b'To: \xff\xfe:;@\nCc: a:b:;,<@\nDate: "\nSubject: x\n\nx',
+    ],
+)
+def test_broken_mails_give_what_they_have(body):
+    document = read_document(b"From: a@b.c\nMIME-Version: 1.0\n" + body, "x.eml")
+    assert document.text.startswith("From: a@b.c")
