@@ -1,9 +1,10 @@
 """Load a plan; render, tokenize, cache, sample, constrain, stream.
 
-``load`` is the one door. llama.cpp is imported by the process that it starts, never here.
+``load`` is the one door, and ``open_counter`` a small one beside it. llama.cpp is imported by the
+process that they start, never here.
 """
 
-from gemma_edge.engine.protocol import Engine
+from gemma_edge.engine.protocol import Counter, Engine
 from gemma_edge.fit.plan import Plan
 
 
@@ -13,3 +14,11 @@ def load(plan: Plan) -> Engine:
     from gemma_edge.engine.remote import RemoteEngine  # noqa: PLC0415  (not needed to parse)
 
     return RemoteEngine(plan)
+
+
+def open_counter(plan: Plan) -> Counter:
+    """Start to open the vocabulary of a plan's model in a process of its own and return at once;
+    the first count waits for it. Of the plan only ``model`` and ``projector`` are read."""
+    from gemma_edge.engine.counting import RemoteCounter  # noqa: PLC0415  (not needed to parse)
+
+    return RemoteCounter(plan)

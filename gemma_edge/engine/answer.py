@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gemma_edge.engine.protocol import Chunk, FinishReason, Request
 from gemma_edge.engine.repetition import Repetition
-from gemma_edge.engine.text import Channels, ChunkWriter
+from gemma_edge.engine.text import FORCED, Channels, ChunkWriter, Odds
 
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import Constraint
@@ -57,9 +57,12 @@ class Answer:
         self._speech = speech
         self._channels = Channels(speech.opens, speech.closes)
         wanted = request.max_thought_tokens
-        self._thought_limit = limit * 3 // 4 if wanted is None else min(wanted, limit * 3 // 4)
+        most = max(0, limit * 3 // 4 - len(speech.newline) - 1)  # the end of a thought takes room
+        self._thought_limit = most if wanted is None else min(wanted, most)
         self._forcing = forcing
         self._writer = ChunkWriter(request.stop)
+        self._scored = request.scored
+        self._chosen = 0  # of the tokens that are said next, those that were not forced
         self._closing: list[int] = constraint.closing() if constraint else []
         self._repetition = Repetition()
 
@@ -78,6 +81,7 @@ class Answer:
         if self.constraint is None or self.limit <= self.shortest:
             return []
         forced = self.constraint.forced() if self._forcing else []
+        self._chosen = 0
         for token in forced:
             self.constraint.advance(token)
         self.forced_tokens += len(forced)
@@ -96,6 +100,7 @@ class Answer:
         An empty list means that the answer is over; ``reason`` says why.
         """
         constraint = self.constraint
+        self._chosen = 1
         if constraint is None or self._speech.ends(token):
             return self._free_step(token)
         if self.limit - self.generated <= self.shortest:
@@ -119,7 +124,9 @@ class Answer:
     def _free_step(self, token: int) -> list[int]:
         closes = self._speech.closes
         if self._speech.ends(token):
-            if self._waiting and self._constraint is not None and closes is not None:
+            thinking = self._waiting and self._channels.current == "thought"
+            due = self._waiting and self._constraint is not None
+            if closes is not None and (thinking or due):
                 return [closes]  # it ended in its thought; the answer is still due
             self.reason = "end"
             return []
@@ -142,6 +149,7 @@ class Answer:
     def _close(self, reason: FinishReason) -> list[int]:
         """Write the shortest end now."""
         assert self._constraint is not None
+        self._chosen = 0
         closing = self._constraint.closing()
         for token in closing:
             self._constraint.advance(token)
@@ -149,15 +157,15 @@ class Answer:
         self.reason = reason
         return closing
 
-    def say(self, tokens: list[int]) -> Iterator[Chunk]:
-        """Count tokens and yield their text."""
-        for token in tokens:
+    def say(self, tokens: list[int], odds: Odds | None = None) -> Iterator[Chunk]:
+        """Count tokens and yield their text; ``odds`` are of the one that was chosen."""
+        for index, token in enumerate(tokens):
             self.generated += 1
             piece = self._channels.take(token, self._speech.piece(token))
             channel = self._channels.current
             if channel == "thought" or token == self._speech.closes:
                 self.thought_tokens += 1
-            yield from self._writer.write(piece, channel)
+            yield from self._writer.write(piece, channel, self._odds(index, odds))
             if token == self._speech.closes:
                 self._waiting = False
             if self._writer.stopped:
@@ -166,6 +174,11 @@ class Answer:
         # A constrained answer ends in ``step``, by its shortest end.
         if self.reason is None and self._constraint is None and self.generated >= self.limit:
             self.reason = "length"
+
+    def _odds(self, index: int, odds: Odds | None) -> Odds | None:
+        if not self._scored:
+            return None
+        return odds if index < self._chosen else FORCED
 
     def flush(self) -> Iterator[Chunk]:
         """What was held back, at the end."""

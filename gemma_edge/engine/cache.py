@@ -74,14 +74,15 @@ def plan_reuse(
         return Reuse(0)
     if keep == len(held) or window == 0:
         return Reuse(keep)
-    if _window_intact(position_of(held, keep), pos_min, window):
+    if window_intact(position_of(held, keep), pos_min, window):
         return Reuse(keep)
     for checkpoint in reversed(checkpoints):
         target = min(keep, checkpoint.units)
-        if _window_intact(position_of(held, target), checkpoint.pos_min, window):
+        if window_intact(position_of(held, target), checkpoint.pos_min, window):
             return Reuse(target, checkpoint)
     return Reuse(0)
 
 
-def _window_intact(position: int, pos_min: int, window: int) -> bool:
+def window_intact(position: int, pos_min: int, window: int) -> bool:
+    """Whether cells from ``pos_min`` on are all that sliding layers need at ``position``."""
     return pos_min == 0 or position >= pos_min + window - 1

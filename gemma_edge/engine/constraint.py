@@ -34,6 +34,9 @@ class Constraint(Protocol):
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits of all other tokens to minus infinity, in place."""
 
+    def legal(self) -> NDArray[np.bool_]:
+        """Which tokens may come next: ``bool[vocabulary]``."""
+
     def advance(self, token: int) -> None:
         """This token was chosen."""
 
@@ -99,9 +102,14 @@ class GrammarConstraint:
 
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits of all other tokens to minus infinity, in place."""
+        logits[~self.legal()] = -np.inf
+
+    def legal(self) -> NDArray[np.bool_]:
+        """Which tokens may come next: ``bool[vocabulary]``."""
         self._fill()
-        flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little", count=len(logits))
-        logits[flags == 0] = -np.inf
+        count = len(self._vocabulary.pieces)
+        flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little", count=count)
+        return flags.view(np.bool_)
 
     def advance(self, token: int) -> None:
         """This token was chosen."""

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from gemma_edge.engine.cache import Checkpoint, Media, Unit, plan_reuse, position_of
+from gemma_edge.engine.cache import Checkpoint, Media, Unit, plan_reuse, position_of, window_intact
+from gemma_edge.engine.fingerprint import Fingerprint
 from gemma_edge.engine.llama_context import Aborted, LlamaContext
+from gemma_edge.engine.protocol import Restored
+from gemma_edge.engine.saved import Part, Unusable, open_saved
 from gemma_edge.errors import EngineError, OutOfMemory
 
 # Window cells saved at the ends of prompts. E4B takes 40 MiB a checkpoint, 31B over 1 GiB: where
 # one would not fit, none is taken and a cut too far back reads the conversation again.
 CHECKPOINT_BYTES = 512 << 20
 CHECKPOINTS = 4
+# Reading so many again costs about what the checkpoint does: one more batch.
+NEAR_TOKENS = 32
 
 
 class Held:
@@ -39,9 +45,18 @@ class Held:
             self._context.cut(position_of(self.units, keep))
             del self.units[keep:]
             self.position = position_of(self.units, keep)
-        # Of a checkpoint from beyond the cut, the cells before the cut are still right.
-        self._checkpoints = [replace(c, units=min(c.units, keep)) for c in self._checkpoints]
+        self._keep_checkpoints()
         return self.position
+
+    def _keep_checkpoints(self) -> None:
+        """Of one from beyond the cut, the cells before the cut are still right; where those are
+        not a whole window, it leads nowhere any more."""
+        clipped = (replace(c, units=min(c.units, len(self.units))) for c in self._checkpoints)
+        self._checkpoints = [
+            c
+            for c in clipped
+            if window_intact(position_of(self.units, c.units), c.pos_min, self._window)
+        ]
 
     def evaluate(self, tokens: Sequence[int]) -> None:
         """Decode tokens in batches and record them."""
@@ -69,11 +84,23 @@ class Held:
         """Let ``decode`` evaluate an image at the present position, and record it."""
         try:
             decode(self.position)
+        except Aborted:
+            self._context.cut(self.position)
+            raise
         except (EngineError, OutOfMemory):
             self.forget()
             raise
         self.units.append(unit)
         self.position += unit.tokens
+
+    def far_from_marks(self, units: Sequence[Unit]) -> bool:
+        """Whether the way back to the end of ``units`` would cost more than a moment, so that a
+        checkpoint there is worth a pass over the weights of its own."""
+        if self._window == 0:
+            return False
+        last = max((c.units for c in self._checkpoints if c.units <= len(units)), default=0)
+        between = units[last:]
+        return last == 0 or position_of(between, len(between)) >= NEAR_TOKENS
 
     def mark(self) -> None:
         """Save the window cells here, so that a later prompt may come back to this point.
@@ -95,6 +122,40 @@ class Held:
                 data=self._context.save_window(),
             )
         )
+
+    def copy_out(self, path: Path, wanted: Fingerprint) -> Part:
+        """All that it holds, copied into a file that is still to be finished.
+
+        Raises:
+            EngineError: it holds nothing, or the disk or llama.cpp refuses.
+        """
+        if not self.units:
+            raise EngineError("there is nothing to save: the cache is empty")
+        size = self._context.state_bytes()
+        part = Part(path, wanted, self.units, self._checkpoints, size)
+        if not self._context.copy_state(part.state):
+            part.discard()
+            raise EngineError("llama.cpp could not copy its cache")
+        return part
+
+    def take_back(self, path: Path, wanted: Fingerprint, context_tokens: int) -> Restored:
+        """What a file holds, in place of what is held now.
+
+        llama.cpp wrote no more of the sliding layers than their window, and says so by the oldest
+        position that it holds: ``plan_reuse`` goes by that, so a cut further back is no cut.
+        """
+        try:
+            with open_saved(path, wanted, context_tokens) as cells:
+                self.forget()
+                if not self._context.put_state(cells.state):
+                    self.forget()
+                    return Restored(0, f"llama.cpp refuses what {path.name} holds")
+                self.units = cells.units
+                self._checkpoints = cells.checkpoints
+        except Unusable as reason:
+            return Restored(0, str(reason))
+        self.position = position_of(self.units, len(self.units))
+        return Restored(self.position)
 
     def forget(self) -> None:
         """Empty the cache."""

@@ -16,6 +16,7 @@ from gemma_edge.units import render_tokens
 SEQUENCE = 0
 _GGML_TYPES: dict[KvType, int] = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml.h, enum ggml_type
 _WINDOW_ONLY = llama_cpp.LLAMA_STATE_SEQ_FLAGS_SWA_ONLY
+_BYTES = ctypes.POINTER(ctypes.c_uint8)
 
 
 class LlamaContext:
@@ -27,6 +28,7 @@ class LlamaContext:
 
     def __init__(self, model: LlamaModel, plan: Plan, *, flash_attention: bool = True) -> None:
         self.batch_tokens = batch_tokens = plan.batch_tokens
+        self.flash_attention = flash_attention
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = plan.context_tokens
         params.n_batch = batch_tokens
@@ -74,7 +76,7 @@ class LlamaContext:
         self._wanted[count - 1] = 1
         status = llama_cpp.llama_decode(self.pointer, self._batch)
         self._wanted[count - 1] = 0
-        if status == _ABORTED:
+        if status == ABORTED:
             raise Aborted
         if status:
             what = f"llama.cpp could not evaluate {render_tokens(count)} at position {position:,}"
@@ -134,6 +136,27 @@ class LlamaContext:
         )
         return bool(read)
 
+    def state_bytes(self) -> int:
+        """Size of all cells, in bytes: of sliding layers only the window before the last one."""
+        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, 0))
+
+    def copy_state(self, target: memoryview) -> bool:
+        """All cells into ``target``, which is ``state_bytes`` long; False if llama.cpp refuses."""
+        view = np.frombuffer(target, np.uint8)
+        written = llama_cpp.llama_state_seq_get_data_ext(
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, 0
+        )
+        return bool(written == view.size)
+
+    def put_state(self, source: memoryview) -> bool:
+        """Such cells in place of the present ones. False if llama.cpp refuses: what it holds then
+        is neither."""
+        view = np.frombuffer(source, np.uint8)
+        read = llama_cpp.llama_state_seq_set_data_ext(
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, 0
+        )
+        return bool(read == view.size)
+
     def close(self) -> None:
         """Free the cache. Idempotent."""
         if self.pointer:
@@ -146,4 +169,4 @@ class Aborted(Exception):
     """A decode was stopped by ``watch``; the cache still holds what was decoded before it."""
 
 
-_ABORTED = 2  # llama_decode's own status (llama.h)
+ABORTED = 2  # llama_decode's own status (llama.h)

@@ -1,7 +1,7 @@
 """The engine on llama.cpp: prompt to units, units to the cache, and one decode loop."""
 
-import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,10 @@ from gemma_edge.documents.picture import Picture
 from gemma_edge.engine import llama_log
 from gemma_edge.engine.answer import Answer, Speech
 from gemma_edge.engine.cache import Media
+from gemma_edge.engine.clock import Clock
+from gemma_edge.engine.fingerprint import fingerprint
 from gemma_edge.engine.held import Held
+from gemma_edge.engine.llama_adapter import add_adapters
 from gemma_edge.engine.llama_context import Aborted, LlamaContext
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.engine.llama_prompt import Prompt, Prompter
@@ -22,9 +25,10 @@ from gemma_edge.engine.protocol import (
     Event,
     Finished,
     FinishReason,
+    Notice,
     PromptCount,
     Request,
-    Timings,
+    Restored,
     Usage,
 )
 from gemma_edge.engine.proving import judge_load, measure_speed, smoke_decode
@@ -43,20 +47,22 @@ if TYPE_CHECKING:  # llguidance is loaded with the first constraint
 class LlamaEngine:
     """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``.
 
-    ``forcing=False`` is for measurements: what do forced tokens save?
+    ``forcing=False`` is for measurements: what do forced tokens save? ``flash_attention=False``
+    is for proofs: on a CPU it adds in 16 bits, so the order of cells shows.
     """
 
-    def __init__(self, plan: Plan, *, forcing: bool = True) -> None:
+    def __init__(self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True) -> None:
         self._plan = plan
         self._forcing = forcing
         llama_log.start_report()
         self._model = LlamaModel(plan.model, plan)
-        self._context = LlamaContext(self._model, plan)
+        self._context = LlamaContext(self._model, plan, flash_attention=flash_attention)
+        add_adapters(self._model, self._context, plan.adapters)
         self._vision: LlamaVision | None = None
         if plan.projector is not None:
             self._vision = LlamaVision(plan.projector, self._model, plan)
         model = self._model
-        self._prompter = Prompter(model, self._vision, plan.batch_tokens)
+        self._prompter = Prompter(model, self._vision.markers if self._vision else None)
         self._speech = Speech(
             piece=model.piece,
             ends=model.ends,
@@ -68,8 +74,14 @@ class LlamaEngine:
         self._held = Held(self._context, model.window)
         self._turnstile = Turnstile()
         self._running: Generator[Event, None, None] | None = None
-        self._current: Answer | None = None
+        self._current: Answer | Warming | None = None
         self._vocabulary: GrammarVocabulary | None = None
+        self._fingerprint = fingerprint(
+            plan,
+            template=model.chat_template,
+            version=llama_log.VERSION,
+            flash_attention=self._context.flash_attention,
+        )
         smoke_decode(self._context, self._held, max(model.bos, 0))
         self._allocated = parse_report(llama_log.end_report())
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
@@ -121,6 +133,53 @@ class LlamaEngine:
         self._running = self._generate(request, answer, prompt)
         return self._running
 
+    def warm(self, request: Request) -> Iterator[Event]:
+        """``Reading``s, then one ``Finished``; refusals are raised before anything is evaluated."""
+        prompt = self._prompter.prompt(request).history()
+        if prompt.tokens > self._plan.context_tokens:
+            raise self._overflow(prompt.tokens)
+        warming = Warming()
+        if not self._turnstile.busy:
+            self._current = warming
+        self._running = self._warm(warming, prompt)
+        return self._running
+
+    def _warm(self, warming: "Warming", prompt: Prompt) -> Generator[Event, None, None]:
+        with self._turnstile:
+            self._current = warming
+            clock, passes = Clock(), self.encoder_passes
+            cached = self._held.position
+            reason: FinishReason = "end"
+            try:
+                if prompt.units and self._held.units != prompt.units:
+                    cached = self._held.keep_prefix(prompt.units)
+                    self._context.watch(lambda: warming.cancelled)
+                    self._held.evaluate((yield from self._read(prompt)))
+            except Aborted:
+                reason = "cancelled"
+            finally:
+                self._context.watch(None)
+            clock.prompt_read()
+            usage = Usage(
+                prompt_tokens=prompt.tokens,
+                cached_tokens=cached,
+                evaluated_tokens=self._held.position - cached,
+                generated_tokens=0,
+                encoded_pictures=self.encoder_passes - passes,
+            )
+            yield Finished(reason, usage, clock.timings())
+
+    def save(self, path: Path) -> int:
+        """Write the cache to a file; the engine is busy only while it is copied out."""
+        with self._turnstile:
+            part = self._held.copy_out(path, self._fingerprint)
+        return part.finish()
+
+    def restore(self, path: Path) -> Restored:
+        """Take a saved cache back, or say why not."""
+        with self._turnstile:
+            return self._held.take_back(path, self._fingerprint, self._plan.context_tokens)
+
     def _overflow(self, prompt_tokens: int) -> DoesNotFit:
         trained = self._model.trained_context_tokens
         hint = f"--ctx {_round_up(prompt_tokens)} reads it"
@@ -154,8 +213,9 @@ class LlamaEngine:
     ) -> Generator[Event, None, None]:
         with self._turnstile:
             self._current = answer
-            chooser = Chooser(request.sampling, self._defaults, self._model)
-            clock = _Clock()
+            chooser = Chooser(request.sampling, self._defaults, self._model, scored=request.scored)
+            clock = Clock()
+            passes = self.encoder_passes
             try:
                 cached = self._held.keep_prefix(prompt.units)
                 yield from self._decode(answer, chooser, clock, prompt)
@@ -172,12 +232,13 @@ class LlamaEngine:
                 generated_tokens=answer.generated,
                 thought_tokens=answer.thought_tokens,
                 forced_tokens=answer.forced_tokens,
+                encoded_pictures=self.encoder_passes - passes,
             )
             reason: FinishReason = answer.reason or "end"
             yield Finished(reason, usage, clock.timings(), closed_early=answer.closed_early)
 
     def _decode(
-        self, answer: Answer, chooser: Chooser, clock: "_Clock", prompt: Prompt
+        self, answer: Answer, chooser: Chooser, clock: Clock, prompt: Prompt
     ) -> Generator[Event, None, None]:
         """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
         self._context.watch(lambda: answer.cancelled)
@@ -196,25 +257,33 @@ class LlamaEngine:
                 token = chooser.choose(self._context, answer.constraint)
             tokens = answer.step(token)
             clock.token_chosen()
-            yield from answer.say(tokens)
+            yield from answer.say(tokens, chooser.odds)
             if answer.reason is None:
                 self._held.evaluate(tokens)
 
     def _read(self, prompt: Prompt) -> Generator[Event, None, list[int]]:
-        """Evaluate what the cache lacks, and mark the point to which the next turn comes back;
-        return the header of the answer, not yet evaluated."""
+        """Evaluate what the cache lacks, and mark the points to which the next turn, and another
+        question about the same pictures, come back; return the rest, at least the header of the
+        answer, not yet evaluated."""
         progress = Progress(prompt.tokens)
         run: list[int] = []
-        for index in range(len(self._held.units), len(prompt.units)):
+        places = (prompt.settled, prompt.shown)
+        for index in range(len(self._held.units), len(prompt.units) + 1):
+            if index in places:
+                far = self._held.far_from_marks(prompt.units[:index])
+                if far or len(run) > self._context.batch_tokens:  # else one batch does it all
+                    yield from progress.follow(self._held.iter_evaluate(run))
+                    run = []
+                if far:
+                    self._held.mark()
+            if index == len(prompt.units):
+                break
             unit = prompt.units[index]
-            if index == prompt.settled:
-                yield from progress.follow(self._held.iter_evaluate(run))
-                self._held.mark()
-                run = []
             if isinstance(unit, Media):
                 yield from progress.follow(self._held.iter_evaluate(run))
                 self._see(unit, prompt.pictures[unit.digest])
                 yield from progress.at(self._held.position)
+                yield from self._told()
                 run = []
             else:
                 run.append(unit)
@@ -224,6 +293,16 @@ class LlamaEngine:
         vision = self._vision
         assert vision is not None  # the prompter has refused pictures otherwise
         self._held.see(unit, lambda position: vision.decode(picture, self._context, position))
+
+    def _told(self) -> Iterator[Notice]:
+        """That pictures could not be remembered."""
+        if self._vision is not None and (problem := self._vision.take_problem()):
+            yield Notice(problem)
+
+    @property
+    def encoder_passes(self) -> int:
+        """How often the projector's encoder has run."""
+        return self._vision.sight.passes if self._vision else 0
 
     def next_logits(self, request: Request) -> NDArray[np.float32]:
         """Read a prompt, from the cache as far as it goes, and return ``float32[vocabulary]``."""
@@ -265,27 +344,10 @@ def _returned(work: Generator[Event, None, list[int]]) -> list[int]:
         return value
 
 
-class _Clock:
-    """Wall-clock marks of one answer, in seconds."""
+class Warming:
+    """A reading of messages that is under way."""
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._read = self._first = 0.0
-
-    def prompt_read(self) -> None:
-        self._read = time.perf_counter()
-
-    def token_chosen(self) -> None:
-        self._first = self._first or time.perf_counter()
-
-    def timings(self) -> Timings:
-        now = time.perf_counter()
-        read = self._read or now
-        return Timings(
-            prompt_seconds=read - self._start,
-            first_token_seconds=(self._first or now) - self._start,
-            decode_seconds=now - read,
-        )
+    cancelled = False
 
 
 def _round_up(tokens: int) -> int:

@@ -10,6 +10,7 @@ from llama_cpp import mtmd_cpp
 
 from gemma_edge.engine.ladder import is_memory
 
+VERSION = str(llama_cpp.__version__)  # of llama-cpp-python; llama.cpp's own says less
 KEPT_LINES = 20
 _INFO_LEVEL = 2  # GGML_LOG_LEVEL_INFO (ggml.h)
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, _ERROR

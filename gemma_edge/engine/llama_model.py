@@ -40,7 +40,7 @@ class LlamaModel:
             )
         wanted = ModelParams(placement)
         wanted.params.vocab_only = vocabulary_only
-        self.pointer = llama_cpp.llama_model_load_from_file(_as_path(path), wanted.params)
+        self.pointer = llama_cpp.llama_model_load_from_file(as_path(path), wanted.params)
         if not self.pointer:
             raise _refusal(path)
         self.layers = int(llama_cpp.llama_model_n_layer(self.pointer))
@@ -153,7 +153,7 @@ class LlamaModel:
             self.pointer = None
 
 
-def _as_path(path: Path) -> bytes:
+def as_path(path: Path) -> bytes:
     """llama.cpp opens UTF-8 paths on every platform."""
     with contextlib.suppress(OSError):
         path = path.resolve()

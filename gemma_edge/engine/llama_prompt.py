@@ -1,16 +1,15 @@
 """A request as units: what the template wrote, what people wrote, and pictures, kept apart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import llama_cpp
 
 from gemma_edge.documents.picture import Picture
 from gemma_edge.engine.cache import Media, Unit, position_of
 from gemma_edge.engine.llama_model import LlamaModel
-from gemma_edge.engine.llama_vision import LlamaVision
 from gemma_edge.engine.protocol import PromptCount, Request
-from gemma_edge.engine.template import ChatTemplate, Content
+from gemma_edge.engine.template import ChatTemplate, Content, Piece
 from gemma_edge.errors import DoesNotFit, ProjectorError
 from gemma_edge.units import render_tokens
 
@@ -30,9 +29,20 @@ class Prompt:
     settled: int
 
     @property
+    def shown(self) -> int:
+        """How many units there are up to the last picture; -1 without one. Several questions about
+        the same pictures differ only behind it."""
+        places = [place for place, unit in enumerate(self.units, 1) if isinstance(unit, Media)]
+        return places[-1] if places else -1
+
+    @property
     def tokens(self) -> int:
         """Positions it takes in the context."""
         return position_of(self.units, len(self.units))
+
+    def history(self) -> "Prompt":
+        """What stays, without the header of the answer."""
+        return replace(self, units=self.units[: self.settled])
 
     @property
     def count(self) -> PromptCount:
@@ -45,13 +55,37 @@ class Prompt:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Markers:
+    """Tokens that stand round every picture, and how large it may be: ``planned_tokens`` is what
+    memory was planned for, ``whole_tokens`` a batch, where the model attends both ways inside an
+    image and so must see it in one. ``None`` sets no limit."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    planned_tokens: int | None = None
+    whole_tokens: int | None = None
+
+    def refusal(self, tokens: int) -> str:
+        """Why a picture of so many tokens is too large, or ""."""
+        if self.whole_tokens is not None and tokens > self.whole_tokens:
+            return f"the batch holds {self.whole_tokens:,}, and this model must see an image whole"
+        if self.planned_tokens is not None and tokens > self.planned_tokens:
+            return f"memory was planned for images of at most {self.planned_tokens:,}"
+        return ""
+
+    @property
+    def most_tokens(self) -> int:
+        """The stricter limit; 0 without one."""
+        return min(filter(None, (self.planned_tokens, self.whole_tokens)), default=0)
+
+
 class Prompter:
     """Renders requests with the model's own template and tokenizes them piece by piece."""
 
-    def __init__(self, model: LlamaModel, vision: LlamaVision | None, batch_tokens: int) -> None:
+    def __init__(self, model: LlamaModel, markers: Markers | None) -> None:
         self._model = model
-        self._vision = vision
-        self._batch_tokens = batch_tokens
+        self._markers = markers
         self._template = ChatTemplate(
             model.chat_template,
             bos=_text_of(model, model.bos),
@@ -61,7 +95,7 @@ class Prompter:
 
     def render(self, request: Request) -> str:
         """The prompt as text, each picture as its slot."""
-        pieces = self._template.render(request.messages, think=request.think)
+        pieces = self._pieces(request)
         return "".join("<|image|>" if isinstance(p, Picture) else p.text for p in pieces)
 
     def prompt(self, request: Request) -> Prompt:
@@ -69,12 +103,12 @@ class Prompter:
 
         Raises:
             ProjectorError: a picture, but no projector was loaded.
-            DoesNotFit: a picture that must be seen whole is larger than the batch.
+            DoesNotFit: a picture is larger than what was planned for it.
         """
         units: list[Unit] = []
         pictures: dict[str, Picture] = {}
-        written = settled = 0
-        for piece in self._template.render(request.messages, think=request.think):
+        written = settled = settled_before = 0
+        for piece in self._pieces(request):
             if isinstance(piece, Picture):
                 units += self._placed(piece)
                 pictures[piece.digest] = piece
@@ -83,25 +117,33 @@ class Prompter:
             units += tokens
             if isinstance(piece, Content):
                 written += len(tokens)
-                settled = len(units)
+                settled_before, settled = settled, len(units)
+        if request.goes_on:  # the header of the answer stands before what was said of it
+            settled = settled_before
         if self._model.adds_bos and units[:1] != [self._model.bos]:
             units.insert(0, self._model.bos)
             settled += 1
         return Prompt(units, pictures, written, settled)
 
+    def _pieces(self, request: Request) -> list[Piece]:
+        if not request.goes_on:
+            return self._template.render(request.messages, think=request.think)
+        *before, last = request.messages
+        return [*self._template.render(before, think=request.think), Content(last.text)]
+
     def _placed(self, picture: Picture) -> list[Unit]:
-        if self._vision is None:
+        markers = self._markers
+        if markers is None:
             raise ProjectorError(
                 f"{picture.name or 'an image'} cannot be seen: no projector was loaded",
                 hint="--mmproj FILE, the mmproj file that was published with the model",
             )
-        if self._vision.non_causal and picture.tokens > self._batch_tokens:
+        if reason := markers.refusal(picture.tokens):
             raise DoesNotFit(
-                f"{picture.name or 'an image'} takes {render_tokens(picture.tokens)}, the batch "
-                f"holds {self._batch_tokens:,}, and this model must see an image whole",
-                hint="a smaller --detail",
+                f"{picture.name or 'an image'} takes {render_tokens(picture.tokens)}; {reason}",
+                hint=f"look at it in less detail, {markers.most_tokens:,} tokens or fewer",
             )
-        return [*self._vision.before, Media(picture.digest, picture.tokens), *self._vision.after]
+        return [*markers.before, Media(picture.digest, picture.tokens), *markers.after]
 
 
 def _text_of(model: LlamaModel, token: int) -> str:

@@ -1,32 +1,30 @@
 """The projector: pictures to embeddings in the cache. One of the few doors to ``llama_cpp``."""
 
 import ctypes
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
 import numpy as np
 from llama_cpp import mtmd_cpp
-from numpy.typing import NDArray
 
 from gemma_edge.documents.picture import MAX_TOKENS, PATCH_PX, Picture
 from gemma_edge.engine import llama_log
-from gemma_edge.engine.llama_context import SEQUENCE, LlamaContext
+from gemma_edge.engine.fingerprint import identity
+from gemma_edge.engine.llama_context import ABORTED, SEQUENCE, Aborted, LlamaContext
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.engine.llama_placement import find_device
+from gemma_edge.engine.llama_prompt import Markers
+from gemma_edge.engine.sight import Embedding, Sight, SightFolder
 from gemma_edge.errors import EngineError, OutOfMemory, ProjectorError
 from gemma_edge.fit.plan import Plan
-
-# Encoded pictures kept in memory, so that one asked about again is not encoded again.
-CACHE_BYTES = 64 << 20
 
 
 class LlamaVision:
     """A projector opened beside its model.
 
-    ``before`` and ``after`` are the marker tokens round every picture; ``non_causal`` says that
-    the model attends both ways inside an image, which must then lie in one batch.
+    ``markers`` are the tokens round every picture. A model that attends both ways inside an image
+    must see it in one batch, which limits its size.
 
     Raises:
         ProjectorError: the file is no vision projector, or not of this model.
@@ -35,7 +33,6 @@ class LlamaVision:
 
     def __init__(self, path: Path, model: LlamaModel, plan: Plan) -> None:
         self._model = model
-        self._encoded: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         params = mtmd_cpp.mtmd_context_params_default()
         params.use_gpu = bool(plan.projector_device)
         if plan.projector_device:
@@ -59,29 +56,35 @@ class LlamaVision:
             )
         if not mtmd_cpp.mtmd_support_vision(self.pointer):
             raise ProjectorError(f"{path.name} is a projector without a vision tower")
-        self._probe()
+        self.markers = self._probe(plan)
+        self._width = int(llama_cpp.llama_model_n_embd_inp(model.pointer))
+        self._folder = _folder(path, plan)
+        self.sight = Sight(self._width, self._folder)
 
-    def _probe(self) -> None:
+    def _probe(self, plan: Plan) -> Markers:
         """Read from one blank patch what is the same for every picture."""
         before: list[int] = []
         after: list[int] = []
         blank = Picture(bytes(3 * PATCH_PX * PATCH_PX), PATCH_PX, PATCH_PX, name="a blank probe")
-        side = before
+        side, non_causal = before, False
         with _Chunks(self.pointer, blank) as chunks:
             for chunk in chunks:
                 if mtmd_cpp.mtmd_input_chunk_get_type(chunk) == _TEXT:
                     side.extend(_tokens_of(chunk))
                     continue
                 side = after
-                self.non_causal = bool(mtmd_cpp.mtmd_decode_use_non_causal(self.pointer, chunk))
-        self.before = tuple(before)
-        self.after = tuple(after)
+                non_causal = bool(mtmd_cpp.mtmd_decode_use_non_causal(self.pointer, chunk))
+        return Markers(
+            tuple(before), tuple(after), planned_tokens=plan.image_tokens or None,
+            whole_tokens=plan.batch_tokens if non_causal else None,
+        )  # fmt: skip
 
     def decode(self, picture: Picture, context: LlamaContext, position: int) -> None:
         """Encode a picture, or take it from memory, and evaluate it at ``position``.
 
         Raises:
             EngineError: llama.cpp failed.
+            Aborted: ``context.watch`` ended it.
         """
         with _Chunks(self.pointer, picture) as chunks:
             image = next(c for c in chunks if mtmd_cpp.mtmd_input_chunk_get_type(c) != _TEXT)
@@ -91,7 +94,7 @@ class LlamaVision:
                     f"{picture.name or 'an image'} of {picture.width}x{picture.height} px should "
                     f"take {picture.tokens} tokens, but the model counts {counted}"
                 )
-            embedding = self._embedding(picture, image)
+            embedding = self.sight.look(picture, lambda: self._encode(picture, image))
             after = llama_cpp.llama_pos(0)
             status = mtmd_cpp.mtmd_helper_decode_image_chunk(
                 self.pointer,
@@ -105,34 +108,42 @@ class LlamaVision:
                 mtmd_cpp.mtmd_helper_post_decode_callback(0),
                 None,
             )
+        if status == ABORTED:
+            raise Aborted
         if status or after.value != position + picture.tokens:
             raise EngineError(f"llama.cpp could not evaluate {picture.name or 'an image'}")
 
-    def _embedding(self, picture: Picture, chunk: Any) -> NDArray[np.float32]:
-        """Encoder output ``float32[tokens, embedding]``, by content."""
-        digest = picture.digest
-        if digest in self._encoded:
-            self._encoded.move_to_end(digest)
-            return self._encoded[digest]
+    def _encode(self, picture: Picture, chunk: Any) -> Embedding:
+        """Encoder output ``float32[tokens, width]``."""
         if mtmd_cpp.mtmd_encode_chunk(self.pointer, chunk):
             if shortage := llama_log.shortage():
                 raise OutOfMemory(f"no memory to encode {picture.name or 'an image'}: {shortage}")
             raise EngineError(f"the projector could not encode {picture.name or 'an image'}")
-        shape = (picture.tokens, int(llama_cpp.llama_model_n_embd_inp(self._model.pointer)))
+        shape = (picture.tokens, self._width)
         view = np.ctypeslib.as_array(mtmd_cpp.mtmd_get_output_embd(self.pointer), shape)
-        self._encoded[digest] = view.copy()
-        while len(self._encoded) > 1 and self._cached_bytes() > CACHE_BYTES:
-            self._encoded.popitem(last=False)
-        return self._encoded[digest]
+        embedding: Embedding = view.copy()
+        return embedding
 
-    def _cached_bytes(self) -> int:
-        return sum(embedding.nbytes for embedding in self._encoded.values())
+    def take_problem(self) -> str:
+        """Why pictures are not remembered on disk, once; "" where they are, or need not be."""
+        if self._folder is None:
+            return ""
+        problem, self._folder.problem = self._folder.problem, ""
+        return problem
 
     def close(self) -> None:
         """Free the projector. Idempotent."""
         if self.pointer:
             mtmd_cpp.mtmd_free(self.pointer)
             self.pointer = None
+
+
+def _folder(projector: Path, plan: Plan) -> SightFolder | None:
+    """Where pictures are remembered: other files, and other devices, make other numbers."""
+    if plan.remember is None:
+        return None
+    made_by = f"{identity(projector)} {llama_log.VERSION} {plan.projector_device or 'CPU'}"
+    return SightFolder(plan.remember / "encoded", made_by)
 
 
 _TEXT = mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_TEXT

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from typing import Any
 
+from gemma_edge.engine.album import Album
 from gemma_edge.engine.ladder import Death, parse_death
 from gemma_edge.engine.wire import Call, Failed, Sender, read_message
 from gemma_edge.errors import EngineError
@@ -47,6 +48,7 @@ class EngineProcess:
         assert self._process.stdin and self._process.stdout
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._sender = Sender(self._stdin.fileno())
+        self._album = Album()
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._listener = threading.Thread(target=self._keep_lines, daemon=True)
         self._listener.start()
@@ -64,15 +66,19 @@ class EngineProcess:
             EOFError: the process died.
             GemmaEdgeError: what the worker raised.
         """
+        self.send(name, argument)
+        return self.receive()
+
+    def send(self, name: Any, argument: object = None) -> None:
+        """Send one call; a process that is gone shows at the next ``receive``."""
         self._number += 1
         self._sender.send(Call(self._number, name, argument))
-        return self.receive()
 
     def receive(self) -> Any:
         """What comes next for the last call; raises like ``call``."""
         if self._stdout.closed:
             raise EOFError
-        message = read_message(self._stdout)
+        message = read_message(self._stdout, self._album)
         if isinstance(message, Failed):
             if message.trace:
                 message.error.__cause__ = _WorkerTrace(message.trace)

@@ -7,6 +7,8 @@ Quantities carry their unit in the name.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 from typing import Literal, Protocol
 
 from gemma_edge.documents.picture import Picture
@@ -58,6 +60,7 @@ class Request:
     """One answer asked for. ``max_tokens`` counts what is generated, thoughts included;
     ``None`` means whatever the context leaves. ``think`` opens the thought channel, for at most
     ``max_thought_tokens`` (``None``: three quarters of the room), so that it cannot eat the answer.
+    ``goes_on``: the last message is the model's, and the answer goes on where it ends.
     ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
 
     messages: tuple[Message, ...]
@@ -67,6 +70,7 @@ class Request:
     sampling: Sampling = Sampling()
     constraint: JsonConstraint | None = None
     stop: tuple[str, ...] = ()
+    goes_on: bool = False
     scored: bool = False
 
 
@@ -95,7 +99,8 @@ class Chunk:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens, exactly. ``prompt = cached + evaluated``, unless reading it was cancelled;
-    ``forced`` and ``thought`` are part of ``generated``."""
+    ``forced`` and ``thought`` are part of ``generated``. ``encoded_pictures`` is how often the
+    vision encoder ran: not for a picture that was remembered."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -103,6 +108,7 @@ class Usage:
     generated_tokens: int
     thought_tokens: int = 0
     forced_tokens: int = 0
+    encoded_pictures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +148,15 @@ class Reading:
 
 
 Event = Chunk | Reading | Notice | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back from a file: ``tokens`` stand in the cache now. With 0 nothing came, and
+    ``reason`` says why ("the weights are another file than when it was saved")."""
+
+    tokens: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +208,7 @@ class Engine(Protocol):
 
         Raises:
             ProjectorError: a picture, but no projector was loaded.
+            DoesNotFit: a picture is larger than what was planned for.
         """
 
     def generate(self, request: Request) -> Iterator[Event]:
@@ -205,6 +221,37 @@ class Engine(Protocol):
             SchemaError: the constraint cannot be compiled.
             EngineStopped: its process died after the first chunk; it is being started again.
             EngineError: llama.cpp failed.
+        """
+
+    def warm(self, request: Request) -> Iterator[Event]:
+        """Read the messages into the cache, up to the end of the last one: no header of an answer,
+        no answer. ``Reading``s, then one ``Finished`` with nothing generated; ``cancel`` ends it
+        early and keeps what was read. Of ``request`` the messages and ``think`` count.
+
+        After an answer the history with it, warmed, makes the next turn evaluate only its own
+        tokens: the header of an answer has an empty thought channel that the history has not.
+
+        Raises:
+            DoesNotFit: the messages are larger than the context.
+            ProjectorError, EngineError: like ``generate``.
+        """
+
+    def save(self, path: Path) -> int:
+        """Write what the cache holds to a file, whole or not at all; return its size in bytes.
+
+        Other threads may ask for answers meanwhile: only the copy out of the cache holds them up,
+        not the disk.
+
+        Raises:
+            EngineError: the disk refuses, or the cache is empty.
+        """
+
+    def restore(self, path: Path) -> Restored:
+        """Take a saved cache back, if it is of these weights, projector, adapters, template and
+        this llama.cpp, whole, and fits the context; else nothing of it is used.
+
+        Raises:
+            EngineError: the engine cannot be asked.
         """
 
     def measure(self, tokens: int = 32) -> float:
@@ -220,3 +267,31 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model. Idempotent."""
+
+
+class Counter(Protocol):
+    """Counts prompts; a context manager that closes it."""
+
+    def count(self, request: Request) -> PromptCount:
+        """Exact prompt size, equal to ``Engine.count`` of the same model and projector; nothing is
+        evaluated, and no picture is too large.
+
+        Raises:
+            ModelError: the file has no vocabulary that can be read, or a broken template.
+            ProjectorError: a picture, but the plan has no projector.
+            EngineError: the process stopped.
+        """
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+
+    def __enter__(self) -> "Counter":
+        """Itself."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""

@@ -4,7 +4,9 @@ When that process dies a person sees one line: a new one is started, by the next
 where memory was the cause, and what was asked is asked again.
 """
 
+import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 from gemma_edge.engine.ladder import Death, next_plan, render_restart
@@ -18,6 +20,7 @@ from gemma_edge.engine.protocol import (
     Notice,
     PromptCount,
     Request,
+    Restored,
     Timings,
     Usage,
 )
@@ -26,6 +29,7 @@ from gemma_edge.engine.wire import CallName
 from gemma_edge.errors import EngineError, EngineStopped, GemmaEdgeError, OutOfMemory
 from gemma_edge.fit.plan import Plan
 
+_LOOK_SECONDS = 0.02  # between looks whether a file is written
 MAX_RESTARTS = 3  # in a row, with no answer that ended by itself between them
 
 
@@ -71,9 +75,25 @@ class RemoteEngine:
 
         The answer begins at once, also before its first event is asked for.
         """
-        stream = self._answer(request)
-        next(stream)  # it stands behind the acceptance now, inside of its ``with``
-        return stream
+        return self._accepted("generate", request)
+
+    def warm(self, request: Request) -> Iterator[Event]:
+        """``Reading``s, then one ``Finished``; it begins at once like an answer."""
+        return self._accepted("warm", request)
+
+    def save(self, path: Path) -> int:
+        """Write the cache to a file; between the copy and the end other threads' answers go on."""
+        self._ask("save", path)
+        while True:
+            size: int | None = self._ask("saved", None)
+            if size is not None:
+                return size
+            time.sleep(_LOOK_SECONDS)
+
+    def restore(self, path: Path) -> Restored:
+        """Take a saved cache back, or say why not."""
+        restored: Restored = self._ask("restore", path)
+        return restored
 
     def cancel(self) -> None:
         """Stop the running answer before its next token, or the wait for the model."""
@@ -96,11 +116,22 @@ class RemoteEngine:
                 except (EOFError, OutOfMemory) as error:
                     self._notices.append(self._recover(loaded, error))
 
-    def _answer(self, request: Request) -> Generator[Event, None, None]:
+    def _accepted(self, name: CallName, request: Request) -> Iterator[Event]:
+        stream = self._answer(name, request)
+        next(stream)  # it stands behind the acceptance now, inside of its ``with``
+        return stream
+
+    def _answer(self, name: CallName, request: Request) -> Generator[Event, None, None]:
         with self._turnstile:
             self._cancelled = False
-            loaded = self._begin(request)
-            yield Notice("accepted")  # taken by ``generate``
+            loaded = self._begin(name, request)
+            try:
+                yield Notice("accepted")  # taken by ``_accepted``
+            except GeneratorExit:  # closed before its first event: it is under way over there
+                self._answering = None
+                if loaded is not None and not self._closed:
+                    _drain(loaded.process)
+                raise
             said = False
             while loaded is not None:
                 yield from self._told()
@@ -119,10 +150,10 @@ class RemoteEngine:
                     self._notices.append(sentence)
                 finally:
                     events.close()
-                loaded = self._begin(request)
+                loaded = self._begin(name, request)
             yield _cancelled_early()
 
-    def _begin(self, request: Request) -> Loaded | None:
+    def _begin(self, name: CallName, request: Request) -> Loaded | None:
         """Send the request until a process accepts it; None if it was cancelled before."""
         while True:
             loaded = self._loading.result(lambda: self._cancelled)
@@ -130,7 +161,7 @@ class RemoteEngine:
                 return None
             self._answering = loaded.process
             try:
-                loaded.process.call("generate", request)
+                loaded.process.call(name, request)
             except (EOFError, OutOfMemory) as error:
                 self._notices.append(self._recover(loaded, error))
             else:

@@ -5,6 +5,7 @@ remembers every request, so a test can assert what the job asked.
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from gemma_edge.engine.protocol import (
     Chunk,
@@ -14,8 +15,10 @@ from gemma_edge.engine.protocol import (
     FinishReason,
     PromptCount,
     Request,
+    Restored,
     Sampling,
     Timings,
+    TokenScore,
     Usage,
 )
 from gemma_edge.errors import DoesNotFit, EngineError, ProjectorError
@@ -25,7 +28,8 @@ from gemma_edge.units import render_tokens
 class ScriptedEngine:
     """Answers each request with the next text of the script, a word a chunk.
 
-    A script entry may hold a thought: ``("thought", "answer")``.
+    A script entry may hold a thought: ``("thought", "answer")``. ``probability`` is how sure it
+    says to be of each word, where it is asked.
     """
 
     def __init__(
@@ -35,11 +39,14 @@ class ScriptedEngine:
         context_tokens: int = 8192,
         vision: bool = True,
         speed: float = 0.0,
+        probability: float = 1.0,
     ) -> None:
         self.answers = list(answers)
         self.requests: list[Request] = []
+        self.warmed: list[Request] = []
         self._vision = vision
         self._speed = speed
+        self._probability = probability
         self._context_tokens = context_tokens
         self._cancelled = False
 
@@ -77,11 +84,7 @@ class ScriptedEngine:
         self._cancelled = False
         prompt_tokens = self.count(request).total_tokens
         if prompt_tokens >= self._context_tokens:
-            raise DoesNotFit(
-                f"the prompt needs {render_tokens(prompt_tokens)}, "
-                f"the context holds {self._context_tokens:,}",
-                hint="--ctx N",
-            )
+            raise self._overflow(prompt_tokens)
         self.requests.append(request)
         if not self.answers:
             raise EngineError("the script has no answer left")
@@ -89,11 +92,34 @@ class ScriptedEngine:
         thought, answer = entry if isinstance(entry, tuple) else ("", entry)
         return self._play(request, prompt_tokens, thought if request.think else "", answer)
 
+    def _scores(self, request: Request, word: str) -> tuple[TokenScore, ...]:
+        if not request.scored:
+            return ()
+        legal = 1.0 if request.constraint is None else max(self._probability, 0.5)
+        return (TokenScore(word, self._probability, legal),)
+
+    def _overflow(self, prompt_tokens: int) -> DoesNotFit:
+        return DoesNotFit(
+            f"the prompt needs {render_tokens(prompt_tokens)}, "
+            f"the context holds {self._context_tokens:,}",
+            hint="--ctx N",
+        )
+
+    def _read_all(self, prompt_tokens: int) -> Finished:
+        usage = Usage(
+            prompt_tokens=prompt_tokens,
+            cached_tokens=0,
+            evaluated_tokens=prompt_tokens,
+            generated_tokens=0,
+        )
+        timings = Timings(prompt_seconds=0.0, first_token_seconds=0.0, decode_seconds=0.0)
+        return Finished("end", usage, timings)
+
     def _play(
         self, request: Request, prompt_tokens: int, thought: str, answer: str
     ) -> Iterator[Event]:
         pieces = [Chunk(piece, "thought") for piece in _words(thought)]
-        pieces += [Chunk(piece, "answer") for piece in _words(answer)]
+        pieces += [Chunk(p, "answer", self._scores(request, p)) for p in _words(answer)]
         said, thoughts = 0, 0
         reason: FinishReason = "end"
         for piece in pieces:
@@ -115,6 +141,31 @@ class ScriptedEngine:
         )
         timings = Timings(prompt_seconds=0.0, first_token_seconds=0.0, decode_seconds=0.0)
         yield Finished(reason, usage, timings)
+
+    def warm(self, request: Request) -> Iterator[Event]:
+        """Remember the messages as read."""
+        prompt_tokens = self.count(request).total_tokens
+        if prompt_tokens > self._context_tokens:
+            raise self._overflow(prompt_tokens)
+        self.warmed.append(request)
+        return iter([self._read_all(prompt_tokens)])
+
+    def save(self, path: Path) -> int:
+        """The requests so far, so that a test can see what was saved."""
+        if not self.requests and not self.warmed:
+            raise EngineError("there is nothing to save: the cache is empty")
+        tokens = self.count([*self.requests, *self.warmed][-1]).total_tokens
+        return path.write_text(f"scripted {tokens}", "utf-8")
+
+    def restore(self, path: Path) -> Restored:
+        """What ``save`` wrote."""
+        try:
+            name, tokens = path.read_text("utf-8").split()
+            return Restored(int(tokens)) if name == "scripted" else Restored(0, "of another engine")
+        except FileNotFoundError:
+            return Restored(0, "nothing was saved")
+        except ValueError:
+            return Restored(0, f"{path.name} is damaged")
 
     def measure(self, tokens: int = 32) -> float:
         """The speed it was told to have, in tokens a second."""

@@ -5,15 +5,19 @@ number; what comes back belongs to the last call, since one is answered at a tim
 """
 
 import os
-import pickle
 import struct
 import threading
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
+from gemma_edge.engine.album import Album
+
 _LENGTH = struct.Struct("<I")
 
-CallName = Literal["load", "count", "generate", "measure", "cancel"]
+CallName = Literal[
+    "load", "open_counter", "count", "generate", "warm", "save", "saved", "restore", "measure",
+    "cancel",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ class Failed:
     trace: str = ""
 
 
-def read_message(stream: IO[bytes]) -> Any:
-    """The next message.
+def read_message(stream: IO[bytes], album: Album) -> Any:
+    """The next message; ``album`` is the one of this stream.
 
     Raises:
         EOFError: the other end is gone.
@@ -53,7 +57,7 @@ def read_message(stream: IO[bytes]) -> Any:
     body = stream.read(size)
     if len(body) < size:
         raise EOFError
-    return pickle.loads(body)
+    return album.read(body)
 
 
 class Sender:
@@ -61,6 +65,7 @@ class Sender:
 
     def __init__(self, file_number: int) -> None:
         self._file_number = file_number
+        self._album = Album()
         self._lock = threading.Lock()
         self._waiting: object | None = None
 
@@ -91,7 +96,7 @@ class Sender:
                 self._lock.release()
 
     def _write(self, message: object) -> None:
-        body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        body = self._album.write(message)
         data = memoryview(_LENGTH.pack(len(body)) + body)
         try:
             while data:

@@ -4,22 +4,29 @@ Whatever stops it (an abort in llama.cpp, a GPU out of memory, an instruction th
 refuses, a kill) stops nothing else. It ends when its stdin ends, so it never outlives its parent.
 """
 
+import contextlib
 import os
 import queue
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO
 
-from gemma_edge.engine.protocol import Engine, Request
+from gemma_edge.engine.album import Album
+from gemma_edge.engine.protocol import Engine, Event, Request
 from gemma_edge.engine.wire import Call, Failed, Reply, Sender, read_message
 from gemma_edge.errors import EngineError, GemmaEdgeError, OutOfMemory
 from gemma_edge.fit.plan import Plan
 from gemma_edge.hardware import preload_cuda
 
+if TYPE_CHECKING:  # it loads llama.cpp
+    from gemma_edge.engine.llama_counter import LlamaCounter
+
 Open = Callable[[Plan], Engine]
+Ask = Callable[[Request], Iterator[Event]]
 
 
 def open_llama(plan: Plan) -> Engine:
@@ -29,17 +36,32 @@ def open_llama(plan: Plan) -> Engine:
     Raises:
         EngineError: they cannot be loaded. And whatever loading raises.
     """
+    with _libraries():
+        from gemma_edge.engine.llama_engine import LlamaEngine
+    return LlamaEngine(plan)
+
+
+def open_llama_counter(plan: Plan) -> "LlamaCounter":
+    """The vocabulary of a plan's model alone. Raises like ``open_llama``."""
+    with _libraries():
+        from gemma_edge.engine.llama_counter import LlamaCounter
+    return LlamaCounter(plan)
+
+
+@contextlib.contextmanager
+def _libraries() -> Iterator[None]:
+    """While llama.cpp is imported: what it needs, where it writes, and why it cannot be."""
     cuda = preload_cuda()
     try:
         from gemma_edge.engine import llama_log
-        from gemma_edge.engine.llama_engine import LlamaEngine
+
+        yield
     except (ImportError, OSError, RuntimeError) as error:  # llama-cpp-python raises all three
         raise EngineError(
             f"llama.cpp cannot be loaded: {cuda.error or error}",
             hint=cuda.fix or "gemma-edge doctor finds out why",
         ) from error
     llama_log.mirror(sys.stderr.fileno())
-    return LlamaEngine(plan)
 
 
 class Worker:
@@ -50,6 +72,9 @@ class Worker:
         self._sender = sender
         self._open = open_engine
         self._engine: Engine | None = None
+        self._counter: LlamaCounter | None = None
+        self._disk = ThreadPoolExecutor(max_workers=1)  # answers go on while it is written
+        self._saving: Future[int] | None = None
         self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self._running = self._cancelled = 0  # numbers of calls
 
@@ -69,9 +94,10 @@ class Worker:
 
     def _listen(self) -> None:
         """Take calls in; the end of stdin ends the process, whatever llama.cpp is doing."""
+        album = Album()
         try:
             while True:
-                call = read_message(self._read)
+                call = read_message(self._read, album)
                 if call.name == "cancel":
                     self._cancelled = call.number
                     if self._running == call.number and self._engine is not None:
@@ -86,17 +112,41 @@ class Worker:
             self._engine = self._open(call.argument)
             self._sender.send(Reply(self._engine.info))
             return
+        if call.name == "open_counter":
+            self._counter = open_llama_counter(call.argument)
+            self._sender.send(Reply())
+            return
+        if call.name == "count":
+            counter = self._engine or self._counter
+            assert counter is not None  # the parent opens first
+            self._sender.send(Reply(counter.count(call.argument)))
+            return
         engine = self._engine
         assert engine is not None  # the parent loads first
-        if call.name == "count":
-            self._sender.send(Reply(engine.count(call.argument)))
-        elif call.name == "measure":
+        if call.name == "measure":
             self._sender.send(Reply(engine.measure(call.argument)))
+        elif call.name == "restore":
+            self._sender.send(Reply(engine.restore(call.argument)))
+        elif call.name == "save":
+            self._saving = self._disk.submit(engine.save, call.argument)
+            self._sender.send(Reply())
+        elif call.name == "saved":
+            self._sender.send(Reply(self._saved()))
         else:
-            self._generate(engine, call.number, call.argument)
+            ask = engine.warm if call.name == "warm" else engine.generate
+            self._stream(ask, call.number, call.argument)
 
-    def _generate(self, engine: Engine, number: int, request: Request) -> None:
-        events = engine.generate(request)
+    def _saved(self) -> int | None:
+        """The size of the file, None while it is being written."""
+        saving = self._saving
+        if saving is None:
+            raise EngineError("the engine was started again, what it held is not saved")
+        return saving.result() if saving.done() else None
+
+    def _stream(self, ask: Ask, number: int, request: Request) -> None:
+        engine = self._engine
+        assert engine is not None
+        events = ask(request)
         self._running = number
         if self._cancelled == number:  # it came while the prompt was being prepared
             engine.cancel()

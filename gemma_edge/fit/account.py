@@ -5,10 +5,11 @@ llama.cpp (``DryRun.measure``) or by the linear law that it follows (``closed_fo
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
+from gemma_edge.fit.adapter import adapter_bytes
 from gemma_edge.fit.kv import layer_bytes
 from gemma_edge.fit.ledger import Account, Ledger, Part, PartName
 from gemma_edge.fit.margin import RUNTIME_BYTES, margin_bytes, program_bytes
@@ -45,12 +46,13 @@ class _Sheet:
                 yield Part(name=name, size_bytes=size_bytes, exact=not note, note=note)
 
 
-def account(
+def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measures)
     shape: Shape,
     projector: Header | None,
     placement: Placement,
     hardware: Hardware,
     measure: Measure,
+    adapters: Sequence[Header] = (),
 ) -> Ledger:
     """Every part of memory that the placement takes.
 
@@ -64,6 +66,8 @@ def account(
     if placement.projector_device:
         sheets.setdefault(placement.projector_device, _Sheet())
     _add_weights(sheets, shape, placement, hardware)
+    for place, size_bytes in adapter_bytes(adapters, len(shape.layers), placement).items():
+        sheets[place].fixed["adapters"] += size_bytes
     compute = measure(shape, placement)
     _add_cache(sheets, shape, placement, compute)
     _add_compute(sheets, compute)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemma_edge.catalog import DEFAULT_IMAGE_TOKENS, ModelFiles
+from gemma_edge.fit.adapter import AdapterFile
 from gemma_edge.fit.plan import KvType
 from gemma_edge.gguf import Header
 
@@ -78,7 +79,8 @@ class Wishes:
     ``image_tokens`` is the budget of the largest picture that may come. ``vision``: True needs a
     projector, False leaves it out, None takes one where there is one. ``gpu_layers`` is llama.cpp's
     n_gpu_layers, ``ALL_LAYERS`` (experts included) or a number; 0 is the CPU. ``min_speed`` is in
-    tokens a second. A model is pinned by offering no other size among the candidates.
+    tokens a second. ``adapters`` are added to whatever model is taken. A model is pinned by
+    offering no other size among the candidates.
     """
 
     context_tokens: int | None = None
@@ -90,3 +92,4 @@ class Wishes:
     require_gpu: bool = False
     min_speed: float | None = None
     vision: bool | None = None
+    adapters: tuple[AdapterFile, ...] = ()

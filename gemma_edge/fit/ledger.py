@@ -5,7 +5,7 @@ from typing import Literal
 
 # In the order in which they are shown.
 PartName = Literal[
-    "weights", "KV global", "KV window", "compute", "projector", "projector compute",
+    "weights", "adapters", "KV global", "KV window", "compute", "projector", "projector compute",
     "expert copy", "KV scratch", "output", "runtime", "margin",
 ]  # fmt: skip
 

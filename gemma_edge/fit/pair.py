@@ -32,7 +32,10 @@ def check_model(header: Header) -> None:
     if kind == "imatrix" or any(key.startswith("imatrix.") for key in header.metadata):
         raise _other(header, "an importance matrix")
     if kind == "adapter":
-        raise _other(header, "a LoRA adapter")
+        raise ModelError(
+            f"`{header.path}` is a LoRA adapter, not a model",
+            hint=f"--model MODEL.gguf --lora {header.path}",
+        )
     if architecture in ENCODERS:
         raise _other(header, f"an embedding model (`{architecture}`), which writes nothing")
     if architecture.endswith("-assistant"):

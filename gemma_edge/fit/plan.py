@@ -1,8 +1,8 @@
 """A Plan: everything that ``engine.load`` needs to know, decided before anything is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gemma_edge.fit.ledger import Ledger
 
@@ -69,7 +69,8 @@ class Adapter:
 class Plan(Placement):
     """One model, placed on one machine. ``threads`` decode, ``prefill_threads`` (0: as many) read
     prompts. ``rungs`` is how the search came here; ``fallbacks`` is what to load when memory runs
-    out in spite of the ledger, the next first; ``alternatives`` are other models that fit."""
+    out in spite of the ledger, the next first; ``alternatives`` are other models that fit. What the
+    encoder made of pictures is kept in the folder ``remember``, if a person wants that."""
 
     model: Path
     projector: Path | None = None
@@ -83,3 +84,10 @@ class Plan(Placement):
     rungs: tuple[Rung, ...] = ()
     fallbacks: tuple["Plan", ...] = ()
     alternatives: tuple["Plan", ...] = ()
+    remember: Path | None = None
+
+
+def everywhere(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other fields, and so its fallbacks."""
+    fallbacks = tuple(everywhere(each, **changes) for each in plan.fallbacks)
+    return replace(plan, fallbacks=fallbacks, **changes)

@@ -205,6 +205,7 @@ def _plan(case: Case, option: Option) -> Plan:
         **fields,
         model=candidate.model_path,
         projector=candidate.projector_path if case.sees else None,
+        adapters=tuple(each.adapter for each in case.wishes.adapters),
         name=candidate.name,
         threads=threads.decode,
         prefill_threads=threads.prefill,

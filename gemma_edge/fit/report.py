@@ -20,7 +20,7 @@ from gemma_edge.units import MIB
 WARN_SHARE, WARN_BYTES = 0.02, 32 * MIB  # of one place's parts of one kind
 
 _BUFFER = re.compile(
-    r"^(?:\w+:)? *(\S+?) +(model|KV|compute|output) buffer size = +([\d.]+) MiB$", re.ASCII
+    r"^(?:\w+:)? *(\S+?) +(model|LoRA|KV|compute|output) buffer size = +([\d.]+) MiB$", re.ASCII
 )
 _WHOLE_CACHE = re.compile(r"^llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +(\d+) layers")
 _CREATING = re.compile(r"creating +(non-)?SWA KV cache")
@@ -41,25 +41,30 @@ class Allocated:
 
 def parse_report(lines: Iterable[str]) -> tuple[Allocated, ...]:
     """Every buffer that a load names, in its order. In a dry run weights and KV buffers are empty;
-    the cache is then one row with the place ""."""
-    found: list[Allocated] = []
+    the cache is then one row with the place "". A compute buffer that is named again replaces what
+    it was: adapters change the graph."""
+    by_line: dict[int | str, Allocated] = {}
     cache: PartName = "KV global"
-    for line in lines:
+    for number, line in enumerate(lines):
         if creating := _CREATING.search(line):
             cache = "KV global" if creating[1] else "KV window"
         elif whole := _WHOLE_CACHE.match(line):
-            found.append(Allocated("", cache, _bytes(whole[1])))
+            by_line[number] = Allocated("", cache, _bytes(whole[1]))
         elif buffer := _BUFFER.match(line.rstrip()):
             name, kind, size = buffer.groups()
             if _bytes(size):
                 part: PartName = _PARTS.get(kind, cache)
-                found.append(Allocated(place_of(name), part, _bytes(size), "_Mapped" in name))
+                row = Allocated(place_of(name), part, _bytes(size), "_Mapped" in name)
+                by_line[name if part == "compute" else number] = row
+    found = by_line.values()
     if any(row.place and row.part.startswith("KV") for row in found):
         return tuple(row for row in found if row.place)
     return tuple(found)
 
 
-_PARTS: dict[str, PartName] = {"model": "weights", "compute": "compute", "output": "output"}
+_PARTS: dict[str, PartName] = {
+    "model": "weights", "LoRA": "adapters", "compute": "compute", "output": "output",
+}  # fmt: skip
 
 
 def place_of(buffer: str) -> str:
@@ -80,7 +85,7 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
     said: list[str] = []
     rows = [row for row in allocated if row.place and not row.reclaimable]
     for account in ledger.accounts:
-        for part in ("weights", "KV global", "KV window", "compute", "output"):
+        for part in ("weights", "adapters", "KV global", "KV window", "compute", "output"):
             predicted = _predicted(account, part)
             real = sum(r.size_bytes for r in rows if r.place == account.place and r.part == part)
             if _differs(predicted, real):

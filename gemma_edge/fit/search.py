@@ -4,9 +4,10 @@ Tiers come first (fit.md 4.7): A answers at reading speed with room for document
 the rest. Within A and B the better model wins, within C the faster one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from gemma_edge.fit.adapter import adapter_problem
 from gemma_edge.fit.case import (
     FLOOR_CONTEXT_TOKENS,
     WANTED_CONTEXT_TOKENS,
@@ -124,10 +125,12 @@ def render_option(option: Option) -> str:
     return f"{_title(option)}, {render_speed(option.speed)}"
 
 
-def _refuse(case: Case) -> str:
+def _refuse(case: Case) -> str:  # noqa: PLR0911  (one return a pin)
     """Pins that no placement of this model can keep, "" where there are none."""
     check_context(case)
     wishes, title = case.wishes, case.candidate.title
+    if problem := next(filter(None, _adapter_problems(case)), ""):
+        return problem
     if wishes.vision and case.candidate.projector is None:
         return f"{title} has no projector and sees no images"
     if wishes.cpu_expert_layers and not case.shape.has_experts:
@@ -140,6 +143,12 @@ def _refuse(case: Case) -> str:
     if wishes.require_gpu and wishes.gpu_layers == 0:
         return "a GPU was required, and 0 layers on it"
     return ""
+
+
+def _adapter_problems(case: Case) -> Iterator[str]:
+    candidate = case.candidate
+    for each in case.wishes.adapters:
+        yield adapter_problem(candidate.header, each.header, exact=candidate.exact)
 
 
 def _no_gpu(case: Case) -> str:

@@ -42,7 +42,7 @@ class Scales:
             shape=shape,
             hardware=self.hardware,
             wishes=wishes,
-            weigh=self._weigh(shape, candidate, measure),
+            weigh=self._weigh(shape, candidate, measure, wishes),
             alone=alone,
             order=order,
             speeds=self.speeds,
@@ -54,15 +54,18 @@ class Scales:
         search by those weights comes to."""
         assert outcome.best
         exact = replace(
-            case, weigh=self._weigh(case.shape, case.candidate, self.measure), weighed={}
-        )
+            case, weigh=self._weigh(case.shape, case.candidate, self.measure, case.wishes),
+            weighed={},
+        )  # fmt: skip
         ledger = exact.ledger(outcome.best.placement)
         if not ledger.fits:
             return exact, search(exact)
         return case, replace(outcome, best=replace(outcome.best, ledger=ledger))
 
-    def _weigh(self, shape: Shape, candidate: Candidate, measure: Measure) -> Weigh:
+    def _weigh(self, shape: Shape, candidate: Candidate, measure: Measure, wishes: Wishes) -> Weigh:
+        adapters = tuple(each.header for each in wishes.adapters)
+
         def weigh(placement: Placement) -> Ledger:
-            return account(shape, candidate.projector, placement, self.hardware, measure)
+            return account(shape, candidate.projector, placement, self.hardware, measure, adapters)
 
         return weigh

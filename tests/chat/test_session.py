@@ -58,6 +58,28 @@ def test_a_closed_stream_is_kept_too():
     assert texts(session.turns) == [("user", "count"), ("model", "one ")]
 
 
+def test_the_engine_is_closed_with_its_listener():
+    """Also where somebody else still holds its stream."""
+
+    class Held(ScriptedEngine):
+        def generate(self, request):
+            self.stream = self.closing(super().generate(request))
+            return self.stream
+
+        def closing(self, events):
+            try:
+                yield from events
+            finally:
+                self.closed = True
+
+    engine = Held(["one two three"])
+    engine.closed = False
+    events = Session(engine).say("count")
+    next(events)
+    events.close()
+    assert engine.closed
+
+
 def test_cancelled_before_the_first_word_can_be_asked_again():
     engine = ScriptedEngine([("hm hm", "yes")])
     session = Session(engine, think=True)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Request
 from gemma_edge.engine.worker import open_llama, run
@@ -55,6 +56,18 @@ class Fragile(Faulty):
             yield event
             if isinstance(event, Chunk):
                 os.kill(os.getpid(), number)
+
+
+class SlowDisk(Faulty):
+    """Writes for two seconds what was copied out at once."""
+
+    def spoil(self, text: str, events: Iterator[Event]) -> Iterator[Event]:
+        return events
+
+    def save(self, path: Path) -> int:
+        size = self._engine.save(path)
+        time.sleep(2)
+        return size
 
 
 def killed(plan: Plan) -> Engine:
@@ -120,6 +133,7 @@ FAULTS = {
     "sleepy": sleepy,
     "chatty": chatty,
     "slow": lambda plan: Slow(open_llama(replace(plan, batch_tokens=LARGE_BATCH))),
+    "slow disk": lambda plan: SlowDisk(open_llama(plan)),
     "fragile": lambda plan: Fragile(open_llama(plan)),
 }
 

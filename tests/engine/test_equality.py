@@ -19,8 +19,6 @@ from PIL import Image
 
 from gemma_edge.documents.picture import Picture
 from gemma_edge.engine.cache import Unit
-from gemma_edge.engine.held import Held
-from gemma_edge.engine.llama_context import LlamaContext
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Message, Request
@@ -34,8 +32,8 @@ from tests.engine.conftest import (
     demo_plan,
     picture,
 )
+from tests.engine.fresh import BOUND, difference, read, token_by_token
 
-BOUND = 1e-3
 INVOICE = """INVOICE
 Invoice No: KV-20831          Date: 2024-03-07
 Vendor: Torvani Belt GmbH
@@ -47,57 +45,17 @@ SCHEMA = """{"type": "object", "additionalProperties": false,
 "required": ["vendor", "total", "date", "kind"]}"""
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
-    """The bundled model in F32: no rounding of activations to 8 bits hides or makes differences."""
-    path = tmp_path_factory.mktemp("f32") / "demo-F32.gguf"
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = llama_cpp.LLAMA_FTYPE_ALL_F32
-    params.allow_requantize = True
-    assert not llama_cpp.llama_model_quantize(str(DEMO).encode(), str(path).encode(), params)
-    opened = LlamaModel(path)
-    yield opened
-    opened.close()
-
-
-def token_by_token(model: LlamaModel) -> Held:
-    """A cache that evaluates single tokens and adds in 32 bits (flash attention on a CPU adds in
-    16), so that the order of cells in memory does not show."""
-    plan = Plan(model=DEMO, context_tokens=2048, batch_tokens=1, kv_type="f32")
-    return Held(LlamaContext(model, plan, flash_attention=False), model.window)
-
-
-def read(held: Held, units: list[Unit], settled: int) -> int:
-    """Bring the cache to ``units`` as the engine does; return how many units were kept."""
-    kept = held.keep_prefix(units)
-    tokens = [unit for unit in units if isinstance(unit, int)]
-    if kept < settled:
-        held.evaluate(tokens[kept:settled])
-        held.mark()
-    held.evaluate(tokens[max(kept, settled) :])
-    return kept
-
-
-def difference(used: Held, model: LlamaModel, units: list[Unit]) -> float:
-    """Largest difference of the last logits to those of a fresh cache."""
-    fresh = token_by_token(model)
-    read(fresh, units, len(units) - 1)
-    worst = float(np.abs(used._context.logits() - fresh._context.logits()).max())
-    fresh._context.close()
-    return worst
-
-
-def test_random_conversations_equal_a_fresh_read(model: LlamaModel) -> None:
+def test_random_conversations_equal_a_fresh_read(f32_model: LlamaModel) -> None:
     """Prompts and answers longer than the window on purpose: a wrong rule of reuse shows at once.
     Every prompt has a header that the next one drops; now and then a turn is edited."""
-    assert 0 < model.window < 250
+    assert 0 < f32_model.window < 250
     rng = random.Random(4)
     header = [301, 302, 303]
 
     def words(most: int) -> list[Unit]:
-        return [rng.randrange(300, model.vocab_tokens - 1) for _ in range(rng.randint(5, most))]
+        return [rng.randrange(300, f32_model.vocab_tokens - 1) for _ in range(rng.randint(5, most))]
 
-    used = token_by_token(model)
+    used = token_by_token(f32_model)
     history: list[Unit] = []
     worst, kept_after_long_answer = 0.0, 0
     for _ in range(10):
@@ -107,7 +65,7 @@ def test_random_conversations_equal_a_fresh_read(model: LlamaModel) -> None:
         history = history + words(300)
         prompt = [*history, *header]
         kept = read(used, prompt, settled=len(history))
-        worst = max(worst, difference(used, model, prompt))
+        worst = max(worst, difference(used, f32_model, prompt))
         said = words(500)
         used.evaluate([unit for unit in said if isinstance(unit, int)])
         history = history + said
@@ -117,18 +75,18 @@ def test_random_conversations_equal_a_fresh_read(model: LlamaModel) -> None:
     assert kept_after_long_answer > 5
 
 
-def test_a_turn_after_a_long_answer_keeps_the_conversation(model: LlamaModel) -> None:
+def test_a_turn_after_a_long_answer_keeps_the_conversation(f32_model: LlamaModel) -> None:
     """The empty thought channel is in the first prompt and not in the history, so the second
     prompt always cuts back behind the answer; the checkpoint makes that cheap and right."""
     rng = random.Random(5)
     first: list[Unit] = [rng.randrange(300, 1000) for _ in range(500)]
     said: list[Unit] = [rng.randrange(300, 1000) for _ in range(600)]
     second = [*first[:-3], *said, 301, 302]
-    used = token_by_token(model)
+    used = token_by_token(f32_model)
     read(used, first, settled=len(first) - 5)
     used.evaluate([u for u in said if isinstance(u, int)])
     assert read(used, second, settled=len(second)) == len(first) - 5
-    assert difference(used, model, second) < BOUND
+    assert difference(used, f32_model, second) < BOUND
     used._context.close()
 
 

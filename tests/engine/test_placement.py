@@ -16,9 +16,10 @@ from gemma_edge import gguf
 from gemma_edge.engine.protocol import GREEDY, EngineInfo, Message, Request, Sampling
 from gemma_edge.engine.remote import RemoteEngine
 from gemma_edge.errors import EngineError
-from gemma_edge.fit.plan import Plan
+from gemma_edge.fit.adapter import adapter_bytes
+from gemma_edge.fit.plan import Adapter, Plan
 from gemma_edge.units import MIB
-from tests.engine.conftest import DEMO, DEMO_PROJECTOR, MOE, answer, picture
+from tests.engine.conftest import DEMO, DEMO_PROJECTOR, MOE, MakeLora, answer, picture
 from tests.engine.rpc import BOOT, has_rpc
 
 pytestmark = pytest.mark.skipif(
@@ -169,3 +170,17 @@ def test_a_plan_for_the_cpu_leaves_the_device_alone(opened: Open) -> None:
 def test_a_device_that_is_not_there_is_no_silent_cpu(opened: Open) -> None:
     with pytest.raises(EngineError, match=r"no device CUDA0; it has .*RPC0"):
         opened(plan(devices=("CUDA0",), gpu_layers=-1)).info  # noqa: B018
+
+
+def test_a_lora_lies_where_its_layers_lie(opened: Open, make_lora: MakeLora) -> None:
+    """Two layers of ten, the output counted: the last block is on the device, the first is not."""
+    lora = make_lora(rank=500, targets=("blk.0.attn_q.weight", "blk.8.ffn_up.weight"))
+    wanted = plan(devices=("RPC0",), gpu_layers=2, adapters=(Adapter(lora),))
+    engine = opened(wanted)
+    planned = adapter_bytes([gguf.read_header(lora)], engine.info.layers, wanted)
+    assert set(planned) == {"RPC0", "RAM"}
+    for place, size_bytes in planned.items():
+        assert abs(placed(engine.info, place, "adapters") - size_bytes) < ROUNDING
+    said, _ = answer(engine, ASKED)
+    on_cpu, _ = answer(opened(replace(wanted, devices=(), gpu_layers=0)), ASKED)
+    assert said == on_cpu

@@ -1,0 +1,68 @@
+"""Personas: small files that people write, and a few that are shipped."""
+
+import pytest
+
+from gemma_edge.chat.persona import list_personas, load_persona
+from gemma_edge.engine.protocol import Sampling
+from gemma_edge.errors import InputError
+
+
+def write(folder, name, text):
+    path = folder / f"{name}.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_all_that_a_file_may_say(tmp_path):
+    write(
+        tmp_path, "pirate",
+        'about = "Talks like one"\nsystem = """\nYou are a pirate.\n"""\n'
+        'model = "E4B"\nthink = false\n'
+        "max_tokens = 200\n[sampling]\ntemperature = 1.2\ntop_k = 40\nseed = 0\n",
+    )  # fmt: skip
+    persona = load_persona("pirate", [tmp_path])
+    assert (persona.name, persona.about, persona.system) == (
+        "pirate", "Talks like one", "You are a pirate.",
+    )  # fmt: skip
+    assert (persona.model, persona.think, persona.max_tokens) == ("E4B", False, 200)
+    assert persona.sampling == Sampling(temperature=1.2, top_k=40, seed=0)
+    assert load_persona(str(tmp_path / "pirate.toml"), []) == persona
+
+
+def test_shipped_ones_are_listed_and_hidden_by_ones_own(tmp_path):
+    shipped = {persona.name: persona for persona in list_personas([])}
+    assert {"coder", "editor", "translator", "tutor"} <= shipped.keys()
+    assert all(p.system and p.about and p.shipped for p in shipped.values())
+    write(tmp_path, "coder", 'system = "mine"')
+    mine = {persona.name: persona for persona in list_personas([tmp_path / "nowhere", tmp_path])}
+    assert (mine["coder"].system, mine["coder"].shipped) == ("mine", False)
+    assert mine.keys() == shipped.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('sistem = "x"', "there is no setting `sistem`"),
+        ("[sampling]\nheat = 1", "there is no setting `sampling.heat`"),
+        ("[sampling]\ntemperature = 'hot'", "`sampling.temperature` is not a number from 0 on"),
+        ("[sampling]\ntop_k = 1.5", "`sampling.top_k` is not a whole number"),
+        ("[sampling]\nseed = true", "`sampling.seed` is not a whole number"),
+        ("sampling = 1", "`sampling` is not a table"),
+        ("think = 'yes'", "`think` is not true or false"),
+        ("max_tokens = 0", "`max_tokens` is not a whole number above 0"),
+        ("system = 3", "`system` is not a text"),
+        ("system = ", "is not TOML"),
+        ("shipped = true", "there is no setting `shipped`"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, says):
+    write(tmp_path, "x", text)
+    with pytest.raises(InputError, match=r"x\.toml") as raised:
+        load_persona("x", [tmp_path])
+    assert says in raised.value.message
+
+
+def test_an_unknown_name_is_answered_with_those_there_are():
+    with pytest.raises(InputError, match="there is no persona `codder`") as raised:
+        load_persona("codder", [])
+    assert raised.value.hint.startswith("did you mean `coder`? there are: coder, ")
