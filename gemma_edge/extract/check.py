@@ -7,12 +7,13 @@ is accepted and said aloud, unless ``strict``.
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge.extract.formats import make_format_checker
-from gemma_edge.extract.walk import SCALARS, Json, Kinds, Subschema, every, lone_references, resolve
+from gemma_edge.extract.views import item_schemas, iter_views, member_schemas
+from gemma_edge.extract.walk import SCALARS, Json, Kinds, Subschema, every, lone_references
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -28,11 +29,13 @@ Path = str
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """``data`` without the nulls that only meant "not there"; ``problems`` make it wrong;
-    ``missing`` are required places that hold null."""
+    ``missing`` are required places that hold null. ``failing`` are the steps to what is wrong, one
+    for each of the ``problems`` that names a place."""
 
     data: Any
     problems: tuple[str, ...]
     missing: tuple[Path, ...]
+    failing: tuple[tuple[str | int, ...], ...] = ()
 
 
 def find_flaw(source: Json) -> str:
@@ -76,7 +79,8 @@ class Checker:
         problems = [_in_words(error, "the answer") for error in errors[:MAX_PROBLEMS]]
         if len(errors) > MAX_PROBLEMS:
             problems.append(f"{len(errors) - MAX_PROBLEMS:,} more problems")
-        return Verdict(data, tuple(problems), tuple(missing))
+        failing = tuple(tuple(_inner(error).absolute_path) for error in errors[:MAX_PROBLEMS])
+        return Verdict(data, tuple(problems), tuple(missing), failing)
 
     def _validator(self, strict: bool) -> "Validator":
         from referencing import Registry
@@ -158,20 +162,17 @@ def _holds_null(value: Any) -> bool:
 
 
 class _Pruner:
-    """Drops null members that nothing requires; notes those that something does.
-
-    Schemas go along as ``(schema, firm)``: one that is not firm is a branch that may not hold.
-    """
+    """Drops null members that nothing requires; notes those that something does."""
 
     def __init__(self, root: Json, missing: list[Path]) -> None:
         self._root, self._kinds, self._missing = root, Kinds(root), missing
 
     def value(self, data: Any, schemas: list[tuple[Subschema, bool]], path: Path) -> Any:
         """``data`` without its superfluous nulls."""
-        views = list(self._views(schemas, set()))
+        views = list(iter_views(self._root, schemas, set()))
         if isinstance(data, list):
             return [
-                self.value(item, _item_schemas(views, index), f"{path}[{index}]")
+                self.value(item, item_schemas(views, index), f"{path}[{index}]")
                 for index, item in enumerate(data)
             ]
         if not isinstance(data, dict):
@@ -179,7 +180,7 @@ class _Pruner:
         kept = {}
         for name, member in data.items():
             place = f"{path}.{name}" if path else name
-            subs = _member_schemas(views, name)
+            subs = member_schemas(views, name)
             if member is None and subs and not self._may_be_null(subs):
                 if not any(_requires(view, firm, name) for view, firm in views):
                     continue
@@ -189,50 +190,6 @@ class _Pruner:
 
     def _may_be_null(self, schemas: list[tuple[Subschema, bool]]) -> bool:
         return any("null" in self._kinds.of(schema) for schema, _ in schemas)
-
-    def _views(
-        self, schemas: Iterable[tuple[Subschema, bool]], seen: set[tuple[str, bool]]
-    ) -> Iterator[tuple[Json, bool]]:
-        """All schemas that speak about the same value."""
-        for schema, firm in schemas:
-            if not isinstance(schema, dict):
-                continue
-            yield schema, firm
-            reference = schema.get("$ref")
-            if isinstance(reference, str) and (reference, firm) not in seen:
-                seen.add((reference, firm))
-                target = resolve(self._root, reference)
-                yield from self._views([(target or False, firm)], seen)
-            yield from self._views([(sub, firm) for sub in schema.get("allOf", ())], seen)
-            for keyword in ("anyOf", "oneOf"):
-                yield from self._views([(sub, False) for sub in schema.get(keyword, ())], seen)
-            branches = [schema[word] for word in ("then", "else") if word in schema]
-            yield from self._views([(sub, False) for sub in branches], seen)
-
-
-def _member_schemas(views: list[tuple[Json, bool]], name: str) -> list[tuple[Subschema, bool]]:
-    found = []
-    for view, firm in views:
-        if name in view.get("properties", {}):
-            found.append((view["properties"][name], firm))
-        elif isinstance(view.get("additionalProperties"), dict):
-            found.append((view["additionalProperties"], firm))
-        for pattern, sub in view.get("patternProperties", {}).items():
-            if re.search(pattern, name):
-                found.append((sub, firm))
-    return found
-
-
-def _item_schemas(views: list[tuple[Json, bool]], index: int) -> list[tuple[Subschema, bool]]:
-    found = []
-    for view, firm in views:
-        items = view.get("items")
-        listed = view.get("prefixItems", items if isinstance(items, list) else ())
-        if index < len(listed):
-            found.append((listed[index], firm))
-        elif isinstance(items, dict):
-            found.append((items, firm))
-    return found
 
 
 def _requires(view: Json, firm: bool, name: str) -> bool:
@@ -255,12 +212,17 @@ def _bad_pattern(source: Json) -> str:
 
 def _in_words(error: "ValidationError", whole: str) -> str:
     """``items[2].qty: 'two' is not of type 'integer'``, in one line."""
-    from jsonschema.exceptions import best_match
-
-    inner = best_match([error]) or error
+    inner = _inner(error)
     path = inner.json_path.removeprefix("$").removeprefix(".") or whole
     message = " ".join(inner.message.split())
     if len(message) > MAX_MESSAGE:
         half = MAX_MESSAGE // 2
         message = f"{message[:half]} … {message[-half:]}"
     return f"{path}: {message}"
+
+
+def _inner(error: "ValidationError") -> "ValidationError":
+    """What is really wrong, where a schema offers a choice."""
+    from jsonschema.exceptions import best_match
+
+    return best_match([error]) or error

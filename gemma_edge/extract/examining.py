@@ -12,6 +12,7 @@ from gemma_edge.extract.decoding import DECODED, close_schema
 from gemma_edge.extract.enforcing import Dropped, Enforced, enforce, refusal, refused_keywords
 from gemma_edge.extract.formats import known_formats
 from gemma_edge.extract.schema import Schema
+from gemma_edge.extract.semantic import kind_of_leaf
 from gemma_edge.extract.walk import LISTED, NAMED, SINGLE, Json
 
 Fate = Literal["decoding", "afterwards", "refused", "read"]
@@ -66,13 +67,16 @@ def examine(schema: Schema, *, strict: bool = False) -> Examination:
 
 
 def iter_places(schema: Json) -> Iterator[tuple[str, Json]]:
-    """Every schema in ``schema`` with its JSON pointer, outer ones first."""
+    """Every schema in ``schema`` with its JSON pointer, outer ones first; a semantic type is one
+    place, whatever it is made of."""
     waiting: list[tuple[str, Any]] = [("#", schema)]
     while waiting:
         place, node = waiting.pop()
         if not isinstance(node, dict):
             continue
         yield place, node
+        if kind_of_leaf(node):
+            continue
         inner: list[tuple[str, Any]] = []
         for keyword, value in node.items():
             here = f"{place}/{keyword}"
@@ -100,6 +104,12 @@ class _Judge:
 
     def rulings(self, node: Json) -> Iterator[tuple[str, Fate, str]]:
         """(keyword, fate, reason) of one schema's own keywords."""
+        if kind := kind_of_leaf(node):
+            rules = DECODED & self.schema.checker.keywords & node.keys()
+            why = f"the {kind} is copied as it is printed, and converted by code"
+            yield from ((keyword, "afterwards", why) for keyword in node if keyword in rules)
+            yield from ((word, "read", _why_read(word)) for word in node if word not in rules)
+            return
         refused = self._refused(node)
         for keyword, value in node.items():
             if keyword in _DEFINITIONS:

@@ -7,7 +7,10 @@
 Numbers are decimal, so cents are exact; ``~=`` allows for a few of them. A dot goes into objects,
 and through lists: ``items.price`` is the list of prices, and lists are added and multiplied item
 by item. Texts that are ISO dates can be subtracted and compared as dates. Null is not known: what
-is computed from it is null too, but for ``or``, ``== null`` and ``!= null``.
+is computed from it is null too, but for ``tax or 0``, ``tax == null`` and ``tax != null``.
+
+``default(items.tax, 0)`` fills what is null, ``previous(rows.balance, opening)`` is what stands in
+the row before, and ``mrz(lines)`` reads the machine-readable zone of a passport or an ID card.
 
 Python's own parser reads it; only what is listed here runs, within bounds: there are no attributes
 of Python, no calls but the functions below, no powers, no text that grows.
@@ -67,18 +70,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Expression:
-    """A text that was parsed; ``names`` are the fields of the data that it starts from."""
+    """A text that was parsed; ``names`` are the fields of the data that it starts from, ``about``
+    the right sides of ``~=`` in ``tree``, by identity."""
 
     text: str
     names: tuple[str, ...]
-    _tree: ast.expr = field(repr=False)
-    _about: frozenset[int] = field(repr=False)
+    tree: ast.expr = field(repr=False)
+    about: frozenset[int] = field(repr=False)
 
     def evaluate(self, data: dict[str, Any], *, tolerance: Decimal = CENTS) -> Result:
         """The value for ``data``, parsed JSON. Never raises."""
-        run = Run(data, self._about, tolerance)
+        run = Run(data, self.about, tolerance)
         try:
-            value = plain(run.value(self._tree))
+            value = plain(run.value(self.tree))
         except RunError as error:
             at = _Columns(self.text).of(error.column or 0)
             where = f", column {at + 1}"
@@ -177,9 +181,10 @@ def _flaw(node: ast.AST) -> str:
         return f"{node.value!r} is no value"
     if isinstance(node, ast.Subscript):
         index = node.slice
-        if isinstance(index, ast.UnaryOp):
-            index = index.operand
-        if not isinstance(index, ast.Constant) or not isinstance(index.value, int | str):
+        kinds: tuple[type, ...] = (int, str)
+        if isinstance(index, ast.UnaryOp) and isinstance(index.op, ast.USub):
+            index, kinds = index.operand, (int,)
+        if not isinstance(index, ast.Constant) or type(index.value) not in kinds:
             return "between [ ] stands a number or a quoted name"
     if isinstance(node, ast.comprehension) and not _is_plain(node):
         return "after `for` stands one name"

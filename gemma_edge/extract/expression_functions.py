@@ -13,6 +13,7 @@ from gemma_edge.extract.expression_values import (
     as_decimal,
     kind_in_words,
 )
+from gemma_edge.extract.mrz import read_mrz
 
 
 class Steps(Protocol):
@@ -105,6 +106,41 @@ def _date(run: Steps, value: Any) -> Any:
     return value
 
 
+def _default(run: Steps, value: Any, instead: Any) -> Any:
+    """``instead`` for null, also in a list."""
+    if isinstance(value, list):
+        return [_default(run, each, instead) for each in value]
+    run.step()
+    return instead if value is None else value
+
+
+def _previous(run: Steps, value: Any, first: Any) -> Any:
+    """The list moved by one: what stands in the row before, and ``first`` in the first row."""
+    if value is None:
+        return None
+    return [first, *_rows(value)][: len(value)]
+
+
+def _following(run: Steps, value: Any, last: Any) -> Any:
+    """What stands in the row after, and ``last`` in the last row."""
+    return None if value is None else [*_rows(value)[1:], last][: len(value)]
+
+
+def _rows(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise RunError(f"{kind_in_words(value)} is no list")
+    return value
+
+
+def _mrz(run: Steps, value: Any) -> Any:
+    if value is None or value == []:  # most documents have none
+        return None
+    lines = value.splitlines() if isinstance(value, str) else _rows(value)
+    if not all(isinstance(line, str) for line in lines):
+        raise RunError("the lines of a machine-readable zone are texts")
+    return read_mrz(lines)
+
+
 # The functions: the fewest and the most values, and what they do.
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "sum": (1, 1, _sum),
@@ -116,4 +152,8 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "any": (1, 1, _quantified(True)),
     "all": (1, 1, _quantified(False)),
     "date": (1, 1, _date),
+    "default": (2, 2, _default),
+    "previous": (2, 2, _previous),
+    "following": (2, 2, _following),
+    "mrz": (1, 1, _mrz),
 }

@@ -29,7 +29,7 @@ class Run:
 
     def __init__(self, data: Mapping[str, Any], about: frozenset[int], tolerance: Decimal) -> None:
         self._data, self._about, self._tolerance = data, about, tolerance
-        self._bound: dict[str, tuple[Any, str]] = {}
+        self.bound: dict[str, tuple[Any, str]] = {}
         self._steps = 0
         self.nulls: list[str] = []
 
@@ -60,8 +60,8 @@ class Run:
     def place(self, node: ast.expr) -> tuple[Any, str]:
         """A part of the data and its path, for those who are told that it was null."""
         if isinstance(node, ast.Name):
-            if node.id in self._bound:
-                return self._bound[node.id]
+            if node.id in self.bound:
+                return self.bound[node.id]
             if node.id in WORDS and node.id not in self._data:
                 return WORDS[node.id], ""
             return self._data.get(node.id), node.id
@@ -137,34 +137,42 @@ class Run:
         return self.each([inner], lambda value: -as_decimal(value))
 
     def boolean(self, node: ast.BoolOp) -> Any:
-        """``and`` and ``or`` give one of their values, as ``tax or 0`` does."""
+        """``and`` and ``or`` give one of their values, as ``tax or 0`` does; of truths that are not
+        all known, one may decide."""
         value: Any = None
-        before = len(self.nulls)
+        before, open_ones = len(self.nulls), 0
         for part in node.values:
             value = self.value(part)
             if isinstance(value, list):
                 raise RunError("a list is neither true nor false; all(…) or any(…) is")
-            if bool(value) == isinstance(node.op, ast.Or):
+            if value is not None and bool(value) == isinstance(node.op, ast.Or):
                 break
+            open_ones += value is None
+        else:
+            if open_ones and (isinstance(node.op, ast.And) or isinstance(value, bool)):
+                return None
         if value is not None:
             del self.nulls[before:]  # they made no difference
         return value
 
     def compare(self, node: ast.Compare) -> Any:
         """A chain of comparisons holds if each of them does."""
-        left, result = self.value(node.left), None
+        left, left_node, result = self.value(node.left), node.left, None
         for number, (sign, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
             right = self.value(right_node)
-            one = self._compare(sign, left, right, id(right_node) in self._about)
+            if isinstance(sign, ast.Eq | ast.NotEq) and (
+                _is_null(left_node) or _is_null(right_node)
+            ):
+                one: Any = (left is right) == isinstance(sign, ast.Eq)
+            else:
+                one = self._compare(sign, left, right, id(right_node) in self._about)
             result = one if not number else self.each([result, one], lambda a, b: a and b)
-            left = right
+            left, left_node = right, right_node
         return result
 
     def _compare(self, sign: ast.cmpop, left: Any, right: Any, about: bool) -> Any:
         if isinstance(sign, ast.In | ast.NotIn):
             return self._contains(left, right, isinstance(sign, ast.In))
-        if isinstance(sign, ast.Eq | ast.NotEq) and not about and (left is None or right is None):
-            return (left is right) == isinstance(sign, ast.Eq)
         if about:
             return self.each([left, right], self._is_about)
         return self.each([left, right], lambda a, b: compared(type(sign), a, b))
@@ -220,15 +228,22 @@ class Run:
             return
         if not isinstance(rows, list):
             raise RunError(f"{kind_in_words(rows)} is no list")
-        outer = self._bound.get(name)
+        outer = self.bound.get(name)
         for number, row in enumerate(rows):
             self.step()
-            self._bound[name] = (row, f"{path}[{number}]")
+            self.bound[name] = (row, f"{path}[{number}]")
             if all(self.value(test) for test in loop.ifs):
                 yield from self._loop(part, inner)
-        self._bound.pop(name, None)
+        self.bound.pop(name, None)
         if outer is not None:
-            self._bound[name] = outer
+            self.bound[name] = outer
+
+
+def _is_null(node: ast.expr) -> bool:
+    """Whether null is asked for by its name: only then is it a value like others."""
+    return (isinstance(node, ast.Name) and node.id == "null") or (
+        isinstance(node, ast.Constant) and node.value is None
+    )
 
 
 _EVALUATORS: dict[type[ast.expr], Callable[[Run, Any], Any]] = {

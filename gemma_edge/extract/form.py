@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from gemma_edge.extract.oneline import DATE_MARK
+from gemma_edge.extract.semantic import kind_of_leaf
 from gemma_edge.extract.walk import SCALARS, Json, Kinds, Subschema, every, lone_references, resolve
 
 MAX_COMMENT = 120  # characters of a description
@@ -69,6 +69,9 @@ class _Form:
             self._inside -= opened
 
     def _merged(self, schema: Json, views: list[Json]) -> str:
+        meant = next(filter(None, map(kind_of_leaf, views)), None)
+        if meant:
+            return meant
         properties: Json = {}
         for view in views:
             for name, sub in view.get("properties", {}).items():
@@ -178,9 +181,8 @@ def _repeated(root: Json, kinds: Kinds) -> dict[str, str]:
 
 def _date(views: list[Json]) -> str:
     for view in views:
-        mark = view.get(DATE_MARK) or view.get("format")
-        if mark in _DATES:
-            return str(mark)
+        if view.get("format") in _DATES:
+            return str(view["format"])
     return "string"
 
 

@@ -1,221 +1,226 @@
-"""A document and a schema to checked data: one request, one answer, one verdict. Pure over the
-Engine."""
+"""A document and a recipe to checked data: passes over its pages, one answer out of them, one
+second chance for what is wrong, and a verdict. Nothing but the drawing of pages leaves memory and
+the Engine."""
 
-import json
-import math
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from importlib.resources import files
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from gemma_edge.documents import Document
-from gemma_edge.engine.protocol import (
-    GREEDY,
-    Chunk,
-    Engine,
-    Event,
-    Finished,
-    JsonConstraint,
-    Message,
-    Request,
-)
-from gemma_edge.errors import EngineError, SchemaError
-from gemma_edge.extract.enforcing import LADDER as LADDER
-from gemma_edge.extract.enforcing import PREFIX, Rung, relieve
-from gemma_edge.extract.schema import Schema
-from gemma_edge.extract.walk import Json
+from gemma_edge.engine.protocol import Engine
+from gemma_edge.errors import DoesNotFit
+from gemma_edge.extract.answers import cut_short
+from gemma_edge.extract.check import Verdict
+from gemma_edge.extract.evidence import Evidence
+from gemma_edge.extract.evidence_labels import field_hints
+from gemma_edge.extract.extraction import Extraction
+from gemma_edge.extract.job_asking import Answer, Asker, Listener, sum_up
+from gemma_edge.extract.job_grounding import find_evidence, places_in
+from gemma_edge.extract.job_reading import Read, Reader
+from gemma_edge.extract.merging import Merger, Tree, iter_leaves, locate, plain, trace
+from gemma_edge.extract.options import Options
+from gemma_edge.extract.passes import Passes, plan_passes
+from gemma_edge.extract.prompting import Question, Sheet
+from gemma_edge.extract.reask import Again, Flaw, get, parse_path, plan_again, put
+from gemma_edge.extract.recipe import CheckFailure, Outcome, Recipe
 from gemma_edge.units import render_tokens
 
-_REASON = 120  # characters of the engine's reason in a note
+
+def extract(  # noqa: PLR0913 (three of them are optional)
+    engine: Engine,
+    document: Document,
+    recipe: Recipe,
+    options: Options | None = None,
+    *,
+    passes: Passes | None = None,
+    on_event: Listener | None = None,
+) -> Extraction:
+    """Read ``document`` into the form of ``recipe``. ``passes`` is the plan, if it was made
+    already; ``on_event`` sees every event as it comes.
+
+    Raises:
+        Interrupted: Ctrl-C.
+        SchemaError: no rung of the ladder can enforce the schema.
+        InputError: a page cannot be read or drawn.
+        DoesNotFit, EngineError, ProjectorError: from the engine.
+    """
+    options = options or Options()
+    if passes is None:
+        context_tokens = engine.info.context_tokens
+        passes = plan_passes(document, recipe, options, engine.count, context_tokens)
+    asker = Asker(engine, document, passes.looks, options, on_event)
+    return _Job(asker, document, recipe, options).run(passes)
 
 
 @dataclass(frozen=True, slots=True)
-class Extraction:
-    """``text`` is the answer as it came; ``data`` is what it says, None where it says nothing.
+class _Judged:
+    """One reading with all that code has to say about it."""
 
-    With no ``problems`` the data is valid by the user's schema. ``notes`` are worth a line but
-    no failure: a required value that the document does not have, a rule that was only checked
-    afterwards.
-    """
+    tree: Tree
+    outcome: Outcome
+    verdict: Verdict
 
-    data: Any
-    text: str
-    problems: tuple[str, ...]
-    finished: Finished
-    notes: tuple[str, ...] = ()
+    @property
+    def flaws(self) -> list[Flaw]:
+        """What is worth asking again."""
+        wrong = [
+            Flaw(text, (path,))
+            for text, path in zip(self.verdict.problems, self.verdict.failing, strict=False)
+        ]
+        return wrong + [
+            Flaw(each.text, tuple(map(parse_path, each.fields))) for each in self.failures
+        ]
 
+    @property
+    def failures(self) -> list[CheckFailure]:
+        """The checks that make the result invalid."""
+        return [each for each in self.outcome.failures if each.severity == "error"]
 
-def extract(  # noqa: PLR0913 (three of them are optional and named)
-    engine: Engine,
-    document: Document,
-    schema: Schema,
-    *,
-    strict: bool = False,
-    max_tokens: int | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> Extraction:
-    """Read ``document`` into the form of ``schema``; ``strict`` lets no value be null that the
-    schema does not let be. ``on_event`` sees every event as it comes.
-
-    Raises:
-        SchemaError: no rung of the ladder can enforce the schema.
-        DoesNotFit, EngineError: from the engine.
-    """
-    message = Message("user", render_prompt(document.text, schema.form()))
-
-    def ask(constraint: JsonConstraint) -> tuple[str, Finished]:
-        request = Request(
-            messages=(message,), max_tokens=max_tokens, sampling=GREEDY, constraint=constraint
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All of it in words."""
+        failed = (
+            f"check failed: {each.text}" if each.check else each.text for each in self.failures
         )
-        return _listen(engine, request, on_event)
-
-    found = ask_by_schema(ask, schema, strict=strict)
-    return replace(found, notes=schema.remarks + found.notes)
+        return (*self.verdict.problems, *failed)
 
 
-def ask_by_schema(
-    ask: Callable[[JsonConstraint], tuple[str, Finished]], schema: Schema, *, strict: bool = False
-) -> Extraction:
-    """Ask with as much of ``schema`` held as llguidance can hold, and judge the answer; ``ask``
-    gives its text and its end.
+class _Job:
+    """One extraction."""
 
-    Raises:
-        SchemaError: no rung of the ladder can enforce the schema.
-        GemmaEdgeError: from ``ask``.
-    """
-    refusals: list[SchemaError] = []
-    for rung, held in iter_constraints(schema.strict_decoding if strict else schema.decoding):
+    def __init__(self, asker: Asker, document: Document, recipe: Recipe, options: Options) -> None:
+        self._asker, self._document, self._recipe = asker, document, recipe
+        self._strict = options.strict
+        self._merger = Merger()
+
+    def run(self, passes: Passes) -> Extraction:
+        """All passes, then the verdict."""
+        read = self._read(passes)
+        answers = self._asker.answers
+        notes = [*self._recipe.notes, *(note for answer in answers for note in answer.notes)]
+        if read is None:
+            return self._unreadable(answers, notes)
+        judged, again = self._ask_again(self._judge(read.tree))
+        problems = [*self._cut_short(read, answers), *judged.problems]
+        problems += (line for answer in answers for line in answer.repeated)
+        notes += [*self._merger.conflicts, *again, *judged.outcome.notes]
+        notes += [f"{each.text}" for each in judged.outcome.failures if each.severity == "warn"]
+        if not read.missing:  # else it was not looked for to the end
+            notes += (f"{at}: required, and not found" for at in judged.verdict.missing)
+        return Extraction(
+            judged.verdict.data, answers[0].text, tuple(problems),
+            sum_up(answers, cut=bool(read.missing)), tuple(dict.fromkeys(notes)),
+            printed=plain(judged.tree), scores=answers[0].scores, evidence=self._evidence(judged),
+            computed=dict(judged.outcome.computed), checks=judged.outcome.failures,
+            truncated=read.missing, passes=len(answers),
+        )  # fmt: skip
+
+    def _read(self, passes: Passes) -> Read | None:
+        """All passes to one answer; None where one of them is no JSON."""
+        reader = Reader(self._asker, self._recipe, self._merger, strict=self._strict)
+        tree: Tree | None = None
+        missing: list[str] = []
+        for one in passes.each:
+            read = reader.read(one)
+            if read is None:
+                return None
+            missing += read.missing
+            part = read.tree
+            if len(passes.each) > 1:  # rows of it may stand in the answer about other pages too
+                part = locate(part, places_in(self._document, one.pages, plain(part)))
+            tree = part if tree is None else self._merger.windows(tree, part)
+        assert tree is not None  # a document has a page, or it was refused
+        return Read(tree, tuple(dict.fromkeys(missing)))
+
+    def _evidence(self, judged: _Judged) -> tuple[Evidence, ...]:
+        data = judged.verdict.data
+        if isinstance(data, dict):
+            data = {name: v for name, v in data.items() if name not in judged.outcome.computed}
+        hints = field_hints(self._recipe.schema.source)
+        return find_evidence(self._document, data, judged.tree, self._asker.answers, hints)
+
+    def _judge(self, tree: Tree) -> _Judged:
+        outcome = self._recipe.finish(plain(tree), self._document.text)
+        verdict = self._recipe.schema.checker.check(outcome.output, strict=self._strict)
+        return _Judged(tree, outcome, verdict)
+
+    def _ask_again(self, judged: _Judged) -> tuple[_Judged, list[str]]:
+        """Ask once more for what is wrong; the better of both readings, and a line about it."""
+        flaws = judged.flaws
+        sheets = self._sheets_of(flaws, judged.tree)
+        if not flaws or sheets is None:
+            return judged, []
+        source = self._recipe.asked.source
+        pages = {each.path: each.page for each in self._evidence(judged) if each.page is not None}
+        again = plan_again(source, flaws, plain(judged.tree), pages, strict=self._strict)
+        if again is None:
+            return judged, []
+        question = Question(
+            again.part.form, self._recipe.render_instructions(), "again.txt", again.problems
+        )
         try:
-            text, finished = ask(JsonConstraint(schema=json.dumps(held), relaxed=rung))
-        except SchemaError as error:
-            refusals.append(error)
-            continue
-        return judge(text, finished, schema, strict=strict, notes=_relaxed(rung, refusals))
-    raise refusals[-1]
+            answer = self._asker.ask(sheets, again.part, question)
+        except DoesNotFit:  # the longer question leaves no room
+            return judged, []
+        second = None if answer.flaw or answer.cut else self._replaced(judged.tree, again, answer)
+        named = ", ".join(again.names) or "all of it"
+        if second is None or len(second.flaws) >= len(flaws):
+            return judged, [f"asked again for {named}: no better"]
+        return second, [f"asked again for {named}"]
+
+    def _sheets_of(self, flaws: Sequence[Flaw], tree: Tree) -> tuple[Sheet, ...] | None:
+        """The pages that the wrong values were read from; None where those are several windows."""
+        answers = self._asker.answers
+        paths = [path for flaw in flaws for path in flaw.paths]
+        found = {
+            leaf.answer
+            for at, leaf in iter_leaves(tree)
+            if any(at[: len(path)] == path for path in paths)
+        } or {0}
+        sheets = {answers[number].sheets for number in found}
+        return sheets.pop() if len(sheets) == 1 else None
+
+    def _replaced(self, tree: Tree, again: Again, answer: Answer) -> _Judged:
+        """The reading with the values that were asked for again."""
+        for path, name in zip(again.paths, again.names, strict=True):
+            value = answer.data.get(name) if path else answer.data
+            at = (name,) if path else ()
+            tree = put(tree, path, trace(value, answer.number, at))
+        return self._judge(tree)
+
+    def _cut_short(self, read: Read, answers: Sequence[Answer]) -> list[str]:
+        """What is not complete, and why."""
+        if not read.missing:
+            return []
+        end = sum_up(answers, cut=True)
+        longest = max(answer.finished.usage.generated_tokens for answer in answers)
+        tokens = render_tokens(longest)
+        why = f"the answer stopped at {tokens}"
+        if end.reason == "repetition":
+            why = f"the model repeated itself and was stopped at {tokens}"
+        data = plain(read.tree)
+        lists = {name: said for name in read.missing if (said := _incomplete(name, data))}
+        rest = [name for name in read.missing if name not in lists]
+        parts = [*lists.values(), *([f"not reached: {', '.join(rest)}"] if rest else [])]
+        return [f"{why}; {'; '.join(parts)}"]
+
+    def _unreadable(self, answers: Sequence[Answer], notes: Sequence[str]) -> Extraction:
+        """An answer that is no JSON: it is shown as it came."""
+        last = answers[-1]
+        problems = (*cut_short(last.finished), last.flaw)
+        finished = sum_up(answers, cut=last.cut)
+        return Extraction(
+            None, last.text, problems, finished, tuple(dict.fromkeys(notes)), passes=len(answers)
+        )
 
 
-def iter_constraints(decoding: Json) -> Iterator[tuple[Rung, Json]]:
-    """What to hold the decoder to, the most first: the ladder, then what llguidance can hold of
-    the schema at all. Ask for the next only when one was refused."""
-    yield from ((rung, decoding) for rung in LADDER)
-    relieved = relieve(decoding)
-    if relieved is not None:
-        yield relieved.rung, relieved.schema
-
-
-def render_prompt(document: str, form: str) -> str:
-    """The user's turn. Both places are filled in one pass, so neither text can hold the other's
-    placeholder."""
-    template = files("gemma_edge.extract").joinpath("prompt.txt").read_text(encoding="utf-8")
-    values = {"document": document, "form": form}
-    filled = re.sub(r"\{(document|form)\}", lambda found: values[found[1]], template)
-    return filled.strip()
-
-
-def judge(
-    text: str,
-    finished: Finished,
-    schema: Schema,
-    *,
-    strict: bool = False,
-    notes: tuple[str, ...] = (),
-) -> Extraction:
-    """The answer's text to data with its problems."""
-    problems = list(_cut_short(finished))
+def _incomplete(name: str, data: Any) -> str:
+    """``the list "items" is not complete (131 entries)``; "" where it is no list."""
     try:
-        data, repeated = parse_answer(text)
-        verdict = schema.checker.check(data, strict=strict)
-    except ValueError as error:
-        problems.append(f"the answer is not JSON ({error})")
-        return Extraction(None, text, tuple(problems), finished, notes)
-    except RecursionError:  # a schema that refers to itself, and a model that never leaves it
-        problems.append("the answer is nested too deeply to be checked")
-        return Extraction(None, text, tuple(problems), finished, notes)
-    problems += [f'the key "{key}" came twice; the last one counts' for key in repeated]
-    if not finished.closed_early:  # else it was not looked for to the end
-        notes += tuple(f"{at}: required, and not found" for at in verdict.missing)
-    problems += verdict.problems
-    return Extraction(verdict.data, text, tuple(problems), finished, notes)
-
-
-def parse_answer(text: str) -> tuple[Any, list[str]]:
-    """JSON text to data, and the keys that came twice in one object.
-
-    Raises:
-        ValueError: not JSON, or a number that no float holds.
-    """
-    repeated: list[str] = []
-
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        members = {_whole(key): value for key, value in pairs}
-        if len(members) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.extend(key for key in members if keys.count(key) > 1)
-        return members
-
-    data = json.loads(
-        text, object_pairs_hook=collect, parse_constant=_refuse, parse_float=_parse_float
-    )
-    return _mend(data), repeated
-
-
-def _listen(
-    engine: Engine, request: Request, on_event: Callable[[Event], None] | None
-) -> tuple[str, Finished]:
-    answer = ""
-    for event in engine.generate(request):
-        if on_event is not None:
-            on_event(event)
-        if isinstance(event, Finished):
-            return answer, event
-        if isinstance(event, Chunk) and event.channel == "answer":
-            answer += event.text
-    raise EngineError("the engine stopped without an end", hint="try again")
-
-
-def _relaxed(rung: Rung, refusals: list[SchemaError]) -> tuple[str, ...]:
-    if not rung:
-        return ()
-    reason = " ".join(refusals[0].message.removeprefix(PREFIX).split())[:_REASON]
-    return (f"a part of the schema was not enforced while decoding, only checked: {reason}",)
-
-
-def _cut_short(finished: Finished) -> list[str]:
-    """Why the answer is not complete, if it is not."""
-    tokens = render_tokens(finished.usage.generated_tokens)
-    if finished.reason == "cancelled":
-        return [f"interrupted after {tokens}; the answer is not complete"]
-    if finished.reason == "repetition":
-        return [f"the model repeated itself and was stopped at {tokens}; it is not complete"]
-    if finished.closed_early:
-        return [f"the answer stopped at {tokens}; it was closed there and is not complete"]
-    if finished.reason == "length":
-        return [f"the answer stopped at {tokens} and is not complete"]
-    return []
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON value")
-
-
-def _parse_float(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise ValueError(f"the number {digits[:40]} is out of range")
-    return value
-
-
-def _mend(value: Any) -> Any:
-    """Strings without halves of characters (``"\\ud83d"``), which no terminal can print."""
-    if isinstance(value, str):
-        return _whole(value)
-    if isinstance(value, list):
-        return [_mend(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _mend(member) for key, member in value.items()}
-    return value
-
-
-def _whole(text: str) -> str:
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        value = get(data, parse_path(name)) if name != "the list" else data
+    except (LookupError, TypeError):  # a list in the entries of another one
+        return f'the list "{name}" is not complete'
+    if not isinstance(value, list):
+        return ""
+    count = f"{len(value):,} entr{'y' if len(value) == 1 else 'ies'}"
+    return f'the list "{name}" is not complete ({count})'

@@ -2,11 +2,12 @@
 
     vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}, note?: by hand
 
-    fields   a comma or a line break between them; in a text of several lines commas belong to
-             the descriptions
+    fields   a comma or a line break between them; in a text, or braces, of several lines commas
+             belong to the descriptions
     name     any word, or "several words" in quotes; ``?`` after it: the value may be missing;
              ``[]`` after it: a list
-    type     a word after the name, or alone after the colon: str, num, int, bool, date
+    type     a word after the name, or alone after the colon: str, num, int, bool, or one of the
+             semantic types (``semantic.py``): date, money, amount, percent, …
     { … }    after the name or the colon: an object
     a|b      after the colon: one of these
     else     what stands after the colon describes the field; quote it to use commas
@@ -21,18 +22,15 @@ from difflib import get_close_matches
 from typing import Any
 
 from gemma_edge.errors import SchemaError
+from gemma_edge.extract.semantic import CONVERTED, typed
+from gemma_edge.extract.walk import Json
 
-Json = dict[str, Any]
-
-# ``date`` is a string as printed: no format, because nothing converts "6 May 2024" yet. The form
-# that the model sees says "date" because of the annotation.
-DATE_MARK = "x-gemma-edge"
 TYPES: dict[str, Json] = {
     **dict.fromkeys(("str", "string", "text"), {"type": "string"}),
     **dict.fromkeys(("num", "number", "float", "decimal"), {"type": "number"}),
     **dict.fromkeys(("int", "integer"), {"type": "integer"}),
     **dict.fromkeys(("bool", "boolean"), {"type": "boolean"}),
-    "date": {"type": "string", DATE_MARK: "date"},
+    **{kind: typed(kind) for kind in CONVERTED},
 }
 # The words for people: what is written, and what it means.
 WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -40,7 +38,15 @@ WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("num", "number", "float", "decimal"), "a number"),
     (("int", "integer"), "a whole number"),
     (("bool", "boolean"), "true or false"),
-    (("date",), "a date, as it is printed"),
+    (("date",), '"6. März 2024", "03/25/2024" to 2024-03-06, 2024-03-25 (ISO 8601)'),
+    (("money",), '"1.234,56 EUR" to {"amount": 1234.56, "currency": "EUR"}; "$" stays "$"'),
+    (("amount",), '"1.234,56", "$ 1,234.56" to the number alone; "3 pcs" to 3'),
+    (("percent",), '"7,5 %", "7.5" to 7.5'),
+    (("currency",), '"€", "zł" to EUR, PLN (ISO 4217); "$", of many countries, as it is printed'),
+    (("country",), '"Deutschland", "DEU" to DE (ISO 3166)'),
+    (("iban",), "without spaces; its length and check digits have to be right"),
+    (("email",), "an address; the domain in small letters"),
+    (("phone",), '"+49 (0)30 / 123-456" to +4930123456; without a country, as it is printed'),
     (("a|b|c",), "one of these"),
     (("{name, …}",), "an object"),
     (("name[]",), "a list"),
@@ -48,7 +54,7 @@ WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 MAX_DEPTH = 20  # of nested { }
 _HINT = "like this: vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}"
-_TYPES_HINT = "types: str, num, int, bool, date; a description follows a colon"
+_TYPES_HINT = f"types: str, num, int, bool, {', '.join(CONVERTED)}; a description follows a colon"
 _NAME = re.compile(r'"((?:[^"\\]|\\.)+)"|[^\s,:;?|{}\[\]"]+')
 _TYPED = re.compile(r"([A-Za-z]+)\s*(\[\])?")
 _CHOICE = re.compile(r'(?:^|\|)((?:[^|"]|"[^"]*"?)*)')
@@ -189,11 +195,22 @@ class _Reader:
 
     def object(self, depth: int) -> Json:
         """Fields and the closing brace; the opening one is behind."""
-        opened = self.at - 1
+        opened, outer = self.at - 1, self.divider
+        self.divider = "\n" if "\n" in self.text[opened : self.closing(opened)] else ","
         schema = self.fields(depth + 1)
+        self.divider = outer
         if not self.take("}"):
             raise self.error("this { is not closed", at=opened)
         return schema
+
+    def closing(self, opened: int) -> int:
+        """Where the brace that opens there is closed, or the end."""
+        depth = 0
+        for at in range(opened, len(self.text)):
+            depth += {"{": 1, "}": -1}.get(self.text[at], 0)
+            if not depth:
+                return at
+        return len(self.text)
 
     def rest(self) -> str:
         """What stands after a colon: up to the divider or a closing brace, or quoted."""

@@ -16,6 +16,7 @@ from gemma_edge.extract.formats import known_formats
 from gemma_edge.extract.inferring import infer_schema
 from gemma_edge.extract.json_text import EXAMPLE_HINT, MAX_TEXT_BYTES, parse_json
 from gemma_edge.extract.oneline import parse_oneline
+from gemma_edge.extract.semantic import as_printed
 from gemma_edge.extract.walk import Json, every, resolve
 from gemma_edge.extract.wrapping import resembles_schema, unwrap
 
@@ -33,13 +34,13 @@ class Schema:
     @cached_property
     def decoding(self) -> Json:
         """What the decoder is held to: objects closed, every key required, every leaf nullable,
-        so that a missing value is null and not invented."""
-        return close_schema(self.source, nullable=True)
+        so that a missing value is null and not invented; semantic types as they are printed."""
+        return close_schema(as_printed(self.source), nullable=True)
 
     @cached_property
     def strict_decoding(self) -> Json:
         """The same without the nulls that the user's schema does not allow."""
-        return close_schema(self.source, nullable=False)
+        return close_schema(as_printed(self.source), nullable=False)
 
     @cached_property
     def checker(self) -> Checker:

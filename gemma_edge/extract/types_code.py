@@ -67,7 +67,7 @@ def read_phone(text: str, habits: Habits) -> Reading:
     not checked."""
     bare = _LABEL.sub("", text)
     if _EXTENSION.search(bare):
-        return Reading.unreadable("it has an extension")
+        return Reading(None, "it has an extension", partly=text)
     if not _PHONE.fullmatch(bare):
         return Reading.unreadable("not a phone number")
     digits = re.sub(r"\D", "", bare.replace("(0)", "") if bare.startswith(("+", "00")) else bare)
@@ -77,7 +77,8 @@ def read_phone(text: str, habits: Habits) -> Reading:
         return _international(digits[2:])
     code = tables().calling_codes.get(habits.region)
     if code is None:
-        return Reading.unreadable("it names no country, and the region of the document would")
+        why = "it names no country, and the region of the document would"
+        return Reading(None, why, partly=text)
     national = digits if habits.region in _KEEP_ZERO else digits.removeprefix("0")
     if code == "1" and len(national) > _MAX_NATIONAL_1:
         national = national.removeprefix("1")

@@ -63,6 +63,16 @@ def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> Rea
     return Reading.one_of(found, _ADVICE)
 
 
+def possible_orders(text: str) -> list[Order]:
+    """The orders that a date of three numbers can be read in; none where it is something else, or
+    where dots or the year's place say it for any document."""
+    found = _NUMBERS.fullmatch(" ".join(text.split()))
+    if not found or found[2] == "." or len(found[1]) == _YEAR_DIGITS:
+        return []
+    parts = (found[1], found[3], found[4])
+    return [order for order in _ORDERS if _in_order(order, parts)]
+
+
 def _in_order(order: Order, parts: tuple[str, str, str]) -> str | None:
     by_letter = dict(zip(order, parts, strict=True))
     longest = max(len(by_letter["d"]), len(by_letter["m"]))

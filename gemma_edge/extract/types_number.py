@@ -6,6 +6,7 @@ A number has groups and a decimal sign, and which is which depends on the countr
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,10 @@ _NUMBER = re.compile(r"\d(?:[\d.,'’` \u00a0\u2007\u2009\u202f]*\d)?|[.,]\d+")
 _SPACED = re.compile(r"\d{1,3}([ \u00a0\u2007\u2009\u202f'’`]\d{3})+([.,]\d+)?")
 _ROUND = re.compile(r"[.,](?:[-–—]{1,2}|=)(?=\D*$)")  # "12,- EUR", "5.–"
 _BRACKETS = re.compile(r"\(([^()]*\d[^()]*)\)")  # a loss, to accountants
+_UNIT = re.compile(r"([^A-Za-z]*\d)\s?([^\W\d_]{1,20}\.?)")  # "3 pcs", "2.5 h"
+_SIDES = frozenset(
+    ("CR", "Cr", "DR", "Dr", "OD", "S", "H")
+)  # credit, debit, overdrawn; Soll and Haben
 _PERCENT = re.compile(
     r"%|％|\b(?:percent|per cent|prozent|pour cent|por ciento|per cento|procent)\b", re.IGNORECASE
 )
@@ -83,13 +88,13 @@ def _signed(text: str) -> tuple[str, int]:
 
 
 def read_percent(text: str, habits: Habits) -> Reading:
-    """ "7,5 %" and "7.5 percent" to 7.5; a number without the sign is none."""
+    """ "7,5 %" and "7.5 percent" to 7.5, and 7.5 too: the sign may stand in the table's head."""
     bare, count = _PERCENT.subn("", text)
-    if count != 1:
-        return Reading.unreadable("no percent sign" if not count else "several percent signs")
+    if count > 1:
+        return Reading.unreadable("several percent signs")
     bare, sign = _signed(_BRACKETS.sub(r"-\1", bare))
     if not _NUMBER.fullmatch(bare):
-        return Reading.unreadable("not a number and a percent sign")
+        return Reading.unreadable("not a number of percent")
     return Reading.one_of(
         [as_number(sign * each) for each in read_number(bare, habits)], _DECIMAL_ADVICE
     )
@@ -115,9 +120,34 @@ def read_money(text: str, habits: Habits) -> Reading:
         for amount in amounts
         for code in codes
     ]
-    if len(codes) > 1:
-        return Reading.one_of(choices, "the currency of the document")
-    return Reading.one_of(choices, _DECIMAL_ADVICE)
+    if len(codes) == 1:
+        return Reading.one_of(choices, _DECIMAL_ADVICE)
+    reading = Reading.one_of(choices, "the currency of the document")
+    certain = {"amount": choices[0]["amount"], "currency": words} if len(amounts) == 1 else None
+    return replace(reading, partly=certain)
+
+
+def read_amount(text: str, habits: Habits) -> Reading:
+    """The number alone: of money, or of anything else with a word for its unit."""
+    unit = _UNIT.fullmatch(text.strip())
+    if unit and unit[2].strip(".") in _SIDES:
+        return Reading.unreadable(f'"{unit[2]}" says on which side of an account it is')
+    found = read_money(text, habits)
+    if unit and not (found.choices or found.value):
+        found = read_money(unit[1], habits)
+    if found.value is not None:
+        return Reading(found.value["amount"])
+    if not found.choices:
+        return found
+    return Reading.one_of([each["amount"] for each in found.choices], _DECIMAL_ADVICE)
+
+
+def read_currency(text: str, habits: Habits) -> Reading:
+    """The code of a currency by its code, sign or the words that a language has for it."""
+    codes = list(_currencies(text, habits))
+    if not codes:
+        return Reading.unreadable("not a currency")
+    return replace(Reading.one_of(codes, "the currency of the document"), partly=text)
 
 
 # ISO 4217: the currencies with three digits behind the decimal sign.

@@ -28,11 +28,13 @@ class Habits:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """``value`` is JSON; None where there is none, and then ``problem`` says why. ``choices`` are
-    the values of something ambiguous."""
+    the values of something ambiguous. ``partly`` is what is certain all the same: the amount of
+    "$5", with the sign as it is printed."""
 
     value: Any
     problem: str = ""
     choices: tuple[Any, ...] = ()
+    partly: Any = None
 
     @classmethod
     def unreadable(cls, problem: str) -> "Reading":

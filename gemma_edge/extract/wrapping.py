@@ -25,7 +25,7 @@ _WRAPPERS = (
     + ("inputSchema", "outputSchema", "output_format", "text", "format", "structured_outputs")
     + ("json", "guided_json", "generationConfig", "generation_config", "responseSchema")
     + ("response_schema", "responseJsonSchema", "response_json_schema", "tools")
-    + ("functionDeclarations", "function_declarations")
+    + ("functionDeclarations", "function_declarations", "schema_definition")
 )
 _MAX_WRAPPERS = 8
 _STRONG_LISTS = frozenset(("anyOf", "allOf", "oneOf", "enum"))

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from gemma_edge.errors import SchemaError
+from gemma_edge.extract.answers import iter_constraints
 from gemma_edge.extract.enforcing import enforce, refusal, refused_keywords, relieve
 from gemma_edge.extract.examining import examine
-from gemma_edge.extract.job import iter_constraints
 from gemma_edge.extract.schema import parse_schema
 
 LOOKING = "^(?!x).*$"  # llguidance has no look-around
@@ -107,9 +107,22 @@ def test_every_keyword_has_a_fate():
 
 
 def test_the_decoder_holds_to_all_of_a_plain_schema():
-    found, examined = fates(obj({"a": {"type": "string", "format": "date"}}))
+    found, examined = fates(obj({"a": {"type": "string", "format": "email"}}))
     assert {fate for fate, _ in found.values()} == {"decoding"}
     assert examined.enforced is not None and examined.enforced.rung == ""
+
+
+def test_a_semantic_type_is_copied_as_printed_and_checked_afterwards():
+    found, examined = fates(obj({"a": {"type": "string", "format": "date"}}))
+    assert found["format"] == ("afterwards", 1)
+    assert found["properties"] == ("decoding", 1)
+    assert {each.reason for each in examined.rulings if each.fate == "afterwards"} == {
+        "the date is copied as it is printed, and converted by code"
+    }
+    money = parse_schema("total money")
+    assert [each.place for each in examine(money).rulings if each.fate == "afterwards"] == [
+        "#/properties/total"
+    ] * 4
 
 
 def test_one_of_whose_branches_can_be_told_apart_is_held():

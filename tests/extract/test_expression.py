@@ -54,6 +54,11 @@ def run(text, data=BILL, **more) -> Result:
         ("tax == null and total != null", True),
         ("1 < 2 <= 2 < 3", True),
         ("paid == true", True),
+        ("default(tax, 7) + sum(default([1, null, 2], 0))", 10),
+        ("previous(items.price, 1) + following(items.price, 2)", [2.1, 6.75]),
+        ("previous([], 1)", []),
+        ("mrz([]) == null", True),
+        ("mrz(['I<UTO']).wrong", "no zone has lines of 5 characters"),
     ],
 )
 def test_values(text, value):
@@ -71,6 +76,13 @@ def test_values(text, value):
         ("items[7].price", ("items[7].price",)),
         ("[row for row in nothing]", ()),
         ("1 if tax else 2", ("tax",)),
+        ("tax == 5", ("tax",)),
+        ("tax != total", ("tax",)),
+        ("tax > 1 and paid", ("tax",)),
+        ("paid and tax > 1", ("tax",)),
+        ("tax > 1 or not paid", ("tax",)),
+        ("previous(tax, 1)", ("tax",)),
+        ("mrz(tax).wrong", ("tax", ".wrong")),
     ],
 )
 def test_null_is_not_known_and_said(text, nulls):
@@ -93,6 +105,12 @@ def test_null_is_not_known_and_said(text, nulls):
         ("[false, null]", "fails"),
         ("any(items.weight) or paid", "holds"),
         ("paid or tax", "holds"),
+        ("tax > 1 and not paid", "fails"),
+        ("not paid and tax > 1", "fails"),
+        ("tax > 1 or paid", "holds"),
+        ("tax > 1 or not paid", "unknown"),
+        ("tax == 1 and tax == 2", "unknown"),
+        ("tax == null and not paid == null", "holds"),
         ("total / 0 > 1", "unknown"),
     ],
 )
@@ -125,6 +143,8 @@ def test_the_tolerance_is_the_callers():
         ("[x for x in total]", "a number is no list"),
         ("round(total, 99)", "99 digits are too many"),
         ("date('soon')", "a text is no date like"),
+        ("previous(total, 1)", "a number is no list"),
+        ("mrz([1])", "are texts"),
         ("*".join(["9" * 40] * 20), "out of range"),
     ],
 )
@@ -155,6 +175,9 @@ def test_what_cannot_be_computed_has_a_place(text, problem):
         ("[y for x, y in items]", "after `for` stands one name"),
         ("items[total]", "between [ ] stands a number or a quoted name"),
         ("items[1:]", "between [ ] stands"),
+        ("items[-'a']", "between [ ] stands"),
+        ("items[not 1]", "between [ ] stands"),
+        ("items[True]", "between [ ] stands"),
         ("1j", "is no value"),
         ("...", "is no value"),
         ("b'a'", "is no value"),

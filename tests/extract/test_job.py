@@ -9,11 +9,17 @@ from gemma_edge.documents import Document, Page
 from gemma_edge.engine.protocol import Finished, JsonConstraint, Timings, Usage
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, SchemaError
-from gemma_edge.extract.job import LADDER, extract, judge, parse_answer, render_prompt
+from gemma_edge.extract.answers import judge, parse_answer
+from gemma_edge.extract.enforcing import LADDER
+from gemma_edge.extract.job import extract
+from gemma_edge.extract.options import Options
+from gemma_edge.extract.prompting import Question, render_prompt
+from gemma_edge.extract.recipe import bare_recipe
 from gemma_edge.extract.schema import parse_schema
 
 BILL = Document("bill.txt", (Page(1, "Acme\nTotal: 5.50"),))
 SCHEMA = parse_schema("vendor, total num")
+RECIPE = bare_recipe(SCHEMA)
 
 
 class PickyEngine(ScriptedEngine):
@@ -41,7 +47,7 @@ def finished(reason="end", *, closed_early=False, tokens=7):
 
 def test_the_request():
     engine = ScriptedEngine(['{"vendor": "Acme", "total": 5.5}'])
-    result = extract(engine, BILL, SCHEMA, max_tokens=99)
+    result = extract(engine, BILL, RECIPE, Options(max_tokens=99))
     (request,) = engine.requests
     assert request.messages[0].text == (
         "Acme\nTotal: 5.50\n\n---\nRead the document above. Fill in this form as JSON. "
@@ -62,14 +68,14 @@ def test_the_prompt_is_a_data_file_with_both_places():
 
 
 def test_no_text_can_fill_in_the_other_place():
-    prompt = render_prompt("a {form} b {document}", "{document}")
+    prompt = render_prompt("a {form} b {document}", Question("{document}", "{form}"))
     assert prompt.startswith("a {form} b {document}\n\n---\n")
-    assert prompt.endswith("\n{document}")
+    assert prompt.endswith("\n{document}\n{form}")
 
 
 def test_strict_asks_without_nulls_and_judges_so():
-    engine = ScriptedEngine(['{"vendor": null, "total": 5.5}'])
-    result = extract(engine, BILL, SCHEMA, strict=True)
+    engine = ScriptedEngine(['{"vendor": null, "total": 5.5}', '{"vendor": null}'])
+    result = extract(engine, BILL, RECIPE, Options(strict=True))
     assert json.loads(engine.requests[0].constraint.schema)["properties"]["vendor"] == {
         "type": "string"
     }
@@ -77,7 +83,7 @@ def test_strict_asks_without_nulls_and_judges_so():
 
 
 def test_a_missing_required_value_is_a_note():
-    result = extract(ScriptedEngine(['{"vendor": null, "total": 5.5}']), BILL, SCHEMA)
+    result = extract(ScriptedEngine(['{"vendor": null, "total": 5.5}']), BILL, RECIPE)
     assert result.problems == ()
     assert result.notes == ("vendor: required, and not found",)
 
@@ -86,7 +92,7 @@ def test_a_missing_required_value_is_a_note():
 def test_the_ladder_stops_at_the_first_rung_that_holds(rung):
     engine = PickyEngine(['{"vendor": "Acme", "total": 5.5}'], rung)
     events = []
-    result = extract(engine, BILL, SCHEMA, on_event=events.append)
+    result = extract(engine, BILL, RECIPE, on_event=events.append)
     assert engine.asked == list(LADDER[: LADDER.index(rung) + 1])
     assert result.data
     assert events[-1] == result.finished
@@ -99,13 +105,13 @@ def test_the_ladder_stops_at_the_first_rung_that_holds(rung):
 def test_a_ladder_without_an_end_is_an_error():
     engine = PickyEngine([], None)
     with pytest.raises(SchemaError, match="oneOf is not clear"):
-        extract(engine, BILL, SCHEMA)
+        extract(engine, BILL, RECIPE)
     assert engine.asked == list(LADDER)
 
 
 def test_errors_of_the_engine_pass():
     with pytest.raises(DoesNotFit):
-        extract(ScriptedEngine(["x"], context_tokens=3), BILL, SCHEMA)
+        extract(ScriptedEngine(["x"], context_tokens=3), BILL, RECIPE)
 
 
 @pytest.mark.parametrize(

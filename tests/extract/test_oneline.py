@@ -3,10 +3,10 @@
 import pytest
 
 from gemma_edge.errors import SchemaError
-from gemma_edge.extract.oneline import DATE_MARK, parse_oneline
+from gemma_edge.extract.oneline import parse_oneline
 
 STRING, NUMBER, INTEGER = {"type": "string"}, {"type": "number"}, {"type": "integer"}
-DATE = {"type": "string", DATE_MARK: "date"}
+DATE = {"type": "string", "format": "date", "x-gemma-edge": "date"}
 
 
 def properties(text):

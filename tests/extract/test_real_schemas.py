@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
+from gemma_edge.extract.answers import parse_answer
 from gemma_edge.extract.enforcing import enforce
-from gemma_edge.extract.job import parse_answer
 from gemma_edge.extract.schema import parse_schema
 from gemma_edge.extract.trial import read_instances, try_schema
 

@@ -1,0 +1,129 @@
+"""What is printed in another form and means the same, and what only looks like it."""
+
+import pytest
+
+from gemma_edge.documents import Document, Page
+from gemma_edge.extract.evidence import ground
+from tests.extract.pages import document
+
+SAME = [  # value, what the page prints, the part of it that means the value
+    ("Acme Corp", "ACME CORP.", "ACME CORP"),
+    ("obligation", "each obli-\ngation of", "obli-\ngation"),
+    ("office", "the o\ufb03ce of", "o\ufb03ce"),
+    ('the "Bank"', "the \u201cBank\u201d is", "the \u201cBank\u201d"),
+    ("2019-2020", "(2019\u20132020)", "2019\u20132020"),
+    ("Zoë Müller", "Zoe Muller", "Zoe Muller"),
+    ("DE89370400440532013000", "IBAN DE89 3704 0044 0532 0130 00", "DE89 3704 0044 0532 0130 00"),
+    (1234.5, "USD 1,234.50", "1,234.50"),
+    (1234.5, "1.234,50 EUR", "1.234,50"),
+    (1234.5, "1 234,50 \u20ac", "1 234,50"),
+    (1234567, "1'234'567", "1'234'567"),
+    ("1234.50", "$1,234.50", "1,234.50"),
+    (-1234.5, "a loss of (1,234.50)", "(1,234.50)"),
+    (-12.5, "\u221212,50", "\u221212,50"),
+    (-7.25, "-$7.25 off", "-$7.25"),
+    (-7.25, "7.25- credit", "7.25-"),
+    (0.075, "at 7.5 % a year", "7.5 %"),
+    (3_000_000_000, "of $3.0 billion", "3.0 billion"),
+    ("2007-08-17", "as of August 17, 2007 among", "August 17, 2007"),
+    ("2007-08-17", "the 17th day of August, 2007", "17th day of August, 2007"),
+    ("2024-03-06", "am 6. März 2024.", "6. März 2024"),
+    ("2024-03-06", "6 mars 2024", "6 mars 2024"),
+    ("2024-03-06", "06.03.2024", "06.03.2024"),
+    ("2024-03-06", "2024/03/06", "2024/03/06"),
+    ("2031-03-12", "12/03/2031", "12/03/2031"),
+    ("2031-12-03", "12/03/2031", "12/03/2031"),
+    ("2024-03-06", "2024年3月6日", "2024年3月6日"),
+    ("2024-03", "March 2024", "March 2024"),
+    ("2024-03", "due 03/2024", "03/2024"),
+    ("2024-03-06T00:00:00", "March 6, 2024", "March 6, 2024"),
+    ("DE", "Land: Deutschland", "Deutschland"),
+    ("USD", "Total $5.00", "$"),
+    ("+4930123456", "Tel. 030 / 123-456", "030 / 123-456"),
+    ("+4930123456", "Tel. +49 (0)30 123456", "+49 (0)30 123456"),
+]
+
+
+@pytest.mark.parametrize(("value", "printed", "meant"), SAME)
+def test_another_form_is_normalized(value, printed, meant):
+    (found,) = ground(document(printed), {"x": value})
+    assert (found.status, found.text) == ("normalized", meant)
+
+
+OTHER = [  # value, what the page prints
+    (50, "1,250.50 and 2500"),
+    (250, "1,250.50"),
+    ("50.50", "1,250.50"),
+    ("acre", "massacred acrelike"),
+    ("R-2024-0117", "R-2024-0118 of today"),
+    ("2024-03-06", "March 7, 2024"),
+    ("2024-13-45", "March 7, 2024"),
+    ("US", "tell us about it"),
+    ("+4930123456", "Tel. 030 / 123-457"),
+    (4, "A4 paper"),
+    (True, "Approved"),
+    (12.5, "12.6 and 125"),
+    ("Jane Doe", "nothing of that kind is printed here"),
+]
+
+
+@pytest.mark.parametrize(("value", "printed"), OTHER)
+def test_another_value_is_not_found(value, printed):
+    (found,) = ground(document(printed), {"x": value})
+    assert found.status == "not_found"
+
+
+SIMILAR = [
+    ("Sapienza University of Rome", "Sapienza Univ. of Rome, Italy"),
+    ("Rossi, I., Schmidt, H.", "Rossi, I. & Schmidt, H. (2021)"),
+    ("Internationale Gesellschaft", "lnternationaie Geseilschaft mbH"),
+    (-5.25, "5.25"),
+    ("2024-03-01", "March 2024"),
+]
+
+
+@pytest.mark.parametrize(("value", "printed"), SIMILAR)
+def test_something_similar_is_fuzzy_with_its_score(value, printed):
+    (found,) = ground(document(printed), {"x": value})
+    assert found.status == "fuzzy"
+    assert 0.74 < found.score < 1
+
+
+def test_letters_that_a_scanner_takes_for_digits():
+    number = "INV-2024-01187"
+    (found,) = ground(document("No. INV-2O24-O1I87", kind="scan+ocr-layer"), number)
+    assert (found.status, found.text) == ("fuzzy", "INV-2O24-O1I87")
+    assert ground(document("No. INV-2O24-O1I87"), number)[0].status == "not_found"
+
+
+def test_exact_is_letter_for_letter():
+    (found,) = ground(document("AcMe\n\n   corp"), {"x": "AcMe corp"})
+    assert (found.status, found.score) == ("exact", 1.0)
+    for value, printed in (
+        (33, "33"),
+        (7.5, "at 7.5% a year"),
+        (-12.5, "-12.50"),
+        (2018, "in press (2018)"),
+    ):
+        assert ground(document(printed), {"quantity": value})[0].status == "exact"
+    assert ground(document("Nr. R-17."), {"x": "R-17."})[0].text == "R-17."
+
+
+def test_scripts_without_white_space():
+    (found,) = ground(document("請求書 株式会社東京商事 御中"), {"x": "東京商事"})
+    assert (found.status, found.text) == ("exact", "東京商事")
+
+
+def test_a_long_text_with_a_page_number_in_it():
+    clause = [f"word{number} of the clause" for number in range(60)]
+    pages = document("\n".join(clause[:40]) + "\n                 17", "\n".join(clause[40:]))
+    (found,) = ground(pages, "\n".join(clause))
+    assert (found.status, found.page, found.start) == ("fuzzy", 1, 0)
+    assert found.score > 0.98
+    assert [place.page for place in found.further] == [2]
+
+
+@pytest.mark.parametrize("text", ["a" * 100_000, "1," * 50_000, "(1 " * 20_000, "may 1 " * 6_000])
+def test_hostile_text_takes_bounded_time(text):
+    data = {"a": "aa", "b": 1, "c": "2024-05-01", "d": "some words of text", "e": [{"x": 1}] * 9}
+    assert len(ground(Document("x.txt", (Page(1, text),)), data)) == 13
