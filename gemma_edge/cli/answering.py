@@ -1,5 +1,6 @@
 """One question about pictures to one whole answer: text, or data that a schema accepts."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from gemma_edge.describe.tasks import Kind, Task, schema_text, unique_tags
 from gemma_edge.documents.picture import Picture
 from gemma_edge.engine.protocol import GREEDY, Engine, Finished, JsonConstraint, Sampling
 from gemma_edge.errors import UsageError
-from gemma_edge.extract.job import ask_by_schema
+from gemma_edge.extract.answers import ask_by_schema
 from gemma_edge.extract.schema import Schema, parse_schema
 
 
@@ -121,8 +122,14 @@ def prompt_for(task: Task, seen: Sequence[Seen]) -> str:
 
 def render_answer(found: Answer, kind: Kind) -> str:
     """The answer as text: tags with commas between, other data as JSON."""
-    if kind == "tags" and isinstance(found.data, list):
-        return ", ".join(map(str, found.data))
-    if isinstance(found.data, str) or found.data is None:
-        return found.text.strip()
-    return json.dumps(found.data, ensure_ascii=False)
+    return render_data(found.text if found.data is None else found.data, kind)
+
+
+def render_data(data: Any, kind: Kind) -> str:
+    """The same from what a record holds, where data may be JSON in a cell."""
+    if isinstance(data, str) and kind in ("tags", "json"):
+        with contextlib.suppress(ValueError):
+            data = json.loads(data)
+    if kind == "tags" and isinstance(data, list):
+        return ", ".join(map(str, data))
+    return data.strip() if isinstance(data, str) else json.dumps(data, ensure_ascii=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from gemma_edge.cli.answering import Answer, render_answer
+from gemma_edge.cli.batch_file import Shape, open_at_end, unwritable, write_line
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.sources import Source
 from gemma_edge.describe.records import (
@@ -17,13 +17,12 @@ from gemma_edge.describe.records import (
     read_before,
     render_head,
     render_record,
-    whole_lines,
 )
 from gemma_edge.describe.tasks import Kind
-from gemma_edge.documents.files import shown
-from gemma_edge.errors import DoesNotFit, InputError, UsageError
+from gemma_edge.errors import UsageError
 
 NOTHING = Before()
+_SAYS: dict[Format, str] = {"csv": "CSV with our columns", "json": "lines of JSON"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,31 +96,12 @@ def open_records(
     if out is None:
         yield Records(form, output, silent=silent)
         return
-    held = _before(out, form)
-    text = whole_lines(held, form)
-    if len(text) < len(held):
-        output.note(f"{shown(out)} ended in the middle of a record, which is cut off")
-    try:
-        with out.open("a", encoding="utf-8", newline="") as file:
-            file.truncate(len(text.encode("utf-8")))
-            if not text and form == "csv":
-                write_line(file, render_head(form))
-            yield Records(form, output, file=file, before=read_before(text, form))
-    except OSError as error:
-        raise _unwritable(out, error) from None
-
-
-def write_line(file: TextIO, line: str) -> None:
-    """One line, on the disk when this returns.
-
-    Raises:
-        DoesNotFit: the disk is full or gone.
-    """
-    try:
-        file.write(line + "\n")
-        file.flush()
-    except OSError as error:
-        raise _unwritable(Path(file.name), error) from None
+    shape = Shape(
+        form, render_head(form), _SAYS[form],
+        lambda first: first == render_head(form) if form == "csv" else first.startswith("{"),
+    )  # fmt: skip
+    with open_at_end(out, shape, output) as (file, text):
+        yield Records(form, output, file=file, before=read_before(text, form))
 
 
 class Sidecars:
@@ -134,7 +114,7 @@ class Sidecars:
         """Whether the image has its text already, and it is to be kept."""
         return not self._replace and self.path(source, page).exists()
 
-    def write(self, source: Source, page: int, found: Answer) -> None:
+    def write(self, source: Source, page: int, text: str) -> None:
         """Write it, whole or not at all; one that is there is kept unless it is to be replaced.
 
         Raises:
@@ -145,10 +125,10 @@ class Sidecars:
             return
         beside = path.with_name(path.name + ".part")
         try:
-            beside.write_text(render_answer(found, self._kind) + "\n", encoding="utf-8")
+            beside.write_text(text + "\n", encoding="utf-8")
             beside.replace(path)
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
 
     def path(self, source: Source, page: int) -> Path:
         """Where the text goes.
@@ -161,34 +141,3 @@ class Sidecars:
         ending = "json" if self._kind == "json" else f"{self._kind}.txt"
         number = f".page{page}" if page else ""
         return source.path.with_name(f"{source.path.name}{number}.{ending}")
-
-
-def _before(out: Path, form: Format) -> str:
-    """What the file holds."""
-    try:
-        text = out.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        return ""
-    except UnicodeDecodeError:
-        raise _other(out, form) from None
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    first = text.partition("\n")[0]
-    mine = first == render_head(form) if form == "csv" else first.startswith("{")
-    if text and not mine:
-        raise _other(out, form)
-    return text
-
-
-def _other(out: Path, form: Format) -> InputError:
-    kind = "CSV with our columns" if form == "csv" else "lines of JSON"
-    return InputError(
-        f"{shown(out)} does not hold {kind}; nothing was written", hint="name another file"
-    )
-
-
-def _unwritable(path: Path, error: OSError) -> DoesNotFit:
-    return DoesNotFit(
-        f"{shown(path)} cannot be written ({error.strerror or error})",
-        hint="check the folder, its mode and the disk, or name another file",
-    )

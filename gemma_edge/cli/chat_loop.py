@@ -1,149 +1,184 @@
-"""The conversation in a terminal: read a line, answer it or carry out its ``/command``."""
+"""The conversation in a terminal: read a message, answer it or carry out its ``/command``.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from difflib import get_close_matches
+The first line is there before anything that answers it is imported, planned or loaded: ``begin``
+does that in a thread, behind the line.
+"""
 
-from gemma_edge.chat.session import KEPT, Session
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gemma_edge.cli.asker import Asker, Left, unfenced
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.inputs import parse_path, read_pictures, read_value, whole_text
-from gemma_edge.cli.interrupt import cancel_on_interrupt
+from gemma_edge.cli.hush import hush
+from gemma_edge.cli.inputs import whole_text
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.streaming import conclude, render_status, stream_text
-from gemma_edge.documents.picture import Picture
-from gemma_edge.engine.protocol import Engine, Event, Finished
-from gemma_edge.errors import EngineStopped, ExitStatus, GemmaEdgeError, ProjectorError, UsageError
+from gemma_edge.errors import ExitStatus, GemmaEdgeError
+
+if TYPE_CHECKING:
+    from gemma_edge.cli.chat_talk import Talk
 
 SIGN = "› "
-
-HELP = """\
-/image FILE         an image for the next message
-/system TEXT|@FILE  who the model is to be; alone: shows it
-/think on|off       think before each answer
-/clear              forget what was said
-/exit               leave, as Ctrl-D does
-Ctrl-C              stop an answer, clear a line, leave"""
+_LOOK_SECONDS = 0.05
+_LEAVE_SECONDS = 2.0  # for planning to end by itself; then the process ends under it
 
 
-@dataclass(slots=True, kw_only=True)
 class Loop:
-    """A session at a terminal. ``image_tokens`` is the budget of a picture, ``pending`` are the
-    pictures that go with the next message, ``met`` says that the model is known to be loaded."""
+    """``make`` gives the conversation, not yet open; ``asker`` where its messages come from, and
+    is set before ``run``."""
 
-    session: Session
-    engine: Engine
-    context: Context
-    output: Output
-    image_tokens: int
-    pending: tuple[Picture, ...] = ()
-    met: bool = False
+    asker: Asker
+
+    def __init__(self, make: "Callable[[], Talk]", context: Context, output: Output) -> None:
+        self._make = make
+        self._context = context
+        self._output = output
+        self._talk: Talk | None = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._needed = False  # a person: to be asked, or to read why it is refused
 
     def run(self) -> ExitStatus:
         """Until Ctrl-D, ``/exit``, or Ctrl-C twice at the prompt."""
+        try:
+            return self._converse()
+        finally:
+            self._close()
+
+    def begin(self) -> None:
+        """Plan and load behind the line, which is on the screen now."""
+        self._thread = threading.Thread(target=self._plan, daemon=True)
+        self._thread.start()
+
+    def status(self) -> str:
+        """The quiet line under the one that is typed."""
+        if self._talk is None or not self._talk.arrived:
+            return self._output.cut("looking at this machine …")
+        return self._talk.status()
+
+    @property
+    def talk(self) -> "Talk":
+        """The conversation, open. Without a model there is none: what planning or loading raises
+        ends it."""
+        with hush(self._context):
+            while self._thread is not None and self._thread.is_alive():
+                self._output.draw("looking at this machine …")
+                self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
+        if self._error is not None:
+            raise self._error
+        talk = self._talk = self._talk or self._make()
+        if not talk.arrived:
+            talk.arrive(behind_prompt=False)
+            talk.tell()
+            talk.settle()
+        talk.settling.check()
+        return talk
+
+    def _converse(self) -> ExitStatus:
         interrupted = False
         while True:
             try:
-                line = self._read_line().strip()
+                text = self._read()
             except EOFError:
-                self.output.note("")
                 return ExitStatus.OK
             except KeyboardInterrupt:
-                self.output.note("")
                 if interrupted:
                     return ExitStatus.INTERRUPTED
                 interrupted = True
-                self.output.note("Ctrl-C again leaves, so does Ctrl-D")
+                self._output.note("Ctrl-C again leaves, so does Ctrl-D")
+                if self._talk is not None:
+                    self._talk.amending = False
                 continue
             interrupted = False
-            if line in ("/exit", "/quit"):
+            if text.strip() and not self._carry_out(text):
                 return ExitStatus.OK
-            if line:
-                self._meet()
-                self._carry_out(line)
 
-    def _meet(self) -> None:
-        """Wait for the model, which was loading while the first line was typed. Without a model
-        there is no conversation: what loading raises ends it."""
-        for note in () if self.met else self.engine.info.notes:
-            self.output.note(note)
-        self.met = True
-
-    def _read_line(self) -> str:
-        if self.context.ask is not None:
-            return self.context.ask(self.output.prompt(SIGN))
-        self.output.ask(SIGN)
-        line = self.context.stdin.readline()
-        if not line:
-            raise EOFError
-        return line
-
-    def _carry_out(self, line: str) -> None:
-        """One bad line is told and the conversation goes on."""
-        try:
-            if line.startswith("/"):
-                self._command(line)
-            else:
-                self._answer(line)
-        except GemmaEdgeError as error:
-            self.output.error(error.message, error.hint)
-
-    def _answer(self, line: str) -> None:
-        events = self.session.say(whole_text(line), self.pending)
-        with cancel_on_interrupt(self.engine):
-            finished = self._stream(events)
-        self.pending = ()
-        if conclude(finished, self.output) is ExitStatus.INTERRUPTED:
-            self.output.note("stopped; what was said is kept")
-        self.output.status(render_status(finished, self.engine.info))
-
-    def _stream(self, events: Iterator[Event]) -> Finished:
-        """Show an answer; one whose engine dies is asked for again. The engine counts how often
-        and at last refuses, so this ends."""
+    def _read(self) -> str:
+        draft = ""
+        if self._talk is not None:
+            draft, self._talk.draft = self._talk.draft, ""
         while True:
+            if self._talk is not None:
+                self._talk.tell()
             try:
-                return stream_text(events, self.output)
-            except EngineStopped as stop:
-                self.output.note(f"{stop.message}, {KEPT}")
-                events = self.session.say_again()
+                return whole_text(self.asker.ask(SIGN, draft))
+            except Left as left:
+                draft = left.draft
+                self._meet(draft)
 
-    def _command(self, line: str) -> None:
-        name, _, value = line.partition(" ")
-        commands: dict[str, Callable[[str], None]] = {
-            "/help": self._help,
-            "/image": self._image,
-            "/system": self._system,
-            "/think": self._think,
-            "/clear": self._clear,
-        }
-        if name in commands:
-            commands[name](value.strip())
+    def _meet(self, draft: str) -> None:
+        """Wait for the model; where there is none, what was typed is not lost."""
+        try:
+            _ = self.talk
+        except (GemmaEdgeError, KeyboardInterrupt):
+            if draft.strip():
+                self.asker.remember(draft)
+            raise
+
+    def _plan(self) -> None:
+        """In a thread."""
+        try:
+            talk = self._talk = self._make()
+            talk.settling.changed = self._changed
+            if talk.arrive(behind_prompt=True):
+                talk.settle()
+                self._changed()
+                return
+        except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
+            self._error = error
+        self.asker.leave()
+
+    def _changed(self) -> None:
+        """From a thread: something to tell, or another status."""
+        talk = self._talk
+        assert talk is not None
+        if talk.settling.failed:
+            self.asker.leave()
+        elif talk.notes:
+            self.asker.interject(talk.tell)
+        else:
+            self.asker.refresh()
+
+    def _carry_out(self, text: str) -> bool:
+        """False ends the conversation. One bad message is told and it goes on."""
+        from gemma_edge.cli import chat_table  # noqa: PLC0415  (behind the prompt)
+        from gemma_edge.cli.chat_command import Leave  # noqa: PLC0415
+
+        try:
+            talk = self.talk
+            with hush(self._context):
+                if talk.settling.pending:
+                    self._output.draw("loading …")
+                _ = talk.engine.info
+        except KeyboardInterrupt:
+            if self._talk is not None:
+                self._talk.draft = text
+            return True
+        talk.tell()
+        try:
+            if chat_table.is_command(text):
+                chat_table.carry_out(talk, text)
+            else:
+                with hush(self._context):
+                    talk.say(unfenced(text.strip()))
+        except Leave:
+            return False
+        except GemmaEdgeError as error:
+            self._output.error(error.message, error.hint)
+        except KeyboardInterrupt:
+            self._output.note("stopped")
+        talk.settle()
+        return True
+
+    def _close(self) -> None:
+        """Whatever happened, what was said is kept and the model is freed."""
+        if self._thread is not None:
+            self._thread.join(_LEAVE_SECONDS)
+        if self._talk is None:
             return
-        near = get_close_matches(name, [*commands, "/exit"], n=1)
-        guess = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"there is no command `{name}`", hint=f"{guess}/help lists them")
-
-    def _help(self, _value: str) -> None:
-        self.output.note(HELP)
-
-    def _image(self, value: str) -> None:
-        if not self.engine.info.vision:
-            raise ProjectorError(
-                "this model was loaded without a projector, it sees no images", hint="--mmproj FILE"
-            )
-        self.pending += read_pictures([parse_path(value)], self.image_tokens, self.output)
-
-    def _system(self, value: str) -> None:
-        if value:
-            self.session.system = read_value(value, self.output)
-        self.output.note(f"system: {self.session.system or 'none'}")
-
-    def _think(self, value: str) -> None:
-        if value not in ("", "on", "off"):
-            raise UsageError(f"`{value}` is neither on nor off", hint="/think on, /think off")
-        self.session.think = value == "on" if value else not self.session.think
-        self.output.note("thinking before each answer" if self.session.think else "not thinking")
-
-    def _clear(self, _value: str) -> None:
-        self.session.clear()
-        self.pending = ()
-        self.output.note("cleared")
+        try:
+            self._talk.leave()
+        except GemmaEdgeError:
+            return  # it ended for this very reason
+        finally:
+            self._talk.close()

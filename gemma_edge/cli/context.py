@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from gemma_edge.engine.protocol import Engine
+    from gemma_edge.engine.protocol import Counter, Engine
     from gemma_edge.fit.measure import Measure
     from gemma_edge.fit.plan import Plan
     from gemma_edge.hardware.machine import Hardware
 
-DEFAULT_WIDTH = 80
+DEFAULT_WIDTH, ROWS = 80, 24
 MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
 _LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
 _OFF = ("", "0", "false", "no", "off")
@@ -32,6 +32,13 @@ def load_engine(plan: "Plan") -> "Engine":
     from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
 
     return engine.load(plan)
+
+
+def open_counter(plan: "Plan") -> "Counter":
+    """Counts prompts of a plan before it is loaded, with its vocabulary alone."""
+    from gemma_edge import engine  # noqa: PLC0415  (only what does not surely fit is counted)
+
+    return engine.open_counter(plan)
 
 
 def ask_machine(environment: Mapping[str, str]) -> "Hardware":
@@ -76,9 +83,11 @@ def _home() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a run may touch. ``ask`` reads one line with editing, where a terminal can do that;
-    ``width`` is in columns, ``clock`` in seconds, ``now`` in seconds since 1970; ``open_measure``
-    gives what measures llama.cpp's buffers, for this machine or for another."""
+    """What a run may touch. ``ask`` reads one line in the place of the terminal, ``ask_secret`` one
+    that is not shown (None where no terminal is); ``width`` is in columns at the start, ``size``
+    what a terminal has now (None where none is), ``clock`` in seconds, ``now`` in seconds since
+    1970; ``open_measure`` gives what measures llama.cpp's buffers, for this machine or for
+    another; ``open_counter`` counts the prompts of a plan before it is loaded."""
 
     stdin: TextIO
     stdout: TextIO
@@ -92,8 +101,11 @@ class Context:
     width: int = DEFAULT_WIDTH
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
+    size: Callable[[], os.terminal_size] | None = None
     ask: Callable[[str], str] | None = None
+    ask_secret: Callable[[str], str] | None = None
     load: "Callable[[Plan], Engine]" = load_engine
+    open_counter: "Callable[[Plan], Counter]" = open_counter
     detect_hardware: "Callable[[Mapping[str, str]], Hardware]" = ask_machine
     open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
     busy_programs: Callable[[], int | None] = ask_busy_programs
@@ -112,7 +124,8 @@ class Context:
             stderr_is_terminal=terminals[2],
             environment=os.environ,
             width=_columns(os.environ, [stderr, stdout]),
-            ask=_ask if terminals[0] and terminals[1] else None,
+            size=_sized(os.environ, stderr, stdout) if terminals[1] or terminals[2] else None,
+            ask_secret=_ask_secret if terminals[0] and terminals[2] else None,
         )
 
     @property
@@ -136,11 +149,29 @@ def _columns(environment: Mapping[str, str], streams: Sequence[TextIO | None]) -
     return DEFAULT_WIDTH
 
 
-def _ask(prompt: str) -> str:
-    """``input`` with line editing and this run's history, where the platform has readline."""
-    with contextlib.suppress(ImportError):  # Windows has none; its console edits lines itself
-        import readline  # noqa: F401, PLC0415  (importing it is what switches editing on)
-    return input(prompt)
+def _sized(
+    environment: Mapping[str, str], *streams: TextIO | None
+) -> Callable[[], os.terminal_size]:
+    """Columns and rows now, whenever it is called; a terminal of 0 by 0 does not know."""
+    most = _columns(environment, [])
+
+    def size() -> os.terminal_size:
+        for stream in filter(None, streams):
+            with contextlib.suppress(OSError, ValueError):
+                now = os.get_terminal_size(stream.fileno())
+                columns = (
+                    min(now.columns or most, most) if environment.get("COLUMNS") else now.columns
+                )
+                return os.terminal_size((max(MIN_WIDTH, columns or most), now.lines or ROWS))
+        return os.terminal_size((most, ROWS))
+
+    return size
+
+
+def _ask_secret(prompt: str) -> str:
+    from getpass import getpass  # noqa: PLC0415  (only for an encrypted file)
+
+    return getpass(prompt)
 
 
 def silence_stdout() -> None:

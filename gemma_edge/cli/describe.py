@@ -15,12 +15,26 @@ from gemma_edge.cli.batch_output import BatchOptions
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.describe_batch import describe_each
 from gemma_edge.cli.describe_together import Together
-from gemma_edge.cli.extract import PASSWORD_VARIABLE
 from gemma_edge.cli.inputs import whole_text
 from gemma_edge.cli.loading import Prepared, open_engine, prepare
-from gemma_edge.cli.looking import Looking, Seen, check_together, iter_seen, wanted_tokens
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
+from gemma_edge.cli.looking import (
+    Looking,
+    Seen,
+    check_together,
+    iter_seen,
+    render_smaller,
+    smaller_budget,
+    wanted_tokens,
+)
+from gemma_edge.cli.options import (
+    PASSWORD_VARIABLE,
+    REMEMBER_VARIABLE,
+    Job,
+    ModelOptions,
+    ShowOptions,
+)
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.remembering import Recalled
 from gemma_edge.cli.sources import Source, find_sources
 from gemma_edge.describe.tasks import KINDS, Kind
 from gemma_edge.documents.page_numbers import PageNumbers, parse_page_numbers
@@ -146,6 +160,14 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
             help="Images that are decoded at once (default: 2).",
         ),
     ] = 2,
+    remember: Annotated[
+        bool,
+        typer.Option(
+            "--remember",
+            help="Keep on disk what was read of the images, so that later questions about them are "
+            f"answered at once; or {REMEMBER_VARIABLE}=1.",
+        ),
+    ] = False,
     temperature: flags.Temperature = None,
     seed: flags.Seed = None,
     max_tokens: flags.MaxTokens = None,
@@ -181,6 +203,7 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
             each=each, out=out, csv=csv, sidecar=sidecar, replace=replace, jobs=jobs
         ),
     )  # fmt: skip
+    placed = changed(placed, remember=remember)
     return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
 
 
@@ -203,21 +226,31 @@ def run(
     check_together(len(sources.each))  # before any of them is opened
     paid = wanted_tokens(looking, sources.each)
     prepared = prepare(model, context, output, sight="needed", image_tokens=paid)
-    seen = _look(looking, sources.each, prepared, output)
+    seen = _look(looking, sources.each, prepared, prepared.plan.image_tokens, output)
     with open_engine(prepared, context, output) as engine:
         output.note(prepared.render(engine.info))
-        return Together(engine, seen, asking, output, as_json=show.json).run()
+        if most := smaller_budget(engine.info, pictures_of(seen)):
+            output.note(render_smaller(most))
+            seen = _look(looking, sources.each, prepared, most, output)
+        recalled = Recalled(engine, prepared, pictures_of(seen), output)
+        recalled.restore()
+        status = Together(engine, seen, asking, output, as_json=show.json).run()
+        if status != ExitStatus.INTERRUPTED:
+            recalled.save()
+        return status
 
 
 def _look(
-    looking: Looking, sources: Sequence[Source], prepared: Prepared, output: Output
+    looking: Looking,
+    sources: Sequence[Source],
+    prepared: Prepared,
+    paid_tokens: int,
+    output: Output,
 ) -> tuple[Seen, ...]:
     """All images and pages, with a line for each picture."""
     seen: list[Seen] = []
     for source in sources:
-        found = iter_seen(
-            looking, source, source.read(), prepared.files, prepared.plan.image_tokens
-        )
+        found = iter_seen(looking, source, source.read(), prepared.files, paid_tokens)
         for each in found:
             seen.append(each)
             check_together(len(pictures_of(seen)))

@@ -6,20 +6,21 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import cast
 
-from gemma_edge.cli.answering import Answer, Asking, answer
+from gemma_edge.cli.answering import Answer, Asking, answer, render_answer, render_data
 from gemma_edge.cli.batch_output import BatchOptions, Records, Sidecars, open_records
 from gemma_edge.cli.batch_progress import Going
+from gemma_edge.cli.batch_run import Counts, go_through
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.interrupt import cancel_on_interrupt
 from gemma_edge.cli.loading import Prepared, open_engine, prepare
-from gemma_edge.cli.looking import Looking, Seen, iter_seen
+from gemma_edge.cli.looking import Looking, Seen, iter_seen, render_smaller, smaller_budget
 from gemma_edge.cli.options import ModelOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.reading_ahead import read_ahead
 from gemma_edge.cli.sources import Source
-from gemma_edge.describe.records import Record, digest, task_digest
+from gemma_edge.describe.records import Key, Record
 from gemma_edge.describe.tasks import Task
 from gemma_edge.documents.picture import MAX_TOKENS
+from gemma_edge.documents.record_lines import digest, task_digest
 from gemma_edge.engine.protocol import Engine
 from gemma_edge.errors import (
     DoesNotFit,
@@ -31,11 +32,6 @@ from gemma_edge.errors import (
     UsageError,
 )
 
-# No answer is worse than one that is not whole; what is wrong with all is worst.
-_SEVERITY = (
-    ExitStatus.OK, ExitStatus.RESULT, ExitStatus.INPUT, ExitStatus.USAGE, ExitStatus.DOES_NOT_FIT,
-    ExitStatus.MODEL, ExitStatus.FAILED, ExitStatus.INTERRUPTED,
-)  # fmt: skip
 # A photograph needs the usual detail; anything else may be a screen or a page of small letters.
 _PHOTOS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif"))
 
@@ -47,21 +43,6 @@ class _Read:
 
     sha256: str
     images: Iterator[Seen] | None
-
-
-@dataclass(slots=True)
-class _Counts:
-    """How it went."""
-
-    described: int = 0
-    kept: int = 0
-    failed: int = 0
-    lost: int = 0
-    status: ExitStatus = ExitStatus.OK
-
-    def worsen(self, status: ExitStatus) -> None:
-        """Remember the worst."""
-        self.status = max(self.status, status, key=_SEVERITY.index)
 
 
 def describe_each(  # noqa: PLR0913, PLR0917  (what, how, of whom, and the world)
@@ -94,17 +75,17 @@ def describe_each(  # noqa: PLR0913, PLR0917  (what, how, of whom, and the world
         ExitStack() as stack,
     ):
         run = _Run(looking, asking, prepared, task, records, sidecars, output, going)
-        try:
-            run.go(sources, batch.jobs, lambda: _load(prepared, context, output, stack))
-        except KeyboardInterrupt:
-            run.counts.worsen(ExitStatus.INTERRUPTED)
-    counts = run.counts
-    output.note(
-        going.render_end(
-            described=counts.described, kept=counts.kept, failed=counts.failed, lost=counts.lost
-        )
+        run.go(sources, batch.jobs, lambda: _load(prepared, context, output, stack))
+    output.note(_render_end(run.counts, going))
+    return run.counts.status
+
+
+def _render_end(counts: Counts, going: Going) -> str:
+    images = f"{counts.done:,} image{'' if counts.done == 1 else 's'} described"
+    lost = f"{counts.lost:,} lost detail (--detail max and --tiles 4 keep more)"
+    return going.render_end(
+        done=images, kept=counts.kept, failed=counts.failed, remark=lost if counts.lost else ""
     )
-    return counts.status
 
 
 def _paid_tokens(looking: Looking, sources: Sequence[Source]) -> int | None:
@@ -117,11 +98,13 @@ def _paid_tokens(looking: Looking, sources: Sequence[Source]) -> int | None:
 def _settings(looking: Looking, asking: Asking, prepared: Prepared) -> dict[str, object]:
     """All that could change an answer, as plain data."""
     first = asking.tasks[0]
+    adapters = [[each.path.name, each.scale] for each in prepared.plan.adapters]
     return {
         "model": prepared.files.model.name, "kind": first.kind, "language": first.language,
         "form": first.form, "schema": asking.schema.source if asking.schema else None,
         "sampling": repr(asking.sampling), "max_tokens": asking.max_tokens,
         "detail": looking.detail_tokens, "tiles": looking.tiles,
+        **({"adapters": adapters} if adapters else {}),
     }  # fmt: skip
 
 
@@ -143,21 +126,17 @@ class _Run:
     sidecars: Sidecars | None
     output: Output
     going: Going
-    counts: _Counts = field(default_factory=_Counts)
+    counts: Counts = field(default_factory=Counts)
     engine: Engine | None = None
     noted: set[str] = field(default_factory=set)
 
     def go(self, sources: Sequence[Source], jobs: int, load: Callable[[], Engine]) -> None:
         """File after file, until the last or until someone stops it."""
-        for source, read in read_ahead(self._read, sources, jobs):
-            try:
-                self._describe(source, read(), load)
-            except (InputError, UsageError) as error:
-                self._fail(Record(file=source.name), error)
-            except Interrupted:
-                self.counts.worsen(ExitStatus.INTERRUPTED)
-                return
-            self.going.step(failed=self.counts.failed)
+        go_through(
+            sources, self._read, lambda source, read: self._describe(source, read, load),
+            lambda source, error: self._fail(Record(file=source.name), error),
+            jobs, self.going, self.counts,
+        )  # fmt: skip
 
     def _read(self, source: Source) -> _Read:
         """In a thread: the bytes, their hash, and the first image of them."""
@@ -165,18 +144,22 @@ class _Run:
         known = digest(data)
         if self._is_done(source, known, 0):
             return _Read(known, None)
-        seen = iter_seen(
-            self.looking, source, data, self.prepared.files, self.prepared.plan.image_tokens
-        )
+        paid = self.prepared.plan.image_tokens
+        seen = iter_seen(self.looking, source, data, self.prepared.files, paid)
         return _Read(known, chain(list(islice(seen, 1)), seen))
 
     def _is_done(self, source: Source, known: str, page: int) -> bool:
-        if self.records.keeps:
-            return all(
-                (known, page, task.question, self.task) in self.records.before.done
-                for task in self.asking.tasks
-            )
-        return self.sidecars is not None and self.sidecars.is_there(source, page)
+        """All that was asked for is there: the records, the text beside the image."""
+        if self.sidecars is not None and not self.sidecars.is_there(source, page):
+            return False
+        return self._recorded(known, page) if self.records.keeps else self.sidecars is not None
+
+    def _recorded(self, known: str, page: int) -> bool:
+        return all(self._key(known, page, task) in self.records.before.done
+                   for task in self.asking.tasks)  # fmt: skip
+
+    def _key(self, known: str, page: int, task: Task) -> Key:
+        return known, page, task.question, self.task
 
     def _describe(self, source: Source, read: _Read, load: Callable[[], Engine]) -> None:
         """All images of one file."""
@@ -184,11 +167,25 @@ class _Run:
             self.counts.kept += 1
             return
         for seen in read.images:
-            if seen.page and self._is_done(source, read.sha256, seen.page):
+            if self._is_done(source, read.sha256, seen.page):
+                self.counts.kept += 1
+                continue
+            if self.sidecars is not None and self._recorded(read.sha256, seen.page):
+                key = self._key(read.sha256, seen.page, self.asking.tasks[0])
+                text = render_data(self.records.before.done[key], self.asking.kind)
+                self.sidecars.write(source, seen.page, text)
                 self.counts.kept += 1
                 continue
             self.engine = self.engine or load()
+            if most := smaller_budget(self.engine.info, seen.pictures):
+                seen = self._again(source, seen.page, most)
             self._ask(source, seen, read.sha256)
+
+    def _again(self, source: Source, page: int, most: int) -> Seen:
+        """The same image or page in less detail: the plan that was loaded is smaller."""
+        self._note_once(render_smaller(most))
+        images = iter_seen(self.looking, source, source.read(), self.prepared.files, most)
+        return next(seen for seen in images if seen.page == page)
 
     def _ask(self, source: Source, seen: Seen, known: str) -> None:
         """Every question about one image; one that does not fit is that image's error."""
@@ -207,17 +204,16 @@ class _Run:
             except (InputError, UsageError, DoesNotFit, EngineStopped) as error:
                 self._fail(record, error)
                 return
-            for note in found.notes:
-                if note not in self.noted:  # it may be so of every image; the records tell
-                    self.noted.add(note)
-                    self.output.note(f"{source.name}: {note} (said of the first only)")
+            for note in found.notes:  # it may be so of every image; the records tell
+                self._note_once(note, f"{source.name}: {note} (said of the first only)")
             for problem in found.problems:
                 self.counts.worsen(ExitStatus.RESULT)
                 self.output.problem(f"{source.name}: {problem}")
             self.records.write(replace(record, answer=found.data, problems=found.problems))
             if self.sidecars is not None:
-                self.sidecars.write(source, seen.page, found)
-        self.counts.described += 1
+                text = render_answer(found, self.asking.kind)
+                self.sidecars.write(source, seen.page, text)
+        self.counts.done += 1
 
     def _answer(self, seen: Seen, task: Task) -> Answer:
         """One answer; asked again where the engine stopped in the middle of it.
@@ -235,6 +231,11 @@ class _Run:
         if found.finished.reason == "cancelled":
             raise Interrupted("stopped")
         return found
+
+    def _note_once(self, note: str, said: str = "") -> None:
+        if note not in self.noted:
+            self.noted.add(note)
+            self.output.note(said or note)
 
     def _fail(self, record: Record, error: GemmaEdgeError) -> None:
         """One line, one record, and on."""

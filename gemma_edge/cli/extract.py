@@ -1,62 +1,218 @@
-"""``gemma-edge extract``: read a document into JSON that its schema accepts."""
+"""``gemma-edge extract``: read documents into JSON that a schema accepts."""
 
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.inputs import read_piped, read_stdin, whole_text
-from gemma_edge.cli.interrupt import cancel_on_interrupt
-from gemma_edge.cli.loading import open_engine, prepare
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
+from gemma_edge.cli.extract_options import EVIDENCES, FORMS, ExtractOptions, RecipeOptions
+from gemma_edge.cli.inputs import whole_text
+from gemma_edge.cli.options import PASSWORD_VARIABLE, Job, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.streaming import show_aside
-from gemma_edge.documents import Document, open_document, read_document
-from gemma_edge.engine.protocol import Engine, EngineInfo, Message, Request
-from gemma_edge.errors import ExitStatus, Interrupted, UsageError
-from gemma_edge.extract.job import Extraction, extract
-from gemma_edge.extract.schema import Schema, parse_schema
-from gemma_edge.units import render_tokens
+from gemma_edge.cli.sources import DOCUMENTS, find_sources
+from gemma_edge.documents.page_numbers import PageNumbers, parse_page_numbers
+from gemma_edge.documents.picture import TILES
+from gemma_edge.errors import ExitStatus, UsageError
+from gemma_edge.extract.options import STRATEGIES, VISIONS
 
-STDIN = Path("-")
-PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
+ASKING, READING = "What is asked", "How it is read"
+SHOWING, MANY = "What comes out", "Many documents"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractOptions:
-    """What the command line asks of an extraction. ``schema`` is a file, JSON, the one-line
-    language, or ``-`` for stdin."""
+def _choice(value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise typer.BadParameter(f"`{value}` is none of {', '.join(choices)}")
+    return value
 
-    file: Path
-    schema: str
-    password: str | None = None
-    strict: bool = False
-    trust: bool = False
-    max_tokens: int | None = None
+
+def _pages(text: str) -> PageNumbers:
+    try:
+        return parse_page_numbers(text)
+    except ValueError:
+        raise typer.BadParameter(f"`{text}` does not name pages, like 3, 1-4 or 2,-1") from None
+
+
+def _tiles(text: str) -> int:
+    if text in map(str, TILES):
+        return int(text)
+    raise typer.BadParameter(f"`{text}` is neither 2 (halves) nor 4 (quarters)")
 
 
 @flags.takes_model
 def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A PDF or text file, - for stdin.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="A PDF, image, office or text file, - for stdin."),
+    ],
     schema: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--schema", "-s", metavar="SCHEMA",
+            "--schema", "-s", metavar="SCHEMA", rich_help_panel=ASKING, show_default=False,
             help='A JSON Schema (file, JSON text, - for stdin), or names: "vendor, total num".',
         ),
-    ],
-    password: Annotated[
+    ] = None,
+    recipe: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}."),
+        typer.Option(
+            "--recipe", "-r", metavar="NAME|FILE", rich_help_panel=ASKING, show_default=False,
+            help="A recipe: schema, rules and checks; `gemma-edge recipes list` shows them.",
+        ),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule", metavar="TEXT", rich_help_panel=ASKING, show_default=False,
+            help='What the model must know, like "total: after tax"; repeatable.',
+        ),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not", metavar="TEXT", rich_help_panel=ASKING, show_default=False,
+            help='What looks right and is wrong: "total: Balance forward"; repeatable.',
+        ),
+    ] = None,
+    worked: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--worked", metavar="TEXT", rich_help_panel=ASKING, show_default=False,
+            help='Arithmetic as an example: "3 x 4.75 = 14.25"; repeatable.',
+        ),
+    ] = None,
+    example: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--example", metavar="FILE=JSON", rich_help_panel=ASKING, show_default=False,
+            help="Another document and its answer, two files; repeatable.",
+        ),
+    ] = None,
+    normalize: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--normalize", metavar="NAME=VALUE", rich_help_panel=ASKING, show_default=False,
+            help="How the document writes: date=dmy, decimal=, region=DE, currency=EUR; "
+            "repeatable.",
+        ),
+    ] = None,
+    compute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compute", metavar="NAME=EXPR", rich_help_panel=ASKING, show_default=False,
+            help='Computed by code: "items_sum = sum(items.amount)"; repeatable.',
+        ),
+    ] = None,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check", metavar="EXPR", rich_help_panel=ASKING, show_default=False,
+            help='What has to hold: "items_sum ~= total"; repeatable.',
+        ),
+    ] = None,
+    save_recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--save-recipe", metavar="NAME|FILE", rich_help_panel=ASKING, show_default=False,
+            help="Keep all of this as a recipe.",
+        ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A value that is not found makes the result invalid.")
+        bool,
+        typer.Option(
+            "--strict", rich_help_panel=ASKING,
+            help="A value that is not found makes the result invalid.",
+        ),
     ] = False,
     trust: flags.Trust = False,
+    pages: Annotated[
+        PageNumbers | None,
+        typer.Option(
+            "--pages", metavar="LIST", parser=_pages, rich_help_panel=READING, show_default=False,
+            help="Only these, like 1-3,8,-1 (the last).",
+        ),
+    ] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", rich_help_panel=READING, show_default=False,
+            help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}.",
+        ),
+    ] = None,
+    vision: Annotated[
+        str,
+        typer.Option(
+            "--vision", metavar="|".join(VISIONS), parser=partial(_choice, choices=VISIONS),
+            rich_help_panel=READING,
+            help="Pages as pictures: scans, all of them, or none.",
+        ),
+    ] = "auto",
+    tiles: Annotated[
+        int | None,
+        typer.Option(
+            "--tiles", metavar="2|4", parser=_tiles, rich_help_panel=READING, show_default=False,
+            help="Cut pictures of pages in halves or quarters: for small print.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            "--strategy", metavar="|".join(STRATEGIES),
+            parser=partial(_choice, choices=STRATEGIES), rich_help_panel=READING,
+            help="The document in one piece, or by windows of pages.",
+        ),
+    ] = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", rich_help_panel=READING,
+            help="Show pages, tokens, passes and time; read nothing.",
+        ),
+    ] = False,
+    evidence: Annotated[
+        str | None,
+        typer.Option(
+            "--evidence", metavar="|".join(EVIDENCES), parser=partial(_choice, choices=EVIDENCES),
+            rich_help_panel=SHOWING, show_default=False,
+            help="Where each value stands: in the result, or in FILE.evidence.json.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", rich_help_panel=SHOWING, show_default=False,
+            help="A page to review it: the document beside its values.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", rich_help_panel=MANY, show_default=False,
+            help="Write answers there (.jsonl, .csv, .md, .db); what is in it is not done again.",
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="|".join(FORMS), parser=partial(_choice, choices=FORMS),
+            rich_help_panel=MANY, show_default=False, help="Of the answers (default: json).",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs", metavar="N", min=1, max=32, rich_help_panel=MANY, show_default=False,
+            help="Documents that are read ahead of the model (default: 2).",
+        ),
+    ] = 2,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--answers", metavar="FILE", rich_help_panel=MANY, show_default=False,
+            help="eval: score these instead of reading the documents.",
+        ),
+    ] = None,
     max_tokens: flags.MaxTokens = None,
     *,
     placed: ModelOptions,
@@ -64,106 +220,74 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     quiet: flags.Quiet = False,
     show_help: flags.Help = False,
 ) -> Job:  # fmt: skip
-    """Read a document into JSON. A value that is not in it is null.
+    """Read documents into JSON. A value that is not in one is null.
+
+    Several documents, a folder or a quoted pattern give a line of JSON each. `extract eval DIR`
+    scores the answers about its documents against gold data beside them (bill.gold.json for
+    bill.pdf); `extract diff A B` compares two files of answers.
 
     \b
     gemma-edge extract bill.pdf --schema "vendor, date, total num"
-    gemma-edge extract bill.pdf --schema invoice.schema.json
-    gemma-edge extract letter.txt --schema "sender, subject" > letter.json
+    gemma-edge extract bill.pdf -r invoice --html review.html
+    gemma-edge extract bill.pdf -r invoice --check "subtotal + tax ~= total"
+    gemma-edge extract contract.pdf -s contract.schema.json --dry-run
+    gemma-edge extract bills/ -r invoice --out bills.csv
+    gemma-edge extract eval bills/ -r invoice
     """
     asked = ExtractOptions(
-        file=file,
-        schema=schema,
+        files=tuple(files),
+        recipe=RecipeOptions(
+            schema=schema, recipe=recipe, trust=trust, save_as=save_recipe,
+            rules=_texts(rule), counter_examples=_texts(unlike), worked=_texts(worked),
+            examples=_texts(example), habits=_texts(normalize), compute=_texts(compute),
+            checks=_texts(check),
+        ),
+        pages=pages,
         password=password,
+        vision=next(each for each in VISIONS if each == vision),
+        tiles=tiles or 1,
+        strategy=next(each for each in STRATEGIES if each == strategy),
         strict=strict,
-        trust=trust,
         max_tokens=max_tokens,
-    )
+        dry_run=dry_run,
+        evidence=next((each for each in EVIDENCES if each == evidence), None),
+        html=html,
+        out=out,
+        form=next((each for each in FORMS if each == form), None),
+        jobs=jobs,
+        answers=answers,
+        scored=json or evidence is not None or html is not None,
+    )  # fmt: skip
     return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
+
+
+def _texts(values: list[str] | None) -> tuple[str, ...]:
+    return tuple(map(whole_text, values or ()))
 
 
 def run(
     asked: ExtractOptions, model: ModelOptions, show: ShowOptions, context: Context, output: Output
 ) -> ExitStatus:
-    """Schema, document and files first; only then is a model loaded."""
+    """One document or many, or what `eval` and `diff` do with answers."""
     output.quiet = show.quiet
-    schema = parse_schema(_schema_text(asked.schema, context, output), trust=asked.trust)
-    document = _open(asked, context)
-    for note in document.notes:
-        output.note(note)
-    prepared = prepare(model, context, output, sight="unused")
-    with open_engine(prepared, context, output) as engine:
-        output.note(_render_read(document, engine, prepared.render(engine.info)))
-        started = context.clock()
-        result = _extract(engine, document, schema, asked, output)
-        seconds = context.clock() - started
-        if show.json:
-            output.document(_as_document(result, document, engine.info))
-        elif result.data is None:
-            output.data(result.text)  # no JSON came of it: shown as it is, with its problem
-        else:
-            output.document(result.data)
-    for note in result.notes:
-        output.note(note)
-    for problem in result.problems:
-        output.problem(problem)
-    output.note(_render_result(result, seconds))
-    return ExitStatus.RESULT if result.problems else ExitStatus.OK
+    first = str(asked.files[0])
+    if first == "eval" and not asked.files[0].is_file():
+        from gemma_edge.cli.extract_many import evaluate  # noqa: PLC0415  (--help needs none)
 
+        return evaluate(asked, model, show, context, output)
+    if first == "diff" and not asked.files[0].is_file():
+        from gemma_edge.cli.extract_diff import show_difference  # noqa: PLC0415
 
-def _open(asked: ExtractOptions, context: Context) -> Document:
-    password = asked.password or context.environment.get(PASSWORD_VARIABLE) or None
-    if asked.file != STDIN:
-        return open_document(asked.file, password=password)
-    if asked.schema == str(STDIN) or context.stdin_is_terminal:
-        raise UsageError("there is no document on stdin", hint="extract FILE")
-    return read_document(read_stdin(context), "stdin", password=password)
+        if len(asked.files) != 3:  # noqa: PLR2004  (diff, and two files)
+            raise UsageError("two files are compared", hint="gemma-edge extract diff A B")
+        return show_difference(asked.files[1], asked.files[2], show, output)
+    sources = find_sources(
+        asked.files, clipboard=False, context=context, output=output, wanted=DOCUMENTS
+    )
+    if sources.many or len(sources.each) > 1 or asked.out is not None or asked.form is not None:
+        from gemma_edge.cli.extract_many import extract_many  # noqa: PLC0415
 
+        return extract_many(sources.each, asked, model, context, output)
+    from gemma_edge.cli.extract_one import extract_one  # noqa: PLC0415
 
-def _schema_text(text: str, context: Context, output: Output) -> str:
-    if text != str(STDIN):
-        return whole_text(text)
-    if context.stdin_is_terminal:
-        raise UsageError("`--schema -` reads stdin, and stdin is a terminal", hint="--schema FILE")
-    return read_piped(context, output)
-
-
-def _extract(
-    engine: Engine, document: Document, schema: Schema, asked: ExtractOptions, output: Output
-) -> Extraction:
-    with cancel_on_interrupt(engine):
-        result = extract(
-            engine, document, schema, strict=asked.strict, max_tokens=asked.max_tokens,
-            on_event=partial(show_aside, output=output),
-        )  # fmt: skip
-    if result.finished.reason == "cancelled":
-        raise Interrupted("stopped before the answer was complete")
-    return result
-
-
-def _render_read(document: Document, engine: Engine, loaded: str) -> str:
-    """What was read, in pages and tokens, and by whom."""
-    count = engine.count(Request(messages=(Message("user", document.text),)))
-    pages = len(document.pages)
-    extent = f"{pages} page{'' if pages == 1 else 's'}"
-    tokens = render_tokens(count.total_tokens - count.template_tokens)
-    return f"{document.name}: {extent}, {tokens} · {loaded}"
-
-
-def _render_result(result: Extraction, seconds: float) -> str:
-    usage = result.finished.usage
-    verdict = "not valid" if result.problems else "valid"
-    forced = f", {usage.forced_tokens:,} of them forced" if usage.forced_tokens else ""
-    return f"{verdict} · {seconds:.1f} s · {render_tokens(usage.generated_tokens)}{forced}"
-
-
-def _as_document(result: Extraction, document: Document, info: EngineInfo) -> dict[str, Any]:
-    return {
-        "model": info.name,
-        "document": {"name": document.name, "pages": len(document.pages)},
-        "data": result.data,
-        "valid": not result.problems,
-        "problems": list(result.problems),
-        "notes": list(result.notes),
-        **asdict(result.finished),
-    }
+    return extract_one(sources.each[0], asked, model, show, context, output)

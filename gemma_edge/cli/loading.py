@@ -9,16 +9,17 @@ from typing import Literal
 from gemma_edge import gguf
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import AUTO, ModelOptions
+from gemma_edge.cli.options import AUTO, REMEMBER_VARIABLE, ModelOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.plan_words import render_first_line
+from gemma_edge.cli.plan_words import brief_title, render_devices, render_first_line
 from gemma_edge.cli.storing import store_settings
 from gemma_edge.cli.timing import Timed
 from gemma_edge.engine.protocol import Engine, EngineInfo
 from gemma_edge.errors import ModelError, ProjectorError, UsageError
+from gemma_edge.fit.adapter import check_adapter
 from gemma_edge.fit.candidate import Candidate
 from gemma_edge.fit.pair import check_model, check_pair
-from gemma_edge.fit.plan import Plan
+from gemma_edge.fit.plan import Plan, everywhere
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.store import StoreSettings
 
@@ -42,6 +43,17 @@ class Prepared:
         loading of the plan that was loaded, which may be a fallback."""
         plan = (info.plan if info else None) or self.plan
         return render_first_line(plan, self.candidate, self.hardware)
+
+    @property
+    def brief(self) -> str:
+        """``E4B Q4 QAT on RTX 4060 Laptop``."""
+        where = render_devices(self.plan, self.hardware) if self.plan.devices else "the CPU"
+        return f"{brief_title(self.candidate)} on {where}"
+
+    @property
+    def wanted(self) -> str:
+        """What ``--model`` takes for the same model."""
+        return self.candidate.name if self.candidate.size_name else str(self.files.model)
 
 
 def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
@@ -82,7 +94,11 @@ def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
             check_inputs=guard.check_inputs, check_plan=guard.check_plan,
         )  # fmt: skip
         candidate = _check_files(Stock(settings).local(files), sight)
+        for adapter in wishes.adapters:
+            check_adapter(candidate.header, adapter.header)
         decided = planner.plan([candidate], wishes)
+    if options.remember or context.is_on(REMEMBER_VARIABLE):
+        decided = everywhere(decided, remember=settings.data_dir / "seen")
     assert candidate.files is not None
     budget = image_tokens or decided.image_tokens or files.image_tokens
     return Prepared(candidate.files, decided, budget, candidate, planner.hardware, settings)
@@ -94,10 +110,7 @@ def open_engine(
 ) -> Iterator[Engine]:
     """Load the plan and pass on what the engine has to say; it is closed whatever happens. Without
     ``wait`` it is still loading, and no time is spent on measuring it at the end."""
-    engine = Timed(
-        context.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
-        prepared.settings, output.note,
-    )  # fmt: skip
+    engine = load(prepared, context, output)
     try:
         for note in engine.info.notes if wait else ():
             output.note(note)
@@ -106,6 +119,14 @@ def open_engine(
             engine.learn()
     finally:
         engine.close()
+
+
+def load(prepared: Prepared, context: Context, output: Output) -> Timed:
+    """Begin to load the plan; the first use waits for it. Whoever asked closes it."""
+    return Timed(
+        context.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
+        prepared.settings, output.note,
+    )  # fmt: skip
 
 
 def _agreed_sight(options: ModelOptions, sight: Sight) -> Sight:

@@ -8,6 +8,7 @@ from gemma_edge.cli.sources import Source
 from gemma_edge.documents.images import fit_tiles, iter_images, origin_of, wants_detail
 from gemma_edge.documents.page_numbers import PageNumbers
 from gemma_edge.documents.picture import MAX_TOKENS, Picture
+from gemma_edge.engine.protocol import EngineInfo
 from gemma_edge.errors import UsageError
 
 _FEW = 4  # frames
@@ -77,6 +78,18 @@ def iter_seen(
         yield Seen(pictures, origin.page, more)
 
 
+def smaller_budget(info: EngineInfo, pictures: Sequence[Picture]) -> int:
+    """The budget to look again with, where memory was short and the plan that was loaded has room
+    for smaller pictures only; 0 where these fit."""
+    most = info.plan.image_tokens if info.plan else 0
+    return most if any(picture.tokens > most for picture in pictures) else 0
+
+
+def render_smaller(image_tokens: int) -> str:
+    """Why there is less detail than planned."""
+    return f"memory is short: looked at again, with at most {image_tokens:,} tokens an image"
+
+
 def check_together(count: int) -> None:
     """Refuse what no prompt should hold.
 
@@ -93,7 +106,7 @@ def check_together(count: int) -> None:
 def _most_tokens(looking: Looking, files: ModelFiles, paid_tokens: int) -> int:
     """The largest budget that any image of this run may get."""
     if looking.detail_tokens:
-        return looking.detail_tokens
+        return min(looking.detail_tokens, paid_tokens or looking.detail_tokens)
     # The bundled model has never seen more than its usual detail.
     most = files.image_tokens if files.bundled else MAX_TOKENS
     return min(most, paid_tokens or most)

@@ -27,11 +27,13 @@ HELP_WIDTH = 100  # wider pages are harder to read
 # The room of each command in this folder; only the one that was asked for is imported.
 COMMANDS = {
     "chat": "chat",
+    "sessions": "sessions",
     "describe": "describe",
     "extract": "extract",
     "plan": "plan",
     "doctor": "doctor",
     "schema": "schema",
+    "recipes": "recipes",
     "models": "models",
     "pull": "pull",
     "list": "listing",

@@ -1,6 +1,7 @@
 """The flags that commands share, with the parsers of their values."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -13,12 +14,14 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.picture import MAX_TOKENS, MIN_TOKENS
 from gemma_edge.errors import ExitStatus
-from gemma_edge.fit.plan import ALL_LAYERS, KvType
+from gemma_edge.fit.plan import ALL_LAYERS, Adapter, KvType
 from gemma_edge.units import parse_bytes, parse_tokens
 
 # What parsing a command line gives: the work, not yet begun.
 Job = Callable[[Context, Output], ExitStatus]
 
+PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
+REMEMBER_VARIABLE = "GEMMA_EDGE_REMEMBER"
 AUTO = "auto"  # no --model: the plan chooses
 KV_TYPES: tuple[KvType, ...] = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (fit.md 3.6)
 
@@ -42,11 +45,13 @@ class StoreOptions:
 class ModelOptions:
     """Which model (``AUTO``: the best one for this machine), and how it is to be placed; ``None``
     leaves it to the plan, anything else is kept or refused. ``vision`` is whether pictures must be
-    possible; ``min_speed`` is in tokens a second."""
+    possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what the encoder made
+    of pictures."""
 
     model: str = AUTO
     mmproj: Path | None = None
     quant: str | None = None
+    adapters: tuple[Adapter, ...] = ()
     vision: bool | None = None
     context_tokens: int | None = None
     kv_type: KvType | None = None
@@ -55,6 +60,7 @@ class ModelOptions:
     require_gpu: bool = False
     min_speed: float | None = None
     threads: int | None = None
+    remember: bool = False
     store: StoreOptions = StoreOptions()
 
 
@@ -64,6 +70,24 @@ class ShowOptions:
 
     json: bool = False
     quiet: bool = False
+
+
+def parse_adapter(text: str) -> Adapter:
+    """``FILE`` or ``FILE:STRENGTH``; a name with colons in it (``C:\\a.gguf``) is a name.
+
+    Raises:
+        typer.BadParameter: a strength that is no number to multiply with.
+    """
+    name, _, after = text.rpartition(":")
+    try:
+        scale = float(after)
+    except ValueError:
+        return Adapter(Path(text))
+    if not name or Path(text).exists():
+        return Adapter(Path(text))
+    if not math.isfinite(scale):
+        raise typer.BadParameter(f"`{after}` is not a strength, like 0.5")
+    return Adapter(Path(name), scale)
 
 
 def _context(text: str) -> int:
@@ -151,6 +175,13 @@ Mmproj = Annotated[
 QuantName = Annotated[
     str | None, _placing("--quant", metavar="NAME", help="Of this model, like q8 or q4_0.")
 ]
+Lora = Annotated[
+    list[Adapter] | None,
+    _placing(
+        "--lora", metavar="FILE[:X]", parser=parse_adapter,
+        help="Add a LoRA in a GGUF file, X times as strong; repeatable.",
+    ),
+]  # fmt: skip
 Vision = Annotated[
     bool | None,
     _placing("--vision/--no-vision", help="Room for images, or none (default: as needed)."),
@@ -239,6 +270,7 @@ def model_options(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     model: Model = AUTO,
     mmproj: Mmproj = None,
     quant: QuantName = None,
+    lora: Lora = None,
     vision: Vision = None,
     ctx: Ctx = None,
     kv: Kv = None,
@@ -253,17 +285,19 @@ def model_options(  # noqa: PLR0913, PLR0917  (one parameter a flag)
 ) -> ModelOptions:
     """The flags of every command that loads or places a model."""
     return ModelOptions(
-        model=model, mmproj=mmproj, quant=quant, vision=vision, context_tokens=ctx, kv_type=kv,
-        gpu_layers=gpu_layers, cpu_expert_layers=cpu_experts, require_gpu=require_gpu,
-        min_speed=min_speed, threads=threads,
+        model=model, mmproj=mmproj, quant=quant, adapters=tuple(lora or ()), vision=vision,
+        context_tokens=ctx, kv_type=kv, gpu_layers=gpu_layers, cpu_expert_layers=cpu_experts,
+        require_gpu=require_gpu, min_speed=min_speed, threads=threads,
         store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
     )  # fmt: skip
 
 
 def takes_model(command: Callable[..., Job]) -> Callable[..., Job]:
-    """Gives a command the flags of ``model_options``, which come as its argument ``placed``."""
+    """Gives a command the flags of ``model_options``, which come as its argument ``placed``. A flag
+    of the command's own takes the place of a shared one of that name."""
     own = inspect.signature(command).parameters
-    shared = inspect.signature(model_options).parameters
+    given_to_all = inspect.signature(model_options).parameters
+    shared = {name: each for name, each in given_to_all.items() if name not in own}
 
     @wraps(command)
     def gathered(**given: Any) -> Job:

@@ -33,9 +33,10 @@ class Output:
         self._out, self._err = context.stdout, context.stderr
         self._out_is_terminal = context.stdout_is_terminal
         self._err_is_terminal = context.stderr_is_terminal
-        self._width = context.width
+        self._context_width, self._size = context.width, context.size
         self._environment = context.environment
         self._colour = context.stderr_is_terminal and _wants_colour(context)
+        self._obeys_codes = _obeys_codes(context)
         self._open_line = ""  # the stream whose last line has no newline yet
         _never_fail(self._out)
         _never_fail(self._err)
@@ -128,6 +129,12 @@ class Output:
         return self._err_is_terminal and not self.quiet and self._environment.get("TERM") != "dumb"
 
     @property
+    def draws_somewhere(self) -> bool:
+        """Whether a prompt can be drawn on one of the streams."""
+        terminal = self._err_is_terminal or self._out_is_terminal
+        return terminal and not self.quiet and self._environment.get("TERM") != "dumb"
+
+    @property
     def colours(self) -> bool:
         """Whether stderr shows colours."""
         return self._colour
@@ -147,6 +154,46 @@ class Output:
         """Close the answer's last line, so that the shell's prompt starts on its own."""
         self._end_line()
 
+    def dim(self, text: str) -> None:
+        """A note that is less than the others."""
+        if not self.quiet:
+            self._end_line()
+            self._write_err(self._paint(self._clean_err(text), _DIM) + "\n")
+
+    def raw(self, text: str) -> None:
+        """A part of the answer that was drawn for the terminal, with its escape codes."""
+        self._end_line()
+        self._write(text)
+
+    @property
+    def renders(self) -> bool:
+        """Whether stdout is a terminal on which an answer can be drawn."""
+        known = self._out_is_terminal and self._size is not None
+        return known and self._obeys_codes and _is_unicode(self._out)
+
+    def visible(self, text: str) -> str:
+        """Text in which control characters are shown, not obeyed."""
+        return _visible(text)
+
+    def cut(self, text: str) -> str:
+        """A line that fits on stderr, in ASCII where it must be."""
+        text = self._clean_err(text)
+        return text if len(text) < self._width else text[: self._width - 4] + "..."
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> None:
+        """Notes in aligned columns; on a terminal the last column is folded."""
+        if self.quiet or not rows:
+            return
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+        start = sum(widths) + 2 * len(widths)
+        for row in rows:
+            left = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
+            left, last = self._clean_err(left), self._clean_err(row[-1])
+            if self._err_is_terminal and self._width > start + _MIN_COLUMN:
+                last = _fold(last, self._width, start)
+            self._end_line()
+            self._write_err((left + last).rstrip() + "\n")
+
     def prompt(self, sign: str) -> str:
         """The sign that stands before a person's line."""
         return self._ascii(sign, self._out if self._out_is_terminal else self._err)
@@ -155,6 +202,15 @@ class Output:
         """Show the prompt on stderr, where nothing edits the line."""
         self._end_line()
         self._write_err(self.prompt(sign))
+
+    def end_prompt(self) -> None:
+        """The line was not ended by the person."""
+        self._write_err("\n")
+
+    @property
+    def _width(self) -> int:
+        """Columns now: a terminal may be resized."""
+        return self._size().columns if self._size else self._context_width
 
     def _line(self, label: str, text: str, colour: str = "") -> None:
         self._end_line()
@@ -174,8 +230,11 @@ class Output:
         self._open_line = ""
 
     def _write_out(self, text: str) -> None:
+        self._write(_visible(text) if self._out_is_terminal else text)
+
+    def _write(self, text: str) -> None:
         try:
-            self._out.write(_visible(text) if self._out_is_terminal else text)
+            self._out.write(text)
             self._out.flush()
         except BrokenPipeError:
             raise
@@ -203,7 +262,13 @@ class Output:
 def _wants_colour(context: Context) -> bool:
     """https://no-color.org, and terminals that cannot or do not say that they can."""
     told = context.environment.get
-    if told("NO_COLOR") or told("TERM") == "dumb":
+    return not told("NO_COLOR") and _obeys_codes(context)
+
+
+def _obeys_codes(context: Context) -> bool:
+    """Whether escape codes do something: not on a dumb terminal, nor in an old Windows console."""
+    told = context.environment.get
+    if told("TERM") == "dumb":
         return False
     return context.platform != "win32" or bool(told("WT_SESSION") or told("TERM"))
 

@@ -67,6 +67,7 @@ def _plan(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         **_model(candidate),
         "file": _path(plan.model, candidate),
         "projector": _path(plan.projector, candidate) if plan.projector else None,
+        "adapters": [{"file": str(each.path), "scale": each.scale} for each in plan.adapters],
         "placement": {
             **_placement(plan),
             "layers": layers_of(candidate),

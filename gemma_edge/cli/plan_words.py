@@ -21,6 +21,7 @@ def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> s
         parts.append(f"{gpu_layers(plan, candidate)}/{layers_of(candidate)} layers")
         if plan.cpu_expert_layers:
             parts.append(f"experts of {plan.cpu_expert_layers} on the CPU")
+    parts += [f"LoRA {each.path.name} at {each.scale:g}" for each in plan.adapters]
     parts.append(f"{short_tokens(plan.context_tokens)} context")
     if plan.ledger is not None:
         used = [each for each in plan.ledger.accounts if each.place in plan.devices]

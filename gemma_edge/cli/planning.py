@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from gemma_edge import gguf
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import ModelOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import DoesNotFit, EngineError
+from gemma_edge.fit.adapter import AdapterFile
 from gemma_edge.fit.candidate import Candidate, Wishes
 from gemma_edge.fit.measure import Compute, Measure
-from gemma_edge.fit.plan import Placement, Plan
+from gemma_edge.fit.plan import Adapter, Placement, Plan
 from gemma_edge.fit.planning import Row, matrix, plan
 from gemma_edge.fit.quick import quick_measure
 from gemma_edge.fit.shape import Shape
@@ -107,7 +109,11 @@ def open_quick_planner(context: Context, settings: StoreSettings) -> Planner:
 def wishes_of(
     options: ModelOptions, *, vision: bool | None, image_tokens: int | None = None
 ) -> Wishes:
-    """What was pinned; ``vision`` is what the command needs, where no flag says otherwise."""
+    """What was pinned; ``vision`` is what the command needs, where no flag says otherwise.
+
+    Raises:
+        ModelError: the file of an adapter cannot be read.
+    """
     return Wishes(
         context_tokens=options.context_tokens,
         gpu_layers=options.gpu_layers,
@@ -118,4 +124,10 @@ def wishes_of(
         require_gpu=options.require_gpu,
         min_speed=options.min_speed,
         vision=vision if options.vision is None else options.vision,
+        adapters=tuple(map(_read_adapter, options.adapters)),
     )
+
+
+def _read_adapter(named: Adapter) -> AdapterFile:
+    adapter = replace(named, path=named.path.expanduser())
+    return AdapterFile(adapter=adapter, header=gguf.read_header(adapter.path))

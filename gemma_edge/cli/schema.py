@@ -17,8 +17,9 @@ from gemma_edge.cli.schema_trial import run_trials
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.extract.inferring import infer_schema
 from gemma_edge.extract.json_text import parse_values
-from gemma_edge.extract.oneline import WORDS
+from gemma_edge.extract.oneline import TYPES, WORDS
 from gemma_edge.extract.schema import Schema, check_source, parse_schema, read_text
+from gemma_edge.extract.semantic import CONVERTED, MARK
 
 STDIN = "-"
 BUNDLED = "demo"
@@ -75,8 +76,9 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     """Look at a schema before a document is read with it.
 
     `show` prints it as JSON Schema, `check` says what becomes of each keyword, `infer` makes one
-    from examples, `types` lists the words of the one-line language, and `test` tries the instances
-    of {"schema": …, "tests": [{"valid": true, "data": …}]}: --json prints one line a file.
+    from examples, `types` lists the words of the one-line language and what each becomes, and
+    `test` tries the instances of {"schema": …, "tests": [{"valid": true, "data": …}]}: --json
+    prints one line a file.
 
     \b
     gemma-edge schema show "vendor, date: date, items[]: {name, price num}"
@@ -177,9 +179,17 @@ def _types(asked: SchemaOptions, show: ShowOptions, context: Context, output: Ou
     if asked.what:
         raise UsageError("`types` takes nothing more", hint="gemma-edge schema types")
     if show.json:
-        output.document([{"words": list(words), "means": means} for words, means in WORDS])
+        rows = [
+            {"words": list(words), "means": means, "schema": TYPES.get(words[0])}
+            for words, means in WORDS
+        ]
+        output.document(rows)
     else:
         output.table([(", ".join(words), means) for words, means in WORDS])
+    output.note(
+        f"{', '.join(CONVERTED)}: the model copies what is printed, code converts it, and the "
+        f'schema judges the result; in a JSON Schema, "format": "date" and "{MARK}": "money"'
+    )
     return ExitStatus.OK
 
 

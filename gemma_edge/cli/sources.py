@@ -1,4 +1,5 @@
-"""The images that a command line names: files, folders, patterns, stdin, the clipboard."""
+"""The images or documents that a command line names: files, folders, patterns, stdin, the
+clipboard."""
 
 import glob
 import os
@@ -24,6 +25,28 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a command reads: its name, the endings that are taken from a folder, and an ending for
+    examples."""
+
+    name: str
+    command: str
+    suffixes: frozenset[str]
+    example: str
+
+
+IMAGES = Wanted("image", "describe", SUFFIXES, "jpg")
+DOCUMENTS = Wanted(
+    "document",
+    "extract",
+    SUFFIXES - {".gif", ".bmp", ".ppm", ".pgm", ".pbm"}
+    | {".pdf", ".docx", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv", ".tsv", ".html", ".htm"}
+    | {".xhtml", ".eml", ".txt", ".text", ".md", ".markdown"},
+    "pdf",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One file, or bytes that are there already. ``name`` is what lines about it begin with."""
 
@@ -44,29 +67,34 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """``many`` is whether a folder or a pattern was named: then each image stands for itself."""
+    """``many`` is whether a folder or a pattern was named: then each file stands for itself."""
 
     each: tuple[Source, ...]
     many: bool
 
 
 def find_sources(
-    files: Sequence[Path], *, clipboard: bool, context: Context, output: Output
+    files: Sequence[Path],
+    *,
+    clipboard: bool,
+    context: Context,
+    output: Output,
+    wanted: Wanted = IMAGES,
 ) -> Sources:
-    """What was named, in that order; a folder's images by their names.
+    """What was named, in that order; a folder's files by their names.
 
     Raises:
         UsageError: nothing was named, or stdin is a terminal.
-        InputError: a folder or a pattern without an image, a pipe that cannot be read.
+        InputError: a folder or a pattern without what is wanted, a pipe that cannot be read.
     """
     found: list[Source] = []
     many = False
     for path in files:
         if path == STDIN:
-            found.append(Source("stdin", data=_piped(context)))
+            found.append(Source("stdin", data=_piped(context, wanted)))
         elif path.is_dir():
             many = True
-            found += _in_folder(path, output)
+            found += _in_folder(path, wanted, output)
         elif not os.path.lexists(path) and glob.has_magic(str(path)):
             many = True
             found += _matching(path)
@@ -78,39 +106,42 @@ def find_sources(
     if clipboard:
         found += _copied()
     if not found:
-        raise UsageError("missing argument `FILE`", hint="gemma-edge describe --help")
+        raise UsageError("missing argument `FILE`", hint=f"gemma-edge {wanted.command} --help")
     return Sources(tuple(found), many)
 
 
-def _piped(context: Context) -> bytes:
+def _piped(context: Context, wanted: Wanted) -> bytes:
     if context.stdin_is_terminal:
+        article = "an" if wanted.name[0] in "aeiou" else "a"
         raise UsageError(
-            "`-` reads an image from stdin, and stdin is a terminal", hint="name a file"
+            f"`-` reads {article} {wanted.name} from stdin, and stdin is a terminal",
+            hint="name a file",
         )
     return read_stdin(context)
 
 
-def _in_folder(folder: Path, output: Output) -> Iterator[Source]:
+def _in_folder(folder: Path, wanted: Wanted, output: Output) -> Iterator[Source]:
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise InputError(
             f"{shown(folder)} cannot be read ({error.strerror or error})", hint="check its mode"
         ) from None
-    images = {path for path in paths if path.suffix.lower() in SUFFIXES and _is_plain(path)}
-    if not images:
+    taken = {path for path in paths if path.suffix.lower() in wanted.suffixes and _is_plain(path)}
+    if not taken:
         raise InputError(
-            f"{shown(folder)} has no image in it", hint=f"name files, or '{shown(folder)}/**/*.jpg'"
+            f"{shown(folder)} has no {wanted.name} in it",
+            hint=f"name files, or '{shown(folder)}/**/*.{wanted.example}'",
         )
     others = Counter(
         "folder" if path.is_dir() else path.suffix.lower() or "no ending"
         for path in paths
-        if path not in images
+        if path not in taken
     )
     if others:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
-        output.note(f"{shown(folder)}: {len(images):,} images; left out: {kinds}")
-    return (Source(shown(path), path) for path in paths if path in images)
+        output.note(f"{shown(folder)}: {len(taken):,} {wanted.name}s; left out: {kinds}")
+    return (Source(shown(path), path) for path in paths if path in taken)
 
 
 def _matching(pattern: Path) -> Iterator[Source]:

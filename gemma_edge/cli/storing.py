@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from gemma_edge.cli.context import Context
+from gemma_edge.cli.folders import data_dir
 from gemma_edge.cli.options import StoreOptions
 from gemma_edge.store import StoreSettings
 
@@ -26,20 +27,6 @@ def store_settings(options: StoreOptions, context: Context) -> StoreSettings:
         token=told("HF_TOKEN") or None,
         clock=context.now,
     )
-
-
-def data_dir(context: Context) -> Path:
-    """Our own folder: ``XDG_DATA_HOME``, ``~/Library/Application Support``, ``%LOCALAPPDATA%``."""
-    told = context.environment.get
-    if context.platform == "win32":
-        base = Path(told("LOCALAPPDATA") or context.home / "AppData" / "Local")
-    elif context.platform == "darwin":
-        base = context.home / "Library" / "Application Support"
-    else:
-        base = Path(told("XDG_DATA_HOME", ""))
-        if not base.is_absolute():  # the specification: a relative one is to be ignored
-            base = context.home / ".local" / "share"
-    return base / "gemma-edge"
 
 
 def cache_dir(context: Context) -> Path:

@@ -16,7 +16,7 @@ WHOLE_SPEED = 10  # tok/s; below it a decimal matters
 def stream_text(events: Iterable[Event], output: Output) -> Finished:
     """Answer to stdout, thoughts to stderr, piece by piece."""
     finished = None
-    with _ending(events):
+    with ending(events):
         for event in events:
             if isinstance(event, Finished):
                 finished = event
@@ -27,24 +27,24 @@ def stream_text(events: Iterable[Event], output: Output) -> Finished:
             else:
                 output.answer(event.text)
     output.end_answer()
-    return _ended(finished)
+    return ended(finished)
 
 
 def stream_json(events: Iterable[Event], output: Output) -> Finished:
     """One JSON document a line for each event."""
     finished = None
-    with _ending(events):
+    with ending(events):
         for event in events:
             output.event(render_event(event))
             if isinstance(event, Finished):
                 finished = event
-    return _ended(finished)
+    return ended(finished)
 
 
 def collect(events: Iterable[Event], output: Output) -> tuple[str, Finished]:
     """The whole answer at once, for one JSON document; what the engine has to say is told."""
     said, finished = [], None
-    with _ending(events):
+    with ending(events):
         for event in events:
             show_aside(event, output)
             if isinstance(event, Finished):
@@ -52,7 +52,7 @@ def collect(events: Iterable[Event], output: Output) -> tuple[str, Finished]:
             elif isinstance(event, Chunk) and event.channel == "answer":
                 said.append(event.text)
     output.end_answer()
-    return "".join(said), _ended(finished)
+    return "".join(said), ended(finished)
 
 
 def show_aside(event: Event, output: Output) -> None:
@@ -64,8 +64,9 @@ def show_aside(event: Event, output: Output) -> None:
 
 
 def render_event(event: Event) -> dict[str, Any]:
-    """An event as plain data: its name, then its fields."""
-    return {"event": type(event).__name__.lower(), **asdict(event)}
+    """An event as plain data: its name, then its fields; scores only where they were asked for."""
+    fields = {name: value for name, value in asdict(event).items() if name != "scores" or value}
+    return {"event": type(event).__name__.lower(), **fields}
 
 
 def render_status(finished: Finished, info: EngineInfo) -> str:
@@ -103,7 +104,7 @@ def conclude(finished: Finished, output: Output) -> ExitStatus:
 
 
 @contextmanager
-def _ending(events: Iterable[Event]) -> Iterator[None]:
+def ending(events: Iterable[Event]) -> Iterator[None]:
     """An answer that cannot be shown (a full disk, a closed pipe) must end before its engine is
     closed: what is left of it would look for a model that is gone."""
     try:
@@ -113,7 +114,7 @@ def _ending(events: Iterable[Event]) -> Iterator[None]:
             events.close()
 
 
-def _ended(finished: Finished | None) -> Finished:
+def ended(finished: Finished | None) -> Finished:
     if finished is None:  # the Engine contract: exactly one Finished
         raise GemmaEdgeError("the engine stopped without saying why")
     return finished

@@ -6,8 +6,17 @@ was, and a measurement is cheap, the engine makes one after the work is done.
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from gemma_edge.engine.protocol import Engine, EngineInfo, Event, Finished, PromptCount, Request
+from gemma_edge.engine.protocol import (
+    Engine,
+    EngineInfo,
+    Event,
+    Finished,
+    PromptCount,
+    Request,
+    Restored,
+)
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.fit.candidate import Candidate
 from gemma_edge.fit.plan import Plan
@@ -35,9 +44,11 @@ class Timed:
     _cancelled: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        """The bundled model is so small that its speed says nothing about others."""
+        """The bundled model is so small that its speed says nothing about others, and adapters
+        make a model slower than it is."""
         bundled = self.candidate.files is not None and self.candidate.files.bundled
-        self._known = bundled or (self.plan.speed is not None and self.plan.speed.measured)
+        measured = self.plan.speed is not None and self.plan.speed.measured
+        self._known = bundled or bool(self.plan.adapters) or measured
 
     @property
     def info(self) -> EngineInfo:
@@ -52,6 +63,18 @@ class Timed:
         """The answer, event by event."""
         events = self.engine.generate(request)
         return events if self._known or request.constraint else self._listen(events)
+
+    def warm(self, request: Request) -> Iterator[Event]:
+        """Read messages into the cache."""
+        return self.engine.warm(request)
+
+    def save(self, path: Path) -> int:
+        """Write the cache to a file."""
+        return self.engine.save(path)
+
+    def restore(self, path: Path) -> Restored:
+        """Take a saved cache back."""
+        return self.engine.restore(path)
 
     def measure(self, tokens: int = TOKENS) -> float:
         """Tokens a second of plain decoding."""

@@ -5,13 +5,12 @@ An image is known by the hash of its file, so that it may move; a task by the ha
 could change the answer.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from hashlib import sha256
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from gemma_edge.documents.record_lines import iter_objects, iter_rows, render_cell, render_csv
 
 Format = Literal["json", "csv"]
 Key = tuple[str, int, str, str]  # sha256, page (0: the file is one image), question, task
@@ -41,18 +40,7 @@ class Record:
         return self.sha256, self.page, self.question, self.task
 
 
-_MAX_CELL = 1 << 26  # characters
 COLUMNS = tuple(field.name for field in fields(Record))
-
-
-def digest(data: bytes) -> str:
-    """The content hash of a file."""
-    return sha256(data).hexdigest()
-
-
-def task_digest(settings: Mapping[str, Any]) -> str:
-    """A short hash of what was asked and of whom; ``settings`` is plain data."""
-    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def as_document(record: Record) -> dict[str, Any]:
@@ -68,71 +56,37 @@ def render_record(record: Record, form: Format) -> str:
     if form == "json":
         return json.dumps(as_document(record), ensure_ascii=False)
     values = asdict(record) | {
-        "answer": _cell(record.answer),
+        "answer": render_cell(record.answer),
         "problems": "; ".join(record.problems),
         "page": record.page or "",
     }
-    return _row(list(values.values()))
+    return render_csv(list(values.values()))
 
 
 def render_head(form: Format) -> str:
     """The line before the first record; "" where there is none."""
-    return _row(list(COLUMNS)) if form == "csv" else ""
+    return render_csv(COLUMNS) if form == "csv" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What a file of records holds: ``done`` has an answer, ``told`` are files with their error."""
+    """What a file of records holds: the answers that are ``done``, and ``told`` are files with
+    their error. In CSV, data is JSON in its cell."""
 
-    done: frozenset[Key] = frozenset()
+    done: Mapping[Key, Any] = field(default_factory=dict)
     told: frozenset[tuple[str, str]] = frozenset()
 
 
 def read_before(text: str, form: Format) -> Before:
     """The records of a file. A line that is none counts for nothing."""
-    csv.field_size_limit(_MAX_CELL)
-    rows: Iterable[Any] = csv.DictReader(io.StringIO(text)) if form == "csv" else _objects(text)
-    done, told = set(), set()
+    rows: Iterable[Any] = iter_rows(text) if form == "csv" else iter_objects(text)
+    done: dict[Key, Any] = {}
+    told: set[tuple[str, str]] = set()
     for row in rows:
         page = str(row.get("page") or 0)
         if row.get("error"):
             told.add((str(row.get("file")), str(row["error"])))
         elif row.get("sha256") and row.get("answer") not in (None, "") and page.isdecimal():
-            done.add(
-                (str(row["sha256"]), int(page), row.get("question") or "", row.get("task") or "")
-            )
-    return Before(frozenset(done), frozenset(told))
-
-
-def whole_lines(text: str, form: Format) -> str:
-    """The text up to the end of its last whole record: what a crash cut in two would swallow the
-    records after it."""
-    end, at, quotes = 0, 0, 0
-    for line in io.StringIO(text):  # not splitlines: JSON may hold U+2028 as it is
-        at += len(line)
-        quotes += line.count('"') if form == "csv" else 0
-        if line.endswith("\n") and quotes % 2 == 0:
-            end = at
-    return text[:end]
-
-
-def _objects(text: str) -> Iterable[dict[str, Any]]:
-    for line in io.StringIO(text):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield value
-
-
-def _cell(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _row(cells: list[Any]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
-    return out.getvalue()
+            key = str(row["sha256"]), int(page), row.get("question") or "", row.get("task") or ""
+            done[key] = row["answer"]
+    return Before(done, frozenset(told))

@@ -37,6 +37,7 @@ from gemma_edge.engine.protocol import (  # noqa: E402
     Request,
 )
 from gemma_edge.extract.job import extract  # noqa: E402
+from gemma_edge.extract.recipe import bare_recipe  # noqa: E402
 from gemma_edge.extract.schema import parse_schema  # noqa: E402
 from gemma_edge.fit.plan import Plan  # noqa: E402
 
@@ -54,7 +55,8 @@ def documents(engine: Engine, count: int) -> Iterator[Case]:
         for number, case in enumerate(evaluate.document_cases(SEED, count)):
             path = Path(folder) / f"{number}.pdf"
             pdf.write(path, case.document, "held out")
-            result = extract(engine, open_document(path), parse_schema(_schema(case.form)))
+            recipe = bare_recipe(parse_schema(_schema(case.form)))
+            result = extract(engine, open_document(path), recipe)
             got = result.data or {}
             for field, value in case.gold.items():
                 kind = "null" if value is None else "value"

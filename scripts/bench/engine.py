@@ -38,9 +38,11 @@ DEMO = HERE.parents[1] / "models" / "demo" / "gemma-4-demo-Q8_0.gguf"
 class Peer:
     """llama-server's code in a process of its own, asked over pipes."""
 
-    def __init__(self, python: str, model: str, threads: int) -> None:
+    def __init__(
+        self, python: str, model: str, threads: int, context_tokens: int = CONTEXT_TOKENS
+    ) -> None:
         command = [python, str(HERE / "llama_server_peer.py"), model]
-        command += ["--context", str(CONTEXT_TOKENS), "--threads", str(threads)]
+        command += ["--context", str(context_tokens), "--threads", str(threads)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )

@@ -1,6 +1,7 @@
 """A shell for tests: a command line goes in, whole streams and a status come out."""
 
 import io
+import json
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -97,6 +98,7 @@ class Shell:
             "platform": "linux",
             "home": self.home,
             "load": self._load,
+            "open_counter": lambda _plan: nullcontext(self.engine),
             "detect_hardware": lambda _environment: self.hardware,
             "open_measure": lambda other: nullcontext(quick_measure(other or self.hardware)),
             "busy_programs": lambda: None,
@@ -155,6 +157,27 @@ def check(shell: Shell) -> Callable[..., Ran]:
         return ran
 
     return compare
+
+
+@pytest.fixture
+def terminal(write_gguf, tmp_path: Path) -> Iterator[Callable[..., object]]:
+    """Starts ``slow_chat.py`` with flags, on a terminal; what it keeps is in ``tmp_path/data``."""
+    from tests.cli.terminals import Terminal  # POSIX alone has pseudo-terminals
+
+    model = write_gguf("model.gguf", TEXT_MODEL | {"gemma4.block_count": 8})
+    program = str(Path(__file__).parent / "slow_chat.py")
+    opened = []
+
+    def start(*flags: str, answers: list[object] | None = None, **more: object) -> Terminal:
+        world: dict[str, object] = {"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path)}
+        if answers is not None:
+            world["SLOW_ANSWERS"] = json.dumps(answers)
+        opened.append(Terminal(program, str(model), *flags, **(world | more)))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()
 
 
 E4B = "unsloth/gemma-4-E4B-it-qat-GGUF"

@@ -23,6 +23,8 @@ PAGES = {
     "plan-all-on-rtx-3060": ("rtx-3060", "plan --all --quant qat"),
     "top-on-rtx-4060-laptop": ("rtx-4060-laptop-igpu", ""),
     "top-without-gpu-build": ("rtx-3060-cpu-build", ""),
+    "recipes-help": ("rtx-3060", "recipes --help"),
+    "schema-types": ("rtx-3060", "schema types"),
 }
 
 

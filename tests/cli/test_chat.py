@@ -152,7 +152,6 @@ def test_a_conversation(shell):
         "model on the CPU, 1 thread: 32k context, 0.3 of 8.0 GiB ·\n  /help\n"
         + status_line("4 of 8,192")
         + status_line("15 of 8,192")
-        + "\n"
     )
     assert typist.signs == ["› "] * 4
     assert [message.text for message in engine.requests[1].messages] == [
@@ -170,10 +169,10 @@ def test_commands_of_the_loop(shell, tmp_path):
     assert ran.status == 0
     assert ran.stdout == "Aye.\n"
     for line in (
-        "/image FILE         an image for the next message",
+        "/image FILE|-         an image for the next message, as a",
         "thinking before each answer",
         "not thinking",
-        "error: `maybe` is neither on nor off",
+        "error: `maybe` is neither on nor off, nor a number of",
         "system: none",
         "system: Be terse.",
         "error: there is no command `/sytem`",
@@ -206,7 +205,8 @@ def test_an_error_in_the_loop_leaves_the_conversation_as_it_was(shell):
     engine = shell.script(["Fine."], context_tokens=20)
     ran, _ = converse(shell, "word " * 30, "short", EOFError)
     assert ran.status == 0
-    assert "error: the prompt needs 32 tokens, the context holds 20" in ran.stderr.splitlines()
+    told = " ".join(ran.stderr.split())
+    assert "error: this message takes 32 tokens, and the context holds 20: 13 too many" in told
     assert [len(request.messages) for request in engine.requests] == [1]
 
 

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,6 +15,7 @@ from gemma_edge.cli.reading_ahead import read_ahead
 from gemma_edge.cli.sources import Source
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus, InputError
+from gemma_edge.fit.plan import Plan
 from tests.documents.conftest import render_pdf, typed
 from tests.documents.hostile import COUNT, ERROR, IMAGE, write_all
 
@@ -169,6 +172,61 @@ def test_alt_texts_are_written_beside_the_images(shell, album):
     shell.run("describe", str(album), "--sidecar", "--replace")
     assert (album / "b.jpg.alt.txt").read_text(encoding="utf-8") == "green\n"
     assert not list(album.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("alt", "A red wall.", "alt.txt", "A red wall."),
+        ("tags", '["red", "wall"]', "tags.txt", "red, wall"),
+        ("json", '{"caption": "{", "text": null}', "json", '{"caption": "{", "text": null}'),
+    ],
+)
+def test_a_text_that_is_missing_beside_a_recorded_image_is_written(shell, tmp_path, name, case):
+    """From the record: nothing is loaded, nothing is asked, nothing is recorded twice."""
+    kind, answer, ending, text = case
+    Image.new("RGB", (48, 48), "red").save(tmp_path / "a.png")
+    argv = ("describe", str(tmp_path / "a.png"), "--as", kind, "--sidecar")
+    if kind == "json":
+        argv += ("--schema", '{"properties": {"caption": {}, "text": {}}}')
+    out = ("--out", str(tmp_path / name))
+    shell.script([answer])
+    assert shell.run(*argv, *out).status == 0
+    beside = tmp_path / f"a.png.{ending}"
+    assert beside.read_text(encoding="utf-8") == f"{text}\n"
+    records = (tmp_path / name).read_bytes()
+    beside.unlink()
+    engine = shell.script([])
+    ran = shell.run(*argv, *out)
+    assert (ran.status, engine.requests, len(shell.plans)) == (0, [], 1), ran.stderr
+    assert beside.read_text(encoding="utf-8") == f"{text}\n"
+    assert (tmp_path / name).read_bytes() == records
+    assert "1 done before" in ran.stderr
+
+
+class Shrunk(Looking):
+    """What was loaded in the end: a fallback that has room for small pictures only."""
+
+    @property
+    def info(self):
+        plan = Plan(model=Path("x.gguf"), context_tokens=512, batch_tokens=64, image_tokens=100)
+        return replace(super().info, plan=plan)
+
+
+def test_a_smaller_plan_gets_smaller_pictures(shell, tmp_path):
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        Image.new("RGB", (960, 960), "red").save(tmp_path / name)
+    shell.engine = Shrunk()
+    ran = shell.run("describe", str(tmp_path), "--jobs", "1")
+    assert [each["answer"] for each in lines(ran)] == ["red"] * 4
+    assert all(70 < each["tokens"] <= 100 for each in lines(ran))
+    told = "memory is short: looked at again, with at most 100 tokens an image"
+    assert ran.stderr.count(told) == 1
+    ran = shell.run("describe", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--detail", "280")
+    assert ran.stderr.count(told) == 1
+    sizes = [picture.tokens for picture in shell.engine.requests[-1].messages[-1].pictures]
+    assert all(70 < size <= 100 for size in sizes)
 
 
 def test_every_page_and_every_question_has_a_record(shell, tmp_path):

@@ -4,6 +4,7 @@ and after a real death a conversation that goes on."""
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,13 @@ import pytest
 from gemma_edge.engine.protocol import Chunk, Event, Notice, Reading, Request
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus
-from tests.cli.test_terminal import CTRL_C, CTRL_D, Terminal
 
-PROGRAM = Path(__file__).parent / "mortal_chat.py"
+if sys.platform == "win32":
+    pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
+
+from tests.cli.terminals import CTRL_C, CTRL_D, Terminal
+
+PROGRAM = str(Path(__file__).parent / "mortal_chat.py")
 STOPPED = "the engine stopped (out of memory); started again with ubatch 256"
 
 
@@ -89,7 +94,8 @@ def test_nobody_waits_for_a_measurement_after_ctrl_c(shell):
 @pytest.fixture
 def chat(tmp_path: Path) -> Iterator[tuple[Terminal, Path]]:
     pid = tmp_path / "pid"
-    terminal = Terminal(str(pid), program=PROGRAM, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    world = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    terminal = Terminal(PROGRAM, str(pid), **world)
     yield terminal, pid
     terminal.close()
 
@@ -106,36 +112,33 @@ def test_a_kill_in_the_middle_of_an_answer_and_the_conversation_goes_on(chat):
     import termios
 
     terminal, pid = chat
-    terminal.wait_for("› ")
     engine = read_pid(pid)
-    settings = termios.tcgetattr(terminal.primary)
-    terminal.type(b"Repeat: one two three four\r")
-    terminal.wait_for("four\r\n")  # the echo of the line
-    terminal.wait_for("one")
+    terminal.wait_for_line()
+    settings = termios.tcgetattr(terminal.process.child_fd)
+    terminal.enter("Repeat: one two three four")
+    terminal.wait_for("one", times=2)  # the line itself, then the answer
     os.kill(engine, signal.SIGKILL)
-    told = terminal.wait_for("conversation is kept").replace("\r\n", " ")
+    told = terminal.wait_for("conversation is kept")
     assert "the engine stopped (killed" in told
-    terminal.wait_for("one two three")  # asked again, by itself
-    terminal.wait_for("› ")
-    assert termios.tcgetattr(terminal.primary) == settings
-    terminal.type(b"Repeat: five six\r")
-    terminal.wait_for("six\r\n")
-    terminal.wait_for("five six")
-    terminal.wait_for("› ")
+    terminal.wait_for("one two three", times=2)  # asked again, by itself
+    terminal.wait_for_line()
+    assert termios.tcgetattr(terminal.process.child_fd) == settings
+    terminal.enter("Repeat: five six")
+    terminal.wait_for("five six", times=2)
+    terminal.wait_for_line()
     terminal.type(CTRL_D)
     assert terminal.end() == ExitStatus.OK
 
 
 def test_ctrl_c_reaches_the_parent_alone(chat):
     terminal, pid = chat
-    terminal.wait_for("› ")
     engine = read_pid(pid)
-    terminal.type(b"Repeat: one two three four five six\r")
-    terminal.wait_for("six\r\n")
-    terminal.wait_for("one")
+    terminal.wait_for_line()
+    terminal.enter("Repeat: one two three four five six")
+    terminal.wait_for("one", times=2)
     terminal.type(CTRL_C)
     terminal.wait_for("stopped; what was said is kept")
-    terminal.wait_for("› ")
+    terminal.wait_for_line()
     os.kill(engine, 0)  # it lives
     terminal.type(CTRL_D)
     assert terminal.end() == ExitStatus.OK

@@ -56,7 +56,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("argv", "status", "message", "hint"),
     [
         ("extract nowhere.pdf", INPUT, "nowhere.pdf does not exist", "check the name"),
-        ("extract .", INPUT, "is a folder", "name a file in it"),
         ("extract empty.pdf", INPUT, "empty.pdf is empty (0 bytes)", "check how it was saved"),
         ("extract fake.pdf", INPUT, "fake.pdf is not a PDF", "a PDF begins with %PDF-"),
         ("extract locked.pdf", INPUT, "encrypted", "--password, or GEMMA_EDGE_PDF_PASSWORD"),

@@ -10,13 +10,11 @@ from gemma_edge.describe.records import (
     COLUMNS,
     Record,
     as_document,
-    digest,
     read_before,
     render_head,
     render_record,
-    task_digest,
-    whole_lines,
 )
+from gemma_edge.documents.record_lines import digest, task_digest, whole_lines
 
 RECORDS = [
     Record(file="a.jpg", answer='He said "hello",\nand left.', tokens=280, model="e4b",
@@ -36,7 +34,7 @@ def written(form):
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_what_is_written_is_known_again(form):
     before = read_before(written(form), form)
-    assert before.done == {RECORDS[0].key, RECORDS[1].key, RECORDS[3].key}
+    assert before.done.keys() == {RECORDS[0].key, RECORDS[1].key, RECORDS[3].key}
     assert before.told == {("c.jpg", "c.jpg is damaged (x)")}
 
 
@@ -57,7 +55,7 @@ def test_only_a_newline_ends_a_line(form):
     record = Record(file="a.jpg", answer="one\u2028two\x85three", sha256="aa", task="t1")
     text = f"{render_head(form)}\n" * (form == "csv") + render_record(record, form) + "\n"
     assert whole_lines(text, form) == text
-    assert read_before(text, form).done == {record.key}
+    assert read_before(text, form).done == {record.key: record.answer}
 
 
 def test_csv_opens_in_a_spreadsheet():
@@ -81,13 +79,13 @@ def test_a_crash_in_the_middle_of_a_record_loses_that_record_only(form):
     for cut in range(len(text)):
         kept = whole_lines(text[:cut], form)
         assert len(kept) == max(end for end in ends if end <= cut)
-        assert read_before(kept, form).done <= read_before(text, form).done
+        assert read_before(kept, form).done.items() <= read_before(text, form).done.items()
 
 
 @pytest.mark.parametrize("text", ["", "[]\n", "{\n", "null\n1\n", '{"file": "a"}\n', "\0\n"])
 def test_lines_that_are_no_records_count_for_nothing(text):
-    assert read_before(text, "json").done == frozenset()
-    assert read_before(text.replace("\0", ""), "csv").done == frozenset()
+    assert read_before(text, "json").done == {}
+    assert read_before(text.replace("\0", ""), "csv").done == {}
 
 
 def test_digests():
