@@ -30,7 +30,7 @@ ROOMS = {
 # Rooms that compare with others, on a public model: they get --peer-python and --model.
 WITH_PEERS = ("engine", "extract", "fit")
 # Rooms that also measure an instruct model: they get --instruct, where the index has it.
-WITH_INSTRUCT = ("chat",)
+WITH_INSTRUCT = ("chat", "extract")
 # Rooms that compare with programs that estimate memory: they get --estimators-python.
 WITH_ESTIMATORS = ("fit",)
 # Each alone, because none needs the others: one that the index has not leaves a gap, no more.

@@ -42,6 +42,15 @@ class Question:
         named = [*(picture.name for picture in self.pictures), *(file.name for file in self.files)]
         return ", ".join(filter(None, [*named, *self.lost]))
 
+    def amended(self, other: "Question") -> "Question":
+        """In the words of ``other``, with what goes with both."""
+        return Question(
+            other.text,
+            self.pictures + other.pictures,
+            self.files + other.files,
+            self.lost + other.lost,
+        )
+
     def message(self, before: str = "") -> Message:
         """For the model: files first, each under its name, then the text."""
         parts = [before, *map(render_file, self.files)]
@@ -168,7 +177,7 @@ class Teller:
             self.end()
         try:
             tell(record)
-        except (AttributeError, IndexError, KeyError, TypeError):
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             self.history.notes.append(f"a line of the session file is damaged: `{kind}`")
 
     def end(self, reason: str | None = None) -> None:
@@ -214,6 +223,11 @@ class Teller:
         self.history.title = record["title"]
 
     def _tell_question(self, record: Record) -> None:
+        question = self._question(record)
+        self.history.title = self.history.title or title_of(question.text) or question.names
+        self._ask(question)
+
+    def _question(self, record: Record) -> Question:
         pictures, lost = [], []
         for saved in record.get("pictures", ()):
             picture = self.find_picture(saved)
@@ -223,19 +237,18 @@ class Teller:
             else:
                 pictures.append(picture)
         files = [Attachment(f["name"], f["text"], f["tokens"]) for f in record.get("files", ())]
-        question = Question(record["text"], tuple(pictures), tuple(files), tuple(lost))
-        self.history.title = self.history.title or title_of(question.text) or question.names
-        self._ask(question)
+        return Question(record["text"], tuple(pictures), tuple(files), tuple(lost))
 
     def _tell_again(self, record: Record) -> None:
         """The last question is asked once more, perhaps in other words: its answer is undone."""
         history = self.history
+        more = self._question(record) if "text" in record else None
         if history.open is not None:
             question, before = history.open, None
         else:
             before = history.take_back("undone")
             question = before.question
-        self._ask(replace(question, text=record.get("text", question.text)), before)
+        self._ask(question.amended(more) if more else question, before)
 
     def _tell_continue(self, record: Record) -> None:
         """The last answer goes on."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemma_edge.chat.history import History, Record, Teller
 from gemma_edge.documents.picture import Picture
+from gemma_edge.engine.saved import sync_folder
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Journal:
             if os.read(self._file, 1) != b"\n":
                 _write(self._file, b"\n")
         if fresh:
-            _sync_folder(self.path)
+            sync_folder(self.path)
 
     def _make_folder(self) -> bool:
         """Whether it is a new one."""
@@ -227,7 +228,7 @@ def read_records(path: Path, notes: list[str]) -> Iterator[Record]:
             record = json.loads(line.decode("utf-8", "surrogatepass"))
             if not isinstance(record, dict):
                 raise ValueError
-        except ValueError:
+        except (ValueError, RecursionError):
             damaged += 1
         else:
             yield record
@@ -286,14 +287,3 @@ def _write(number: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(number, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Windows cannot, and need not."""
-    if os.name == "nt":
-        return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -11,7 +11,7 @@ temperature = 0.2
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,27 +42,18 @@ class Persona:
     think: bool | None = None
     max_tokens: int | None = None
     sampling: Sampling = Sampling()
-    shipped: bool = False
-
-
-def list_personas(folders: Sequence[Path]) -> tuple[Persona, ...]:
-    """All personas by name; one of a person's own folders hides the shipped one of its name.
-
-    Raises:
-        InputError: a file is none; it is named.
-    """
-    return tuple(_read(path, shipped) for _, (path, shipped) in sorted(_find(folders).items()))
 
 
 def load_persona(name: str, folders: Sequence[Path]) -> Persona:
-    """A persona by its name, or by the path of its file.
+    """A persona by its name, or by the path of its file; one of a person's own ``folders`` hides
+    the shipped one of its name.
 
     Raises:
         InputError: there is none of that name, or its file cannot be read.
     """
     path = Path(name).expanduser()
     if path.suffix == SUFFIX and path.is_file():
-        return _read(path, shipped=False)
+        return _read(path)
     found = _find(folders)
     if name not in found:
         near = get_close_matches(name, found, n=1)
@@ -70,18 +61,16 @@ def load_persona(name: str, folders: Sequence[Path]) -> Persona:
         raise InputError(
             f"there is no persona `{name}`", hint=f"{guess}there are: {', '.join(sorted(found))}"
         )
-    return _read(*found[name])
+    return _read(found[name])
 
 
-def _find(folders: Iterable[Path]) -> dict[str, tuple[Path, bool]]:
-    """Files by name, and whether they are shipped."""
-    found = {path.stem: (path, True) for path in SHIPPED.glob(f"*{SUFFIX}")}
-    for folder in reversed(tuple(folders)):
-        found.update({path.stem: (path, False) for path in folder.glob(f"*{SUFFIX}")})
-    return found
+def _find(folders: Sequence[Path]) -> dict[str, Path]:
+    """Files by name."""
+    places = [SHIPPED, *reversed(folders)]
+    return {path.stem: path for place in places for path in place.glob(f"*{SUFFIX}")}
 
 
-def _read(path: Path, shipped: bool) -> Persona:
+def _read(path: Path) -> Persona:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -97,7 +86,6 @@ def _read(path: Path, shipped: bool) -> Persona:
         think=parse.switch("think"),
         max_tokens=parse.count("max_tokens"),
         sampling=parse.sampling(),
-        shipped=shipped,
     )
 
 
@@ -107,7 +95,7 @@ class _Parse:
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         self._path = path
         self._content = content
-        self._refuse_unknown(content, [f.name for f in fields(Persona)][1:-1], "")
+        self._refuse_unknown(content, [f.name for f in fields(Persona)][1:], "")
 
     def _refuse_unknown(self, table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
         for key in table:

@@ -141,12 +141,15 @@ class Session:
         self._attempts += 1
         return self.say_again()
 
-    def edit(self, text: str) -> Iterator[Event]:
-        """Ask the last question in other words, with its pictures and files. Raises like
-        ``say_again``."""
+    def edit(
+        self, text: str, pictures: Sequence[Picture] = (), files: Sequence[Attachment] = ()
+    ) -> Iterator[Event]:
+        """Ask the last question in other words, with its pictures and files and with these. Raises
+        like ``say_again``."""
         self._attempts = 0
-        question = replace(self._last_question(), text=text)
-        return self._ask_again({"type": "again", "text": text}, question)
+        last, more = self._last_question(), Question(text, tuple(pictures), tuple(files))
+        record = {**self._telling.question(more), "type": "again"}
+        return self._ask_again(record, last.amended(more))
 
     def continue_answer(self) -> Iterator[Event]:
         """Go on with the last answer where it ends. Raises like ``say``.

@@ -45,10 +45,6 @@ class AnswerView:
             self._draw()
             self._due = now + max(FRAME_SECONDS, SHARE * (self._clock() - now))
 
-    def pause(self) -> None:
-        """Make room for something else, which comes above what is still growing."""
-        self._live.clear()
-
     def finish(self) -> None:
         """Print what is left."""
         blocks = split_blocks(self._tail)

@@ -36,7 +36,6 @@ class Loop:
         self._talk: Talk | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        self._needed = False  # a person: to be asked, or to read why it is refused
 
     def run(self) -> ExitStatus:
         """Until Ctrl-D, ``/exit``, or Ctrl-C twice at the prompt."""
@@ -60,10 +59,7 @@ class Loop:
     def talk(self) -> "Talk":
         """The conversation, open. Without a model there is none: what planning or loading raises
         ends it."""
-        with hush(self._context):
-            while self._thread is not None and self._thread.is_alive():
-                self._output.draw("looking at this machine …")
-                self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
+        self._wait()
         if self._error is not None:
             raise self._error
         talk = self._talk = self._talk or self._make()
@@ -73,6 +69,15 @@ class Loop:
             talk.settle()
         talk.settling.check()
         return talk
+
+    def _wait(self) -> None:
+        """For the thread that plans; Ctrl-C is noticed."""
+        if self._thread is None or not self._thread.is_alive():
+            return
+        self._output.draw("looking at this machine …")
+        with hush(self._context):
+            while self._thread.is_alive():
+                self._thread.join(_LOOK_SECONDS)
 
     def _converse(self) -> ExitStatus:
         interrupted = False

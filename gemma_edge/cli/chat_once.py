@@ -59,4 +59,4 @@ def _show(  # noqa: PLR0913  (an answer and how it is to look)
     with cancel_on_interrupt(engine):
         if as_json:
             return stream_json(events, output)
-        return Show(context, output, plain=plain).answer(events, output)
+        return Show(context, output, plain=plain, folds=False).answer(events, output)

@@ -1,7 +1,8 @@
 """Files that are named in a message: typed or dragged in, quoted, with ``~``, spaces, ``file://``.
 
 A name is only taken for a file when it is one, and when its ending is one that can be read; a
-document must be named by a path, since a bare name is often just talked about.
+document must be named by a path, since a bare name is often just talked about. In a long text,
+which was pasted, all names are talked about.
 """
 
 import re
@@ -17,6 +18,7 @@ DOCUMENTS = frozenset(
     + (".txt", ".md", ".rst", ".log", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".ini")
     + (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".sh", ".sql", ".css")
 )
+MAX_LINES = 5
 MAX_WORDS = 24  # of an unquoted path with spaces in it
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|'([^'\n]+)'")
 _WORD = re.compile(r"(?:\\.|[^\s\\]|\\(?=\s*$))+")
@@ -40,6 +42,8 @@ class Named:
 
 def find_files(text: str, home: Path) -> tuple[Named, ...]:
     """The files that ``text`` names, in order."""
+    if text.count("\n") >= MAX_LINES:
+        return ()
     found: list[Named] = []
     place = 0
     for start, spellings in _candidates(text):

@@ -108,7 +108,8 @@ def _line(talk: Talk, name: str) -> str:
         return (
             f"{name:12} {default} (the model's own)" if name != "seed" else f"{name:12} {default}"
         )
-    return f"{name:12} {value:g}" + ("" if name == "seed" else f" (the model's own: {default})")
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{name:12} {shown}" + ("" if name == "seed" else f" (the model's own: {default})")
 
 
 def _unescaped(text: str) -> str:

@@ -12,10 +12,14 @@ FRAME_SECONDS = 0.1  # of the line that says how long a thought is
 
 
 class Show:
-    """``thought`` is the last one, whole."""
+    """``thought`` is the last one, whole; ``folds`` shows one line for it where that can be
+    drawn."""
 
-    def __init__(self, context: Context, output: Output, *, plain: bool) -> None:
+    def __init__(
+        self, context: Context, output: Output, *, plain: bool, folds: bool = True
+    ) -> None:
         self.thought = ""
+        self._folds = folds
         self._context = context
         self._draws = not plain and output.draws and output.renders
 
@@ -43,7 +47,8 @@ class Show:
             live, self._context.environment, self._context.clock, colour=output.colours
         )
         fold = _Fold(self._context, output)
-        finished = None
+        finished, said = None, False
+        late: list[Notice] = []  # said of an answer that is still growing: they come below it
         try:
             with ending(events):
                 for event in events:
@@ -51,17 +56,23 @@ class Show:
                         finished = event
                     elif isinstance(event, Chunk) and event.channel == "thought":
                         self.thought += event.text
-                        fold.add()
+                        if self._folds:
+                            fold.add()
+                        else:
+                            output.thought(event.text)
                     elif isinstance(event, Chunk):
                         fold.close()
                         view.add(output.visible(event.text))
+                        said = True
+                    elif said and isinstance(event, Notice):
+                        late.append(event)
                     else:
-                        if isinstance(event, Notice):
-                            view.pause()
                         show_aside(event, output)
         finally:
             fold.close()
             view.finish()
+            for notice in late:
+                show_aside(notice, output)
         return ended(finished)
 
 
@@ -72,15 +83,13 @@ class _Fold:
         self._clock = context.clock
         self._output = output
         self._began: float | None = None
-        self._drawn = 0.0
-        self._pieces = 0
+        self._drawn = float("-inf")
 
     def add(self) -> None:
         now = self._clock()
         if self._began is None:
             self._began = now
-        self._pieces += 1
-        if self._pieces == 1 or now - self._drawn >= FRAME_SECONDS:
+        if now - self._drawn >= FRAME_SECONDS:
             self._drawn = now
             self._output.draw(f"  ▸ thinking, {now - self._began:.0f} s")
 

@@ -133,10 +133,14 @@ def carry_out(talk: Talk, text: str) -> None:
     """A line that ``is_command``.
 
     Raises:
-        UsageError: there is no such command. And what it raises; ``Leave`` ends the conversation.
+        UsageError: there is no such command, or it takes nothing and something stands after it.
+        And what it raises; ``Leave`` ends the conversation.
     """
     word, _, value = text.strip()[1:].partition(" ")
     command = find(word)
+    if value.strip() and not command.arguments:
+        raise UsageError(f"/{command.name} takes nothing after it", hint=command.usage)
+    talk.amending = False  # whatever comes now, it is not the last question in other words
     with nullcontext() if command.asks else hush(talk.context):
         command.run(talk, value.strip())
 

@@ -125,6 +125,7 @@ class Talk:
             return  # it is this one
         journal = Journal.open(path, clock=self.context.now)
         self.leave()
+        self.journal = journal
         self.wishes = replace(self.wishes, system="")  # it has its own
         self._open_session(journal)
         self.pictures, self.files, self.last = (), (), None
@@ -185,12 +186,9 @@ class Talk:
         before = self.pictures, self.files
         try:
             message = attach_named(self, text)
-            if self.amending:
-                self.answer(self.session.edit(message))
-                self.amending = False
-            else:
-                self.answer(self.session.say(message, self.pictures, self.files))
-                self.pictures, self.files = (), ()
+            ask = self.session.edit if self.amending else self.session.say
+            self.answer(ask(message, self.pictures, self.files))
+            self.amending, self.pictures, self.files = False, (), ()
         except GemmaEdgeError as error:
             if isinstance(error, DoesNotFit):
                 error.hint = self._choices(text)
@@ -210,9 +208,9 @@ class Talk:
         shorter = "/compact, /drop, " if self.session.history.exchanges else ""
         return f"{larger}{shorter}or less text".removeprefix("or ")
 
-    def answer(self, events: Iterator[Event], *, status: bool = True) -> None:
-        """Show an answer to its end; one whose engine dies is asked for again. The engine counts
-        how often and at last refuses, so this ends. ``status`` is the line about it."""
+    def answer(self, events: Iterator[Event]) -> None:
+        """Show an answer to its end, and the line about it; one whose engine dies is asked for
+        again. The engine counts how often and at last refuses, so this ends."""
         engine = self.engine
         with cancel_on_interrupt(engine):
             while True:
@@ -226,8 +224,7 @@ class Talk:
             self.output.note("stopped; what was said is kept")
         elif finished.reason in ("length", "repetition"):
             self.output.note("/continue goes on")
-        if status:
-            self.output.status(render_status(finished, engine.info))
+        self.output.status(render_status(finished, engine.info))
 
     # Between two messages.
 

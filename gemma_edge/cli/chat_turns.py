@@ -2,6 +2,7 @@
 
 from gemma_edge.cli.chat_talk import Talk
 from gemma_edge.cli.copying import copy
+from gemma_edge.cli.interrupt import cancel_on_interrupt
 from gemma_edge.cli.markdown_source import last_fence
 from gemma_edge.errors import UsageError
 
@@ -22,11 +23,12 @@ def edit(talk: Talk, value: str) -> None:
     history = talk.session.history
     if history.open is None and not history.exchanges:
         raise UsageError("nothing was asked yet", hint="type a question")
+    talk.amending = True
     if value:
-        talk.answer(talk.session.edit(value))
+        talk.say(value)
         return
-    asked = history.open or history.exchanges[-1].question
-    talk.draft, talk.amending = asked.text, True
+    talk.draft = (history.open or history.exchanges[-1].question).text
+    talk.output.note("the next message takes the place of the last question")
 
 
 def regenerate(talk: Talk, _value: str) -> None:
@@ -46,8 +48,8 @@ def drop(talk: Talk, value: str) -> None:
     count = talk.session.drop(int(value or 1))
     if not count:
         raise UsageError("there is nothing to drop", hint="type a question")
-    questions = f"{count} question{'s' if count > 1 else ''}"
-    talk.output.note(f"the oldest {questions} left the context; the session file keeps them")
+    left = f"{count} oldest questions" if count > 1 else "oldest question"
+    talk.output.note(f"the {left} left the context; the session file keeps all")
 
 
 def compact(talk: Talk, _value: str) -> None:
@@ -55,7 +57,8 @@ def compact(talk: Talk, _value: str) -> None:
     session = talk.session
     before = session.meter().used_tokens
     talk.output.note("summary of what was said before:")
-    talk.answer(session.compact(), status=False)
+    with cancel_on_interrupt(talk.engine):
+        talk.show.answer(session.compact(), talk.output)
     after = session.meter().used_tokens
     if after != before:
         talk.output.note(

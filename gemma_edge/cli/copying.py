@@ -4,6 +4,7 @@ import base64
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from gemma_edge.cli.context import Context
 from gemma_edge.errors import UsageError
@@ -21,7 +22,7 @@ def copy(text: str, context: Context) -> str:
     tools = () if context.environment.get("SSH_TTY") else _tools(context)
     for command in tools:
         if _hand_to(command, text):
-            return f"with {command[0]}"
+            return f"with {Path(command[0]).stem}"
     encoded = base64.b64encode(text.encode()).decode()
     if not context.stderr_is_terminal or context.environment.get("TERM") == "dumb":
         raise UsageError("nothing here can copy", hint="/export FILE writes it down")
@@ -36,7 +37,7 @@ def copy(text: str, context: Context) -> str:
 
 
 def _tools(context: Context) -> list[tuple[str, ...]]:
-    """Those of this platform that are here."""
+    """Those of this platform that are here, by their paths."""
     told: Mapping[str, str] = context.environment
     if context.platform == "darwin":
         known: list[tuple[str, ...]] = [("pbcopy",)]
@@ -46,12 +47,13 @@ def _tools(context: Context) -> list[tuple[str, ...]]:
         known = [("wl-copy",)] if told.get("WAYLAND_DISPLAY") else []
         if told.get("DISPLAY"):
             known += [("xclip", "-selection", "clipboard"), ("xsel", "--clipboard", "--input")]
-    return [command for command in known if shutil.which(command[0])]
+    found = [(shutil.which(name, path=told.get("PATH")), more) for name, *more in known]
+    return [(path, *more) for path, more in found if path]
 
 
 def _hand_to(command: tuple[str, ...], text: str) -> bool:
     """Windows' clip reads UTF-16; xclip keeps running, so nothing may wait for its output."""
-    data = text.encode("utf-16") if command[0] == "clip" else text.encode()
+    data = text.encode("utf-16" if Path(command[0]).stem == "clip" else "utf-8")
     try:
         done = subprocess.run(
             command, input=data, timeout=TOOL_SECONDS, check=False,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.cli.extract_output import read_answers
+from gemma_edge.cli.extract_output import check_answers, read_answers
 from gemma_edge.cli.options import ShowOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.files import read_file, shown
@@ -14,7 +14,6 @@ from gemma_edge.extract.compare import Change, Comparison, compare
 
 _MAX_BYTES = 1 << 30
 _SHOWN_CHARS = 80
-_DATABASES = (".db", ".sqlite", ".sqlite3")
 
 
 def show_difference(first: Path, second: Path, show: ShowOptions, output: Output) -> ExitStatus:
@@ -31,7 +30,7 @@ def show_difference(first: Path, second: Path, show: ShowOptions, output: Output
         output.data(render_change(change, named=found.documents > 1))
     for side, names in ((first, found.only_first), (second, found.only_second)):
         for name in names:
-            output.data(f"{name}: only in {shown(side)}")
+            output.data(f"{name or 'an answer without a name'}: only in {shown(side)}")
     output.note(render_sum(found))
     return ExitStatus.OK
 
@@ -41,11 +40,12 @@ def read_records(path: Path) -> list[Mapping[str, Any]]:
 
     Raises:
         InputError: it cannot be read, or holds neither.
+        UsageError: a table.
     """
-    if path.suffix.lower() not in _DATABASES:
+    if check_answers(path) != "sqlite":
         try:
             whole = json.loads(read_file(path, max_bytes=_MAX_BYTES))
-        except ValueError:  # several lines of JSON, or none
+        except (ValueError, RecursionError):  # several lines of JSON, or none
             pass
         else:
             return [_as_record(whole)]

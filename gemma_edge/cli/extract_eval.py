@@ -125,6 +125,8 @@ def show_report(report: Report, output: Output) -> None:
             (each.name, f"{each.total.f1:.3f}", each.error or _first_wrong(each.wrong))
             for each in bad[:_SHOWN_DOCUMENTS]
         ]
+        if more := len(bad[_SHOWN_DOCUMENTS:]):
+            worst.append(("", "", f"and {more:,} more documents; --json has all of them"))
         output.table(worst)
     output.data("")
     output.table(sums(report))

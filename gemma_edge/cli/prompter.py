@@ -170,7 +170,16 @@ def _history(path: Path | None) -> History:
             _shorten(path)
     except OSError:
         return InMemoryHistory()
-    return FileHistory(path)
+    return _Lasting(path)
+
+
+class _Lasting(FileHistory):
+    """Goes on in memory where the disk is full: the journal says so, of what matters more."""
+
+    def store_string(self, string: str) -> None:
+        """Among the lines of other days, if it can be."""
+        with suppress(OSError):
+            super().store_string(string)
 
 
 def _shorten(path: Path) -> None:

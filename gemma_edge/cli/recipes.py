@@ -171,7 +171,7 @@ def _save(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -
     name, source = asked.what
     recipe = _load(source, own, asked)
     text, _, path = find(source, [own])
-    if path is not None and path.parent != own and _refers(text):
+    if path is not None and path.parent != own and _refers(text, asked):
         text = render_recipe(recipe)
         output.note("what lay in files beside it stands in it now")
     kept = save_text(text, name, own, replace=asked.replace)
@@ -182,9 +182,15 @@ def _save(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -
     return ExitStatus.OK
 
 
-def _refers(text: str) -> bool:
-    """Whether a recipe needs files beside it."""
-    return "$ref" in text or "file:" in text or ".json" in text
+def _refers(text: str, asked: RecipesOptions) -> bool:
+    """Whether a recipe, which can be read, cannot without the files beside it."""
+    from gemma_edge.extract.recipe_reading import read_recipe  # noqa: PLC0415
+
+    try:
+        read_recipe(text, "", "", trust=asked.trust)
+    except GemmaEdgeError:
+        return True
+    return False
 
 
 def _lint(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -> ExitStatus:

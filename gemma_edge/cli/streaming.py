@@ -115,6 +115,11 @@ def ending(events: Iterable[Event]) -> Iterator[None]:
 
 
 def ended(finished: Finished | None) -> Finished:
+    """How an answer ended that was listened to until its end.
+
+    Raises:
+        GemmaEdgeError: it did not.
+    """
     if finished is None:  # the Engine contract: exactly one Finished
         raise GemmaEdgeError("the engine stopped without saying why")
     return finished

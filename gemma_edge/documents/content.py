@@ -28,10 +28,10 @@ class Writer:
     def line(self, text: str) -> None:
         """One line; what would be too much is left out, and ``is_full`` says so."""
         text = clean(text)
+        if len(text) >= self._left:
+            self.is_full, text = True, text[: max(0, self._left)]
         self._left -= len(text) + 1
-        if self._left < 0:
-            self.is_full = True
-        else:
+        if text or not self.is_full:
             self._lines.append(text.rstrip())
 
     def gap(self) -> None:

@@ -36,7 +36,8 @@ def page_kind(looks: Looks) -> tuple[str, str]:
     if looks.chars < _FEW_CHARS:
         return _with_few_chars(looks, covered)
     if looks.image_share >= _SCAN and looks.hidden >= _HIDDEN:
-        hidden = f"{looks.hidden:.0%} of its text lies hidden under it"
+        it = "it" if looks.images == 1 else "them"
+        hidden = f"{looks.hidden:.0%} of its text lies hidden under {it}"
         return "scan+ocr-layer", f"{covered}, and {hidden}"
     if looks.unreadable >= _UNREADABLE * looks.chars:
         return "scan", f"{looks.unreadable / looks.chars:.0%} of its characters have no meaning"

@@ -49,6 +49,8 @@ def main() -> None:
         pdf = {"error": "damaged", "detail": _words_of(error)}
     send(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
     for line in sys.stdin.buffer if not isinstance(pdf, dict) else ():
+        # The time is for each page: a document of 2,000 may take hours, one page may not.
+        limit_resources(order["memory_bytes"], order["cpu_seconds"])
         send(*carry_out(pdf, json.loads(line)))
     answer.close()
     # No tidying up: PDFium may trip over what a damaged file left behind.
@@ -56,14 +58,16 @@ def main() -> None:
 
 
 def limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
-    """Limits on this process where the platform has them; no core file, no file written."""
+    """Limits on this process where the platform has them; no core file, no file written.
+    ``cpu_seconds`` are counted from now on; another call begins them anew."""
     try:
         import resource
     except ImportError:  # Windows: the parent's clock is the only limit
         return
+    used = resource.getrusage(resource.RUSAGE_SELF)
     limits = {
         "RLIMIT_AS": memory_bytes,
-        "RLIMIT_CPU": cpu_seconds,
+        "RLIMIT_CPU": math.ceil(used.ru_utime + used.ru_stime) + cpu_seconds,
         "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": 0,
     }

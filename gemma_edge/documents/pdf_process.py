@@ -34,7 +34,7 @@ class Limits:
 
 LIMITS = Limits()
 
-_CPU_SPARE = 4  # times the seconds that are allowed: a second line behind the clock
+_CPU_SPARE = 2  # times the seconds of a page: a second line behind the clock
 _MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
 _DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
 
@@ -85,7 +85,7 @@ class PdfChild:
             "library": _library_folder(),
             "password": password,
             "memory_bytes": limits.memory_bytes + 2 * len(data),
-            "cpu_seconds": _CPU_SPARE * max(1, limits.seconds),
+            "cpu_seconds": _CPU_SPARE * max(1, limits.page_seconds),
             "bytes": len(data),
         }
         try:

@@ -117,11 +117,8 @@ def _of_text(found: Content, name: str, pages: PageNumbers | None) -> Document:
 def _reason(text: str, what: str) -> str:
     if not text.strip():
         return f"{what}: nothing is written on it"
-    return (
-        f"{what}: {len(text):,} characters"
-        if what != "text"
-        else f"{len(text):,} characters of text"
-    )
+    count = f"{len(text):,} character{'' if len(text) == 1 else 's'}"
+    return f"{count} of text" if what == "text" else f"{what}: {count}"
 
 
 def _check_ending(data: bytes, name: str) -> None:

@@ -41,7 +41,7 @@ def iter_objects(text: str) -> Iterator[dict[str, Any]]:
     for line in io.StringIO(text):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             yield value

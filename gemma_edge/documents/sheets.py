@@ -69,10 +69,14 @@ def read_separated(data: bytes, name: str) -> Content:
     text, notes = decode_text(data, name)
     csv.field_size_limit(MAX_CELL)
     writer = Writer()
+    rows = csv.reader(io.StringIO(text), delimiter=_separator(text), strict=True)
     try:
-        page = _page(csv.reader(io.StringIO(text), delimiter=_separator(text)), writer, "")
-    except csv.Error:  # quotes that never end: shown as it is
-        return Content(((text, "CSV"),), notes)
+        page = _page(rows, writer, "")
+    except csv.Error:  # a quote that never ends, or ends too early: shown as it is
+        writer = Writer()
+        for line in text.split("\n"):
+            writer.line(line)
+        page = writer.take()
     if writer.is_full:
         notes += (cut_note(name),)
     return Content(((page, "CSV"),), notes)

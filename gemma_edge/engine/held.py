@@ -28,6 +28,7 @@ class Held:
         self._context = context
         self._window = window
         self._checkpoints: list[Checkpoint] = []
+        self._too_large = False
 
     def keep_prefix(self, wanted: Sequence[Unit]) -> int:
         """Cut the cache back to what ``wanted`` shares with it; return the kept positions."""
@@ -96,7 +97,7 @@ class Held:
     def far_from_marks(self, units: Sequence[Unit]) -> bool:
         """Whether the way back to the end of ``units`` would cost more than a moment, so that a
         checkpoint there is worth a pass over the weights of its own."""
-        if self._window == 0:
+        if self._window == 0 or self._too_large:
             return False
         last = max((c.units for c in self._checkpoints if c.units <= len(units)), default=0)
         between = units[last:]
@@ -111,7 +112,8 @@ class Held:
         if self._window == 0:
             return
         size = self._context.window_bytes()
-        if size > CHECKPOINT_BYTES:
+        self._too_large = size > CHECKPOINT_BYTES
+        if self._too_large:
             return
         room = min(CHECKPOINTS, CHECKPOINT_BYTES // max(size, 1))
         self._checkpoints = self._checkpoints[-(room - 1) :] if room > 1 else []

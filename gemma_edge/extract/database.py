@@ -58,7 +58,8 @@ class Database:
         self.told = frozenset((file, error) for file, _, error in rows if error)
 
     def write(self, record: Record) -> None:
-        """Keep one record, with all of its evidence, or nothing of it.
+        """Keep one record, with all of its evidence, or nothing of it; for one that is there
+        already, such as of a file that was named twice.
 
         Raises:
             DoesNotFit: the disk is full or gone.
@@ -74,9 +75,11 @@ class Database:
         ]  # fmt: skip
         try:
             with self._open:
+                same = (record.file, record.key)
                 self._open.execute(
-                    "DELETE FROM records WHERE file = ? AND error IS NOT NULL", (record.file,)
+                    "DELETE FROM records WHERE file = ? AND (key = ? OR error IS NOT NULL)", same
                 )
+                self._open.execute("DELETE FROM evidence WHERE file = ? AND key = ?", same)
                 self._open.execute(_insert("records", values), values)
                 for place in places:
                     self._open.execute(_insert("evidence", place), place)
@@ -126,9 +129,10 @@ class Database:
 
     def _refusal(self, error: sqlite3.Error) -> InputError | DoesNotFit:
         name = shown(self._path)
-        if "not a database" in str(error):
+        if type(error) is sqlite3.DatabaseError:  # another file, or a damaged one
             return InputError(
-                f"{name} does not hold a database; nothing was written", hint="name another file"
+                f"{name} does not hold a whole database ({error}); nothing was written",
+                hint="name another file",
             )
         return DoesNotFit(
             f"{name} cannot be written ({error})",
@@ -140,7 +144,7 @@ def read_database(path: Path) -> list[dict[str, Any]]:
     """All records, as ``records.as_document`` writes them, in the order in which they came.
 
     Raises:
-        InputError: it is missing, empty, or no database of ours.
+        InputError: it is missing, empty, damaged, or no database of ours.
     """
     if not path.is_file() or not path.stat().st_size:  # it would be made
         reason = "is empty" if path.is_file() else "does not exist"
@@ -148,6 +152,11 @@ def read_database(path: Path) -> list[dict[str, Any]]:
     database = Database(path)
     try:
         return database.documents()
+    except (sqlite3.Error, ValueError) as error:
+        said = " ".join(str(error).split())[:80]
+        raise InputError(
+            f"{shown(path)} is damaged ({said})", hint="name another file, or write it anew"
+        ) from None
     finally:
         database.close()
 

@@ -146,6 +146,8 @@ class _Words:
             against = self._source(right)
             if isinstance(sign, ast.Eq):
                 return f"{self._equation(left, verb='is')}, not {against}"
+            if isinstance(sign, ast.NotEq):
+                return self._equation(left, verb="is")
             return f"{self._equation(left)} is not {_SIGNS[type(sign)]} {against}"
         if isinstance(sign, ast.Eq):
             if _is_place(left) and not _is_place(right):

@@ -44,18 +44,23 @@ _TD3 = _Format(
     ((1, 0, 10), (1, 13, 20), (1, 21, 43)),
 )
 _FORMATS = {(3, 30): _TD1, (2, 36): _TD2, (2, 44): _TD3}
+# Zones with fields of their own: French identity cards until 2021, driving licences (ISO 18013).
+_NATIONAL = (("IDFRA", [36, 36]), ("D", [30]))
 _CHECKED = ("document_number", "birth_date", "expiry_date")
-_LONG_NUMBER = 9  # characters; what is longer goes on in the optional data of a TD1
 
 
-def read_mrz(printed: list[str]) -> dict[str, Any]:
+def read_mrz(printed: list[str]) -> dict[str, Any] | None:
     """The fields of a zone, and ``wrong``: what its check digits say, "" where they are right.
-    A value that is not there is null; dates are ISO, countries codes of two letters."""
+    A value that is not there is null; dates are ISO, countries codes of two letters. None for the
+    zone of a country's own, which is not known here."""
     lines = [re.sub(r"\s", "", line).upper() for line in printed if line.strip()]
-    found = _FORMATS.get((len(lines), len(lines[0]) if lines else 0))
-    if found is None or len(set(map(len, lines))) > 1:
-        lengths = ", ".join(str(len(line)) for line in lines)
-        return {"wrong": f"no zone has lines of {lengths or 'no'} characters"}
+    lengths = list(map(len, lines))
+    if any(lengths == its and lines[0].startswith(mark) for mark, its in _NATIONAL):
+        return None
+    found = _FORMATS.get((len(lines), lengths[0] if lines else 0))
+    if found is None or len(set(lengths)) > 1:
+        said = ", ".join(map(str, lengths))
+        return {"wrong": f"no zone has lines of {said or 'no'} characters"}
     strange = re.search(r"[^A-Z0-9<]", "".join(lines))
     if strange:
         return {"wrong": f"{strange[0]} stands in no zone"}

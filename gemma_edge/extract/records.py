@@ -28,11 +28,6 @@ class Record:
     pages: int = 0
     seconds: float = 0.0
 
-    @property
-    def is_answer(self) -> bool:
-        """Whether it holds data, valid or not; an error is to be tried again."""
-        return bool(self.key) and not self.error
-
 
 _ALWAYS = ("file", "key", "data", "valid", "problems", "seconds")
 

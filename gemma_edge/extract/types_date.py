@@ -89,14 +89,17 @@ def _year(digits: str) -> int:
 
 
 def _from_words(text: str) -> Reading:
-    """A month by its name, a day and a year: the name says which number is which."""
+    """A month by its name, a day and a year: the name says which number is which. Passports have
+    it in two languages, 12 AUG/AOÛT 74."""
     words = list(_WORD.findall(_ORDINAL.sub(" ", text)))
-    months = [(at, month) for at, word in enumerate(words) if (month := _month(word))]
-    if len(months) != 1:
-        return Reading.unreadable("no month" if not months else "several months")
-    ((at, month),) = months
+    months = [_month(word) for word in words]
+    named = set(filter(None, months))
+    if len(named) != 1:
+        return Reading.unreadable("no month" if not named else "several months")
+    (month,) = named
     numbers = [word for word in words if word.isdigit()]
-    if len(numbers) != _SHORT or any(_is_strange(word) for word in words[:at] + words[at + 1 :]):
+    others = [word for word, its in zip(words, months, strict=True) if not its]
+    if len(numbers) != _SHORT or any(map(_is_strange, others)):
         return Reading.unreadable("not a day, a month and a year")
     day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
     if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):

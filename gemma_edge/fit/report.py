@@ -54,7 +54,8 @@ def parse_report(lines: Iterable[str]) -> tuple[Allocated, ...]:
             name, kind, size = buffer.groups()
             if _bytes(size):
                 part: PartName = _PARTS.get(kind, cache)
-                row = Allocated(place_of(name), part, _bytes(size), "_Mapped" in name)
+                mapped = part == "weights" and "_Mapped" in name  # adapters are copied
+                row = Allocated(place_of(name), part, _bytes(size), mapped)
                 by_line[name if part == "compute" else number] = row
     found = by_line.values()
     if any(row.place and row.part.startswith("KV") for row in found):

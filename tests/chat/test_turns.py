@@ -48,6 +48,20 @@ def test_edit_asks_the_same_in_other_words():
     assert len(engine.requests[-1].messages) == 4
 
 
+def test_what_is_added_to_a_question_in_other_words_goes_with_it_and_is_kept(tmp_path):
+    engine = ScriptedEngine(["1", "2"])
+    session = Session(engine, journal=Journal.create(tmp_path, "one"))
+    run(session.say("a", [PICTURE], [Attachment("f", "x", 1)]))
+    other = Picture(bytes([1] * 48 * 48 * 3), 48, 48, "other.png")
+    run(session.edit("b", [other], [Attachment("g", "y", 1)]))
+    assert engine.requests[-1].messages[-1].pictures == (PICTURE, other)
+    session.journal.close()
+    kept = Session(engine, journal=Journal.open(tmp_path / "one"))
+    assert kept.history.exchanges == session.history.exchanges
+    assert [file.name for file in kept.history.exchanges[-1].question.files] == ["f", "g"]
+    kept.journal.close()
+
+
 def test_regenerate_throws_other_dice():
     engine, session = talk(["1", "2", "3", "4"])
     session.sampling = Sampling(seed=7)

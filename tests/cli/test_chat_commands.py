@@ -1,6 +1,7 @@
 """What the commands of a conversation do, line by line, with an engine that answers a script."""
 
 import json
+import sys
 import time
 from dataclasses import replace
 
@@ -81,6 +82,43 @@ def test_undo_edit_and_regen(talk):
     assert asked(engine) == [["first"], ["second"], ["second"], ["third"], ["fourth"]]
 
 
+def test_files_named_in_other_words_go_along_at_once(talk, tmp_path):
+    path = tmp_path / "more.txt"
+    path.write_text("disk full\n")
+    _, _, engine = talk(
+        "first", "/edit", f"and {path}", f"/edit or {path}", "no more", answers=["1", "2", "3", "4"]
+    )
+    texts = [request.messages[-1].text for request in engine.requests]
+    assert ["disk full" in text for text in texts] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("between", "prompt"), [("/clear", ["second"]), ("/help", ["first", "1", "second"])]
+)
+def test_a_command_ends_the_change_of_the_last_question(talk, between, prompt):
+    told, _, engine = talk("first", "/edit", between, "second", answers=["1", "2"])
+    assert "the next message takes the place of the last question" in told
+    assert asked(engine)[-1] == prompt
+
+
+def test_what_would_be_ignored_is_refused(talk):
+    told, _, engine = talk("one", "two", "/undo 2", "three", answers=["1", "2", "3"])
+    assert "error: /undo takes nothing after it" in told
+    assert asked(engine)[-1] == ["one", "1", "two", "2", "three"]
+
+
+def test_a_summary_that_was_not_taken_is_no_answer_to_go_on_with(talk):
+    told, _, _ = talk("one", "two", "/compact", answers=["1", "2", "word " * 5000])
+    assert any("came to no end" in line and "as before" in line for line in told)
+    assert "/continue goes on" not in told
+
+
+def test_numbers_are_shown_as_they_are(talk):
+    told, _, _ = talk("/set seed 123456789", "/set top_k 1234567")
+    assert "seed         123456789" in told
+    assert "top_k        1234567 (the model's own: 64)" in told
+
+
 def test_continue_drop_compact_and_clear(talk):
     long = "two " * 30
     told, stdout, engine = talk(
@@ -88,7 +126,7 @@ def test_continue_drop_compact_and_clear(talk):
         "/drop", answers=["a ", "b", "c", "d", "they said things", "e", "f"],
     )  # fmt: skip
     assert "they said things\n" in stdout
-    assert "the oldest 1 question left the context; the session file keeps them" in told
+    assert "the oldest question left the context; the session file keeps all" in told
     assert [texts[-1] for texts in asked(engine)[:4]] == ["one", "a ", long.strip(), "three"]
     assert "one" not in asked(engine)[3]
     four = next(texts for texts in asked(engine) if texts[-1] == "four")
@@ -241,6 +279,21 @@ def test_export_refuses_to_overwrite(talk, tmp_path):
     assert "what is *it*?" in (tmp_path / "new.md").read_text("utf-8")
     (turn,) = json.loads(document.read_text("utf-8"))["turns"]
     assert (turn["question"], turn["answer"]) == ("what is *it*?", "this")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for the tool")
+@pytest.mark.parametrize(("works", "how"), [("cat > {}", "with wl-copy"), ("exit 1", "OSC 52")])
+def test_copy_takes_the_tool_of_the_desktop_if_it_works(shell, tmp_path, works, how):
+    tool, copied = tmp_path / "wl-copy", tmp_path / "copied"
+    tool.write_text(f"#!/bin/sh\nPATH=/bin:/usr/bin; {works.format(copied)}\n")
+    tool.chmod(0o755)
+    shell.script(["日本 **tea**"])
+    world = {"NO_COLOR": "1", "WAYLAND_DISPLAY": "wayland-0", "PATH": str(tmp_path)}
+    typist = Typist("hi", "/copy", EOFError)
+    ran = shell.run("chat", terminal=True, ask=typist, environment=world, width=200)
+    assert how in ran.stderr
+    assert copied.exists() == ("wl-copy" in how)
+    assert not copied.exists() or copied.read_text("utf-8") == "日本 **tea**"
 
 
 def test_copy_asks_the_terminal_where_there_is_no_tool(shell):

@@ -137,6 +137,21 @@ def test_a_low_screen_shows_in_the_end_what_a_high_one_shows(rows, seed, page):
     assert draw(ANSWER, rows=rows, seed=seed).text() == page
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        " ".join(f"word{number}" for number in range(200)),
+        "| a | b |\n|---|---|\n" + "\n".join(f"| {n} | {n * n} |" for n in range(30)),
+        "- " + "\n  ".join(f"line {number}" for number in range(30)),
+        "> " + "\n> ".join(f"line {number}" for number in range(30)),
+    ],
+    ids=["paragraph", "table", "item", "quote"],
+)
+def test_a_block_that_is_higher_than_the_screen_is_whole_in_the_end(block):
+    text = f"before\n\n{block}\n\nafter"
+    assert draw(text, rows=8).text() == draw_whole(text)
+
+
 def test_no_line_is_lost_or_twice_in_the_scrollback():
     page = draw(ANSWER, rows=10).text()
     for number in range(30):

@@ -170,6 +170,20 @@ def test_the_history_of_other_days_is_searched(terminal):
     second.wait_for("from “an unusual alphabet”")
 
 
+def test_a_history_that_cannot_be_written_stops_nobody(terminal, tmp_path):
+    chat = terminal(answers=["yes", "again"])
+    chat.wait_for_line()
+    chat.enter("hello")
+    chat.wait_for("yes")
+    chat.wait_for_line()
+    (history,) = tmp_path.rglob("history")
+    history.unlink()
+    history.mkdir()
+    chat.enter("and now")
+    chat.wait_for("again")
+    assert "Press ENTER" not in chat.page
+
+
 @pytest.mark.slow
 def test_an_editor_writes_the_message(terminal, tmp_path):
     editor = tmp_path / "editor.sh"
@@ -272,6 +286,13 @@ def test_a_thought_is_folded_and_can_be_shown(terminal):
     assert "let me see" not in chat.page
     chat.enter("/show thought")
     chat.wait_for("let me see and think")
+
+
+def test_one_question_at_a_terminal_is_drawn_too_with_its_thought(terminal):
+    chat = terminal("--think", "6 x 7", answers=[["let me see", "it is **42**"]])
+    assert chat.end() == ExitStatus.OK
+    assert "let me see\nit is 42\n" in chat.page
+    assert "›" not in chat.page
 
 
 @pytest.mark.slow

@@ -368,12 +368,14 @@ def test_a_score_can_be_gone_on_with(shell, folder, tmp_path):
         (("diff", "nowhere"), "two files are compared"),
         (("diff", "nowhere", "none"), "does not exist"),
         (("diff", "text", "text"), "holds no answers"),
+        (("diff", "deep", "deep"), "holds no answers"),
         (("empty",), "has no document in it"),
     ],
 )
 def test_wrong_input_is_one_line(shell, tmp_path, argv, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("dear diary\n")
+    (tmp_path / "deep").write_text("[" * 100_000)
     words = ("eval", "diff")
     named = (each if each in words else str(tmp_path / each) for each in argv)
     ran = shell.run("extract", *named, *ASK)

@@ -67,6 +67,12 @@ def test_pages_end_where_word_ended_them():
     word.add_paragraph("three")
     pages = read_document(render_docx(word), "a.docx").pages
     assert [(page.number, page.text) for page in pages] == [(1, "one"), (2, "two"), (3, "three")]
+    cells = "".join(
+        f"<w:tr><w:tc><w:p><w:r>{mark}<w:t>{text}</w:t></w:r></w:p></w:tc></w:tr>"
+        for mark, text in (("", "pen"), ("<w:lastRenderedPageBreak/>", "ink"))
+    )
+    pages = read_document(raw_docx(f"<w:tbl>{cells}</w:tbl>"), "a.docx").pages
+    assert [page.text for page in pages] == ["pen", "ink"]
 
 
 def test_what_python_docx_leaves_out_is_read():
@@ -90,6 +96,20 @@ def test_heads_with_boxes_and_notes_and_comments():
     document = read_document(render_docx(word), "a.docx")
     assert document.text == "ACME in a box\n\nthe body"
     assert document.notes == ("a.docx: comments are left out (1)",)
+
+
+def test_a_list_that_starts_anew():
+    word = new_docx()
+    lists = word.part.numbering_part.element
+    shape = lists.num_having_numId(
+        word.styles["List Number"].element.pPr.numPr.numId.val
+    ).abstractNumId.val
+    on, anew = lists.add_num(shape), lists.add_num(shape)
+    anew.add_lvlOverride(ilvl=0).add_startOverride(1)
+    for number, text in ((on, "a"), (on, "b"), (anew, "c"), (on, "d")):
+        place = word.add_paragraph(text)._p.get_or_add_pPr().get_or_add_numPr()
+        place.get_or_add_numId().val = number.numId
+    assert text_of(render_docx(word)) == "1. a\n2. b\n1. c\n3. d"
 
 
 def test_numbers_of_levels_and_kinds():
@@ -132,6 +152,7 @@ def entities() -> bytes:
     ("data", "message"),
     [
         (lambda: bomb("word/document.xml"), "unpacks to 401.0 MiB"),
+        (lambda: render_zip(dict.fromkeys(map(str, range(20_001)), "")), "in 20,001 files"),
         (lambda: raw_docx(paragraph("x"))[:-200], "is damaged"),
         (lambda: b"PK\x03\x04rest", "is damaged"),
         (lambda: render_zip({"word/document.xml": "<w:t>hello</w:t>"}), "not a Word file"),

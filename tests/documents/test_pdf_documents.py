@@ -26,7 +26,7 @@ def opened(shared):
         ("contract", "text", 126, "characters in the text layer"),
         ("resume", "text", 7, "characters in the text layer"),
         ("swimming", "text", 2, "2 images cover 13% of it"),
-        ("research", "scan+ocr-layer", 9, "100% of its text lies hidden under it"),
+        ("research", "scan+ocr-layer", 9, "100% of its text lies hidden under"),
     ],
 )
 def test_kinds_of_pages(opened, name, kind, count, reason):

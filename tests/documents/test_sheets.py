@@ -7,6 +7,7 @@ import openpyxl
 import pytest
 
 from gemma_edge.documents import PageNumbers, read_document
+from gemma_edge.documents.content import Writer
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.office_files import render_ods, render_xlsx
 
@@ -60,8 +61,8 @@ def test_separated_values(name, text, expected):
     assert read_document(text.encode(), name).text == expected
 
 
-def test_quotes_that_never_end():
-    assert read_document(b'a,"b\nc,d\n', "a.csv").text == "a | b c,d"
+def test_quotes_that_never_end_leave_the_lines_as_they_are():
+    assert read_document(b'a,"b\nc,d\n', "a.csv").text == 'a,"b\nc,d'
 
 
 def test_sheets_that_are_too_much_are_cut_or_refused():
@@ -84,3 +85,10 @@ def test_a_cell_in_the_last_corner_is_bounded():
         read_document(out.getvalue(), "x.xlsx")
     assert "too much to read" in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_one_line_that_is_too_long_is_cut_and_not_lost():
+    writer = Writer(10)
+    for line in ("abc", "defghijklmnop", "next"):
+        writer.line(line)
+    assert (writer.take(), writer.is_full) == ("abc\ndefghi", True)

@@ -203,6 +203,8 @@ def test_a_context_that_is_too_small_says_the_numbers(
         lambda data: data[:-1],
         lambda data: data[: len(data) // 2],
         lambda data: data + b"x",
+        lambda data: data[:8] + (2).to_bytes(8, "little") + b"[]" + data[18:],
+        lambda data: data[:8] + (18).to_bytes(8, "little") + b'{"fingerprint": 1}' + data[34:],
         lambda data: data[:8] + b"\xff" * 8 + data[16:],
         lambda data: data[:20] + b"\xff\xfe" + data[22:],
         lambda data: data[:-5000] + bytes(100) + data[-4900:],

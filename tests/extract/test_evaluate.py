@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gemma_edge.extract.cells import iter_cells, match
 from gemma_edge.extract.evaluate import grade, summarize
-from gemma_edge.extract.meaning import canonical
+from gemma_edge.extract.meaning import canonical, fingerprint
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["", "a", "b", "1,000", "c d"])
@@ -184,3 +184,8 @@ def test_a_report_has_the_worst_first():
     assert [each.name for each in report.documents] == ["none", "bad", "good"]
     assert list(report.fields) == ["b", "a"]
     assert (report.whole, report.failed) == (1, 1)
+
+
+def test_a_missing_key_means_the_same_as_null():
+    same = ({"a": 1}, {"a": 1, "b": None}, {"b": [], "a": "1"})
+    assert len({fingerprint(each) for each in same}) == 1

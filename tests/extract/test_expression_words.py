@@ -41,6 +41,8 @@ BILL = {
         ("total == 100", "total is 170, not 100"),
         ("100 == total", "total is 170, not 100"),
         ("tax == null", "tax is 7, not null"),
+        ("rebate != null", "rebate is null"),
+        ("total != 170", "total is 170"),
         ("currency in ['USD', 'CHF']", "currency \"EUR\" is not in ['USD', 'CHF']"),
         ("paid", "paid is false"),
         ("not currency == 'EUR'", "not currency == 'EUR' is false"),

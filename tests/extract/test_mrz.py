@@ -65,6 +65,14 @@ def test_what_is_no_zone_says_so():
     assert read_mrz([TD2[0].replace("E", "É", 1), TD2[1]])["wrong"] == "É stands in no zone"
 
 
+def test_a_zone_of_a_country_s_own_is_not_judged():
+    card = ["IDFRABERTHIER<<<<<<<<<<<<<<<<<<<<<<<", "8806923102858CORINNE<<<<<<<6512068F6"]
+    assert read_mrz(card) is None
+    assert read_mrz(["D1NLD15094962111659VV9TA2<<<<8"]) is None
+    assert read_mrz([card[0], card[1][:-1]])["wrong"] == "no zone has lines of 36, 35 characters"
+    assert read_mrz(TD1[:1])["wrong"] == "no zone has lines of 30 characters"
+
+
 def test_spaces_and_small_letters_of_a_scan_do_no_harm():
     assert read_mrz([f" {line.lower()[:10]} {line.lower()[10:]}" for line in TD3])["wrong"] == ""
 

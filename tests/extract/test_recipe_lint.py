@@ -62,6 +62,7 @@ def test_nothing_is_wrong_with_a_good_one():
         ("{vendor: Acme,", "{vendor: Acme Inc.,", 16,
          'the example: vendor is "Acme Inc.", and that is not in its text'),
         ("{vendor: Acme,", "{", 16, "'vendor' is a required property"),
+        ("  total: amount\n", "  total: amount\n  items_sum: A|B\n", 17, "not valid by the schema"),
         ("{vendor: Acme,", "{vendor: Acme, more: 1,", 16, "not as the model writes it, as printed"),
         ('total: "12.00"}', "total: 12}", 16, "total: 12 is not of type 'string', 'null'"),
         ('price: "12.00"', 'price: "2.00"', 16,

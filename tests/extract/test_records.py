@@ -1,6 +1,7 @@
 """Answers as lines, rows and tables, and what is known of them when they are read again."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -112,6 +113,29 @@ def test_a_database_keeps_answers_and_their_places(tmp_path):
     assert documents[0]["evidence"][0]["path"] == "vendor"
     rows = sqlite3.connect(path).execute("SELECT path, page, boxes FROM evidence").fetchall()
     assert rows == [("vendor", 1, "[[1, 2, 3, 4]]")]
+
+
+def test_a_file_that_was_named_twice_stands_once_in_a_database(tmp_path):
+    database = Database(tmp_path / "out.db")
+    database.write(GOOD)
+    database.write(GOOD)
+    (found,) = database.documents()
+    database.close()
+    assert len(found["evidence"]) == len(GOOD.evidence)
+
+
+def test_a_damaged_database_is_one_line(tmp_path):
+    path = tmp_path / "out.db"
+    database = Database(path)
+    for number in range(50):
+        database.write(replace(GOOD, key=f"k{number}", data={"vendor": "Acme " * 400}))
+    database.close()
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole.replace(b"Acme", b"\xff\xff\xff\xff"),
+                    whole.replace(b'{"vendor": "Acme', b'?"vendor": "Acme')):  # fmt: skip
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"damaged|does not hold a whole database"):
+            read_database(path)
 
 
 def test_other_files_are_not_touched(tmp_path):
