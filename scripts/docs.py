@@ -24,8 +24,8 @@ from typing import Any
 import typer
 
 from gemma_edge import __version__
-from gemma_edge.cli.chat_command import help_rows
-from gemma_edge.cli.chat_table import COMMANDS, KEYS
+from gemma_edge.cli.chat.command import help_rows
+from gemma_edge.cli.chat.table import COMMANDS, KEYS
 from gemma_edge.cli.main import build_app
 from gemma_edge.cli.pages import FIRST, group_of
 from gemma_edge.errors import ExitStatus

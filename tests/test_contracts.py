@@ -38,7 +38,8 @@ def test_importing_loads_no_heavy_library(module: str) -> None:
 def test_a_command_imports_no_other_command() -> None:
     code = (
         "import sys; from gemma_edge.cli.main import parse; parse(['list'], 80);"
-        "print('gemma_edge.cli.listing' in sys.modules, 'gemma_edge.cli.chat' in sys.modules)"
+        "print('gemma_edge.cli.store.listing' in sys.modules,"
+        "'gemma_edge.cli.chat.chat' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]

@@ -16,7 +16,7 @@ from gemma_edge.cli.asking import can_ask, confirm
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.storing import OFFLINE_VARIABLES, store_settings
+from gemma_edge.cli.store.storing import OFFLINE_VARIABLES, store_settings
 from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:

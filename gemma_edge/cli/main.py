@@ -26,22 +26,22 @@ PROGRAM = "gemma-edge"
 HELP_WIDTH = 100  # wider pages are harder to read
 # The room of each command in this folder; only the one that was asked for is imported.
 COMMANDS = {
-    "chat": "chat",
-    "sessions": "sessions",
-    "describe": "describe",
-    "extract": "extract",
-    "plan": "plan",
+    "chat": "chat.chat",
+    "sessions": "chat.sessions",
+    "describe": "describe.describe",
+    "extract": "extract.extract",
+    "plan": "plan.plan",
     "doctor": "doctor",
-    "schema": "schema",
-    "recipes": "recipes",
-    "models": "models",
-    "pull": "pull",
-    "list": "listing",
-    "show": "show",
-    "verify": "verify",
-    "rm": "rm",
-    "path": "path",
-    "import": "importing",
+    "schema": "extract.schema",
+    "recipes": "extract.recipes",
+    "models": "store.models",
+    "pull": "store.pull",
+    "list": "store.listing",
+    "show": "store.show",
+    "verify": "store.verify",
+    "rm": "store.rm",
+    "path": "store.path",
+    "import": "store.importing",
 }
 
 

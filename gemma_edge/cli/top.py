@@ -4,19 +4,19 @@ import re
 from collections.abc import Sequence
 
 from gemma_edge import __version__
-from gemma_edge.cli.candidates import Stock
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import ModelOptions, StoreOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.plan_words import (
+from gemma_edge.cli.plan.candidates import Stock
+from gemma_edge.cli.plan.planning import Planner, open_quick_planner, wishes_of
+from gemma_edge.cli.plan.words import (
     render_short_place,
     render_speed,
     short_title,
     short_tokens,
 )
-from gemma_edge.cli.planning import Planner, open_quick_planner, wishes_of
-from gemma_edge.cli.storing import store_settings
-from gemma_edge.cli.targets import offered_quants
+from gemma_edge.cli.store.storing import store_settings
+from gemma_edge.cli.store.targets import offered_quants
 from gemma_edge.errors import DoesNotFit, ExitStatus
 from gemma_edge.fit.candidate import Candidate
 from gemma_edge.fit.plan import Plan

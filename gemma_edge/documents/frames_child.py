@@ -32,6 +32,7 @@ def send_frames(data: bytes, order: dict[str, Any], answer: BinaryIO) -> None:
     """Frame after frame; the pipe holds the next one back until this one is taken."""
     from gemma_edge.documents.frames import iter_frames
     from gemma_edge.documents.page_numbers import parse_page_numbers
+    from gemma_edge.documents.pdf import limit_resources
     from gemma_edge.errors import GemmaEdgeError
 
     pages = parse_page_numbers(order["pages"]) if order["pages"] else None
@@ -44,6 +45,8 @@ def send_frames(data: bytes, order: dict[str, Any], answer: BinaryIO) -> None:
             answer.write(json.dumps(line).encode("ascii") + b"\n")
             answer.write(frame.image.tobytes())
             answer.flush()
+            # The time is for each frame: a fax of 500 pages may take long, one page may not.
+            limit_resources(order["memory_bytes"], order["cpu_seconds"])
     except GemmaEdgeError as error:
         line = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
         answer.write(json.dumps(line).encode("ascii") + b"\n")

@@ -36,9 +36,9 @@ from gemma_edge.engine.protocol import (  # noqa: E402
     Message,
     Request,
 )
-from gemma_edge.extract.job import extract  # noqa: E402
-from gemma_edge.extract.recipe import bare_recipe  # noqa: E402
-from gemma_edge.extract.schema import parse_schema  # noqa: E402
+from gemma_edge.extract.job.job import extract  # noqa: E402
+from gemma_edge.extract.recipes.recipe import bare_recipe  # noqa: E402
+from gemma_edge.extract.schemas.schema import parse_schema  # noqa: E402
 from gemma_edge.fit.plan import Plan  # noqa: E402
 
 SEED = 2027  # not the trainer's own

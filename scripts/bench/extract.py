@@ -28,9 +28,9 @@ from measure import Run, alternate, cores, note, ratio
 from gemma_edge.engine.answer import Answer
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Request
-from gemma_edge.extract.check import Checker
-from gemma_edge.extract.prompting import Question, Sheet, make_message
-from gemma_edge.extract.schema import Schema, parse_schema
+from gemma_edge.extract.job.prompting import Question, Sheet, make_message
+from gemma_edge.extract.schemas.check import Checker
+from gemma_edge.extract.schemas.schema import Schema, parse_schema
 from gemma_edge.fit.plan import Plan
 
 CONTEXT_TOKENS = 4096

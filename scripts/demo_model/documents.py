@@ -11,9 +11,9 @@ from demo_model import layouts, words
 from demo_model.facts import FIELDS, NUMBERS, random_facts
 from demo_model.words import chance
 
-PROMPT = (Path(__file__).resolve().parents[2] / "gemma_edge" / "extract" / "prompt.txt").read_text(
-    encoding="utf-8"
-)
+PROMPT = (
+    Path(__file__).resolve().parents[2] / "gemma_edge" / "extract" / "job" / "prompt.txt"
+).read_text(encoding="utf-8")
 QUESTIONS = {
     "vendor": "Who is the vendor?|Who sent this invoice?|Which company sent this?"
     "|Who is the seller?",

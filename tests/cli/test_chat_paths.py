@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.cli.chat_paths import find_files, name_files
-from gemma_edge.cli.chat_table import is_command
+from gemma_edge.cli.chat.paths import find_files, name_files
+from gemma_edge.cli.chat.table import is_command
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gemma_edge.cli.reading_ahead import read_ahead
-from gemma_edge.cli.sources import Source
+from gemma_edge.cli.batch.reading_ahead import read_ahead
+from gemma_edge.cli.batch.sources import Source
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus, InputError
 from gemma_edge.fit.plan import Plan

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.listing import render_age
 from gemma_edge.cli.options import StoreOptions
-from gemma_edge.cli.progress import render_seconds
-from gemma_edge.cli.storing import cache_dir, data_dir, store_settings
+from gemma_edge.cli.store.listing import render_age
+from gemma_edge.cli.store.progress import render_seconds
+from gemma_edge.cli.store.storing import cache_dir, data_dir, store_settings
 from tests.cli.conftest import DAY
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge.engine.protocol import TokenScore
-from gemma_edge.extract.confidence import (
+from gemma_edge.extract.evidence.confidence import (
     Confidence,
     confidence_score,
     iter_values,
     leaf_confidence,
 )
-from gemma_edge.extract.evidence import iter_leaves
+from gemma_edge.extract.evidence.evidence import iter_leaves
 
 
 def scores(*tokens):

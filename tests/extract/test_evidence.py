@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge.documents import Box, Document, Page, open_document
-from gemma_edge.extract.confidence import Confidence
-from gemma_edge.extract.evidence import ground, iter_leaves, with_confidence
-from gemma_edge.extract.evidence_labels import field_hints
+from gemma_edge.extract.evidence.confidence import Confidence
+from gemma_edge.extract.evidence.evidence import ground, iter_leaves, with_confidence
+from gemma_edge.extract.evidence.labels import field_hints
 from tests.extract.pages import CELL, LINE, document
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.documents import Document, Page
-from gemma_edge.extract.evidence import ground
+from gemma_edge.extract.evidence.evidence import ground
 from tests.extract.pages import document
 
 SAME = [  # value, what the page prints, the part of it that means the value

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge.errors import InputError
-from gemma_edge.extract.expression import parse_expression
-from gemma_edge.extract.expression_words import MAX_CHARS, explain
+from gemma_edge.extract.expressions.expression import parse_expression
+from gemma_edge.extract.expressions.words import MAX_CHARS, explain
 
 BILL = {
     "subtotal": 100, "tax": 7, "total": 170, "discount": 5.5, "rebate": None, "sum": 107,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.extract.instructions import render_instructions
-from gemma_edge.extract.recipe import load_recipe
-from gemma_edge.extract.recipe_finding import shipped
-from gemma_edge.extract.recipe_parts import CounterExample, Example, Rule
+from gemma_edge.extract.recipes.finding import shipped
+from gemma_edge.extract.recipes.instructions import render_instructions
+from gemma_edge.extract.recipes.parts import CounterExample, Example, Rule
+from gemma_edge.extract.recipes.recipe import load_recipe
 
 FOLDER = Path(__file__).with_name("recipe_prompts")
 

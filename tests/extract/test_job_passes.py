@@ -6,11 +6,11 @@ import pytest
 
 from gemma_edge.documents import Document, Page
 from gemma_edge.errors import DoesNotFit, InputError
-from gemma_edge.extract.job import extract
-from gemma_edge.extract.options import Options
-from gemma_edge.extract.passes import LONG_TOKENS, plan_passes
-from gemma_edge.extract.recipe import bare_recipe
-from gemma_edge.extract.schema import parse_schema
+from gemma_edge.extract.job.job import extract
+from gemma_edge.extract.job.options import Options
+from gemma_edge.extract.job.passes import LONG_TOKENS, plan_passes
+from gemma_edge.extract.recipes.recipe import bare_recipe
+from gemma_edge.extract.schemas.schema import parse_schema
 from tests.extract.closing import Closed, ClosingEngine
 
 RECIPE = bare_recipe(parse_schema("vendor, items[]: {name, qty int}, total num"))

@@ -7,8 +7,8 @@ from PIL import Image
 
 from gemma_edge.documents import Box, open_document
 from gemma_edge.engine.scripted import ScriptedEngine
-from gemma_edge.extract.evidence import Evidence, ground
-from gemma_edge.extract.locating import locate, render_question
+from gemma_edge.extract.evidence.evidence import Evidence, ground
+from gemma_edge.extract.evidence.locating import locate, render_question
 from tests.extract.pages import document
 
 

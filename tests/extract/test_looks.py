@@ -7,7 +7,13 @@ from PIL import Image
 
 from gemma_edge.documents import Document, Page, read_document
 from gemma_edge.errors import InputError
-from gemma_edge.extract.looks import look_at, make_sheet, needs_pictures, notes_on, without_pixels
+from gemma_edge.extract.job.looks import (
+    look_at,
+    make_sheet,
+    needs_pictures,
+    notes_on,
+    without_pixels,
+)
 
 KINDS = ("text", "scan", "scan+ocr-layer", "mixed", "empty", "damaged")
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from gemma_edge.extract.check import Checker
-from gemma_edge.extract.habits import infer_habits
-from gemma_edge.extract.normalize import normalize, place
-from gemma_edge.extract.oneline import parse_oneline
-from gemma_edge.extract.schema import parse_schema
-from gemma_edge.extract.semantic import CONVERTED, MARK, as_printed, kind_of_leaf, typed
-from gemma_edge.extract.types import KINDS
-from gemma_edge.extract.types_reading import Habits
+from gemma_edge.extract.schemas.check import Checker
+from gemma_edge.extract.schemas.oneline import parse_oneline
+from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extract.schemas.semantic import CONVERTED, MARK, as_printed, kind_of_leaf, typed
+from gemma_edge.extract.values.habits import infer_habits
+from gemma_edge.extract.values.normalize import normalize, place
+from gemma_edge.extract.values.types import KINDS
+from gemma_edge.extract.values.types_reading import Habits
 
 DATE = {"type": "string", "format": "date"}
 

@@ -4,8 +4,14 @@ import json
 
 import pytest
 
-from gemma_edge.extract.parts import fields_of, lists_of, schema_at, select_fields, select_values
-from gemma_edge.extract.schema import parse_schema
+from gemma_edge.extract.schemas.parts import (
+    fields_of,
+    lists_of,
+    schema_at,
+    select_fields,
+    select_values,
+)
+from gemma_edge.extract.schemas.schema import parse_schema
 
 LINE = {"type": "object", "properties": {"name": {"type": "string"}, "qty": {"type": "integer"}}}
 BILL = {

@@ -3,16 +3,16 @@
 import pytest
 
 from gemma_edge.errors import InputError
-from gemma_edge.extract.recipe import CheckFailure, Outcome, bare_recipe
-from gemma_edge.extract.recipe_parts import (
+from gemma_edge.extract.recipes.parts import (
     Check,
     CounterExample,
     Example,
     Rule,
     parse_habit,
 )
-from gemma_edge.extract.schema import parse_schema
-from gemma_edge.extract.types_reading import Habits
+from gemma_edge.extract.recipes.recipe import CheckFailure, Outcome, bare_recipe
+from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extract.values.types_reading import Habits
 
 BILL = "vendor, date: date, due?: date, tax?: amount, subtotal amount, total amount"
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from gemma_edge.extract.fields import Fields
-from gemma_edge.extract.recipe_lint import lint
-from gemma_edge.extract.recipe_reading import read_recipe
-from gemma_edge.extract.schema import parse_schema
+from gemma_edge.extract.recipes.lint import lint
+from gemma_edge.extract.recipes.reading import read_recipe
+from gemma_edge.extract.schemas.fields import Fields
+from gemma_edge.extract.schemas.schema import parse_schema
 
 GOOD = """\
 schema: |

@@ -6,12 +6,12 @@ import time
 import pytest
 
 from gemma_edge.errors import InputError, UsageError
-from gemma_edge.extract.recipe import load_recipe
-from gemma_edge.extract.recipe_finding import owned, recipe_name, shipped
-from gemma_edge.extract.recipe_parts import CounterExample, Rule
-from gemma_edge.extract.recipe_reading import read_recipe
-from gemma_edge.extract.recipe_writing import render_recipe, save_text
-from gemma_edge.extract.types_reading import Habits
+from gemma_edge.extract.recipes.finding import owned, recipe_name, shipped
+from gemma_edge.extract.recipes.parts import CounterExample, Rule
+from gemma_edge.extract.recipes.reading import read_recipe
+from gemma_edge.extract.recipes.recipe import load_recipe
+from gemma_edge.extract.recipes.writing import render_recipe, save_text
+from gemma_edge.extract.values.types_reading import Habits
 
 WHOLE = """\
 description: Bills

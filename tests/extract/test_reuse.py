@@ -5,10 +5,10 @@ import pytest
 
 from gemma_edge.documents import Document, Page
 from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.extract.job import extract
-from gemma_edge.extract.options import Options
-from gemma_edge.extract.recipe import bare_recipe
-from gemma_edge.extract.schema import parse_schema
+from gemma_edge.extract.job.job import extract
+from gemma_edge.extract.job.options import Options
+from gemma_edge.extract.recipes.recipe import bare_recipe
+from gemma_edge.extract.schemas.schema import parse_schema
 from tests.engine.conftest import demo_plan
 
 LETTER = Document(

@@ -13,9 +13,9 @@ from bs4 import BeautifulSoup
 from demo_model import places
 
 from gemma_edge.documents import Document, Page, open_document
-from gemma_edge.extract.evidence import Evidence, ground
-from gemma_edge.extract.review import render_review
-from gemma_edge.extract.review_pages import MAX_PAGES, draw_pages, shown_pages
+from gemma_edge.extract.evidence.evidence import Evidence, ground
+from gemma_edge.extract.review.pages import MAX_PAGES, draw_pages, shown_pages
+from gemma_edge.extract.review.review import render_review
 from tests.extract.pages import document
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -167,8 +167,8 @@ def test_of_many_pages_those_with_values_are_shown():
     page = BeautifulSoup(render_review(bill, data, found, {8: PNG}), "html.parser")
     assert [each.text for each in page.select("figcaption")] == ["page 8", "page 22"]
     assert page.select_one(".missing").text == (
-        "2 of 30 pages are shown, those with values on them; 1 of them as text, to keep this "
-        "file small."
+        "2 of 30 pages are shown, those with values on them; 1 of them as text: "
+        "they cannot be drawn, or would make this file too large."
     )
     assert page.select_one("pre").text == "page 21 holds R-21"
 

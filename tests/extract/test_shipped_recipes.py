@@ -10,14 +10,14 @@ import pytest
 from gemma_edge.documents import read_document
 from gemma_edge.engine.protocol import Finished, Message, Request
 from gemma_edge.engine.scripted import ScriptedEngine
-from gemma_edge.extract.answers import judge
-from gemma_edge.extract.job import extract
-from gemma_edge.extract.recipe import load_recipe
-from gemma_edge.extract.recipe_finding import shipped
-from gemma_edge.extract.recipe_lint import lint
-from gemma_edge.extract.recipe_parts import Example
-from gemma_edge.extract.recipe_yaml import read_yaml
-from gemma_edge.extract.schema import parse_schema
+from gemma_edge.extract.job.answers import judge
+from gemma_edge.extract.job.job import extract
+from gemma_edge.extract.recipes.finding import shipped
+from gemma_edge.extract.recipes.lint import lint
+from gemma_edge.extract.recipes.parts import Example
+from gemma_edge.extract.recipes.recipe import load_recipe
+from gemma_edge.extract.recipes.yaml import read_yaml
+from gemma_edge.extract.schemas.schema import parse_schema
 
 FOLDER = Path(__file__).with_name("recipe_documents")
 NAMES = sorted(shipped())

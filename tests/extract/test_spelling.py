@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from gemma_edge.engine.grammar import TextConstraint
 from gemma_edge.engine.protocol import JsonConstraint
-from gemma_edge.extract.decoding import close_schema
-from gemma_edge.extract.inferring import infer_schema
-from gemma_edge.extract.schema import Schema
-from gemma_edge.extract.spelling import spell
-from gemma_edge.extract.trial import Instance, try_schema
+from gemma_edge.extract.schemas.decoding import close_schema
+from gemma_edge.extract.schemas.inferring import infer_schema
+from gemma_edge.extract.schemas.schema import Schema
+from gemma_edge.extract.schemas.spelling import spell
+from gemma_edge.extract.schemas.trial import Instance, try_schema
 
 
 def obj(properties, **more):

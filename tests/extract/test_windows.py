@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.extract.prompting import Sheet
-from gemma_edge.extract.windows import find_head, fit_sheets, group, split_sheet
+from gemma_edge.extract.job.prompting import Sheet
+from gemma_edge.extract.job.windows import find_head, fit_sheets, group, split_sheet
 
 HEAD = "Date          Text            Amount"
 STATEMENT = (

@@ -1,0 +1,1 @@
+"""Many files through one model: found, read ahead, answered, recorded."""

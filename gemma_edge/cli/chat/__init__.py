@@ -1,0 +1,1 @@
+"""``gemma-edge chat`` and ``sessions``."""

@@ -1,0 +1,1 @@
+"""``gemma-edge extract``, ``recipes`` and ``schema``."""

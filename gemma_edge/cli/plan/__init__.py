@@ -1,0 +1,1 @@
+"""``gemma-edge plan``, and the way from flags to a plan."""

@@ -1,0 +1,1 @@
+"""The commands that fetch, list, prove and delete model files."""

@@ -1,0 +1,1 @@
+"""Where values stand in their document, and how sure the model was of them."""

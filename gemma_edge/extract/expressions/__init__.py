@@ -1,0 +1,1 @@
+"""The small language of what is computed and checked."""

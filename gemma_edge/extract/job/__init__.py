@@ -1,0 +1,1 @@
+"""One extraction: passes over the pages, questions, answers, a second chance, a verdict."""

@@ -1,0 +1,1 @@
+"""Recipes: a schema with what an expert knows beside it. ``shipped/`` holds ours."""

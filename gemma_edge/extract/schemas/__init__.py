@@ -1,0 +1,1 @@
+"""Schemas: from what a person gives to what holds the decoder and judges the answer."""

@@ -1,0 +1,1 @@
+"""What printed values mean: dates, amounts, numbers, codes; by code and never by the model."""
