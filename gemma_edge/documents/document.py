@@ -51,7 +51,8 @@ class Page:
     ``kind`` is one of ``PAGE_KINDS``; ``reason`` says in words how that was decided. ``text`` is
     whatever text the page has, that of an OCR layer too; it keeps columns apart by runs of spaces.
     ``words`` stand in the order of ``text``. ``width`` and ``height`` are in points as seen (of an
-    image: in pixels), 0 where there is nothing to see.
+    image: in pixels), 0 where there is nothing to see. ``image_share`` of it, from 0 to 1, lies
+    under images.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Page:
     words: tuple[Word, ...] = field(default=(), repr=False)
     width: float = 0.0
     height: float = 0.0
+    image_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

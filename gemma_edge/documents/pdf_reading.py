@@ -122,10 +122,11 @@ def _page(number: int, head: dict[str, Any], content: bytes) -> Page:
     if "error" in head:
         return Page(number, "", "damaged", f"it cannot be read ({head['error']})")
     width, height = head["width"], head["height"]
-    kind, reason = page_kind(Looks(**head["looks"]))
+    looks = Looks(**head["looks"])
+    kind, reason = page_kind(looks)
     text, words = render_layout(_pieces(content, head["count"]), width, height)
     reason += "; cut here" if head["cut"] else ""
-    return Page(number, text, kind, reason, words, width, height)
+    return Page(number, text, kind, reason, words, width, height, looks.image_share)
 
 
 def _pieces(content: bytes, count: int) -> list[Piece]:

@@ -1,6 +1,7 @@
 """No model was named: what answers, who is asked, and what is learnt from the first answer."""
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -204,12 +205,17 @@ def test_a_fallback_that_was_loaded_is_what_is_said(shell):
 def test_a_conversation_does_not_wait_for_the_engine(shell):
     """The prompt is there before anything of the engine is asked."""
 
+    prompted = threading.Event()
+
     class Loading(ScriptedEngine):
         @property
         def info(self):
-            raise AssertionError("waited")
+            if not prompted.wait(5):
+                raise EngineError("nobody was asked for a message while it loaded")
+            return super().info
 
     def leave(_sign: str) -> str:
+        prompted.set()
         raise EOFError
 
     shell.engine = Loading()

@@ -35,6 +35,7 @@ def test_kinds_of_pages(opened, name, kind, count, reason):
     assert [page.number for page in document.pages] == list(range(1, count + 1))
     assert {page.kind for page in document.pages} == {kind}
     assert all(reason in page.reason for page in document.pages)
+    assert (document.pages[0].image_share > 0.05) == (name in {"swimming", "research"})
     for page in document.pages:
         assert all(page.text[word.start : word.end] == word.text for word in page.words)
         assert all(0 <= word.left <= word.right <= page.width + 1 for word in page.words)

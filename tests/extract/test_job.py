@@ -62,7 +62,7 @@ def test_the_request():
 
 
 def test_the_prompt_is_a_data_file_with_both_places():
-    text = files("tests.extract").joinpath("prompt.txt").read_text(encoding="utf-8")
+    text = files("gemma_edge.extract.job").joinpath("prompt.txt").read_text(encoding="utf-8")
     assert text.count("{document}") == text.count("{form}") == 1
     assert text.startswith("{document}")  # a second form re-reads nothing
 

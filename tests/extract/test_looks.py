@@ -56,6 +56,14 @@ def test_the_kinds_are_told_by_pages():
     assert not needs_pictures(looks)
 
 
+def test_images_that_nobody_looks_at_are_told():
+    pages = [Page(n, "words", "text", image_share=share) for n, share in enumerate((0.13, 0.01), 1)]
+    document = Document("paper.pdf", tuple(pages), media="pdf")
+    unseen = "page 1: images (13% of the page) are not looked at; --vision always does"
+    assert notes_on(look_at(document, "auto")) == (unseen,)
+    assert not any("not looked at" in note for note in notes_on(look_at(document, "always")))
+
+
 @pytest.mark.parametrize(
     ("document", "vision", "said"),
     [

@@ -21,6 +21,7 @@ _READ_AS: dict[How, str] = {
     "text": "read as text", "picture": "read as a picture",
     "both": "read as text and as a picture", "nothing": "not read",
 }  # fmt: skip
+_UNSEEN = 0.05  # share of a page from which images that are not looked at are worth a line
 _BY_LAYER = "read by its OCR layer, which may be wrong"
 
 
@@ -56,12 +57,26 @@ def notes_on(looks: Sequence[Look]) -> tuple[str, ...]:
         groups.setdefault((look.page.kind, look.how), []).append(look)
     notes = []
     for (kind, how), some in groups.items():
-        if (kind, how) == ("text", "text") or kind == "damaged":  # the document's notes tell it
+        if kind == "damaged":  # the document's notes tell it
+            continue
+        if (kind, how) == ("text", "text"):
+            notes += _unseen(some)
             continue
         named = _numbers([look.page.number for look in some])
         said = _BY_LAYER if (kind, how) == ("scan+ocr-layer", "text") else _READ_AS[how]
         notes.append(f"{named}: {kind} ({some[0].page.reason}), {said}")
     return tuple(notes)
+
+
+def _unseen(looks: Sequence[Look]) -> list[str]:
+    shares = {each.page.number: each.page.image_share for each in looks}
+    numbers = [number for number, share in shares.items() if share >= _UNSEEN]
+    if not numbers:
+        return []
+    most = max(shares[number] for number in numbers)
+    share = f"{most:.0%}" if len(numbers) == 1 else f"up to {most:.0%}"
+    images = f"images ({share} of the page) are not looked at"
+    return [f"{_numbers(numbers)}: {images}; --vision always does"]
 
 
 def make_sheet(
