@@ -17,6 +17,7 @@ from gemma_edge.extract.job.looks import Look, look_at, needs_pictures
 from gemma_edge.extract.job.options import Options
 from gemma_edge.extract.job.passes import LONG_TOKENS, Passes, answer_room, plan_passes
 from gemma_edge.extract.recipes.recipe import Recipe
+from gemma_edge.fit.plan import everywhere
 from gemma_edge.units import render_tokens
 
 _STEP = 1024  # contexts are asked for in steps of so many tokens
@@ -138,9 +139,10 @@ def _enlarged(
     )
     try:
         with open_planner(context, prepared.settings, output) as planner:
-            return replace(prepared, plan=planner.plan([prepared.candidate], wishes))
+            larger = planner.plan([prepared.candidate], wishes)
     except DoesNotFit:
         return None
+    return replace(prepared, plan=everywhere(larger, remember=prepared.plan.remember))
 
 
 def _trained_tokens(prepared: Prepared) -> int:
