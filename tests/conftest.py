@@ -1,5 +1,6 @@
 """Fixtures that tests of several rooms share."""
 
+import signal
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,10 @@ from hypothesis import settings
 # The same examples everywhere, and no verdict by the clock.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+# Started in the background by a script, Ctrl-C is ignored, and every child inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WriteGguf = Callable[..., Path]
 
