@@ -67,6 +67,8 @@ def test_a_download_is_asked_about_where_it_can_be_answered(terminal, tmp_path):
     chat.settle(0.5)
     chat.type("message\r")
     chat.wait_for("half a message")
+    chat.wait_for("198 199")
+    chat.wait_for_line()
     chat.type(CTRL_D)
     assert chat.end() == ExitStatus.OK
 
