@@ -15,7 +15,7 @@ from gemma_edge.engine.sight import Embedding, Sight, SightFolder, keep_within
 WIDTH = 8
 
 
-def patch(shade: int, *, columns: int = 1, rows: int = 1, name: str = "") -> Picture:
+def square(shade: int, *, columns: int = 1, rows: int = 1, name: str = "") -> Picture:
     pixels = bytes([shade]) * (3 * 48 * 48 * columns * rows)
     return Picture(pixels, 48 * columns, 48 * rows, name)
 
@@ -39,9 +39,9 @@ class Encoder:
 
 def test_the_same_pixels_in_the_same_size_are_encoded_once() -> None:
     encoder, sight = Encoder(), Sight(WIDTH)
-    for shown in (patch(1), patch(2), patch(1, name="a copy"), patch(1, columns=2), patch(2)):
+    for shown in (square(1), square(2), square(1, name="a copy"), square(1, columns=2), square(2)):
         encoder.of(sight, shown)
-    encoder.of(sight, patch(1, rows=2))  # the same bytes as 2 x 1
+    encoder.of(sight, square(1, rows=2))  # the same bytes as 2 x 1
     assert encoder.passes == sight.passes == 4
 
 
@@ -49,22 +49,22 @@ def test_what_was_used_last_is_dropped_last_and_the_budget_holds() -> None:
     encoder, size = Encoder(), WIDTH * 4
     sight = Sight(WIDTH, memory_bytes=2 * size)
     for shade in (1, 2, 1, 3):
-        encoder.of(sight, patch(shade))
+        encoder.of(sight, square(shade))
     assert sight.held_bytes == 2 * size
-    encoder.of(sight, patch(1))
+    encoder.of(sight, square(1))
     assert encoder.passes == 3
-    encoder.of(sight, patch(2))
+    encoder.of(sight, square(2))
     assert encoder.passes == 4
-    encoder.of(sight, patch(5, columns=9))  # larger than the budget: it is held alone
+    encoder.of(sight, square(5, columns=9))  # larger than the budget: it is held alone
     assert sight.held_bytes == 9 * size
 
 
 def test_the_disk_serves_another_process_of_the_same_projector_only(tmp_path: Path) -> None:
     encoder = Encoder()
-    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), patch(1))
-    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), patch(1))
+    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), square(1))
+    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), square(1))
     assert encoder.passes == 1
-    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "another")), patch(1))
+    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "another")), square(1))
     assert encoder.passes == 2
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -72,7 +72,7 @@ def test_the_disk_serves_another_process_of_the_same_projector_only(tmp_path: Pa
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     folder = tmp_path / "seen"
-    Encoder().of(Sight(WIDTH, SightFolder(folder, "one")), patch(1))
+    Encoder().of(Sight(WIDTH, SightFolder(folder, "one")), square(1))
     (entry,) = folder.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(entry.stat().st_mode) == 0o600
@@ -80,21 +80,21 @@ def test_nobody_else_can_read_it(tmp_path: Path) -> None:
 
 def test_a_damaged_entry_is_encoded_again_and_replaced(tmp_path: Path) -> None:
     encoder = Encoder()
-    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), patch(1, columns=2))
+    encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), square(1, columns=2))
     (entry,) = tmp_path.iterdir()
     whole = entry.read_bytes()
     damaged = [whole[:cut] for cut in range(0, len(whole), 7)] + [whole + b"x"]
     damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
     for number, data in enumerate(damaged, 2):
         entry.write_bytes(data)
-        encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), patch(1, columns=2))
+        encoder.of(Sight(WIDTH, SightFolder(tmp_path, "one")), square(1, columns=2))
         assert (encoder.passes, entry.read_bytes()) == (number, whole)
 
 
 def test_the_disk_keeps_no_more_than_its_budget(tmp_path: Path) -> None:
     sight = Sight(WIDTH, SightFolder(tmp_path, "one", most_bytes=3 * 50))
     for number, shade in enumerate((1, 2, 3, 4, 5)):
-        Encoder().of(sight, patch(shade))
+        Encoder().of(sight, square(shade))
         newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         os.utime(newest, (number, number))
     assert len(list(tmp_path.iterdir())) == 3
@@ -105,14 +105,14 @@ def test_the_disk_keeps_no_more_than_its_budget(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said_and_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = SightFolder(tmp_path / "file" / "seen", "one")
-    Encoder().of(Sight(WIDTH, folder), patch(1))
+    Encoder().of(Sight(WIDTH, folder), square(1))
     assert "images are not remembered" in folder.problem
     assert not list(tmp_path.glob("**/*.part"))
 
 
 def test_a_picture_crosses_the_pipe_once() -> None:
     here, there = Album(), Album()
-    first, second = patch(1, columns=4, name="a.png"), patch(2, columns=4, name="b.png")
+    first, second = square(1, columns=4, name="a.png"), square(2, columns=4, name="b.png")
     sizes = []
     for shown in ((first,), (first,), (second, first), (first, second, first)):
         request = Request(messages=(Message("user", "What is it?", shown),))
@@ -126,12 +126,12 @@ def test_a_picture_crosses_the_pipe_once() -> None:
 
 def test_both_ends_drop_the_same_pictures() -> None:
     """With room for two: what was dropped is sent again, and names are never mixed up."""
-    size = len(patch(1).rgb)
+    size = len(square(1).rgb)
     here, there = Album(2 * size), Album(2 * size)
     rng = np.random.default_rng(3)
     for _ in range(200):
         shades = rng.integers(1, 6, rng.integers(1, 4))
-        shown = tuple(patch(int(shade), name=f"{shade % 2}.png") for shade in shades)
+        shown = tuple(square(int(shade), name=f"{shade % 2}.png") for shade in shades)
         request = Request(messages=(Message("user", "What?", shown),))
         received = there.read(here.write(request))
         assert received == request

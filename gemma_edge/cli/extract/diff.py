@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.cli.extract.output import check_answers, read_answers
+from gemma_edge.cli.extract.output import check_answers, read_answers, shorten
 from gemma_edge.cli.options import ShowOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.files import read_file, shown
@@ -22,7 +22,7 @@ def show_difference(first: Path, second: Path, show: ShowOptions, output: Output
     Raises:
         InputError: one of them cannot be read, or holds something else.
     """
-    found = compare(read_records(first), read_records(second))
+    found = compare(read_records(first, output), read_records(second, output))
     if show.json:
         output.document(as_json(found))
         return ExitStatus.OK
@@ -35,7 +35,7 @@ def show_difference(first: Path, second: Path, show: ShowOptions, output: Output
     return ExitStatus.OK
 
 
-def read_records(path: Path) -> list[Mapping[str, Any]]:
+def read_records(path: Path, output: Output) -> list[Mapping[str, Any]]:
     """The records of a batch; an answer alone is one of no name.
 
     Raises:
@@ -49,7 +49,7 @@ def read_records(path: Path) -> list[Mapping[str, Any]]:
             pass
         else:
             return [_as_record(whole)]
-    records = [record for record in read_answers(path) if _is_record(record)]
+    records = [record for record in read_answers(path, output) if _is_record(record)]
     if not records:
         raise InputError(
             f"{shown(path)} holds no answers",
@@ -60,7 +60,10 @@ def read_records(path: Path) -> list[Mapping[str, Any]]:
 
 def render_change(change: Change, *, named: bool) -> str:
     """``bill.pdf: items[2].qty: 3 -> 4``."""
-    before, after = _short(change.before), _short(change.after)
+    before, after = (
+        shorten(json.dumps(value, ensure_ascii=False), _SHOWN_CHARS)
+        for value in (change.before, change.after)
+    )
     name = f"{change.file}: " if named and change.file else ""
     return f"{name}{change.path or '(all)'}: {before} -> {after}"
 
@@ -105,8 +108,3 @@ def _as_record(value: Any) -> Mapping[str, Any]:
     if is_envelope and "data" in value:
         return {"file": str(value["document"].get("name", "")), "data": value["data"]}
     return {"file": "", "data": value}
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"

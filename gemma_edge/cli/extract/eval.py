@@ -7,12 +7,12 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from gemma_edge.cli.batch.sources import DOCUMENTS, Source
-from gemma_edge.cli.extract.output import Sink, check_answers, read_answers
+from gemma_edge.cli.extract.output import Sink, check_answers, read_answers, shorten
 from gemma_edge.cli.options import ShowOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.files import shown
 from gemma_edge.errors import ExitStatus, InputError
-from gemma_edge.extract.job.extraction import render_path
+from gemma_edge.extract.paths import render_path
 from gemma_edge.extract.records.records import as_document
 from gemma_edge.extract.schemas.json_text import parse_json
 from gemma_edge.extract.schemas.schema import read_text
@@ -61,7 +61,7 @@ def evaluate_folder(  # noqa: PLR0913, PLR0917  (what is scored, by what, and ho
         if status == ExitStatus.INTERRUPTED:
             return status
     kept = answers or out
-    report = summarize(_grade_all(pairs, gold, read_answers(kept) if kept else records))
+    report = summarize(_grade_all(pairs, gold, read_answers(kept, output) if kept else records))
     if show.json:
         output.document(as_json(report))
     else:
@@ -188,5 +188,4 @@ def _first_wrong(cells: Sequence[Cell]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    return shorten(json.dumps(value, ensure_ascii=False), _SHOWN_CHARS)

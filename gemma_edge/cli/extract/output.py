@@ -95,8 +95,14 @@ def check_answers(path: Path) -> Form:
     return form
 
 
-def read_answers(path: Path) -> list[Mapping[str, Any]]:
-    """The records of a file that a batch wrote: lines of JSON, or a database.
+def shorten(text: str, most: int) -> str:
+    """A value for one line: at most so many characters of it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def read_answers(path: Path, output: Output) -> list[Mapping[str, Any]]:
+    """The records of a file that a batch wrote: lines of JSON, or a database. Lines that are no
+    record are told.
 
     Raises:
         InputError: it cannot be read, or holds something else.
@@ -105,7 +111,12 @@ def read_answers(path: Path) -> list[Mapping[str, Any]]:
     if check_answers(path) == "sqlite":
         return list(read_database(path))
     text = read_file(path, max_bytes=_MAX_BYTES).decode("utf-8", "replace")
-    return list(iter_objects(text))
+    records: list[Mapping[str, Any]] = list(iter_objects(text))
+    left_out = sum(1 for line in text.split("\n") if line.strip()) - len(records)
+    if left_out:
+        lines = "a line that is" if left_out == 1 else f"{left_out:,} lines that are"
+        output.note(f"{shown(path)}: left out {lines} no JSON object")
+    return records
 
 
 def _on_stdout(form: Form, columns: Sequence[str], output: Output) -> Callable[[Record], None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gemma_edge.cli.batch.sources import Source
 from gemma_edge.cli.extract.options import ExtractOptions
+from gemma_edge.cli.extract.output import shorten
 from gemma_edge.cli.output import Output
 from gemma_edge.documents import Document
 from gemma_edge.documents.files import shown
@@ -14,9 +15,10 @@ from gemma_edge.engine.protocol import Engine, EngineInfo
 from gemma_edge.errors import DoesNotFit, EngineError, ExitStatus, InputError
 from gemma_edge.extract.evidence.evidence import Evidence
 from gemma_edge.extract.evidence.locating import locate
-from gemma_edge.extract.job.extraction import Extraction, render_path
+from gemma_edge.extract.job.extraction import Extraction
 from gemma_edge.extract.job.options import Options
 from gemma_edge.extract.job.passes import Passes
+from gemma_edge.extract.paths import render_path
 from gemma_edge.extract.recipes.recipe import Recipe
 from gemma_edge.units import render_tokens
 
@@ -167,8 +169,12 @@ def write_beside(  # noqa: PLR0913, PLR0917  (what was read, what came of it, an
         from gemma_edge.extract.review.review import render_review  # noqa: PLC0415  (40 ms of jinja2)
 
         target = asked.html / f"{Path(source.name).name}.html" if folder else asked.html
+        images = draw_pages(
+            document, result.evidence,
+            on_page=lambda done, of: output.draw(f"drawing page {done + 1:,} of {of:,}"),
+        )  # fmt: skip
         page = render_review(
-            document, result.data, result.evidence, draw_pages(document, result.evidence),
+            document, result.data, result.evidence, images,
             problems=result.problems, notes=result.notes, computed=result.computed,
         )  # fmt: skip
         _write(target, page)
@@ -194,7 +200,7 @@ def _not_found(found: Shown) -> list[str]:
     if not any(look.how in ("text", "both") for look in found.passes.looks):
         return []  # pictures alone: there is no text to look in
     lines = [
-        f"{render_path(each.path)}: {_short(each.value)} is {_whereabouts(each)}"
+        f"{render_path(each.path)}: {shorten(str(each.value), VALUE_SHOWN)} is {_whereabouts(each)}"
         for each in absent[:MOST_NOT_FOUND]
     ]
     rest = len(absent) - len(lines)
@@ -203,11 +209,6 @@ def _not_found(found: Shown) -> list[str]:
 
 def _whereabouts(evidence: Evidence) -> str:
     return "printed, but not beside its field" if evidence.places else "not printed in the document"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= VALUE_SHOWN else f"{text[:VALUE_SHOWN]}…"
 
 
 def _render_result(found: Shown) -> str:

@@ -18,7 +18,6 @@ from gemma_edge.extract.evidence.labels import Labels
 from gemma_edge.extract.evidence.leaves import (
     WEAK_CHARS,
     Leaf,
-    Path,
     Record,
     Shape,
     cheapest_way,
@@ -28,6 +27,7 @@ from gemma_edge.extract.evidence.leaves import (
     shape_of,
     strength,
 )
+from gemma_edge.extract.paths import Path
 
 _FAR = 8.0  # lines; what stands farther away does not belong together
 _CENTRES = 24  # places of a record that are weighed against each other

@@ -8,7 +8,8 @@ from statistics import median, median_low
 from gemma_edge.extract.evidence.forms import Candidate
 from gemma_edge.extract.evidence.index import Span, TextIndex
 from gemma_edge.extract.evidence.labels import Labels, Names
-from gemma_edge.extract.evidence.leaves import Leaf, Path, Record
+from gemma_edge.extract.evidence.leaves import Leaf, Record
+from gemma_edge.extract.paths import Path
 
 MANY = 3  # records from which a list has columns
 _HEADS = 4  # lines above the first record in which the heads of its columns may stand

@@ -22,8 +22,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from gemma_edge.engine.protocol import TokenScore
-
-Path = tuple[str | int, ...]
+from gemma_edge.extract.paths import Path
 
 _GROUND: Mapping[str, float] = {"exact": 1.0, "normalized": 0.97}
 _LOCATED, _NOT_FOUND = 0.8, 0.5
@@ -62,7 +61,7 @@ def _of(tokens: Sequence[TokenScore]) -> Confidence:
         return Confidence(1.0, 1.0)
     logs = [math.log(max(_TINY, token.probability)) for token in tokens]
     probability = math.exp((sum(logs) / len(logs) + min(logs)) / 2)
-    return Confidence(min(1.0, probability), min(1.0, *(token.legal for token in tokens), 1.0))
+    return Confidence(min(1.0, probability), min(1.0, *(token.legal for token in tokens)))
 
 
 def iter_values(text: str) -> Iterator[tuple[Path, int, int]]:

@@ -19,7 +19,8 @@ from gemma_edge.extract.evidence.confidence import Confidence, confidence_score
 from gemma_edge.extract.evidence.forms import Candidate, Forms, Status
 from gemma_edge.extract.evidence.index import Place
 from gemma_edge.extract.evidence.labels import Hints, Labels
-from gemma_edge.extract.evidence.leaves import Leaf, Path
+from gemma_edge.extract.evidence.leaves import Leaf
+from gemma_edge.extract.paths import Path
 
 Source = Literal["text", "ocr layer", "located"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from gemma_edge.extract.evidence.forms import Candidate
 from gemma_edge.extract.evidence.labels import Names
+from gemma_edge.extract.paths import Path
 
-Path = tuple[str | int, ...]
 Shape = tuple[str | None, ...]  # a path with None for each place in a list
 WEAK_CHARS = 2  # a value of so few characters is printed anywhere
 

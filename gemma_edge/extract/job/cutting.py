@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma_edge.engine.protocol import TokenScore
-from gemma_edge.extract.job.extraction import Path
+from gemma_edge.extract.paths import Path
 
 _OUTSIDE = " \t\r\n,:"
 _SAYS_NOTHING = ("null", "false", "0")  # words with which an answer may have been closed

@@ -11,16 +11,6 @@ if TYPE_CHECKING:
     from gemma_edge.extract.evidence.evidence import Evidence
     from gemma_edge.extract.recipes.recipe import CheckFailure
 
-Path = tuple[str | int, ...]  # of a value in data: ("items", 2, "qty")
-
-
-def render_path(path: Path) -> str:
-    """``items[2].qty``."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f"{'.' if text else ''}{step}"
-    return text
-
 
 @dataclass(frozen=True, slots=True)
 class Extraction:

@@ -10,8 +10,8 @@ from gemma_edge.extract.evidence.confidence import Confidence, leaf_confidence
 from gemma_edge.extract.evidence.evidence import Evidence, ground, with_confidence
 from gemma_edge.extract.evidence.labels import Hints
 from gemma_edge.extract.job.asking import Answer
-from gemma_edge.extract.job.extraction import Path
 from gemma_edge.extract.job.merging import Place, Tree, iter_leaves, plain
+from gemma_edge.extract.paths import Path
 
 
 def places_in(document: Document, numbers: Collection[int], data: Any) -> Mapping[Path, Place]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from gemma_edge.extract.job.extraction import Path, render_path
+from gemma_edge.extract.paths import Path, render_path
 
 _SHOWN = 40  # characters of a value in a note
 

@@ -8,10 +8,10 @@ from typing import Any
 from gemma_edge.errors import DoesNotFit
 from gemma_edge.extract.job.asking import Answer, Asker
 from gemma_edge.extract.job.cutting import Cut, find_cut
-from gemma_edge.extract.job.extraction import Path
 from gemma_edge.extract.job.merging import Merger, Tree, iter_leaves, plain, trace
 from gemma_edge.extract.job.passes import Pass, question_of
 from gemma_edge.extract.job.prompting import Question
+from gemma_edge.extract.paths import Path
 from gemma_edge.extract.recipes.recipe import Recipe
 from gemma_edge.extract.schemas.parts import Part, fields_of, select_fields
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_edge.extract.job.extraction import Path, render_path
+from gemma_edge.extract.paths import Path, render_path
 from gemma_edge.extract.schemas.parts import (
     Part,
     fields_of,

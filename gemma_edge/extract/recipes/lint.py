@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gemma_edge.extract.paths import Path
 from gemma_edge.extract.recipes.parts import CounterExample, Example, Rule, Severity
 from gemma_edge.extract.recipes.recipe import Recipe
 from gemma_edge.extract.schemas.check import Checker
 from gemma_edge.extract.schemas.examining import examine
 from gemma_edge.extract.schemas.fields import Fields, unknown_names
-from gemma_edge.extract.values.normalize import Path, place
+from gemma_edge.extract.values.normalize import place
 from gemma_edge.extract.values.types_number import read_number
 from gemma_edge.extract.values.types_reading import Habits
 

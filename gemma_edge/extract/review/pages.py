@@ -9,7 +9,7 @@ from gemma_edge.documents import Box, Document, Page, render_image
 from gemma_edge.documents.shrinking import shrink_image
 from gemma_edge.errors import InputError
 from gemma_edge.extract.evidence.evidence import Evidence
-from gemma_edge.extract.evidence.leaves import Path
+from gemma_edge.extract.paths import Path
 
 WIDTH_PX = 1000
 MAX_PAGES = 60

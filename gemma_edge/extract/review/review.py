@@ -1,5 +1,5 @@
 """The review page: a document's pages beside what was read from them, in one HTML file that needs
-no network. Pure; ``review_pages.draw_pages`` makes the images.
+no network. Pure; ``pages.draw_pages`` makes the images.
 
 The template, its style and its script are data files. All text is escaped, and the page's own
 policy lets nothing run or load but what was put in here: style and script are allowed by their

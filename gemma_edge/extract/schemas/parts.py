@@ -4,7 +4,7 @@ Pure."""
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gemma_edge.extract.job.extraction import Path, render_path
+from gemma_edge.extract.paths import Path, render_path
 from gemma_edge.extract.schemas.decoding import close_schema
 from gemma_edge.extract.schemas.form import render_form
 from gemma_edge.extract.schemas.semantic import as_printed

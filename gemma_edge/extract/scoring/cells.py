@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_edge.extract.job.extraction import Path
+from gemma_edge.extract.paths import Path
 from gemma_edge.extract.scoring.assignment import best_pairs
 from gemma_edge.extract.values.meaning import NOTHING, canonical, fingerprint
 

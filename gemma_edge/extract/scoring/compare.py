@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from gemma_edge.extract.job.extraction import render_path
+from gemma_edge.extract.paths import render_path
 from gemma_edge.extract.scoring.cells import iter_cells
 from gemma_edge.extract.values.meaning import NOTHING, canonical
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemma_edge.extract.job.extraction import render_path
+from gemma_edge.extract.paths import render_path
 from gemma_edge.extract.scoring.cells import Cell, iter_cells, lone_cells
 from gemma_edge.extract.values.meaning import NOTHING, canonical
 

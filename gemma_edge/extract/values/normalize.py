@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gemma_edge.extract.paths import Path
 from gemma_edge.extract.schemas.semantic import kind_of_leaf
 from gemma_edge.extract.schemas.views import Views, item_schemas, iter_views, member_schemas
 from gemma_edge.extract.schemas.walk import Json, Subschema, lone_references
@@ -16,7 +17,6 @@ from gemma_edge.extract.values.types import is_nothing, read_as
 from gemma_edge.extract.values.types_reading import Habits, Reading
 
 # A place in the data: keys and numbers.
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
