@@ -308,3 +308,14 @@ def test_copy_asks_the_terminal_where_there_is_no_tool(shell):
     assert "\x1b]52;c;eCA9IDEK\x07" in ran.stderr
     assert "6 characters copied by the terminal (OSC 52), if it allows that" in ran.stderr
     assert "error: `all` cannot be copied" in ran.stderr
+
+
+def test_what_a_pasted_text_names_is_told_and_not_attached(talk, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("seven crates")
+    pasted = "\n".join([f"read {notes}", *"abcde"])
+    told, _, engine = talk(pasted, pasted.removesuffix("\ne"), answers=["a", "b"])
+    assert f"{notes} in so long a text is not attached; /file does" in told
+    long, short = (request.messages[-1].text for request in engine.requests)
+    assert long == pasted
+    assert "seven crates" in short

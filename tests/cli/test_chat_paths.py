@@ -53,7 +53,6 @@ def test_found(home, message, names, left):
         "dog.jpg is not here",
         "{home} is a folder",
         "it's about 'quotes' and \"more\"",
-        "a log\n\n\n\n\nopened {home}/notes.txt and {home}/cat.jpg",
         "a/b and 1/2, x < y, \\alpha",
         "https://example.org/cat.jpg",
         "\0" * 9 + "cat.jpgx",

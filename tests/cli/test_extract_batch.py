@@ -329,9 +329,11 @@ def test_two_sets_of_answers(shell, folder, tmp_path):
     ran = shell.run("extract", "diff", str(first), str(second), model=False)
     assert ran.stdout == "c.pdf: total: 7 -> 3\n"
     assert ran.stderr == "4 documents: 3 the same, 1 differs in 1 value (total 1)\n"
-    told = json.loads(
-        shell.run("extract", "diff", str(first), str(second), "--json", model=False).stdout
-    )
+    with first.open("a") as file:
+        file.write('{"file": "half')
+    ran = shell.run("extract", "diff", str(first), str(second), "--json", model=False)
+    assert "left out a line that is no JSON object" in " ".join(ran.stderr.split())
+    told = json.loads(ran.stdout)
     assert told["changes"][0] == {
         "file": "c.pdf", "path": "total", "kind": "changed", "before": 7, "after": 3,
     }  # fmt: skip

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from gemma_edge.cli.chat.paths import Named, as_path, find_files, name_files
 from gemma_edge.documents.clipboard import NAME, read_clipboard
+from gemma_edge.documents.files import shown
 from gemma_edge.documents.images import fit_picture, read_image
 from gemma_edge.errors import UsageError
 
@@ -46,6 +47,10 @@ def paste(talk: "Talk", _value: str) -> None:
         _attach(talk, path, as_image=Named(path, 0, 0).is_image)
 
 
+_TYPED = 5  # lines; a longer message was pasted, and what it names is not meant
+_SEARCHED = 50
+
+
 def attach_named(talk: "Talk", text: str) -> str:
     """The message with names in the place of paths; what the paths lead to goes with it.
 
@@ -53,7 +58,14 @@ def attach_named(talk: "Talk", text: str) -> str:
         InputError: it cannot be read.
         ProjectorError: it is to be looked at, and the model sees nothing.
     """
-    found = find_files(text, talk.context.home)
+    lines = text.split("\n")
+    found = find_files("\n".join(lines[:_SEARCHED]), talk.context.home)
+    if len(lines) > _TYPED:
+        if found:
+            talk.output.note(
+                f"{shown(found[0].path)} in so long a text is not attached; /file does"
+            )
+        return text
     for each in found:
         _attach(talk, each.path, as_image=each.is_image)
     return name_files(text, found)

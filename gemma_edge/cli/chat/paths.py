@@ -18,7 +18,6 @@ DOCUMENTS = frozenset(
     + (".txt", ".md", ".rst", ".log", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".ini")
     + (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".sh", ".sql", ".css")
 )
-MAX_LINES = 5
 MAX_WORDS = 24  # of an unquoted path with spaces in it
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|'([^'\n]+)'")
 _WORD = re.compile(r"(?:\\.|[^\s\\]|\\(?=\s*$))+")
@@ -42,8 +41,6 @@ class Named:
 
 def find_files(text: str, home: Path) -> tuple[Named, ...]:
     """The files that ``text`` names, in order."""
-    if text.count("\n") >= MAX_LINES:
-        return ()
     found: list[Named] = []
     place = 0
     for start, spellings in _candidates(text):

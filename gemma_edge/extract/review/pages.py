@@ -126,7 +126,9 @@ def _boxes(page: Page, evidence: Sequence[Evidence], names: Mapping[Path, int]) 
             width=round(box.right - box.left + 2 * _MARGIN, 2),
             height=round(box.bottom - box.top + 2 * _MARGIN, 2),
             state="located" if held[0].source == "located" else held[0].status,
-            label="\n".join(f"{render_path(each.path)}: {each.value}" for each in held[:_NAMED]),
+            label="\n".join(
+                f"{render_path(each.path)}: {each.text or each.value}" for each in held[:_NAMED]
+            ),
         )
         for box, held in ordered
     ]
