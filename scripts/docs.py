@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Make the generated parts of README.md again, or check that they are up to date.
+"""Make the generated parts of README.md and docs/ again, or check that they are up to date.
 
-    python scripts/docs.py [--check]
+    python scripts/docs.py [--check] [FILE...]
 
-A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. ``commands``,
-``chat``, ``statuses`` and ``files`` are made from the code; ``$ gemma-edge ...`` is a
-transcript: the command is run on the bundled model; a check overlooks timings and the device.
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. The names in ``PARTS``
+are made from the code; ``$ gemma-edge ...`` is a transcript: the command is run on the bundled
+model; ``python examples/FILE.py`` shows a program and what it prints. A check overlooks timings and
+the device.
 """
 
 import argparse
@@ -23,15 +24,18 @@ from typing import Any
 
 import typer
 
-from gemma_edge import __version__
+from gemma_edge import __version__, catalog
 from gemma_edge.cli.chat.command import help_rows
 from gemma_edge.cli.chat.table import COMMANDS, KEYS
 from gemma_edge.cli.main import build_app
 from gemma_edge.cli.pages import FIRST, group_of
 from gemma_edge.errors import ExitStatus
+from gemma_edge.fit.kv import layer_bytes
+from gemma_edge.fit.shape import parse_shape
+from gemma_edge.fit.synthesis import synthesize
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 CHANGELOG = ROOT / "CHANGELOG.md"
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 WIDTH = 80
@@ -45,39 +49,51 @@ MASKS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the README, or with ``--check`` say what is stale."""
+    """Write the pages, or with ``--check`` say what is stale."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--check", action="store_true", help="change nothing; 1 if anything is stale"
     )
+    parser.add_argument("pages", nargs="*", type=Path, metavar="FILE", help="only these pages")
     options = parser.parse_args(arguments)
-    before = README.read_text(encoding="utf-8")
-    stale: list[str] = []
-
-    def renew(part: re.Match[str]) -> str:
-        head, name, body, tail = part.groups()
-        made = make(name)
-        if mask(made) != mask(body):
-            stale.append(name)
-        return f"{head}{made}{tail}"
-
-    after = PART.sub(renew, before)
-    if not options.check:
-        README.write_text(after, encoding="utf-8", newline="\n")
-    for name in stale:
-        print(f"README.md: {'stale' if options.check else 'changed'}: {name}", file=sys.stderr)
+    stale = 0
+    for page in options.pages or PAGES:
+        before = page.read_text(encoding="utf-8")
+        after, names = renew(before)
+        if not options.check:
+            page.write_text(after, encoding="utf-8", newline="\n")
+        for name in names:
+            print(
+                f"{page.name}: {'stale' if options.check else 'changed'}: {name}", file=sys.stderr
+            )
+        stale += len(names)
     released = changelog_version(CHANGELOG.read_text(encoding="utf-8"))
     if released != __version__:
         print(f"CHANGELOG.md: newest is {released}, the package is {__version__}", file=sys.stderr)
     return 1 if options.check and stale or released != __version__ else 0
 
 
+def renew(text: str) -> tuple[str, list[str]]:
+    """A page with its parts made again, and the names of those that differ."""
+    stale: list[str] = []
+
+    def remake(part: re.Match[str]) -> str:
+        head, name, body, tail = part.groups()
+        made = make(name)
+        if mask(made) != mask(body):
+            stale.append(name)
+        return f"{head}{made}{tail}"
+
+    return PART.sub(remake, text), stale
+
+
 def make(name: str) -> str:
     """The text of one part, with its last newline."""
     if name.startswith("$ "):
         return transcript(name.removeprefix("$ "))
-    parts = {"commands": commands, "chat": chat, "statuses": statuses, "files": files}
-    return parts[name]()
+    if name.startswith("python "):
+        return program(name.removeprefix("python "))
+    return PARTS[name]()
 
 
 def mask(text: str) -> str:
@@ -141,6 +157,18 @@ def statuses() -> str:
     return f"| status | meaning |\n|-|-|\n{rows}"
 
 
+def packages() -> str:
+    """Every package and every module beside them, with the first sentence of its docstring."""
+    rows = []
+    for path in sorted((ROOT / "gemma_edge").iterdir()):
+        source = path / "__init__.py" if path.is_dir() else path
+        if path.name.startswith("__") or source.suffix != ".py" or not source.exists():
+            continue
+        name = f"{path.name}/" if path.is_dir() else path.name
+        rows.append(f"| `{name}` | {sentence(source)} |\n")
+    return "| in `gemma_edge/` | |\n|-|-|\n" + "".join(rows)
+
+
 def files() -> str:
     """Every module with the first sentence of its docstring, folder by folder."""
     sources = [*ROOT.glob("gemma_edge/**/*.py"), *ROOT.glob("scripts/*.py")]
@@ -151,6 +179,43 @@ def files() -> str:
         lines.append(f"{folder.relative_to(ROOT).as_posix()}/")
         lines += [f"  {path.name:20} {says}" for path in inside if (says := sentence(path))]
     return "```text\n" + "\n".join(lines) + "\n```\n"
+
+
+def dimensions() -> str:
+    """The sizes of the catalogue, as their headers have them."""
+    table = "| | layers | width | heads | KV heads, window / global | feed forward | window |"
+    table += " global layers | layers without KV | context |\n" + 10 * "|-" + "|\n"
+    for size in catalog.sizes():
+        facts = size.dimensions
+        forward = f"{facts.feed_forward:,}"
+        if facts.feed_forward_shared:
+            forward += f", {facts.feed_forward_shared:,} without KV"
+        if facts.experts:
+            forward += f" and {facts.experts_used} of {facts.experts} experts of"
+            forward += f" {facts.expert_feed_forward:,}"
+        cells = (
+            size.title.removeprefix("Gemma 4 "), size.layers, f"{size.width:,}", facts.heads,
+            f"{facts.kv_heads_window} / {facts.kv_heads_global}", forward,
+            f"{facts.window_tokens:,}", f"every {facts.global_every}th",
+            facts.shared_kv_layers or "", f"{size.context_tokens:,}",
+        )  # fmt: skip
+        table += "| " + " | ".join(map(str, cells)) + " |\n"
+    return table
+
+
+def cache() -> str:
+    """The KV cache of every size by context, in MiB, as a plan counts it."""
+    contexts = [1 << power for power in range(12, 19)]
+    table = "| context | " + " | ".join(f"{each >> 10}k" for each in contexts) + " |\n"
+    table += (len(contexts) + 1) * "|-" + "|\n"
+    for size in catalog.sizes():
+        shape = parse_shape(synthesize(size, size.default), exact=False)
+        cells = [size.title.removeprefix("Gemma 4 ")]
+        for context in contexts:
+            taken = sum(layer_bytes(shape, each, context, 512, "f16") for each in shape.layers)
+            cells.append(f"{taken >> 20:,}" if context <= size.context_tokens else "")
+        table += "| " + " | ".join(cells) + " |\n"
+    return table
 
 
 def sentence(path: Path) -> str:
@@ -168,27 +233,40 @@ def transcript(command: str) -> str:
     return f"```text\n$ {command}\n{run(words[1:])}```\n"
 
 
+def program(path: str) -> str:
+    """A Python program of ours, and all that it prints."""
+    source = (ROOT / path).read_text(encoding="utf-8")
+    return f"```python\n{source}```\n\n```text\n$ python {path}\n{run_python([path])}```\n"
+
+
 def run(words: list[str]) -> str:
-    """``gemma-edge`` in a process of its own, as wide as the README, and without the models and
+    """What ``gemma-edge`` prints."""
+    return run_python(["-m", "gemma_edge", *words])
+
+
+def run_python(words: list[str]) -> str:
+    """What Python prints in a process of its own, as wide as the pages, and without the models and
     the measured speeds of this machine."""
     variables = os.environ | {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     with tempfile.TemporaryDirectory() as nothing:
         folders = ("HF_HUB_CACHE", "XDG_DATA_HOME", "GEMMA_EDGE_MODELS_DIR")
-        return _run(words, variables | dict.fromkeys(folders, nothing))
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env=variables | dict.fromkeys(folders, nothing),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+        return done.stdout
 
 
-def _run(words: list[str], variables: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "gemma_edge", *words],
-        cwd=ROOT,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    return done.stdout
+PARTS = {
+    "commands": commands, "chat": chat, "statuses": statuses, "packages": packages, "files": files,
+    "dimensions": dimensions, "cache": cache,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

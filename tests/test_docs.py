@@ -1,8 +1,10 @@
-"""The generator of the README's parts; that they are up to date is ``docs.py --check``."""
+"""The generator of the README and of docs/; that they are up to date is ``docs.py --check``."""
 
-import docs
+import re
+
 import pytest
 
+import docs
 from gemma_edge import __version__
 
 
@@ -24,11 +26,37 @@ def test_the_changelog_names_this_version():
     assert docs.changelog_version("# Changelog\n## [Unreleased]\n## [1.2.3] - today\n") == "1.2.3"
 
 
-@pytest.mark.parametrize("name", ["commands", "chat", "statuses", "files"])
+@pytest.mark.parametrize("name", docs.PARTS)
 def test_parts_are_made_from_the_code(name):
     made = docs.make(name)
     expected = {
         "commands": "--schema SCHEMA", "chat": "/regen", "statuses": "| 130 |", "files": "units.py",
+        "packages": "| `engine/` |", "dimensions": "| E2B | 35 |", "cache": "| 5,420 |",
     }  # fmt: skip
     assert expected[name] in made
     assert made.endswith("\n")
+
+
+def test_a_program_is_shown_with_what_it_prints(tmp_path):
+    program = tmp_path / "library.py"
+    program.write_text("from gemma_edge import units\n\nprint(units.__name__)\n", encoding="utf-8")
+    made = docs.make(f"python {program}")
+    assert made.startswith("```python\nfrom gemma_edge import units\n")
+    assert made.endswith(f"$ python {program}\ngemma_edge.units\n```\n")
+
+
+def test_only_what_differs_is_stale():
+    part = "<!-- generated: statuses -->\n{}<!-- end -->\n"
+    fresh, stale = docs.renew(part.format("old\n"))
+    assert stale == ["statuses"]
+    assert docs.renew(fresh) == (fresh, [])
+
+
+def test_links_between_the_pages_lead_somewhere():
+    for page in docs.PAGES:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text("utf-8")):
+            other = page.parent / target if target else page
+            assert other.exists(), f"{page.name}: {target}"
+            headings = re.findall(r"^#+ (.*)$", other.read_text("utf-8"), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
+            assert not anchor or anchor in anchors, f"{page.name}: {target}#{anchor}"
