@@ -60,3 +60,18 @@ def test_links_between_the_pages_lead_somewhere():
             headings = re.findall(r"^#+ (.*)$", other.read_text("utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
             assert not anchor or anchor in anchors, f"{page.name}: {target}#{anchor}"
+
+
+SOURCES = [
+    path for folder in ("gemma_edge", "models", "scripts", "tests")
+    for path in (docs.ROOT / folder).rglob("*") if path.suffix in (".py", ".toml")
+]  # fmt: skip
+# ``ggml's docs/gguf.md`` is another project's.
+CITED = re.compile(r"(?<!ggml's )\bdocs/(\w+\.md)(?:,(?:\s|#)+\"([^\"\n]+)\")?")
+
+
+def test_what_the_code_cites_is_there():
+    for path in SOURCES:
+        for page, heading in CITED.findall(path.read_text("utf-8")):
+            text = (docs.ROOT / "docs" / page).read_text("utf-8")
+            assert not heading or f"\n## {heading}\n" in text, f"{path}: {page}, {heading}"
