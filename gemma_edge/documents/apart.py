@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gemma_edge.documents.content import Content
-from gemma_edge.documents.frames_apart import import_folders
+from gemma_edge.documents.pdf_process import import_folders
 from gemma_edge.documents.pdf_process import cause, child_command, not_started
 from gemma_edge.errors import GemmaEdgeError, InputError
 

@@ -4,6 +4,7 @@ a flood of memory ends with the child, and what the libraries print (libtiff doe
 It takes about 0.15 s to start, so it is not for a JPEG.
 """
 
+from gemma_edge.documents.pdf_process import import_folders
 import importlib.util
 import json
 import subprocess
@@ -109,15 +110,6 @@ def _received(child: subprocess.Popen[bytes], name: str) -> Iterator[Frame]:
         )
 
 
-def import_folders(libraries: Sequence[str]) -> list[str]:
-    """Where a child finds this package and some libraries; what is not installed is left out."""
-    folders = [str(Path(__file__).parents[2])]
-    for library in libraries:
-        spec = importlib.util.find_spec(library)
-        if spec is not None and spec.origin is not None:
-            above = Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
-            folders.append(str(above))
-    return list(dict.fromkeys(folders))
 
 
 def _close(stream: IO[bytes] | None) -> None:

@@ -4,6 +4,7 @@ The child gets the PDF on its stdin, so a document from a pipe goes the same way
 password is never on a command line. It takes about 0.1 s to start, most of it PDFium itself.
 """
 
+from collections.abc import Sequence
 import importlib.util
 import json
 import signal
@@ -17,6 +18,19 @@ from types import TracebackType
 from typing import Any
 
 from gemma_edge.errors import GemmaEdgeError, InputError
+
+
+def import_folders(libraries: Sequence[str]) -> list[str]:
+    """Where a child finds this package and some libraries; what is not installed is left out."""
+    folders = [str(Path(__file__).parents[2])]
+    for library in libraries:
+        spec = importlib.util.find_spec(library)
+        if spec is not None and spec.origin is not None:
+            above = Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
+            folders.append(str(above))
+    return list(dict.fromkeys(folders))
+
+
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

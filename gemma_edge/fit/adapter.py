@@ -21,12 +21,6 @@ _TOKEN_TABLE = "token_embd.weight"
 ALIGN_BYTES = 128  # of a tensor in a buffer; CUDA's, the largest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterFile:
-    """A LoRA that was asked for, and the header of its file."""
-
-    adapter: Adapter
-    header: Header
 
 
 def check_adapter(model: Header, adapter: Header) -> None:

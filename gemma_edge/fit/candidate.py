@@ -4,9 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemma_edge.catalog import DEFAULT_IMAGE_TOKENS, ModelFiles
-from gemma_edge.fit.adapter import AdapterFile
 from gemma_edge.fit.plan import KvType
 from gemma_edge.gguf import Header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFile:
+    """A LoRA that was asked for, and the header of its file."""
+
+    adapter: Adapter
+    header: Header
+
+
 
 # The better first; sizes of the same family, so more parameters that work is better (fit.md 4.7).
 SIZES_BY_QUALITY = ("31b", "26b-a4b", "12b", "e4b", "e2b")

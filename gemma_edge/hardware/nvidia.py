@@ -8,9 +8,22 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gemma_edge.hardware.recording import SMI, SMI_FIELDS, SMI_QUERY
 from gemma_edge.hardware.text import Answers, parse_number, program_of
 from gemma_edge.units import MIB
+
+
+SMI = "nvidia-smi"
+
+
+SMI_FIELDS = (
+    "index", "uuid", "pci.bus_id", "name", "memory.total", "memory.free", "compute_cap",
+    "driver_version", "display_active", "mig.mode.current",
+)  # fmt: skip
+
+
+SMI_QUERY = f"nvidia-smi --query-gpu={','.join(SMI_FIELDS)} --format=csv,noheader,nounits"
+
+
 
 Version = tuple[int, int]
 

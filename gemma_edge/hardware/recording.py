@@ -6,6 +6,7 @@ Hardware of it, here or on another machine, so a bug report becomes a test. Ques
 wait for each other are asked at once, and none can hang: each tool has a time limit.
 """
 
+from gemma_edge.hardware.nvidia import SMI, SMI_QUERY
 import json
 import os
 import platform
@@ -28,12 +29,6 @@ TOOL_LIMIT_SECONDS = 5
 _PROBE = Path(__file__).with_name("probe.py")
 _CHECKOUT = Path(__file__).parents[2] / "scripts/setup.py"
 
-SMI = "nvidia-smi"
-SMI_FIELDS = (
-    "index", "uuid", "pci.bus_id", "name", "memory.total", "memory.free", "compute_cap",
-    "driver_version", "display_active", "mig.mode.current",
-)  # fmt: skip
-SMI_QUERY = f"nvidia-smi --query-gpu={','.join(SMI_FIELDS)} --format=csv,noheader,nounits"
 _SMI_PLACES = ("/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System32\nvidia-smi.exe")
 
 # What changes which devices are seen, or says what kind of machine this is. Nothing else is kept.

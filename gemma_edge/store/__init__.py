@@ -5,7 +5,7 @@ prove and delete. Importing this loads neither huggingface_hub nor a socket.
 """
 
 from gemma_edge.store.audit import Verdict, verify
-from gemma_edge.store.crew import Listener
+from gemma_edge.store.progress import Listener
 from gemma_edge.store.download import Upstream
 from gemma_edge.store.ensure import ensure, missing_files
 from gemma_edge.store.importing import import_file

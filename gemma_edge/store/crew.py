@@ -1,5 +1,6 @@
 """Several files at once: threads fetch and tell, the calling thread listens."""
 
+from gemma_edge.store.progress import Listener
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -9,7 +10,6 @@ from gemma_edge.store.progress import Meter, Progress
 from gemma_edge.store.remote import RemoteFile
 from gemma_edge.store.shelf import Found
 
-Listener = Callable[[Progress], None]
 _LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gemma_edge.errors import Interrupted, ModelError, UsageError
-from gemma_edge.store.crew import Crew, Listener
+from gemma_edge.store.crew import Crew
+from gemma_edge.store.progress import Listener
 from gemma_edge.store.download import Upstream
 from gemma_edge.store.failures import (
     Changed,

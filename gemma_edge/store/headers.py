@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header
-from gemma_edge.store.crew import Listener
+from gemma_edge.store.progress import Listener
 from gemma_edge.store.download import Upstream
 from gemma_edge.store.lock import write_atomically
 from gemma_edge.store.peek import read_part

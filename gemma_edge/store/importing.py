@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gemma_edge.errors import InputError, ModelError
-from gemma_edge.store.crew import Listener
+from gemma_edge.store.progress import Listener
 from gemma_edge.store.failures import explain_disk
 from gemma_edge.store.inventory import StoredFile, stored_file
 from gemma_edge.store.layout import PARTIAL_SUFFIX

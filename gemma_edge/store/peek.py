@@ -4,7 +4,7 @@ before a download, a header by range requests, a comparison with the lock."""
 import threading
 
 from gemma_edge.errors import GemmaEdgeError
-from gemma_edge.store.crew import Listener
+from gemma_edge.store.progress import Listener
 from gemma_edge.store.download import Upstream, stream_http
 from gemma_edge.store.failures import Changed, StartOver, TryAgain, not_while_offline
 from gemma_edge.store.patience import Patience, ask_patiently

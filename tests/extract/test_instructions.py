@@ -11,7 +11,7 @@ import pytest
 from gemma_edge.extract.recipes.finding import shipped
 from gemma_edge.extract.recipes.instructions import render_instructions
 from gemma_edge.extract.recipes.parts import CounterExample, Example, Rule
-from gemma_edge.extract.recipes.recipe import load_recipe
+from gemma_edge.extract.recipes.finding import load_recipe
 
 FOLDER = Path(__file__).with_name("recipe_prompts")
 

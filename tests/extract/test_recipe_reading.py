@@ -9,7 +9,7 @@ from gemma_edge.errors import InputError, UsageError
 from gemma_edge.extract.recipes.finding import owned, recipe_name, shipped
 from gemma_edge.extract.recipes.parts import CounterExample, Rule
 from gemma_edge.extract.recipes.reading import read_recipe
-from gemma_edge.extract.recipes.recipe import load_recipe
+from gemma_edge.extract.recipes.finding import load_recipe
 from gemma_edge.extract.recipes.writing import render_recipe, save_text
 from gemma_edge.extract.values.types_reading import Habits
 

@@ -15,7 +15,7 @@ from gemma_edge.extract.job.job import extract
 from gemma_edge.extract.recipes.finding import shipped
 from gemma_edge.extract.recipes.lint import lint
 from gemma_edge.extract.recipes.parts import Example
-from gemma_edge.extract.recipes.recipe import load_recipe
+from gemma_edge.extract.recipes.finding import load_recipe
 from gemma_edge.extract.recipes.yaml import read_yaml
 from gemma_edge.extract.schemas.schema import parse_schema
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.hardware import detect_hardware, parse_recording, record
-from gemma_edge.hardware.recording import SMI, SMI_QUERY, run_probe, run_tool
+from gemma_edge.hardware.recording import run_probe, run_tool
+from gemma_edge.hardware.nvidia import SMI, SMI_QUERY
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 needs_compiler = pytest.mark.skipif(

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.cli.extract.output import check_answers, read_answers, shorten
+from gemma_edge.cli.extract.output import check_answers, read_answers
+from gemma_edge.cli.extract.show import shorten
 from gemma_edge.cli.options import ShowOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.files import read_file, shown

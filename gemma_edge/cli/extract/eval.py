@@ -7,7 +7,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from gemma_edge.cli.batch.sources import DOCUMENTS, Source
-from gemma_edge.cli.extract.output import Sink, check_answers, read_answers, shorten
+from gemma_edge.cli.extract.output import Sink, check_answers, read_answers
+from gemma_edge.cli.extract.show import shorten
 from gemma_edge.cli.options import ShowOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.files import shown

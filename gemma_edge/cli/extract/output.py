@@ -95,9 +95,6 @@ def check_answers(path: Path) -> Form:
     return form
 
 
-def shorten(text: str, most: int) -> str:
-    """A value for one line: at most so many characters of it."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def read_answers(path: Path, output: Output) -> list[Mapping[str, Any]]:

@@ -247,7 +247,7 @@ def _only(asked: RecipesOptions) -> str:
 
 
 def _load(name: str, own: Path, asked: RecipesOptions) -> "Recipe":
-    from gemma_edge.extract.recipes.recipe import load_recipe  # noqa: PLC0415  (30 ms)
+    from gemma_edge.extract.recipes.finding import load_recipe  # noqa: PLC0415  (30 ms)
 
     return load_recipe(name, [own], trust=asked.trust)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from gemma_edge.cli.batch.sources import Source
 from gemma_edge.cli.extract.options import ExtractOptions
-from gemma_edge.cli.extract.output import shorten
 from gemma_edge.cli.output import Output
 from gemma_edge.documents import Document
 from gemma_edge.documents.files import shown
@@ -21,6 +20,13 @@ from gemma_edge.extract.job.passes import Passes
 from gemma_edge.extract.paths import render_path
 from gemma_edge.extract.recipes.recipe import Recipe
 from gemma_edge.units import render_tokens
+
+
+def shorten(text: str, most: int) -> str:
+    """A value for one line: at most so many characters of it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 
 MOST_NOT_FOUND = 8  # lines about values that are not printed
 VALUE_SHOWN = 60  # characters of one

@@ -12,7 +12,7 @@ from gemma_edge.documents.files import shown
 from gemma_edge.documents.pdf_process import encrypted
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.extract.recipes.parts import Example
-from gemma_edge.extract.recipes.recipe import Recipe, bare_recipe, load_recipe
+from gemma_edge.extract.recipes.recipe import Recipe, bare_recipe
 from gemma_edge.extract.recipes.writing import render_recipe, save_text
 from gemma_edge.extract.schemas.json_text import parse_json
 from gemma_edge.extract.schemas.schema import parse_schema, read_text
@@ -36,6 +36,8 @@ def read_recipe(asked: ExtractOptions, context: Context, output: Output) -> Reci
     if wish.schema is not None:
         schema = parse_schema(_schema_text(wish.schema, context, output), trust=wish.trust)
     if wish.recipe is not None:
+        from gemma_edge.extract.recipes.finding import load_recipe  # noqa: PLC0415  (PyYAML, 30 ms)
+
         recipe = load_recipe(wish.recipe, [recipes_dir(context)], trust=wish.trust)
     else:
         assert schema is not None

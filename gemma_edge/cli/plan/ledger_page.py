@@ -1,5 +1,6 @@
 """A plan's ledger as people read it: a bar for each memory, and a table of MiB."""
 
+from gemma_edge.cli.plan.words import taken_bytes
 from collections.abc import Sequence
 from typing import get_args
 
@@ -45,9 +46,6 @@ def render_sum(account: Account) -> str:
     return f"{taken} of {account.budget_bytes / GIB:.1f} GiB"
 
 
-def taken_bytes(account: Account) -> int:
-    """All parts but the margin."""
-    return sum(part.size_bytes for part in account.parts if part.name != "margin")
 
 
 def render_table(ledger: Ledger, *, notes: bool = False) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import ModelOptions
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import DoesNotFit, EngineError
-from gemma_edge.fit.adapter import AdapterFile
+from gemma_edge.fit.candidate import AdapterFile
 from gemma_edge.fit.candidate import Candidate, Wishes
 from gemma_edge.fit.measure import Compute, Measure
 from gemma_edge.fit.plan import Adapter, Placement, Plan

@@ -1,11 +1,17 @@
 """A plan in words: where it runs, in one line before an answer and in a few on the plan's page."""
 
-from gemma_edge.cli.plan.ledger_page import taken_bytes
 from gemma_edge.fit.candidate import Candidate
 from gemma_edge.fit.ledger import Account
 from gemma_edge.fit.plan import ALL_LAYERS, Plan
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.units import GIB
+
+
+def taken_bytes(account: Account) -> int:
+    """All parts but the margin."""
+    return sum(part.size_bytes for part in account.parts if part.name != "margin")
+
+
 
 WHOLE_SPEED = 10  # tok/s; below it a decimal matters
 KILO = 1024

@@ -49,8 +49,14 @@ def looks_like_path(text: str) -> bool:
     return text.lower().endswith(ENDINGS) or "/" in text or "\\" in text
 
 
-def load(name_or_path: str, folders: Sequence[Path], *, trust: bool) -> Recipe:
-    """See ``recipe.load_recipe``."""
+def load_recipe(name_or_path: str, folders: Sequence[Path] = (), *, trust: bool = False) -> Recipe:
+    """A recipe file (``my.yaml``, ``./recipes/my``), or one by its name: first in ``folders``, then
+    among those that ship. ``trust`` lets its schema be a Python class.
+
+    Raises:
+        InputError: there is none, or a line of it is wrong, or names what is not there.
+        UsageError: its schema is a Python class, without ``trust``.
+    """
     recipe, file = load_unverified(name_or_path, folders, trust=trust)
     for said, line in unknown_names(recipe.asked.source, recipe.compute, recipe.checks):
         raise InputError(f"{file}, line {line}: {said}", hint=f"gemma-edge recipes lint {file}")
@@ -63,7 +69,7 @@ def load_unverified(
     """A recipe whose expressions may name what is not there, and its file's name for people.
 
     Raises:
-        InputError, UsageError: as ``load``, but for that.
+        InputError, UsageError: as ``load_recipe``, but for that.
     """
     text, name, path = find(name_or_path, folders)
     if path is None:

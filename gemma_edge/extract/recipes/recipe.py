@@ -17,7 +17,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from pathlib import Path
 from typing import Any
 
 from gemma_edge.errors import InputError
@@ -257,19 +256,6 @@ def vars_of(part: Any) -> dict[str, Any]:
 def bare_recipe(schema: Schema) -> Recipe:
     """A schema alone: no instructions, nothing computed, nothing checked."""
     return Recipe("", schema, notes=schema.remarks)
-
-
-def load_recipe(name_or_path: str, folders: Sequence[Path] = (), *, trust: bool = False) -> Recipe:
-    """A recipe file (``my.yaml``, ``./recipes/my``), or one by its name: first in ``folders``, then
-    among those that ship. ``trust`` lets its schema be a Python class.
-
-    Raises:
-        InputError: there is none, or a line of it is wrong, or names what is not there.
-        UsageError: its schema is a Python class, without ``trust``.
-    """
-    from gemma_edge.extract.recipes.finding import load  # noqa: PLC0415  (PyYAML, 30 ms)
-
-    return load(name_or_path, folders, trust=trust)
 
 
 def _because(nulls: Sequence[str]) -> str:
