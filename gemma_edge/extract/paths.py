@@ -1,9 +1,9 @@
 """The way to a value in extracted data. Pure."""
 
-Path = tuple[str | int, ...]  # ("items", 2, "qty")
+ValuePath = tuple[str | int, ...]  # ("items", 2, "qty")
 
 
-def render_path(path: Path) -> str:
+def render_path(path: ValuePath) -> str:
     """``items[2].qty``."""
     text = ""
     for step in path:

@@ -27,7 +27,7 @@ from gemma_edge.extract.evidence.leaves import (
     shape_of,
     strength,
 )
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 _FAR = 8.0  # lines; what stands farther away does not belong together
 _CENTRES = 24  # places of a record that are weighed against each other
@@ -52,13 +52,13 @@ class Chooser:
         self._line = cache(index.line)
         self._taken: dict[int, int] = {}
         self._columns = Columns(index, labels)
-        self._weights: dict[Path, float] = {}
+        self._weights: dict[ValuePath, float] = {}
 
-    def choose(self, leaves: Sequence[Leaf], objects: frozenset[Path]) -> None:
+    def choose(self, leaves: Sequence[Leaf], objects: frozenset[ValuePath]) -> None:
         """Set ``chosen`` where a place is sure enough; ``objects`` are the paths of the elements
         of lists that are objects."""
         self._weigh(leaves)
-        records: dict[Path, Record] = {}
+        records: dict[ValuePath, Record] = {}
         for leaf in leaves:
             path = record_path(leaf.path, objects)
             records.setdefault(path, Record(path)).leaves.append(leaf)
@@ -75,7 +75,7 @@ class Chooser:
         if lone:
             self._choose_lone(lone.leaves)
 
-    def _tell_above(self, record: Record, records: dict[Path, Record]) -> None:
+    def _tell_above(self, record: Record, records: dict[ValuePath, Record]) -> None:
         """The record that holds this one begins before it."""
         places = [leaf.chosen.span.start for leaf in record.leaves if leaf.chosen]
         for length in range(len(record.path) - 1, 0, -1):

@@ -9,7 +9,7 @@ from gemma_edge.extract.evidence.forms import Candidate
 from gemma_edge.extract.evidence.index import Span, TextIndex
 from gemma_edge.extract.evidence.labels import Labels, Names
 from gemma_edge.extract.evidence.leaves import Leaf, Record
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 MANY = 3  # records from which a list has columns
 _HEADS = 4  # lines above the first record in which the heads of its columns may stand
@@ -50,7 +50,7 @@ class Columns:
             for names, (_, part) in found.items():
                 self._columns[names] = self._edges(part)
 
-    def learn(self, records: Sequence[Record], weights: Mapping[Path, float]) -> bool:
+    def learn(self, records: Sequence[Record], weights: Mapping[ValuePath, float]) -> bool:
         """From the places that were chosen: where the fields of a list stand on their lines, and
         how many lines from the field that tells its records apart best. Whether there was enough
         to learn from."""

@@ -22,7 +22,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from gemma_edge.engine.protocol import TokenScore
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 _GROUND: Mapping[str, float] = {"exact": 1.0, "normalized": 0.97}
 _LOCATED, _NOT_FOUND = 0.8, 0.5
@@ -37,10 +37,10 @@ class Confidence(NamedTuple):
     legal: float
 
 
-def leaf_confidence(answer_text: str, scores: Sequence[TokenScore]) -> Mapping[Path, Confidence]:
+def leaf_confidence(answer_text: str, scores: Sequence[TokenScore]) -> Mapping[ValuePath, Confidence]:
     """The confidence of each leaf of an answer, null too. A value that was dictated by the
     constraint was not chosen, and counts as sure."""
-    found: dict[Path, Confidence] = {}
+    found: dict[ValuePath, Confidence] = {}
     ends = list(accumulate(len(score.text) for score in scores))
     for path, start, end in iter_values(answer_text):
         tokens = scores[bisect_right(ends, start) : bisect_right(ends, end - 1) + 1]
@@ -64,7 +64,7 @@ def _of(tokens: Sequence[TokenScore]) -> Confidence:
     return Confidence(min(1.0, probability), min(1.0, *(token.legal for token in tokens)))
 
 
-def iter_values(text: str) -> Iterator[tuple[Path, int, int]]:
+def iter_values(text: str) -> Iterator[tuple[ValuePath, int, int]]:
     """The path and the place of each leaf in JSON text, which may have a fence before it or end
     too early. A string's place is its letters and the closing quote, which was a choice as well."""
     path: list[str | int] = []

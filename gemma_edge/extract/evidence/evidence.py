@@ -20,7 +20,7 @@ from gemma_edge.extract.evidence.forms import Candidate, Forms, Status
 from gemma_edge.extract.evidence.index import Place
 from gemma_edge.extract.evidence.labels import Hints, Labels
 from gemma_edge.extract.evidence.leaves import Leaf
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 Source = Literal["text", "ocr layer", "located"]
 
@@ -37,7 +37,7 @@ class Evidence:
     probability, and None where the answer's tokens were not scored.
     """
 
-    path: Path
+    path: ValuePath
     value: Any
     status: Status = "not_found"
     score: float = 0.0
@@ -78,7 +78,7 @@ def ground(
 
 
 def with_confidence(
-    evidence: tuple[Evidence, ...], known: Mapping[Path, Confidence]
+    evidence: tuple[Evidence, ...], known: Mapping[ValuePath, Confidence]
 ) -> tuple[Evidence, ...]:
     """The same with a score for each leaf whose tokens are known, or that of the value it was
     made of (``total`` for ``total.amount``)."""
@@ -91,10 +91,10 @@ def with_confidence(
     return tuple(found)
 
 
-def iter_leaves(data: Any, *, empty: bool = False) -> Iterator[tuple[Path, Any]]:
+def iter_leaves(data: Any, *, empty: bool = False) -> Iterator[tuple[ValuePath, Any]]:
     """The values of JSON data that hold no others, each with its path; ``empty`` lists and objects
     only where they are asked for."""
-    waiting: list[tuple[Path, Any]] = [((), data)]
+    waiting: list[tuple[ValuePath, Any]] = [((), data)]
     while waiting:
         here, value = waiting.pop()
         if isinstance(value, dict) and (value or not empty):
@@ -106,9 +106,9 @@ def iter_leaves(data: Any, *, empty: bool = False) -> Iterator[tuple[Path, Any]]
             yield here, value
 
 
-def _objects(data: Any) -> Iterator[Path]:
+def _objects(data: Any) -> Iterator[ValuePath]:
     """The paths of elements of lists that are objects."""
-    waiting: list[tuple[Path, Any]] = [((), data)]
+    waiting: list[tuple[ValuePath, Any]] = [((), data)]
     while waiting:
         here, value = waiting.pop()
         if isinstance(value, dict):
@@ -118,7 +118,7 @@ def _objects(data: Any) -> Iterator[Path]:
             yield from ((*here, at) for at, member in enumerate(value) if isinstance(member, dict))
 
 
-def _copied(printed: Any, path: Path) -> Any:
+def _copied(printed: Any, path: ValuePath) -> Any:
     """What the model copied for a leaf, or for the object that was made of it; None where that is
     not known."""
     for part in path:

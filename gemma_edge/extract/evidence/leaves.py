@@ -6,7 +6,7 @@ from typing import Any
 
 from gemma_edge.extract.evidence.forms import Candidate
 from gemma_edge.extract.evidence.labels import Names
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 Shape = tuple[str | None, ...]  # a path with None for each place in a list
 WEAK_CHARS = 2  # a value of so few characters is printed anywhere
@@ -16,7 +16,7 @@ WEAK_CHARS = 2  # a value of so few characters is printed anywhere
 class Leaf:
     """A value with the places where it may stand, and the one that was chosen."""
 
-    path: Path
+    path: ValuePath
     value: Any
     candidates: Sequence[Candidate]
     chosen: Candidate | None = None
@@ -37,7 +37,7 @@ class Record:
     in one list only the first stand near the heads of their columns, so these say nothing;
     ``guide`` is the leaf that tells such a record from the others best."""
 
-    path: Path
+    path: ValuePath
     leaves: list[Leaf] = field(default_factory=list)
     below: int | None = None
     centre: int | None = None
@@ -72,7 +72,7 @@ def cheapest_way(
     return found[::-1]
 
 
-def record_path(path: Path, objects: frozenset[Path]) -> Path:
+def record_path(path: ValuePath, objects: frozenset[ValuePath]) -> ValuePath:
     """The element of a list that a leaf is a part of; of a list of plain values at the top, the
     value itself; else the whole document, ``()``."""
     ends = [at + 1 for at, part in enumerate(path) if isinstance(part, int)]
@@ -82,12 +82,12 @@ def record_path(path: Path, objects: frozenset[Path]) -> Path:
     return path[: ends[-1]] if ends else ()
 
 
-def shape_of(path: Path) -> Shape:
+def shape_of(path: ValuePath) -> Shape:
     """The list, or the list in lists, that an element belongs to."""
     return tuple(None if isinstance(part, int) else part for part in path)
 
 
-def depth_of(path: Path) -> int:
+def depth_of(path: ValuePath) -> int:
     """How many lists lie around it."""
     return sum(isinstance(part, int) for part in path)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma_edge.engine.protocol import TokenScore
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 _OUTSIDE = " \t\r\n,:"
 _SAYS_NOTHING = ("null", "false", "0")  # words with which an answer may have been closed
@@ -23,7 +23,7 @@ class Cut:
     values were not written, that of the list not among them."""
 
     data: Any
-    at: Path | None = None
+    at: ValuePath | None = None
     whole: int = 0
     missing: tuple[str, ...] = ()
 
@@ -142,11 +142,11 @@ class _Scanner:
         return end
 
 
-def _open_list(places: Sequence[_Place], data: Any) -> tuple[Path | None, int]:
+def _open_list(places: Sequence[_Place], data: Any) -> tuple[ValuePath | None, int]:
     """The innermost open list of records, else the innermost open list, and how many entries of
     it are whole."""
-    path: Path = ()
-    found: list[tuple[bool, Path, int]] = []
+    path: ValuePath = ()
+    found: list[tuple[bool, ValuePath, int]] = []
     for place in places:
         if place.is_list:
             whole = place.count if place.idle else place.count - 1
@@ -160,7 +160,7 @@ def _open_list(places: Sequence[_Place], data: Any) -> tuple[Path | None, int]:
     return at, whole
 
 
-def _at(data: Any, path: Path) -> Any:
+def _at(data: Any, path: ValuePath) -> Any:
     for step in path:
         try:
             data = data[step]
@@ -169,7 +169,7 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-def _shortened(data: Any, path: Path, count: int) -> Any:
+def _shortened(data: Any, path: ValuePath, count: int) -> Any:
     """A copy whose list at ``path`` ends after ``count`` entries."""
     if not path:
         return data[:count] if isinstance(data, list) else data

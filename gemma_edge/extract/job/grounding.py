@@ -11,10 +11,10 @@ from gemma_edge.extract.evidence.evidence import Evidence, ground, with_confiden
 from gemma_edge.extract.evidence.labels import Hints
 from gemma_edge.extract.job.asking import Answer
 from gemma_edge.extract.job.merging import Place, Tree, iter_leaves, plain
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 
-def places_in(document: Document, numbers: Collection[int], data: Any) -> Mapping[Path, Place]:
+def places_in(document: Document, numbers: Collection[int], data: Any) -> Mapping[ValuePath, Place]:
     """Where the values of ``data`` stand in some of the pages."""
     pages = tuple(page for page in document.pages if page.number in numbers)
     found = ground(replace(document, pages=pages), data)
@@ -33,9 +33,9 @@ def find_evidence(
     return with_confidence(evidence, _confidence(tree, answers))
 
 
-def _confidence(tree: Tree, answers: Sequence[Answer]) -> Mapping[Path, Confidence]:
+def _confidence(tree: Tree, answers: Sequence[Answer]) -> Mapping[ValuePath, Confidence]:
     @cache
-    def of_answer(number: int) -> Mapping[Path, Confidence]:
+    def of_answer(number: int) -> Mapping[ValuePath, Confidence]:
         answer = answers[number]
         return leaf_confidence(answer.text, answer.scores) if answer.scores else {}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from gemma_edge.extract.paths import Path, render_path
+from gemma_edge.extract.paths import ValuePath, render_path
 
 _SHOWN = 40  # characters of a value in a note
 
@@ -27,14 +27,14 @@ class Leaf:
 
     value: Any
     answer: int
-    path: Path
+    path: ValuePath
     place: Place | None = None
 
 
 Tree: TypeAlias = "Leaf | list[Tree] | dict[str, Tree]"
 
 
-def trace(data: Any, answer: int, path: Path = ()) -> Tree:
+def trace(data: Any, answer: int, path: ValuePath = ()) -> Tree:
     """Data as a tree whose leaves know where they come from."""
     if isinstance(data, dict):
         return {name: trace(each, answer, (*path, name)) for name, each in data.items()}
@@ -43,7 +43,7 @@ def trace(data: Any, answer: int, path: Path = ()) -> Tree:
     return Leaf(data, answer, path)
 
 
-def locate(tree: Tree, places: Mapping[Path, Place], path: Path = ()) -> Tree:
+def locate(tree: Tree, places: Mapping[ValuePath, Place], path: ValuePath = ()) -> Tree:
     """The tree with the places of its leaves."""
     if isinstance(tree, dict):
         return {name: locate(each, places, (*path, name)) for name, each in tree.items()}
@@ -61,7 +61,7 @@ def plain(tree: Tree) -> Any:
     return tree.value
 
 
-def iter_leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Leaf]]:
+def iter_leaves(tree: Tree, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Leaf]]:
     """Each leaf with its path, in order."""
     if isinstance(tree, Leaf):
         yield path, tree
@@ -87,7 +87,7 @@ class Merger:
         entry which was shown to it."""
         return self._both(first, second, (), repeats=True)
 
-    def _both(self, first: Tree, second: Tree, path: Path, *, repeats: bool) -> Tree:
+    def _both(self, first: Tree, second: Tree, path: ValuePath, *, repeats: bool) -> Tree:
         if isinstance(first, dict) and isinstance(second, dict):
             names = [*first, *(name for name in second if name not in first)]
             return {
@@ -102,7 +102,7 @@ class Merger:
             return self._value(first, second, path)
         return second if isinstance(first, Leaf) else first  # null, and a list or an object
 
-    def _value(self, first: Leaf, second: Leaf, path: Path) -> Leaf:
+    def _value(self, first: Leaf, second: Leaf, path: ValuePath) -> Leaf:
         """What the document has before what it has not, the first of two that it has."""
         if second.value is None or first.value is None:
             return second if first.value is None else first
@@ -113,7 +113,7 @@ class Merger:
             self.conflicts.append(f"{at}: {told}; {_shown(found[0].value)} was taken")
         return found[0]
 
-    def _rows(self, first: list[Tree], second: list[Tree], path: Path, *, repeats: bool) -> Tree:
+    def _rows(self, first: list[Tree], second: list[Tree], path: ValuePath, *, repeats: bool) -> Tree:
         rows = list(first)
         new = second[_repeated(first, second) :] if repeats else second
         known = _Rows(rows)
@@ -127,7 +127,7 @@ class Merger:
                 rows[same] = self._one_row(rows[same], row, (*path, same), repeats=repeats)
         return rows
 
-    def _one_row(self, old: Tree, new: Tree, path: Path, *, repeats: bool) -> Tree:
+    def _one_row(self, old: Tree, new: Tree, path: ValuePath, *, repeats: bool) -> Tree:
         """Two readings of one row: the fuller one counts, the other fills its gaps. A row that is
         cut by the end of a window differs; that is no conflict."""
         quiet = Merger()
@@ -166,7 +166,7 @@ class _Rows:
     """Finds a row by the places of its values."""
 
     def __init__(self, rows: list[Tree]) -> None:
-        self._at: dict[tuple[Path, Place], list[int]] = {}
+        self._at: dict[tuple[ValuePath, Place], list[int]] = {}
         self._counts = [0] * len(rows)
         for index, row in enumerate(rows):
             for key in _places(row):
@@ -186,7 +186,7 @@ class _Rows:
         return best if 2 * votes[best] > min(len(keys), self._counts[best]) else None
 
 
-def _places(row: Tree) -> Iterator[tuple[Path, Place]]:
+def _places(row: Tree) -> Iterator[tuple[ValuePath, Place]]:
     """The places of a row's own values; those of lists within it are other rows."""
     for path, leaf in iter_leaves(row):
         if leaf.place is not None and not any(isinstance(step, int) for step in path):

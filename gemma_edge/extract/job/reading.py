@@ -11,7 +11,7 @@ from gemma_edge.extract.job.cutting import Cut, find_cut
 from gemma_edge.extract.job.merging import Merger, Tree, iter_leaves, plain, trace
 from gemma_edge.extract.job.passes import Pass, question_of
 from gemma_edge.extract.job.prompting import Question
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 from gemma_edge.extract.recipes.recipe import Recipe
 from gemma_edge.extract.schemas.parts import Part, fields_of, select_fields
 
@@ -121,7 +121,7 @@ def _names(cut: Cut) -> tuple[str, ...]:
     return first + cut.missing
 
 
-def _last_entry(data: Any, at: Path, *, root: bool = True) -> Any:
+def _last_entry(data: Any, at: ValuePath, *, root: bool = True) -> Any:
     """The last whole entry of the list at ``at`` with the way to it: ``{"items": [{…}]}``; the
     groups on the way are the last ones, with their own values. None where there is none."""
     if not at or isinstance(at[0], int):

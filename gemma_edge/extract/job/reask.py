@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_edge.extract.paths import Path, render_path
+from gemma_edge.extract.paths import ValuePath, render_path
 from gemma_edge.extract.schemas.parts import (
     Part,
     fields_of,
@@ -26,7 +26,7 @@ class Flaw:
     """Something wrong with the values at ``paths``; ``text`` says what, to the model too."""
 
     text: str
-    paths: tuple[Path, ...]
+    paths: tuple[ValuePath, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Again:
     ``problems`` are lines for the prompt."""
 
     part: Part
-    paths: tuple[Path, ...]
+    paths: tuple[ValuePath, ...]
     names: tuple[str, ...]
     problems: str
 
 
 def plan_again(
-    source: Json, flaws: Sequence[Flaw], data: Any, pages: dict[Path, int], *, strict: bool
+    source: Json, flaws: Sequence[Flaw], data: Any, pages: dict[ValuePath, int], *, strict: bool
 ) -> Again | None:
     """The second request for all flaws; ``pages`` is where values were found. None where there is
     nothing to ask: too much is wrong, or what is wrong cannot be asked for alone."""
@@ -64,12 +64,12 @@ def plan_again(
     return Again(part, paths, tuple(map(render_path, paths)), "\n".join(dict.fromkeys(lines)))
 
 
-def parse_path(text: str) -> Path:
+def parse_path(text: str) -> ValuePath:
     """``items[2].qty`` to a path; a name that a recipe's check gives is one step."""
     return tuple(int(found[2]) if found[2] else found[1] for found in _STEP.finditer(text))
 
 
-def put(data: Any, path: Path, value: Any) -> Any:
+def put(data: Any, path: ValuePath, value: Any) -> Any:
     """A copy of ``data`` with another value at ``path``."""
     if not path:
         return value
@@ -78,7 +78,7 @@ def put(data: Any, path: Path, value: Any) -> Any:
     return copy
 
 
-def get(data: Any, path: Path) -> Any:
+def get(data: Any, path: ValuePath) -> Any:
     """The value at ``path``.
 
     Raises:
@@ -89,7 +89,7 @@ def get(data: Any, path: Path) -> Any:
     return data
 
 
-def _existing(data: Any, path: Path) -> Path | None:
+def _existing(data: Any, path: ValuePath) -> ValuePath | None:
     """The value as it was printed that ``path``, into converted data, is about; None where there
     is none."""
     for size in range(len(path), 0, -1):
@@ -101,7 +101,7 @@ def _existing(data: Any, path: Path) -> Path | None:
     return None if path else path
 
 
-def _outermost(paths: Sequence[Path]) -> tuple[Path, ...]:
+def _outermost(paths: Sequence[ValuePath]) -> tuple[ValuePath, ...]:
     """Each once, and none that lies in another."""
     unique = dict.fromkeys(paths)
     return tuple(
@@ -110,22 +110,22 @@ def _outermost(paths: Sequence[Path]) -> tuple[Path, ...]:
     )  # fmt: skip
 
 
-def _where(paths: Sequence[Path], pages: dict[Path, int]) -> str:
+def _where(paths: Sequence[ValuePath], pages: dict[ValuePath, int]) -> str:
     found = sorted({page for path in paths for page in _pages_under(path, pages)})
     if not 0 < len(found) <= _MOST_PAGES:
         return ""
     return f" (page {', '.join(map(str, found))})"
 
 
-def _pages_under(path: Path, pages: dict[Path, int]) -> set[int]:
+def _pages_under(path: ValuePath, pages: dict[ValuePath, int]) -> set[int]:
     return {page for each, page in pages.items() if each[: len(path)] == path}
 
 
-def _in_list(path: Path) -> bool:
+def _in_list(path: ValuePath) -> bool:
     return any(isinstance(step, int) for step in path)
 
 
-def _record_line(path: Path, data: Any) -> str:
+def _record_line(path: ValuePath, data: Any) -> str:
     """The record that a value belongs to, so that the model finds its row."""
     last = max(index for index, step in enumerate(path) if isinstance(step, int))
     record = get(data, path[: last + 1])

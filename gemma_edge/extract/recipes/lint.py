@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 from gemma_edge.extract.recipes.parts import CounterExample, Example, Rule, Severity
 from gemma_edge.extract.recipes.recipe import Recipe
 from gemma_edge.extract.schemas.check import Checker
@@ -144,7 +144,7 @@ def _name(example: Example) -> str:
     return f"the example {example.name}" if example.name else "the example"
 
 
-def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _leaves(value: Any, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Any]]:
     if isinstance(value, dict | list):
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, each in pairs:
@@ -153,7 +153,7 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def _stands(value: Any, text: str, recipe: Recipe, path: Path) -> bool:
+def _stands(value: Any, text: str, recipe: Recipe, path: ValuePath) -> bool:
     """Whether a value is printed. A choice of the schema's need not be."""
     if isinstance(value, str):
         name = ".".join(part for part in path if isinstance(part, str))

@@ -9,7 +9,7 @@ from gemma_edge.documents import Box, Document, Page, render_image
 from gemma_edge.documents.shrinking import shrink_image
 from gemma_edge.errors import InputError
 from gemma_edge.extract.evidence.evidence import Evidence
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 
 WIDTH_PX = 1000
 MAX_PAGES = 60
@@ -88,7 +88,7 @@ def view_pages(
     document: Document,
     evidence: Sequence[Evidence],
     images: Mapping[int, bytes],
-    names: Mapping[Path, int],
+    names: Mapping[ValuePath, int],
 ) -> list[PageView]:
     """The pages to show, with their boxes; ``names`` gives each leaf its number."""
     wanted = set(shown_pages(document, evidence))
@@ -108,7 +108,7 @@ def _data_url(image: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def _boxes(page: Page, evidence: Sequence[Evidence], names: Mapping[Path, int]) -> list[BoxView]:
+def _boxes(page: Page, evidence: Sequence[Evidence], names: Mapping[ValuePath, int]) -> list[BoxView]:
     holders: dict[Box, list[Evidence]] = {}
     for each in evidence:
         places = list(each.boxes) if each.page == page.number else []
@@ -134,7 +134,7 @@ def _boxes(page: Page, evidence: Sequence[Evidence], names: Mapping[Path, int]) 
     ]
 
 
-def render_path(path: Path) -> str:
+def render_path(path: ValuePath) -> str:
     """``items › 2 › amount``: places in a list count from 1, as people do."""
     return " › ".join(str(part + 1) if isinstance(part, int) else part for part in path)
 
@@ -144,7 +144,7 @@ def _area(box: Box) -> float:
 
 
 def _parts(
-    page: Page, evidence: Sequence[Evidence], names: Mapping[Path, int]
+    page: Page, evidence: Sequence[Evidence], names: Mapping[ValuePath, int]
 ) -> list[tuple[str, str]]:
     """The page's text, cut wherever a leaf begins or ends."""
     spans = [

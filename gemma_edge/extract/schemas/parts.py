@@ -4,7 +4,7 @@ Pure."""
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gemma_edge.extract.paths import Path, render_path
+from gemma_edge.extract.paths import ValuePath, render_path
 from gemma_edge.extract.schemas.decoding import close_schema
 from gemma_edge.extract.schemas.form import render_form
 from gemma_edge.extract.schemas.semantic import as_printed
@@ -48,7 +48,7 @@ def select_fields(source: Json, names: Iterable[str], *, strict: bool) -> Part:
     return make_part(part, strict=strict, names=tuple(properties))
 
 
-def select_values(source: Json, paths: Sequence[Path], *, strict: bool) -> Part | None:
+def select_values(source: Json, paths: Sequence[ValuePath], *, strict: bool) -> Part | None:
     """Single values under their names ("items[2].qty"); None where one cannot stand alone."""
     properties: dict[str, Subschema] = {}
     for path in paths:
@@ -74,7 +74,7 @@ def lists_of(source: Json) -> tuple[str, ...]:
     return tuple(name for name, sub in root["properties"].items() if _holds_records(source, sub))
 
 
-def schema_at(source: Json, path: Path) -> Subschema | None:
+def schema_at(source: Json, path: ValuePath) -> Subschema | None:
     """What the schema says about the value at ``path``; None where it says nothing or no one
     thing."""
     schemas: list[tuple[Subschema, bool]] = [(source, True)]

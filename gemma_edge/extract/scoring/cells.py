@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 from gemma_edge.extract.scoring.assignment import best_pairs
 from gemma_edge.extract.values.meaning import NOTHING, canonical, fingerprint
 
@@ -26,10 +26,10 @@ class Cell:
     record that has no counterpart; ``path`` is where it stands in the gold data, or where there is
     none, in the answer; ``found_path`` is its place in the answer."""
 
-    path: Path
+    path: ValuePath
     gold: Any
     found: Any
-    found_path: Path
+    found_path: ValuePath
     aligned: bool = True
 
     @property
@@ -57,7 +57,7 @@ def lone_cells(gold: Any) -> Iterator[Cell]:
         yield Cell(path, value, None, (), aligned=False)
 
 
-def iter_leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def iter_leaves(value: Any, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Any]]:
     """Every value that holds no others, with its path; an empty list or object is one."""
     if isinstance(value, dict) and value:
         for key, member in value.items():
@@ -69,7 +69,7 @@ def iter_leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def _pair(gold: Any, found: Any, at: Path, found_at: Path) -> Iterator[Cell]:
+def _pair(gold: Any, found: Any, at: ValuePath, found_at: ValuePath) -> Iterator[Cell]:
     """The cells of two values that belong together."""
     kinds = {_kind(gold), _kind(found)} - {"null"}
     if kinds == {"object"}:
@@ -84,7 +84,7 @@ def _pair(gold: Any, found: Any, at: Path, found_at: Path) -> Iterator[Cell]:
         yield Cell(at, gold, found, found_at)
 
 
-def _alone(gold: Any, found: Any, at: Path, found_at: Path) -> Iterator[Cell]:
+def _alone(gold: Any, found: Any, at: ValuePath, found_at: ValuePath) -> Iterator[Cell]:
     """The cells of values of which neither is the counterpart of the other."""
     for path, value in iter_leaves(gold, at):
         if canonical(value) is not NOTHING:
@@ -94,7 +94,7 @@ def _alone(gold: Any, found: Any, at: Path, found_at: Path) -> Iterator[Cell]:
             yield Cell((*at, *path[len(found_at) :]), None, value, path, aligned=False)
 
 
-def _pair_lists(gold: list[Any], found: list[Any], at: Path, found_at: Path) -> Iterator[Cell]:
+def _pair_lists(gold: list[Any], found: list[Any], at: ValuePath, found_at: ValuePath) -> Iterator[Cell]:
     pairs = match(gold, found)
     for index, other in pairs:
         yield from _pair(gold[index], found[other], (*at, index), (*found_at, other))

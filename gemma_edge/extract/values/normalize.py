@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_edge.extract.paths import Path
+from gemma_edge.extract.paths import ValuePath
 from gemma_edge.extract.schemas.semantic import kind_of_leaf
 from gemma_edge.extract.schemas.views import Views, item_schemas, iter_views, member_schemas
 from gemma_edge.extract.schemas.walk import Json, Subschema, lone_references
@@ -23,7 +23,7 @@ from gemma_edge.extract.values.types_reading import Habits, Reading
 class Unread:
     """A printed value that is no value of its type, or only in part."""
 
-    path: Path
+    path: ValuePath
     kind: str
     text: str
     reading: Reading
@@ -51,9 +51,9 @@ def normalize(data: Any, source: Json, habits: Habits, text: str = "") -> Normal
         RecursionError: data of a schema that refers to itself, without end.
     """
     walk = _Walk(lone_references(source))
-    leaves: list[tuple[Path, str, str]] = []
+    leaves: list[tuple[ValuePath, str, str]] = []
 
-    def collect(path: Path, kind: str, printed: str) -> Any:
+    def collect(path: ValuePath, kind: str, printed: str) -> Any:
         leaves.append((path, kind, printed))
         return printed
 
@@ -62,7 +62,7 @@ def normalize(data: Any, source: Json, habits: Habits, text: str = "") -> Normal
     unread: list[Unread] = []
     used = False
 
-    def read(path: Path, kind: str, printed: str) -> Any:
+    def read(path: ValuePath, kind: str, printed: str) -> Any:
         nonlocal used
         if is_nothing(printed):
             return None
@@ -83,7 +83,7 @@ class _Walk:
     def __init__(self, root: Json) -> None:
         self._root = root
 
-    def convert(self, data: Any, leaf: Callable[[Path, str, str], Any]) -> Any:
+    def convert(self, data: Any, leaf: Callable[[ValuePath, str, str], Any]) -> Any:
         """``data`` with every semantic leaf replaced by what ``leaf`` gives for it."""
         return self._value(data, [(self._root, True)], (), leaf)
 
@@ -91,8 +91,8 @@ class _Walk:
         self,
         data: Any,
         schemas: list[tuple[Subschema, bool]],
-        path: Path,
-        leaf: Callable[[Path, str, str], Any],
+        path: ValuePath,
+        leaf: Callable[[ValuePath, str, str], Any],
     ) -> Any:
         if not isinstance(data, dict | list | str):
             return data
@@ -111,7 +111,7 @@ class _Walk:
         return leaf(path, kind, data) if kind else data
 
 
-def place(path: Path) -> str:
+def place(path: ValuePath) -> str:
     """``items[2].price``; the whole answer is "the answer"."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".") or "the answer"
