@@ -38,8 +38,8 @@ def _load(model: LlamaModel, adapter: Adapter) -> Any:
     pointer = llama_cpp.llama_adapter_lora_init(model.pointer, as_path(adapter.path))
     if pointer:
         return pointer
-    if shortage := llama_log.shortage():
-        raise OutOfMemory(f"{adapter.path.name} could not be allocated: {shortage}")
+    if short := llama_log.shortage():
+        raise OutOfMemory(f"{adapter.path.name} could not be allocated: {short}")
     raise ModelError(
         f"{adapter.path.name} cannot be added to this model: "
         f"{llama_log.problem() or 'no reason given'}",

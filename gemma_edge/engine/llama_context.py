@@ -80,8 +80,8 @@ class LlamaContext:
             raise Aborted
         if status:
             what = f"llama.cpp could not evaluate {render_tokens(count)} at position {position:,}"
-            if shortage := llama_log.shortage():
-                raise OutOfMemory(f"{what}: {shortage}")
+            if short := llama_log.shortage():
+                raise OutOfMemory(f"{what}: {short}")
             raise EngineError(
                 f"{what} (status {status}): {llama_log.problem() or 'no reason given'}"
             )

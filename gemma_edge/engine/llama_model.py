@@ -162,8 +162,8 @@ def as_path(path: Path) -> bytes:
 
 def _refusal(path: Path) -> ModelError | OutOfMemory:
     """Why there is no model, in llama.cpp's words."""
-    if shortage := llama_log.shortage():
-        return OutOfMemory(f"the weights of {path.name} could not be allocated: {shortage}")
+    if short := llama_log.shortage():
+        return OutOfMemory(f"the weights of {path.name} could not be allocated: {short}")
     return ModelError(
         f"{path.name} cannot be loaded: {llama_log.problem() or 'no reason given'}",
         hint="check the file with its checksum, or download it again",

@@ -47,8 +47,8 @@ class LlamaVision:
             str(path).encode("utf-8"), model.pointer, params
         )
         if not self.pointer:
-            if shortage := llama_log.shortage():
-                raise OutOfMemory(f"{path.name} could not be allocated: {shortage}")
+            if short := llama_log.shortage():
+                raise OutOfMemory(f"{path.name} could not be allocated: {short}")
             raise ProjectorError(
                 f"{path.name} cannot be used as a projector of this model: "
                 f"{llama_log.problem() or 'no reason given'}",
@@ -116,8 +116,8 @@ class LlamaVision:
     def _encode(self, picture: Picture, chunk: Any) -> Embedding:
         """Encoder output ``float32[tokens, width]``."""
         if mtmd_cpp.mtmd_encode_chunk(self.pointer, chunk):
-            if shortage := llama_log.shortage():
-                raise OutOfMemory(f"no memory to encode {picture.name or 'an image'}: {shortage}")
+            if short := llama_log.shortage():
+                raise OutOfMemory(f"no memory to encode {picture.name or 'an image'}: {short}")
             raise EngineError(f"the projector could not encode {picture.name or 'an image'}")
         shape = (picture.tokens, self._width)
         view = np.ctypeslib.as_array(mtmd_cpp.mtmd_get_output_embd(self.pointer), shape)

@@ -1,15 +1,9 @@
 """What is said while files come in: one event type, several files at once."""
 
-from collections.abc import Callable
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-
-
-Listener = Callable[[Progress], None]
-
-
 
 _WINDOW_SECONDS = 5.0  # speed is that of the last seconds, or a stall would not be seen
 _EVERY_SECONDS = 0.1  # ten events a second and file are enough for any terminal
@@ -31,6 +25,9 @@ class Progress:
     eta_seconds: float | None = None
     state: str = "downloading"
     note: str = ""
+
+
+Listener = Callable[[Progress], None]
 
 
 class Meter:

@@ -25,7 +25,8 @@ from gemma_edge.errors import EngineError
 from gemma_edge.fit.plan import Adapter, Plan
 from tests.engine.conftest import DEMO, MOE, answer, demo_plan, picture
 from tests.engine.faults import program
-from tests.engine.fresh import BOUND, difference, read, token_by_token
+from tests.engine.fresh import BOUND, read, token_by_token
+from tests.engine.fresh import difference as distance
 
 WORDS = " ".join(f"word{number}" for number in range(120))
 SEEN = Message("user", f"Describe this image. {WORDS}", (picture(),))
@@ -100,7 +101,7 @@ def test_random_conversations_restored_equal_a_fresh_read(
         back = (0, 3, 30, 200)[turn % 4]
         prompt = [*history[: max(1, len(history) - back)], *words(30)]
         kept += read(restored, prompt, settled=len(prompt) - 1) > 0
-        worst = max(worst, difference(restored, f32_model, prompt))
+        worst = max(worst, distance(restored, f32_model, prompt))
         for held in (used, restored):
             held._context.close()
     assert worst < BOUND

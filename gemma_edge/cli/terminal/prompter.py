@@ -19,7 +19,8 @@ from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.output import ColorDepth, Output, create_output
+from prompt_toolkit.output import ColorDepth, create_output
+from prompt_toolkit.output import Output as TerminalOutput
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
@@ -129,7 +130,7 @@ class _Terminal(Vt100_Output):
         return 1
 
 
-def _open(stream: TextIO, size: Callable[[], os.terminal_size]) -> Output:
+def _open(stream: TextIO, size: Callable[[], os.terminal_size]) -> TerminalOutput:
     def get_size() -> Size:
         columns, rows = size()
         return Size(rows=rows, columns=columns)
