@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from gemma_edge.documents.picture import Picture
 from gemma_edge.fit.plan import Plan
-from gemma_edge.fit.report import Allocated
+from gemma_edge.fit.ledger import Allocated
 
 Role = Literal["system", "user", "model"]
 Channel = Literal["thought", "answer"]

@@ -8,7 +8,8 @@ from gemma_edge.engine.held import Held
 from gemma_edge.engine.llama_context import LlamaContext
 from gemma_edge.errors import EngineError
 from gemma_edge.fit.plan import Plan
-from gemma_edge.fit.report import Allocated, differences
+from gemma_edge.fit.report import differences
+from gemma_edge.fit.ledger import Allocated
 
 _WARM_UP_TOKENS = 4
 

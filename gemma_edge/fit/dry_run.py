@@ -18,7 +18,8 @@ from gemma_edge.errors import EngineError
 from gemma_edge.fit.measure import Compute
 from gemma_edge.fit.places import RAM
 from gemma_edge.fit.plan import ALL_LAYERS, Placement
-from gemma_edge.fit.report import Allocated, parse_report
+from gemma_edge.fit.report import parse_report
+from gemma_edge.fit.ledger import Allocated
 from gemma_edge.fit.shape import Shape
 from gemma_edge.fit.skeleton import write_skeleton
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+
 # In the order in which they are shown.
 PartName = Literal[
     "weights", "adapters", "KV global", "KV window", "compute", "projector", "projector compute",
@@ -61,3 +62,14 @@ class Ledger:
             if account.place == place:
                 return account
         raise KeyError(place)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """One buffer. ``place`` is a device by ggml's name, or "RAM"; ``reclaimable``: pages of the
+    model's file. Rounded by llama.cpp to 0.01 MiB."""
+
+    place: str
+    part: PartName
+    size_bytes: int
+    reclaimable: bool = False

@@ -11,9 +11,8 @@ Its lines (llama-model.cpp, llama-kv-cache.cpp, llama-context.cpp):
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from gemma_edge.fit.ledger import Account, Ledger, PartName
+from gemma_edge.fit.ledger import Account, Allocated, Ledger, PartName
 from gemma_edge.fit.places import RAM
 from gemma_edge.units import MIB
 
@@ -28,15 +27,6 @@ _ENDPOINT = re.compile(r"\[.*\]$")  # RPC0[127.0.0.1:50077]
 _ANONYMOUS = ("CPU_REPACK", "AMX")
 
 
-@dataclass(frozen=True, slots=True)
-class Allocated:
-    """One buffer. ``place`` is a device by ggml's name, or "RAM"; ``reclaimable``: pages of the
-    model's file. Rounded by llama.cpp to 0.01 MiB."""
-
-    place: str
-    part: PartName
-    size_bytes: int
-    reclaimable: bool = False
 
 
 def parse_report(lines: Iterable[str]) -> tuple[Allocated, ...]:

@@ -12,7 +12,7 @@ from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.llama_placement import ModelParams
 from gemma_edge.engine.proving import judge_load, smoke_decode
 from gemma_edge.errors import EngineError
-from gemma_edge.fit.report import Allocated
+from gemma_edge.fit.ledger import Allocated
 from tests.engine.conftest import demo_plan
 
 ON_GPU = (Allocated("CUDA0", "weights", 1), Allocated("CUDA0", "compute", 1))

@@ -14,7 +14,8 @@ from gemma_edge.fit.margin import margin_bytes
 from gemma_edge.fit.measure import Compute, closed_form
 from gemma_edge.fit.places import RAM, layer_places, repacks
 from gemma_edge.fit.plan import ALL_LAYERS, Placement
-from gemma_edge.fit.report import Allocated, differences, parse_report, place_of
+from gemma_edge.fit.report import differences, parse_report, place_of
+from gemma_edge.fit.ledger import Allocated
 from gemma_edge.fit.shape import Shape, parse_shape
 from gemma_edge.fit.synthesis import synthesize, synthesize_projector
 from tests.fit.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of

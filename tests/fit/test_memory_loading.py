@@ -14,7 +14,8 @@ from gemma_edge.fit.ledger import Ledger
 from gemma_edge.fit.measure import closed_form
 from gemma_edge.fit.places import RAM
 from gemma_edge.fit.plan import KvType, Placement
-from gemma_edge.fit.report import Allocated, differences, parse_report
+from gemma_edge.fit.report import differences, parse_report
+from gemma_edge.fit.ledger import Allocated
 from gemma_edge.fit.shape import parse_shape
 from gemma_edge.gguf import Header
 from tests.fit.memory_machines import (
