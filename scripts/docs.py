@@ -25,14 +25,11 @@ from typing import Any
 import typer
 
 from gemma_edge import __version__, catalog
-from gemma_edge.cli.chat.command import help_rows
-from gemma_edge.cli.chat.table import COMMANDS, KEYS
-from gemma_edge.cli.main import build_app
-from gemma_edge.cli.pages import FIRST, group_of
+from gemma_edge.cli.chat_commands import COMMANDS, KEYS, help_rows
+from gemma_edge.cli.main import FIRST, build_app, group_of
 from gemma_edge.errors import ExitStatus
-from gemma_edge.fit.kv import layer_bytes
-from gemma_edge.fit.shape import parse_shape
-from gemma_edge.fit.synthesis import synthesize
+from gemma_edge.planning.memory import layer_bytes
+from gemma_edge.planning.model import parse_shape, synthesize
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))

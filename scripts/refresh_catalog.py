@@ -21,7 +21,8 @@ from pathlib import Path
 from gemma_edge import catalog, gguf
 from gemma_edge.catalog import CatalogFile
 from gemma_edge.errors import GemmaEdgeError
-from gemma_edge.store import RemoteFile, StoreSettings, ask, read_part
+from gemma_edge.store.hub import ask, read_part
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 
 MARKER = "# Measured by scripts/refresh_catalog.py, which replaces all that follows."
 FACTS = ("revision", "size_bytes", "sha256", "architecture", "width")

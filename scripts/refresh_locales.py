@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make ``extract/values/locales.json`` again: months, countries, currencies, calling codes.
+"""Make ``extraction/locales.json`` again: months, countries, currencies, calling codes.
 
     pip install babel phonenumbers pycountry schwifty && python scripts/refresh_locales.py
 
@@ -16,11 +16,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.extract.values.types_reading import fold
+from gemma_edge.extraction.values import fold
 
-TARGET = (
-    Path(__file__).resolve().parent.parent / "gemma_edge" / "extract" / "values" / "locales.json"
-)
+TARGET = Path(__file__).resolve().parent.parent / "gemma_edge" / "extraction" / "locales.json"
 LANGUAGES = [
     "bg",
     "ca",

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from gemma_edge import catalog
-from gemma_edge.catalog.names import find_size
-from gemma_edge.store import RemoteFile
+from gemma_edge.catalog import find_size
+from gemma_edge.store.remote import RemoteFile
 
 SIZES = catalog.sizes()
 QUANTS = [(size, quant) for size in SIZES for quant in size.quants]

@@ -6,14 +6,11 @@ keeps and ``history.Teller`` follows, so what is on disk and what is here cannot
 """
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from gemma_edge.chat.history import Attachment, History, Question, Record
-from gemma_edge.chat.journal import Journal
-from gemma_edge.chat.meter import CHOICES, Meter, too_large
-from gemma_edge.chat.summary import judge, most_tokens, summary_prompt
-from gemma_edge.chat.telling import Telling
-from gemma_edge.documents.picture import Picture
+from gemma_edge.chat.journal import Attachment, History, Journal, Question, Record, Telling
+from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
@@ -22,17 +19,93 @@ from gemma_edge.engine.protocol import (
     Finished,
     Message,
     Notice,
+    PromptCount,
     Request,
     Restored,
     Sampling,
 )
-from gemma_edge.errors import (
-    DoesNotFit,
-    EngineStopped,
-    GemmaEdgeError,
-    OutOfMemory,
-    UsageError,
-)
+from gemma_edge.errors import DoesNotFit, EngineStopped, GemmaEdgeError, OutOfMemory, UsageError
+from gemma_edge.units import render_tokens
+
+# ----------------------------------------------------------------------------
+# How full the context is, exactly, and what a message that does not fit would have needed.
+
+
+CHOICES = "/compact, /drop, or /ctx with a larger number"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """``used_tokens`` of ``context_tokens``; ``template_tokens`` of them are turn markers and the
+    header of the answer."""
+
+    used_tokens: int
+    context_tokens: int
+    text_tokens: int
+    picture_tokens: int
+    template_tokens: int
+
+    @classmethod
+    def of(cls, count: PromptCount, context_tokens: int) -> "Meter":
+        """A prompt in a context."""
+        return cls(
+            used_tokens=count.total_tokens,
+            context_tokens=context_tokens,
+            text_tokens=count.total_tokens - count.picture_tokens - count.template_tokens,
+            picture_tokens=count.picture_tokens,
+            template_tokens=count.template_tokens,
+        )
+
+    @property
+    def free_tokens(self) -> int:
+        """What is left for an answer; negative where the prompt does not fit."""
+        return self.context_tokens - self.used_tokens
+
+
+def too_large(whole: Meter, before: Meter | None) -> DoesNotFit:
+    """A message that makes ``whole`` of what was ``before``: the numbers and the choices."""
+    message_tokens = whole.used_tokens - (before.used_tokens if before else 0)
+    used = f", {before.used_tokens:,} are used already" if before else ""
+    return DoesNotFit(
+        f"this message takes {render_tokens(message_tokens)}{used}, and the context holds "
+        f"{whole.context_tokens:,}: {1 - whole.free_tokens:,} too many",
+        hint=CHOICES if before else "/ctx with a larger number, or less text",
+    )
+
+
+# ----------------------------------------------------------------------------
+# A summary in place of older turns: what is asked for, and whether it is worth taking.
+
+
+SHARE = 8  # of the context: what a summary may take, so that it makes room
+MIN_TOKENS = 256
+
+
+def summary_prompt() -> str:
+    """What the model is asked; a file that people edit."""
+    return Path(__file__).with_name("summarize.txt").read_text("utf-8")
+
+
+def most_tokens(context_tokens: int) -> int:
+    """What a summary may take."""
+    return max(MIN_TOKENS, context_tokens // SHARE)
+
+
+def judge(summary: str, finished: Finished, *, before: Meter, after: Meter) -> str:
+    """Why a summary is not taken, "" if it is. ``before`` is the conversation, ``after`` what it
+    would be with the summary."""
+    if finished.reason == "cancelled":
+        return "the summary was stopped"
+    if finished.reason not in ("end", "stop_text") or not summary:
+        tokens = render_tokens(finished.usage.generated_tokens)
+        return f"the summary came to no end within {tokens}"
+    if after.used_tokens < before.used_tokens:
+        return ""
+    return (
+        f"with the summary it would take {render_tokens(after.used_tokens)}, "
+        f"now it takes {before.used_tokens:,}"
+    )
+
 
 # Said of an engine that was started again in a conversation.
 KEPT = "the conversation is kept"

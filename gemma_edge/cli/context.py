@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from gemma_edge.engine.protocol import Counter, Engine
-    from gemma_edge.fit.measure import Measure
-    from gemma_edge.fit.plan import Plan
     from gemma_edge.hardware.machine import Hardware
+    from gemma_edge.planning.memory import Measure
+    from gemma_edge.planning.plan import Plan
 
 DEFAULT_WIDTH, ROWS = 80, 24
 MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
@@ -43,7 +43,9 @@ def open_counter(plan: "Plan") -> "Counter":
 
 def ask_machine(environment: Mapping[str, str]) -> "Hardware":
     """The real machine, with the help of a child process; on the order of a second."""
-    from gemma_edge.hardware import detect_hardware  # noqa: PLC0415  (only what plans needs it)
+    from gemma_edge.hardware.detect import (  # noqa: PLC0415  (only what plans needs it)
+        detect_hardware,
+    )
 
     return detect_hardware(environment)
 
@@ -52,8 +54,8 @@ def ask_machine(environment: Mapping[str, str]) -> "Hardware":
 def open_measure(pretended: "Hardware | None") -> "Iterator[Measure]":
     """How large llama.cpp's buffers will be: asked of itself in a child process, for this machine,
     or by the law that they follow, for a ``pretended`` one."""
-    from gemma_edge.fit.dry_run import DryRun  # noqa: PLC0415  (only what plans needs it)
-    from gemma_edge.fit.measure import closed_form  # noqa: PLC0415
+    from gemma_edge.planning.dry_run import DryRun  # noqa: PLC0415  (only what plans needs it)
+    from gemma_edge.planning.memory import closed_form  # noqa: PLC0415
 
     with DryRun() as run:
         yield closed_form(run.measure, pretended) if pretended else run.measure
@@ -182,3 +184,44 @@ def silence_stdout() -> None:
 def arguments() -> list[str]:
     """What stands on the command line after the program's name."""
     return sys.argv[1:]
+
+
+# ----------------------------------------------------------------------------
+# Our own folders. Loads no library.
+
+
+SESSIONS, HISTORY, PERSONAS, RECIPES = "sessions", "history", "personas", "recipes"
+
+
+def data_dir(context: Context) -> Path:
+    """Our own folder: ``XDG_DATA_HOME``, ``~/Library/Application Support``, ``%LOCALAPPDATA%``."""
+    told = context.environment.get
+    if context.platform == "win32":
+        base = Path(told("LOCALAPPDATA") or context.home / "AppData" / "Local")
+    elif context.platform == "darwin":
+        base = context.home / "Library" / "Application Support"
+    else:
+        base = Path(told("XDG_DATA_HOME", ""))
+        if not base.is_absolute():  # the specification: a relative one is to be ignored
+            base = context.home / ".local" / "share"
+    return base / "gemma-edge"
+
+
+def sessions_dir(context: Context) -> Path:
+    """Where conversations are kept."""
+    return data_dir(context) / SESSIONS
+
+
+def history_path(context: Context) -> Path:
+    """Where the lines that were typed are kept, over all conversations."""
+    return data_dir(context) / HISTORY
+
+
+def personas_dir(context: Context) -> Path:
+    """Where a person's own personas are."""
+    return data_dir(context) / PERSONAS
+
+
+def recipes_dir(context: Context) -> Path:
+    """Where a person's own recipes are."""
+    return data_dir(context) / RECIPES

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemma_edge.cli import options as flags
-from gemma_edge.cli.asking import can_ask, confirm
+from gemma_edge.cli.app_models import OFFLINE_VARIABLES, store_settings
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
-from gemma_edge.cli.output import Output
-from gemma_edge.cli.store.storing import OFFLINE_VARIABLES, store_settings
+from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
     """Look, show; fix and look again where that was asked for."""
     output.quiet = show.quiet
     if wish.raw:
-        from gemma_edge.hardware import record  # noqa: PLC0415  (subprocess and threads)
+        from gemma_edge.hardware.detect import record  # noqa: PLC0415  (subprocess and threads)
 
         output.document(record(context.environment))
         return ExitStatus.OK

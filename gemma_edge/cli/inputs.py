@@ -5,10 +5,8 @@ from pathlib import Path
 
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.files import read_file, shown
+from gemma_edge.documents.document import Picture, decode_text, read_file, shown
 from gemma_edge.documents.images import fit_picture, open_image
-from gemma_edge.documents.picture import Picture
-from gemma_edge.documents.text import decode_text
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.units import render_bytes, render_tokens
 

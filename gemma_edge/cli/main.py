@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from gemma_edge import __version__
 from gemma_edge.cli import context as world
@@ -19,29 +20,58 @@ from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.pages import Page
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageError
+
+# ----------------------------------------------------------------------------
+# Help pages: flags in groups, so that the many of a model do not hide the few of a command.
+
+
+FIRST = ("Arguments", "Options")
+
+
+class Page(TyperCommand):
+    """A command whose flags stand under the title that each was given (``rich_help_panel``)."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """One section a title: arguments, the command's own flags, then the shared ones."""
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in FIRST}
+        for each in self.get_params(ctx):
+            record = each.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(group_of(each), []).append(record)
+        for title, rows in groups.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def group_of(parameter: object) -> str:
+    """The title that a flag or an argument stands under."""
+    if getattr(parameter, "param_type_name", "") == "argument":
+        return FIRST[0]
+    return getattr(parameter, "rich_help_panel", None) or FIRST[1]
+
 
 PROGRAM = "gemma-edge"
 HELP_WIDTH = 100  # wider pages are harder to read
-# The room of each command in this folder; only the one that was asked for is imported.
+# Module and function of each command; only the one that was asked for is imported.
 COMMANDS = {
-    "chat": "chat.chat",
-    "sessions": "chat.sessions",
-    "describe": "describe.describe",
-    "extract": "extract.extract",
-    "plan": "plan.plan",
-    "doctor": "doctor",
-    "schema": "extract.schema",
-    "recipes": "extract.recipes",
-    "models": "store.models",
-    "pull": "store.pull",
-    "list": "store.listing",
-    "show": "store.show",
-    "verify": "store.verify",
-    "rm": "store.rm",
-    "path": "store.path",
-    "import": "store.importing",
+    "chat": "chat:command",
+    "sessions": "chat_commands:command",
+    "describe": "describe:command",
+    "extract": "extract:command",
+    "plan": "plan:command",
+    "doctor": "doctor:command",
+    "schema": "schema:command",
+    "recipes": "recipes:command",
+    "models": "models:command",
+    "pull": "pull:command",
+    "list": "models:list_command",
+    "show": "models:show_command",
+    "verify": "models:verify_command",
+    "rm": "models:rm_command",
+    "path": "models:path_command",
+    "import": "models:import_command",
 }
 
 
@@ -54,7 +84,8 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(top)
     for name in names:
-        command = import_module(f"gemma_edge.cli.{COMMANDS[name]}").command
+        module, _, function = COMMANDS[name].partition(":")
+        command = getattr(import_module(f"gemma_edge.cli.{module}"), function)
         app.command(name, cls=Page, context_settings={"help_option_names": []})(command)
     return app
 
@@ -134,7 +165,9 @@ def run() -> None:
 
 
 def _top_page(context: Context, output: Output) -> ExitStatus:
-    from gemma_edge.cli.top import run as show  # noqa: PLC0415  (40 ms that only this page needs)
+    from gemma_edge.cli.overview import (  # noqa: PLC0415  (40 ms that only this page needs)
+        run as show,
+    )
 
     return show(context, output)
 

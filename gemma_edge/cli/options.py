@@ -12,9 +12,9 @@ import typer
 
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.picture import MAX_TOKENS, MIN_TOKENS
+from gemma_edge.documents.document import MAX_TOKENS, MIN_TOKENS
 from gemma_edge.errors import ExitStatus
-from gemma_edge.fit.plan import ALL_LAYERS, Adapter, KvType
+from gemma_edge.planning.plan import ALL_LAYERS, Adapter, KvType
 from gemma_edge.units import parse_bytes, parse_tokens
 
 # What parsing a command line gives: the work, not yet begun.

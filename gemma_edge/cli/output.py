@@ -5,12 +5,17 @@ in ASCII, folded at 60 columns or silent is decided here.
 """
 
 import json
+import signal
 import textwrap
+import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gemma_edge.cli.context import Context
+from gemma_edge.engine.protocol import Engine
 from gemma_edge.errors import DoesNotFit
 
 if TYPE_CHECKING:
@@ -317,3 +322,55 @@ def _fold(text: str, width: int, label_columns: int) -> str:
         for line in text.split("\n")
     ]
     return "\n".join(lines)[label_columns:]
+
+
+# ----------------------------------------------------------------------------
+# Ctrl-C while a model answers: the first stops the answer, the second the program.
+
+
+@contextmanager
+def cancel_on_interrupt(engine: Engine) -> Iterator[None]:
+    """Inside, SIGINT calls ``engine.cancel()`` and what was said is kept; the handler that was
+    there before is restored after. Where SIGINT is ignored (a background job), it stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    previous = signal.getsignal(signal.SIGINT)
+    if previous == signal.SIG_IGN:
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        engine.cancel()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous or signal.default_int_handler)
+
+
+# ----------------------------------------------------------------------------
+# A question that only a person at a terminal can answer.
+
+
+def can_ask(context: Context) -> bool:
+    """Whether somebody sees a question and can answer it."""
+    return context.stdin_is_terminal and context.stderr_is_terminal
+
+
+def confirm(question: str, context: Context, output: Output, *, usual: bool) -> bool:
+    """Yes or no, asked on stderr; an empty line is the ``usual`` answer, no line is a no."""
+    choices = "[Y/n]" if usual else "[y/N]"
+    while True:
+        output.ask(f"{question} {choices} ")
+        line = context.stdin.readline()
+        if not line:
+            output.note("")
+            return False
+        word = line.strip().lower()
+        if not word:
+            return usual
+        if word in ("y", "yes", "n", "no"):
+            return word.startswith("y")

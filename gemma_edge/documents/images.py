@@ -2,22 +2,566 @@
 of tokens. One of the doors to Pillow.
 """
 
+import io
+import json
+import logging
+import math
+import struct
+import subprocess
+import warnings
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from threading import Lock, Timer
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
-from gemma_edge.documents.files import StrPath, read_file, shown
-from gemma_edge.documents.frames import Frame, iter_frames
-from gemma_edge.documents.frames_apart import is_apart, iter_frames_apart
-from gemma_edge.documents.page_numbers import PageNumbers
-from gemma_edge.documents.pdf_pages import iter_pdf_pages
-from gemma_edge.documents.pdf_process import is_pdf
-from gemma_edge.documents.picture import MAX_TOKENS, Picture, fit_size, tile_boxes
-from gemma_edge.documents.pixels import is_screen
-from gemma_edge.errors import InputError
+from gemma_edge.documents.document import (
+    MAX_TOKENS,
+    PATCH_PX,
+    PageNumbers,
+    Picture,
+    StrPath,
+    fit_size,
+    read_file,
+    shown,
+    tile_boxes,
+)
+from gemma_edge.documents.isolation import (
+    LIMITS,
+    ChildStopped,
+    Limits,
+    PdfChild,
+    cause,
+    child_command,
+    damaged,
+    import_folders,
+    is_pdf,
+    not_started,
+    unreadable,
+)
+from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+# ----------------------------------------------------------------------------
+# Pages of a PDF as pixels, drawn by `pdf_child.py` in a child process with limits.
+
+
+_FINER = 2.0  # pixels for each that is kept: small letters stay smooth when resized
+
+
+@dataclass(frozen=True, slots=True)
+class PagePixels:
+    """One page: RGB rows, ``len(rgb) == width * height * 3``."""
+
+    number: int
+    count: int
+    width: int
+    height: int
+    rgb: bytes = field(repr=False)
+
+
+def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, and how)
+    data: bytes,
+    name: str,
+    pages: PageNumbers | None,
+    max_tokens: int,
+    password: str | None = None,
+    limits: Limits = LIMITS,
+) -> Iterator[PagePixels]:
+    """The pages, in the order of the document, each with about twice the pixels of
+    ``max_tokens`` patches. While one is made use of the next is being drawn.
+
+    Raises:
+        InputError: encrypted, damaged, or too slow to draw.
+        UsageError: a page that there is not.
+    """
+    pixels = int(_FINER * max_tokens * PATCH_PX * PATCH_PX)
+    with PdfChild(data, name, password, limits) as child:
+        count = child.page_count
+        if not count:
+            raise damaged(name, "it has no pages")
+        numbers = range(1, count + 1) if pages is None else pages.choose(count, name)
+        child.send({"draw": numbers[0], "pixels": pixels})
+        for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+            try:
+                head, rgb = child.receive()
+            except ChildStopped as stopped:
+                raise unreadable(f"{name} page {number}", str(stopped)) from None
+            if "error" in head:
+                raise damaged(f"{name} page {number}", head["error"])
+            if following is not None:
+                child.send({"draw": following, "pixels": pixels})
+            yield PagePixels(number, count, head["width"], head["height"], rgb)
+
+
+# ----------------------------------------------------------------------------
+# Pixels of any kind to upright RGB of no more than a model can use. One of the doors to Pillow.
+# Sixteen bits are scaled, not clipped; transparency lies on white; colours of a profile become
+# sRGB; what the EXIF says is turned. All of it happens after the image was made smaller, and that
+# in strips, so a large image costs its own storage and little more.
+
+
+# What Pillow's decoders raise on damaged bytes (found by mutating good files).
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+GAP = 2.0  # finer than the final size by this: the one resizing that counts comes after
+_STRIP_PX = 4 << 20  # pixels that are converted at a time
+_WHITE_8, _WHITE_16 = 255, 65535
+_ORIENTATION = 0x0112  # EXIF: 1 is upright, from 5 on width and height are exchanged
+_UPRIGHT, _LIES = 1, 5
+# A screen with text: most pixels are as their neighbour, and many edges are sharp. Shares of 15
+# screenshots and rendered pages: above 0.64 and 0.007; of photographs, mostly below 0.5, and of
+# drawn shapes, below 0.005. What is taken for one by mistake costs time, no more.
+_SAMPLE_PX, _SAME_STEP, _FLAT, _SHARP_STEP, _SHARP = 1200, 2, 0.6, 64, 0.007
+
+
+def shrink_factor(width: int, height: int, max_tokens: int) -> int:
+    """By how much an image may be made smaller before it is resized to ``max_tokens``."""
+    needed = max_tokens * PATCH_PX * PATCH_PX
+    return max(1, math.floor(math.sqrt(width * height / needed) / GAP))
+
+
+def to_rgb(image: "Image.Image", max_tokens: int = MAX_TOKENS) -> "Image.Image":
+    """A loaded image in mode RGB, upright, with the same look, reduced to what ``max_tokens`` can
+    use."""
+    plain = _reduced(image, shrink_factor(image.width, image.height, max_tokens))
+    if plain.mode == "F":
+        plain = _scaled(plain, is_float=image.mode == "F")
+    return _turned(_in_srgb(plain, image.info.get("icc_profile")), orientation(image))
+
+
+def orientation(image: "Image.Image") -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none, or a broken one."""
+    try:
+        value = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    except DAMAGED:  # a broken EXIF block turns nothing
+        return _UPRIGHT
+    return value if value in range(1, 9) else _UPRIGHT
+
+
+def exchanges_sides(orientation: int) -> bool:
+    """Whether width and height as stored are height and width as seen."""
+    return orientation >= _LIES
+
+
+def is_screen(image: "Image.Image") -> bool:
+    """Whether an RGB image looks like a screen or a rendered page with text: flat, with many
+    sharp edges. Its middle is looked at."""
+    from PIL import ImageChops
+
+    width, height = min(_SAMPLE_PX, image.width), min(_SAMPLE_PX, image.height)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    if min(width, height) < PATCH_PX:
+        return False
+    grey = image.crop((left, top, left + width, top + height)).convert("L")
+    before, after = grey.crop((0, 0, width - 1, height)), grey.crop((1, 0, width, height))
+    steps = ImageChops.difference(before, after).histogram()
+    pixels = sum(steps)
+    flat, sharp = sum(steps[: _SAME_STEP + 1]), sum(steps[_SHARP_STEP:])
+    return flat >= _FLAT * pixels and sharp >= _SHARP * pixels
+
+
+def _reduced(image: "Image.Image", factor: int) -> "Image.Image":
+    """The image in a plain mode, smaller by ``factor``; converted in strips."""
+    from PIL import Image
+
+    if factor == 1:
+        return _flattened(image)
+    size = -(-image.width // factor), -(-image.height // factor)
+    rows = max(1, _STRIP_PX // image.width // factor) * factor
+    whole: Image.Image | None = None
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        small = _flattened(strip).reduce(factor)
+        whole = whole or Image.new(small.mode, size)
+        whole.paste(small, (0, top // factor))
+    return cast("Image.Image", whole)
+
+
+def _flattened(image: "Image.Image") -> "Image.Image":
+    """A mode that can be made smaller: F, L, RGB, CMYK or LAB; transparency on white."""
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":
+        return image.convert("F")
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        white = Image.new("RGB", over.size, "white")
+        white.paste(over, mask=over.getchannel("A"))
+        return white
+    return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")
+
+
+def _scaled(grey: "Image.Image", *, is_float: bool) -> "Image.Image":
+    """Grey values of more than 8 bits to 8: by 16 bits, or by the largest value where they are
+    floating point numbers up to 1."""
+    from PIL import Image
+
+    _, largest = cast("tuple[float, float]", grey.getextrema())
+    if is_float and largest <= 1.0:
+        factor = float(_WHITE_8)
+    else:
+        factor = 1.0 if largest <= _WHITE_8 else _WHITE_8 / _WHITE_16
+    return Image.eval(grey, lambda value: value * factor + 0.5).convert("L")
+
+
+def _in_srgb(image: "Image.Image", profile: object) -> "Image.Image":
+    """RGB by the image's own colour profile; a profile that is broken, or not of this kind of
+    image, is left aside."""
+    from PIL import ImageCms
+
+    lab = image.mode == "LAB"
+    if not lab and (not isinstance(profile, bytes) or not profile):
+        return image.convert("RGB")
+    try:
+        source = (
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+            if lab
+            else ImageCms.ImageCmsProfile(io.BytesIO(cast("bytes", profile)))
+        )
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return image.convert("RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        seen = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, *DAMAGED):
+        return image.convert("L" if lab else "RGB").convert("RGB")
+    return cast("Image.Image", seen)
+
+
+def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
+    from PIL import Image
+
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+# ----------------------------------------------------------------------------
+# The images in a file, one after another: which decoders may run, and how much they may cost. One
+# of the doors to Pillow. The size is checked before any pixel is read. A JPEG is decoded at an
+# eighth of its size or more, as much as is needed, so a panorama of a gigapixel costs no more
+# than a photograph.
+
+
+MAX_DECODED_BYTES = 480_000_000  # 120 megapixels of most kinds; phone cameras have 108
+MAX_JPEG_PIXELS = 1_000_000_000  # decoded at an eighth: 16 megapixels
+# What a decoder takes for a pixel, measured; 4 where nothing is said.
+_BYTES_PER_PIXEL = {"WEBP": 16, "JPEG2000": 16, "AVIF": 8, "HEIF": 8, "GIF": 8}
+MAX_FRAMES = 10_000
+
+# The decoders that hostile bytes may reach. Pillow has forty more; some start other programs.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+HEIF_BRANDS = (b"ftyphe", b"ftypmif1", b"ftypmsf1")  # begin at the file's fifth byte
+_LARGE_PIXELS = 20_000_000
+_COUNTED_BYTES = 16 << 20  # of a GIF: its frames are counted one by one
+_MARK, _SOF0, _SOF1, _SOS = 0xFF, 0xC0, 0xC1, 0xDA  # of a JPEG (ITU T.81, table B.1)
+_SMALLER_COPY = 254  # TIFF tag NewSubfileType; bit 0 marks a smaller version of another page
+_one_large_at_a_time = Lock()  # several threads decode; their memory must not add up
+
+
+class Frame(NamedTuple):
+    """One image of a file: RGB, upright, perhaps already smaller than ``width`` x ``height``,
+    its size in the file as seen. ``number`` counts from 1 among ``total``."""
+
+    image: "Image.Image"
+    width: int
+    height: int
+    number: int
+    total: int
+    note: str = ""
+
+
+def iter_frames(
+    data: bytes, name: str, pages: PageNumbers | None, max_tokens: int
+) -> Iterator[Frame]:
+    """The frames that ``pages`` names; without it all pages of a TIFF, and the first frame of
+    anything that moves. Each is decoded when it is asked for.
+
+    Raises:
+        InputError: not an image, damaged, or too large.
+        UsageError: a page that there is not.
+    """
+    with _explained(name):
+        image = _opened(data, name)
+        count = _count(image, len(data))
+    chosen, note = _chosen(image, name, pages, count)
+    at = 0
+    for number in chosen:
+        with _explained(name):
+            while at < number - 1:  # step by step: a GIF grows with its frames
+                at += 1
+                image.seek(at)
+                _check_size(image, name, _limit(image))
+            if pages is None and at > 0 and _is_smaller_copy(image):
+                continue
+            _check_size(image, name, _limit(image, data if at == 0 else b""))
+            frame = _decoded(image, max_tokens, number, count)
+        yield frame._replace(note=note)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What decoders raise becomes one line."""
+    # Not catch_warnings, which threads would undo for each other. Broken EXIF and the like do not
+    # count: the pixels do.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+    try:
+        yield
+    except MemoryError:
+        raise InputError(
+            f"{name} needs more memory than there is", hint="save it smaller"
+        ) from None
+    except DAMAGED as error:
+        raise InputError(
+            f"{name} is damaged ({_first_line(error)})", hint="copy or export it again"
+        ) from None
+
+
+def _opened(data: bytes, name: str) -> "Image.Image":
+    from PIL import Image, UnidentifiedImageError
+
+    Image.init()
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what it raises as well
+    Image.MAX_IMAGE_PIXELS = None  # the size is checked here, in words, before any pixel is read
+    if data[4:12].startswith(HEIF_BRANDS):
+        _learn_heic(name)
+    formats = [kind for kind in _FORMATS if kind in Image.OPEN]
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{name} is not an image, or of a kind that is not read",
+            hint="JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP and PDF are read",
+        ) from None
+
+
+def _learn_heic(name: str) -> None:
+    """Photos of an iPhone need a library of their own (LGPL, so an extra)."""
+    try:
+        import pi_heif
+    except ImportError:
+        raise InputError(
+            f"{name} is a HEIC photo, and the library that reads them is not installed",
+            hint='pip install "gemma-edge[heic]", or export it as JPEG',
+        ) from None
+    pi_heif.register_heif_opener(thumbnails=False)
+
+
+def _count(image: "Image.Image", size_bytes: int) -> int:
+    """Frames in the file; ``MAX_FRAMES`` where there may be more."""
+    if image.format == "TIFF":
+        for number in range(1, MAX_FRAMES):
+            try:
+                image.seek(number)
+            except EOFError:
+                image.seek(0)
+                return number
+        image.seek(0)
+        return MAX_FRAMES
+    if image.format == "GIF" and size_bytes > _COUNTED_BYTES:
+        return MAX_FRAMES if getattr(image, "is_animated", False) else 1
+    return min(MAX_FRAMES, getattr(image, "n_frames", 1))
+
+
+def _chosen(
+    image: "Image.Image", name: str, pages: PageNumbers | None, count: int
+) -> tuple[tuple[int, ...], str]:
+    """The numbers of the frames to read, and what a person must know about the others."""
+    unit = "page" if image.format == "TIFF" else "frame"
+    if pages is not None:
+        return pages.choose(count, name, unit), ""
+    if image.format == "TIFF" or count == 1:
+        return tuple(range(1, count + 1)), ""
+    many = f"{MAX_FRAMES:,} or more" if count == MAX_FRAMES else f"{count:,}"
+    return (1,), f"the first of {many} frames"
+
+
+def _is_smaller_copy(image: "Image.Image") -> bool:
+    tags = getattr(image, "tag_v2", {})
+    kind = tags.get(_SMALLER_COPY, 0)
+    return isinstance(kind, int) and bool(kind & 1)
+
+
+def _check_size(image: "Image.Image", name: str, limit: int) -> None:
+    pixels = image.width * image.height
+    if pixels > limit:
+        raise InputError(
+            f"{name} is {image.width}x{image.height}, {pixels / 1e6:,.0f} megapixels; "
+            f"at most {limit / 1e6:,.0f} are read",
+            hint="save it smaller, or as JPEG",
+        )
+
+
+def _limit(image: "Image.Image", data: bytes = b"") -> int:
+    """The most pixels that it may have; ``data`` is the file where this is its first image."""
+    if image.format in ("JPEG", "MPO") and _is_sequential(data):
+        return MAX_JPEG_PIXELS
+    return MAX_DECODED_BYTES // _BYTES_PER_PIXEL.get(image.format or "", 4)
+
+
+def _is_sequential(data: bytes) -> bool:
+    """Whether a JPEG is decoded row by row: baseline, all colours in one scan. The others are
+    held whole, at full size, even where an eighth is wanted."""
+    at, components = 2, 0
+    while at + 9 < len(data) and data[at] == _MARK:
+        marker = data[at + 1]
+        if marker in (_SOF0, _SOF1):
+            components = data[at + 9]
+        elif marker == _SOS:
+            return components > 0 and data[at + 4] == components
+        at += 1 if marker == _MARK else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _decoded(image: "Image.Image", max_tokens: int, number: int, total: int) -> Frame:
+    width, height = image.size
+    if image.format in ("JPEG", "MPO"):
+        ratio = GAP * math.sqrt(max_tokens * PATCH_PX * PATCH_PX / (width * height))
+        image.draft(None, (math.ceil(width * ratio), math.ceil(height * ratio)))
+    drafted = image.size
+    if drafted[0] * drafted[1] > _LARGE_PIXELS:
+        with _one_large_at_a_time:
+            image.load()
+            rgb = to_rgb(image, max_tokens)
+    else:
+        image.load()
+        rgb = to_rgb(image, max_tokens)
+    if image.size != drafted:  # Pillow turns a TIFF by itself
+        width, height = image.size
+    elif exchanges_sides(orientation(image)):
+        width, height = height, width
+    return Frame(rgb, width, height, number, total)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).splitlines()
+    return text[0][:120] if text and text[0].isprintable() else type(error).__name__
+
+
+# ----------------------------------------------------------------------------
+# Frames of the kinds whose decoders are not to be trusted with this process: a crash, a loop or a
+# flood of memory ends with the child, and what the libraries print (libtiff does) is not seen. It
+# takes about 0.15 s to start, so it is not for a JPEG.
+
+
+WALL_SECONDS = 120  # for one frame
+MEMORY_BYTES = 2 << 30  # address space, on top of the file itself
+
+_LIBRARIES = ("PIL", "pi_heif", "_pi_heif")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_ERRORS: dict[str, type[GemmaEdgeError]] = {"InputError": InputError, "UsageError": UsageError}
+
+
+def is_apart(data: bytes) -> bool:
+    """Whether it is a TIFF, a JPEG 2000 or a HEIC photo."""
+    return data.startswith(_TIFF + _JPEG2000) or data[4:12].startswith(HEIF_BRANDS)
+
+
+def iter_frames_apart(
+    data: bytes,
+    name: str,
+    pages: PageNumbers | None,
+    max_tokens: int,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Iterator[Frame]:
+    """The same as ``frames.iter_frames``.
+
+    Raises:
+        InputError: as there; or the decoder crashed, or took too long or too much memory.
+        UsageError: a page that there is not.
+        GemmaEdgeError: no process can be started.
+    """
+    order = {
+        "paths": import_folders(_LIBRARIES), "name": name, "pages": pages.text if pages else None,
+        "max_tokens": max_tokens, "memory_bytes": memory_bytes + 2 * len(data),
+        "cpu_seconds": WALL_SECONDS,
+    }  # fmt: skip
+    child = _start(name)
+    try:
+        _send(child, json.dumps(order).encode("ascii") + b"\n" + data)
+        yield from _received(child, name)
+    finally:
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            _close(stream)
+
+
+def _start(name: str) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            child_command("images_child.py"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except OSError as error:
+        raise not_started(name, error) from None
+
+
+def _send(child: subprocess.Popen[bytes], data: bytes) -> None:
+    assert child.stdin is not None
+    with suppress(OSError):  # it ended already; what it says, or does not say, tells why
+        child.stdin.write(data)
+        child.stdin.close()
+
+
+def _received(child: subprocess.Popen[bytes], name: str) -> Iterator[Frame]:
+    """Frames as they come; the child is stopped where one takes too long."""
+    from PIL import Image
+
+    assert child.stdout is not None
+    while True:
+        stop = Timer(WALL_SECONDS, child.kill)
+        stop.start()
+        try:
+            line = child.stdout.readline()
+            head: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+            width, height = head.get("size", (0, 0))
+            rgb = child.stdout.read(3 * width * height)
+        finally:
+            stop.cancel()
+        if not head and child.wait() == 0:
+            return
+        if "error" in head:
+            raise _ERRORS.get(head["error"], GemmaEdgeError)(head["message"], hint=head["hint"])
+        if not head or len(rgb) < 3 * width * height:
+            raise InputError(
+                f"{name} cannot be read (its decoder stopped: {cause(child.wait(), b'')})",
+                hint="copy or export it again",
+            )
+        image = Image.frombytes("RGB", (width, height), rgb)
+        yield Frame(
+            image, head["width"], head["height"], head["number"], head["total"], head["note"]
+        )
+
+
+def _close(stream: IO[bytes] | None) -> None:
+    if stream is not None:
+        with suppress(OSError):  # a pipe that nobody reads any more
+            stream.close()
+
 
 MAX_IMAGE_BYTES = 256 << 20
 
@@ -184,3 +728,60 @@ def _fitted(image: "Image.Image", origin: Origin, max_tokens: int) -> Picture:
 def _whole_tokens(image: "Image.Image", *, drawn: bool) -> int:
     scale = MAX_TOKENS if drawn else 1
     return Picture(b"", *fit_size(scale * image.width, scale * image.height, MAX_TOKENS)).tokens
+
+
+# ----------------------------------------------------------------------------
+# A drawn page as a smaller file, for a page that a person looks at.
+
+
+_QUALITY = 75  # letters stay sharp, and a page takes a quarter of its PNG
+_METHOD = 2  # 0 (fast) to 6 (small); 4 takes twice the time for a tenth of the size
+
+
+def shrink_image(png: bytes) -> bytes:
+    """The same picture as WebP, or as JPEG where this Pillow has no WebP, if that is smaller.
+
+    ``png`` is one that ``render_image`` drew, no file of a stranger.
+    """
+    from PIL import Image, features  # noqa: PLC0415  (40 ms, and only a review needs it)
+
+    form = "WEBP" if features.check("webp") else "JPEG"
+    more = {"method": _METHOD} if form == "WEBP" else {}
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").save(out, form, quality=_QUALITY, **more)
+    return min(png, out.getvalue(), key=len)
+
+
+# ----------------------------------------------------------------------------
+# What was copied: an image, or files. One of the doors to Pillow. Windows and macOS have a
+# clipboard of their own; elsewhere Pillow asks `wl-paste` or `xclip`.
+
+
+NAME = "clipboard"
+
+
+def read_clipboard() -> bytes | tuple[str, ...]:
+    """The bytes of the copied image, as PNG, or the names of the copied files.
+
+    Raises:
+        InputError: there is no image in it.
+        UsageError: this machine has no clipboard that can be read.
+    """
+    from PIL import Image, ImageGrab
+
+    Image.init()
+    try:
+        found = ImageGrab.grabclipboard()
+    except (NotImplementedError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"the clipboard cannot be read ({reason})", hint="save the image, and name its file"
+        ) from None
+    if isinstance(found, list) and found:
+        return tuple(found)
+    if not isinstance(found, Image.Image):
+        raise InputError("there is no image in the clipboard", hint="copy one, or name a file")
+    saved = io.BytesIO()
+    found.save(saved, "PNG", compress_level=1)
+    return saved.getvalue()

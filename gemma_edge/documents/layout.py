@@ -5,23 +5,671 @@ one reading direction are laid out together, so a page with an upright stamp in 
 the page first and then the stamp.
 """
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from statistics import median_low
+from math import inf
+from statistics import median, median_low
 from typing import NamedTuple
 
 from gemma_edge.documents.document import Word
-from gemma_edge.documents.layout_columns import in_reading_order
-from gemma_edge.documents.layout_lines import (
+from gemma_edge.documents.lines import (
     Placed,
+    Segment,
     as_read,
     cell_width,
+    cut_segment,
     find_lines,
     is_right_to_left,
     reference,
     segments,
 )
-from gemma_edge.documents.layout_table import Row, place_rows
+
+# ----------------------------------------------------------------------------
+# Which lines are a table, where its columns stand, and what stands in each. Pure.
+
+
+_OVERLAP = 0.25  # of a cell: boxes of neighbouring columns may overlap by this
+# Lines of one segment that do not end a table: any, and those that are the rest of a cell.
+_MAX_SINGLE, _MAX_REST = 2, 12
+_SAME_EDGE = 0.6  # of a cell: edges that count as aligned
+_MIN_ROWS = 2  # of several segments
+_MAX_SEGMENTS = 4000  # of a table whose columns are looked for
+_MAX_TRIES = 120  # segments that are left out before the search for columns ends
+_LESS_LOOSE = 0.5  # of the segments in no column are left by a cut that is worth it
+_CUTS = 6  # gaps between lines that are tried
+_MIN_LINES = 3  # of several segments: fewer are the head of a table
+_WIDE_GAP = 1.5  # times the usual distance of lines
+_SAME_LEFT = 3  # cells
+_STRIPE = 0.35  # of a cell: the least width of a gap that goes through all lines
+_STRIPE_LINES, _STRIPE_NEAR = 3, 6  # lines that have words on both sides, within so many cells
+
+_Rows = Sequence[Sequence[Segment]]
+
+
+class Entry(NamedTuple):
+    """A segment of a table: its line, and its place among the segments there."""
+
+    row: int
+    at: int
+    segment: Segment
+
+
+def find_tables(rows: _Rows, bases: Sequence[float], cell: float) -> Iterator[tuple[int, int]]:
+    """Spans of lines, at least two of which have several segments, with the lines of one segment
+    between them and those after them that may be the rest of a cell. ``bases`` are the heights of
+    the lines."""
+    several: list[int] = []
+    skipped = 0.0
+    for at, row in enumerate(rows):
+        if len(row) > 1:
+            several.append(at)
+            skipped = 0.0
+        elif several:
+            goes_on = _goes_on(row, rows[several[-1]], cell)
+            skipped += 1 / _MAX_REST if goes_on else 1 / _MAX_SINGLE
+            if skipped > 1:
+                yield from _whole(rows, bases, several, cell)
+                several = []
+    yield from _whole(rows, bases, several, cell)
+
+
+def _whole(
+    rows: _Rows, bases: Sequence[float], several: list[int], cell: float
+) -> Iterator[tuple[int, int]]:
+    if len(several) < _MIN_ROWS:
+        return
+    first, last = several[0], several[-1] + 1
+    if sum(map(len, rows[first:last])) > _MAX_SEGMENTS:
+        return
+    *before, (first, last) = _cut(rows, bases, (first, last), cell)
+    yield from before
+    end = min(last + _MAX_REST, len(rows))
+    while last < end and len(rows[last]) == 1 and _goes_on(rows[last], rows[several[-1]], cell):
+        last += 1
+    yield first, last
+
+
+def _goes_on(single: Sequence[Segment], row: Sequence[Segment], cell: float) -> bool:
+    """Whether a line of one segment is the rest of a cell of ``row``, not of its first."""
+    left = single[0].left
+    return any(abs(left - segment.left) <= _SAME_EDGE * cell for segment in row[1:])
+
+
+def find_columns(table: _Rows, cell: float) -> list[list[Entry]]:
+    """Segments that stand above one another, from left to right. Where two of one line fall
+    together, the widest of all there reaches over several columns and is left out."""
+    columns: list[list[Entry]] = []
+    open_groups = [
+        [Entry(number, at, segment) for number, row in enumerate(table)
+         for at, segment in enumerate(row) if len(row) > 1]
+    ]  # fmt: skip
+    for _ in range(_MAX_TRIES):
+        if not open_groups:
+            break
+        for group in _overlapping(open_groups.pop(), _OVERLAP * cell):
+            if len({entry.row for entry in group}) == len(group):
+                columns.append(group)
+                continue
+            widest = max(group, key=lambda entry: entry.segment.right - entry.segment.left)
+            group.remove(widest)
+            open_groups.append(group)
+    return sorted(columns, key=lambda column: min(entry.segment.left for entry in column))
+
+
+def part_at_stripes(table: _Rows, cell: float) -> list[list[Segment]]:
+    """The lines, their segments cut also where a narrow gap goes through all of them: columns
+    that nearly touch."""
+    lines = [[word for segment in row for _, word in segment.words] for row in table]
+    intervals = sorted((word.left, word.right) for line in lines for word in line)
+    stripes: list[float] = []
+    end = intervals[0][1]
+    for left, right in intervals:
+        if left - end >= _STRIPE * cell:
+            middle = (end + left) / 2
+            gaps = (_gap_at(line, middle) for line in lines)
+            if sum(gap <= _STRIPE_NEAR * cell for gap in gaps) >= _STRIPE_LINES:
+                stripes.append(middle)
+        end = max(end, right)
+    return [
+        [part for segment in row for part in cut_segment(segment, stripes, cell)]
+        if row[1:]
+        else row
+        for row in map(list, table)
+    ]
+
+
+def _gap_at(line: Sequence[Placed], x: float) -> float:
+    """The width of the gap between two words at ``x``; infinite where it is not between two."""
+    at = bisect_right(line, x, key=lambda word: word.left)
+    return line[at].left - line[at - 1].right if 0 < at < len(line) else inf
+
+
+def _cut(
+    rows: _Rows, bases: Sequence[float], span: tuple[int, int], cell: float
+) -> Iterator[tuple[int, int]]:
+    """The span, or parts of it whose columns stand at other places: cut at one of the widest gaps
+    between its lines if that brings most of what is in no column into one."""
+    first, last = span
+    loose = _loose(rows[first:last], cell)
+    if loose > 1:
+        tried = [
+            (_loose(rows[first:at], cell) + _loose(rows[at:last], cell), at)
+            for at in _places_to_cut(rows, bases, span, cell)
+        ]
+        least, at = min(tried, default=(loose, first))
+        if least <= _LESS_LOOSE * loose:
+            yield from _cut(rows, bases, (first, at), cell)
+            yield from _cut(rows, bases, (at, last), cell)
+            return
+    yield span
+
+
+def _places_to_cut(
+    rows: _Rows, bases: Sequence[float], span: tuple[int, int], cell: float
+) -> list[int]:
+    """The widest gaps between lines that may part two tables. The head of a table is not parted
+    from it: it is short, and has nothing above the labels at the left."""
+    first, last = span
+    gaps = [bases[at] - bases[at - 1] for at in range(first + 1, last)]
+    wide = _WIDE_GAP * median_low(gaps)
+    found = []
+    for at in sorted(range(first + 1, last), key=lambda at: bases[at - 1] - bases[at])[:_CUTS]:
+        parts = rows[first:at], rows[at:last]
+        lefts = [min(row[0].left for row in part) for part in parts]
+        long = all(sum(len(row) > 1 for row in part) >= _MIN_LINES for part in parts)
+        if long and gaps[at - first - 1] >= wide and abs(lefts[0] - lefts[1]) <= _SAME_LEFT * cell:
+            found.append(at)
+    return found
+
+
+def _loose(table: _Rows, cell: float) -> int:
+    """How many segments are in no column."""
+    table = part_at_stripes(table, cell)
+    count = sum(len(row) for row in table if len(row) > 1)
+    return count - sum(map(len, find_columns(table, cell)))
+
+
+def _overlapping(entries: list[Entry], tolerance: float) -> list[list[Entry]]:
+    groups: list[list[Entry]] = []
+    right = 0.0
+    for entry in sorted(entries, key=lambda entry: entry.segment.left):
+        if groups and entry.segment.left < right - tolerance:
+            groups[-1].append(entry)
+            right = max(right, entry.segment.right)
+        else:
+            groups.append([entry])
+            right = entry.segment.right
+    return groups
+
+
+# ----------------------------------------------------------------------------
+# Lines of segments to columns of characters: what stands in one column of the page stands in one
+# column of the text. Pure. Every segment has a natural column, its place on the page by the width
+# of a character. Lines that follow one another and have several segments are a table: their
+# columns are found, and moved to the right where their text needs more room than their print.
+
+
+_SPACES = 2  # between columns
+_NEAR_EDGE = 1.5  # of a cell: edges of which one may hang over, as the bracket in "(1.0)"
+_WIDEST = 40  # columns of the text that no line of a table uses: more say nothing
+
+_ON_GRID, _TYPED = 0.1, 0.95  # of a cell: how far off a typed word stands; share of the words
+
+# A line of the text: the column and the number of each word; none is a blank line.
+Row = list[tuple[int, int]]
+
+
+class _Column(NamedTuple):
+    """``start`` and ``end`` are columns of the text, ``left`` and ``right`` places on the page."""
+
+    start: int
+    end: int
+    left: float
+    right: float
+
+
+def place_rows(
+    rows: Sequence[Sequence[Segment]], bases: Sequence[float], margin: float, cell: float
+) -> list[Row]:
+    """For each line the column and the number of its words, as ``layout._write`` takes them;
+    ``bases`` are the heights of the lines, ``margin`` is where column 0 is on the page, ``cell``
+    the width of a column, all in pt."""
+    rows = list(rows)
+    firsts = _snapped([row[0].left for row in rows], cell)
+    starts = [
+        [round((left - margin) / cell) for left in (first, *(part.left for part in row[1:]))]
+        for first, row in zip(firsts, rows, strict=True)
+    ]
+    tables = () if _is_typed(rows, margin, cell) else find_tables(rows, bases, cell)
+    for first, last in tables:
+        rows[first:last] = part_at_stripes(rows[first:last], cell)
+        starts[first:last] = _place_table(rows[first:last], margin, cell)
+    return [_spelled(row, begin) for row, begin in zip(rows, starts, strict=True)]
+
+
+def _snapped(lefts: Sequence[float], cell: float) -> list[float]:
+    """Edges that nearly agree made equal, so that rounding does not part them."""
+    ordered = sorted(set(lefts))
+    same: dict[float, float] = {}
+    first = ordered[0]
+    for left in ordered:
+        if left - first > _SAME_EDGE * cell:
+            first = left
+        same[left] = first
+    return [same[left] for left in lefts]
+
+
+def _is_typed(rows: Sequence[Sequence[Segment]], margin: float, cell: float) -> bool:
+    """Whether the words stand as a typewriter puts them; then their columns are right already."""
+    lefts = [
+        (word.left - margin) / cell for row in rows for segment in row for _, word in segment.words
+    ]
+    on_grid = sum(abs(left - round(left)) <= _ON_GRID for left in lefts)
+    return on_grid >= _TYPED * len(lefts)
+
+
+def _spelled(row: Sequence[Segment], starts: Sequence[int]) -> Row:
+    out: Row = []
+    end = -_SPACES
+    for segment, start in zip(row, starts, strict=True):
+        begin = max(start, end + _SPACES, 0)
+        end = begin + segment.length
+        out += [
+            (begin + offset if offset >= 0 else -1, word.number) for offset, word in segment.words
+        ]
+    return out
+
+
+def _place_table(table: Sequence[Sequence[Segment]], margin: float, cell: float) -> list[list[int]]:
+    starts: list[list[int | None]] = [[None] * len(row) for row in table]
+    columns: list[_Column] = []
+    for members in find_columns(table, cell):
+        free = columns[-1].end + _SPACES if columns else 0
+        columns.append(_place_column(members, starts, free, margin, cell))
+    placed = [
+        _place_loose(row, known, columns, margin, cell)
+        for row, known in zip(table, starts, strict=True)
+    ]
+    return _squeezed(table, placed)
+
+
+def _squeezed(table: Sequence[Sequence[Segment]], starts: list[list[int]]) -> list[list[int]]:
+    """The places without what is empty beyond ``_WIDEST`` columns in all lines of a table."""
+    used = sorted(
+        (start, start + segment.length)
+        for row, places in zip(table, starts, strict=True)
+        for segment, start in zip(row, places, strict=True)
+        if len(row) > 1
+    )
+    moved = [0]  # by how much, from the column at the same place of ``begins`` on
+    begins = [0]
+    end = 0
+    for start, behind in used:
+        if start - end > _WIDEST:
+            begins.append(start)
+            moved.append(moved[-1] + start - end - _WIDEST)
+        end = max(end, behind)
+    return [
+        [start - moved[max(0, bisect_right(begins, start) - 1)] for start in row] for row in starts
+    ]
+
+
+def _place_column(
+    members: list[Entry], starts: list[list[int | None]], free: int, margin: float, cell: float
+) -> _Column:
+    """Give each entry of a column its place, aligned as most of them are: at their left edges or
+    at their right ones. ``free`` is the first column of the text that is not taken."""
+    left = min(entry.segment.left for entry in members)
+    right = max(entry.segment.right for entry in members)
+    lefts = [entry.segment.left - left for entry in members]
+    rights = [right - entry.segment.right for entry in members]
+    (most_left, left_edge), (most_right, right_edge) = _edge(lefts, cell), _edge(rights, cell)
+    at_right = most_right > most_left
+    distances, edge = (rights, right_edge) if at_right else (lefts, left_edge)
+    offsets = [
+        round((edge if abs(distance - edge) <= _SAME_EDGE * cell else distance) / cell)
+        for distance in distances
+    ]
+    width = max(
+        offset + entry.segment.length for offset, entry in zip(offsets, members, strict=True)
+    )
+    natural = round((right - margin) / cell) - width if at_right else round((left - margin) / cell)
+    start = max(natural, free)
+    for offset, (row, at, segment) in zip(offsets, members, strict=True):
+        starts[row][at] = start + (width - offset - segment.length if at_right else offset)
+    return _Column(start, start + width, left, right)
+
+
+def _edge(distances: list[float], cell: float) -> tuple[int, float]:
+    """How many of the distances are nearly the same, and which that is."""
+    ordered = sorted(distances)
+    best, where, first = 0, 0.0, 0
+    for at, distance in enumerate(ordered):
+        while distance - ordered[first] > _SAME_EDGE * cell:
+            first += 1
+        if at - first + 1 > best:
+            best, where = at - first + 1, (distance + ordered[first]) / 2
+    return best, where
+
+
+def _place_loose(
+    row: Sequence[Segment],
+    known: list[int | None],
+    columns: list[_Column],
+    margin: float,
+    cell: float,
+) -> list[int]:
+    """The places of a line, those included that belong to no column: aligned with one where an
+    edge says so, else where their middle is; to the left of what follows, if that is free."""
+    out: list[int] = []
+    end = -_SPACES
+    for at, segment in enumerate(row):
+        start = known[at]
+        if start is None:
+            start = _aligned(segment, columns, margin, cell)
+            following = next((place for place in known[at + 1 :] if place is not None), None)
+            if following is not None:
+                start = min(start, following - _SPACES - segment.length)
+        start = max(start, end + _SPACES, 0)
+        end = start + segment.length
+        out.append(start)
+    return out
+
+
+def _aligned(segment: Segment, columns: list[_Column], margin: float, cell: float) -> int:
+    edges = [(abs(segment.left - column.left), column.start, 0) for column in columns]
+    edges += [(abs(segment.right - column.right), column.end, segment.length) for column in columns]
+    distance, mark, back = min(edges, default=(inf, 0, 0))
+    if distance <= _NEAR_EDGE * cell:
+        return mark - back
+    left, right = (_mapped(x, columns, margin, cell) for x in (segment.left, segment.right))
+    return round((left + right - segment.length) / 2)
+
+
+def _mapped(x: float, columns: list[_Column], margin: float, cell: float) -> float:
+    """The column of the text that belongs to a place on the page, between known ones."""
+    places = [margin, *(edge for column in columns for edge in (column.left, column.right))]
+    marks = [0, *(mark for column in columns for mark in (column.start, column.end))]
+    at = bisect_right(places, x)
+    if at == len(places) or at == 0:
+        at = max(at - 1, 0)
+        return marks[at] + (x - places[at]) / cell
+    wide = places[at] - places[at - 1]
+    share = (x - places[at - 1]) / wide if wide > 0 else 0.0
+    return marks[at - 1] + share * (marks[at] - marks[at - 1])
+
+
+# ----------------------------------------------------------------------------
+# Lines on both sides of a gutter: whether they are running text, and whether they belong
+# together. Pure.
+
+
+# Of a line of running text; labels with their values are shorter. Chinese has no spaces.
+_LINE_CHARS, _LINE_WORDS, _NO_SPACES = 15, 4, 1
+_LETTERS = 0.6  # share of its characters
+_FULL = 0.7  # share of the column that its lines fill
+_GAPS = 0.2  # share of a line that may be gaps
+_OTHER_HEIGHT = 0.1  # of a word's height: lines of a table stand at one height
+_MOST, _DENSE = 0.5, 0.4  # shares of lines: that stand beside none, and beside a full column
+
+
+class Side(NamedTuple):
+    """One line on one side of a gutter; ``gaps`` is the width of its gaps, pt."""
+
+    left: float
+    right: float
+    words: int
+    chars: int
+    letters: int
+    gaps: float
+    top: float
+    baseline: float
+    height: float
+
+
+def sides_of(words: Sequence[Placed], gutter: float) -> tuple[list[Placed], list[Placed]]:
+    """The words to the left and to the right of ``gutter``."""
+    left = [word for word in words if word.right <= gutter]
+    return left, [word for word in words if word.right > gutter]
+
+
+def measured_sides(
+    lines: Sequence[Sequence[Placed]], gutter: float, cell: float
+) -> tuple[list[Side], list[Side]]:
+    """The lines to the left and to the right of ``gutter``, those that have words there."""
+    both = [sides_of(line, gutter) for line in lines]
+    left, right = ([_measured(words[at], cell) for words in both if words[at]] for at in (0, 1))
+    return left, right
+
+
+def is_running_text(side: Sequence[Side]) -> bool:
+    """Whether most lines are full of words."""
+    width = max(line.right for line in side) - min(line.left for line in side)
+    chars = sum(line.chars for line in side)
+    words = median(line.words for line in side)
+    return (
+        (words >= _LINE_WORDS or words <= _NO_SPACES)
+        and median(line.chars for line in side) >= _LINE_CHARS
+        and sum(line.letters for line in side) >= _LETTERS * chars
+        and median(line.right - line.left for line in side) >= _FULL * width
+        and median(line.gaps for line in side) <= _GAPS * width
+    )
+
+
+def stand_apart(left: Sequence[Side], right: Sequence[Side]) -> bool:
+    """Whether the lines of the shorter side follow one another as text does, most of them at a
+    height where the other side has none."""
+    few, many = sorted((left, right), key=len)
+    beside = [line.baseline for line in many if few[0].top <= line.baseline <= few[-1].baseline]
+    alone = sum(
+        all(abs(line.baseline - height) > _OTHER_HEIGHT * line.height for height in beside)
+        for line in few
+    )
+    fewer, more = sorted((len(few), len(beside)))
+    return alone > _MOST * len(few) and fewer >= _DENSE * more
+
+
+def are_beside(left: Sequence[Side], right: Sequence[Side], least: int) -> bool:
+    """Whether on either side at least so many lines stand at the height of the other."""
+    top = max(left[0].top, right[0].top)
+    bottom = min(left[-1].baseline, right[-1].baseline)
+    return all(
+        sum(top <= line.baseline and line.top <= bottom for line in side) >= least
+        for side in (left, right)
+    )
+
+
+def _measured(words: Sequence[Placed], cell: float) -> Side:
+    parts = segments(words, cell)
+    reading = reference(words)
+    return Side(
+        parts[0].left, parts[-1].right, len(words), sum(len(word.text) for word in words),
+        sum(char.isalpha() for word in words for char in word.text),
+        sum(after.left - before.right for before, after in pairwise(parts)),
+        reading.top, reading.baseline, reading.bottom - reading.top,
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------
+# Words of a page to blocks in the order of reading: columns of running text one after another.
+# Pure. A table is read line by line and stays one block. Columns are told from it by what stands
+# in them: on both sides of a gutter lines that are full of words, or lines that stand at other
+# heights than those beside them.
+
+
+_GUTTER_CELLS = 1.2  # the narrowest gap between columns of a paper
+_WIDE_GUTTER_CELLS = 2.0  # and of columns that are not both running text
+_MIN_COLUMN_LINES = 5  # of a column
+_MAX_LINES, _MAX_COLUMN_WORDS = 400, 20_000  # of a page that is looked at
+_MAX_BANDS = 20  # pieces of a page that have columns
+_MIN_COLUMN_ROWS = 3  # of a table
+_CANDIDATES = 6  # left edges that are tried
+_MAX_DEPTH = 3  # columns within columns
+_NARROW_CELLS = 8  # no column is so close to the left margin
+# Times the usual distance: a gap through both columns that parts rows of a table, or parts what
+# stands above or below the columns.
+_ROW_GAP, _APART = 1.2, 1.6
+_AT_EDGE = 1.0  # cells from the edge of a column at which its lines begin
+_SHARED = 0.7  # of the gaps on either side: that many go through both in a table
+_CELL_LINES = 6  # lines between gaps, from which it is no row of a table
+
+_Line = list[Placed]
+
+
+class Block(NamedTuple):
+    """Words that are read line by line; ``in_column`` says that there are columns beside it."""
+
+    words: list[Placed]
+    in_column: bool
+
+
+def in_reading_order(words: Sequence[Placed], cell: float, depth: int = 0) -> list[Block]:
+    """Blocks, one after the other; ``cell`` is the width of a character, pt."""
+    lines = find_lines(words) if len(words) <= _MAX_COLUMN_WORDS and depth < _MAX_DEPTH else []
+    if not _MIN_COLUMN_LINES <= len(lines) <= _MAX_LINES:
+        return [Block(list(words), depth > 0)]
+    blocks: list[Block] = []
+    for _ in range(_MAX_BANDS):
+        found = _find_band(lines, cell) if lines else None
+        if found is None:
+            break
+        first, last, gutter = found
+        if first:
+            blocks.append(Block(_flat(lines[:first]), depth > 0))
+        band = _flat(lines[first:last])
+        sides = sides_of(band, gutter)
+        for side in reversed(sides) if is_right_to_left(band) else sides:
+            blocks += in_reading_order(side, cell, depth + 1)
+        lines = lines[last:]
+    if lines:
+        blocks.append(Block(_flat(lines), depth > 0))
+    return blocks
+
+
+def _flat(lines: Sequence[_Line]) -> list[Placed]:
+    return [word for line in lines for word in line]
+
+
+def _find_band(lines: list[_Line], cell: float) -> tuple[int, int, float] | None:
+    """The first lines that are columns, as a span, and where the gutter ends."""
+    found = []
+    for gutter in _left_edges(lines, cell):
+        for first, last in _free_spans(lines, gutter, cell):
+            trimmed = _trimmed(lines[first:last], gutter, cell)
+            if trimmed is not None:
+                found.append((first + trimmed[0], first + trimmed[1], gutter))
+                break
+    # The first on the page, and of several gutters there the longest, then the leftmost.
+    return min(found, key=lambda band: (band[0], -band[1], band[2]), default=None)
+
+
+def _left_edges(lines: list[_Line], cell: float) -> list[float]:
+    """Where segments begin below one another, away from the left margin; the most common first,
+    each a little to the left of the edge."""
+    starts: dict[int, int] = {}
+    margin = min(line[0].left for line in lines)
+    for line in lines:
+        for segment in segments(line, cell):
+            step = round(segment.left / cell)
+            if segment.left > margin + _NARROW_CELLS * cell:
+                starts[step] = starts.get(step, 0) + 1
+    # Edges that lie on a step's border count for both.
+    counted = {step: count + starts.get(step + 1, 0) for step, count in starts.items()}
+    common = sorted(counted, key=lambda step: -counted[step])
+    return [
+        (step - 1) * cell for step in common[:_CANDIDATES] if counted[step] >= _MIN_COLUMN_LINES
+    ]
+
+
+def _free_spans(lines: list[_Line], gutter: float, cell: float) -> list[tuple[int, int]]:
+    """Spans of lines that leave the strip before ``gutter`` free."""
+    spans: list[tuple[int, int]] = []
+    begin: int | None = None
+    strip = gutter - (_GUTTER_CELLS - 1) * cell
+    for at, line in enumerate(lines):
+        if any(word.left < gutter and word.right > strip for word in line):
+            begin = None
+            continue
+        if begin is None:
+            begin = at
+            spans.append((at, at + 1))
+        spans[-1] = (begin, at + 1)
+    return [span for span in spans if span[1] - span[0] >= _MIN_COLUMN_LINES]
+
+
+def _trimmed(lines: list[_Line], gutter: float, cell: float) -> tuple[int, int] | None:
+    """The part of the lines that is columns, if any: without what stands apart above and below
+    and has other edges, such as the authors of a paper."""
+    parts = _parts(lines, gutter, _APART)
+    good = list(range(len(parts)))
+    if not _are_columns(lines, gutter, cell):
+        good = [at for at in good if _are_columns(lines[slice(*parts[at])], gutter, cell)]
+        if not good:
+            return None
+    core = lines[parts[good[0]][0] : parts[good[-1]][1]]
+    edges = [min(word.left for word in side) for side in sides_of(_flat(core), gutter)]
+    fitting = [_begins_at(lines[slice(*part)], gutter, edges, cell) for part in parts]
+    low, high = good[0], good[-1]
+    while low < high and not fitting[low]:
+        low += 1
+    while low < high and not fitting[high]:
+        high -= 1
+    first, last = parts[low][0], parts[high][1]
+    if not all(sides_of(_flat(lines[first:last]), gutter)):
+        return None
+    return None if _is_table(lines[first:last], gutter, cell) else (first, last)
+
+
+def _is_table(lines: list[_Line], gutter: float, cell: float) -> bool:
+    """Whether most gaps on either side go through both, at short distances: cells of text."""
+    left, right = measured_sides(lines, gutter, cell)
+    if not (is_running_text(left) and is_running_text(right)):
+        return False  # they were told by their heights
+    rows = len(_parts(lines, gutter, _ROW_GAP))
+    sides = zip(*(sides_of(line, gutter) for line in lines), strict=True)
+    most = max(len(_parts([line for line in side if line], gutter, _ROW_GAP)) for side in sides)
+    return rows >= _MIN_COLUMN_ROWS and rows >= _SHARED * most and len(lines) < _CELL_LINES * rows
+
+
+def _begins_at(lines: list[_Line], gutter: float, edges: list[float], cell: float) -> bool:
+    """Whether on every side that has any, some line begins at the edge of the column."""
+    for side, edge in enumerate(edges):
+        words = [sides_of(line, gutter)[side] for line in lines]
+        starts = [line[0].left for line in words if line]
+        if starts and all(abs(start - edge) > _AT_EDGE * cell for start in starts):
+            return False
+    return True
+
+
+def _parts(lines: list[_Line], gutter: float, gap: float) -> list[tuple[int, int]]:
+    """Spans of lines between gaps that go through both columns, of ``gap`` times the usual."""
+    heights = [
+        [reference(side).baseline for side in sides_of(line, gutter) if side] for line in lines
+    ]
+    pitches = []
+    for side in (0, 1):
+        words = [sides_of(line, gutter)[side] for line in lines]
+        bases = [reference(line).baseline for line in words if line]
+        pitches.append(median_low([below - above for above, below in pairwise(bases)] or [0.0]))
+    usual = min(filter(None, pitches), default=0.0)
+    cuts = [
+        at
+        for at, (above, below) in enumerate(pairwise(heights), 1)
+        if min(below) - max(above) > gap * usual
+    ]
+    return list(pairwise([0, *cuts, len(lines)]))
+
+
+def _are_columns(lines: list[_Line], gutter: float, cell: float) -> bool:
+    left, right = measured_sides(lines, gutter, cell)
+    if not (left and right and are_beside(left, right, _MIN_COLUMN_LINES)):
+        return False
+    texts = is_running_text(left) + is_running_text(right)
+    wide = min(line.left for line in right) - max(line.right for line in left)
+    apart = texts == 1 and wide >= _WIDE_GUTTER_CELLS * cell and stand_apart(left, right)
+    return apart or texts > 1
+
 
 ACROSS, DOWN, UPSIDE_DOWN, UP = 0, 1, 2, 3  # ``turn``: reading directions, quarters clockwise
 SLANTED = 4  # a ``turn`` that is no multiple of a quarter

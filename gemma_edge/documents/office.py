@@ -1,17 +1,537 @@
 """What kind of office file some bytes are, by what is in them, and the reader for it.
 
 Word, Excel and OpenDocument files are ZIP archives, old ones are OLE files; both can be bombs, so
-all of this runs in the child process of ``apart.py``.
+all of this runs in the child process of ``isolation.py``.
 """
 
+import csv
 import io
 import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
 
-from gemma_edge.documents.content import Content
-from gemma_edge.documents.office_docx import read_docx
-from gemma_edge.documents.sheets import read_sheets
+from gemma_edge.documents.document import (
+    MAX_CELL,
+    Content,
+    Writer,
+    cut_note,
+    decode_text,
+    render_row,
+    shown,
+)
 from gemma_edge.errors import InputError
 from gemma_edge.units import render_bytes
+
+if TYPE_CHECKING:
+    from docx.document import Document as Word
+
+# ----------------------------------------------------------------------------
+# The numbers that Word draws before paragraphs ("2.1", "(b)", "IV.", a bullet): they are in no
+# text of the file, but counted by rules of its numbering and styles. Pure over python-docx's
+# tree.
+
+
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_LEVELS = 9
+_DIGITS = 9
+_MAX_PARENTS = 20  # of styles; a loop of them must end
+_ROMAN = (
+    (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"),
+    (40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
+)  # fmt: skip
+_MAX_ROMAN = 4000
+
+
+class Numbering:
+    """Counts the numbered paragraphs of one document, in the order in which they are asked for."""
+
+    def __init__(self, word: Any) -> None:
+        self._styles = {
+            style.get(f"{_W}styleId"): style for style in word.styles.element.iter(f"{_W}style")
+        }
+        self._lists: dict[str, Any] = {}
+        self._levels: dict[str, dict[int, tuple[str, str, int]]] = {}
+        self._counts: dict[str, list[int]] = {}
+        root = _numbering_of(word)
+        if root is not None:
+            self._learn(root)
+
+    def label(self, paragraph: Any) -> str:
+        """``"2.1 "`` of a numbered paragraph, ``"- "`` of one with a bullet, ``"# "`` of a
+        heading, else nothing."""
+        properties = paragraph.find(f"{_W}pPr")
+        style = _value(properties, "pStyle")
+        number, level = self._place(properties, style)
+        shape = self._levels.get(number, {}).get(level)
+        return self._heading(style) + (self._count(number, level, shape) if shape else "")
+
+    def _learn(self, root: Any) -> None:
+        shapes = {
+            abstract.get(f"{_W}abstractNumId"): {
+                _number(level.get(f"{_W}ilvl")): (
+                    _value(level, "numFmt") or "decimal",
+                    _value(level, "lvlText"),
+                    _number(_value(level, "start") or "1"),
+                )
+                for level in abstract.iter(f"{_W}lvl")
+            }
+            for abstract in root.iter(f"{_W}abstractNum")
+        }
+        for each in root.iter(f"{_W}num"):
+            name, abstract = each.get(f"{_W}numId"), _value(each, "abstractNumId")
+            self._levels[name] = shapes.get(abstract, {})
+            # Lists of one shape count on; one that starts anew says so.
+            own = each.find(f"{_W}lvlOverride") is not None
+            self._lists[name] = name if own else f"shape {abstract}"
+
+    def _place(self, properties: Any, style: str) -> tuple[str, int]:
+        """The list and the level of a paragraph, its own or its style's."""
+        for _ in range(_MAX_PARENTS):
+            own = properties.find(f"{_W}numPr") if properties is not None else None
+            if own is not None:
+                return _value(own, "numId"), _number(_value(own, "ilvl") or "0")
+            found = self._styles.get(style)
+            if found is None:
+                break
+            properties, style = found.find(f"{_W}pPr"), _value(found, "basedOn")
+        return "", 0
+
+    def _heading(self, style: str) -> str:
+        """The signs of a heading by the level of its outline."""
+        for _ in range(_MAX_PARENTS):
+            found = self._styles.get(style)
+            if found is None:
+                return ""
+            level = _value(found.find(f"{_W}pPr"), "outlineLvl")
+            if level:
+                depth = _number(level) + 1
+                return "#" * depth + " " if depth < _LEVELS else ""
+            style = _value(found, "basedOn")
+        return ""
+
+    def _count(self, number: str, level: int, shape: tuple[str, str, int]) -> str:
+        kind, pattern, _ = shape
+        if kind == "bullet":
+            return "- "
+        if kind == "none" or not 0 <= level < _LEVELS:
+            return ""
+        shapes = self._levels[number]
+        counts = self._counts.setdefault(self._lists[number], [0] * _LEVELS)
+        for above in range(level + 1):
+            start = shapes.get(above, ("", "", 1))[2]
+            if above == level:
+                counts[above] = counts[above] + 1 if counts[above] else start
+            elif not counts[above]:
+                counts[above] = start
+        counts[level + 1 :] = [0] * (_LEVELS - level - 1)
+        for above in range(level + 1):
+            kind = shapes.get(above, ("decimal", "", 1))[0]
+            pattern = pattern.replace(f"%{above + 1}", render_number(counts[above], kind))
+        return f"{pattern} " if pattern.strip() else ""
+
+
+def render_number(value: int, kind: str) -> str:
+    """A number in one of Word's kinds; one that is not known is decimal."""
+    if kind in ("lowerLetter", "upperLetter") and value > 0:
+        repeated, index = divmod(value - 1, 26)
+        text = chr(ord("a") + index) * min(repeated + 1, 9)
+    elif kind in ("lowerRoman", "upperRoman") and 0 < value < _MAX_ROMAN:
+        text = ""
+        for size, sign in _ROMAN:
+            text += sign * (value // size)
+            value %= size
+    elif kind == "decimalZero":
+        return f"{value:02}"
+    else:
+        return str(value)
+    return text.upper() if kind.startswith("upper") else text
+
+
+def _numbering_of(word: Any) -> Any:
+    """The root of numbering.xml, None where there is none (python-docx would make one)."""
+    for part in word.part.rels.values():
+        if not part.is_external and part.reltype.endswith("/numbering"):
+            return getattr(part.target_part, "element", None)
+    return None
+
+
+def _value(parent: Any, tag: str) -> str:
+    found = parent.find(f"{_W}{tag}") if parent is not None else None
+    return (found.get(f"{_W}val") or "") if found is not None else ""
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) <= _DIGITS else 0
+
+
+# ----------------------------------------------------------------------------
+# A Word file to text: paragraphs with their numbers, tables row by row, text boxes, heads, notes.
+# The one door to python-docx. python-docx opens the package; its parts are walked here, since its
+# own list of paragraphs leaves out content controls, text boxes and what was inserted. Hostile
+# bytes: it runs in the child process of `isolation.py`. Pages end where Word ended them when it
+# last saved the file.
+
+
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_TEXTS = (f"{_W}t", "{http://schemas.openxmlformats.org/officeDocument/2006/math}t")
+_P, _TABLE, _ROW, _CELL = f"{_W}p", f"{_W}tbl", f"{_W}tr", f"{_W}tc"
+_BOX = f"{_W}txbxContent"
+_DELETED = frozenset((f"{_W}del", f"{_W}moveFrom"))
+_SKIPPED = _DELETED | {_FALLBACK, f"{_W}pPr", f"{_W}rPr", f"{_W}instrText", f"{_W}sdtPr"}
+_SIGNS = {f"{_W}tab": "\t", f"{_W}noBreakHyphen": "-", f"{_W}cr": "\n"}
+_DRAWN = (f"{_W}drawing", f"{_W}pict")
+_PAGE = "\f"  # stands in a line where a page ends
+
+
+def read_docx(data: bytes, name: str) -> Content:
+    """The body in order, the first head before it, notes and the foot after it.
+
+    Raises:
+        InputError: of another kind, or without text.
+    """
+    import docx
+    from docx.opc.exceptions import PackageNotFoundError
+
+    try:
+        word = docx.Document(io.BytesIO(data))
+    except (ValueError, KeyError, PackageNotFoundError):
+        raise InputError(
+            f"{name} is not a Word file that is read (one with macros, a template, or damaged)",
+            hint="save it as .docx, or as PDF",
+        ) from None
+    reader = _Reader(Numbering(word))
+    reader.outside(word, "header")
+    reader.blocks(word.element.body)
+    reader.notes_at_the_end(word)
+    reader.outside(word, "footer")
+    pages = reader.pages()
+    if not any(pages):
+        raise InputError(
+            f"{name} holds no text" + (", only pictures" if reader.pictures else ""),
+            hint="save it as PDF: pages without text are looked at" if reader.pictures
+            else "check how it was saved",
+        )  # fmt: skip
+    return Content(
+        tuple(
+            (page, "a page as Word saved it" if len(pages) > 1 else "a Word file") for page in pages
+        ),
+        reader.notes(name),
+    )
+
+
+class _Reader:
+    """Collects the text of a body."""
+
+    def __init__(self, numbering: Numbering) -> None:
+        self._numbering = numbering
+        self._writer = Writer()
+        self._pages: list[str] = []
+        self.pictures = 0
+        self._deleted = self._comments = 0
+        self._boxes: list[Any] = []
+
+    def pages(self) -> list[str]:
+        """All pages."""
+        self._end_page()
+        return self._pages
+
+    def notes(self, name: str) -> tuple[str, ...]:
+        """What was left out."""
+        counts = (
+            (self.pictures, "pictures in it are not looked at; as PDF they are"),
+            (self._deleted, "deleted passages (tracked changes) are left out"),
+            (self._comments, "comments are left out"),
+        )
+        found = [f"{name}: {said} ({count:,})" for count, said in counts if count]
+        if self._writer.is_full:
+            found.append(cut_note(name))
+        return tuple(found)
+
+    def blocks(self, parent: Any) -> None:
+        """Paragraphs and tables below ``parent``, through whatever wraps them."""
+        for child in parent:
+            if child.tag == _P:
+                self._paragraph(child)
+            elif child.tag == _TABLE:
+                self._table(child)
+            elif isinstance(child.tag, str) and child.tag not in _SKIPPED:
+                self.blocks(child)
+            elif child.tag in _DELETED:
+                self._deleted += 1
+
+    def paragraph_text(self, text: str, *, apart: bool = True) -> None:
+        """A paragraph whose text is known; items of a list are not set ``apart``."""
+        first, *rest = text.split(_PAGE)
+        self._lines(first)
+        for part in rest:
+            self._end_page()
+            self._lines(part)
+        if apart:
+            self._writer.gap()
+
+    def outside(self, word: "Word", kind: str) -> None:
+        """The heads or the feet of the pages, each text once."""
+        seen = set()
+        for section in word.sections:
+            for each in (getattr(section, f"first_page_{kind}"), getattr(section, kind)):
+                if each.is_linked_to_previous:
+                    continue
+                apart = _Reader(self._numbering)
+                apart.blocks(each._element)
+                self.pictures += apart.pictures
+                text = "\n".join(apart.pages())
+                if text and text not in seen:
+                    seen.add(text)
+                    self.paragraph_text(text)
+
+    def notes_at_the_end(self, word: "Word") -> None:
+        """Footnotes and endnotes, in order; comments are counted."""
+        for kind in ("footnotes", "endnotes"):
+            for note in _part(word, kind):
+                if note.get(f"{_W}type") is None:  # else a line that parts them
+                    self.paragraph_text(f"[note {note.get(f'{_W}id')}] {self._flat(note)}")
+        self._comments = len(_part(word, "comments"))
+
+    def _lines(self, text: str) -> None:
+        for line in text.split("\n"):
+            if line.strip():
+                self._writer.line(line.strip(" "))
+
+    def _end_page(self) -> None:
+        text = self._writer.take()
+        if text:  # Word marks one end of a page twice
+            self._pages.append(text)
+
+    def _paragraph(self, paragraph: Any) -> None:
+        text = "".join(self._inline(paragraph))
+        label = ""
+        if text.strip(" \t\n" + _PAGE):
+            breaks, text = _leading_breaks(text)
+            label = self._numbering.label(paragraph)
+            text = breaks + label + text
+        self.paragraph_text(text, apart=not label or label.startswith("#"))
+        boxes, self._boxes = self._boxes, []
+        for box in boxes:
+            self.blocks(box)
+
+    def _table(self, table: Any) -> None:
+        self._writer.gap()
+        for row in _below(table, _ROW):
+            cells: list[str] = []
+            for cell in _below(row, _CELL):
+                cells += [self._flat(cell), *[""] * (_spanned(cell) - 1)]
+            if any(_PAGE in cell for cell in cells[:1]):  # the row begins a page
+                self._end_page()
+            line = render_row([cell.replace(_PAGE, " ") for cell in cells])
+            if line.strip(" |"):
+                self._writer.line(line)
+        self._writer.gap()
+
+    def _flat(self, parent: Any) -> str:
+        """Everything in a cell or a note on one line; the rows of a table in it too."""
+        found = []
+        for paragraph in parent.iter(_P):
+            if not _within(paragraph, parent, _BOX):
+                text = "".join(self._inline(paragraph))
+                found.append(self._numbering.label(paragraph) + text if text.strip() else text)
+        for box in self._boxes:
+            found += [self._flat(box)] if box is not parent else []
+        self._boxes = []
+        return " ".join(found)
+
+    def _inline(self, parent: Any) -> Iterator[str]:
+        """The characters of a paragraph; the text boxes that hang on it are kept for later."""
+        for child in parent:
+            tag = child.tag
+            if tag in _TEXTS:
+                yield child.text or ""
+            elif tag in _SIGNS:
+                yield _SIGNS[tag]
+            elif tag == f"{_W}br":
+                yield _PAGE if child.get(f"{_W}type") == "page" else "\n"
+            elif tag == f"{_W}lastRenderedPageBreak":
+                yield _PAGE
+            elif tag in (f"{_W}footnoteReference", f"{_W}endnoteReference"):
+                yield f" [note {child.get(f'{_W}id')}]"
+            elif tag in _DELETED:
+                self._deleted += 1
+            elif tag in _SKIPPED:
+                continue
+            elif tag in _DRAWN:
+                boxes = [box for box in child.iter(_BOX) if not _within(box, child, _FALLBACK)]
+                self._boxes += boxes
+                self.pictures += not boxes and _holds_picture(child)
+            else:
+                yield from self._inline(child)
+
+
+def _leading_breaks(text: str) -> tuple[str, str]:
+    rest = text.lstrip(_PAGE)
+    return text[: len(text) - len(rest)], rest
+
+
+def _below(parent: Any, tag: str) -> Iterator[Any]:
+    """The nearest elements with this tag, through content controls and inserted rows."""
+    for child in parent:
+        if child.tag == tag:
+            yield child
+        elif isinstance(child.tag, str) and child.tag not in (*_SKIPPED, _TABLE, _P):
+            yield from _below(child, tag)
+
+
+def _within(element: Any, root: Any, tag: str) -> bool:
+    """Whether ``element`` stands in something with this tag below ``root``."""
+    while element is not None and element is not root:
+        if element.tag == tag:
+            return True
+        element = element.getparent()
+    return False
+
+
+def _spanned(cell: Any) -> int:
+    found = cell.find(f"{_W}tcPr/{_W}gridSpan")
+    value = found.get(f"{_W}val", "1") if found is not None else "1"
+    return min(63, int(value)) if value.isdecimal() and value != "0" else 1  # Word's own limit
+
+
+def _holds_picture(drawn: Any) -> bool:
+    return any(
+        isinstance(each.tag, str) and each.tag.rpartition("}")[2] in ("blip", "imagedata")
+        for each in drawn.iter()
+    )
+
+
+def _part(word: "Word", kind: str) -> list[Any]:
+    """What stands in another part of the file."""
+    from docx.oxml.parser import parse_xml
+
+    for part in word.part.rels.values():
+        if not part.is_external and part.reltype.endswith(f"/{kind}"):
+            return list(parse_xml(part.target_part.blob))
+    return []
+
+
+# ----------------------------------------------------------------------------
+# Cells to text: sheets of Excel and OpenDocument files, one page each, and CSV. The one door to
+# calamine. Workbooks are hostile bytes: `read_sheets` runs in the child process of `isolation.py`.
+
+
+Cell = int | float | str | bool | time | date | datetime | timedelta
+_CELL_DIGITS = 15  # what Excel itself shows of a number (its specification)
+_SEPARATORS = ",;\t|"
+_LOOKED_AT = 20  # rows that tell the separator
+
+
+def read_sheets(data: bytes, name: str) -> Content:
+    """Every sheet of a workbook; hidden ones are read too, and said.
+
+    Raises:
+        InputError: it is encrypted, damaged, or all empty.
+    """
+    import python_calamine as calamine
+
+    try:
+        book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
+    except calamine.PasswordError:
+        raise InputError(
+            f"{name} is encrypted with a password", hint="save it without one, or as PDF"
+        ) from None
+    except calamine.CalamineError as error:
+        raise _damaged(name, error) from None
+    writer, pages, notes = Writer(), [], []
+    for sheet in book.sheets_metadata:
+        title = shown(sheet.name)
+        if sheet.typ != calamine.SheetTypeEnum.WorkSheet:
+            notes.append(f'{name}: sheet "{title}" has no cells (a chart or a macro)')
+            pages.append(("", f'sheet "{title}", without cells'))
+            continue
+        if sheet.visible != calamine.SheetVisibleEnum.Visible:
+            notes.append(f'{name}: sheet "{title}" is hidden, and is read too')
+        try:
+            rows = book.get_sheet_by_name(sheet.name).iter_rows()
+            text = _page(rows, writer, title if len(book.sheet_names) > 1 else "")
+        except calamine.CalamineError as error:
+            raise _damaged(name, error) from None
+        pages.append((text, f'sheet "{title}"'))
+        if writer.is_full:
+            notes.append(cut_note(f'{name} in sheet "{title}"'))
+            break
+    if not any(text for text, _ in pages):
+        raise InputError(f"{name} has no cell with anything in it", hint="check how it was saved")
+    return Content(tuple(pages), tuple(notes))
+
+
+def read_separated(data: bytes, name: str) -> Content:
+    """CSV or TSV as one page; quotes are opened, so that values stand as they are.
+
+    Raises:
+        InputError: not text, or empty.
+    """
+    text, notes = decode_text(data, name)
+    csv.field_size_limit(MAX_CELL)
+    writer = Writer()
+    rows = csv.reader(io.StringIO(text), delimiter=_separator(text), strict=True)
+    try:
+        page = _page(rows, writer, "")
+    except csv.Error:  # a quote that never ends, or ends too early: shown as it is
+        writer = Writer()
+        for line in text.split("\n"):
+            writer.line(line)
+        page = writer.take()
+    if writer.is_full:
+        notes += (cut_note(name),)
+    return Content(((page, "CSV"),), notes)
+
+
+def _page(rows: Iterable[Sequence[Cell]], writer: Writer, title: str) -> str:
+    """The rows that hold anything, one a line; runs of empty rows become one."""
+    lines = 0
+    if title:
+        writer.line(f"Sheet: {title}")
+        writer.gap()
+    for row in rows:
+        line = render_row([_cell(cell) for cell in row])
+        if line.strip(" |"):
+            writer.line(line)
+            lines += 1
+        else:
+            writer.gap()
+        if writer.is_full:
+            break
+    text = writer.take()
+    return text if lines else ""
+
+
+def _cell(value: Cell) -> str:
+    """A value as a person reads it: 3 rather than 3.0, no clock at midnight."""
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, float):
+        return f"{value:.{_CELL_DIGITS}g}" if abs(value) < 10**_CELL_DIGITS else f"{value:.0f}"
+    if isinstance(value, datetime):
+        return str(value.date()) if value.time() == time() else value.isoformat(" ")
+    return str(value)
+
+
+def _separator(text: str) -> str:
+    """The sign that parts most of the first rows into the same number of fields."""
+    head = [line for line in text.split("\n", _LOOKED_AT + 1)[:_LOOKED_AT] if line.strip()]
+
+    def worth(sign: str) -> tuple[int, int]:
+        widths = [len(row) for row in csv.reader(head, delimiter=sign)]
+        usual = max(set(widths), key=widths.count)
+        return (widths.count(usual), usual) if usual > 1 else (0, 0)
+
+    return max(_SEPARATORS, key=worth)
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name} is damaged ({' '.join(str(error).split())[:120]})",
+        hint="open it and save it anew, or as CSV",
+    )
+
 
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 MAX_UNPACKED_BYTES = 400 << 20

@@ -1,203 +1,227 @@
-"""The program that holds PDFium, in a process of its own: the words of pages with their boxes, or
-pages as pixels. ``pdf_words.py`` and ``pdf_looks.py`` beside it are its parts.
+"""A PDF to a document: its pages as the child reads them, their text laid out, their kinds."""
 
-``pdf_process.py`` runs this file by its path, so the child imports nothing of the package:
-PDFium is C++ over hostile input, and a crash, a loop or a flood of memory ends here.
-
-stdin   one line of JSON, ``{"library": folder, "password", "memory_bytes", "cpu_seconds",
-        "bytes"}``, so many bytes of PDF, then a line for each order until the end of the input:
-        ``{"read": number, "max_chars"}`` or ``{"draw": number, "pixels"}``
-stdout  ``{"page_count": n}`` or ``{"error": "password" | "damaged", "detail"}``, then for each
-        order a line ``{…, "bytes": n}`` and n bytes, or ``{"error": why, "bytes": 0}``
-
-Of a page that is read: ``{"width", "height", "chars", "cut", "looks": …, "count": words}``, and as
-bytes the places of the words (seven floats each: left, top, right, bottom, baseline, turn, glued)
-and their texts in UTF-8 with a newline between. Of a page that is drawn: ``{"width", "height"}``
-and RGB rows. Points from the top left corner of the page as it is seen; ``turn`` as in
-``layout.Piece``.
-"""
-
-import importlib
-import json
-import math
-import os
-import sys
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-_LONGEST_PX = 30_000  # side of a page that is drawn: a strip of 1 x 10,000 points
-_MAX_REMARKS = 200  # annotations of a page that are looked at
-_WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
+from gemma_edge.documents.document import Document, Page, PageNumbers, render_numbers
+from gemma_edge.documents.isolation import LIMITS, ChildStopped, Limits, PdfChild, damaged
+from gemma_edge.documents.layout import Piece, render_layout
+from gemma_edge.errors import GemmaEdgeError
+
+# ----------------------------------------------------------------------------
+# What kind of page it is, and why: a text layer that can be trusted, or a picture of text. Pure.
+# The signals and their order are those of reference extract.md 4.3.
 
 
-def main() -> None:
-    """Read stdin, write stdout; see the module's docstring."""
-    order = json.loads(sys.stdin.buffer.readline())
-    limit_resources(order["memory_bytes"], order["cpu_seconds"])
-    # The answer has stdout to itself: whatever a C library prints goes to stderr.
-    answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.path += [order["library"], os.path.dirname(os.path.abspath(__file__))]
+_FEW_CHARS = 20  # below it a page that shows anything is a picture
+_SCAN = 0.8  # share of the page from which images are the page
+_PART = 0.3  # share from which an image beside text may hold more of it
+_SEEN = 0.02  # share from which images are worth a word: a banner, a stamp
+_HIDDEN = 0.5  # share of the text from which it is what a program guessed of the image
+_UNREADABLE = 0.1  # share of characters without a meaning from which the text is no use
+_LITTLE_TEXT = 200  # characters on a page-filling image: a stamp or a page number
+_DRAWN_LETTERS = 200  # drawings of the size of letters; fewer are rules, ticks and logos
 
-    def send(line: dict[str, Any], content: bytes = b"") -> None:
-        answer.write(json.dumps({**line, "bytes": len(content)}).encode("ascii") + b"\n")
-        answer.write(content)
-        answer.flush()
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How a page looks, as ``pdf_child.py`` finds it. Shares are from 0 to 1."""
+
+    chars: int = 0
+    unreadable: int = 0
+    image_share: float = 0.0
+    images: int = 0
+    drawings: int = 0
+    glyphs: int = 0
+    hidden: float = 0.0
+    blank: bool = False
+
+
+def page_kind(looks: Looks) -> tuple[str, str]:
+    """The kind, as in ``document.PAGE_KINDS``, and the reason in words."""
+    images = "an image covers" if looks.images == 1 else f"{looks.images:,} images cover"
+    covered = f"{images} {looks.image_share:.0%} of it"
+    if looks.chars < _FEW_CHARS:
+        return _with_few_chars(looks, covered)
+    if looks.image_share >= _SCAN and looks.hidden >= _HIDDEN:
+        it = "it" if looks.images == 1 else "them"
+        hidden = f"{looks.hidden:.0%} of its text lies hidden under {it}"
+        return "scan+ocr-layer", f"{covered}, and {hidden}"
+    if looks.unreadable >= _UNREADABLE * looks.chars:
+        return "scan", f"{looks.unreadable / looks.chars:.0%} of its characters have no meaning"
+    if looks.image_share >= _SCAN and looks.chars < _LITTLE_TEXT:
+        return "scan", f"{covered}, with {looks.chars} characters beside it"
+    return _with_text(looks, covered)
+
+
+def _with_text(looks: Looks, covered: str) -> tuple[str, str]:
+    reason = f"{looks.chars:,} characters in the text layer"
+    if looks.image_share >= _PART:
+        return "mixed", f"{reason}, and {covered}"
+    if looks.glyphs >= max(_DRAWN_LETTERS, looks.chars):
+        return "mixed", f"{reason}, and {looks.glyphs:,} drawings of the size of letters"
+    if looks.image_share >= _SEEN:
+        reason += f", and {covered}"
+    return "text", reason
+
+
+def _with_few_chars(looks: Looks, covered: str) -> tuple[str, str]:
+    found = f"{looks.chars} characters" if looks.chars else "no text layer"
+    if looks.chars and looks.image_share < _PART and looks.glyphs < _DRAWN_LETTERS:
+        return "text", f"{looks.chars} characters in the text layer"
+    if looks.blank:
+        return "empty", "it is blank" if looks.images else "nothing is printed on it"
+    if looks.images:
+        return "scan", f"{covered}, and it has {found}"
+    if looks.drawings:
+        drawn = f"{looks.drawings:,} drawing{'' if looks.drawings == 1 else 's'}"
+        return "scan", f"it has {found}, only {drawn}"
+    return "empty", "nothing is printed on it"
+
+
+_PLACES = 7  # floats of a word, as pdf.py says
+_MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
+
+
+def read_pdf(
+    data: bytes,
+    name: str,
+    *,
+    password: str | None = None,
+    pages: PageNumbers | None = None,
+    limits: Limits = LIMITS,
+) -> Document:
+    """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
+    ``damaged``; the others are read all the same.
+
+    Raises:
+        InputError: encrypted, or damaged as a whole.
+        UsageError: a page that there is not.
+    """
+    reading = _Reading(data, name, password, limits)
     try:
-        pdf = open_pdf(sys.stdin.buffer.read(order["bytes"]), order["password"])
-    except (MemoryError, ImportError) as error:
-        pdf = {"error": "damaged", "detail": _words_of(error)}
-    send(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
-    for line in sys.stdin.buffer if not isinstance(pdf, dict) else ():
-        # The time is for each page: a document of 2,000 may take hours, one page may not.
-        limit_resources(order["memory_bytes"], order["cpu_seconds"])
-        send(*carry_out(pdf, json.loads(line)))
-    answer.close()
-    # No tidying up: PDFium may trip over what a damaged file left behind.
-    os._exit(0)
+        numbers = reading.choose(pages)
+        read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
+    finally:
+        reading.close()
+    if all(page.kind == "damaged" for page in read):
+        raise damaged(name, read[0].reason)
+    notes = _notes(read, numbers, reading)
+    return Document(name, read, notes, source=data, password=password, media="pdf")
 
 
-def limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
-    """Limits on this process where the platform has them; no core file, no file written.
-    ``cpu_seconds`` are counted from now on; another call begins them anew."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent's clock is the only limit
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    limits = {
-        "RLIMIT_AS": memory_bytes,
-        "RLIMIT_CPU": math.ceil(used.ru_utime + used.ru_stime) + cpu_seconds,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_FSIZE": 0,
-    }
-    for name, value in limits.items():
+class _Reading:
+    """Asks child after child for pages: one that ends on a page is followed by another."""
+
+    def __init__(self, data: bytes, name: str, password: str | None, limits: Limits) -> None:
+        self._data, self._name, self._password = data, name, password
+        self.limits = limits
+        self.stopped = ""  # why pages were left unread
+        self.cut: list[int] = []  # pages of which not all was read
+        self._left = limits.max_chars
+        self._deadline = time.monotonic() + limits.seconds
+        self._child = self._open()
+        self._children = 1
+
+    def choose(self, pages: PageNumbers | None) -> Sequence[int]:
+        """The numbers of the pages that are wanted."""
+        count = self._child.page_count
+        if not count:
+            raise damaged(self._name, "it has no pages")
+        return range(1, count + 1) if pages is None else pages.choose(count, self._name)
+
+    def iter_answers(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+        """What the child says of each page. While one is made use of the next is being read."""
+        asked = False
+        for at, number in enumerate(numbers):
+            if not asked:
+                self._ask(number)
+            try:
+                head, content = self._child.receive()
+            except ChildStopped as stopped:
+                head, content, asked = {"error": f"the PDF reader stopped: {stopped}"}, b"", False
+                self._replace_child()
+            else:
+                self._left -= head.get("chars", 0)
+                asked = True
+            if head.get("cut"):
+                self.cut.append(number)
+            self.stopped = self.stopped or self._why_stop(at + 1)
+            if asked and not self.stopped and at + 1 < len(numbers):
+                self._ask(numbers[at + 1])
+            yield number, head, content
+            if self.stopped:
+                return
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
+
+    def _open(self) -> PdfChild:
+        return PdfChild(self._data, self._name, self._password, self.limits)
+
+    def _ask(self, number: int) -> None:
+        self._child.send({"read": number, "max_chars": self._left})
+
+    def _why_stop(self, done: int) -> str:
+        limits = self.limits
+        if done >= limits.max_pages:
+            return f"{limits.max_pages:,} pages are the most that is read"
+        if self._left <= 0:
+            return f"{limits.max_chars:,} characters are the most that is read"
+        if time.monotonic() > self._deadline:
+            return f"{limits.seconds} s are the most that reading may take"
+        return ""
+
+    def _replace_child(self) -> None:
+        self._child.close()
+        if self._children == _MOST_CHILDREN:
+            self.stopped = f"the PDF reader stopped on {_MOST_CHILDREN} of its pages"
+            return
+        self._children += 1
         try:
-            _, hard = resource.getrlimit(getattr(resource, name))
-            wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(getattr(resource, name), (wanted, hard))
-        except (AttributeError, ValueError, OSError):  # macOS refuses some of them
-            continue
+            self._child = self._open()
+        except GemmaEdgeError as error:
+            self.stopped = error.message
 
 
-def open_pdf(data: bytes, password: str | None) -> Any:
-    """The document, or the answer that says why there is none."""
-    import pypdfium2
-
-    try:
-        pdf = pypdfium2.PdfDocument(data, password=password)
-        pdf.init_forms()  # so that what was filled into a form is read and drawn too
-    except pypdfium2.PdfiumError as error:
-        kind = "password" if error.err_code == _WRONG_PASSWORD else "damaged"
-        return {"error": kind, "detail": str(error)}
-    return pdf
+def _page(number: int, head: dict[str, Any], content: bytes) -> Page:
+    if "error" in head:
+        return Page(number, "", "damaged", f"it cannot be read ({head['error']})")
+    width, height = head["width"], head["height"]
+    looks = Looks(**head["looks"])
+    kind, reason = page_kind(looks)
+    text, words = render_layout(_pieces(content, head["count"]), width, height)
+    reason += "; cut here" if head["cut"] else ""
+    return Page(number, text, kind, reason, words, width, height, looks.image_share)
 
 
-def carry_out(pdf: Any, order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The line and the bytes that answer an order."""
-    import pypdfium2
-
-    try:
-        if "draw" in order:
-            return draw_page(pdf, order["draw"] - 1, order["pixels"])
-        return read_page(pdf, order["read"] - 1, order["max_chars"])
-    except (pypdfium2.PdfiumError, ValueError, OverflowError, MemoryError) as error:
-        return {"error": _words_of(error)}, b""
-
-
-def _words_of(error: BaseException) -> str:
-    return "it needs too much memory" if isinstance(error, MemoryError) else str(error)
+def _pieces(content: bytes, count: int) -> list[Piece]:
+    places = array("f")
+    end = count * _PLACES * places.itemsize
+    places.frombytes(content[:end])
+    texts = content[end:].decode("utf-8").split("\n")
+    values = iter(places)
+    columns = zip(texts, *[values] * _PLACES, strict=False)  # no words: one empty text, no places
+    return [
+        Piece(text, left, top, right, bottom, base, int(turn), glued > 0)
+        for text, left, top, right, bottom, base, turn, glued in columns
+    ]
 
 
-def read_page(pdf: Any, index: int, max_chars: int) -> tuple[dict[str, Any], bytes]:
-    """One page as in the module's docstring.
-
-    Raises:
-        PdfiumError: the page cannot be loaded.
-    """
-    words, looks = importlib.import_module("pdf_words"), importlib.import_module("pdf_looks")
-    page = _flat_page(pdf, index)
-    width, height = page.get_size()
-    textpage = page.get_textpage()
-    chars = textpage.count_chars()
-    found = words.read_words(textpage.raw, min(chars, max_chars), _display(page), (width, height))
-    seen = looks.look_at(page, found.visible_chars)
-    textpage.close()
-    page.close()
-    line = {
-        "width": width, "height": height, "chars": chars, "cut": chars > max_chars,
-        "looks": {**seen, "chars": found.visible_chars, "unreadable": found.unreadable},
-        "count": len(found.texts),
-    }  # fmt: skip
-    return line, found.places.tobytes() + "\n".join(found.texts).encode("utf-8")
-
-
-def _flat_page(pdf: Any, index: int) -> Any:
-    """A page with the fields of its form, and with text that was put on it as a remark, as a part
-    of it. PDFium draws both by itself, but reads neither."""
-    import pypdfium2.raw as pdfium
-
-    page = pdf[index]
-    if pdf.formenv or _has_remarks(page):
-        pdfium.FPDFPage_Flatten(page.raw, pdfium.FLAT_NORMALDISPLAY)
-        page.close()  # what was flattened is seen by a page that is loaded afterwards
-        page = pdf[index]
-    return page
-
-
-def _has_remarks(page: Any) -> bool:
-    import pypdfium2.raw as pdfium
-
-    for at in range(min(_MAX_REMARKS, pdfium.FPDFPage_GetAnnotCount(page.raw))):
-        remark = pdfium.FPDFPage_GetAnnot(page.raw, at)
-        kind = pdfium.FPDFAnnot_GetSubtype(remark)
-        pdfium.FPDFPage_CloseAnnot(remark)
-        if kind == pdfium.FPDF_ANNOT_FREETEXT:
-            return True
-    return False
-
-
-def _display(page: Any) -> tuple[float, ...]:
-    """The page's own coordinates to what is seen: ``(a, b, c, d, e, f, degrees)``, with
-    ``x' = a x + c y + e`` and ``y' = b x + d y + f``."""
-    left, bottom, right, top = page.get_bbox()
-    degrees = page.get_rotation()
-    turned = {
-        0: (1, 0, 0, -1, -left, top),
-        90: (0, 1, 1, 0, -bottom, -left),
-        180: (-1, 0, 0, 1, right, -bottom),
-        270: (0, -1, -1, 0, top, right),
-    }
-    return (*turned[degrees], degrees)
-
-
-def draw_page(pdf: Any, index: int, pixels: int) -> tuple[dict[str, Any], bytes]:
-    """A page drawn with about so many pixels on white: its size and its RGB rows.
-
-    Raises:
-        PdfiumError: the page cannot be loaded.
-        ValueError: the page has no area.
-    """
-    import pypdfium2.raw as pdfium
-
-    page = pdf[index]
-    width, height = page.get_size()
-    if not (width > 0 and height > 0):
-        raise ValueError(f"it is {width} x {height} points")
-    scale = math.sqrt(pixels / (width * height))
-    if max(width, height) * scale > _LONGEST_PX:
-        scale = _LONGEST_PX / max(width, height)
-    bitmap = page.render(
-        scale=scale, rev_byteorder=True, force_bitmap_format=pdfium.FPDFBitmap_BGR,
-        limit_image_cache=True,
-    )  # fmt: skip
-    page.close()
-    row, rows = 3 * bitmap.width, bytes(bitmap.buffer)
-    packed = b"".join(
-        rows[top : top + row] for top in range(0, bitmap.height * bitmap.stride, bitmap.stride)
-    )
-    return {"width": bitmap.width, "height": bitmap.height}, packed
-
-
-if __name__ == "__main__":
-    main()
+def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _Reading) -> tuple[str, ...]:
+    """What was not read, and why."""
+    notes = []
+    damaged_pages = [page for page in pages if page.kind == "damaged"]
+    if damaged_pages:
+        which = render_numbers([page.number for page in damaged_pages])
+        notes.append(f"{which} not read, damaged: {damaged_pages[0].reason}")
+    left_out = numbers[len(pages) :]
+    if left_out:
+        notes.append(f"{render_numbers(left_out)} not read: {reading.stopped}")
+    most = f"{reading.limits.max_chars:,} characters are the most that is read"
+    notes += [f"page {number} is cut: {most}" for number in reading.cut]
+    return tuple(notes)

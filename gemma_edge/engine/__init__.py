@@ -1,24 +1,27 @@
 """Load a plan; render, tokenize, cache, sample, constrain, stream.
 
-``load`` is the one door, and ``open_counter`` a small one beside it. llama.cpp is imported by the
-process that they start, never here.
+``load`` is the entry point, and ``open_counter`` a small one beside it. llama.cpp is imported by
+the process that they start, never here.
 """
 
-from gemma_edge.engine.protocol import Counter, Engine
-from gemma_edge.fit.plan import Plan
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gemma_edge.engine.protocol import Counter, Engine
+    from gemma_edge.planning.plan import Plan
 
 
-def load(plan: Plan) -> Engine:
+def load(plan: "Plan") -> "Engine":
     """Start loading a plan in a process of its own and return at once; ``info`` and the first use
     wait for it and raise what loading raised."""
-    from gemma_edge.engine.remote import RemoteEngine  # noqa: PLC0415  (not needed to parse)
+    from gemma_edge.engine.process import RemoteEngine  # noqa: PLC0415  (not needed to parse)
 
     return RemoteEngine(plan)
 
 
-def open_counter(plan: Plan) -> Counter:
+def open_counter(plan: "Plan") -> "Counter":
     """Start to open the vocabulary of a plan's model in a process of its own and return at once;
     the first count waits for it. Of the plan only ``model`` and ``projector`` are read."""
-    from gemma_edge.engine.counting import RemoteCounter  # noqa: PLC0415  (not needed to parse)
+    from gemma_edge.engine.process import RemoteCounter  # noqa: PLC0415  (not needed to parse)
 
     return RemoteCounter(plan)

@@ -5,16 +5,198 @@ is tried first; one after which the shortest end would no longer fit is taken ba
 written instead.
 """
 
+import codecs
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gemma_edge.engine.protocol import Chunk, FinishReason, Request
-from gemma_edge.engine.repetition import Repetition
-from gemma_edge.engine.text import FORCED, Channels, ChunkWriter, Odds
+import llama_cpp
+import numpy as np
+from numpy import inf
+from numpy.typing import NDArray
+
+from gemma_edge.engine.llama import LlamaContext, LlamaModel
+from gemma_edge.engine.protocol import Channel, Chunk, FinishReason, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import Constraint
+
+# ----------------------------------------------------------------------------
+# From token bytes to text: whole characters, channels, stop texts. Pure.
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """How sure the model was of a token, as ``TokenScore`` says it."""
+
+    probability: float
+    legal: float
+    forced: bool = False
+
+
+FORCED = Odds(1.0, 1.0, forced=True)
+
+
+class Trail:
+    """Lays the scores of tokens along the text that is shown: each is given out when all of its
+    text is; a token without a whole character of its own waits for the one that has it."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._waiting: list[TokenScore] = []
+        self._shown = 0  # characters that have no score yet
+
+    def add(self, piece: bytes, odds: Odds) -> None:
+        """The next token of the answer."""
+        text = self._decoder.decode(piece)
+        self._waiting.append(TokenScore(text, odds.probability, odds.legal, odds.forced))
+
+    def follow(self, characters: int) -> tuple[TokenScore, ...]:
+        """So many more characters are shown; the scores of what is whole."""
+        self._shown += characters
+        count = 0
+        while count < len(self._waiting) and len(self._waiting[count].text) <= self._shown:
+            if not self._waiting[count].text and count + 1 == len(self._waiting):
+                break
+            self._shown -= len(self._waiting[count].text)
+            count += 1
+        scores, self._waiting = self._waiting[:count], self._waiting[count:]
+        return tuple(scores)
+
+    def end(self, characters: int) -> tuple[TokenScore, ...]:
+        """The last characters; what is not shown of a token is cut off its score."""
+        if self._waiting and (rest := self._decoder.decode(b"", final=True)):
+            self._waiting[-1] = replace(self._waiting[-1], text=self._waiting[-1].text + rest)
+        self._decoder.reset()
+        scores = self.follow(characters)
+        if self._waiting and self._shown:
+            scores += (replace(self._waiting[0], text=self._waiting[0].text[: self._shown]),)
+        self._waiting, self._shown = [], 0
+        return scores
+
+
+class ChunkWriter:
+    """Turns token bytes into chunks of whole characters, and watches for stop texts.
+
+    A character that is split over tokens is held back until it is complete; so is an end of text
+    that may be the beginning of a stop text.
+    """
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stop = tuple(text for text in stop if text)
+        self._held = ""
+        self._channel: Channel = "answer"
+        self._trail = Trail()
+        self.stopped = False
+
+    def write(self, piece: bytes, channel: Channel, odds: Odds | None = None) -> Iterator[Chunk]:
+        """Add one token's bytes; yield what can be shown now, with scores where there are odds."""
+        if channel != self._channel:
+            yield from self.flush()
+            self._channel = channel
+        text = self._held + self._decoder.decode(piece)
+        self._held = ""
+        if channel == "answer" and self._stop:
+            text = self._watch(text)
+        if odds is not None and piece and channel == "answer":
+            self._trail.add(piece, odds)
+        scores = self._trail.end(len(text)) if self.stopped else self._trail.follow(len(text))
+        if text or scores:
+            yield Chunk(text, channel, scores)
+
+    def flush(self) -> Iterator[Chunk]:
+        """The end of a channel: show what was held back; half a character becomes U+FFFD."""
+        text = self._held + self._decoder.decode(b"", final=True)
+        self._held = ""
+        self._decoder.reset()
+        if text and not self.stopped:
+            yield Chunk(text, self._channel, self._trail.end(len(text)))
+
+    def _watch(self, text: str) -> str:
+        """Cut at the first stop text, or hold back what may become one."""
+        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        if found:
+            self.stopped = True
+            return text[: min(found)]
+        held = max(_overlap(text, stop) for stop in self._stop)
+        if held:
+            self._held = text[-held:]
+            return text[:-held]
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that begins ``stop``."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if stop.startswith(text[-length:]):
+            return length
+    return 0
+
+
+class Channels:
+    """Which channel the model is speaking on, followed by token ids, never by text.
+
+    Gemma 4 writes ``<|channel>NAME\\n...<channel|>answer``. The name and its newline are not shown.
+    A model without these tokens has one channel.
+    """
+
+    def __init__(self, open_token: int | None, close_token: int | None) -> None:
+        self.opens = open_token
+        self.closes = close_token
+        self._naming = False
+        self.current: Channel = "answer"
+
+    def take(self, token: int, piece: bytes) -> bytes:
+        """Follow one token; return the bytes of it that are text on ``current``."""
+        if token == self.opens:
+            self._naming = True
+            self.current = "thought"
+            return b""
+        if token == self.closes:
+            self._naming = False
+            self.current = "answer"
+            return b""
+        if self._naming:
+            name, newline, rest = piece.partition(b"\n")
+            self._naming = not newline
+            return rest
+        return piece
+
+
+# ----------------------------------------------------------------------------
+# Notice a model that says the same thing over and over inside a constrained answer. Pure. A
+# grammar keeps such an answer valid but cannot end it: digits, rows and words may go on for ever.
+# Small and quantized models fall into it (extract.md section 3).
+
+
+LONGEST_PERIOD = 32  # tokens; a row of a table is seldom shorter than it repeats by chance
+REPEATED = 256  # tokens that must fit one period before it counts
+
+
+class Repetition:
+    """Fed with every token; ``found`` once the last ``REPEATED`` tokens are one cycle."""
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = []
+
+    def add(self, tokens: list[int]) -> None:
+        """These tokens were said."""
+        self._tokens += tokens
+        del self._tokens[: -(REPEATED + LONGEST_PERIOD)]
+
+    @property
+    def found(self) -> bool:
+        """Is the tail a cycle of at most ``LONGEST_PERIOD`` tokens?"""
+        said = self._tokens
+        if len(said) < REPEATED + LONGEST_PERIOD:
+            return False
+        tail = said[-REPEATED:]
+        return any(
+            said[-1] == said[-1 - period] and tail == said[-REPEATED - period : -period]
+            for period in range(1, LONGEST_PERIOD + 1)
+        )
+
 
 # How many tokens before the last possible moment each step is checked. A step can lengthen the
 # shortest end by more only where it opens an object or a list, and those are checked always.
@@ -183,3 +365,103 @@ class Answer:
     def flush(self) -> Iterator[Chunk]:
         """What was held back, at the end."""
         yield from self._writer.flush()
+
+
+# ----------------------------------------------------------------------------
+# Choose the next token: greedy, or llama.cpp's own sampler chain with the model's defaults.
+
+
+# Gemma 4's model card; used where a GGUF carries no general.sampling.* keys.
+CARD = Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0)
+
+
+def model_sampling(model: LlamaModel) -> Sampling:
+    """The model's own defaults: the file's ``general.sampling.*``, else the model card's."""
+
+    def number(key: str, default: float | None) -> float:
+        text = model.metadata(f"general.sampling.{key}")
+        return float(text) if text else float(default or 0.0)
+
+    return Sampling(
+        temperature=number("temp", CARD.temperature),
+        top_p=number("top_p", CARD.top_p),
+        top_k=int(number("top_k", CARD.top_k)),
+        min_p=number("min_p", CARD.min_p),
+    )
+
+
+class Chooser:
+    """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it.
+
+    ``odds`` are of the last token, where ``scored`` asks for them: a third of a millisecond a token
+    for a vocabulary of 262,144.
+    """
+
+    def __init__(
+        self, wanted: Sampling, defaults: Sampling, model: LlamaModel, *, scored: bool = False
+    ) -> None:
+        self.odds: Odds | None = None
+        self._scored = scored
+        self._suppressed = model.suppressed
+        self._chain = None
+        temperature = _first(wanted.temperature, defaults.temperature)
+        if temperature <= 0:
+            return
+        chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+        # The order of llama.cpp's own default chain: cut the tail first, then heat, then draw.
+        steps = [
+            llama_cpp.llama_sampler_init_top_k(int(_first(wanted.top_k, defaults.top_k))),
+            llama_cpp.llama_sampler_init_top_p(_first(wanted.top_p, defaults.top_p), 1),
+            llama_cpp.llama_sampler_init_min_p(_first(wanted.min_p, defaults.min_p), 1),
+            llama_cpp.llama_sampler_init_temp(temperature),
+            llama_cpp.llama_sampler_init_dist(
+                llama_cpp.LLAMA_DEFAULT_SEED if wanted.seed is None else wanted.seed
+            ),
+        ]
+        for step in steps:
+            llama_cpp.llama_sampler_chain_add(chain, step)
+        self._chain = chain
+
+    def choose(self, context: LlamaContext, constraint: "Constraint | None") -> int:
+        """One token from the last logits. Only a choice that the constraint refuses costs a mask:
+        drawing again from what is legal gives the same distribution as masking every time."""
+        weights = _weights(context.logits()) if self._scored else None
+        token = self._choose(context, constraint)
+        if weights is not None:
+            total = float(weights.sum())
+            # A product is 15 times faster than picking the weights out.
+            mass = total
+            if constraint is not None:
+                mass = float(weights @ constraint.legal().astype(np.float32))
+            self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
+        return token
+
+    def _choose(self, context: LlamaContext, constraint: "Constraint | None") -> int:
+        if self._suppressed.size:
+            context.logits()[self._suppressed] = -inf
+        token = self._draw(context)
+        if constraint is not None and not constraint.allowed(token):
+            constraint.mask(context.logits())
+            token = self._draw(context)
+        return token
+
+    def _draw(self, context: LlamaContext) -> int:
+        if self._chain is None:
+            return int(context.logits().argmax())
+        return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, -1))
+
+    def close(self) -> None:
+        """Free the chain. Idempotent."""
+        if self._chain is not None:
+            llama_cpp.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+def _weights(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each token weighs at temperature 1, up to a common factor; a copy."""
+    weights: NDArray[np.float32] = np.exp(logits - logits.max())
+    return weights
+
+
+def _first(*values: float | None) -> float:
+    return next((value for value in values if value is not None), 0.0)

@@ -1,4 +1,4 @@
-"""Hold an answer to a grammar while it is decoded. The one door to ``llguidance``.
+"""Hold an answer to a grammar while it is decoded. ``llguidance`` decides.
 
 The protocol is four verbs: is a token ``allowed``, ``advance`` by it, which tokens are ``forced``
 next, and how the answer can be ``closed`` in the fewest steps when the budget runs out.
@@ -12,6 +12,7 @@ import numpy as np
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
+from gemma_edge.engine.grammar import compile_schema
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import EngineError
 
@@ -82,7 +83,6 @@ class GrammarConstraint:
     """
 
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
-        from gemma_edge.engine.grammar import compile_schema  # noqa: PLC0415
 
         self._vocabulary = vocabulary
         self._matcher = compile_schema(vocabulary.tokenizer, wanted)
@@ -182,3 +182,22 @@ def _after(state: int, piece: bytes) -> int:
 
 def _first_line(text: str) -> str:
     return text.strip().splitlines()[0] if text.strip() else "no reason given"
+
+
+class TokenConstraint:
+    """A JSON Schema, compiled to be asked about texts in the tokens of a vocabulary.
+
+    Raises:
+        SchemaError: llguidance refuses the schema.
+    """
+
+    def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
+        self._tokenizer = vocabulary.tokenizer
+        self._matcher = compile_schema(vocabulary.tokenizer, wanted)
+
+    def accepts(self, text: str) -> bool:
+        """Whether all of ``text`` is let through and is then a whole answer."""
+        self._matcher.reset()
+        tokens = self._tokenizer.tokenize_str(text)
+        taken = self._matcher.try_consume_tokens(tokens)
+        return taken == len(tokens) and self._matcher.is_accepting()

@@ -1,5 +1,4 @@
-"""Compile a JSON Schema for ``llguidance``, and ask about a text without a model. The other door
-to ``llguidance``."""
+"""Compile a JSON Schema for ``llguidance``, and ask about a text without a model."""
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -9,8 +8,6 @@ from gemma_edge.errors import SchemaError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
-
-    from gemma_edge.engine.constraint import GrammarVocabulary
 
 # Compact and bounded: no token is spent on indentation, and no whitespace loop is possible.
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -75,25 +72,6 @@ class TextConstraint:
     def complete(self) -> bool:
         """The text so far is a whole answer."""
         return self._matcher.is_accepting()
-
-
-class TokenConstraint:
-    """A JSON Schema, compiled to be asked about texts in the tokens of a vocabulary.
-
-    Raises:
-        SchemaError: llguidance refuses the schema.
-    """
-
-    def __init__(self, vocabulary: "GrammarVocabulary", wanted: JsonConstraint) -> None:
-        self._tokenizer = vocabulary.tokenizer
-        self._matcher = compile_schema(vocabulary.tokenizer, wanted)
-
-    def accepts(self, text: str) -> bool:
-        """Whether all of ``text`` is let through and is then a whole answer."""
-        self._matcher.reset()
-        tokens = self._tokenizer.tokenize_str(text)
-        taken = self._matcher.try_consume_tokens(tokens)
-        return taken == len(tokens) and self._matcher.is_accepting()
 
 
 @lru_cache(maxsize=1)

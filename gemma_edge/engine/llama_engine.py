@@ -1,25 +1,28 @@
 """The engine on llama.cpp: prompt to units, units to the cache, and one decode loop."""
 
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_edge.documents.picture import Picture
-from gemma_edge.engine import llama_log
-from gemma_edge.engine.answer import Answer, Speech
-from gemma_edge.engine.cache import Media
-from gemma_edge.engine.clock import Clock
-from gemma_edge.engine.fingerprint import fingerprint
-from gemma_edge.engine.held import Held
-from gemma_edge.engine.llama_adapter import add_adapters
-from gemma_edge.engine.llama_context import Aborted, LlamaContext
-from gemma_edge.engine.llama_model import LlamaModel
-from gemma_edge.engine.llama_prompt import Prompt, Prompter
-from gemma_edge.engine.llama_vision import LlamaVision
-from gemma_edge.engine.llama_vocabulary import grammar_vocabulary
+from gemma_edge.documents.document import Picture
+from gemma_edge.engine.answer import Answer, Chooser, Speech, model_sampling
+from gemma_edge.engine.failures import Turnstile
+from gemma_edge.engine.kv_cache import Held, Media, fingerprint
+from gemma_edge.engine.llama import (
+    VERSION,
+    Aborted,
+    LlamaContext,
+    LlamaModel,
+    add_adapters,
+    end_report,
+    grammar_vocabulary,
+    start_report,
+)
+from gemma_edge.engine.prompt import Prompt, Prompter
 from gemma_edge.engine.protocol import (
     EngineInfo,
     Event,
@@ -27,21 +30,134 @@ from gemma_edge.engine.protocol import (
     FinishReason,
     Notice,
     PromptCount,
+    Reading,
     Request,
     Restored,
+    Timings,
     Usage,
 )
-from gemma_edge.engine.proving import judge_load, measure_speed, smoke_decode
-from gemma_edge.engine.queueing import Turnstile
-from gemma_edge.engine.reading import Progress
-from gemma_edge.engine.sampling import Chooser, model_sampling
-from gemma_edge.errors import DoesNotFit
-from gemma_edge.fit.plan import Plan
-from gemma_edge.fit.report import parse_report
+from gemma_edge.engine.vision import LlamaVision
+from gemma_edge.errors import DoesNotFit, EngineError
+from gemma_edge.planning.dry_run import differences, parse_report
+from gemma_edge.planning.plan import Allocated, Plan
 from gemma_edge.units import render_tokens
 
-if TYPE_CHECKING:  # llguidance is loaded with the first constraint
+if TYPE_CHECKING:
     from gemma_edge.engine.constraint import GrammarVocabulary
+
+# ----------------------------------------------------------------------------
+# After loading: is it where the plan says, does it compute, how fast?
+
+
+_WARM_UP_TOKENS = 4
+
+
+def smoke_decode(context: LlamaContext, held: Held, token: int) -> None:
+    """Evaluate one token and look at the result; the cache is empty afterwards.
+
+    It reads the weights once, so the first question does not wait for the disk.
+
+    Raises:
+        EngineError: what comes out are no numbers.
+    """
+    held.evaluate([token])
+    sound = bool(np.isfinite(context.logits()).all())
+    held.forget()
+    if not sound:
+        raise EngineError(
+            "the first decode gave no numbers: the weights are damaged, or llama.cpp computes wrong"
+            " here",
+            hint="gemma-edge verify checks the file, gemma-edge doctor the build",
+        )
+
+
+def judge_load(plan: Plan, allocated: tuple[Allocated, ...]) -> tuple[str, ...]:
+    """Where llama.cpp's own report differs from the ledger, as sentences.
+
+    Raises:
+        EngineError: the plan uses a GPU on which llama.cpp put nothing.
+    """
+    used = [(row.place, row.part) for row in allocated]
+    shares = plan.split or (1,) * len(plan.devices)
+    for device, share in zip(plan.devices, shares, strict=True):
+        if plan.gpu_layers and share and not {(device, "weights"), (device, "compute")} <= {*used}:
+            raise EngineError(
+                f"the plan computes on {device}, but llama.cpp put nothing there",
+                hint="gemma-edge doctor finds out why",
+            )
+    return differences(plan.ledger, allocated) if plan.ledger is not None else ()
+
+
+def measure_speed(context: LlamaContext, held: Held, token: int, tokens: int) -> float:
+    """Tokens a second, one after another and greedy, from an empty cache; left empty again."""
+    held.forget()
+    held.evaluate([token] * _WARM_UP_TOKENS)
+    started = time.perf_counter()
+    for _ in range(tokens):
+        held.evaluate([int(context.logits().argmax())])
+    seconds = time.perf_counter() - started
+    held.forget()
+    return tokens / seconds
+
+
+# ----------------------------------------------------------------------------
+# When a long prompt is worth a word about how far it is read.
+
+
+_QUIET_SECONDS = 1.0
+_PAUSE_SECONDS = 0.25
+
+
+class Progress:
+    """``Reading`` events for a prompt of ``total_tokens``: none in the first second, then at most
+    four a second. ``clock`` is in seconds."""
+
+    def __init__(self, total_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total_tokens = total_tokens
+        self._clock = clock
+        self._next = clock() + _QUIET_SECONDS
+
+    def follow(self, positions: Iterable[int]) -> Iterator[Reading]:
+        """Events for the positions reached."""
+        for position in positions:
+            yield from self.at(position)
+
+    def at(self, position: int) -> Iterator[Reading]:
+        """An event, if it is time for one."""
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + _PAUSE_SECONDS
+            yield Reading(position, self._total_tokens)
+
+
+# ----------------------------------------------------------------------------
+# Wall-clock marks of one answer.
+
+
+class Clock:
+    """Started with the answer; in seconds."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._read = self._first = 0.0
+
+    def prompt_read(self) -> None:
+        """The prompt is in the cache now."""
+        self._read = time.perf_counter()
+
+    def token_chosen(self) -> None:
+        """One more; the first one counts."""
+        self._first = self._first or time.perf_counter()
+
+    def timings(self) -> Timings:
+        """Up to now."""
+        now = time.perf_counter()
+        read = self._read or now
+        return Timings(
+            prompt_seconds=read - self._start,
+            first_token_seconds=(self._first or now) - self._start,
+            decode_seconds=now - read,
+        )
 
 
 class LlamaEngine:
@@ -54,7 +170,7 @@ class LlamaEngine:
     def __init__(self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True) -> None:
         self._plan = plan
         self._forcing = forcing
-        llama_log.start_report()
+        start_report()
         self._model = LlamaModel(plan.model, plan)
         self._context = LlamaContext(self._model, plan, flash_attention=flash_attention)
         add_adapters(self._model, self._context, plan.adapters)
@@ -79,11 +195,11 @@ class LlamaEngine:
         self._fingerprint = fingerprint(
             plan,
             template=model.chat_template,
-            version=llama_log.VERSION,
+            version=VERSION,
             flash_attention=self._context.flash_attention,
         )
         smoke_decode(self._context, self._held, max(model.bos, 0))
-        self._allocated = parse_report(llama_log.end_report())
+        self._allocated = parse_report(end_report())
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
 
     @property

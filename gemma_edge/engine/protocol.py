@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
-from gemma_edge.documents.picture import Picture
-from gemma_edge.fit.plan import Plan
-from gemma_edge.fit.ledger import Allocated
+from gemma_edge.documents.document import Picture
+from gemma_edge.planning.plan import Allocated, Plan
 
 Role = Literal["system", "user", "model"]
 Channel = Literal["thought", "answer"]

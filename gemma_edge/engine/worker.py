@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
-from gemma_edge.engine.album import Album
+from gemma_edge.engine.process import Album, Call, Failed, Reply, Sender, read_message
 from gemma_edge.engine.protocol import Engine, Event, Request
-from gemma_edge.engine.wire import Call, Failed, Reply, Sender, read_message
 from gemma_edge.errors import EngineError, GemmaEdgeError, OutOfMemory
-from gemma_edge.fit.plan import Plan
-from gemma_edge.hardware import preload_cuda
+from gemma_edge.hardware.gpus import preload_cuda
+from gemma_edge.planning.plan import Plan
 
 if TYPE_CHECKING:  # it loads llama.cpp
-    from gemma_edge.engine.llama_counter import LlamaCounter
+    from gemma_edge.engine.prompt import LlamaCounter
 
 Open = Callable[[Plan], Engine]
 Ask = Callable[[Request], Iterator[Event]]
@@ -44,7 +43,7 @@ def open_llama(plan: Plan) -> Engine:
 def open_llama_counter(plan: Plan) -> "LlamaCounter":
     """The vocabulary of a plan's model alone. Raises like ``open_llama``."""
     with _libraries():
-        from gemma_edge.engine.llama_counter import LlamaCounter
+        from gemma_edge.engine.prompt import LlamaCounter
     return LlamaCounter(plan)
 
 
@@ -53,7 +52,7 @@ def _libraries() -> Iterator[None]:
     """While llama.cpp is imported: what it needs, where it writes, and why it cannot be."""
     cuda = preload_cuda()
     try:
-        from gemma_edge.engine import llama_log
+        from gemma_edge.engine.llama import mirror
 
         yield
     except (ImportError, OSError, RuntimeError) as error:  # llama-cpp-python raises all three
@@ -61,7 +60,7 @@ def _libraries() -> Iterator[None]:
             f"llama.cpp cannot be loaded: {cuda.error or error}",
             hint=cuda.fix or "gemma-edge doctor finds out why",
         ) from error
-    llama_log.mirror(sys.stderr.fileno())
+    mirror(sys.stderr.fileno())
 
 
 class Worker:

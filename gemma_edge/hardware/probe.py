@@ -23,13 +23,13 @@ from typing import Any
 # By path, the script's own folder comes first on the path, and its names would hide others.
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from gemma_edge.hardware.cuda import (  # noqa: E402
+from gemma_edge.hardware.gpus import (  # noqa: E402
     CudaLibraries,
     add_folders,
     cuda_libraries,
     find_llama_folder,
 )
-from gemma_edge.hardware.text import program_of  # noqa: E402
+from gemma_edge.hardware.machine import program_of  # noqa: E402
 
 _LOG_LINES = 40  # ggml says in a few lines what it found; a broken driver may say more
 _NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}

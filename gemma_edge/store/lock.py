@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.errors import GemmaEdgeError, InputError
-from gemma_edge.store.settings import StoreSettings
+from gemma_edge.store.remote import StoreSettings
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.store.lock import write_atomically
-from gemma_edge.store.settings import StoreSettings
+from gemma_edge.store.remote import StoreSettings
 
 _FORMAT = 1  # another layout gets another number
 MAX_KEPT = 200  # the newest; a person has a few models and a few devices

@@ -24,9 +24,9 @@ from demo_model import evaluate, pdf  # noqa: E402
 from measure import note  # noqa: E402
 
 from gemma_edge import catalog  # noqa: E402
-from gemma_edge.describe.job import describe  # noqa: E402
-from gemma_edge.documents import open_document  # noqa: E402
+from gemma_edge.description import describe  # noqa: E402
 from gemma_edge.documents.images import fit_picture  # noqa: E402
+from gemma_edge.documents.open import open_document  # noqa: E402
 from gemma_edge.engine import load  # noqa: E402
 from gemma_edge.engine.protocol import (  # noqa: E402
     GREEDY,
@@ -36,10 +36,10 @@ from gemma_edge.engine.protocol import (  # noqa: E402
     Message,
     Request,
 )
-from gemma_edge.extract.job.job import extract  # noqa: E402
-from gemma_edge.extract.recipes.recipe import bare_recipe  # noqa: E402
-from gemma_edge.extract.schemas.schema import parse_schema  # noqa: E402
-from gemma_edge.fit.plan import Plan  # noqa: E402
+from gemma_edge.extraction.job import extract  # noqa: E402
+from gemma_edge.extraction.recipe import bare_recipe  # noqa: E402
+from gemma_edge.extraction.schema import parse_schema  # noqa: E402
+from gemma_edge.planning.plan import Plan  # noqa: E402
 
 SEED = 2027  # not the trainer's own
 CONTEXT_TOKENS, BATCH_TOKENS = 4096, 512

@@ -9,7 +9,7 @@ import time
 import llama_cpp
 from measure import Run
 
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 
 
 class BareLlama:

@@ -21,10 +21,10 @@ from typing import Any
 from measure import cores, note
 
 from gemma_edge.chat.session import Session
-from gemma_edge.documents.picture import Picture
+from gemma_edge.documents.document import Picture
 from gemma_edge.engine import load
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Request
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 
 CONTEXT_TOKENS, BATCH_TOKENS, DOCUMENT_TOKENS = 8192, 512, 4096
 GOAL = 20.0

@@ -26,7 +26,7 @@ from worker_pair import measure_overhead, run_client
 from gemma_edge.engine import load
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, Chunk, Finished, JsonConstraint, Message, Request
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 
 CONTEXT_TOKENS, BATCH_TOKENS = 2048, 512
 HERE = Path(__file__).parent

@@ -26,9 +26,9 @@ sys.path.insert(0, str(SCRIPTS))
 from demo_model import places  # noqa: E402
 from measure import note  # noqa: E402
 
-from gemma_edge.documents import open_document  # noqa: E402
-from gemma_edge.extract.evidence.evidence import Evidence, ground  # noqa: E402
-from gemma_edge.extract.evidence.labels import field_hints  # noqa: E402
+from gemma_edge.documents.open import open_document  # noqa: E402
+from gemma_edge.extraction.evidence.choose import field_hints  # noqa: E402
+from gemma_edge.extraction.evidence.evidence import Evidence, ground  # noqa: E402
 
 SEED = 2027  # not the trainer's own
 GOAL = 0.99

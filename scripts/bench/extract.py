@@ -28,10 +28,10 @@ from measure import Run, alternate, cores, note, ratio
 from gemma_edge.engine.answer import Answer
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Request
-from gemma_edge.extract.job.prompting import Question, Sheet, make_message
-from gemma_edge.extract.schemas.check import Checker
-from gemma_edge.extract.schemas.schema import Schema, parse_schema
-from gemma_edge.fit.plan import Plan
+from gemma_edge.extraction.json_schema import Checker
+from gemma_edge.extraction.pages import Question, Sheet, make_message
+from gemma_edge.extraction.schema import Schema, parse_schema
+from gemma_edge.planning.plan import Plan
 
 CONTEXT_TOKENS = 4096
 ROWS = 3  # of invoice.txt

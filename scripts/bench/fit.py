@@ -27,18 +27,13 @@ from fit_rows import Row, compare, describe, summarize
 from measure import note
 
 from gemma_edge import catalog
-from gemma_edge.fit.account import account
-from gemma_edge.fit.dry_run import DryRun
-from gemma_edge.fit.margin import LLAMA_OWN_BYTES
-from gemma_edge.fit.measure import Measure, closed_form
-from gemma_edge.fit.places import RAM
-from gemma_edge.fit.plan import ALL_LAYERS, KvType, Placement
-from gemma_edge.fit.report import parse_report
-from gemma_edge.fit.shape import Shape, parse_shape
-from gemma_edge.fit.skeleton import write_skeleton
-from gemma_edge.fit.synthesis import synthesize
 from gemma_edge.gguf import read_header
-from gemma_edge.hardware import Device, Hardware, detect_hardware
+from gemma_edge.hardware.detect import detect_hardware
+from gemma_edge.hardware.machine import Device, Hardware
+from gemma_edge.planning.dry_run import DryRun, parse_report, write_skeleton
+from gemma_edge.planning.memory import LLAMA_OWN_BYTES, RAM, Measure, account, closed_form
+from gemma_edge.planning.model import Shape, parse_shape, synthesize
+from gemma_edge.planning.plan import ALL_LAYERS, KvType, Placement
 from gemma_edge.units import MIB
 
 ROOT = Path(__file__).resolve().parents[2]

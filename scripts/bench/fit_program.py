@@ -2,7 +2,7 @@
 
     python3 fit_program.py MODEL.gguf
 
-The source of the numbers in gemma_edge/fit/margin.py. Linux only.
+The source of the numbers in gemma_edge/planning/memory.py. Linux only.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fit_load import resident
 
-from gemma_edge.engine.llama_vocabulary import open_vocabulary
+from gemma_edge.engine.llama import open_vocabulary
 
 
 def main() -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 from measure import note
 
-from gemma_edge.fit.ledger import Ledger
-from gemma_edge.fit.ledger import Allocated
+from gemma_edge.planning.plan import Allocated, Ledger
 from gemma_edge.units import MIB
 
 LIMIT_SHARE, LIMIT_BYTES = 0.01, 8 * MIB

@@ -26,13 +26,15 @@ from typing import Any
 
 from measure import note
 
-from gemma_edge.store.verify import hash_file
+from gemma_edge.store.files import hash_file
 
 REPO, NAME, COMMIT = "bench/file", "file.gguf", "0123456789abcdef0123456789abcdef01234567"
 GOALS = {"download_ratio": 1.0, "verify_ratio": 1.2}
 _BLOCK = 1 << 22
 _OURS = (
-    "import sys; from pathlib import Path; from gemma_edge.store import *\n"
+    "import sys; from pathlib import Path\n"
+    "from gemma_edge.store.fetch import ensure\n"
+    "from gemma_edge.store.remote import RemoteFile, StoreSettings\n"
     "work = Path(sys.argv[1]); settings = StoreSettings(data_dir=work, cache_dir=work / 'hub')\n"
     "print(ensure([RemoteFile(sys.argv[2], sys.argv[3])], settings)[0])\n"
 )

@@ -30,11 +30,11 @@ import llama_cpp
 from llama_cpp import llama_chat_format, mtmd_cpp
 from measure import note
 
+from gemma_edge.documents.document import fit_size
 from gemma_edge.documents.images import fit_picture, read_image
-from gemma_edge.documents.picture import fit_size
 from gemma_edge.engine import load
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Request
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))

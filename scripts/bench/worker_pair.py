@@ -25,7 +25,7 @@ from gemma_edge.engine.protocol import (
     Request,
     Sampling,
 )
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 
 ROUNDS = 15
 # Some 290 tokens, each one chosen: the bundled model ends a free answer after a few.

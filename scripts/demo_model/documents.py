@@ -12,7 +12,7 @@ from demo_model.facts import FIELDS, NUMBERS, random_facts
 from demo_model.words import chance
 
 PROMPT = (
-    Path(__file__).resolve().parents[2] / "gemma_edge" / "extract" / "job" / "prompt.txt"
+    Path(__file__).resolve().parents[2] / "gemma_edge" / "extraction" / "prompts" / "prompt.txt"
 ).read_text(encoding="utf-8")
 QUESTIONS = {
     "vendor": "Who is the vendor?|Who sent this invoice?|Which company sent this?"

@@ -2,10 +2,10 @@
 
 import json
 
-from gemma_edge.chat.export import render_json, render_markdown
-from gemma_edge.chat.history import Attachment
+from gemma_edge.chat.journal import Attachment
 from gemma_edge.chat.session import Session
-from gemma_edge.documents.picture import Picture
+from gemma_edge.chat.sessions import render_json, render_markdown
+from gemma_edge.documents.document import Picture
 from gemma_edge.engine.scripted import ScriptedEngine
 
 PICTURE = Picture(bytes(48 * 48 * 3), 48, 48, "dot.png")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.chat.history import Attachment
-from gemma_edge.chat.journal import FILE, Journal, load_history
+from gemma_edge.chat.journal import FILE, Attachment, Journal, load_history
 from gemma_edge.chat.session import Session
-from gemma_edge.documents.picture import Picture
+from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Notice
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, InputError, UsageError

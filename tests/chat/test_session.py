@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.chat.session import Session
-from gemma_edge.documents.picture import Picture
+from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, EngineStopped, ProjectorError

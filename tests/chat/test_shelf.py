@@ -6,7 +6,7 @@ import pytest
 
 from gemma_edge.chat.journal import FILE, Journal
 from gemma_edge.chat.session import Session
-from gemma_edge.chat.shelf import find_journal, list_journals, prune, remove
+from gemma_edge.chat.sessions import find_journal, list_journals, prune, remove
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import InputError
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from gemma_edge.chat.history import Attachment, render_file, title_of
-from gemma_edge.chat.journal import Journal
+from gemma_edge.chat.journal import Attachment, Journal, render_file, title_of
 from gemma_edge.chat.session import Session
-from gemma_edge.documents.picture import Picture
+from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, EngineStopped, OutOfMemory, ProjectorError, UsageError

@@ -15,11 +15,9 @@ from gemma_edge.cli.main import main
 from gemma_edge.engine.protocol import Engine, Event, Request
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus
-from gemma_edge.fit.plan import Plan
-from gemma_edge.fit.quick import quick_measure
-from gemma_edge.hardware.cpu import Cpu
-from gemma_edge.hardware.machine import Build, Device, Hardware
-from gemma_edge.hardware.memory import Memory
+from gemma_edge.hardware.machine import Build, Cpu, Device, Hardware, Memory
+from gemma_edge.planning.memory import quick_measure
+from gemma_edge.planning.plan import Plan
 from tests.conftest import render_gguf
 from tests.store.hub import Hub
 

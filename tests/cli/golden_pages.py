@@ -10,8 +10,9 @@ from pathlib import Path
 
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.main import main
-from gemma_edge.fit.quick import quick_measure
-from gemma_edge.hardware import Hardware, parse_recording
+from gemma_edge.hardware.detect import parse_recording
+from gemma_edge.hardware.machine import Hardware
+from gemma_edge.planning.memory import quick_measure
 from tests.hardware.machines import load
 
 FOLDER = Path(__file__).with_name("pages")

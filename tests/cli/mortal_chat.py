@@ -11,8 +11,8 @@ from pathlib import Path
 
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.main import main
-from gemma_edge.engine.remote import RemoteEngine
-from gemma_edge.fit.plan import Plan
+from gemma_edge.engine.process import RemoteEngine
+from gemma_edge.planning.plan import Plan
 from tests.engine.faults import program
 
 

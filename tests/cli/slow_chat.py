@@ -39,9 +39,7 @@ class SlowEngine(ScriptedEngine):
 
 
 def detect_hardware(_environment):
-    from gemma_edge.hardware.cpu import Cpu
-    from gemma_edge.hardware.machine import Build, Hardware
-    from gemma_edge.hardware.memory import Memory
+    from gemma_edge.hardware.machine import Build, Cpu, Hardware, Memory
 
     time.sleep(float(os.environ.get("SLOW_PLAN", "0")))
     return Hardware(
@@ -53,7 +51,7 @@ def detect_hardware(_environment):
 
 
 def open_measure(_other):
-    from gemma_edge.fit.quick import quick_measure
+    from gemma_edge.planning.memory import quick_measure
 
     return nullcontext(quick_measure(detect_hardware(None)))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gemma_edge.cli.chat.table import COMMANDS
+from gemma_edge.cli.chat_commands import COMMANDS
 from gemma_edge.engine.protocol import Reading, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
 from tests.cli.test_chat import Typist

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_edge.cli.terminal.answer_view import AnswerView
-from gemma_edge.cli.terminal.live import Live
-from gemma_edge.cli.terminal.markdown import render_lines, split_blocks
+from gemma_edge.cli.markdown import AnswerView, Live, render_lines, split_blocks
 from tests.cli.screen import Screen
 
 ANSWER = (

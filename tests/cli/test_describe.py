@@ -245,7 +245,7 @@ def test_from_the_clipboard(tmp_path):
     program.write_text(f"#!/bin/sh\nexec cat {tmp_path}/copied.png\n", encoding="ascii")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     code = (
-        "from gemma_edge.documents.clipboard import read_clipboard as read\n"
+        "from gemma_edge.documents.images import read_clipboard as read\n"
         "from gemma_edge.documents.images import read_image\n"
         "print(read_image(read(), 'clipboard').getpixel((9, 9)))"
     )

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gemma_edge.cli.batch.reading_ahead import read_ahead
-from gemma_edge.cli.batch.sources import Source
+from gemma_edge.cli.app_batch import Source, read_ahead
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus, InputError
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 from tests.documents.conftest import render_pdf, typed
 from tests.documents.hostile import COUNT, ERROR, IMAGE, write_all
 

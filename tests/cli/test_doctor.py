@@ -15,10 +15,9 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.doctor import Wish
 from gemma_edge.cli.options import ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.doctor import Asking
-from gemma_edge.doctor.facts import Decode, Hub
+from gemma_edge.doctor import Asking, Decode, Hub
 from gemma_edge.errors import ExitStatus, UsageError
-from gemma_edge.hardware import detect_hardware, parse_recording
+from gemma_edge.hardware.detect import detect_hardware, parse_recording
 from gemma_edge.hardware.machine import Finding, Hardware
 from tests.cli.conftest import Ran, Shell
 from tests.doctor.machines import GREETING, LAPTOP, NO_CUBLAS, OFFICE

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gemma_edge.errors import ExitStatus
-from gemma_edge.extract.job.passes import LONG_TOKENS
+from gemma_edge.extraction.pages import LONG_TOKENS
 from tests.cli.conftest import SHAPES
 from tests.documents.conftest import SHARED, render_pdf, typed
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gemma_edge.cli.options import parse_adapter
 from gemma_edge.errors import ExitStatus
-from gemma_edge.fit.plan import Adapter
+from gemma_edge.planning.plan import Adapter
 from tests.cli.conftest import TEXT_MODEL
 from tests.fit.test_adapter import LORA
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.cli.context import Context
+from gemma_edge.cli.app_models import cache_dir, render_seconds, store_settings
+from gemma_edge.cli.context import Context, data_dir
+from gemma_edge.cli.models import render_age
 from gemma_edge.cli.options import StoreOptions
-from gemma_edge.cli.store.listing import render_age
-from gemma_edge.cli.store.progress import render_seconds
-from gemma_edge.cli.store.storing import cache_dir, data_dir, store_settings
 from tests.cli.conftest import DAY
 
 

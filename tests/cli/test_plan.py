@@ -8,7 +8,7 @@ import pytest
 
 from gemma_edge.errors import ExitStatus
 from gemma_edge.gguf import read_header
-from gemma_edge.hardware import parse_recording
+from gemma_edge.hardware.detect import parse_recording
 from tests.cli.conftest import E4B_MODEL, GAMER, LAPTOP, PROJECTOR, TEXT_MODEL, Online, Ran
 from tests.cli.golden_pages import FOLDER, PAGES, render, run
 from tests.hardware.machines import NAMES, load

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.extract.schema import command
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.schema import command
 from gemma_edge.errors import ExitStatus, SchemaError, UsageError
 
 CASE = {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gemma_edge.describe.records import (
+from gemma_edge.description import (
     COLUMNS,
     Record,
     as_document,
@@ -14,7 +14,7 @@ from gemma_edge.describe.records import (
     render_head,
     render_record,
 )
-from gemma_edge.documents.record_lines import digest, task_digest, whole_lines
+from gemma_edge.documents.document import digest, task_digest, whole_lines
 
 RECORDS = [
     Record(file="a.jpg", answer='He said "hello",\nand left.', tokens=280, model="e4b",

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gemma_edge.describe.tasks import KINDS, Task, language_name, schema_text, usual_question
-from gemma_edge.documents.picture import MAX_TOKENS
+from gemma_edge.description import KINDS, Task, language_name, schema_text, usual_question
+from gemma_edge.documents.document import MAX_TOKENS
 from gemma_edge.errors import UsageError
 
 

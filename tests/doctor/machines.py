@@ -3,10 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gemma_edge.doctor.facts import CPU, Decode, Facts, Hub, Python, Shelf, Terminal
-from gemma_edge.hardware.cpu import Cpu
-from gemma_edge.hardware.machine import Build, Device, Finding, Hardware
-from gemma_edge.hardware.memory import Memory
+from gemma_edge.doctor import CPU, Decode, Facts, Hub, Python, Shelf, Terminal
+from gemma_edge.hardware.machine import Build, Cpu, Device, Finding, Hardware, Memory
 
 GIB = 1 << 30
 BUILT_AVX2 = ("SSE3", "SSSE3", "AVX", "AVX2", "F16C", "FMA", "BMI2", "LLAMAFILE", "REPACK")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gemma_edge import catalog
-from gemma_edge.doctor.decode_child import decode
-from gemma_edge.engine.remote import RemoteEngine
+from gemma_edge.doctor_child import decode
+from gemma_edge.engine.process import RemoteEngine
 from tests.doctor.machines import GREETING
 from tests.engine.rpc import BOOT, has_rpc
 from tests.engine.test_placement import port

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.doctor import Terminal, count_problems, examine
-from gemma_edge.doctor.facts import CPU, Decode, Hub, Python, Shelf
-from gemma_edge.hardware.machine import Build, Finding
-from gemma_edge.hardware.memory import Memory
+from gemma_edge.doctor import CPU, Decode, Hub, Python, Shelf, Terminal, count_problems, examine
+from gemma_edge.hardware.machine import Build, Finding, Memory
 from tests.doctor import machines
 from tests.doctor.machines import GIB, GREETING, LAPTOP, facts
 

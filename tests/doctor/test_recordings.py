@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.doctor import Check, examine, parse_fix
-from gemma_edge.hardware import parse_recording
+from gemma_edge.hardware.detect import parse_recording
 from gemma_edge.hardware.machine import Hardware
 from tests.doctor.machines import facts
 from tests.hardware.machines import NAMES, load

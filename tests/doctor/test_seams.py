@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.doctor import ask_hub, try_decode
-from gemma_edge.doctor.decode_child import decode
-from gemma_edge.doctor.facts import CPU
+from gemma_edge.doctor import CPU, ask_hub, try_decode
+from gemma_edge.doctor_child import decode
 from gemma_edge.engine.protocol import Event, Notice, Request
 from gemma_edge.engine.scripted import ScriptedEngine
 from tests.doctor.machines import GREETING

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gemma_edge.documents import read_document
 from gemma_edge.documents.html import html_to_text
+from gemma_edge.documents.open import read_document
 from gemma_edge.errors import InputError
 
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter
 
+from gemma_edge.documents.document import PATCH_PX, parse_page_numbers, render_cost
 from gemma_edge.documents.images import (
     fit_picture,
     fit_tiles,
@@ -19,8 +20,6 @@ from gemma_edge.documents.images import (
     read_image,
     wants_detail,
 )
-from gemma_edge.documents.page_numbers import parse_page_numbers
-from gemma_edge.documents.picture import PATCH_PX, render_cost
 from gemma_edge.errors import InputError, UsageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")

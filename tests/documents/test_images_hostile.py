@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gemma_edge.documents.frames_apart import is_apart, iter_frames_apart
+from gemma_edge.documents.images import is_apart, iter_frames_apart
 from gemma_edge.errors import InputError
 from tests.documents.hostile import COUNT, ERROR, IMAGE, encoded, write_all
 

@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from gemma_edge.documents.page_numbers import parse_page_numbers
-from gemma_edge.documents.picture import PATCH_PX, fit_size, tile_boxes
+from gemma_edge.documents.document import PATCH_PX, fit_size, parse_page_numbers, tile_boxes
 from gemma_edge.errors import UsageError
 
 

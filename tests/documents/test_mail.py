@@ -4,8 +4,8 @@ from email.message import EmailMessage
 
 import pytest
 
-from gemma_edge.documents import read_document
-from gemma_edge.documents.kinds import kind_of
+from gemma_edge.documents.document import kind_of
+from gemma_edge.documents.open import read_document
 
 
 def letter(subject: str = "Rechnung für März") -> EmailMessage:

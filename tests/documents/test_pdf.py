@@ -2,11 +2,11 @@
 
 import pytest
 
-from gemma_edge.documents import Document, open_document, read_document
-from gemma_edge.documents.page_numbers import parse_page_numbers
-from gemma_edge.documents.pdf_process import Limits
-from gemma_edge.documents.pdf_reading import read_pdf
-from gemma_edge.documents.pdf_words import FoundWords
+from gemma_edge.documents.document import Document, parse_page_numbers
+from gemma_edge.documents.isolation import Limits
+from gemma_edge.documents.open import open_document, read_document
+from gemma_edge.documents.pdf import read_pdf
+from gemma_edge.documents.pdf_child import FoundWords
 from gemma_edge.errors import InputError, UsageError
 
 BILL = """\

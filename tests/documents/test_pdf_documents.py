@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from gemma_edge.documents import open_document
-from gemma_edge.documents.page_numbers import parse_page_numbers
+from gemma_edge.documents.document import parse_page_numbers
+from gemma_edge.documents.open import open_document
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from gemma_edge.documents import Document, open_document, read_document, render_page
-from gemma_edge.documents.document import PAGE_KINDS
+from gemma_edge.documents.document import PAGE_KINDS, Document
+from gemma_edge.documents.open import open_document, read_document
+from gemma_edge.documents.render import render_page
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.conftest import render_pdf, typed
 

@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from gemma_edge.documents import Document, open_document, read_document, render_image, render_page
-from gemma_edge.documents.page_numbers import parse_page_numbers, render_numbers
+from gemma_edge.documents.document import Document, parse_page_numbers, render_numbers
+from gemma_edge.documents.open import open_document, read_document
+from gemma_edge.documents.render import render_image, render_page
 from gemma_edge.errors import InputError, UsageError
 
 WIDTH_PX = 700

@@ -5,9 +5,9 @@ import io
 import pytest
 from PIL import Image
 
-from gemma_edge.documents import open_document, read_document, render_page
-from gemma_edge.documents.files import read_file, shown
-from gemma_edge.documents.page_numbers import parse_page_numbers
+from gemma_edge.documents.document import parse_page_numbers, read_file, shown
+from gemma_edge.documents.open import open_document, read_document
+from gemma_edge.documents.render import render_page
 from gemma_edge.errors import InputError
 
 

@@ -6,8 +6,8 @@ from datetime import date, datetime, time
 import openpyxl
 import pytest
 
-from gemma_edge.documents import PageNumbers, read_document
-from gemma_edge.documents.content import Writer
+from gemma_edge.documents.document import PageNumbers, Writer
+from gemma_edge.documents.open import read_document
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.office_files import render_ods, render_xlsx
 

@@ -5,7 +5,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageStat
 
-from gemma_edge.documents.shrinking import shrink_image
+from gemma_edge.documents.images import shrink_image
 
 
 def png(image):

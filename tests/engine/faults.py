@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Request
 from gemma_edge.engine.worker import open_llama, run
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 
 LARGE_BATCH = 64  # the plans that "killed" cannot load have a larger one
 

@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from gemma_edge.engine.cache import Unit
-from gemma_edge.engine.held import Held
-from gemma_edge.engine.llama_context import LlamaContext
-from gemma_edge.engine.llama_model import LlamaModel
-from gemma_edge.fit.plan import Plan
+from gemma_edge.engine.kv_cache import Held, Unit
+from gemma_edge.engine.llama import LlamaContext, LlamaModel
+from gemma_edge.planning.plan import Plan
 from tests.engine.conftest import DEMO
 
 BOUND = 1e-3

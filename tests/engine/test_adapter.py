@@ -11,8 +11,8 @@ from gemma_edge.engine import load
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import Message, Request
 from gemma_edge.errors import ModelError
-from gemma_edge.fit.adapter import adapter_bytes
-from gemma_edge.fit.plan import Adapter, Plan
+from gemma_edge.planning.memory import adapter_bytes
+from gemma_edge.planning.plan import Adapter, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import MakeLora, demo_plan
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.engine.cache import (
+from gemma_edge.engine.kv_cache import (
     Checkpoint,
     Media,
     Reuse,

@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 
 from gemma_edge.engine.constraint import GrammarConstraint, _after
+from gemma_edge.engine.llama import grammar_vocabulary
 from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.llama_vocabulary import grammar_vocabulary
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Message, Request, Sampling
 from gemma_edge.errors import DoesNotFit, SchemaError
 from tests.engine.conftest import answer

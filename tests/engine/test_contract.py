@@ -21,7 +21,7 @@ from gemma_edge.engine.protocol import (
 )
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 from tests.engine.conftest import answer, demo_plan
 
 HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)

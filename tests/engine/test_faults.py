@@ -12,13 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.process import WORKER, EngineProcess
+from gemma_edge.engine.process import MAX_RESTARTS, WORKER, Call, EngineProcess, RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, Chunk, Event, Finished, Message, Notice, Request
-from gemma_edge.engine.remote import MAX_RESTARTS, RemoteEngine
-from gemma_edge.engine.wire import Call
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, ModelError
-from gemma_edge.fit.ledger import Account, Ledger, Part
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Account, Ledger, Part, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import ROOT, answer, demo_plan
 from tests.engine.faults import program

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.ladder import (
+from gemma_edge.engine.failures import (
     next_plan,
     parse_death,
     render_change,
     render_numbers,
     render_restart,
 )
+from gemma_edge.engine.llama_engine import Progress
 from gemma_edge.engine.protocol import Reading
-from gemma_edge.engine.reading import Progress
-from gemma_edge.fit.ledger import Account, Ledger, Part
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Account, Ledger, Part, Plan
 
 PLAN = Plan(model=Path("e4b.gguf"), name="E4B", context_tokens=32768, batch_tokens=512)
 

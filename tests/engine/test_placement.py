@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from gemma_edge import gguf
+from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, EngineInfo, Message, Request, Sampling
-from gemma_edge.engine.remote import RemoteEngine
 from gemma_edge.errors import EngineError
-from gemma_edge.fit.adapter import adapter_bytes
-from gemma_edge.fit.plan import Adapter, Plan
+from gemma_edge.planning.memory import adapter_bytes
+from gemma_edge.planning.plan import Adapter, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import DEMO, DEMO_PROJECTOR, MOE, MakeLora, answer, picture
 from tests.engine.rpc import BOOT, has_rpc

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.llama_model import LlamaModel
+from gemma_edge.engine.prompt import ChatTemplate, Content, Markup
 from gemma_edge.engine.protocol import Message, Request
-from gemma_edge.engine.template import ChatTemplate, Content, Markup
 from gemma_edge.errors import ModelError, ProjectorError
 from tests.engine.conftest import DEMO, ROOT, picture
 
@@ -145,7 +145,7 @@ def test_images_stand_before_the_text_in_their_order(engine: LlamaEngine) -> Non
 
 
 def test_a_picture_without_a_projector_is_refused(tmp_path: Path) -> None:
-    from gemma_edge.fit.plan import Plan
+    from gemma_edge.planning.plan import Plan
 
     blind = LlamaEngine(Plan(model=DEMO, context_tokens=512, batch_tokens=128, gpu_layers=-1))
     with pytest.raises(ProjectorError, match=r"circle\.png cannot be seen"):

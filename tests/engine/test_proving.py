@@ -8,11 +8,10 @@ import llama_cpp
 import numpy as np
 import pytest
 
-from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.llama_placement import ModelParams
-from gemma_edge.engine.proving import judge_load, smoke_decode
+from gemma_edge.engine.llama import ModelParams
+from gemma_edge.engine.llama_engine import LlamaEngine, judge_load, smoke_decode
 from gemma_edge.errors import EngineError
-from gemma_edge.fit.ledger import Allocated
+from gemma_edge.planning.plan import Allocated
 from tests.engine.conftest import demo_plan
 
 ON_GPU = (Allocated("CUDA0", "weights", 1), Allocated("CUDA0", "compute", 1))

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gemma_edge.engine.repetition import LONGEST_PERIOD, REPEATED, Repetition
+from gemma_edge.engine.answer import LONGEST_PERIOD, REPEATED, Repetition
 
 
 @pytest.mark.parametrize("period", [1, 2, 7, LONGEST_PERIOD])

@@ -12,17 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemma_edge.engine import fingerprint as prints
 from gemma_edge.engine import load
-from gemma_edge.engine.cache import Unit
+from gemma_edge.engine.kv_cache import (
+    Fingerprint,
+    Unit,
+    Unusable,
+    difference,
+    fingerprint,
+    open_saved,
+)
+from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.llama_model import LlamaModel
+from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, Engine, Finished, Message, Request
-from gemma_edge.engine.remote import RemoteEngine
-from gemma_edge.engine.saved import Unusable, open_saved
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError
-from gemma_edge.fit.plan import Adapter, Plan
+from gemma_edge.planning.plan import Adapter, Plan
 from tests.engine.conftest import DEMO, MOE, answer, demo_plan, picture
 from tests.engine.faults import program
 from tests.engine.fresh import BOUND, read, token_by_token
@@ -139,26 +144,19 @@ def test_each_mismatch_is_a_reason(saved: Path, tmp_path: Path) -> None:
     copy.write_bytes(DEMO.read_bytes())
     plan = demo_plan()
 
-    def now(
-        plan: Plan, template: str = "t", version: str = "1", flash: bool = True
-    ) -> prints.Fingerprint:
-        return dict(
-            prints.fingerprint(plan, template=template, version=version, flash_attention=flash)
-        )
+    def now(plan: Plan, template: str = "t", version: str = "1", flash: bool = True) -> Fingerprint:
+        return dict(fingerprint(plan, template=template, version=version, flash_attention=flash))
 
     then = now(plan)
-    assert (
-        prints.difference(then, now(replace(plan, context_tokens=64, threads=9, batch_tokens=1)))
-        == ""
-    )
+    assert difference(then, now(replace(plan, context_tokens=64, threads=9, batch_tokens=1))) == ""
     reasons = [
-        prints.difference(then, now(replace(plan, model=copy))),
-        prints.difference(then, now(replace(plan, projector=None))),
-        prints.difference(then, now(replace(plan, adapters=(Adapter(copy, 0.5),)))),
-        prints.difference(then, now(plan, template="other")),
-        prints.difference(then, now(plan, version="2")),
-        prints.difference(then, now(replace(plan, kv_type="q8_0"))),
-        prints.difference(then, now(plan, flash=False)),
+        difference(then, now(replace(plan, model=copy))),
+        difference(then, now(replace(plan, projector=None))),
+        difference(then, now(replace(plan, adapters=(Adapter(copy, 0.5),)))),
+        difference(then, now(plan, template="other")),
+        difference(then, now(plan, version="2")),
+        difference(then, now(replace(plan, kv_type="q8_0"))),
+        difference(then, now(plan, flash=False)),
     ]
     assert reasons == [
         "the weights are another file than when it was saved",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gemma_edge.engine.answer import FORCED, ChunkWriter, Odds
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -17,7 +18,6 @@ from gemma_edge.engine.protocol import (
     TokenScore,
 )
 from gemma_edge.engine.scripted import ScriptedEngine
-from gemma_edge.engine.text import FORCED, ChunkWriter, Odds
 
 INVOICE = "INVOICE\nVendor: Torvani Belt GmbH\nTotal: EUR 120.50"
 CONSTRAINT = JsonConstraint(

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemma_edge.documents.picture import Picture
-from gemma_edge.engine.album import Album
+from gemma_edge.documents.document import Picture
+from gemma_edge.engine.process import Album
 from gemma_edge.engine.protocol import Message, Request
-from gemma_edge.engine.sight import Embedding, Sight, SightFolder, keep_within
+from gemma_edge.engine.vision import Embedding, Sight, SightFolder, keep_within
 
 WIDTH = 8
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from gemma_edge.engine.answer import Channels, ChunkWriter
 from gemma_edge.engine.protocol import Chunk
-from gemma_edge.engine.text import Channels, ChunkWriter
 
 
 def written(pieces: list[bytes], stop: tuple[str, ...] = ()) -> tuple[list[str], bool]:

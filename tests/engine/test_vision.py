@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemma_edge.documents.picture import PATCH_PX, Picture
+from gemma_edge.documents.document import PATCH_PX, Picture
 from gemma_edge.engine import load
-from gemma_edge.engine.held import Held
-from gemma_edge.engine.llama_context import Aborted, LlamaContext
+from gemma_edge.engine.kv_cache import Held
+from gemma_edge.engine.llama import Aborted, LlamaContext
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -25,7 +25,7 @@ from gemma_edge.engine.protocol import (
     Usage,
 )
 from gemma_edge.errors import DoesNotFit
-from gemma_edge.fit.plan import Plan
+from gemma_edge.planning.plan import Plan
 from tests.engine.conftest import (
     DEMO,
     DEMO_PROJECTOR,

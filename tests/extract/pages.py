@@ -2,7 +2,7 @@
 
 import re
 
-from gemma_edge.documents import Document, Page, Word
+from gemma_edge.documents.document import Document, Page, Word
 
 CELL, LINE = 6.0, 12.0  # points
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.extract.scoring.assignment import best_pairs
+from gemma_edge.extraction.scoring import best_pairs
 
 
 def by_trying(worth) -> int:

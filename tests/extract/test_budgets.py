@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.documents import Document, Page
+from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.errors import DoesNotFit, EngineError, SchemaError
-from gemma_edge.extract.job.job import extract
-from gemma_edge.extract.job.options import Options
-from gemma_edge.extract.recipes.recipe import bare_recipe
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.job import extract
+from gemma_edge.extraction.pages import Options
+from gemma_edge.extraction.recipe import bare_recipe
+from gemma_edge.extraction.schema import parse_schema
 from tests.engine.conftest import demo_plan
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "schemas"

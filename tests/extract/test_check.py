@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gemma_edge.extract.schemas.check import MAX_PROBLEMS, Checker, find_flaw
-from gemma_edge.extract.schemas.oneline import parse_oneline
+from gemma_edge.extraction.json_schema import MAX_PROBLEMS, Checker, find_flaw
+from gemma_edge.extraction.schema import parse_oneline
 
 
 def check_answer(data, source, strict=False):

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from gemma_edge.errors import InputError, SchemaError, UsageError
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.schema import parse_schema
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge.engine.protocol import TokenScore
-from gemma_edge.extract.evidence.confidence import (
+from gemma_edge.extraction.evidence.evidence import (
     Confidence,
     confidence_score,
+    iter_leaves,
     iter_values,
     leaf_confidence,
 )
-from gemma_edge.extract.evidence.evidence import iter_leaves
 
 
 def scores(*tokens):

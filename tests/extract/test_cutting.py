@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge.engine.protocol import TokenScore
-from gemma_edge.extract.job.cutting import find_cut, last_chosen
+from gemma_edge.extraction.merge import find_cut, last_chosen
 
 BILL = {
     "vendor": 'Ac"me \\ {[',

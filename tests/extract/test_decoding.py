@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gemma_edge.extract.schemas.decoding import close_schema
-from gemma_edge.extract.schemas.oneline import parse_oneline
+from gemma_edge.extraction.decoding import close_schema
+from gemma_edge.extraction.schema import parse_oneline
 
 
 def closed(source, nullable=True):

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from gemma_edge.errors import SchemaError
-from gemma_edge.extract.job.answers import iter_constraints
-from gemma_edge.extract.schemas.enforcing import enforce, refusal, refused_keywords, relieve
-from gemma_edge.extract.schemas.examining import examine
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.decoding import enforce, refusal, refused_keywords, relieve
+from gemma_edge.extraction.job import iter_constraints
+from gemma_edge.extraction.schema import parse_schema
+from gemma_edge.extraction.schema_trial import examine
 
 LOOKING = "^(?!x).*$"  # llguidance has no look-around
 

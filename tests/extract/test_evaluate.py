@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.extract.scoring.cells import iter_cells, match
-from gemma_edge.extract.scoring.evaluate import grade, summarize
-from gemma_edge.extract.values.meaning import canonical, fingerprint
+from gemma_edge.extraction.scoring import grade, iter_cells, match, summarize
+from gemma_edge.extraction.values import canonical, fingerprint
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["", "a", "b", "1,000", "c d"])

@@ -10,10 +10,10 @@ from demo_model import places
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.documents import Box, Document, Page, open_document
-from gemma_edge.extract.evidence.confidence import Confidence
-from gemma_edge.extract.evidence.evidence import ground, iter_leaves, with_confidence
-from gemma_edge.extract.evidence.labels import field_hints
+from gemma_edge.documents.document import Box, Document, Page
+from gemma_edge.documents.open import open_document
+from gemma_edge.extraction.evidence.choose import field_hints
+from gemma_edge.extraction.evidence.evidence import Confidence, ground, iter_leaves, with_confidence
 from tests.extract.pages import CELL, LINE, document
 
 

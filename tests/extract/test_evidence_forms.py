@@ -2,8 +2,8 @@
 
 import pytest
 
-from gemma_edge.documents import Document, Page
-from gemma_edge.extract.evidence.evidence import ground
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.extraction.evidence.evidence import ground
 from tests.extract.pages import document
 
 SAME = [  # value, what the page prints, the part of it that means the value

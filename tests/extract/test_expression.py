@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge.errors import InputError
-from gemma_edge.extract.expressions.expression import MAX_CHARS, Result, parse_expression
+from gemma_edge.extraction.expressions import MAX_CHARS, Result, parse_expression
 
 BILL = {
     "items": [{"price": 4.75, "qty": 3, "tags": ["a"]}, {"price": 1.1, "qty": 2, "tags": []}],

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge.errors import InputError
-from gemma_edge.extract.expressions.expression import parse_expression
-from gemma_edge.extract.expressions.words import MAX_CHARS, explain
+from gemma_edge.extraction.expressions import MAX_EXPRESSION_CHARS, explain, parse_expression
 
 BILL = {
     "subtotal": 100, "tax": 7, "total": 170, "discount": 5.5, "rebate": None, "sum": 107,
@@ -72,7 +71,7 @@ def test_many_rows_that_fail_are_counted_and_a_long_line_is_cut():
     assert said == ("rows[0]: a 0 is not < 0; rows[1]: a 1 is not < 0; rows[2]: a 2 is not < 0; "
                     "and 6 more")  # fmt: skip
     long = explain(parse_expression("all(r.b == r.b + 0 or r.b == 'y' for r in rows)"), rows)
-    assert len(long) <= MAX_CHARS + 1
+    assert len(long) <= MAX_EXPRESSION_CHARS + 1
 
 
 WORDS = st.sampled_from(

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gemma_edge.extract.schemas.form import MAX_COMMENT, MAX_FORM, render_form
-from gemma_edge.extract.schemas.oneline import parse_oneline
+from gemma_edge.extraction.decoding import MAX_COMMENT, MAX_FORM, render_form
+from gemma_edge.extraction.schema import parse_oneline
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.documents import Document, Page
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.llama_model import LlamaModel
-from gemma_edge.engine.llama_prompt import Prompter
-from gemma_edge.extract.job.job import extract
-from gemma_edge.extract.job.options import Options
-from gemma_edge.extract.recipes.recipe import bare_recipe
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.engine.prompt import Prompter
+from gemma_edge.extraction.job import extract
+from gemma_edge.extraction.pages import Options
+from gemma_edge.extraction.recipe import bare_recipe
+from gemma_edge.extraction.schema import parse_schema
 from tests.engine.conftest import DEMO, ROOT, demo_plan
 from tests.extract.closing import Closed, ClosingEngine
 

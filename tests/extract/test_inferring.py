@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.extract.schemas.check import Checker, find_flaw
-from gemma_edge.extract.schemas.inferring import infer_schema
+from gemma_edge.extraction.json_schema import Checker, find_flaw
+from gemma_edge.extraction.schema import infer_schema
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(

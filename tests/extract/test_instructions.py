@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.extract.recipes.finding import shipped
-from gemma_edge.extract.recipes.instructions import render_instructions
-from gemma_edge.extract.recipes.parts import CounterExample, Example, Rule
-from gemma_edge.extract.recipes.finding import load_recipe
+from gemma_edge.extraction.recipe import CounterExample, Example, Rule, render_instructions
+from gemma_edge.extraction.recipe_file import load_recipe, shipped
 
 FOLDER = Path(__file__).with_name("recipe_prompts")
 

@@ -5,17 +5,15 @@ from importlib.resources import files
 
 import pytest
 
-from gemma_edge.documents import Document, Page
+from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.protocol import Finished, JsonConstraint, Timings, Usage
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, SchemaError
-from gemma_edge.extract.job.answers import judge, parse_answer
-from gemma_edge.extract.job.job import extract
-from gemma_edge.extract.job.options import Options
-from gemma_edge.extract.job.prompting import Question, render_prompt
-from gemma_edge.extract.recipes.recipe import bare_recipe
-from gemma_edge.extract.schemas.enforcing import LADDER
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.decoding import LADDER
+from gemma_edge.extraction.job import extract, judge, parse_answer
+from gemma_edge.extraction.pages import Options, Question, render_prompt
+from gemma_edge.extraction.recipe import bare_recipe
+from gemma_edge.extraction.schema import parse_schema
 
 BILL = Document("bill.txt", (Page(1, "Acme\nTotal: 5.50"),))
 SCHEMA = parse_schema("vendor, total num")
@@ -62,7 +60,12 @@ def test_the_request():
 
 
 def test_the_prompt_is_a_data_file_with_both_places():
-    text = files("gemma_edge.extract.job").joinpath("prompt.txt").read_text(encoding="utf-8")
+    text = (
+        files("gemma_edge.extraction")
+        .joinpath("prompts")
+        .joinpath("prompt.txt")
+        .read_text(encoding="utf-8")
+    )
     assert text.count("{document}") == text.count("{form}") == 1
     assert text.startswith("{document}")  # a second form re-reads nothing
 

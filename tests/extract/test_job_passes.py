@@ -4,13 +4,12 @@ import json
 
 import pytest
 
-from gemma_edge.documents import Document, Page
+from gemma_edge.documents.document import Document, Page
 from gemma_edge.errors import DoesNotFit, InputError
-from gemma_edge.extract.job.job import extract
-from gemma_edge.extract.job.options import Options
-from gemma_edge.extract.job.passes import LONG_TOKENS, plan_passes
-from gemma_edge.extract.recipes.recipe import bare_recipe
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.job import extract
+from gemma_edge.extraction.pages import LONG_TOKENS, Options, plan_passes
+from gemma_edge.extraction.recipe import bare_recipe
+from gemma_edge.extraction.schema import parse_schema
 from tests.extract.closing import Closed, ClosingEngine
 
 RECIPE = bare_recipe(parse_schema("vendor, items[]: {name, qty int}, total num"))

@@ -5,10 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from gemma_edge.documents import Box, open_document
+from gemma_edge.documents.document import Box
+from gemma_edge.documents.open import open_document
 from gemma_edge.engine.scripted import ScriptedEngine
-from gemma_edge.extract.evidence.evidence import Evidence, ground
-from gemma_edge.extract.evidence.locating import locate, render_question
+from gemma_edge.extraction.evidence.evidence import Evidence, ground, locate, render_question
 from tests.extract.pages import document
 
 

@@ -5,9 +5,10 @@ import io
 import pytest
 from PIL import Image
 
-from gemma_edge.documents import Document, Page, read_document
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.documents.open import read_document
 from gemma_edge.errors import InputError
-from gemma_edge.extract.job.looks import (
+from gemma_edge.extraction.pages import (
     look_at,
     make_sheet,
     needs_pictures,

@@ -1,6 +1,6 @@
 """Answers about parts of a document to one: duplicates by place, single values by evidence."""
 
-from gemma_edge.extract.job.merging import Merger, Place, iter_leaves, locate, plain, trace
+from gemma_edge.extraction.merge import Merger, Place, iter_leaves, locate, plain, trace
 
 
 def rows(answer, *found):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_edge.extract.values.mrz import check_digit, read_mrz
+from gemma_edge.extraction.values import check_digit, read_mrz
 
 TD1 = ["I<UTOD231458907<<<<<<<<<<<<<<<", "7408122F1204159UTO<<<<<<<<<<<6",
        "ERIKSSON<<ANNA<MARIA<<<<<<<<<<"]  # fmt: skip

@@ -4,14 +4,20 @@ import json
 
 import pytest
 
-from gemma_edge.extract.schemas.check import Checker
-from gemma_edge.extract.schemas.oneline import parse_oneline
-from gemma_edge.extract.schemas.schema import parse_schema
-from gemma_edge.extract.schemas.semantic import CONVERTED, MARK, as_printed, kind_of_leaf, typed
-from gemma_edge.extract.values.habits import infer_habits
-from gemma_edge.extract.values.normalize import normalize, place
-from gemma_edge.extract.values.types import KINDS
-from gemma_edge.extract.values.types_reading import Habits
+from gemma_edge.extraction.json_schema import Checker
+from gemma_edge.extraction.schema import parse_oneline, parse_schema
+from gemma_edge.extraction.values import (
+    CONVERTED,
+    KINDS,
+    MARK,
+    Habits,
+    as_printed,
+    infer_habits,
+    kind_of_leaf,
+    normalize,
+    place,
+    typed,
+)
 
 DATE = {"type": "string", "format": "date"}
 

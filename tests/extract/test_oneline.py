@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.errors import SchemaError
-from gemma_edge.extract.schemas.oneline import parse_oneline
+from gemma_edge.extraction.schema import parse_oneline
 
 STRING, NUMBER, INTEGER = {"type": "string"}, {"type": "number"}, {"type": "integer"}
 DATE = {"type": "string", "format": "date", "x-gemma-edge": "date"}

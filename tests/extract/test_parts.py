@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from gemma_edge.extract.schemas.parts import (
+from gemma_edge.extraction.schema import (
     fields_of,
     lists_of,
+    parse_schema,
     schema_at,
     select_fields,
     select_values,
 )
-from gemma_edge.extract.schemas.schema import parse_schema
 
 LINE = {"type": "object", "properties": {"name": {"type": "string"}, "qty": {"type": "integer"}}}
 BILL = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from gemma_edge.extract.job.answers import parse_answer
-from gemma_edge.extract.schemas.enforcing import enforce
-from gemma_edge.extract.schemas.schema import parse_schema
-from gemma_edge.extract.schemas.trial import read_instances, try_schema
+from gemma_edge.extraction.decoding import enforce
+from gemma_edge.extraction.job import parse_answer
+from gemma_edge.extraction.schema import parse_schema
+from gemma_edge.extraction.schema_trial import read_instances, try_schema
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}

@@ -3,16 +3,18 @@
 import pytest
 
 from gemma_edge.errors import InputError
-from gemma_edge.extract.recipes.parts import (
+from gemma_edge.extraction.recipe import (
     Check,
+    CheckFailure,
     CounterExample,
     Example,
+    Outcome,
     Rule,
+    bare_recipe,
     parse_habit,
 )
-from gemma_edge.extract.recipes.recipe import CheckFailure, Outcome, bare_recipe
-from gemma_edge.extract.schemas.schema import parse_schema
-from gemma_edge.extract.values.types_reading import Habits
+from gemma_edge.extraction.schema import parse_schema
+from gemma_edge.extraction.values import Habits
 
 BILL = "vendor, date: date, due?: date, tax?: amount, subtotal amount, total amount"
 

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from gemma_edge.extract.recipes.lint import lint
-from gemma_edge.extract.recipes.reading import read_recipe
-from gemma_edge.extract.schemas.fields import Fields
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.recipe import Fields
+from gemma_edge.extraction.recipe_file import lint, read_recipe
+from gemma_edge.extraction.schema import parse_schema
 
 GOOD = """\
 schema: |

@@ -6,12 +6,17 @@ import time
 import pytest
 
 from gemma_edge.errors import InputError, UsageError
-from gemma_edge.extract.recipes.finding import owned, recipe_name, shipped
-from gemma_edge.extract.recipes.parts import CounterExample, Rule
-from gemma_edge.extract.recipes.reading import read_recipe
-from gemma_edge.extract.recipes.finding import load_recipe
-from gemma_edge.extract.recipes.writing import render_recipe, save_text
-from gemma_edge.extract.values.types_reading import Habits
+from gemma_edge.extraction.recipe import CounterExample, Rule
+from gemma_edge.extraction.recipe_file import (
+    load_recipe,
+    owned,
+    read_recipe,
+    recipe_name,
+    render_recipe,
+    save_text,
+    shipped,
+)
+from gemma_edge.extraction.values import Habits
 
 WHOLE = """\
 description: Bills

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.documents import open_document
-from gemma_edge.extract.recipes.finding import load_recipe
+from gemma_edge.documents.open import open_document
+from gemma_edge.extraction.recipe_file import load_recipe
 
 DOCUMENTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "documents"
 pytestmark = pytest.mark.skipif(not DOCUMENTS.is_dir(), reason="../shared/data is not there")

@@ -7,12 +7,21 @@ import pytest
 
 from gemma_edge.engine.protocol import Finished, Timings, Usage
 from gemma_edge.errors import DoesNotFit, InputError
-from gemma_edge.extract.job.extraction import Extraction
-from gemma_edge.extract.records.database import Database, read_database
-from gemma_edge.extract.records.keys import content_key, settings_key
-from gemma_edge.extract.records.records import Record, as_document, record_of
-from gemma_edge.extract.records.table import columns_of, read_rows, render_head, render_row
-from gemma_edge.extract.scoring.compare import compare, compare_data
+from gemma_edge.extraction.job import Extraction
+from gemma_edge.extraction.records import (
+    Database,
+    Record,
+    as_document,
+    columns_of,
+    content_key,
+    read_database,
+    read_rows,
+    record_of,
+    render_head,
+    render_row,
+    settings_key,
+)
+from gemma_edge.extraction.scoring import compare, compare_data
 
 SCHEMA = {
     "type": "object",

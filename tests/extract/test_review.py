@@ -12,10 +12,10 @@ import pytest
 from bs4 import BeautifulSoup
 from demo_model import places
 
-from gemma_edge.documents import Document, Page, open_document
-from gemma_edge.extract.evidence.evidence import Evidence, ground
-from gemma_edge.extract.review.pages import MAX_PAGES, draw_pages, shown_pages
-from gemma_edge.extract.review.review import render_review
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.documents.open import open_document
+from gemma_edge.extraction.evidence.evidence import Evidence, ground
+from gemma_edge.extraction.review import MAX_PAGES, draw_pages, render_review, shown_pages
 from tests.extract.pages import document
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gemma_edge.errors import InputError, SchemaError
-from gemma_edge.extract.schemas.json_text import MAX_NESTING
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.json_schema import MAX_NESTING
+from gemma_edge.extraction.schema import parse_schema
 
 SCHEMA = {"type": "object", "properties": {"vendor": {"type": "string"}, "total": {}}}
 TEXT = json.dumps(SCHEMA)

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.documents import read_document
+from gemma_edge.documents.open import read_document
 from gemma_edge.engine.protocol import Finished, Message, Request
 from gemma_edge.engine.scripted import ScriptedEngine
-from gemma_edge.extract.job.answers import judge
-from gemma_edge.extract.job.job import extract
-from gemma_edge.extract.recipes.finding import shipped
-from gemma_edge.extract.recipes.lint import lint
-from gemma_edge.extract.recipes.parts import Example
-from gemma_edge.extract.recipes.finding import load_recipe
-from gemma_edge.extract.recipes.yaml import read_yaml
-from gemma_edge.extract.schemas.schema import parse_schema
+from gemma_edge.extraction.job import extract, judge
+from gemma_edge.extraction.recipe import Example
+from gemma_edge.extraction.recipe_file import lint, load_recipe, read_yaml, shipped
+from gemma_edge.extraction.schema import parse_schema
 
 FOLDER = Path(__file__).with_name("recipe_documents")
 NAMES = sorted(shipped())

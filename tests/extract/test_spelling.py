@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 
 from gemma_edge.engine.grammar import TextConstraint
 from gemma_edge.engine.protocol import JsonConstraint
-from gemma_edge.extract.schemas.decoding import close_schema
-from gemma_edge.extract.schemas.inferring import infer_schema
-from gemma_edge.extract.schemas.schema import Schema
-from gemma_edge.extract.schemas.spelling import spell
-from gemma_edge.extract.schemas.trial import Instance, try_schema
+from gemma_edge.extraction.decoding import close_schema
+from gemma_edge.extraction.schema import Schema, infer_schema
+from gemma_edge.extraction.schema_trial import Instance, spell, try_schema
 
 
 def obj(properties, **more):

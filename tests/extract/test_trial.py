@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gemma_edge.errors import SchemaError
-from gemma_edge.extract.schemas.schema import parse_schema
-from gemma_edge.extract.schemas.trial import UNDECLARED, Instance, read_instances, try_schema
+from gemma_edge.extraction.schema import parse_schema
+from gemma_edge.extraction.schema_trial import UNDECLARED, Instance, read_instances, try_schema
 
 SCHEMA = {
     "type": "object",

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.extract.values.types import KINDS, MAX_CHARS, read_as
-from gemma_edge.extract.values.types_code import has_check_digits
-from gemma_edge.extract.values.types_reading import Habits, tables
+from gemma_edge.extraction.values import KINDS, MAX_CHARS, Habits, has_check_digits, read_as, tables
 
 MONTHS = {
     "de": ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September",

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.extract.job.prompting import Sheet
-from gemma_edge.extract.job.windows import find_head, fit_sheets, group, split_sheet
+from gemma_edge.extraction.pages import Sheet, find_head, fit_sheets, group, split_sheet
 
 HEAD = "Date          Text            Amount"
 STATEMENT = (

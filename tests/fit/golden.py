@@ -4,11 +4,10 @@ read the difference like a table before it is committed."""
 from collections.abc import Iterator
 from pathlib import Path
 
-from gemma_edge.fit.candidate import Candidate, Wishes
-from gemma_edge.fit.case import render_context
-from gemma_edge.fit.plan import ALL_LAYERS, Plan
-from gemma_edge.fit.planning import NothingFits, matrix, plan
 from gemma_edge.hardware.machine import Hardware
+from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Plan, Wishes
+from gemma_edge.planning.planner import NothingFits, matrix, plan
+from gemma_edge.planning.search import render_context
 from gemma_edge.units import GIB
 from tests.fit.table import MACHINES, candidates, measure, only
 

@@ -4,14 +4,11 @@ from functools import cache
 from pathlib import Path
 
 from gemma_edge import catalog
-from gemma_edge.fit.kv import layer_bytes
-from gemma_edge.fit.plan import KvType
-from gemma_edge.fit.shape import Shape, parse_shape
-from gemma_edge.fit.synthesis import synthesize
 from gemma_edge.gguf import read_header
-from gemma_edge.hardware.cpu import Cpu
-from gemma_edge.hardware.machine import Build, Device, Hardware
-from gemma_edge.hardware.memory import Memory
+from gemma_edge.hardware.machine import Build, Cpu, Device, Hardware, Memory
+from gemma_edge.planning.memory import layer_bytes
+from gemma_edge.planning.model import Shape, parse_shape, synthesize
+from gemma_edge.planning.plan import KvType
 
 GIB = 1 << 30
 SIZES = [size.name for size in catalog.sizes()]

@@ -5,15 +5,11 @@ from functools import cache
 from pathlib import Path
 
 from gemma_edge.catalog import sizes
-from gemma_edge.fit.candidate import Candidate
-from gemma_edge.fit.kv import pad_cells, window_cells
-from gemma_edge.fit.measure import Compute, Measure, closed_form
-from gemma_edge.fit.places import RAM
-from gemma_edge.fit.plan import Placement
-from gemma_edge.fit.shape import Shape
-from gemma_edge.fit.synthesis import synthesize, synthesize_projector
-from gemma_edge.hardware import Cpu, Memory, parse_recording
-from gemma_edge.hardware.machine import Build, Device, Hardware
+from gemma_edge.hardware.detect import parse_recording
+from gemma_edge.hardware.machine import Build, Cpu, Device, Hardware, Memory
+from gemma_edge.planning.memory import RAM, Compute, Measure, closed_form, pad_cells, window_cells
+from gemma_edge.planning.model import Shape, synthesize, synthesize_projector
+from gemma_edge.planning.plan import Candidate, Placement
 from gemma_edge.units import GIB
 
 # KiB of activations a token of the batch, by layers (fit.md 3.5); what a dry run would say.

@@ -7,17 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge import catalog
-from gemma_edge.fit import kv
-from gemma_edge.fit.account import account
-from gemma_edge.fit.ledger import Ledger
-from gemma_edge.fit.margin import margin_bytes
-from gemma_edge.fit.measure import Compute, closed_form
-from gemma_edge.fit.places import RAM, layer_places, repacks
-from gemma_edge.fit.plan import ALL_LAYERS, Placement
-from gemma_edge.fit.report import differences, parse_report, place_of
-from gemma_edge.fit.ledger import Allocated
-from gemma_edge.fit.shape import Shape, parse_shape
-from gemma_edge.fit.synthesis import synthesize, synthesize_projector
+from gemma_edge.planning.dry_run import differences, parse_report, place_of
+from gemma_edge.planning.memory import (
+    RAM,
+    Compute,
+    account,
+    closed_form,
+    layer_places,
+    margin_bytes,
+    pad_cells,
+    repacks,
+    window_cells,
+)
+from gemma_edge.planning.model import Shape, parse_shape, synthesize, synthesize_projector
+from gemma_edge.planning.plan import ALL_LAYERS, Allocated, Ledger, Placement
 from tests.fit.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of
 
 MIB = 1 << 20
@@ -34,7 +37,7 @@ KIB_A_TOKEN = {"e2b": 219, "e4b": 224, "12b": 257, "26b-a4b": 192, "31b": 347}  
 
 def measure(shape: Shape, placement: Placement) -> Compute:
     """llama.cpp's law on the CPU, with the documented constants."""
-    masks = kv.pad_cells(placement.context_tokens) + kv.window_cells(
+    masks = pad_cells(placement.context_tokens) + window_cells(
         shape, placement.context_tokens, placement.batch_tokens
     )
     name = next((n for n in SIZES if catalog.size(n).layers == len(shape.layers)), "e2b")

@@ -8,16 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from gemma_edge.errors import EngineError
-from gemma_edge.fit.account import account
-from gemma_edge.fit.dry_run import DryRun
-from gemma_edge.fit.ledger import Ledger
-from gemma_edge.fit.measure import closed_form
-from gemma_edge.fit.places import RAM
-from gemma_edge.fit.plan import KvType, Placement
-from gemma_edge.fit.report import differences, parse_report
-from gemma_edge.fit.ledger import Allocated
-from gemma_edge.fit.shape import parse_shape
 from gemma_edge.gguf import Header
+from gemma_edge.planning.dry_run import DryRun, differences, parse_report
+from gemma_edge.planning.memory import RAM, account, closed_form
+from gemma_edge.planning.model import parse_shape
+from gemma_edge.planning.plan import Allocated, KvType, Ledger, Placement
 from tests.fit.memory_machines import (
     DEMO,
     MOE,

@@ -4,7 +4,7 @@ import pytest
 
 from gemma_edge import gguf
 from gemma_edge.errors import ModelError, ProjectorError
-from gemma_edge.fit.pair import check_model, check_pair
+from gemma_edge.planning.model import check_model, check_pair
 
 
 @pytest.mark.parametrize(

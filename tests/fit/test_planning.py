@@ -7,14 +7,12 @@ import pytest
 
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.errors import DoesNotFit
-from gemma_edge.fit.account import account
-from gemma_edge.fit.candidate import Candidate, Wishes
-from gemma_edge.fit.measure import closed_form
-from gemma_edge.fit.plan import ALL_LAYERS
-from gemma_edge.fit.planning import NothingFits, describe_measurement, matrix, plan
-from gemma_edge.fit.shape import parse_shape
 from gemma_edge.gguf import Header
-from gemma_edge.hardware import Cpu
+from gemma_edge.hardware.machine import Cpu
+from gemma_edge.planning.memory import account, closed_form
+from gemma_edge.planning.model import parse_shape
+from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Wishes
+from gemma_edge.planning.planner import NothingFits, describe_measurement, matrix, plan
 from gemma_edge.units import GIB
 from tests.fit.table import candidates, cpu_law, gpu, machine, measure, only
 

@@ -5,17 +5,12 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_edge.fit.account import account
-from gemma_edge.fit.candidate import Wishes
-from gemma_edge.fit.case import Option
-from gemma_edge.fit.plan import ALL_LAYERS, Placement, Plan
-from gemma_edge.fit.planning import NothingFits, plan
-from gemma_edge.fit.search import rank
-from gemma_edge.fit.shape import parse_shape
-from gemma_edge.fit.threads import Threads
-from gemma_edge.fit.weighing import Scales
-from gemma_edge.hardware import Cpu
-from gemma_edge.hardware.machine import Hardware
+from gemma_edge.hardware.machine import Cpu, Hardware
+from gemma_edge.planning.memory import account
+from gemma_edge.planning.model import parse_shape
+from gemma_edge.planning.plan import ALL_LAYERS, Placement, Plan, Wishes
+from gemma_edge.planning.planner import NothingFits, Scales, plan
+from gemma_edge.planning.search import Option, Threads, rank
 from gemma_edge.units import GIB
 from tests.fit.table import candidates, gpu, machine, measure
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from gemma_edge.fit.plan import ALL_LAYERS, Placement
-from gemma_edge.fit.shape import parse_shape
-from gemma_edge.fit.speed import (
+from gemma_edge.hardware.machine import Cpu
+from gemma_edge.planning.model import parse_shape
+from gemma_edge.planning.plan import ALL_LAYERS, Placement
+from gemma_edge.planning.search import (
     cpu_bytes_per_second,
     gpu_bandwidth,
     normalize_title,
@@ -14,7 +15,6 @@ from gemma_edge.fit.speed import (
     ram_bandwidth,
     read_bytes,
 )
-from gemma_edge.hardware import Cpu
 from tests.fit.table import gpu, machine, only
 
 

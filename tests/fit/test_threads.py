@@ -2,8 +2,8 @@
 
 import pytest
 
-from gemma_edge.fit.threads import choose_threads
-from gemma_edge.hardware import Cpu
+from gemma_edge.hardware.machine import Cpu
+from gemma_edge.planning.search import choose_threads
 
 BIG = 4 << 30
 

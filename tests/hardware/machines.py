@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.hardware import Device, Hardware
+from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.units import GIB, MIB
 
 FOLDER = Path(__file__).parents[1] / "machines"

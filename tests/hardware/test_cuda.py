@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.hardware.cuda import CudaLibraries, needed_dlls, package_of
+from gemma_edge.hardware.gpus import CudaLibraries, needed_dlls, package_of
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 needs_compiler = pytest.mark.skipif(
@@ -20,7 +20,7 @@ needs_compiler = pytest.mark.skipif(
 ASK = """
 import json, sys
 from pathlib import Path
-from gemma_edge.hardware.cuda import cuda_libraries
+from gemma_edge.hardware.gpus import cuda_libraries
 found = cuda_libraries(Path(sys.argv[1]), [Path(sys.argv[2])])
 print(json.dumps({"present": found.present, "loaded": [p.name for p in found.loaded],
                   "missing": found.missing, "error": found.error, "fix": found.fix}))

@@ -3,8 +3,7 @@
 import pytest
 
 from gemma_edge.errors import UsageError
-from gemma_edge.hardware import parse_recording, pretend
-from gemma_edge.hardware.imagined import _cards
+from gemma_edge.hardware.detect import _cards, parse_recording, pretend
 from gemma_edge.units import GIB, MIB
 from tests.hardware.machines import load
 

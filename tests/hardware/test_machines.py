@@ -8,7 +8,7 @@ import copy
 
 import pytest
 
-from gemma_edge.hardware import parse_recording
+from gemma_edge.hardware.detect import parse_recording
 from tests.hardware.machines import FOLDER, NAMES, load, render
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from gemma_edge.hardware.cgroups import parse_left
-from gemma_edge.hardware.memory import (
+from gemma_edge.hardware.machine import (
+    Answers,
     Memory,
     decide_linux,
+    parse_left,
     parse_meminfo,
     parse_memory,
     parse_vm_stat,
 )
-from gemma_edge.hardware.text import Answers
 
 GIB = 1 << 30
 MEMINFO = "MemTotal:       16777216 kB\nMemFree:  1000 kB\nMemAvailable:   12582912 kB\n"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.hardware import parse_recording
-from gemma_edge.hardware.recording import run_probe
+from gemma_edge.hardware.detect import parse_recording, run_probe
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 pytestmark = pytest.mark.skipif(

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.hardware import detect_hardware, parse_recording, record
-from gemma_edge.hardware.recording import run_probe, run_tool
-from gemma_edge.hardware.nvidia import SMI, SMI_QUERY
+from gemma_edge.hardware.detect import detect_hardware, parse_recording, record, run_probe, run_tool
+from gemma_edge.hardware.gpus import SMI, SMI_QUERY
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 needs_compiler = pytest.mark.skipif(
@@ -67,7 +66,7 @@ def test_the_probe_does_not_import_llama_cpp():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(probe)], capture_output=True, text=True, check=True
     )
-    assert "gemma_edge.hardware.cuda" in done.stderr
+    assert "gemma_edge.hardware.gpus" in done.stderr
     assert "llama_cpp" not in done.stderr
     assert "numpy" not in done.stderr
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.store import RemoteFile, StoreSettings
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 from tests.store.hub import Hub
 
 REPO, NAME = "owner/some-model-GGUF", "some-model-Q4_0.gguf"

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from gemma_edge.errors import GemmaEdgeError
-from gemma_edge.store import Progress, RemoteFile, StoreSettings, ensure
+from gemma_edge.store.fetch import ensure
+from gemma_edge.store.remote import Progress, RemoteFile, StoreSettings
 
 _PATHS = ("data_dir", "cache_dir", "models_dir", "project_lock")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.errors import GemmaEdgeError, ModelError
-from gemma_edge.store import Progress, RemoteFile, StoreSettings, ensure
+from gemma_edge.store.fetch import ensure
+from gemma_edge.store.remote import Progress, RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, content
 from tests.store.hub import Fault, Hub
 

@@ -8,13 +8,14 @@ import pytest
 
 from gemma_edge import gguf
 from gemma_edge.errors import ModelError
-from gemma_edge.store import RemoteFile, StoreSettings, ask
-from gemma_edge.store.headers import (
+from gemma_edge.store.hub import (
     KEPT_FROM_BYTES,
+    ask,
     find_kept_header,
     read_local_header,
     read_remote_header,
 )
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 from tests.store.hub import Fault, Hub
 
 MODEL = RemoteFile("owner/some-model-GGUF", "folder/model.gguf")

@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.errors import InputError, ModelError
-from gemma_edge.store import (
-    Progress,
-    StoreSettings,
-    ensure,
-    import_file,
-    list_files,
-    plan_removal,
-    read_lock,
-    remove,
-    verify,
-)
+from gemma_edge.store.fetch import ensure
+from gemma_edge.store.files import import_file, list_files, plan_removal, remove, verify
+from gemma_edge.store.lock import read_lock
+from gemma_edge.store.remote import Progress, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, content
 from tests.store.hub import Fault, Hub
 from tests.store.test_faults import DATA, assert_whole, files_of

@@ -3,8 +3,7 @@
 import threading
 from pathlib import Path
 
-from gemma_edge.store.layout import cache_place, publish
-from gemma_edge.store.remote import RemoteFile
+from gemma_edge.store.remote import RemoteFile, cache_place, publish
 
 COMMIT = "0" * 40
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.errors import InputError, ModelError
-from gemma_edge.store import LockEntry, RemoteFile, StoreSettings, ensure, missing_files, read_lock
-from gemma_edge.store.lock import render_lock
+from gemma_edge.store.fetch import ensure, missing_files
+from gemma_edge.store.lock import LockEntry, read_lock, render_lock
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, content
 from tests.store.hub import Hub
 from tests.store.test_faults import DATA, assert_whole, files_of

@@ -14,7 +14,7 @@ from gemma_edge.store.measurements import (
     read_measurements,
     record_measurement,
 )
-from gemma_edge.store.settings import StoreSettings
+from gemma_edge.store.remote import StoreSettings
 
 RUN = Measurement(
     device="RTX 4060", backend="cuda", version="0.3.36", weights="ab" * 32, placement="gpu",

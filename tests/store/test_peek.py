@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from gemma_edge.errors import GemmaEdgeError, ModelError
-from gemma_edge.store import RemoteFile, StoreSettings, ask, read_part
+from gemma_edge.store.hub import ask, read_part
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, content
 from tests.store.hub import Fault, Hub
 from tests.store.test_faults import DATA

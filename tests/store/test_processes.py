@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.store import RemoteFile, StoreSettings, ensure
+from gemma_edge.store.fetch import ensure
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, ROOT, content
 from tests.store.hub import Fault, Hub
 from tests.store.test_faults import assert_whole, files_of
@@ -183,7 +184,7 @@ def test_the_librarys_offline_switch_is_obeyed(run_pull: Run) -> None:
 def test_two_files_that_end_together_are_both_locked(
     hub: Hub, settings: StoreSettings, run_pull: Run
 ) -> None:
-    from gemma_edge.store import read_lock
+    from gemma_edge.store.lock import read_lock
 
     names = [f"part-{number}.gguf" for number in range(3)]
     for number, name in enumerate(names):

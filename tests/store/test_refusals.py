@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, ModelError
-from gemma_edge.store import RemoteFile, StoreSettings, ensure
+from gemma_edge.store.fetch import ensure
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO
 from tests.store.hub import Fault, Hub
 from tests.store.test_faults import assert_whole, files_of

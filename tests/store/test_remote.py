@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.errors import UsageError
-from gemma_edge.store import RemoteFile, is_remote, parse_remote
+from gemma_edge.store.remote import RemoteFile, is_remote, parse_remote
 
 MIRROR = "https://mirror.example.org/hf"
 

@@ -10,16 +10,9 @@ import pytest
 from huggingface_hub import hf_hub_download
 
 from gemma_edge.errors import GemmaEdgeError
-from gemma_edge.store import (
-    Progress,
-    RemoteFile,
-    StoreSettings,
-    ensure,
-    list_files,
-    plan_removal,
-    remove,
-    verify,
-)
+from gemma_edge.store.fetch import ensure
+from gemma_edge.store.files import list_files, plan_removal, remove, verify
+from gemma_edge.store.remote import Progress, RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME
 from tests.store.hub import Fault, Hub
 from tests.store.test_faults import DATA, assert_whole

@@ -1,0 +1,538 @@
+"""The models that exist, one TOML file a size, and what a person may call them.
+
+``resolve`` names files that are on this machine, ``wanted`` those of the hub that a name stands
+for. Nothing is read before it is asked for.
+"""
+
+import os.path
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from gemma_edge.errors import ModelError
+
+# ----------------------------------------------------------------------------
+# The catalogue as data: the sizes of Gemma 4, their quants and the files of each. What is not
+# known of a file is None, never a guess; `scripts/refresh_catalog.py` measures it.
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_IMAGE_TOKENS = 280  # Google's own default budget for Gemma 4 (its model card)
+
+KINDS = {
+    "dense": "dense",
+    "ple": "dense with per-layer embeddings",
+    "moe": "mixture of experts",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogFile:
+    """One file of a repository. ``revision`` is a whole commit; ``sha256`` 64 hex digits;
+    ``width`` the hidden size that it has (a model) or is made for (a projector, a drafter)."""
+
+    repo: str
+    filename: str
+    revision: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    architecture: str | None = None
+    width: int | None = None
+
+    @property
+    def name(self) -> str:
+        """``owner/repo/file.gguf``, the key of the measured part."""
+        return f"{self.repo}/{self.filename}"
+
+    @property
+    def pinned(self) -> bool:
+        """Whether ``sha256`` is what the file has to be. Without a revision it is what the newest
+        one was when it was measured, and files are replaced in place: a reason for a note."""
+        return self.revision is not None and self.sha256 is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A figure that somebody measured: what, how much, where it can be read."""
+
+    measure: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quant:
+    """One GGUF file of a size from one source, with what belongs to it. ``qat``: trained for its
+    few bits, not only rounded to them."""
+
+    name: str
+    title: str
+    source: str
+    qat: bool
+    bits: int
+    model: CatalogFile
+    projector: CatalogFile | None = None
+    drafter: CatalogFile | None = None
+    quality: Quality | None = None
+
+    @property
+    def files(self) -> tuple[CatalogFile, ...]:
+        """Model, projector, drafter, as far as there are any."""
+        return tuple(file for file in (self.model, self.projector, self.drafter) if file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimensions:
+    """What a header of this size says (fit.md 3.1). Heads of keys and values, and everything else
+    that comes twice, by the kind of layer: with a window, or ``global``. ``projector_bytes`` stands
+    for a projector whose file was not measured."""
+
+    heads: int
+    kv_heads_window: int
+    kv_heads_global: int
+    feed_forward: int
+    window_tokens: int
+    global_every: int
+    projector_bytes: int
+    feed_forward_shared: int = 0
+    shared_kv_layers: int = 0
+    per_layer_width: int = 0
+    keys_are_values: bool = False
+    experts: int = 0
+    experts_used: int = 0
+    expert_feed_forward: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A size of Gemma 4. ``parameters`` are those in the text GGUF, ``active_parameters`` those
+    that work on one token; ``called`` maps other names to what is said of them, ``claims`` words
+    that people add ("moe") to what is true, "" where they are right."""
+
+    name: str
+    title: str
+    good_for: str
+    licence: str
+    kind: str
+    parameters: int
+    active_parameters: int
+    layers: int
+    width: int
+    context_tokens: int
+    modalities: tuple[str, ...]
+    image_tokens: int
+    dimensions: Dimensions
+    called: Mapping[str, str]
+    claims: Mapping[str, str]
+    quants: tuple[Quant, ...]
+
+    @property
+    def default(self) -> Quant:
+        """The quant that is taken when nobody names one."""
+        return self.quants[0]
+
+    @property
+    def summary(self) -> str:
+        """``Gemma 4 31B (dense, 60 layers)``."""
+        return f"{self.title} ({KINDS[self.kind]}, {self.layers} layers)"
+
+    @property
+    def files(self) -> tuple[CatalogFile, ...]:
+        """Every file of every quant, each once."""
+        return tuple(dict.fromkeys(file for quant in self.quants for file in quant.files))
+
+
+def models_folder() -> Path:
+    """Where the catalogue lies: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "models"
+    return inside if inside.is_dir() else package.parent / "models"
+
+
+@cache
+def sizes() -> tuple[Size, ...]:
+    """All of them, the smallest first."""
+    read = (read_size(path) for path in models_folder().glob("*.toml"))
+    return tuple(sorted((each for each in read if each), key=lambda each: each.parameters))
+
+
+def size(name: str) -> Size:
+    """The size with exactly this name; ``wanted`` takes what people write.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for each in sizes():
+        if each.name == name:
+            return each
+    known = ", ".join(each.name for each in sizes())
+    raise ModelError(f"there is no size `{name}` of Gemma 4", hint=f"there are {known}")
+
+
+def read_entry(path: Path) -> dict[str, Any]:
+    """One TOML file of the catalogue."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def read_size(path: Path) -> Size | None:
+    """The size that a TOML file describes; None for the bundled model, which has no quants."""
+    entry = read_entry(path)
+    if "quants" not in entry:
+        return None
+    measured: Mapping[str, Mapping[str, Any]] = entry.pop("measured", {})
+    quants = tuple(_quant(row, measured) for row in entry.pop("quants"))
+    modalities = tuple(entry.pop("modalities"))
+    dimensions = Dimensions(**entry.pop("dimensions"))
+    return Size(**entry, modalities=modalities, dimensions=dimensions, quants=quants)
+
+
+def _quant(row: dict[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> Quant:
+    repo = row.pop("repo")
+
+    def file(role: str) -> CatalogFile | None:
+        name = row.pop(role, None)
+        if name is None:
+            return None
+        return CatalogFile(repo=repo, filename=name, **measured.get(f"{repo}/{name}", {}))
+
+    model, projector, drafter = file("model"), file("projector"), file("drafter")
+    if model is None:
+        raise KeyError("model")
+    quality = Quality(**row.pop("quality")) if "quality" in row else None
+    return Quant(**row, model=model, projector=projector, drafter=drafter, quality=quality)
+
+
+# ----------------------------------------------------------------------------
+# What people write for a model, and which files of the hub they mean by it. `31b-q6`, `e4b:q8`,
+# `gemma-4-26b`, `Gemma 4 4B dense`, `gemma4:e2b` and `unsloth/gemma-4-E4B-it-GGUF:Q8_0` are all
+# understood; a name that is not quite right is answered with a line that says what it is.
+
+
+Kind = Literal["bundled", "size", "remote", "path", "unknown"]
+
+_SEPARATORS = re.compile(r"[\s:_/,()-]+")
+_FAMILY = re.compile(r"gemma-?(?:4(?![0-9b.])-?)?")
+_OTHER_FAMILY = re.compile(r"gemma-?([123]n?)(?:-|$)")
+_HUB = re.compile(r"^(?:hf:|hf\.co/|huggingface\.co/)", re.IGNORECASE)
+_NUMBER = re.compile(r"e?(\d+)b?(?:-|$)")
+_NOISE = {"it", "gguf", "instruct", "model", "chat", "latest", "default"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The files of the hub that a name stands for. ``note`` says what is not as the name says it,
+    "" where there is nothing to say."""
+
+    size: Size
+    quant: Quant
+    model: CatalogFile
+    projector: CatalogFile | None
+    drafter: CatalogFile | None
+    note: str
+
+    @property
+    def title(self) -> str:
+        """``Gemma 4 E4B, Q4 QAT (unsloth)``."""
+        return f"{self.size.title}, {self.quant.title} ({self.quant.source})"
+
+
+def wanted(name: str) -> Wanted:
+    """What to fetch for a name that ``kind_of`` calls a size.
+
+    Raises:
+        ModelError: no size of Gemma 4, or no quant of it, has this name.
+    """
+    found = find_size(name)
+    if found is None:
+        raise unknown(name)
+    return _wanted(found.size, choose_quant(found.size, found.quant), found.note)
+
+
+def known_file(repo: str, filename: str) -> Wanted | None:
+    """What the catalogue knows of a file of the hub (``hf:owner/repo/file.gguf``): for a model
+    what is wanted with it, None for all that is not in the catalogue."""
+    for each in sizes():
+        for quant in each.quants:
+            if (quant.model.repo, quant.model.filename) == (repo, filename):
+                return _wanted(each, quant, "")
+    return None
+
+
+def kind_of(text: str) -> Kind:
+    """What is meant: the bundled model, a size of the catalogue (``wanted``), a file on a hub
+    (the store parses it), a path; or nothing that is known."""
+    if text in bundled_names():
+        return "bundled"
+    if (text.lower().startswith("hf:") or "://" in text) and _without_owner(text) == text:
+        return "remote"
+    exact = any(text == each.name for each in sizes())
+    if not exact and _looks_like_path(text):
+        return "path"
+    try:
+        return "size" if find_size(text) else "unknown"
+    except ModelError:
+        return "unknown"
+
+
+def choose_quant(size: Size, text: str) -> Quant:
+    """The quant that ``q8``, ``Q5_K_M``, ``qat``, ``google`` or ``6bit`` means, the default for "".
+
+    Raises:
+        ModelError: this size has no such quant.
+    """
+    asked = _plain(text)
+    if not asked:
+        return size.default
+    for shortened in (_exact, _without_ud, _without_qat, _loose):
+        for quant in size.quants:
+            if asked in shortened(quant):
+                return quant
+    names = ", ".join(quant.name for quant in size.quants)
+    raise ModelError(
+        f"{size.title} has no quant `{text}` in the catalogue",
+        hint=f"{size.name}:NAME with one of {names}; or hf:owner/repo/file.gguf",
+    )
+
+
+def _exact(quant: Quant) -> set[str]:
+    return {_plain(quant.name)}
+
+
+def _without_ud(quant: Quant) -> set[str]:
+    return {_plain(quant.name).replace("ud-", "")}
+
+
+def _without_qat(quant: Quant) -> set[str]:
+    return {_plain(quant.name).removeprefix("qat-")} if quant.qat else set()
+
+
+def _loose(quant: Quant) -> set[str]:
+    bits = {f"q{quant.bits}", f"{quant.bits}bit", f"{quant.bits}-bit", _plain(quant.title)}
+    made = {"qat", quant.source} if quant.qat else {quant.source}
+    pairs = {pair for one in made for other in bits | made
+             for pair in (f"{one}-{other}", f"{other}-{one}")}  # fmt: skip
+    return bits | made | pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A size that was named, what was said of its quant, and what to say about the name."""
+
+    size: Size
+    quant: str
+    note: str
+
+
+def find_size(text: str) -> Found | None:
+    """The size that a name begins with, None where it is no size of Gemma 4.
+
+    Raises:
+        ModelError: it names another generation of Gemma.
+    """
+    word = _plain(_without_owner(text))
+    if other := _OTHER_FAMILY.match(word):
+        raise _other_family(text, other[1], word[other.end() :])
+    word = _FAMILY.sub("", word, count=1) if word.startswith("gemma") else word
+    for alias, size, said in _aliases():
+        if word == alias or word.startswith(f"{alias}-"):
+            rest = word[len(alias) :].replace("mixture-of-experts", "moe").split("-")
+            claims = [size.claims[part] for part in rest if part in size.claims]
+            quant = [part for part in rest if part not in size.claims and part not in _NOISE]
+            notes = [f"`{text}` is {said}" if said else "", *claims]
+            return Found(size, "-".join(quant).strip("-"), "; ".join(filter(None, notes)))
+    return None
+
+
+def unknown(text: str) -> ModelError:
+    """A name that is none, with what was probably meant."""
+    try:
+        find_size(text)
+    except ModelError as other:
+        return other
+    near = _nearest(text)
+    known = ", ".join(each.name for each in sizes())
+    hint = f"did you mean `{near}`?" if near else f"there are {known}"
+    return ModelError(f"there is no model `{text}`", hint=hint)
+
+
+def bundled_names() -> tuple[str, ...]:
+    """The names of the catalogue that are no sizes, sorted."""
+    known = {each.name for each in sizes()}
+    stems = (path.stem for path in models_folder().glob("*.toml"))
+    return tuple(sorted(stem for stem in stems if stem not in known))
+
+
+def _wanted(size: Size, quant: Quant, note: str) -> Wanted:
+    return Wanted(
+        size=size, quant=quant, model=quant.model, projector=quant.projector,
+        drafter=quant.drafter, note=note,
+    )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Lower case, one ``-`` for whatever stands between the words."""
+    return _SEPARATORS.sub("-", text.strip().lower()).strip("-")
+
+
+def _aliases() -> list[tuple[str, Size, str]]:
+    """Every name of every size with what is said of it, the longest first."""
+
+    def rows() -> Iterator[tuple[str, Size, str]]:
+        for each in sizes():
+            yield _plain(each.name), each, ""
+            yield from ((_plain(name), each, said) for name, said in each.called.items())
+
+    return sorted(rows(), key=lambda row: len(row[0]), reverse=True)
+
+
+def _looks_like_path(text: str) -> bool:
+    if not text or _without_owner(text) != text:
+        return False
+    return "/" in text or "\\" in text or text.endswith(".gguf") or os.path.exists(text)
+
+
+def _without_owner(text: str) -> str:
+    """``google/gemma-4-E4B-it`` and ``hf.co/unsloth/gemma-4-E4B-it-GGUF:Q8_0`` are repositories,
+    not paths or files, unless there is such a path."""
+    owner, slash, rest = _HUB.sub("", text).partition("/")
+    owners = {quant.model.repo.partition("/")[0] for each in sizes() for quant in each.quants}
+    named = owner in owners and slash and "/" not in rest and not rest.endswith(".gguf")
+    return rest if named and not os.path.exists(text) else text
+
+
+def _nearest(text: str) -> str:
+    """The name that was probably meant: the nearest in size, else in spelling, else ""."""
+    word = _FAMILY.sub("", _plain(text), count=1)
+    if number := _NUMBER.match(word):
+        return min(sizes(), key=lambda each: abs(_billions(each) - int(number[1]))).name
+    near = get_close_matches(word, [*bundled_names(), *(each.name for each in sizes())], n=1)
+    return near[0] if near else ""
+
+
+def _billions(size: Size) -> int:
+    """The number in its name."""
+    digits = re.search(r"\d+", size.name)
+    return int(digits[0]) if digits else 0
+
+
+def _other_family(text: str, generation: str, rest: str) -> ModelError:
+    near = _nearest(rest) if rest else ""
+    hint = f"the nearest of Gemma 4: {near}" if near else "--model PATH takes any .gguf file"
+    return ModelError(f"`{text}` is Gemma {generation}, this is for Gemma 4", hint=hint)
+
+
+# ----------------------------------------------------------------------------
+# A model on this machine: the bundled one by its name, any other by its path.
+
+
+_LOCAL = "--model PATH takes a GGUF file on this machine, --model demo the bundled one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """A model on disk. ``image_tokens`` is the budget a picture gets when nobody asks for
+    another; ``good_for`` and ``licence`` are empty for a file that only has a path."""
+
+    name: str
+    model: Path
+    projector: Path | None = None
+    image_tokens: int = DEFAULT_IMAGE_TOKENS
+    title: str = ""
+    good_for: str = ""
+    licence: str = ""
+    bundled: bool = False
+
+
+def names() -> tuple[str, ...]:
+    """The names of the catalogue: the bundled model, then the sizes, the smallest first."""
+    return (*bundled_names(), *(each.name for each in sizes()))
+
+
+def resolve(name_or_path: str, mmproj: Path | None = None) -> ModelFiles:
+    """The bundled model by name, or a path to a GGUF file; ``mmproj`` replaces the projector.
+
+    Raises:
+        ModelError: a model that is not on this machine, or no model at all; the hint says what was
+            probably meant.
+    """
+    kind = kind_of(name_or_path)
+    if kind == "bundled":
+        files = _read_bundled(models_folder() / f"{name_or_path}.toml")
+    elif kind == "path":
+        path = Path(name_or_path).expanduser()
+        files = ModelFiles(name=path.stem, model=path)
+    else:
+        raise _not_here(name_or_path)
+    if mmproj is None:
+        return files
+    return replace(files, projector=mmproj.expanduser())
+
+
+def _read_bundled(path: Path) -> ModelFiles:
+    entry = read_entry(path)
+    model = path.parent / entry["files"]["model"]
+    if not model.is_file():
+        raise ModelError(
+            f"the files of `{entry['name']}` are missing: there is no `{model}`",
+            hint="python scripts/train_demo_model.py makes them again",
+        )
+    return ModelFiles(
+        name=entry["name"],
+        model=model,
+        projector=path.parent / entry["files"]["projector"],
+        image_tokens=entry["image_tokens"],
+        title=entry["title"],
+        good_for=entry["good_for"],
+        licence=entry["licence"],
+        bundled=True,
+    )
+
+
+def _not_here(text: str) -> ModelError:
+    """Say what a name means, and how it comes to this machine."""
+    kind = kind_of(text)
+    pull = f"gemma-edge pull {shlex.quote(text)} fetches it; {_LOCAL}"
+    if kind == "remote":
+        return ModelError(f"`{text}` is a file on a hub, not on this machine", hint=pull)
+    found = find_size(text) if kind == "size" else None
+    if found is None:
+        error = unknown(text)
+        between = " " if error.hint.endswith("?") else "; "
+        return ModelError(error.message, hint=f"{error.hint}{between}{_LOCAL}")
+    said = (
+        f"{found.note}: {found.size.summary}" if found.note else f"`{text}` is {found.size.summary}"
+    )
+    return ModelError(f"{said}, and not a file on this machine", hint=pull)
+
+
+__all__ = [
+    "DEFAULT_IMAGE_TOKENS",
+    "CatalogFile",
+    "Dimensions",
+    "Kind",
+    "ModelFiles",
+    "Quality",
+    "Quant",
+    "Size",
+    "Wanted",
+    "choose_quant",
+    "kind_of",
+    "known_file",
+    "models_folder",
+    "names",
+    "read_size",
+    "resolve",
+    "size",
+    "sizes",
+    "wanted",
+]

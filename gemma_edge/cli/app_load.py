@@ -1,0 +1,696 @@
+"""From flags to an open engine: choose, check the headers, plan, load; and close it always."""
+
+import shlex
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from gemma_edge import gguf
+from gemma_edge.catalog import ModelFiles
+from gemma_edge.cli.app_models import (
+    YES_VARIABLE,
+    Stock,
+    Target,
+    fetch_header,
+    name_of,
+    of_hub,
+    offered_quants,
+    store_settings,
+    with_projector,
+)
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.options import AUTO, REMEMBER_VARIABLE, ModelOptions
+from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.documents.images import open_image
+from gemma_edge.engine.protocol import (
+    Engine,
+    EngineInfo,
+    Event,
+    Finished,
+    PromptCount,
+    Request,
+    Restored,
+)
+from gemma_edge.errors import (
+    DoesNotFit,
+    EngineError,
+    GemmaEdgeError,
+    ModelError,
+    ProjectorError,
+    UsageError,
+)
+from gemma_edge.hardware.machine import Hardware
+from gemma_edge.planning.memory import Compute, Measure, check_adapter, quick_measure
+from gemma_edge.planning.model import Shape, check_model, check_pair
+from gemma_edge.planning.plan import (
+    ALL_LAYERS,
+    Account,
+    Adapter,
+    AdapterFile,
+    Candidate,
+    Placement,
+    Plan,
+    Wishes,
+    everywhere,
+)
+from gemma_edge.planning.planner import Row, matrix, plan
+from gemma_edge.store.measurements import Measurement, read_measurements, record_measurement
+from gemma_edge.store.remote import StoreSettings
+from gemma_edge.units import GIB, render_bytes
+
+# ----------------------------------------------------------------------------
+# A plan in words: where it runs, in one line before an answer and in a few on the plan's page.
+
+
+def taken_bytes(account: Account) -> int:
+    """All parts but the margin."""
+    return sum(part.size_bytes for part in account.parts if part.name != "margin")
+
+
+WHOLE_SPEED = 10  # tok/s; below it a decimal matters
+KILO = 1024
+
+
+def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> str:
+    """``E4B Q4 QAT on RTX 4060 Laptop: 42/42 layers, 32k context, 4.1 of 7.6 GiB``."""
+    parts = []
+    if not plan.devices:
+        where = f"the CPU, {plan.threads} thread{'' if plan.threads == 1 else 's'}"
+    else:
+        where = render_devices(plan, hardware)
+        parts.append(f"{gpu_layers(plan, candidate)}/{layers_of(candidate)} layers")
+        if plan.cpu_expert_layers:
+            parts.append(f"experts of {plan.cpu_expert_layers} on the CPU")
+    parts += [f"LoRA {each.path.name} at {each.scale:g}" for each in plan.adapters]
+    parts.append(f"{short_tokens(plan.context_tokens)} context")
+    if plan.ledger is not None:
+        used = [each for each in plan.ledger.accounts if each.place in plan.devices]
+        parts.append(render_accounts(used or [plan.ledger.account("RAM")]))
+    return f"{brief_title(candidate)} on {where}: {', '.join(parts)}"
+
+
+def render_place(plan: Plan, candidate: Candidate) -> str:
+    """``42 of 42 layers on the GPU``, ``the experts of 24 of 30 layers on the CPU``."""
+    layers = layers_of(candidate)
+    if not plan.devices or not plan.gpu_layers:
+        return "all on the CPU"
+    gpu = "GPU" if len(plan.devices) == 1 else f"{len(plan.devices)} GPUs"
+    said = f"{gpu_layers(plan, candidate)} of {layers} layers on the {gpu}"
+    if plan.cpu_expert_layers:
+        said += f", the experts of {plan.cpu_expert_layers} on the CPU"
+    return said
+
+
+def render_short_place(plan: Plan, candidate: Candidate) -> str:
+    """``all on the GPU``, ``24 expert layers on the CPU``, ``20 of 42 layers on the GPU``, ``all
+    on the CPU``."""
+    if not plan.devices or not plan.gpu_layers:
+        return "all on the CPU"
+    layers = layers_of(candidate)
+    if gpu_layers(plan, candidate) < layers:
+        return f"{gpu_layers(plan, candidate)} of {layers} layers on the GPU"
+    if plan.cpu_expert_layers:
+        return f"{plan.cpu_expert_layers} of {layers} expert layers on the CPU"
+    return "all on the GPU" if len(plan.devices) == 1 else f"all on {len(plan.devices)} GPUs"
+
+
+def render_details(plan: Plan) -> str:
+    """``128k context, f16 KV, images at 280 tokens``."""
+    parts = [f"{short_tokens(plan.context_tokens)} context", f"{plan.kv_type} KV"]
+    if plan.image_tokens:
+        place = "" if plan.projector_device or not plan.devices else " (seen by the CPU)"
+        parts.append(f"images at {plan.image_tokens} tokens{place}")
+    else:
+        parts.append("no images")
+    return ", ".join(parts)
+
+
+def render_speed(plan: Plan) -> str:
+    """``~60 tok/s``, ``58 tok/s`` where it was measured, "" where nobody knows."""
+    if plan.speed is None:
+        return ""
+    rate = plan.speed.tokens_per_second
+    return f"{'' if plan.speed.measured else '~'}{rate:.{0 if rate >= WHOLE_SPEED else 1}f} tok/s"
+
+
+def render_devices(plan: Plan, hardware: Hardware) -> str:
+    """The titles of the GPUs that it uses, else ``the CPU``."""
+    titles = {device.name: device.title for device in hardware.devices}
+    return " + ".join(titles.get(name, name) for name in plan.devices) or "the CPU"
+
+
+def render_accounts(accounts: list[Account]) -> str:
+    """``4.1 of 7.6 GiB``; ``9.8 of 11.6 + 4.0 of 7.6 GiB``."""
+    sums = []
+    for account in accounts:
+        free = account.budget_bytes
+        taken = f"{taken_bytes(account) / GIB:.1f}"
+        sums.append(taken if free is None else f"{taken} of {free / GIB:.1f}")
+    return f"{' + '.join(sums)} GiB"
+
+
+def brief_title(candidate: Candidate) -> str:
+    """``E4B Q4 QAT``; the bundled model says what it is good for."""
+    if candidate.files is not None and candidate.files.bundled:
+        return f"{candidate.title} ({candidate.files.good_for})"
+    return short_title(candidate).replace(",", "") if candidate.size_name else candidate.title
+
+
+def short_title(candidate: Candidate) -> str:
+    """``E4B, Q4 QAT`` of ``E4B, Q4 QAT (unsloth)``."""
+    return candidate.title.partition(" (")[0] if candidate.size_name else candidate.title
+
+
+def layers_of(candidate: Candidate) -> int:
+    """Of the model, without the output."""
+    return candidate.header.integer(".block_count") or 0
+
+
+def gpu_layers(plan: Plan, candidate: Candidate) -> int:
+    """As ``--gpu-layers`` counts: the output is one of them, and does not make them more than there
+    are."""
+    layers = layers_of(candidate)
+    if not plan.devices:
+        return 0
+    return layers if plan.gpu_layers == ALL_LAYERS else min(plan.gpu_layers, layers)
+
+
+def short_tokens(count_tokens: int) -> str:
+    """``131072`` -> ``128k``, ``5000`` -> ``5,000``."""
+    if count_tokens % KILO == 0:
+        return f"{count_tokens // KILO}k"
+    return f"{count_tokens:,}"
+
+
+# ----------------------------------------------------------------------------
+# The first answer of a model on this machine calibrates the plan: how fast it really was is kept.
+# Nothing is delayed for it. An answer that is long enough is a measurement by itself; only where
+# none was, and a measurement is cheap, the engine makes one after the work is done.
+
+
+TOKENS = 32  # a few more or less change the rate by less than the machine does
+MAX_SECONDS = 3.0  # what a person waits for a prompt without wondering
+NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than planned
+
+
+@dataclass(slots=True)
+class Timed:
+    """An engine that notes how fast it answers: once, for a model without a measured speed.
+    ``say`` tells a person why that could not be kept."""
+
+    engine: Engine
+    plan: Plan
+    candidate: Candidate
+    hardware: Hardware
+    settings: StoreSettings
+    say: Callable[[str], None]
+    _known: bool = field(init=False)
+    _cancelled: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        """The bundled model is so small that its speed says nothing about others, and adapters
+        make a model slower than it is."""
+        bundled = self.candidate.files is not None and self.candidate.files.bundled
+        measured = self.plan.speed is not None and self.plan.speed.measured
+        self._known = bundled or bool(self.plan.adapters) or measured
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded; waits for it."""
+        return self.engine.info
+
+    def count(self, request: Request) -> PromptCount:
+        """Exact prompt size; nothing is evaluated."""
+        return self.engine.count(request)
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        """The answer, event by event."""
+        events = self.engine.generate(request)
+        return events if self._known or request.constraint else self._listen(events)
+
+    def warm(self, request: Request) -> Iterator[Event]:
+        """Read messages into the cache."""
+        return self.engine.warm(request)
+
+    def save(self, path: Path) -> int:
+        """Write the cache to a file."""
+        return self.engine.save(path)
+
+    def restore(self, path: Path) -> Restored:
+        """Take a saved cache back."""
+        return self.engine.restore(path)
+
+    def measure(self, tokens: int = TOKENS) -> float:
+        """Tokens a second of plain decoding."""
+        return self.engine.measure(tokens)
+
+    def cancel(self) -> None:
+        """Ask the running answer to stop."""
+        self._cancelled = True
+        self.engine.cancel()
+
+    def close(self) -> None:
+        """Free the model."""
+        self.engine.close()
+
+    def learn(self) -> None:
+        """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""
+        speed = self.plan.speed
+        if self._known or self._cancelled or speed is None:
+            return
+        if speed.tokens_per_second * MAX_SECONDS < TOKENS:
+            return
+        try:
+            self._keep(self.engine.measure(TOKENS))
+        except GemmaEdgeError:  # the answer is there; the next run measures
+            self._known = True
+
+    def _listen(self, events: Iterator[Event]) -> Iterator[Event]:
+        try:
+            for event in events:
+                if isinstance(event, Finished):
+                    self._learn_from(event)
+                yield event
+        finally:
+            if isinstance(events, Generator):
+                events.close()  # the engine stops when its listener does
+
+    def _learn_from(self, finished: Finished) -> None:
+        usage, seconds = finished.usage, finished.timings.decode_seconds
+        near = usage.prompt_tokens + usage.generated_tokens <= NEAR_TOKENS
+        if usage.generated_tokens >= TOKENS and seconds > 0 and near:
+            self._keep(usage.generated_tokens / seconds)
+
+    def _keep(self, tokens_per_second: float) -> None:
+        """Under the plan that was really loaded, which may be a fallback."""
+        self._known = True
+        if tokens_per_second <= 0:
+            return
+        from gemma_edge.planning.planner import (  # noqa: PLC0415  (loaded by now)
+            describe_measurement,
+        )
+
+        loaded = self.engine.info.plan or self.plan
+        run = describe_measurement(loaded, self.candidate, self.hardware, tokens_per_second)
+        if problem := record_measurement(self.settings, run):
+            self.say(problem)
+
+
+Sight = Literal["needed", "possible", "unused"]
+_VISION = {"needed": True, "possible": None, "unused": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Files that were checked and the plan for them; nothing is loaded yet."""
+
+    files: ModelFiles
+    plan: Plan
+    image_tokens: int
+    candidate: Candidate
+    hardware: Hardware
+    settings: StoreSettings
+
+    def render(self, info: EngineInfo | None = None) -> str:
+        """``E4B Q4 QAT on RTX 4060 Laptop: 42/42 layers, 32k context, 4.1 of 7.6 GiB``; after
+        loading of the plan that was loaded, which may be a fallback."""
+        plan = (info.plan if info else None) or self.plan
+        return render_first_line(plan, self.candidate, self.hardware)
+
+    @property
+    def brief(self) -> str:
+        """``E4B Q4 QAT on RTX 4060 Laptop``."""
+        where = render_devices(self.plan, self.hardware) if self.plan.devices else "the CPU"
+        return f"{brief_title(self.candidate)} on {where}"
+
+    @property
+    def wanted(self) -> str:
+        """What ``--model`` takes for the same model."""
+        return self.candidate.name if self.candidate.size_name else str(self.files.model)
+
+
+def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
+    options: ModelOptions,
+    context: Context,
+    output: Output,
+    *,
+    sight: Sight,
+    image_tokens: int | None = None,
+    images: Sequence[Path] = (),
+) -> Prepared:
+    """Everything that can be refused before a model is loaded. What is missing of it is fetched,
+    after a yes, and not for ``images`` that cannot be read or for a plan that does not fit. A
+    projector that no picture will pass through is checked but not loaded.
+
+    Raises:
+        ModelError, ProjectorError, DoesNotFit; and what fetching raises.
+    """
+    # What only loading needs: 40 ms that --help and the other commands do without.
+    from gemma_edge.cli.app_models import (
+        Stock,  # noqa: PLC0415
+        find_model,  # noqa: PLC0415
+    )
+
+    sight = _agreed_sight(options, sight)
+    settings = store_settings(options.store, context)
+    wishes = wishes_of(options, vision=_VISION[sight], image_tokens=image_tokens)
+    with open_planner(context, settings, output) as planner:
+        if options.model == AUTO:
+            options = choose(options, wishes, planner, settings, context, output)
+        guard = Guard(
+            options=options, images=images, sight=sight, wishes=wishes, planner=planner,
+            settings=settings, context=context, output=output,
+        )  # fmt: skip
+        files = find_model(
+            options, settings, context, output, with_projector=sight != "unused",
+            check_inputs=guard.check_inputs, check_plan=guard.check_plan,
+        )  # fmt: skip
+        candidate = _check_files(Stock(settings).local(files), sight)
+        for adapter in wishes.adapters:
+            check_adapter(candidate.header, adapter.header)
+        decided = planner.plan([candidate], wishes)
+    if options.remember or context.is_on(REMEMBER_VARIABLE):
+        decided = everywhere(decided, remember=settings.data_dir / "seen")
+    assert candidate.files is not None
+    budget = image_tokens or decided.image_tokens or files.image_tokens
+    return Prepared(candidate.files, decided, budget, candidate, planner.hardware, settings)
+
+
+@contextmanager
+def open_engine(
+    prepared: Prepared, context: Context, output: Output, *, wait: bool = True
+) -> Iterator[Engine]:
+    """Load the plan and pass on what the engine has to say; it is closed whatever happens. Without
+    ``wait`` it is still loading, and no time is spent on measuring it at the end."""
+    engine = load(prepared, context, output)
+    try:
+        for note in engine.info.notes if wait else ():
+            output.note(note)
+        yield engine
+        if wait:
+            engine.learn()
+    finally:
+        engine.close()
+
+
+def load(prepared: Prepared, context: Context, output: Output) -> Timed:
+    """Begin to load the plan; the first use waits for it. Whoever asked closes it."""
+    return Timed(
+        context.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
+        prepared.settings, output.note,
+    )  # fmt: skip
+
+
+def _agreed_sight(options: ModelOptions, sight: Sight) -> Sight:
+    """What the command needs and what the flags say."""
+    if options.vision is None:
+        return sight
+    if options.vision:
+        return "needed"
+    if sight == "needed":
+        raise UsageError("there is an image to look at, and --no-vision", hint="not both")
+    return "unused"
+
+
+def _check_files(candidate: Candidate, sight: Sight) -> Candidate:
+    """The files belong together; what is not needed is left out."""
+    check_model(candidate.header)
+    if candidate.projector is not None:
+        check_pair(candidate.header, candidate.projector)
+    elif sight == "needed":
+        raise _sightless(candidate.header)
+    if sight == "unused" and candidate.files is not None:
+        files = replace(candidate.files, projector=None)
+        return replace(candidate, projector=None, files=files)
+    return candidate
+
+
+def _sightless(header: gguf.Header) -> ProjectorError:
+    """An image for a model without a projector; often the right one lies beside it."""
+    beside = (path for path in sorted(header.path.parent.glob("*.gguf")) if _fits(header, path))
+    found = next(beside, "FILE, the mmproj-....gguf of the same model")
+    return ProjectorError(
+        f"`{header.path.name}` sees no images without its projector", hint=f"--mmproj {found}"
+    )
+
+
+def _fits(header: gguf.Header, path: Path) -> bool:
+    try:
+        check_pair(header, gguf.read_header(path))
+    except ModelError:
+        return False
+    return True
+
+
+# ----------------------------------------------------------------------------
+# From flags to a Plan: what was pinned, the machine that it is for, and how llama.cpp is asked.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """A machine and all that plans for it are made of, but for the models. ``quick`` measures by
+    numbers from elsewhere, for a choice among many."""
+
+    hardware: Hardware
+    measure: Measure
+    quick: Measure
+    speeds: tuple[Measurement, ...] = ()
+    busy_programs: int | None = None
+
+    def plan(self, candidates: Sequence[Candidate], wishes: Wishes) -> Plan:
+        """The best of them. Among many the choice is quick, and the chosen one is measured.
+
+        Raises:
+            DoesNotFit: none fits; the message has the numbers.
+        """
+        if len(candidates) == 1:
+            return self._plan(candidates, wishes, self.measure)
+        choice = self._plan(candidates, wishes, self.quick)
+        chosen = [each for each in candidates if each.name == choice.name]
+        try:
+            exact = self._plan(chosen, wishes, self.measure)
+        except DoesNotFit:  # so close to the edge that only measuring tells
+            return self._plan(candidates, wishes, self.measure)
+        return replace(
+            exact, reasons=(*choice.reasons[:1], *exact.reasons[1:]),
+            rungs=choice.rungs, alternatives=choice.alternatives,
+        )  # fmt: skip
+
+    def matrix(self, candidates: Sequence[Candidate], wishes: Wishes) -> tuple[Row, ...]:
+        """Each by itself, quickly."""
+        return matrix(self.hardware, candidates, wishes, self.quick, self.speeds)
+
+    def _plan(self, candidates: Sequence[Candidate], wishes: Wishes, measure: Measure) -> Plan:
+        return plan(
+            self.hardware, candidates, wishes, measure, self.speeds,
+            busy_programs=self.busy_programs,
+        )  # fmt: skip
+
+
+@contextmanager
+def open_planner(
+    context: Context, settings: StoreSettings, output: Output, pretended: Hardware | None = None
+) -> Iterator[Planner]:
+    """For this machine, or for one that somebody thought up."""
+    hardware = pretended or context.detect_hardware(context.environment)
+    speeds, note = read_measurements(settings)
+    if note:
+        output.note(note)
+    quick = quick_measure(hardware)
+    with context.open_measure(pretended) as measure:
+        yield Planner(
+            hardware=hardware, measure=_or_quick(measure, quick, output), quick=quick,
+            speeds=speeds,
+            busy_programs=None if pretended else context.busy_programs(),
+        )  # fmt: skip
+
+
+def _or_quick(measure: Measure, quick: Measure, output: Output) -> Measure:
+    """A llama.cpp that cannot be asked (a broken build) is no reason not to plan; loading says
+    what is wrong with it."""
+    failed = False
+
+    def careful(shape: Shape, placement: Placement) -> Compute:
+        nonlocal failed
+        try:
+            return quick(shape, placement) if failed else measure(shape, placement)
+        except EngineError as error:
+            failed = True
+            output.note(f"buffers are estimated: {error.message}")
+            return quick(shape, placement)
+
+    return careful
+
+
+def open_quick_planner(context: Context, settings: StoreSettings) -> Planner:
+    """For a page that must be there at once: llama.cpp is not asked."""
+    hardware = context.detect_hardware(context.environment)
+    quick = quick_measure(hardware)
+    return Planner(
+        hardware=hardware, measure=quick, quick=quick, speeds=read_measurements(settings)[0]
+    )
+
+
+def wishes_of(
+    options: ModelOptions, *, vision: bool | None, image_tokens: int | None = None
+) -> Wishes:
+    """What was pinned; ``vision`` is what the command needs, where no flag says otherwise.
+
+    Raises:
+        ModelError: the file of an adapter cannot be read.
+    """
+    return Wishes(
+        context_tokens=options.context_tokens,
+        gpu_layers=options.gpu_layers,
+        cpu_expert_layers=options.cpu_expert_layers,
+        threads=options.threads,
+        image_tokens=image_tokens,
+        kv_type=options.kv_type,
+        require_gpu=options.require_gpu,
+        min_speed=options.min_speed,
+        vision=vision if options.vision is None else options.vision,
+        adapters=tuple(map(_read_adapter, options.adapters)),
+    )
+
+
+def _read_adapter(named: Adapter) -> AdapterFile:
+    adapter = replace(named, path=named.path.expanduser())
+    return AdapterFile(adapter=adapter, header=gguf.read_header(adapter.path))
+
+
+# ----------------------------------------------------------------------------
+# No model was named: the best one on this machine, else the one that it would run if it were
+# fetched, else the bundled one.
+
+
+BUNDLED = "demo"
+
+
+def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
+    options: ModelOptions,
+    wishes: Wishes,
+    planner: Planner,
+    settings: StoreSettings,
+    context: Context,
+    output: Output,
+) -> ModelOptions:
+    """The options with a model in them. A quant that was named holds for all sizes.
+
+    Raises:
+        ModelError: no size has the quant that was named.
+    """
+    stock = Stock(settings)
+    found = best_here(stock, options, wishes, planner)
+    if found is not None:
+        return replace(options, model=_name_on_disk(found), quant=None)
+    found = _best(stock.quants(offered_quants(options)), wishes, planner)
+    if found is None:
+        output.note("no Gemma 4 fits on this machine as asked; the bundled demo model answers")
+        return replace(options, model=BUNDLED, quant=None)
+    size = "" if found.download_bytes is None else f" ({render_bytes(found.download_bytes)})"
+    agreed = options.store.yes or context.is_on(YES_VARIABLE)
+    if not settings.offline and not agreed and can_ask(context):
+        agreed = confirm(
+            f"this machine would run {brief_title(found)}{size}: download it? "
+            "no: the demo model answers",
+            context, output, usual=True,
+        )  # fmt: skip
+    if agreed and not settings.offline:
+        kept = replace(options.store, yes=True)
+        return replace(options, model=found.name, quant=None, store=kept)
+    output.note(
+        f"the bundled demo model answers; this machine would run {brief_title(found)}{size}: "
+        f"gemma-edge pull {shlex.quote(found.name)}"
+    )
+    return replace(options, model=BUNDLED, quant=None)
+
+
+def best_here(
+    stock: Stock, options: ModelOptions, wishes: Wishes, planner: Planner
+) -> Candidate | None:
+    """The best of those on this machine, which answers before any other is fetched; None where
+    none fits."""
+    here = [each for each in stock.on_disk() if _is_offered(each, options)]
+    return _best(here, wishes, planner)
+
+
+def _best(candidates: list[Candidate], wishes: Wishes, planner: Planner) -> Candidate | None:
+    """The one that the plan takes; None where none fits."""
+    if not candidates:
+        return None
+    try:
+        plan = planner.plan(candidates, wishes)
+    except DoesNotFit:
+        return None
+    return next(each for each in candidates if each.name == plan.name)
+
+
+def _is_offered(candidate: Candidate, options: ModelOptions) -> bool:
+    """Whether it is of the quant that was named."""
+    if options.quant is None:
+        return True
+    return candidate.name in {name_of(*pair) for pair in offered_quants(options)}
+
+
+def _name_on_disk(candidate: Candidate) -> str:
+    """A name of the catalogue brings its projector along; another file goes by its path."""
+    return candidate.name if candidate.size_name else str(candidate.model_path)
+
+
+# ----------------------------------------------------------------------------
+# What would be refused after a download is refused before.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """All that was asked for, and the machine that it is asked of."""
+
+    options: ModelOptions
+    images: Sequence[Path]
+    sight: Literal["needed", "possible", "unused"]
+    wishes: Wishes
+    planner: Planner
+    settings: StoreSettings
+    context: Context
+    output: Output
+
+    def check_inputs(self, has_projector: bool) -> None:
+        """Pictures can be read, and there is something to see them with.
+
+        Raises:
+            ProjectorError, InputError, ModelError: not so.
+        """
+        if self.sight == "needed" and not has_projector:
+            raise ProjectorError(
+                f"`{self.options.model}` is not in the catalogue, which would know its projector",
+                hint="--mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it",
+            )
+        for path in self.images:
+            open_image(path)
+        if self.options.mmproj is not None:
+            gguf.read_header(self.options.mmproj.expanduser())
+
+    def check_plan(self, target: Target, agreed: bool) -> None:
+        """It will run here. Before anybody ``agreed`` to a download, what is known has to do; only
+        where that says no, the header is fetched (15 MiB), because an estimate refuses nobody.
+
+        Raises:
+            DoesNotFit: it will not, by its own header.
+            ModelError: it is no language model.
+        """
+        if target.wanted is None and not agreed:
+            return
+        if agreed:
+            target = fetch_header(target, self.settings, self.context, self.output)
+        candidate = of_hub(target, Stock(self.settings), self.settings)
+        if self.options.mmproj is not None:
+            path = self.options.mmproj.expanduser()
+            candidate = with_projector(candidate, path, self.settings)
+        try:
+            self.planner.plan([candidate], self.wishes)
+        except DoesNotFit:
+            if candidate.exact:
+                raise
+            self.check_plan(target, True)

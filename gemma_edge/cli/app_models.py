@@ -1,0 +1,841 @@
+"""Fetch what is missing: say what and how much, ask where somebody can answer, and go."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemma_edge import catalog
+from gemma_edge.catalog import CatalogFile, ModelFiles, Quant, Size, Wanted
+from gemma_edge.cli.context import Context, data_dir
+from gemma_edge.cli.options import AUTO, ModelOptions, StoreOptions
+from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.errors import ModelError, UsageError
+from gemma_edge.gguf import Header
+from gemma_edge.planning.model import check_model, check_pair, synthesize, synthesize_projector
+from gemma_edge.planning.plan import Candidate
+from gemma_edge.store.fetch import ensure, missing_files
+from gemma_edge.store.files import StoredFile, list_files
+from gemma_edge.store.hub import (
+    Upstream,
+    ask,
+    find_kept_header,
+    read_local_header,
+    read_remote_header,
+)
+from gemma_edge.store.lock import Locks
+from gemma_edge.store.remote import Listener, Progress, RemoteFile, StoreSettings, parse_remote
+from gemma_edge.units import render_bytes
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+# ----------------------------------------------------------------------------
+# Files on their way: bars on a terminal, a line now and then elsewhere, nothing with --quiet.
+
+
+EVERY_SECONDS = 10.0  # a log that is read later needs no more
+_NAME_COLUMNS, _BAR_COLUMNS = 7, 8  # the least; a name in full, where there is room
+_SAID_COLUMNS = 44  # "41.2 GiB of 44.2 GiB, 155.0 MiB/s, 0:55 left"
+_STATES = {"waiting": "waits", "downloading": "", "checking": "checked", "done": "done"}
+
+
+@contextmanager
+def show_progress(output: Output, clock: Callable[[], float]) -> Iterator[Listener]:
+    """Inside, what is yielded takes the store's events; ``clock`` is in seconds."""
+    if not output.draws:
+        yield _Lines(output, clock)
+        return
+    bars = _Bars(output)
+    try:
+        yield bars
+    finally:
+        bars.stop()
+
+
+def render_progress(event: Progress) -> str:
+    """``1.2 GiB of 4.2 GiB, 55.0 MiB/s, 0:55 left``."""
+    said = [f"{render_bytes(event.done_bytes)} of {render_bytes(event.total_bytes)}"]
+    if not event.total_bytes:  # nobody has said yet
+        said = []
+    parts = [" ".join(filter(None, [*said, _STATES[event.state]]))]
+    if event.bytes_per_second:
+        parts.append(f"{render_bytes(int(event.bytes_per_second))}/s")
+    if event.eta_seconds is not None:
+        parts.append(f"{render_seconds(event.eta_seconds)} left")
+    return ", ".join(filter(None, parts))
+
+
+def render_seconds(seconds: float) -> str:
+    """``75`` -> ``1:15``, ``3723`` -> ``1:02:03``."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+class _Lines:
+    """One line for a file every ten seconds, and each thing that happened once."""
+
+    def __init__(self, output: Output, clock: Callable[[], float]) -> None:
+        self._output, self._clock = output, clock
+        self._told: dict[str, float] = {}
+        self._note = ""
+
+    def __call__(self, event: Progress) -> None:
+        name = _short(event.file)
+        if event.note and event.note != self._note:
+            self._output.note(f"{name}: {event.note}")
+        self._note = event.note or self._note
+        told = self._told.setdefault(event.file, self._clock())
+        if event.state != "done" and self._clock() - told >= EVERY_SECONDS:
+            self._told[event.file] = self._clock()
+            self._output.note(f"{name}: {render_progress(event)}")
+
+
+class _Bars:
+    """A bar for each file, below what is said meanwhile; they go when all is done. Nothing is
+    drawn, and rich is not loaded, before there is something to show."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._noted: set[tuple[str, str]] = set()
+
+    def __call__(self, event: Progress) -> None:
+        bars = self._bars = self._bars or self._start()
+        console, name = bars.console, _short(event.file)
+        left = max(_NAME_COLUMNS, console.width - _BAR_COLUMNS - _SAID_COLUMNS)
+        if event.note and (event.file, event.note) not in self._noted:
+            self._noted.add((event.file, event.note))
+            console.print(f"{name}: {event.note}", soft_wrap=True)
+        if event.file not in self._tasks:
+            self._tasks[event.file] = bars.add_task(_fitting(name, left), total=None, said="")
+        bars.update(
+            self._tasks[event.file],
+            completed=event.done_bytes,
+            total=event.total_bytes or None,
+            said=_fitting(render_progress(event), console.width - left - _BAR_COLUMNS),
+        )
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def _start(self) -> "Bars":
+        from rich.progress import BarColumn, TextColumn  # noqa: PLC0415  (only to draw)
+        from rich.progress import Progress as Bars  # noqa: PLC0415
+
+        bars = Bars(
+            TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[said]}"),
+            console=self._output.console(), transient=True, expand=True,
+            redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
+        bars.start()
+        return bars
+
+
+def _short(name: str) -> str:
+    """The file's own name, in characters that move no cursor."""
+    return "".join(c if c.isprintable() else "?" for c in name.rpartition("/")[2])
+
+
+def _fitting(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(1, width - 1)] + "…"
+
+
+# ----------------------------------------------------------------------------
+# What people write for a model, as files of the hub.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A model of the hub with what belongs to it. ``wanted`` is what the catalogue knows of it,
+    None for a file that is not in there."""
+
+    asked: str
+    model: RemoteFile
+    projector: RemoteFile | None = None
+    drafter: RemoteFile | None = None
+    wanted: Wanted | None = None
+
+    @property
+    def title(self) -> str:
+        """As a person would say it."""
+        return self.wanted.title if self.wanted else self.model.name
+
+    @property
+    def note(self) -> str:
+        """What is to be said about the name, "" if nothing."""
+        return self.wanted.note if self.wanted else ""
+
+
+def find_target(text: str, settings: StoreSettings) -> Target:
+    """A name of the catalogue, ``hf:owner/repo/file.gguf[@revision]`` or an address of the hub.
+
+    Raises:
+        ModelError: there is no such name; the hint says what was probably meant.
+        UsageError: an address that is none, or a path.
+    """
+    kind = catalog.kind_of(text)
+    if kind == "remote":
+        return _parse_target(text, settings)
+    if kind == "path":
+        raise UsageError(
+            f"`{text}` is a path, not a model of the hub",
+            hint="gemma-edge import FILE takes a file in; a file of the hub is "
+            "hf:owner/repo/file.gguf",
+        )
+    return _as_target(text, catalog.wanted(text))
+
+
+def _parse_target(text: str, settings: StoreSettings) -> Target:
+    file = parse_remote(text, endpoint=settings.endpoint)
+    known = catalog.known_file(file.repo, file.filename)
+    if known is None:
+        return Target(asked=text, model=file)
+    target = _as_target(text, known)
+    if file.revision is None:
+        return target
+    projector, drafter = (
+        RemoteFile(each.repo, each.filename, file.revision) if each else None
+        for each in (target.projector, target.drafter)
+    )
+    return replace(target, model=file, projector=projector, drafter=drafter)
+
+
+def _as_target(text: str, wanted: Wanted) -> Target:
+    return Target(
+        asked=text,
+        model=as_remote(wanted.model),
+        projector=as_remote(wanted.projector) if wanted.projector else None,
+        drafter=as_remote(wanted.drafter) if wanted.drafter else None,
+        wanted=wanted,
+    )
+
+
+def as_remote(file: CatalogFile) -> RemoteFile:
+    """The catalogue's word for the store. A hash without a revision is no promise: the hub's
+    files are replaced in place."""
+    return RemoteFile(
+        file.repo, file.filename, file.revision, file.size_bytes,
+        file.sha256 if file.pinned else None,
+    )  # fmt: skip
+
+
+def name_of(size: Size, quant: Quant) -> str:
+    """What a person types for a quant: the size alone means its default."""
+    return size.name if quant is size.default else f"{size.name}:{quant.name}"
+
+
+def offered_quants(options: ModelOptions) -> list[tuple[Size, Quant]]:
+    """The quants of the catalogue among which a plan may choose: that of a name, else all, and
+    where a quant was named that one of every size that has it.
+
+    Raises:
+        ModelError: there is no such size, or no such quant.
+    """
+    if options.model != AUTO:
+        wanted = catalog.wanted(pinned_name(options))
+        return [(wanted.size, wanted.quant)]
+    if options.quant is None:
+        return [(size, quant) for size in catalog.sizes() for quant in size.quants]
+    found, refusal = [], None
+    for size in catalog.sizes():
+        try:
+            found.append((size, catalog.choose_quant(size, options.quant)))
+        except ModelError as error:
+            refusal = error
+    if refusal is not None and not found:
+        raise refusal
+    return found
+
+
+def pinned_name(options: ModelOptions) -> str:
+    """The model with its quant: ``--model 31b --quant q6`` is ``31b:q6``.
+
+    Raises:
+        UsageError: a quant of what has none.
+    """
+    if options.quant is None or options.model == AUTO:
+        return options.model
+    if catalog.kind_of(options.model) != "size":
+        raise UsageError(
+            f"--quant chooses among those of the catalogue, `{options.model}` is one file",
+            hint="gemma-edge models lists names and quants",
+        )
+    return f"{options.model}:{options.quant}"
+
+
+YES_VARIABLE = "GEMMA_EDGE_YES"
+Sized = list[tuple[RemoteFile, int | None]]  # bytes; None where nobody has said yet
+
+
+def find_model(  # noqa: PLR0913  (the wish, the world, and what for)
+    options: ModelOptions,
+    settings: StoreSettings,
+    context: Context,
+    output: Output,
+    *,
+    with_projector: bool,
+    check_inputs: Callable[[bool], None],
+    check_plan: Callable[[Target, bool], None],
+) -> ModelFiles:
+    """The files of a model on this machine. Those of the hub are fetched after a yes, and after
+    ``check_inputs`` (is there a projector?) and ``check_plan`` (may its header be fetched?) raised
+    nothing.
+
+    Raises:
+        ModelError: there is no such model, or it is not here and may not be fetched.
+        UsageError, DoesNotFit, GemmaEdgeError, Interrupted: as ``store.ensure``.
+    """
+    name = pinned_name(options)
+    if catalog.kind_of(name) not in ("size", "remote"):
+        return find_local(name, options.mmproj, settings)
+    target = find_target(name, settings)
+    if target.note:
+        output.note(target.note)
+    files = [target.model]
+    if with_projector and options.mmproj is None and target.projector is not None:
+        files.append(target.projector)
+    missing = find_missing(files, settings, context, output)
+    if missing:
+        check_inputs(target.projector is not None or options.mmproj is not None)
+    if missing and not settings.offline:
+        agreed = options.store.yes or context.is_on(YES_VARIABLE)
+        if not agreed:
+            _refuse_unasked(target, missing, options.store, context)
+        check_plan(target, agreed)
+        missing = ask_sizes(missing, settings, context, output)
+        say_missing(target, missing, settings, output)
+        if not agreed:
+            _ask_first(target, missing, options.store, context, output)
+            check_plan(target, True)
+    return _as_files(target, fetch(files, settings, context, output), options.mmproj)
+
+
+def find_local(name: str, mmproj: Path | None, settings: StoreSettings) -> ModelFiles:
+    """The bundled model, a path, or the name of a file that was imported.
+
+    Raises:
+        ModelError: it is none of these; the hint says what was probably meant.
+    """
+    imported = settings.import_dir / name
+    if catalog.kind_of(name) == "path" and not Path(name).exists() and imported.is_file():
+        return catalog.resolve(str(imported), mmproj)
+    return catalog.resolve(name, mmproj)
+
+
+def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFiles:
+    projector = mmproj.expanduser() if mmproj else None
+    if len(paths) > 1:
+        projector = paths[1]
+    known = target.wanted
+    if known is None:
+        return ModelFiles(name=target.model.name, model=paths[0], projector=projector)
+    return ModelFiles(
+        name=known.size.name, title=known.title, good_for=known.size.good_for,
+        licence=known.size.licence, image_tokens=known.size.image_tokens,
+        model=paths[0], projector=projector,
+    )  # fmt: skip
+
+
+def _refuse_unasked(
+    target: Target, missing: Sized, options: StoreOptions, context: Context
+) -> None:
+    """Gigabytes are fetched only after a yes.
+
+    Raises:
+        ModelError: nobody can say it; the hint is the command that fetches it.
+    """
+    if not can_ask(context):
+        raise ModelError(
+            f"`{target.asked}` is not on this machine{_how_much(missing)}",
+            hint=f"{pull_command(target, options)}, or the same command again with --yes",
+        )
+
+
+def _ask_first(
+    target: Target, missing: Sized, options: StoreOptions, context: Context, output: Output
+) -> None:
+    total = render_bytes(sum(size or 0 for _, size in missing))
+    if not confirm(f"download {total}?", context, output, usual=True):
+        raise ModelError(
+            f"`{target.asked}` was not downloaded",
+            hint=f"later: {pull_command(target, options)}",
+        )
+
+
+def pull_command(target: Target, options: StoreOptions) -> str:
+    """The command line that fetches this."""
+    words = ["gemma-edge", "pull", target.asked]
+    if options.models_dir is not None:
+        words += ["--models-dir", str(options.models_dir)]
+    return shlex.join(words)
+
+
+def find_missing(
+    files: Sequence[RemoteFile], settings: StoreSettings, context: Context, output: Output
+) -> Sized:
+    """What would be fetched; a file that nobody has hashed yet is read, which takes a while."""
+    with show_progress(output, context.clock) as listen:
+        return missing_files(files, settings, on_progress=listen)
+
+
+def ask_sizes(missing: Sized, settings: StoreSettings, context: Context, output: Output) -> Sized:
+    """Where the catalogue does not know a size, the hub is asked."""
+    with show_progress(output, context.clock) as listen:
+        return [
+            (file, ask(file, settings, on_progress=listen).size_bytes if size is None else size)
+            for file, size in missing
+        ]
+
+
+def say_missing(target: Target, missing: Sized, settings: StoreSettings, output: Output) -> None:
+    """Which model, which files, how large, and what the disk has."""
+    if target.wanted is not None:
+        output.note(f"{target.asked}: {target.title}")
+    for file, size in missing:
+        output.note(f"  {file.name}  {'size not known' if size is None else render_bytes(size)}")
+    folder = settings.models_dir or settings.cache_dir or Path()
+    total, free = render_bytes(sum(size or 0 for _, size in missing)), free_bytes(folder)
+    left = f", {render_bytes(free)} free" if free is not None else ""
+    output.note(f"  {total} to download to {folder}{left}")
+
+
+def free_bytes(folder: Path) -> int | None:
+    """What is free on the disk where this folder is, or will be made; None where that is not to
+    be known."""
+    for path in (folder, *folder.parents):
+        if path.exists():
+            try:
+                return shutil.disk_usage(path).free
+            except OSError:
+                return None
+    return None
+
+
+def fetch(
+    files: Sequence[RemoteFile], settings: StoreSettings, context: Context, output: Output,
+    *, accept: bool = False,
+) -> list[Path]:  # fmt: skip
+    """The files on disk, whole and checked, with progress."""
+    with show_progress(output, context.clock) as listen:
+        paths = ensure(files, settings, accept=accept, on_progress=listen)
+    return [Path(os.path.abspath(path)) for path in paths]
+
+
+def read_remote(
+    file: RemoteFile, settings: StoreSettings, context: Context, output: Output
+) -> tuple[Header, Upstream]:
+    """The header of a file on the hub, by parts of it, or as it was read before.
+
+    Raises:
+        ModelError: it is not there, or is no GGUF file.
+    """
+    with show_progress(output, context.clock) as listen:
+        upstream = ask(file, settings, on_progress=listen)
+        return read_remote_header(upstream, settings, on_progress=listen), upstream
+
+
+def say_newer(target: Target, settings: StoreSettings, output: Output) -> None:
+    """A file that is not the one whose figures stand in the catalogue."""
+    if target.wanted is None:
+        return
+    locks = Locks(settings)
+    for file in (target.wanted.model, target.wanted.projector, target.wanted.drafter):
+        locked = locks.find(file.repo, file.filename) if file else None
+        if file and locked and file.sha256 not in (None, locked[0].sha256):
+            output.note(f"{file.filename} is another version than the catalogue was measured with")
+
+
+def _how_much(missing: Sized) -> str:
+    known = [size for _, size in missing if size is not None]
+    more = "" if len(known) == len(missing) else " and more"
+    return f" ({render_bytes(sum(known))}{more} to download)" if known else ""
+
+
+# ----------------------------------------------------------------------------
+# Names to files that are on this machine, for the commands that list, prove and delete.
+
+
+def select(
+    names: Sequence[str], files: Sequence[StoredFile], settings: StoreSettings, *,
+    sparing: bool = False,
+) -> list[StoredFile]:  # fmt: skip
+    """The files that these names mean: of the catalogue (a model with what belongs to it), of the
+    hub, a whole repository, a file's name or its path. ``sparing`` leaves out a projector or a
+    drafter that another model on this machine needs.
+
+    Raises:
+        ModelError: one of them is not on this machine.
+        UsageError: one of them can mean several, or is none of the store's.
+    """
+    chosen: dict[StoredFile, None] = {}
+    companions: dict[StoredFile, CatalogFile] = {}
+    for name in names:
+        matching, belonging = _literal(name, files), {}
+        if not matching and (wanted := _wanted(name)):
+            matching, belonging = _of(wanted.model, files), _belonging(wanted, files)
+        elif not matching:
+            matching = _remote(name, files, settings)
+        if not matching and not belonging:
+            raise _not_here(name, files)
+        chosen |= dict.fromkeys(matching)
+        companions |= belonging
+    for stored, file in companions.items():
+        if not (sparing and _is_needed(file, files, chosen)):
+            chosen[stored] = None
+    return [stored for stored in files if stored in chosen]
+
+
+def label(stored: StoredFile) -> str:
+    """What the catalogue calls a file: ``e4b``, ``31b:q6_k``, ``e4b projector``; "" for others."""
+    for size in catalog.sizes():
+        for quant in size.quants:
+            if _is(quant.model, stored):
+                return name_of(size, quant)
+            for role, file in (("projector", quant.projector), ("drafter", quant.drafter)):
+                if file is not None and _is(file, stored):
+                    return f"{size.name} {role}"
+    return ""
+
+
+def count_bytes(files: Iterable[StoredFile]) -> int:
+    """What they take together; two names of the same bytes count once."""
+    return sum({os.path.realpath(stored.path): stored.size_bytes for stored in files}.values())
+
+
+def render_count(count: int) -> str:
+    """``1 file``, ``3 files``."""
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
+def _literal(name: str, files: Sequence[StoredFile]) -> list[StoredFile]:
+    """The name or the path as it is listed, a repository, or the last part of a name."""
+    path = os.path.abspath(os.path.expanduser(name))
+    whole = [each for each in files if name in (each.name, each.repo) or str(each.path) == path]
+    if whole or not name:
+        return whole
+    tails = [each for each in files if name in (each.file, each.file.rpartition("/")[2])]
+    meant = sorted({each.name for each in tails})
+    if len(meant) > 1:
+        raise UsageError(f"`{name}` can mean several files", hint=" or ".join(meant))
+    return tails
+
+
+def _wanted(name: str) -> Wanted | None:
+    kind = catalog.kind_of(name)
+    if kind == "bundled":
+        raise UsageError(
+            f"`{name}` is part of gemma-edge, not of the store", hint="gemma-edge list shows those"
+        )
+    return catalog.wanted(name) if kind == "size" else None
+
+
+def _remote(name: str, files: Sequence[StoredFile], settings: StoreSettings) -> list[StoredFile]:
+    if catalog.kind_of(name) != "remote":
+        return []
+    meant = parse_remote(name, endpoint=settings.endpoint)
+    return [
+        each for each in files
+        if (each.repo, each.file) == (meant.repo, meant.filename)
+        and (meant.revision is None or each.commit.startswith(meant.revision))
+    ]  # fmt: skip
+
+
+def _is(file: CatalogFile, stored: StoredFile) -> bool:
+    return (stored.repo, stored.file) == (file.repo, file.filename)
+
+
+def _of(file: CatalogFile, files: Sequence[StoredFile]) -> list[StoredFile]:
+    return [stored for stored in files if _is(file, stored)]
+
+
+def _belonging(wanted: Wanted, files: Sequence[StoredFile]) -> dict[StoredFile, CatalogFile]:
+    """Its projector and its drafter, as far as they are there."""
+    parts = [file for file in (wanted.projector, wanted.drafter) if file is not None]
+    return {stored: file for file in parts for stored in _of(file, files)}
+
+
+def _is_needed(
+    file: CatalogFile, files: Sequence[StoredFile], leaving: dict[StoredFile, None]
+) -> bool:
+    staying = (stored for stored in files if stored not in leaving)
+    known = (catalog.known_file(stored.repo, stored.file) for stored in staying)
+    return any(each is not None and file in (each.projector, each.drafter) for each in known)
+
+
+def _not_here(name: str, files: Sequence[StoredFile]) -> ModelError:
+    known = {stored.name: None for stored in files} | {
+        found: None for stored in files if (found := label(stored))
+    }
+    near = get_close_matches(name, known, n=1)
+    if not near and catalog.kind_of(name) == "unknown":
+        catalog.wanted(name)  # says what was probably meant
+    same_size = [each for each in known if each.partition(":")[0] == name.partition(":")[0]]
+    guess = near or same_size
+    hint = f"did you mean {guess[0]}? gemma-edge list" if guess else "gemma-edge list shows what is"
+    return ModelError(f"`{name}` is not on this machine", hint=hint)
+
+
+# ----------------------------------------------------------------------------
+# What can be planned: files of this machine by their headers, those of the hub by the headers
+# that were read before, or else by what the catalogue knows.
+
+
+ARCHITECTURE = "gemma4"
+
+
+class Stock:
+    """The store's files as they were when it was opened, beside the catalogue. Opens no socket."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._files = [each for each in list_files(settings) if each.where != "incomplete"]
+
+    def local(self, files: ModelFiles) -> Candidate:
+        """A model on this machine.
+
+        Raises:
+            ModelError: a file is none, or damaged.
+        """
+        header = read_local_header(files.model, self._settings)
+        seen = read_local_header(files.projector, self._settings) if files.projector else None
+        candidate = Candidate(
+            name=files.name, title=files.title or files.name, header=header, projector=seen,
+            files=files, image_tokens=files.image_tokens,
+        )  # fmt: skip
+        place = files.model.absolute()
+        stored = next((each for each in self._files if each.path == place), None)
+        known = catalog.known_file(stored.repo, stored.file) if stored else None
+        if stored is None or known is None:
+            return candidate
+        entry = Locks(self._settings).find(stored.repo, stored.file)
+        return replace(
+            _named(candidate, known.size, known.quant),
+            weights=stored.sha256 or (entry[0].sha256 if entry else ""),
+        )
+
+    def on_disk(self) -> list[Candidate]:
+        """Every Gemma 4 of the store. A damaged file is left out: ``gemma-edge verify`` tells."""
+        found: dict[Path, Candidate] = {}
+        for stored in self._files:
+            known = catalog.known_file(stored.repo, stored.file)
+            if known is None and "gemma" not in stored.name.lower():
+                continue  # reading the header of every model of a full cache takes long
+            try:
+                if known is not None:
+                    candidate = self.quant(known.size, known.quant)
+                else:
+                    name = str(stored.path)
+                    files = ModelFiles(name=name, title=stored.file, model=stored.path)
+                    candidate = self.local(files)
+            except ModelError:
+                continue
+            if candidate.header.architecture == ARCHITECTURE and candidate.header.tensors:
+                found.setdefault(candidate.model_path.resolve(), candidate)
+        return list(found.values())
+
+    def quants(self, pairs: Iterable[tuple[Size, Quant]]) -> list[Candidate]:
+        """Of the catalogue, wherever the files are.
+
+        Raises:
+            ModelError: a file on disk is damaged.
+        """
+        return [self.quant(size, quant) for size, quant in pairs]
+
+    def quant(self, size: Size, quant: Quant) -> Candidate:
+        """One of the catalogue; its projector counts even where only the model is on disk."""
+        model = self.path(quant.model)
+        seen = self.path(quant.projector) if quant.projector else None
+        projector = self._projector(size, quant, seen)
+        if model is not None:
+            files = ModelFiles(name=name_of(size, quant), model=model, projector=seen,
+                               image_tokens=size.image_tokens)  # fmt: skip
+            return replace(self.local(files), projector=projector)
+        kept = find_kept_header(as_remote(quant.model), self._settings)
+        candidate = Candidate(
+            name="", title="", on_disk=False, header=kept or synthesize(size, quant),
+            exact=kept is not None, projector=projector, image_tokens=size.image_tokens,
+            download_bytes=self._missing_bytes(quant),
+        )  # fmt: skip
+        return _named(candidate, size, quant)
+
+    def _projector(self, size: Size, quant: Quant, seen: Path | None) -> Header | None:
+        if quant.projector is None:
+            return None
+        if seen is not None:
+            return read_local_header(seen, self._settings)
+        kept = find_kept_header(as_remote(quant.projector), self._settings)
+        return kept or synthesize_projector(size, quant)
+
+    def _missing_bytes(self, quant: Quant) -> int | None:
+        """To download, as far as anybody knows."""
+        wanted = [file for file in (quant.model, quant.projector) if file is not None]
+        sizes = [file.size_bytes for file in wanted if self.path(file) is None]
+        known = [size_bytes for size_bytes in sizes if size_bytes is not None]
+        return sum(known) if known else None
+
+    def path(self, file: CatalogFile | RemoteFile) -> Path | None:
+        """Where it is, the newest where it is there twice."""
+        same = [
+            each for each in self._files if (each.repo, each.file) == (file.repo, file.filename)
+        ]
+        return max(same, key=lambda each: each.last_used).path if same else None
+
+
+def _named(candidate: Candidate, size: Size, quant: Quant) -> Candidate:
+    """``e4b``; ``E4B, Q4 QAT (unsloth)``."""
+    title = f"{size.title.removeprefix('Gemma 4 ')}, {quant.title} ({quant.source})"
+    return replace(
+        candidate, name=name_of(size, quant), title=title, size_name=size.name,
+        bits=quant.bits, qat=quant.qat,
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------
+# What a plan may choose from, for what was asked: one file, one quant, or all of the catalogue.
+
+
+def offer(
+    options: ModelOptions, stock: Stock, settings: StoreSettings, context: Context, output: Output
+) -> list[Candidate]:
+    """Candidates for ``--model`` and ``--quant``. Only a file of the hub that is neither here nor
+    in the catalogue is asked for, by its header.
+
+    Raises:
+        ModelError: there is no such model, or a file of it is damaged.
+        UsageError, GemmaEdgeError: as reading a header from the hub.
+    """
+    name = pinned_name(options)
+    kind = "size" if options.model == AUTO else catalog.kind_of(name)
+    if kind == "size":
+        found = stock.quants(offered_quants(options))
+        if options.model == AUTO and options.quant is None:
+            known = {each.model_path for each in found}
+            found += [each for each in stock.on_disk() if each.model_path not in known]
+    elif kind == "remote":
+        target = find_target(name, settings)
+        if target.wanted is None:
+            target = fetch_header(target, settings, context, output)
+        found = [of_hub(target, stock, settings)]
+    else:
+        found = [stock.local(find_local(name, None, settings))]
+        check_model(found[0].header)
+    if options.mmproj is None:
+        return found
+    return [with_projector(each, options.mmproj.expanduser(), settings) for each in found]
+
+
+def fetch_headers(
+    options: ModelOptions, settings: StoreSettings, context: Context, output: Output
+) -> None:
+    """Headers from the hub of what may be chosen, as far as they are not here; 15 MiB each.
+
+    Raises:
+        ModelError: one of them is not there, or ``settings.offline``.
+        GemmaEdgeError: the network failed.
+    """
+    if options.model == AUTO or catalog.kind_of(options.model) == "size":
+        for size, quant in offered_quants(options):
+            target = find_target(name_of(size, quant), settings)
+            fetch_header(target, settings, context, output)
+
+
+def fetch_header(
+    target: Target, settings: StoreSettings, context: Context, output: Output
+) -> Target:
+    """Those of a model and of its projector, unless the files or the headers are here. Returns the
+    target at the commit that was read: headers are kept by it, a branch or a tag does not say it.
+
+    Raises:
+        ModelError, GemmaEdgeError: as above.
+    """
+    for file in filter(None, (target.model, target.projector)):
+        if find_kept_header(file, settings) is None and find_missing(
+            [file], settings, context, output
+        ):
+            _, upstream = read_remote(file, settings, context, output)
+            if file is target.model:
+                target = replace(target, model=replace(file, revision=upstream.commit))
+    return target
+
+
+def of_hub(target: Target, stock: Stock, settings: StoreSettings) -> Candidate:
+    """A file of the hub; one that the catalogue does not know by its header, which is here
+    (``fetch_header``).
+
+    Raises:
+        ModelError: it is no language model.
+    """
+    known = target.wanted
+    if known is not None:
+        return stock.quant(known.size, known.quant)
+    path = stock.path(target.model)
+    if path is not None:
+        return stock.local(ModelFiles(name=target.asked, model=path))
+    header = find_kept_header(target.model, settings)
+    assert header is not None
+    check_model(header)
+    return Candidate(name=target.asked, title=target.title, header=header, on_disk=False)
+
+
+def with_projector(candidate: Candidate, path: Path, settings: StoreSettings) -> Candidate:
+    """The projector that a person named, in place of its own.
+
+    Raises:
+        ModelError, ProjectorError: it is none, or of another model.
+    """
+    projector = read_local_header(path, settings)
+    check_pair(candidate.header, projector)
+    files = replace(candidate.files, projector=path) if candidate.files else None
+    return replace(candidate, projector=projector, files=files)
+
+
+# ----------------------------------------------------------------------------
+# From flags and the environment to the store's settings: folders, network, locks.
+
+
+PROJECT_LOCK = Path("gemma-edge.lock")
+MODELS_DIR_VARIABLE = "GEMMA_EDGE_MODELS_DIR"
+OFFLINE_VARIABLES = ("GEMMA_EDGE_OFFLINE", "HF_HUB_OFFLINE")
+
+
+def store_settings(options: StoreOptions, context: Context) -> StoreSettings:
+    """What the command line says, then the environment, then the platform's conventions."""
+    told = context.environment.get
+    plain = options.models_dir or (Path(folder) if (folder := told(MODELS_DIR_VARIABLE)) else None)
+    return StoreSettings(
+        data_dir=data_dir(context),
+        cache_dir=cache_dir(context),
+        models_dir=_absolute(plain, context) if plain else None,
+        project_lock=PROJECT_LOCK.absolute() if PROJECT_LOCK.is_file() else None,
+        offline=options.offline or any(map(context.is_on, OFFLINE_VARIABLES)),
+        endpoint=told("HF_ENDPOINT") or None,
+        token=told("HF_TOKEN") or None,
+        clock=context.now,
+    )
+
+
+def cache_dir(context: Context) -> Path:
+    """The Hugging Face cache, by huggingface_hub's own rules (its ``constants.py``), without the
+    0.2 s that importing it takes."""
+    told = context.environment.get
+    if named := told("HF_HUB_CACHE") or told("HUGGINGFACE_HUB_CACHE"):
+        return _absolute(Path(named), context)
+    base = Path(told("XDG_CACHE_HOME") or context.home / ".cache")
+    return _absolute(Path(told("HF_HOME") or base / "huggingface") / "hub", context)
+
+
+def _absolute(path: Path, context: Context) -> Path:
+    if path.parts[:1] == ("~",):
+        path = context.home.joinpath(*path.parts[1:])
+    return Path(os.path.abspath(path))

@@ -1,1 +1,0 @@
-"""Many files through one model: found, read ahead, answered, recorded."""

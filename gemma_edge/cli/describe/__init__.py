@@ -1,1 +1,0 @@
-"""``gemma-edge describe``."""

@@ -1,1 +1,0 @@
-"""``gemma-edge extract``, ``recipes`` and ``schema``."""

@@ -1,0 +1,757 @@
+"""``gemma-edge models``: which models there are, in which quants, and what is on this machine."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gemma_edge import catalog, gguf
+from gemma_edge.catalog import CatalogFile, Quant, Size
+from gemma_edge.cli import options as flags
+from gemma_edge.cli.app_load import open_quick_planner, wishes_of
+from gemma_edge.cli.app_models import (
+    Stock,
+    count_bytes,
+    fetch,
+    find_missing,
+    find_target,
+    free_bytes,
+    label,
+    name_of,
+    pull_command,
+    read_remote,
+    render_count,
+    select,
+    show_progress,
+    store_settings,
+)
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions, StoreOptions
+from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.cli.plan import machine_line, render_row
+from gemma_edge.errors import ExitStatus, ModelError, UsageError
+from gemma_edge.gguf import Header, Skipped, Value
+from gemma_edge.planning.planner import Row
+from gemma_edge.store.files import (
+    Removal,
+    StoredFile,
+    Verdict,
+    import_file,
+    list_files,
+    plan_removal,
+    remove,
+    verify,
+)
+from gemma_edge.store.lock import Locks
+from gemma_edge.store.remote import StoreSettings
+from gemma_edge.units import render_bytes
+
+# ----------------------------------------------------------------------------
+# Whether each quant of the catalogue would run on this machine: quickly, as an estimate.
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """``rows`` by the name that a person types; ``machine`` is what they are for, in a line."""
+
+    rows: Mapping[str, Row]
+    machine: str
+    available_bytes: int | None
+
+    def words(self, name: str) -> str:
+        """``GPU, 32k, ~60 tok/s``; ``no``."""
+        return render_row(self.rows[name])
+
+    def document(self, name: str) -> dict[str, Any]:
+        """The same as plain data."""
+        row = self.rows[name]
+        return {
+            "class": row.placement,
+            "context_tokens": row.plan.context_tokens if row.plan else None,
+            "tokens_per_second": (
+                row.plan.speed.tokens_per_second if row.plan and row.plan.speed else None
+            ),
+            "reason": row.reason,
+        }
+
+
+def find_fits(
+    pairs: Iterable[tuple[Size, Quant]], settings: StoreSettings, context: Context
+) -> Fits:
+    """What the plan says to each, alone on this machine."""
+    planner = open_quick_planner(context, settings)
+    found = list(pairs)
+    rows = planner.matrix(Stock(settings).quants(found), wishes_of(ModelOptions(), vision=None))
+    hardware = planner.hardware
+    named = {name_of(*pair): row for pair, row in zip(found, rows, strict=True)}
+    return Fits(named, machine_line(hardware), hardware.memory.available_bytes)
+
+
+BILLION = 1_000_000_000
+There = frozenset[tuple[str, str]]  # (repo, file) of what is on disk
+
+
+def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One of them; without it, all.")
+    ] = None,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """Show the models that can be fetched: what each is for, its quants, their sizes.
+
+    \b
+    gemma-edge models
+    gemma-edge models e4b
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir)
+    return partial(run, name, kept, ShowOptions(json=json, quiet=quiet))
+
+
+def run(
+    name: str | None, kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+) -> ExitStatus:
+    """From the catalogue and the disk alone."""
+    output.quiet = show.quiet
+    settings = store_settings(kept, context)
+    stored = (each for each in list_files(settings) if each.where != "incomplete")
+    there = frozenset((each.repo, each.file) for each in stored)
+    bundled, sizes = _choose(name, output)
+
+    pairs = [(size, quant) for size in sizes for quant in size.quants]
+    fits = find_fits(pairs, settings, context)
+    if show.json:
+        models = [_as_document(size, there, fits) for size in sizes]
+        available = fits.available_bytes
+        output.document({"bundled": list(bundled), "available_bytes": available, "models": models})
+        return ExitStatus.OK
+    for each in bundled:
+        files = catalog.resolve(each)
+        output.table([(files.title,), (f"  {files.good_for}",)])
+        weight = render_bytes(files.model.stat().st_size)
+        output.table([(f"  {each}", weight, "part of gemma-edge")])
+    tables = [[_row(size, quant, there, fits) for quant in size.quants] for size in sizes]
+    for size, rows in zip(sizes, _aligned(tables), strict=True):
+        output.table([(_render_size(size),), (f"  {size.good_for}",)])
+        output.table(rows)
+    if sizes:
+        output.note(
+            "gemma-edge pull NAME fetches one with its projector; no size: nobody measured it yet"
+        )
+        output.note("where it runs, context, speed: estimates; gemma-edge plan NAME says more")
+        output.note(fits.machine)
+    return ExitStatus.OK
+
+
+def _choose(name: str | None, output: Output) -> tuple[tuple[str, ...], tuple[Size, ...]]:
+    """The bundled models and the sizes that are meant."""
+    bundled = tuple(each for each in catalog.names() if catalog.kind_of(each) == "bundled")
+    if name is None:
+        return bundled, catalog.sizes()
+    if name in bundled:
+        return (name,), ()
+    found = catalog.wanted(name)
+    if found.note:
+        output.note(found.note)
+    return (), (found.size,)
+
+
+def _aligned(tables: list[list[list[str]]]) -> list[list[list[str]]]:
+    """Columns that stand under each other from one table to the next."""
+    every = [row for rows in tables for row in rows]
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+    widths[-1] = 0  # may be folded
+    return [
+        [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+        for rows in tables
+    ]
+
+
+def _row(size: Size, quant: Quant, there: There, fits: "Fits") -> list[str]:
+    weight = quant.model.size_bytes
+    state = "on disk" if _is_there(quant.model, there) else ""
+    if state and quant.projector is not None and not _is_there(quant.projector, there):
+        state = "on disk, without projector"
+    name = name_of(size, quant)
+    said = ", ".join(filter(None, [fits.words(name), state]))
+    return [f"  {name}", quant.title, render_bytes(weight) if weight else "", said]  # fmt: skip
+
+
+def _render_size(size: Size) -> str:
+    """``Gemma 4 E4B · 7.5B parameters, 4.5B active · 131,072 tokens of context``."""
+    parameters = f"{size.parameters / BILLION:.1f}B parameters"
+    if size.active_parameters != size.parameters:
+        parameters += f", {size.active_parameters / BILLION:.1f}B active"
+    return f"{size.title} · {parameters} · {size.context_tokens:,} tokens of context"
+
+
+def _is_there(file: CatalogFile, there: There) -> bool:
+    return (file.repo, file.filename) in there
+
+
+def _as_document(size: Size, there: There, fits: "Fits") -> dict[str, Any]:
+    return {
+        "name": size.name,
+        "title": size.title,
+        "good_for": size.good_for,
+        "licence": size.licence,
+        "kind": size.kind,
+        "parameters": size.parameters,
+        "active_parameters": size.active_parameters,
+        "layers": size.layers,
+        "context_tokens": size.context_tokens,
+        "modalities": list(size.modalities),
+        "quants": [
+            {
+                "name": name_of(size, quant),
+                "title": quant.title,
+                "source": quant.source,
+                "qat": quant.qat,
+                "bits": quant.bits,
+                "default": quant is size.default,
+                "quality": _quality(quant),
+                "fits": fits.document(name_of(size, quant)),
+                "model": _file(quant.model, there),
+                "projector": _file(quant.projector, there),
+                "drafter": _file(quant.drafter, there),
+            }
+            for quant in size.quants
+        ],
+    }
+
+
+def _quality(quant: Quant) -> dict[str, Any] | None:
+    figure = quant.quality
+    if figure is None:
+        return None
+    return {"measure": figure.measure, "value": figure.value, "source": figure.source}
+
+
+def _file(file: CatalogFile | None, there: There) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    return {
+        "name": f"hf:{file.name}",
+        "revision": file.revision,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256,
+        "on_disk": _is_there(file, there),
+    }
+
+
+# ----------------------------------------------------------------------------
+# `gemma-edge list`: which model files are on this machine.
+
+
+DAY_SECONDS = 86_400
+
+
+def list_command(
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """List the model files on this machine: size, last use, name.
+
+    \b
+    gemma-edge list
+    gemma-edge list --json
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir)
+    return partial(run_list, kept, ShowOptions(json=json, quiet=quiet))
+
+
+def run_list(kept: StoreOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+    """Whatever the store finds, our own downloads or not."""
+    output.quiet = show.quiet
+    settings = store_settings(kept, context)
+    files = list_files(settings)
+    if show.json:
+        output.document({"files": [as_document(stored) for stored in files]})
+        return ExitStatus.OK
+    if not files:
+        output.note("no model is on this machine yet; gemma-edge models shows what there is")
+        return ExitStatus.OK
+    now = context.now()
+    output.table(
+        [
+            (render_bytes(stored.size_bytes), render_age(now - stored.last_used), *_what(stored))
+            for stored in files
+        ]
+    )
+    folder = settings.models_dir or settings.cache_dir
+    free = free_bytes(folder) if folder else None
+    left = f", {render_bytes(free)} free" if free is not None else ""
+    output.note(f"{render_count(len(files))}, {render_bytes(count_bytes(files))}{left}")
+    return ExitStatus.OK
+
+
+def as_document(stored: StoredFile) -> dict[str, Any]:
+    """A file as plain data."""
+    return {
+        "name": stored.name,
+        "model": label(stored) or None,
+        "path": str(stored.path),
+        "where": stored.where,
+        "revision": stored.commit or None,
+        "size_bytes": stored.size_bytes,
+        "last_used": stored.last_used,
+        "sha256": stored.sha256,
+    }
+
+
+def render_age(seconds: float) -> str:
+    """In days: disks note a use no more exactly."""
+    days = int(seconds // DAY_SECONDS)
+    if days <= 0:
+        return "today"
+    return "yesterday" if days == 1 else f"{days} days ago"
+
+
+def _what(stored: StoredFile) -> tuple[str, str]:
+    return label(stored) or ("incomplete" if stored.where == "incomplete" else ""), stored.name
+
+
+# ----------------------------------------------------------------------------
+# `gemma-edge show`: what a model file says about itself, on this machine or on the hub.
+
+
+TEMPLATE_KEY = "tokenizer.chat_template"
+MAX_SHOWN = 72  # characters of one value; --json has all of it
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A header, where the file is (a path, or a name of the hub), and its hash where known."""
+
+    header: Header
+    where: str
+    sha256: str | None
+
+
+def show_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME|PATH", help="A model, a file, or hf:owner/repo/file.gguf."),
+    ],
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """Show what a model file says about itself. Of a file on the hub only the header is fetched.
+
+    \b
+    gemma-edge show e4b
+    gemma-edge show model.gguf --json
+    gemma-edge show hf:owner/repo/file.gguf
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir)
+    return partial(run_show, name, kept, ShowOptions(json=json, quiet=quiet))
+
+
+def run_show(
+    name: str, kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+) -> ExitStatus:
+    """Metadata, tensors by type, hash."""
+    output.quiet = show.quiet
+    settings = store_settings(kept, context)
+    shown = _find(name, settings, context, output)
+    if show.json:
+        output.document(_file_document(shown))
+        return ExitStatus.OK
+    header = shown.header
+    output.table(_facts(shown))
+    output.data("tensors")
+    output.table([(f"  {kind}", str(count), render_bytes(size)) for kind, count, size in
+                  tensors_by_type(header)] or [("  none",)])  # fmt: skip
+    output.data("metadata")
+    output.table(
+        [(f"  {_one_line(key)}", render_value(value)) for key, value in header.metadata.items()]
+        or [("  none",)]
+    )
+    return ExitStatus.OK
+
+
+def tensors_by_type(header: Header) -> list[tuple[str, int, int]]:
+    """(type, how many tensors, their bytes), the largest first."""
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for tensor in header.tensors:
+        counts[tensor.type] += 1
+        sizes[tensor.type] += tensor.size_bytes
+    return [(kind, counts[kind], size) for kind, size in sizes.most_common()]
+
+
+def render_value(value: Value) -> str:
+    """On one line, and no longer than a person reads."""
+    if isinstance(value, Skipped):
+        return f"{value.count:,} values"
+    if isinstance(value, tuple):
+        return _shortened(_one_line(", ".join(map(str, value))), f"{len(value):,} values")
+    if isinstance(value, float):
+        return f"{value:.7g}"  # it is of 32 bits in every file seen
+    return _shortened(_one_line(str(value)), f"{len(str(value)):,} characters")
+
+
+def _find(name: str, settings: StoreSettings, context: Context, output: Output) -> Shown:
+    kind = catalog.kind_of(name)
+    if kind == "bundled":
+        return _local(catalog.resolve(name).model, settings)
+    path, stored = Path(name).expanduser(), list_files(settings)
+    if not path.exists() and any(name in (each.file, each.name) for each in stored):
+        return _local(select([name], stored, settings)[0].path, settings)
+    if kind == "path":
+        return _local(path, settings)
+    target = find_target(name, settings)
+    if target.note:
+        output.note(target.note)
+    if not find_missing([target.model], settings, context, output):
+        return _local(fetch([target.model], settings, context, output)[0], settings)
+    header, upstream = read_remote(target.model, settings, context, output)
+    return Shown(header, f"{target.model.name}@{upstream.commit}", upstream.sha256)
+
+
+def _local(path: Path, settings: StoreSettings) -> Shown:
+    header = gguf.read_header(path)
+    absolute = path.absolute()
+    for stored in list_files(settings):
+        if stored.path == absolute:
+            entry = Locks(settings).all().get((stored.repo, stored.file))
+            locked = entry.sha256 if entry and stored.commit in ("", entry.revision) else None
+            return Shown(header, str(absolute), locked or stored.sha256)
+    return Shown(header, str(absolute), None)
+
+
+def _facts(shown: Shown) -> list[tuple[str, str]]:
+    header = shown.header
+    template = header.metadata.get(TEMPLATE_KEY)
+    context, layers = header.integer(".context_length"), header.integer(".block_count")
+    rows = [
+        ("file", shown.where),
+        ("size", f"{render_bytes(header.file_bytes)} ({header.file_bytes:,} bytes)"),
+        ("sha256", shown.sha256 or "not known"),
+        ("architecture", _one_line(header.architecture) or "not said"),
+        ("context", f"{context:,} tokens" if context is not None else ""),
+        ("layers", str(layers) if layers is not None else ""),
+        ("chat template", f"{len(template):,} characters" if isinstance(template, str) else "none"),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _shortened(text: str, extent: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 20]}… ({extent})"
+
+
+def _file_document(shown: Shown) -> dict[str, Any]:
+    header = shown.header
+    return {
+        "file": shown.where,
+        "size_bytes": header.file_bytes,
+        "sha256": shown.sha256,
+        "architecture": header.architecture,
+        "template": isinstance(header.metadata.get(TEMPLATE_KEY), str),
+        "tensors": [
+            {"type": kind, "count": count, "size_bytes": size}
+            for kind, count, size in tensors_by_type(header)
+        ],
+        "metadata": {key: _as_json(value) for key, value in header.metadata.items()},
+    }
+
+
+def _as_json(value: Value) -> Any:
+    """JSON knows no infinity; a list that was stepped over is told by its length."""
+    if isinstance(value, Skipped):
+        return {"count": value.count}
+    if isinstance(value, tuple):
+        return [_as_json(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ----------------------------------------------------------------------------
+# `gemma-edge path`: where a model's file is, or where all of them are.
+
+
+def path_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A model; without one, the store's folders."),
+    ] = None,
+    projector: Annotated[
+        bool, typer.Option("--projector", help="The model's projector instead.")
+    ] = False,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """Print the path of a model that is on this machine, for other programs. Fetches nothing.
+
+    \b
+    llama-server -m "$(gemma-edge path e4b)" --mmproj "$(gemma-edge path e4b --projector)"
+    gemma-edge path
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir)
+    show = ShowOptions(json=json, quiet=quiet)
+    return partial(run_path, name, projector, kept, show)
+
+
+def run_path(  # noqa: PLR0913, PLR0917  (the world, the wish, and where)
+    name: str | None, projector: bool, kept: StoreOptions, show: ShowOptions,
+    context: Context, output: Output,
+) -> ExitStatus:  # fmt: skip
+    """A path that is printed leads to a file with the hash that it has to have."""
+    output.quiet = show.quiet
+    settings = store_settings(kept, context)
+    if name is None:
+        return _folders(settings, show, output)
+    path = find_path(name, projector, kept, context, output)
+    if show.json:
+        output.document({"path": str(path)})
+    else:
+        output.data(str(path))
+    return ExitStatus.OK
+
+
+def find_path(
+    name: str, projector: bool, kept: StoreOptions, context: Context, output: Output
+) -> Path:
+    """The file of a model on this machine; nothing is fetched.
+
+    Raises:
+        ModelError: it is not here; the hint is the command that fetches it.
+        UsageError: the name can mean several.
+    """
+    settings = replace(store_settings(kept, context), offline=True)
+    kind = catalog.kind_of(name)
+    if kind == "bundled":
+        files = catalog.resolve(name)
+        found = files.projector if projector else files.model
+    elif kind in ("size", "remote"):
+        target = find_target(name, settings)
+        wanted = target.projector if projector else target.model
+        if wanted is not None and find_missing([wanted], settings, context, output):
+            what = f"the projector of `{name}`" if projector else f"`{name}`"
+            raise ModelError(f"{what} is not on this machine", hint=pull_command(target, kept))
+        found = fetch([wanted], settings, context, output)[0] if wanted else None
+    else:
+        found = None if projector else select([name], list_files(settings), settings)[0].path
+    if found is None:
+        raise ModelError(f"nothing is known of a projector of `{name}`", hint="gemma-edge list")
+    return found
+
+
+def _folders(settings: StoreSettings, show: ShowOptions, output: Output) -> ExitStatus:
+    folders = {
+        "cache": settings.cache_dir,
+        "models": settings.models_dir,
+        "imported": settings.import_dir,
+        "data": settings.data_dir,
+        "lock": settings.user_lock,
+        "project_lock": settings.project_lock,
+    }
+    if show.json:
+        output.document({key: str(path) if path else None for key, path in folders.items()})
+    else:
+        rows = [(key.replace("_", " "), str(path)) for key, path in folders.items() if path]
+        output.table(rows)
+    return ExitStatus.OK
+
+
+# ----------------------------------------------------------------------------
+# `gemma-edge verify`: read every model file again and compare its sha256.
+
+
+BAD = ("wrong", "unreadable")
+_SAID_BY = {"lock": "as the lock says", "hub": "as the hub says", "": "nothing to compare with"}
+
+
+def verify_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Of `gemma-edge list`; without any, all of them."),
+    ] = None,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """Prove that model files are what they were: every byte is read again. Status 4 if one is not.
+
+    \b
+    gemma-edge verify
+    gemma-edge verify e4b
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir)
+    return partial(run_verify, tuple(names or ()), kept, ShowOptions(json=json, quiet=quiet))
+
+
+def run_verify(
+    names: tuple[str, ...], kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+) -> ExitStatus:
+    """Opens no connection: the lock and the cache know what each file has to be."""
+    output.quiet = show.quiet
+    settings = store_settings(kept, context)
+    files = [stored for stored in list_files(settings) if stored.where != "incomplete"]
+    if names:
+        files = select(names, files, settings)
+    with show_progress(output, context.clock) as listen:
+        verdicts = list(verify(settings, files=files, on_progress=listen))
+    if show.json:
+        output.document({"files": [_verdict_document(verdict) for verdict in verdicts]})
+    elif verdicts:
+        output.table([_verdict_row(verdict) for verdict in verdicts])
+    bad = [verdict for verdict in verdicts if verdict.state in BAD]
+    for verdict in bad:
+        output.problem(_reason(verdict))
+    if bad:
+        again = bad[0].name
+        raise ModelError(
+            f"{len(bad)} of {render_count(len(verdicts))} cannot be trusted",
+            hint=f"gemma-edge rm {again}"
+            + (f", then gemma-edge pull {again}" if again.startswith("hf:") else ""),
+        )
+    output.note(f"{render_count(len(files))}, {render_bytes(count_bytes(files))} read")
+    return ExitStatus.OK
+
+
+def _verdict_row(verdict: Verdict) -> tuple[str, str, str]:
+    said = "" if verdict.state in BAD else _SAID_BY[verdict.said_by]
+    return verdict.state, said, verdict.name
+
+
+def _reason(verdict: Verdict) -> str:
+    if verdict.state == "unreadable":
+        return f"{verdict.path} cannot be read: {verdict.reason}"
+    return (
+        f"{verdict.path} has been changed or damaged\n"
+        f"expected sha256 {verdict.expected}\n"
+        f"found    sha256 {verdict.sha256}"
+    )
+
+
+def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+    return {**asdict(verdict), "path": str(verdict.path)}
+
+
+# ----------------------------------------------------------------------------
+# `gemma-edge rm`: delete model files, after saying what that frees.
+
+
+def rm_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Of `gemma-edge list`: a model or a file.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """Delete models from this machine. A projector that another model needs stays.
+
+    \b
+    gemma-edge rm e4b
+    gemma-edge rm hf:owner/repo/file.gguf --yes
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir, yes=yes)
+    return partial(run_rm, tuple(names), kept, ShowOptions(json=json, quiet=quiet))
+
+
+def run_rm(
+    names: tuple[str, ...], kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+) -> ExitStatus:
+    """Plan, say, ask, delete. What a file is to be stays in the lock."""
+    output.quiet = show.quiet
+    settings = store_settings(kept, context)
+    files = list_files(settings)
+    removal = plan_removal(select(names, files, settings, sparing=True), settings)
+    size = render_bytes(removal.freed_bytes)
+    count = render_count(len(removal.files))
+    if not kept.yes and not can_ask(context):
+        raise UsageError(
+            f"deleting {count} frees {size}, and there is no terminal to ask at",
+            hint="the same command with --yes",
+        )
+    for stored in removal.files:
+        output.note(f"  {render_bytes(stored.size_bytes)}  {stored.name}")
+    agreed = kept.yes or confirm(f"delete {count} and free {size}?", context, output, usual=False)
+    if agreed:
+        remove(removal)
+        output.note(f"{count} deleted, {size} free again")
+    else:
+        output.note("nothing was deleted")
+    if show.json:
+        _document(removal, agreed, output)
+    return ExitStatus.OK
+
+
+def _document(removal: Removal, done: bool, output: Output) -> None:
+    removed = [as_document(stored) for stored in removal.files] if done else []
+    output.document({"removed": removed, "freed_bytes": removal.freed_bytes if done else 0})
+
+
+# ----------------------------------------------------------------------------
+# `gemma-edge import`: take model files from elsewhere in among the store's.
+
+
+def import_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="A GGUF file; it stays where it is.")
+    ],
+    models_dir: flags.ModelsDir = None,
+    offline: flags.Offline = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:
+    """Copy GGUF files from elsewhere into the store, checked and locked. Prints where they are.
+
+    \b
+    gemma-edge import /media/stick/gemma-4-E4B.gguf
+    gemma-edge chat --model gemma-4-E4B.gguf
+    """
+    kept = StoreOptions(offline=offline, models_dir=models_dir)
+    return partial(run_import, tuple(files), kept, ShowOptions(json=json, quiet=quiet))
+
+
+def run_import(
+    files: tuple[Path, ...], kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+) -> ExitStatus:
+    """The headers first: a truncated file is told before gigabytes are copied."""
+    output.quiet = show.quiet
+    settings = store_settings(kept, context)
+    sources = [file.expanduser() for file in files]
+    for source in sources:
+        gguf.read_header(source)
+    with show_progress(output, context.clock) as listen:
+        taken = [import_file(source, settings, on_progress=listen) for source in sources]
+    for stored in taken:
+        output.note(
+            f"{stored.file}: {render_bytes(stored.size_bytes)}, "
+            f"now a name for --model: gemma-edge chat --model {stored.file}"
+        )
+    if show.json:
+        output.document({"files": [as_document(stored) for stored in taken]})
+    else:
+        for stored in taken:
+            output.data(str(stored.path))
+    return ExitStatus.OK

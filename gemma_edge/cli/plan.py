@@ -1,0 +1,529 @@
+"""``gemma-edge plan``: what would run on a machine, where every MiB goes, how fast, and why."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from gemma_edge.cli import options as flags
+from gemma_edge.cli.app_load import (
+    best_here,
+    brief_title,
+    gpu_layers,
+    layers_of,
+    open_planner,
+    render_details,
+    render_devices,
+    render_place,
+    render_short_place,
+    render_speed,
+    short_title,
+    short_tokens,
+    taken_bytes,
+    wishes_of,
+)
+from gemma_edge.cli.app_models import Stock, fetch_headers, offer, store_settings
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.options import AUTO, Job, ModelOptions, ShowOptions
+from gemma_edge.cli.output import Output
+from gemma_edge.errors import ExitStatus, UsageError
+from gemma_edge.hardware.detect import pretend
+from gemma_edge.hardware.machine import Device, Hardware
+from gemma_edge.planning.plan import (
+    Account,
+    Candidate,
+    Ledger,
+    Part,
+    PartName,
+    Placement,
+    Plan,
+    Rung,
+    Speed,
+)
+from gemma_edge.planning.planner import NothingFits, PlacementClass, Row
+from gemma_edge.units import GIB, MIB, render_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What the command line asks of a plan. ``vram_bytes``, ``ram_bytes`` and ``device`` make up a
+    machine that is not this one; ``headers`` fetches those that are not here."""
+
+    every: bool = False
+    explain: bool = False
+    headers: bool = False
+    vram_bytes: int | None = None
+    ram_bytes: int | None = None
+    device: str | None = None
+
+    @property
+    def pretends(self) -> bool:
+        """Whether the plan is for another machine."""
+        return (self.vram_bytes, self.ram_bytes, self.device) != (None, None, None)
+
+
+@flags.takes_model
+def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME|PATH", help="A model; without one, the best of all."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every size and quant: where it would run, how fast.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What was tried, why it fell, what was detected.")
+    ] = False,
+    headers: Annotated[
+        bool,
+        typer.Option("--headers", help="Fetch headers (15 MB a model) to be exact, not estimate."),
+    ] = False,
+    vram: Annotated[
+        int | None,
+        typer.Option("--vram", metavar="SIZE", parser=flags.parse_size,
+                     help="For a machine whose GPU has so much memory, like 8GiB."),
+    ] = None,
+    ram: Annotated[
+        int | None,
+        typer.Option("--ram", metavar="SIZE", parser=flags.parse_size,
+                     help="For a machine with so much main memory."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="TITLE", help='For a machine with a "RTX 4060".'),
+    ] = None,
+    *,
+    placed: ModelOptions,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    show_help: flags.Help = False,
+) -> Job:  # fmt: skip
+    """Say what would run: which model, where every MiB goes, how fast, and why. Loads nothing.
+
+    \b
+    gemma-edge plan
+    gemma-edge plan 26b --ctx 64k --explain
+    gemma-edge plan --all
+    gemma-edge plan --vram 8GiB --ram 16GiB --device "RTX 4060"
+    """
+    if name is not None and placed.model != AUTO:
+        raise UsageError("the model is there twice", hint="NAME or --model NAME, not both")
+    asked = PlanOptions(
+        every=every, explain=explain, headers=headers, vram_bytes=vram, ram_bytes=ram,
+        device=device,
+    )  # fmt: skip
+    placed = replace(placed, model=name or placed.model)
+    return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
+
+
+def run(
+    asked: PlanOptions, model: ModelOptions, show: ShowOptions, context: Context, output: Output
+) -> ExitStatus:
+    """Plan, and show it."""
+
+    return plan_and_show(asked, model, show, context, output)
+
+
+# ----------------------------------------------------------------------------
+# A plan as JSON: every number in bytes, tokens or tokens a second, under names that stay.
+
+
+def as_document(
+    plan: Plan, candidates: Mapping[str, Candidate], hardware: Hardware
+) -> dict[str, Any]:
+    """The plan with all that is known about it."""
+    return {
+        "fits": True,
+        **_plan(plan, candidates[plan.name]),
+        "reasons": list(plan.reasons),
+        "rungs": [asdict(rung) for rung in plan.rungs],
+        "fallbacks": [_placement(each) for each in plan.fallbacks],
+        "alternatives": [_plan(each, candidates[each.name]) for each in plan.alternatives],
+        "hardware": as_hardware(hardware),
+    }
+
+
+def as_failure(error: NothingFits, hardware: Hardware) -> dict[str, Any]:
+    """Why nothing fits."""
+    return {
+        "fits": False,
+        "message": error.message,
+        "hint": error.hint,
+        "rungs": [asdict(rung) for rung in error.rungs],
+        "hardware": as_hardware(hardware),
+    }
+
+
+def as_rows(rows: Sequence[Row], hardware: Hardware) -> dict[str, Any]:
+    """The matrix."""
+    return {
+        "rows": [
+            {
+                "class": row.placement,
+                "reason": row.reason,
+                **(_plan(row.plan, row.candidate) if row.plan else _model(row.candidate)),
+            }
+            for row in rows
+        ],
+        "hardware": as_hardware(hardware),
+    }
+
+
+def as_hardware(hardware: Hardware) -> dict[str, Any]:
+    """The machine; ``usable`` says whether llama.cpp computes on a device."""
+    document = asdict(hardware)
+    for device, row in zip(hardware.devices, document["devices"], strict=True):
+        row["usable"] = device.usable
+    return document
+
+
+def _plan(plan: Plan, candidate: Candidate) -> dict[str, Any]:
+    return {
+        **_model(candidate),
+        "file": _path(plan.model, candidate),
+        "projector": _path(plan.projector, candidate) if plan.projector else None,
+        "adapters": [{"file": str(each.path), "scale": each.scale} for each in plan.adapters],
+        "placement": {
+            **_placement(plan),
+            "layers": layers_of(candidate),
+            "layers_on_gpu": gpu_layers(plan, candidate),
+            "threads": plan.threads,
+            "prefill_threads": plan.prefill_threads,
+        },
+        "ledger": _ledger(plan.ledger) if plan.ledger else None,
+        "speed": asdict(plan.speed) if plan.speed else None,
+    }
+
+
+def _model(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "model": candidate.name,
+        "title": candidate.title,
+        "size": candidate.size_name or None,
+        "weights_bytes": candidate.header.file_bytes,
+        "exact": candidate.exact,
+        "on_disk": candidate.on_disk,
+        "download_bytes": candidate.download_bytes,
+    }
+
+
+def _placement(placement: Placement) -> dict[str, Any]:
+    return {each.name: _plain(getattr(placement, each.name)) for each in fields(Placement)}
+
+
+def _ledger(ledger: Ledger) -> list[dict[str, Any]]:
+    return [
+        {
+            "place": account.place,
+            "title": account.title,
+            "budget_bytes": account.budget_bytes,
+            "total_bytes": account.total_bytes,
+            "fits": account.fits,
+            "parts": [asdict(part) for part in account.parts],
+        }
+        for account in ledger.accounts
+    ]
+
+
+def _path(path: Path, candidate: Candidate) -> str | None:
+    return str(path) if candidate.on_disk else None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+# ----------------------------------------------------------------------------
+# A plan's ledger as people read it: a bar for each memory, and a table of MiB.
+
+
+PARTS: tuple[PartName, ...] = get_args(PartName)
+BAR_COLUMNS = 40  # at most; a wider one says nothing more
+FREE = "·"
+# Darkest what is always there, lightest what is only kept free.
+SHADES: dict[PartName, str] = {"weights": "█", "KV global": "▓", "KV window": "▓", "margin": "░"}
+OTHER_SHADE = "▒"
+
+
+def render_bars(ledger: Ledger, width: int) -> list[str]:
+    """One line an account: ``GPU  ████▓▓▒░··  5.9 of 7.6 GiB``, in ``width`` columns."""
+    names = place_names(ledger)
+    sums = [render_sum(account) for account in ledger.accounts]
+    left = max(map(len, names))
+    columns = min(BAR_COLUMNS, width - left - max(map(len, sums)) - 7)
+    return [
+        f"  {name:{left}}  {render_bar(account, columns)}  {said}".rstrip()
+        for name, account, said in zip(names, ledger.accounts, sums, strict=True)
+    ]
+
+
+def render_bar(account: Account, columns: int) -> str:
+    """Each part as long as it is large; what takes anything has a cell, while there are any."""
+    whole = max(account.budget_bytes or 0, account.total_bytes, 1)
+    cells, taken = "", 0
+    for shade, size_bytes in _shaded(account.parts):
+        taken += size_bytes
+        upto = max(round(columns * taken / whole), len(cells) + (size_bytes > 0))
+        cells += shade * (min(upto, columns) - len(cells))
+    return cells + FREE * (columns - len(cells))
+
+
+def render_sum(account: Account) -> str:
+    """``5.9 of 7.6 GiB``, without the margin, which is only kept free."""
+    taken = f"{taken_bytes(account) / GIB:.1f}"
+    if account.budget_bytes is None:
+        return f"{taken} GiB"
+    return f"{taken} of {account.budget_bytes / GIB:.1f} GiB"
+
+
+def render_table(ledger: Ledger, *, notes: bool = False) -> list[tuple[str, ...]]:
+    """Rows of a part's name and its MiB in each account; ``~`` marks an estimate. The last rows are
+    the sum, what is kept free beside it, and what is free now. With ``notes`` a last column says
+    where a number comes from."""
+    accounts = ledger.accounts
+    found = {part.name for account in accounts for part in account.parts if part.size_bytes}
+    rows = [("  MiB", *(f"{name:>7}" for name in place_names(ledger)), "")]
+    rows += [_row(name, accounts) for name in PARTS if name in found and name != "margin"]
+    rows.append(_sums("in all", [taken_bytes(account) for account in accounts]))
+    rows.append(_row("margin", accounts))
+    rows.append(_sums("free now", [account.budget_bytes for account in accounts]))
+    return rows if notes else [row[:-1] for row in rows]
+
+
+def render_remarks(ledger: Ledger) -> list[str]:
+    """What the table cannot say: estimates, and pages of a file, which need not stay."""
+    parts = [part for account in ledger.accounts for part in account.parts]
+    pages = sum(part.size_bytes for part in parts if part.reclaimable)
+    remarks = []
+    if pages:
+        remarks.append(f"of RAM {_mib(pages)} MiB are pages of a file, read as needed")
+    if not all(part.exact for part in parts):
+        remarks.append("~ an estimate; --explain says where it comes from")
+    return remarks
+
+
+def place_names(ledger: Ledger) -> list[str]:
+    """``GPU`` and ``RAM``; ggml's own names where there are several GPUs."""
+    places = [account.place for account in ledger.accounts]
+    gpus = [place for place in places if place != "RAM"]
+    return ["GPU" if len(gpus) == 1 and place in gpus else place for place in places]
+
+
+def _shaded(parts: Sequence[Part]) -> list[tuple[str, int]]:
+    """Bytes by shade, the darkest first, the margin last."""
+    sizes = {shade: 0 for shade in ("█", "▓", OTHER_SHADE, "░")}
+    for part in parts:
+        sizes[SHADES.get(part.name, OTHER_SHADE)] += part.size_bytes
+    return list(sizes.items())
+
+
+def _row(name: PartName, accounts: Sequence[Account]) -> tuple[str, ...]:
+    cells: list[str] = []
+    notes: dict[str, None] = {}
+    for account in accounts:
+        parts = [part for part in account.parts if part.name == name and part.size_bytes]
+        size = sum(part.size_bytes for part in parts)
+        sign = "" if all(part.exact for part in parts) else "~"
+        cells.append(f"{sign + _mib(size) if parts else '':>7}")
+        for part in parts:
+            notes |= dict.fromkeys(filter(None, [part.note]))
+    return (f"  {name}", *cells, "; ".join(notes))
+
+
+def _sums(title: str, sizes: Sequence[int | None]) -> tuple[str, ...]:
+    return (f"  {title}", *(f"{'?' if size is None else _mib(size):>7}" for size in sizes), "")
+
+
+def _mib(size_bytes: int) -> str:
+    """Rounded up: what is there takes something."""
+    return f"{-(-size_bytes // MIB):,}"
+
+
+# ----------------------------------------------------------------------------
+# The page of a plan: the ledger first, then why it is so, then what else is possible.
+
+
+Candidates = Mapping[str, Candidate]  # by the plan's name
+
+PLACES: dict[PlacementClass, str] = {
+    "gpu": "GPU", "experts": "experts on CPU", "partial": "partly on CPU", "cpu": "CPU", "no": "no",
+}  # fmt: skip
+
+
+def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
+    plan: Plan, candidates: Candidates, hardware: Hardware, width: int, output: Output,
+    *, explain: bool = False,
+) -> None:  # fmt: skip
+    """The whole page, on stdout; with ``explain`` each number says where it comes from, and what
+    was tried and detected follows."""
+    candidate = candidates[plan.name]
+    output.table([(f"{_title(candidate)} on {render_devices(plan, hardware)}",)])
+    output.page("")
+    if plan.ledger is not None:
+        output.page("\n".join(render_bars(plan.ledger, width)))
+        output.page("")
+        output.table(render_table(plan.ledger, notes=explain))
+        output.table([(f"  {remark}",) for remark in render_remarks(plan.ledger)])
+        output.page("")
+    output.table([("  " + render_place(plan, candidate) + ", " + render_details(plan),)])
+    if plan.speed is not None:
+        output.table([("  " + _speed(plan.speed, render_speed(plan), explain),)])
+    output.page("")
+    others = tuple(candidates[each.name].title for each in plan.alternatives)
+    rows = [("why", reason) for reason in plan.reasons if not reason.startswith(others)]
+    rows += [("instead", _alternative(each, candidates)) for each in plan.alternatives]
+    output.table(_labelled(rows))
+    if explain:
+        show_rungs(plan.rungs, output)
+        show_machine(hardware, output)
+    if not candidate.exact:
+        output.note(
+            "weights estimated from the catalogue; "
+            f"gemma-edge plan {shlex.quote(candidate.name)} --headers reads the header"
+        )
+
+
+def show_rungs(rungs: Sequence[Rung], output: Output) -> None:
+    """What was tried, and why each step fell."""
+    rows = [(f"{rung.what}: {'taken' if rung.taken else 'no'}, {rung.reason}") for rung in rungs]
+    output.page("")
+    output.table(_labelled([("tried", row) for row in rows]))
+
+
+def show_machine(hardware: Hardware, output: Output) -> None:
+    """What was detected, and where each number comes from."""
+    output.page("")
+    rows = [("CPU", f"{hardware.cpu.name or 'not named'}: {hardware.cpu.reason}"),
+            ("RAM", hardware.memory.reason)]  # fmt: skip
+    rows += [(device.name or "unused", _device(device)) for device in hardware.devices]
+    build = hardware.build
+    rows.append(("llama.cpp", f"{build.version}, {', '.join(build.backends)}"))
+    rows += [(finding.state, _finding(finding.text, finding.fix)) for finding in hardware.findings]
+    output.table(_labelled(rows))
+
+
+def show_matrix(rows: Sequence[Row], hardware: Hardware, output: Output) -> None:
+    """Every candidate by itself."""
+    output.table([_matrix_row(row) for row in rows])
+    output.note(machine_line(hardware))
+
+
+def _matrix_row(row: Row) -> tuple[str, ...]:
+    size = f"{'' if row.candidate.exact else '~'}{render_bytes(row.candidate.header.file_bytes)}"
+    said = render_row(row) if row.plan else f"no: {row.reason}"
+    return row.candidate.name, size, said
+
+
+def render_row(row: Row) -> str:
+    """``GPU, 32k, ~60 tok/s``; ``no``."""
+    if row.plan is None:
+        return "no"
+    context = short_tokens(row.plan.context_tokens)
+    return ", ".join(filter(None, [PLACES[row.placement], context, render_speed(row.plan)]))
+
+
+def machine_line(hardware: Hardware) -> str:
+    """``RTX 4060 Laptop, 7.6 GiB free · 14.2 GiB are available``."""
+    devices = [f"{each.title}, {each.free_bytes / GIB:.1f} GiB free" for each in hardware.devices]
+    return " · ".join([*devices, hardware.memory.reason])
+
+
+def _title(candidate: Candidate) -> str:
+    """``E4B, Q4 QAT (unsloth, 3.9 GiB)``."""
+    size = render_bytes(candidate.header.file_bytes)
+    if candidate.title.endswith(")"):
+        return f"{candidate.title[:-1]}, {size})"
+    return f"{candidate.title} ({size})"
+
+
+def _alternative(plan: Plan, candidates: Candidates) -> str:
+    candidate = candidates[plan.name]
+    parts = [
+        render_short_place(plan, candidate),
+        f"{short_tokens(plan.context_tokens)} context",
+        render_speed(plan),
+    ]
+    said = ", ".join(filter(None, parts))
+    return f"{short_title(candidate)}: {said} (--model {shlex.quote(candidate.name)})"
+
+
+def _speed(speed: Speed, rate: str, explain: bool) -> str:
+    """The arithmetic stands behind a colon, for those who asked."""
+    return f"{rate}, {speed.reason if explain else speed.reason.partition(':')[0]}"
+
+
+def _device(device: Device) -> str:
+    free = f"{device.free_bytes / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
+    return ", ".join(filter(None, [device.title, free, device.reason]))
+
+
+def _finding(text: str, fix: str) -> str:
+    return f"{text} (fix: {fix})" if fix else text
+
+
+def _labelled(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The label once, where several rows have the same."""
+    shown, last = [], ""
+    for label, text in rows:
+        shown.append(("  " + ("" if label == last else label), text))
+        last = label
+    return shown
+
+
+# ----------------------------------------------------------------------------
+# What `gemma-edge plan` does: candidates, a machine, a plan, and the page or the document.
+
+
+def plan_and_show(
+    asked: PlanOptions, model: ModelOptions, show: ShowOptions, context: Context, output: Output
+) -> ExitStatus:
+    """Headers from disk or from what the catalogue knows; no weights are read."""
+    output.quiet = show.quiet
+    settings = store_settings(model.store, context)
+    if asked.headers:
+        fetch_headers(model, settings, context, output)
+    stock = Stock(settings)
+    wishes = wishes_of(model, vision=None)
+    with open_planner(context, settings, output, _pretend(asked, context)) as planner:
+        candidates = offer(model, stock, settings, context, output)
+        by_name = {each.name: each for each in candidates}
+        if asked.every:
+            rows = planner.matrix(candidates, wishes)
+            if show.json:
+                output.document(as_rows(rows, planner.hardware))
+            else:
+                show_matrix(rows, planner.hardware, output)
+            return ExitStatus.OK
+        try:
+            plan = planner.plan(candidates, wishes)
+        except NothingFits as error:
+            if show.json:
+                output.document(as_failure(error, planner.hardware))
+            elif asked.explain:
+                show_rungs(error.rungs, output)
+            raise
+        if show.json:
+            output.document(as_document(plan, by_name, planner.hardware))
+            return ExitStatus.OK
+        show_plan(plan, by_name, planner.hardware, context.width, output, explain=asked.explain)
+        chosen = by_name[plan.name]
+        if model.model == AUTO and not chosen.on_disk and not asked.pretends:
+            here = best_here(stock, model, wishes, planner)
+            if here is not None:
+                output.note(
+                    f"{brief_title(chosen)} is not on this machine: gemma-edge pull "
+                    f"{shlex.quote(chosen.name)}; until then {brief_title(here)} answers"
+                )
+    return ExitStatus.OK
+
+
+def _pretend(asked: PlanOptions, context: Context) -> Hardware | None:
+    """The machine that somebody thought up, on the ground of this one."""
+    if not asked.pretends:
+        return None
+    base = context.detect_hardware(context.environment)
+    return pretend(asked.vram_bytes, asked.ram_bytes, asked.device, base)

@@ -1,1 +1,0 @@
-"""``gemma-edge plan``, and the way from flags to a plan."""

@@ -1,1 +1,0 @@
-"""The commands that fetch, list, prove and delete model files."""

@@ -1,1 +1,0 @@
-"""What is drawn on a terminal and typed into one, whatever the command."""

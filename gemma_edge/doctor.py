@@ -1,0 +1,643 @@
+"""Doctor: what this machine has, what stands in the way, and the way out as a command.
+
+``gather`` asks, ``examine`` is pure over what came back.
+"""
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from gemma_edge import catalog
+from gemma_edge.engine.failures import parse_death
+from gemma_edge.errors import GemmaEdgeError, ModelError
+from gemma_edge.hardware.gpus import BACKENDS
+from gemma_edge.hardware.machine import Device, Finding, Hardware
+from gemma_edge.store.files import list_files
+from gemma_edge.store.remote import StoreSettings
+from gemma_edge.units import render_bytes
+
+# ----------------------------------------------------------------------------
+# Everything the checks look at, as plain data; `examine` is pure over it.
+
+
+CPU = "CPU"  # ggml's name of the processor
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """The interpreter that runs us: ``3.12.4``, 64 and ``x86_64``."""
+
+    version: str
+    bits: int
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where the answers are shown; ``width`` is in columns."""
+
+    attached: bool
+    encoding: str
+    width: int
+    colours: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Where models are kept. ``free_bytes`` is None where nobody says; ``trouble`` is why the
+    folder cannot be read, ``hint`` the way out. ``files`` are whole ones."""
+
+    folder: Path
+    free_bytes: int | None
+    writable: bool
+    files: int = 0
+    files_bytes: int = 0
+    incomplete: int = 0
+    trouble: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """What answered at ``endpoint``; ``trouble`` is "" when it was a hub, or something like it."""
+
+    endpoint: str
+    seconds: float = 0.0
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decode:
+    """One try to answer with the bundled model. ``device`` is ggml's name of what was asked for,
+    ``CPU`` for the processor; ``answer`` is the text, and ``trouble`` why there is none."""
+
+    device: str
+    answer: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One machine, one environment, one moment. ``hub`` is None where it was not asked;
+    ``offline_by`` names the switch ("" = off), ``job`` is SLURM's number of it ("" = none)."""
+
+    hardware: Hardware
+    python: Python
+    terminal: Terminal
+    shelf: Shelf
+    hub: Hub | None
+    offline_by: str = ""
+    job: str = ""
+    decodes: tuple[Decode, ...] = ()
+
+
+# ----------------------------------------------------------------------------
+# A real decode on one device, in a child process with a time limit.
+
+
+# A first start on a GPU can compile its kernels; the bundled model itself takes under a second.
+LIMIT_SECONDS = 120.0
+# Imports exactly what this process would, and nothing of the working folder.
+CHILD = "import sys; sys.path[:] = sys.argv[3:]; from gemma_edge.doctor_child import main; "
+CHILD += "main(sys.argv[1:3])"
+
+
+def try_decode(
+    device: str, *, limit_seconds: float = LIMIT_SECONDS, program: str = CHILD
+) -> Decode:
+    """Answer a greeting with the bundled model on the device of this name. ``program`` is the
+    child's Python code; tests pass another to make it fail on purpose."""
+    try:
+        model = str(catalog.resolve("demo").model)
+        done = subprocess.run(
+            [sys.executable, "-c", program, device, model, *sys.path],
+            stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
+            timeout=limit_seconds, check=False,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Decode(device=device, trouble=f"it did not end within {limit_seconds:g} s")
+    except ModelError as error:  # its files are gone
+        return Decode(device=device, trouble=error.message)
+    except OSError as error:
+        return Decode(device=device, trouble=f"no process for it: {error.strerror or error}")
+    return parse_decode(device, done.returncode, done.stdout, done.stderr)
+
+
+def parse_decode(device: str, status: int, said: str, complaints: str) -> Decode:
+    """Judge the child's exit status and words."""
+    if status:
+        reason = parse_death(status, complaints.splitlines()).reason
+        return Decode(device=device, trouble=f"it stopped: {reason}")
+    return Decode(device=device, **json.loads(said.splitlines()[-1]))
+
+
+# ----------------------------------------------------------------------------
+# A fix as text to a command that can be run without a shell, or to None: a person's change. Only
+# programs on a short list are run. Text is never given to a shell, so that whatever a driver or a
+# file name put into a fix stays an argument.
+
+
+_SETUP = "scripts/setup.py"  # of a checkout
+_ROOT = Path(__file__).resolve().parents[1]
+_SHELL = {"&&", "||", "|", ";", "&", ">", "<"}  # as words of their own: a line for a shell
+
+
+def parse_fix(fix: str, python: str, *, uv: str | None = None) -> tuple[str, ...] | None:
+    """The command that ``fix`` is, program first, for the environment of the interpreter
+    ``python``; None where it is a change that a person has to make. ``uv`` is the path of that
+    program, for an environment without pip."""
+    try:
+        words = shlex.split(fix)
+    except ValueError:  # an apostrophe: a sentence
+        return None
+    if _SHELL & set(words) or any(word.endswith((",", ":")) for word in words):
+        return None
+    return _arguments(words, python, uv)
+
+
+def _arguments(words: list[str], python: str, uv: str | None) -> tuple[str, ...] | None:
+    match words:
+        case ["python" | "python3", "-m", "pip", *rest] | ["pip", *rest] if rest:
+            if uv:
+                return (uv, "pip", rest[0], "--python", python, *rest[1:])
+            return (python, "-m", "pip", *rest)
+        case ["python" | "python3", script, *rest] if script == _SETUP:
+            path = _ROOT / _SETUP
+            return (python, str(path), *rest) if path.is_file() else None
+        case ["gemma-edge", *rest]:
+            return (python, "-m", "gemma_edge", *rest)
+    return None
+
+
+# ----------------------------------------------------------------------------
+# One question to the hub, with a short patience: does anything answer there?
+
+
+SECONDS = 2.0  # the whole answer of `doctor` is to come within three
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+_REFUSES = 500  # from this status on the server itself says that it does not work
+
+
+def ask_hub(endpoint: str, seconds: float = SECONDS) -> Hub:
+    """One HEAD request, through the client and the proxies that a download takes. Looking up a name
+    knows no time limit, so it is the thread that is not waited for."""
+    answers: list[Hub] = []
+    started = time.monotonic()
+    thread = threading.Thread(
+        target=lambda: answers.append(_ask(endpoint, started, seconds)), daemon=True
+    )
+    thread.start()
+    thread.join(seconds)
+    late = Hub(endpoint, seconds, f"no answer within {seconds:g} s")
+    return answers[0] if answers else late
+
+
+def _ask(endpoint: str, started: float, seconds: float) -> Hub:
+    import httpx2  # noqa: PLC0415  (the hub library's HTTP client; 0.1 s)
+
+    try:
+        answer = httpx2.head(endpoint, timeout=seconds)
+    except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError) as error:
+        # ImportError and ValueError: a proxy that nobody here can speak to.
+        said = _NUMBER.sub("", str(error)) or type(error).__name__
+        return Hub(endpoint, time.monotonic() - started, said)
+    status = answer.status_code
+    trouble = f"it answers with status {status}" if status >= _REFUSES else ""
+    return Hub(endpoint, time.monotonic() - started, trouble)
+
+
+# ----------------------------------------------------------------------------
+# Ask the machine, the disk, the hub and every device. What asks is passed in.
+
+
+HUB = "https://huggingface.co"  # huggingface_hub's own default (its constants.py)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Everything that leaves this process; tests pass others."""
+
+    detect_hardware: Callable[[Mapping[str, str]], Hardware]
+    try_decode: Callable[[str], Decode] = try_decode
+    ask_hub: Callable[[str], Hub] = ask_hub
+
+
+def gather(  # noqa: PLR0913  (one world)
+    asking: Asking,
+    environment: Mapping[str, str],
+    settings: StoreSettings,
+    terminal: Terminal,
+    *,
+    offline_by: str = "",
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Facts:
+    """All facts. ``on_step`` hears of what may take longer than a person waits for a prompt."""
+    with ThreadPoolExecutor(max_workers=1) as pool:  # the hub answers while the machine is asked
+        hub = None if offline_by else pool.submit(asking.ask_hub, settings.endpoint or HUB)
+        hardware = asking.detect_hardware(environment)
+        decodes = _try_devices(hardware, asking.try_decode, on_step)
+    return Facts(
+        hardware=hardware,
+        python=Python(platform.python_version(), 8 * struct.calcsize("P"), platform.machine()),
+        terminal=terminal,
+        shelf=read_shelf(settings),
+        hub=hub.result() if hub else None,
+        offline_by=offline_by,
+        job=environment.get("SLURM_JOB_ID", ""),
+        decodes=decodes,
+    )
+
+
+def read_shelf(settings: StoreSettings) -> Shelf:
+    """The folder of the models, and what is in it."""
+    folder = settings.models_dir or settings.cache_dir or settings.data_dir
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    try:
+        free = shutil.disk_usage(existing).free
+        writable = existing.is_dir() and os.access(existing, os.W_OK)
+    except OSError:
+        free, writable = None, False
+    shelf = Shelf(folder=folder, free_bytes=free, writable=writable)
+    try:
+        files = list_files(settings)
+    except GemmaEdgeError as error:
+        return replace(shelf, trouble=error.message, hint=error.hint)
+    whole = [stored for stored in files if stored.where != "incomplete"]
+    names = {os.path.realpath(stored.path): stored.size_bytes for stored in whole}
+    return replace(
+        shelf,
+        files=len(whole),
+        files_bytes=sum(names.values()),
+        incomplete=len(files) - len(whole),
+    )
+
+
+def _try_devices(
+    hardware: Hardware, decode: Callable[[str], Decode], on_step: Callable[[str], None]
+) -> tuple[Decode, ...]:
+    """The processor first: its answer is what the others are compared with."""
+    if hardware.build.error:
+        return ()
+    results = [decode(CPU)]
+    for device in hardware.devices:
+        if device.usable:
+            on_step(f"decoding on {device.title}…")
+            results.append(decode(device.name))
+    return tuple(results)
+
+
+# ----------------------------------------------------------------------------
+# What a check gives: one row of the doctor's answer.
+
+
+# "warning" is something to know that stops nothing; only a "problem" makes the exit status 1.
+State = Literal["fine", "warning", "problem", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``seen`` is what was found, ``why`` why that matters (or why it was not tried), ``fix`` a
+    command or a change; both are "" where there is nothing to say."""
+
+    name: str
+    state: State
+    seen: str
+    why: str = ""
+    fix: str = ""
+
+
+# ----------------------------------------------------------------------------
+# Checks of what is around the engine: Python, cluster, disk, hub, terminal.
+
+
+_WORD_BITS = 64
+NARROW_COLUMNS = 60  # what every page is made for
+
+
+def check_python(facts: Facts) -> list[Check]:
+    """llama.cpp maps whole models into the address space."""
+    python = facts.python
+    if python.bits < _WORD_BITS:
+        return [
+            Check(
+                "python", "problem", f"{python.version}, {python.bits} bits",
+                "a model does not fit into its address space",
+                "install the 64-bit Python of python.org",
+            )
+        ]  # fmt: skip
+    return [Check("python", "fine", f"{python.version} ({python.machine})")]
+
+
+def check_cluster(facts: Facts) -> list[Check]:
+    """The job that we are in; what is wrong with it, or with a login node, is a finding."""
+    return [Check("cluster", "fine", f"inside SLURM job {facts.job}")] if facts.job else []
+
+
+def check_disk(facts: Facts) -> list[Check]:
+    """Room and permission where models are kept."""
+    shelf, name = facts.shelf, "disk"
+    elsewhere = "another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or HF_HOME"
+    if not shelf.writable:
+        return [
+            Check(name, "problem", f"{shelf.folder} cannot be written to",
+                  "no model can be kept there", elsewhere)
+        ]  # fmt: skip
+    if shelf.free_bytes is None:
+        return [Check(name, "warning", f"{shelf.folder}: the system does not say what is free")]
+    seen = f"{render_bytes(shelf.free_bytes)} free for models in {shelf.folder}"
+    smallest = smallest_model()
+    if shelf.free_bytes < smallest[1] and not shelf.files:
+        return [
+            Check(
+                name, "problem", seen,
+                f"the smallest model, {smallest[0]}, takes {render_bytes(smallest[1])}",
+                f"free some space, or {elsewhere}",
+            )
+        ]  # fmt: skip
+    return [Check(name, "fine", seen)]
+
+
+def check_models(facts: Facts) -> list[Check]:
+    """What is there; whether it is what it was is for another command."""
+    shelf, name = facts.shelf, "models"
+    if shelf.trouble:
+        return [Check(name, "problem", shelf.trouble, "no model there can be found", shelf.hint)]
+    if shelf.incomplete:
+        count = "1 file is" if shelf.incomplete == 1 else f"{shelf.incomplete} files are"
+        return [
+            Check(
+                name, "warning", f"{count} incomplete; {_count(shelf.files)} whole",
+                "gemma-edge list names them; the same pull goes on where it stopped",
+            )
+        ]  # fmt: skip
+    if not shelf.files:
+        return [Check(name, "fine", "none yet but the bundled one; gemma-edge plan says which")]
+    seen = f"{_count(shelf.files)}, {render_bytes(shelf.files_bytes)}"
+    return [Check(name, "fine", f"{seen}; gemma-edge verify reads them again")]
+
+
+def check_offline(facts: Facts) -> list[Check]:
+    """The switch, and who set it."""
+    if facts.offline_by:
+        return [Check("offline", "fine", f"on, by {facts.offline_by}: no connection is opened")]
+    return [Check("offline", "fine", "off; --offline or GEMMA_EDGE_OFFLINE=1 switches it on")]
+
+
+def check_hub(facts: Facts) -> list[Check]:
+    """Only downloads need it: with models on this machine its silence stops nothing."""
+    hub = facts.hub
+    if hub is None:
+        return [Check("hub", "skipped", "not asked", "offline is on")]
+    if not hub.trouble:
+        return [Check("hub", "fine", f"{hub.endpoint} answers in {hub.seconds:.1f} s")]
+    return [
+        Check(
+            "hub", "warning" if facts.shelf.files else "problem",
+            f"{hub.endpoint}: {hub.trouble}",
+            "models cannot be fetched; what is on this machine works",
+            "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror), or carry "
+            "files here: gemma-edge import FILE",
+        )
+    ]  # fmt: skip
+
+
+def check_terminal(facts: Facts) -> list[Check]:
+    """Can it show what we write?"""
+    terminal, name = facts.terminal, "terminal"
+    encoding = terminal.encoding.lower()
+    if not terminal.attached:
+        return [Check(name, "fine", f"none, the output goes elsewhere as {encoding}")]
+    colours = "colours" if terminal.colours else "no colours"
+    seen = f"{terminal.width} columns, {encoding}, {colours}"
+    if not encoding.replace("-", "").startswith("utf"):
+        return [
+            Check(name, "warning", seen, "letters beyond it are shown as escapes",
+                  "PYTHONUTF8=1 in the environment; on Windows chcp 65001 before it")
+        ]  # fmt: skip
+    if terminal.width < NARROW_COLUMNS:
+        return [
+            Check(name, "warning", seen,
+                  f"tables are made for {NARROW_COLUMNS} columns and more")
+        ]  # fmt: skip
+    return [Check(name, "fine", seen)]
+
+
+def smallest_model() -> tuple[str, int]:
+    """The title and the bytes of the smallest weights whose size is known."""
+    known = [
+        (quant.model.size_bytes, size.title)
+        for size in catalog.sizes() for quant in size.quants if quant.model.size_bytes
+    ]  # fmt: skip
+    size_bytes, title = min(known)
+    return title, size_bytes
+
+
+def _count(number: int) -> str:
+    return f"{number} file{'' if number == 1 else 's'}"
+
+
+# ----------------------------------------------------------------------------
+# Checks of the machine itself: llama.cpp, GPUs, memory, and a decode on each device.
+
+
+# Findings that say why a build for CUDA does not load.
+_CAUSES = ("CUDA libraries", "driver")
+# Of ggml's words, each says all that come after it.
+_NEWEST = ("AVX512", "AVX2", "AVX", "SVE", "MATMUL_INT8", "DOTPROD", "NEON")
+
+
+def check_build(facts: Facts) -> list[Check]:
+    """Which llama.cpp, built for what."""
+    build = facts.hardware.build
+    if build.error:
+        findings = {each.what for each in facts.hardware.findings if each.state != "fine"}
+        cause = next((name for name in _CAUSES if name in findings), "")
+        if cause:  # one problem, not two
+            seen = f"{build.version or 'it'} cannot be loaded"
+            return [Check("llama.cpp", "skipped", seen, f"see {cause}")]
+        return [Check("llama.cpp", "problem", build.error, "nothing can be computed")]
+    backends = " and ".join(BACKENDS.get(each, each) for each in build.backends)
+    return [Check("llama.cpp", "fine", f"{build.version}, built for {backends}")]
+
+
+def check_processor(facts: Facts) -> list[Check]:
+    """Its cores, and what of it llama.cpp was compiled for."""
+    cpu, built = facts.hardware.cpu, facts.hardware.build.instructions
+    seen = f"{cpu.name}, {cpu.reason}" if cpu.name else cpu.reason
+    newest = next((word for word in _NEWEST if word in built), "")
+    uses = f"; llama.cpp uses {newest}" if newest else ""
+    return [Check("processor", "fine", f"{seen}{uses}")]
+
+
+def check_driver(facts: Facts) -> list[Check]:
+    """The driver of each maker, once."""
+    drivers = dict.fromkeys(each.driver for each in facts.hardware.devices if each.driver)
+    return [Check("driver", "fine", ", ".join(drivers))] if drivers else []
+
+
+def check_gpus(facts: Facts) -> list[Check]:
+    """Every card, whether llama.cpp can use it or not."""
+    devices = facts.hardware.devices
+    if not devices:
+        return [Check("GPU", "skipped", "none here", "the processor does the work")]
+    return [_gpu(device) for device in devices]
+
+
+def check_memory(facts: Facts) -> list[Check]:
+    """Main memory as far as we may take it."""
+    memory, name = facts.hardware.memory, "memory"
+    free = memory.available_bytes
+    if free is None:
+        return [Check(name, "warning", memory.reason)]
+    total = f" of {render_bytes(memory.total_bytes)}" if memory.total_bytes else ""
+    seen = f"{render_bytes(free)}{total} free"
+    if not memory.reason.endswith("are available"):  # a limit of ours, not the machine's
+        seen += f" ({memory.reason})"
+    title, smallest = smallest_model()
+    if free < smallest:
+        return [
+            Check(name, "warning", seen,
+                  f"the smallest model, {title}, has {render_bytes(smallest)} of weights",
+                  "close other programs, or ask for a larger container or job")
+        ]  # fmt: skip
+    return [Check(name, "fine", seen)]
+
+
+def check_decodes(facts: Facts) -> list[Check]:
+    """What was tried, then what could not be."""
+    reference = next((each.answer for each in facts.decodes if each.device == CPU), "")
+    checks = [_decode(each, facts, reference) for each in facts.decodes]
+    if facts.hardware.build.error:
+        return [Check("CPU decode", "skipped", "not tried", "llama.cpp cannot be loaded")]
+    devices = facts.hardware.devices
+    blind = [each.title for each in devices if not each.usable and not each.integrated]
+    if blind:
+        why = f"llama.cpp does not see the {' and the '.join(blind)}"
+        checks.append(Check("GPU decode", "skipped", "not tried", why))
+    return checks
+
+
+def _gpu(device: Device) -> Check:
+    words = [device.title]
+    if device.total_bytes:
+        total = render_bytes(device.total_bytes)
+        free = f"{render_bytes(device.free_bytes)} of {total} free"
+        words.append(free if device.free_bytes or device.usable else total)  # 0: nobody says
+    if device.integrated:
+        words.append("its memory is main memory")
+    if device.mig:
+        words.append("a slice (MIG)")
+    if device.capability:
+        words.append(f"compute capability {device.capability}")
+    if device.usable:
+        return Check("GPU", "fine", ", ".join([*words, f"as {device.name}"]))
+    why = "part of the processor, not used" if device.integrated else "llama.cpp does not see it"
+    return Check("GPU", "skipped", ", ".join(words), why)
+
+
+def _decode(tried: Decode, facts: Facts, reference: str) -> Check:
+    titles = {each.name: each.title for each in facts.hardware.devices if each.name}
+    on = titles.get(tried.device, "")
+    name = "GPU decode" if on else "CPU decode"
+    where = f"{on}: " if on else ""
+    if tried.trouble:
+        findings = facts.hardware.findings
+        fix = next((each.fix for each in findings if each.what == "instructions"), "")
+        why = "nothing can be computed there"
+        return Check(name, "problem", f"{where}{tried.trouble}", why, fix)
+    if reference and tried.answer != reference:
+        return Check(
+            name, "problem", f"{where}it answers {tried.answer!r}, the processor {reference!r}",
+            "it computes something else: the driver or the build is broken",
+        )  # fmt: skip
+    return Check(name, "fine", f"{where}{tried.tokens} tokens, {tried.seconds:.1f} s with loading")
+
+
+# ----------------------------------------------------------------------------
+# All checks in the order in which they are shown, with the machine's findings in their places.
+
+
+CHECKS: tuple[Callable[[Facts], list[Check]], ...] = (
+    check_python, check_build, check_processor, check_driver, check_gpus, check_memory,
+    check_cluster, check_decodes, check_disk, check_models, check_offline, check_hub,
+    check_terminal,
+)  # fmt: skip
+# Findings that are part of what another name says.
+_SHOWN_UNDER = {"instructions": "processor", "cgroup": "memory"}
+_WORST: tuple[State, ...] = ("fine", "skipped", "warning", "problem")
+
+
+def examine(facts: Facts) -> tuple[Check, ...]:
+    """Every check, pure over the facts."""
+    checks = [check for each in CHECKS for check in each(facts)]
+    merged: list[Check] = []
+    for finding in facts.hardware.findings:
+        _place(finding, checks, merged)
+    return tuple(checks)
+
+
+def count_problems(checks: Sequence[Check]) -> int:
+    """How many of them make the exit status 1."""
+    return sum(check.state == "problem" for check in checks)
+
+
+def _place(finding: Finding, checks: list[Check], merged: list[Check]) -> None:
+    """What detection found becomes the reason and the fix of the check of its name; of several
+    GPUs, of the one that it speaks of. A second one stands behind the first; one that no check has
+    stands before the GPUs."""
+    name = _SHOWN_UNDER.get(finding.what, finding.what)
+    found = Check(name, finding.state, finding.text, fix=finding.fix)
+    places = [index for index, check in enumerate(checks) if check.name == name]
+    titles = {index: checks[index].seen.partition(",")[0] for index in places}
+    meant = [index for index in places if titles[index] in finding.text]
+    if not places:
+        merged.append(found)
+        checks.insert([check.name for check in checks].index("GPU"), found)
+    elif checks[index := max(meant, key=lambda i: len(titles[i]), default=places[0])] in merged:
+        checks.insert(places[-1] + 1, found)
+    else:
+        checks[index] = _merge(checks[index], finding)
+        merged.append(checks[index])
+
+
+def _merge(check: Check, finding: Finding) -> Check:
+    """A check that is in trouble already has said why."""
+    in_trouble = check.state in ("warning", "problem")
+    return replace(
+        check,
+        state=max(check.state, finding.state, key=_WORST.index),
+        why=check.why if in_trouble else finding.text,
+        fix=check.fix or finding.fix,
+    )
+
+
+__all__ = [
+    "Asking",
+    "Check",
+    "Facts",
+    "Shelf",
+    "State",
+    "Terminal",
+    "ask_hub",
+    "count_problems",
+    "examine",
+    "gather",
+    "parse_fix",
+    "try_decode",
+]

@@ -1,0 +1,523 @@
+"""The program that holds PDFium, in a process of its own: the words of pages with their boxes, or
+pages as pixels.
+
+``isolation.py`` runs this file by its path, so the child imports nothing of the package:
+PDFium is C++ over hostile input, and a crash, a loop or a flood of memory ends here.
+
+stdin   one line of JSON, ``{"library": folder, "password", "memory_bytes", "cpu_seconds",
+        "bytes"}``, so many bytes of PDF, then a line for each order until the end of the input:
+        ``{"read": number, "max_chars"}`` or ``{"draw": number, "pixels"}``
+stdout  ``{"page_count": n}`` or ``{"error": "password" | "damaged", "detail"}``, then for each
+        order a line ``{…, "bytes": n}`` and n bytes, or ``{"error": why, "bytes": 0}``
+
+Of a page that is read: ``{"width", "height", "chars", "cut", "looks": …, "count": words}``, and as
+bytes the places of the words (seven floats each: left, top, right, bottom, baseline, turn, glued)
+and their texts in UTF-8 with a newline between. Of a page that is drawn: ``{"width", "height"}``
+and RGB rows. Points from the top left corner of the page as it is seen; ``turn`` as in
+``layout.Piece``.
+"""
+
+import ctypes
+import json
+import math
+import os
+import sys
+from array import array
+from collections.abc import Iterator
+from typing import Any
+from unicodedata import bidirectional
+
+_LONGEST_PX = 30_000  # side of a page that is drawn: a strip of 1 x 10,000 points
+_MAX_REMARKS = 200  # annotations of a page that are looked at
+_WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
+
+
+def main() -> None:
+    """Read stdin, write stdout; see the module's docstring."""
+    order = json.loads(sys.stdin.buffer.readline())
+    limit_resources(order["memory_bytes"], order["cpu_seconds"])
+    # The answer has stdout to itself: whatever a C library prints goes to stderr.
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.path.append(order["library"])
+
+    def send(line: dict[str, Any], content: bytes = b"") -> None:
+        answer.write(json.dumps({**line, "bytes": len(content)}).encode("ascii") + b"\n")
+        answer.write(content)
+        answer.flush()
+
+    try:
+        pdf = open_pdf(sys.stdin.buffer.read(order["bytes"]), order["password"])
+    except (MemoryError, ImportError) as error:
+        pdf = {"error": "damaged", "detail": _words_of(error)}
+    send(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
+    for line in sys.stdin.buffer if not isinstance(pdf, dict) else ():
+        # The time is for each page: a document of 2,000 may take hours, one page may not.
+        limit_resources(order["memory_bytes"], order["cpu_seconds"])
+        send(*carry_out(pdf, json.loads(line)))
+    answer.close()
+    # No tidying up: PDFium may trip over what a damaged file left behind.
+    os._exit(0)
+
+
+def limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
+    """Limits on this process where the platform has them; no core file, no file written.
+    ``cpu_seconds`` are counted from now on; another call begins them anew."""
+    try:
+        import resource
+    except ImportError:  # Windows: the parent's clock is the only limit
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limits = {
+        "RLIMIT_AS": memory_bytes,
+        "RLIMIT_CPU": math.ceil(used.ru_utime + used.ru_stime) + cpu_seconds,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_FSIZE": 0,
+    }
+    for name, value in limits.items():
+        try:
+            _, hard = resource.getrlimit(getattr(resource, name))
+            wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(getattr(resource, name), (wanted, hard))
+        except (AttributeError, ValueError, OSError):  # macOS refuses some of them
+            continue
+
+
+def open_pdf(data: bytes, password: str | None) -> Any:
+    """The document, or the answer that says why there is none."""
+    import pypdfium2
+
+    try:
+        pdf = pypdfium2.PdfDocument(data, password=password)
+        pdf.init_forms()  # so that what was filled into a form is read and drawn too
+    except pypdfium2.PdfiumError as error:
+        kind = "password" if error.err_code == _WRONG_PASSWORD else "damaged"
+        return {"error": kind, "detail": str(error)}
+    return pdf
+
+
+def carry_out(pdf: Any, order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The line and the bytes that answer an order."""
+    import pypdfium2
+
+    try:
+        if "draw" in order:
+            return draw_page(pdf, order["draw"] - 1, order["pixels"])
+        return read_page(pdf, order["read"] - 1, order["max_chars"])
+    except (pypdfium2.PdfiumError, ValueError, OverflowError, MemoryError) as error:
+        return {"error": _words_of(error)}, b""
+
+
+def _words_of(error: BaseException) -> str:
+    return "it needs too much memory" if isinstance(error, MemoryError) else str(error)
+
+
+def read_page(pdf: Any, index: int, max_chars: int) -> tuple[dict[str, Any], bytes]:
+    """One page as in the module's docstring.
+
+    Raises:
+        PdfiumError: the page cannot be loaded.
+    """
+    page = _flat_page(pdf, index)
+    width, height = page.get_size()
+    textpage = page.get_textpage()
+    chars = textpage.count_chars()
+    found = read_words(textpage.raw, min(chars, max_chars), _display(page), (width, height))
+    seen = look_at(page, found.visible_chars)
+    textpage.close()
+    page.close()
+    line = {
+        "width": width, "height": height, "chars": chars, "cut": chars > max_chars,
+        "looks": {**seen, "chars": found.visible_chars, "unreadable": found.unreadable},
+        "count": len(found.texts),
+    }  # fmt: skip
+    return line, found.places.tobytes() + "\n".join(found.texts).encode("utf-8")
+
+
+def _flat_page(pdf: Any, index: int) -> Any:
+    """A page with the fields of its form, and with text that was put on it as a remark, as a part
+    of it. PDFium draws both by itself, but reads neither."""
+    import pypdfium2.raw as pdfium
+
+    page = pdf[index]
+    if pdf.formenv or _has_remarks(page):
+        pdfium.FPDFPage_Flatten(page.raw, pdfium.FLAT_NORMALDISPLAY)
+        page.close()  # what was flattened is seen by a page that is loaded afterwards
+        page = pdf[index]
+    return page
+
+
+def _has_remarks(page: Any) -> bool:
+    import pypdfium2.raw as pdfium
+
+    for at in range(min(_MAX_REMARKS, pdfium.FPDFPage_GetAnnotCount(page.raw))):
+        remark = pdfium.FPDFPage_GetAnnot(page.raw, at)
+        kind = pdfium.FPDFAnnot_GetSubtype(remark)
+        pdfium.FPDFPage_CloseAnnot(remark)
+        if kind == pdfium.FPDF_ANNOT_FREETEXT:
+            return True
+    return False
+
+
+def _display(page: Any) -> tuple[float, ...]:
+    """The page's own coordinates to what is seen: ``(a, b, c, d, e, f, degrees)``, with
+    ``x' = a x + c y + e`` and ``y' = b x + d y + f``."""
+    left, bottom, right, top = page.get_bbox()
+    degrees = page.get_rotation()
+    turned = {
+        0: (1, 0, 0, -1, -left, top),
+        90: (0, 1, 1, 0, -bottom, -left),
+        180: (-1, 0, 0, 1, right, -bottom),
+        270: (0, -1, -1, 0, top, right),
+    }
+    return (*turned[degrees], degrees)
+
+
+def draw_page(pdf: Any, index: int, pixels: int) -> tuple[dict[str, Any], bytes]:
+    """A page drawn with about so many pixels on white: its size and its RGB rows.
+
+    Raises:
+        PdfiumError: the page cannot be loaded.
+        ValueError: the page has no area.
+    """
+    import pypdfium2.raw as pdfium
+
+    page = pdf[index]
+    width, height = page.get_size()
+    if not (width > 0 and height > 0):
+        raise ValueError(f"it is {width} x {height} points")
+    scale = math.sqrt(pixels / (width * height))
+    if max(width, height) * scale > _LONGEST_PX:
+        scale = _LONGEST_PX / max(width, height)
+    bitmap = page.render(
+        scale=scale, rev_byteorder=True, force_bitmap_format=pdfium.FPDFBitmap_BGR,
+        limit_image_cache=True,
+    )  # fmt: skip
+    page.close()
+    row, rows = 3 * bitmap.width, bytes(bitmap.buffer)
+    packed = b"".join(
+        rows[top : top + row] for top in range(0, bitmap.height * bitmap.stride, bitmap.stride)
+    )
+    return {"width": bitmap.width, "height": bitmap.height}, packed
+
+
+# ----------------------------------------------------------------------------
+# The characters of a PDF page to words with their places.
+
+
+_JUMP = 0.3  # of the character's height: a baseline that moved, so another word
+_GAP = 0.5  # of the character's height: a gap that is a column even without a space
+_LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl"}
+_HYPHENS = (0x02, 0xFFFE)  # PDFium's marks for a hyphen at the end of a line
+_INVISIBLE = (0xAD, 0x200B, 0xFEFF)
+_SLANTED = 4
+_UPRIGHT = 0.1  # of a quarter: the angle up to which text counts as not slanted
+_PRIVATE = range(0xE000, 0xF900)  # characters of one font only, such as those of its bullets
+_RIGHT = ("R", "AL", "NSM")  # letters and marks that are read from right to left
+_UNKNOWN = "\ufffd"
+
+
+class FoundWords:
+    """The words of a page in the order of the file: ``texts``, and seven floats for each in
+    ``places``. ``visible_chars`` counts their characters, ``unreadable`` those without a meaning.
+
+    ``display`` takes the page's coordinates to what is seen of it, ``(a, b, c, d, e, f,
+    degrees)``; ``size`` is that of the page as seen.
+    """
+
+    def __init__(self, display: tuple[float, ...], size: tuple[float, float]) -> None:
+        self.texts: list[str] = []
+        self.places = array("f")
+        self.visible_chars = self.unreadable = 0
+        self._display, self._size = display, size
+        self._units: list[int] = []
+        # Of the open word, in the page's own coordinates.
+        self._left = self._bottom = self._right = self._top = self._base = 0.0
+        self._first = self._last = 0.0  # the left edges of its first and last character
+        self._turn, self._glued = 0, False
+
+    def add(
+        self, unit: int, box: tuple[float, float, float, float], base: float, turn: int
+    ) -> None:
+        """A character: its box (left, bottom, right, top), its baseline and its turn, all in the
+        page's own coordinates. One that stands elsewhere begins a word of its own."""
+        left, bottom, right, top = box
+        glued = bool(self._units) and self._is_apart(box, base, turn)
+        if glued:
+            self.end()
+        if self._units:
+            self._left, self._right = min(self._left, left), max(self._right, right)
+            self._bottom, self._top = min(self._bottom, bottom), max(self._top, top)
+        else:
+            self._left, self._bottom, self._right, self._top = box
+            self._base, self._turn, self._glued, self._first = base, turn, glued, left
+        self._last = left
+        self._units.append(unit)
+
+    def end(self) -> None:
+        """White space, or the end of the page: the open word is done."""
+        if not self._units:
+            return
+        text = _decode(self._units)
+        self._units = []
+        if self._last > self._first and all(bidirectional(char) in _RIGHT for char in text):
+            text = text[::-1]  # stored as it is seen, not as it is read
+        left, top, right, bottom, base, turn = self._seen()
+        width, height = self._size
+        # What was cropped away is not on the page as it is seen.
+        if 0 <= left + right <= 2 * width and 0 <= top + bottom <= 2 * height:
+            self.texts.append(text)
+            self.places.extend((left, top, right, bottom, base, turn, self._glued))
+            self.visible_chars += len(text)
+            self.unreadable += sum(map(_is_unreadable, text))
+
+    def _is_apart(self, box: tuple[float, float, float, float], base: float, turn: int) -> bool:
+        """Whether a character cannot belong to the open word."""
+        if turn != self._turn or turn == _SLANTED:
+            return turn != self._turn
+        left, bottom, right, top = box
+        if turn in (1, 3):
+            height, ahead, behind = right - left, bottom - self._top, self._bottom - top
+        else:
+            height, ahead, behind = top - bottom, left - self._right, self._left - right
+        return abs(base - self._base) > _JUMP * height or max(ahead, behind) > _GAP * height
+
+    def _seen(self) -> tuple[float, float, float, float, float, int]:
+        """The open word's box as seen, its baseline and its turn."""
+        a, b, c, d, e, f, degrees = self._display
+        x1, y1 = a * self._left + c * self._bottom + e, b * self._left + d * self._bottom + f
+        x2, y2 = a * self._right + c * self._top + e, b * self._right + d * self._top + f
+        turn = self._turn
+        x, y = (self._base, self._bottom) if turn in (1, 3) else (self._left, self._base)
+        turn = turn if turn == _SLANTED else (turn + round(degrees / 90)) % 4
+        base = a * x + c * y + e if turn in (1, 3) else b * x + d * y + f
+        return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2), base, turn
+
+
+def read_words(
+    textpage: Any, count: int, display: tuple[float, ...], size: tuple[float, float]
+) -> FoundWords:
+    """The first ``count`` characters of a raw text page; the rest as in ``FoundWords``."""
+    import pypdfium2.raw as pdfium
+
+    box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
+    box_ref, x_ref, y_ref = ctypes.byref(box), ctypes.byref(x), ctypes.byref(y)
+    words = FoundWords(display, size)
+    heights: tuple[float, float] | None = None  # of the last character
+    base, turn = 0.0, 0
+    for index in range(count):
+        unit = pdfium.FPDFText_GetUnicode(textpage, index)
+        if unit in _INVISIBLE:
+            continue
+        if unit <= sys.maxunicode and unit not in _HYPHENS and chr(unit).isspace():
+            words.end()
+            continue
+        pdfium.FPDFText_GetLooseCharBox(textpage, index, box_ref)
+        edges = (box.left, box.bottom, box.right, box.top)
+        if heights != (edges[1], edges[3]):
+            # Within a line neither the baseline nor the angle changes; asking costs time.
+            heights = (edges[1], edges[3])
+            pdfium.FPDFText_GetCharOrigin(textpage, index, x_ref, y_ref)
+            # PDFium turns clockwise here; -1 means that it does not know.
+            turn = _turn(max(pdfium.FPDFText_GetCharAngle(textpage, index), 0.0))
+            base = x.value if turn in (1, 3) else y.value
+        if math.isfinite(sum(edges) + base):
+            words.add(unit, edges, base, turn)
+    words.end()
+    return words
+
+
+def _turn(radians: float) -> int:
+    """Quarters, 0 to 3, or ``_SLANTED``."""
+    quarters = math.degrees(radians) / 90
+    turn = round(quarters)
+    return turn % 4 if abs(quarters - turn) < _UPRIGHT else _SLANTED
+
+
+def _decode(units: list[int]) -> str:
+    """UTF-16 halves joined, ligatures opened; what has no character becomes U+FFFD."""
+    text = "".join(map(_character, units))
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _character(unit: int) -> str:
+    if unit in _HYPHENS:
+        return "-"
+    if unit < ord(" ") or unit > sys.maxunicode:
+        return _UNKNOWN
+    return _LIGATURES.get(unit) or chr(unit)
+
+
+def _is_unreadable(char: str) -> bool:
+    return char == _UNKNOWN or ord(char) in _PRIVATE
+
+
+# ----------------------------------------------------------------------------
+# How a PDF page looks, as far as it says whether its text is what a person sees: how much of it
+# images cover, what is drawn, and whether text lies hidden under a picture. A part of the program
+# `pdf_child.py`, which imports it by its file; beside it a door to PDFium.
+
+
+_MAX_OBJECTS = 20_000  # objects looked at; a drawing can hold a million
+_MAX_DEPTH = 4  # forms within forms
+_CELLS = 32  # a side of the raster on which images are laid
+_LARGE = 0.5  # share of the page from which images may be a scan, and text its OCR layer
+_FEW_CHARS = 20  # below it the page is drawn to see whether it is blank
+_BLANK_PX, _BLANK_STEP = 600, 12  # its longer side, and how far its pixels may differ
+_INVISIBLE_MODE = 3  # text render mode: neither filled nor stroked (ISO 32000-1, table 106)
+_GLYPH_PT = (1.0, 40.0)  # the height of letters that are drawn as shapes
+
+Matrix = tuple[float, float, float, float, float, float]
+_SAME: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+
+
+def look_at(page: Any, chars: int) -> dict[str, Any]:
+    """``{"image_share": of the page that images cover, "images", "drawings", "glyphs": drawings of
+    the size of letters, "hidden": share of the text that is invisible or lies under the images,
+    "blank"}``. ``chars`` is what its text layer holds."""
+    seen = _Seen(page.get_bbox())
+    for item, kind, matrix in _objects(page):
+        seen.add(item, kind, matrix)
+    share = seen.image_share()
+    blank = chars < _FEW_CHARS and _is_blank(page)
+    return {
+        "image_share": share,
+        "images": seen.images,
+        "drawings": seen.drawings,
+        "glyphs": seen.glyphs,
+        "hidden": seen.hidden_share() if share >= _LARGE else 0.0,
+        "blank": blank,
+    }
+
+
+class _Seen:
+    """What the objects of a page add up to, in the order in which they are drawn."""
+
+    def __init__(self, bounds: tuple[float, float, float, float]) -> None:
+        self.images = self.drawings = self.glyphs = 0
+        self._left, self._bottom, self._right, self._top = bounds
+        self._covered: set[int] = set()
+        self._texts = self._invisible = self._under = 0
+
+    def add(self, item: Any, kind: int, matrix: Matrix) -> None:
+        """One object; ``matrix`` takes its coordinates to the page's."""
+        import pypdfium2.raw as pdfium
+
+        if kind == pdfium.FPDF_PAGEOBJ_TEXT:
+            self._texts += 1
+            self._invisible += pdfium.FPDFTextObj_GetTextRenderMode(item) == _INVISIBLE_MODE
+        elif kind == pdfium.FPDF_PAGEOBJ_IMAGE:
+            self.images += 1
+            self._cover(_bounds(item, matrix))
+        elif kind in (pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_SHADING):
+            self.drawings += 1
+            _, bottom, _, top = _bounds(item, matrix)
+            self.glyphs += _GLYPH_PT[0] <= top - bottom <= _GLYPH_PT[1]
+
+    def image_share(self) -> float:
+        """Of the page, as far as the raster tells."""
+        return len(self._covered) / _CELLS**2
+
+    def hidden_share(self) -> float:
+        """Of the pieces of text: invisible, or drawn before the images that cover the page."""
+        return max(self._invisible, self._under) / self._texts if self._texts else 0.0
+
+    def _cover(self, box: tuple[float, float, float, float]) -> None:
+        """Lay an image on the raster: the cells whose middle it covers."""
+        columns = _cells(box[0], box[2], self._left, self._right)
+        rows = _cells(box[1], box[3], self._bottom, self._top)
+        self._covered.update(row * _CELLS + column for row in rows for column in columns)
+        if len(columns) * len(rows) >= _LARGE * _CELLS**2:
+            self._under = self._texts
+
+
+def _cells(low: float, high: float, first: float, last: float) -> range:
+    if not last > first or not high > low:
+        return range(0)
+    scale = _CELLS / (last - first)
+    return range(
+        max(0, round(max((low - first) * scale, -1.0))),
+        min(_CELLS, round(min((high - first) * scale, _CELLS + 1.0))),
+    )
+
+
+def _objects(page: Any) -> Iterator[tuple[Any, int, Matrix]]:
+    """The raw objects with their kind, those within forms too, in the order of drawing."""
+    import pypdfium2.raw as pdfium
+
+    count, get = pdfium.FPDFPage_CountObjects, pdfium.FPDFPage_GetObject
+    levels = [(get, page.raw, iter(range(count(page.raw))), _SAME)]
+    seen = 0
+    while levels:
+        get, parent, indices, matrix = levels[-1]
+        index = next(indices, None)
+        if index is None:
+            levels.pop()
+            continue
+        item = get(parent, index)
+        kind = pdfium.FPDFPageObj_GetType(item)
+        if kind == pdfium.FPDF_PAGEOBJ_FORM:
+            if len(levels) < _MAX_DEPTH:
+                inside = range(max(0, pdfium.FPDFFormObj_CountObjects(item)))
+                placed = _combined(_matrix(item), matrix)
+                levels.append((pdfium.FPDFFormObj_GetObject, item, iter(inside), placed))
+        else:
+            yield item, kind, matrix
+        seen += 1
+        if seen >= _MAX_OBJECTS:
+            return
+
+
+def _matrix(item: Any) -> Matrix:
+    import pypdfium2.raw as pdfium
+
+    raw = pdfium.FS_MATRIX()
+    if not pdfium.FPDFPageObj_GetMatrix(item, ctypes.byref(raw)):
+        return _SAME
+    return raw.a, raw.b, raw.c, raw.d, raw.e, raw.f
+
+
+def _combined(inner: Matrix, outer: Matrix) -> Matrix:
+    """First ``inner``, then ``outer``."""
+    a, b, c, d, e, f = inner
+    p, q, r, s, t, u = outer
+    return (
+        a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s,
+        e * p + f * r + t, e * q + f * s + u,
+    )  # fmt: skip
+
+
+def _bounds(item: Any, matrix: Matrix) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top on the page; nothing where PDFium does not know."""
+    import pypdfium2.raw as pdfium
+
+    edges = [ctypes.c_float() for _ in range(4)]
+    if not pdfium.FPDFPageObj_GetBounds(item, *map(ctypes.byref, edges)):
+        return 0.0, 0.0, 0.0, 0.0
+    left, bottom, right, top = (edge.value for edge in edges)
+    if not all(map(math.isfinite, (left, bottom, right, top, *matrix))):
+        return 0.0, 0.0, 0.0, 0.0
+    a, b, c, d, e, f = matrix
+    corners = [(x, y) for x in (left, right) for y in (bottom, top)]
+    across = [a * x + c * y + e for x, y in corners]
+    up = [b * x + d * y + f for x, y in corners]
+    return min(across), min(up), max(across), max(up)
+
+
+def _is_blank(page: Any) -> bool:
+    """Whether nothing is seen on the page when it is drawn."""
+    width, height = page.get_size()
+    if not (width > 0 and height > 0):
+        return True
+    bitmap = page.render(scale=_BLANK_PX / max(width, height), grayscale=True)
+    pixels = bytes(bitmap.buffer)
+    rows = [
+        pixels[top : top + bitmap.width]
+        for top in range(0, bitmap.height * bitmap.stride, bitmap.stride)
+    ]
+    low, high = min(map(min, rows)), max(map(max, rows))
+    return high - low < _BLANK_STEP
+
+
+if __name__ == "__main__":
+    main()

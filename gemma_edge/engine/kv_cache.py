@@ -1,0 +1,545 @@
+"""A KV cache in a file: what it holds, for whom, and whether it is whole. Knows no llama.cpp.
+
+    GEMMAKV1 | header length (u64) | header (JSON) | state | checkpoints ... | CRC-32 of all before
+
+The file is mapped while it is filled, so a copy of gigabytes takes no memory that the system could
+not take back, and the slow part, the disk, needs nothing of the engine.
+"""
+
+import contextlib
+import errno
+import json
+import mmap
+import os
+import re
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+from gemma_edge.disk import sync_folder
+from gemma_edge.engine.llama import Aborted, LlamaContext
+from gemma_edge.engine.protocol import Restored
+from gemma_edge.errors import EngineError, OutOfMemory
+from gemma_edge.planning.plan import Plan
+from gemma_edge.units import render_bytes
+
+# ----------------------------------------------------------------------------
+# What the KV cache holds, and how much of it a new prompt may keep. Pure arithmetic. A prompt is
+# a list of units: a token id, or a `Media` (an image by content). The cache holds the same list;
+# a new prompt keeps the longest common prefix, images included. Sliding-window layers forget:
+# they hold cells from `pos_min` on. Cutting back to position `d` is right only if `pos_min == 0
+# or d >= pos_min + n_swa - 1` (measured.md, "Sliding-window cache": 300 random reuses, 0
+# violations). Where it is not, a `Checkpoint` of the window cells, taken at the end of an earlier
+# prompt, brings them back.
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image in a prompt: equal content at equal size is the same unit."""
+
+    digest: str
+    tokens: int
+
+
+Unit = int | Media
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The window cells from ``pos_min`` on, right for the first ``units`` units of the cache."""
+
+    units: int
+    pos_min: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Keep ``units`` units; restore ``checkpoint`` first, if there is one."""
+
+    units: int
+    checkpoint: Checkpoint | None = None
+
+
+def position_of(units: Sequence[Unit], count: int) -> int:
+    """Position after the first ``count`` units; an image advances by its tokens."""
+    extra = sum(unit.tokens - 1 for unit in units[:count] if isinstance(unit, Media))
+    return count + extra
+
+
+def common_prefix(held: Sequence[Unit], wanted: Sequence[Unit]) -> int:
+    """Number of leading units that are equal."""
+    limit = min(len(held), len(wanted))
+    if held[:limit] == wanted[:limit]:
+        return limit
+    return next(i for i in range(limit) if held[i] != wanted[i])
+
+
+def plan_reuse(
+    held: Sequence[Unit],
+    wanted: Sequence[Unit],
+    *,
+    pos_min: int,
+    window: int,
+    checkpoints: Sequence[Checkpoint] = (),
+) -> Reuse:
+    """How much of ``held`` the prompt ``wanted`` may keep.
+
+    At least one unit is left to evaluate, so that there are logits to sample from. ``window`` is
+    n_swa in tokens, 0 for a model without sliding layers; ``pos_min`` is read from llama.cpp
+    **before** anything is removed.
+    """
+    keep = min(common_prefix(held, wanted), len(wanted) - 1)
+    if keep <= 0:
+        return Reuse(0)
+    if keep == len(held) or window == 0:
+        return Reuse(keep)
+    if window_intact(position_of(held, keep), pos_min, window):
+        return Reuse(keep)
+    for checkpoint in reversed(checkpoints):
+        target = min(keep, checkpoint.units)
+        if window_intact(position_of(held, target), checkpoint.pos_min, window):
+            return Reuse(target, checkpoint)
+    return Reuse(0)
+
+
+def window_intact(position: int, pos_min: int, window: int) -> bool:
+    """Whether cells from ``pos_min`` on are all that sliding layers need at ``position``."""
+    return pos_min == 0 or position >= pos_min + window - 1
+
+
+# ----------------------------------------------------------------------------
+# Whether a saved KV cache means the same to this engine. Knows no llama.cpp.
+
+
+_HEAD_BYTES = 1 << 20  # metadata and the first tensors of a model file
+_BLOB = re.compile(r"[0-9a-f]{64}")
+
+Fingerprint = Mapping[str, str]
+
+# What a fingerprint names, and what it means when it differs.
+DIFFERENCES = {
+    "llama.cpp": "it was saved by llama-cpp-python {then}, this is {now}",
+    "weights": "the weights are another file than when it was saved",
+    "projector": "the projector is another than when it was saved",
+    "adapters": "the adapters are others than when it was saved",
+    "template": "the chat template is another than when it was saved",
+    "kv_type": "it was saved as {then}, the cache is {now}",
+    "flash_attention": "flash attention was {then} when it was saved, now it is {now}",
+}
+
+
+def fingerprint(plan: Plan, *, template: str, version: str, flash_attention: bool) -> Fingerprint:
+    """What must be the same for a saved cache to mean the same.
+
+    The size of the context is not in it, nor where layers lie: the bytes are the same everywhere,
+    the numbers up to llama.cpp's noise between devices.
+    """
+    adapters = [f"{identity(adapter.path)} {adapter.scale}" for adapter in plan.adapters]
+    return {
+        "llama.cpp": version,
+        "weights": identity(plan.model),
+        "projector": identity(plan.projector) if plan.projector else "",
+        "adapters": ", ".join(adapters),
+        "template": sha256(template.encode()).hexdigest(),
+        "kv_type": plan.kv_type,
+        "flash_attention": "on" if flash_attention else "off",
+    }
+
+
+def identity(path: Path) -> str:
+    """Which file it is, without reading gigabytes: the hash that the Hugging Face cache names it
+    by, else its size, time and head."""
+    with contextlib.suppress(OSError):
+        path = path.resolve()
+    try:
+        status = path.stat()
+        if _BLOB.fullmatch(path.name):
+            return f"{path.name} {status.st_size}"
+        with path.open("rb") as file:
+            head = sha256(file.read(_HEAD_BYTES)).hexdigest()
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    return f"{status.st_size} {status.st_mtime_ns} {head}"
+
+
+def difference(then: Fingerprint, now: Fingerprint) -> str:
+    """Why what was saved for ``then`` is of no use ``now``; "" where it is."""
+    for name, sentence in DIFFERENCES.items():
+        if then.get(name) != now.get(name):
+            return sentence.format(then=then.get(name), now=now.get(name))
+    return ""
+
+
+MAX_BYTES = 4 << 30  # reading more takes longer than many prompts, and a disk is for other things
+FREE_BYTES = 1 << 30  # left on the disk
+
+_MAGIC = b"GEMMAKV1"
+_LENGTH = struct.Struct("<Q")
+_CHECK = struct.Struct("<I")
+# Said by disks that cannot set blocks aside (ZFS, some network disks).
+_CANNOT = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+_PIECE = 16 << 20  # of a checksum: the lock of the interpreter is free meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What a file holds: the units of the cache, the state of llama.cpp, and the checkpoints."""
+
+    units: list[Unit]
+    state: memoryview
+    checkpoints: list[Checkpoint]
+
+
+class Unusable(Exception):
+    """A file that cannot be used; its text says why, for a person."""
+
+
+class Part:
+    """A file that is being written, beside its place. ``state`` is to be filled, then ``finish``
+    is called, or ``discard``.
+
+    Raises:
+        EngineError: it is too large, or the disk refuses.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        wanted: Fingerprint,
+        units: Sequence[Unit],
+        checkpoints: Sequence[Checkpoint],
+        state_bytes: int,
+    ) -> None:
+        head = _head(wanted, units, checkpoints, state_bytes)
+        tail = b"".join(checkpoint.data for checkpoint in checkpoints)
+        self._path, self._part = path, path.with_name(path.name + ".part")
+        self._size = len(head) + state_bytes + len(tail) + _CHECK.size
+        _check_room(path, self._size)
+        try:
+            self._file, self._map = _allocate(self._part, self._size)
+        except OSError as error:
+            raise _refused(path, error) from None
+        whole = memoryview(self._map)
+        whole[: len(head)] = head
+        whole[len(head) + state_bytes : -_CHECK.size] = tail
+        self.state = whole[len(head) : len(head) + state_bytes]
+        self._whole = whole
+
+    def finish(self) -> int:
+        """Make it last, put it in its place, and return its size in bytes.
+
+        Raises:
+            EngineError: the disk refuses.
+        """
+        self._whole[-_CHECK.size :] = _CHECK.pack(_checksum(self._whole[: -_CHECK.size]))
+        try:
+            self._map.flush()
+            os.fsync(self._file)
+            self._close()
+            os.replace(self._part, self._path)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            self.discard()
+            raise _refused(self._path, error) from None
+        return self._size
+
+    def discard(self) -> None:
+        """Remove it. Idempotent."""
+        self._close()
+        with contextlib.suppress(OSError):
+            self._part.unlink()
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            self.state.release()
+            self._whole.release()
+            self._map.close()
+            os.close(self._file)
+            self._file = -1
+
+
+@contextlib.contextmanager
+def open_saved(path: Path, wanted: Fingerprint, context_tokens: int) -> Iterator[Cells]:
+    """The ``Cells`` of a file, mapped for as long as it is open.
+
+    Raises:
+        Unusable: there is none, it is damaged, of another model, or larger than the context.
+    """
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise Unusable("nothing was saved") from None
+    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        raise Unusable(f"{path.name} cannot be read: {error}") from None
+    with mapped, memoryview(mapped) as whole:
+        try:
+            cells = _read(whole, wanted, context_tokens)
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError, struct.error):
+            raise Unusable(f"{path.name} is damaged") from None
+        try:
+            yield cells
+        finally:
+            cells.state.release()
+
+
+def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> Cells:
+    start = len(_MAGIC) + _LENGTH.size
+    if whole[: len(_MAGIC)] != _MAGIC:
+        raise ValueError
+    (length,) = _LENGTH.unpack(whole[len(_MAGIC) : start])
+    header = json.loads(bytes(whole[start : start + length]))
+    if reason := difference(header["fingerprint"], wanted):
+        raise Unusable(reason)
+    units: list[Unit] = [
+        Media(*unit) if isinstance(unit, list) else unit for unit in header["units"]
+    ]
+    if header["tokens"] > context_tokens:
+        raise Unusable(
+            f"it holds {header['tokens']:,} tokens, more than the context of {context_tokens:,}"
+        )
+    at = start + length
+    ends = at + header["state_bytes"] + sum(c["bytes"] for c in header["checkpoints"])
+    if ends + _CHECK.size != len(whole):
+        raise ValueError
+    if _CHECK.unpack(whole[ends:])[0] != _checksum(whole[:ends]):
+        raise ValueError
+    state = whole[at : at + header["state_bytes"]]
+    at += header["state_bytes"]
+    checkpoints = []
+    for saved in header["checkpoints"]:
+        data = bytes(whole[at : at + saved["bytes"]])
+        checkpoints.append(Checkpoint(saved["units"], saved["pos_min"], data))
+        at += saved["bytes"]
+    return Cells(units, state, checkpoints)
+
+
+def _head(
+    wanted: Fingerprint,
+    units: Sequence[Unit],
+    checkpoints: Sequence[Checkpoint],
+    state_bytes: int,
+) -> bytes:
+    header = json.dumps({
+        "fingerprint": dict(wanted),
+        "tokens": position_of(units, len(units)),
+        "units": [[u.digest, u.tokens] if isinstance(u, Media) else u for u in units],
+        "state_bytes": state_bytes,
+        "checkpoints": [
+            {"units": c.units, "pos_min": c.pos_min, "bytes": len(c.data)} for c in checkpoints
+        ],
+    }).encode()  # fmt: skip
+    return _MAGIC + _LENGTH.pack(len(header)) + header
+
+
+def _checksum(data: memoryview) -> int:
+    value = 0
+    for start in range(0, len(data), _PIECE):
+        value = zlib.crc32(data[start : start + _PIECE], value)
+    return value
+
+
+def _check_room(path: Path, size: int) -> None:
+    """A full disk under a mapped file ends the process, so it is asked before."""
+    if size > MAX_BYTES:
+        raise EngineError(
+            f"the cache takes {render_bytes(size)}, more than the {render_bytes(MAX_BYTES)} that "
+            "are kept on disk"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise _refused(path, error) from None
+    if size + FREE_BYTES > free:
+        raise EngineError(
+            f"the cache takes {render_bytes(size)}, the disk has only {render_bytes(free)} free"
+        )
+
+
+def _allocate(path: Path, size: int) -> tuple[int, mmap.mmap]:
+    """A file for its owner alone, with all its blocks, open and mapped."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+    file = os.open(path, flags, 0o600)
+    try:
+        os.ftruncate(file, size)
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file, 0, size)
+            except OSError as error:
+                if error.errno not in _CANNOT:  # else the disk has room, which was asked before
+                    raise
+        return file, mmap.mmap(file, size)
+    except OSError:
+        os.close(file)
+        path.unlink()
+        raise
+
+
+def _refused(path: Path, error: OSError) -> EngineError:
+    return EngineError(f"the cache cannot be saved as {path.name}: {error.strerror or error}")
+
+
+# ----------------------------------------------------------------------------
+# The cache of one context and the record of what it holds; reuse of prefixes happens here.
+
+
+# Window cells saved at the ends of prompts. E4B takes 40 MiB a checkpoint, 31B over 1 GiB: where
+# one would not fit, none is taken and a cut too far back reads the conversation again.
+CHECKPOINT_BYTES = 512 << 20
+CHECKPOINTS = 4
+# Reading so many again costs about what the checkpoint does: one more batch.
+NEAR_TOKENS = 32
+
+
+class Held:
+    """``units`` is always exactly what the KV cache holds, up to ``position``."""
+
+    def __init__(self, context: LlamaContext, window: int) -> None:
+        self.units: list[Unit] = []
+        self.position = 0
+        self._context = context
+        self._window = window
+        self._checkpoints: list[Checkpoint] = []
+        self._too_large = False
+
+    def keep_prefix(self, wanted: Sequence[Unit]) -> int:
+        """Cut the cache back to what ``wanted`` shares with it; return the kept positions."""
+        reuse = plan_reuse(
+            self.units,
+            wanted,
+            pos_min=self._context.pos_min,
+            window=self._window,
+            checkpoints=self._checkpoints,
+        )
+        keep = reuse.units
+        if reuse.checkpoint is not None and not self._context.restore_window(reuse.checkpoint.data):
+            keep = 0
+        if keep < len(self.units):
+            self._context.cut(position_of(self.units, keep))
+            del self.units[keep:]
+            self.position = position_of(self.units, keep)
+        self._keep_checkpoints()
+        return self.position
+
+    def _keep_checkpoints(self) -> None:
+        """Of one from beyond the cut, the cells before the cut are still right; where those are
+        not a whole window, it leads nowhere any more."""
+        clipped = (replace(c, units=min(c.units, len(self.units))) for c in self._checkpoints)
+        self._checkpoints = [
+            c
+            for c in clipped
+            if window_intact(position_of(self.units, c.units), c.pos_min, self._window)
+        ]
+
+    def evaluate(self, tokens: Sequence[int]) -> None:
+        """Decode tokens in batches and record them."""
+        for _ in self.iter_evaluate(tokens):
+            pass
+
+    def iter_evaluate(self, tokens: Sequence[int]) -> Iterator[int]:
+        """The same, with the position after each batch."""
+        size = self._context.batch_tokens
+        try:
+            for start in range(0, len(tokens), size):
+                part = tokens[start : start + size]
+                self._context.decode(part, self.position)
+                self.units.extend(part)
+                self.position += len(part)
+                yield self.position
+        except Aborted:
+            self._context.cut(self.position)
+            raise
+        except (EngineError, OutOfMemory):
+            self.forget()
+            raise
+
+    def see(self, unit: Media, decode: Callable[[int], None]) -> None:
+        """Let ``decode`` evaluate an image at the present position, and record it."""
+        try:
+            decode(self.position)
+        except Aborted:
+            self._context.cut(self.position)
+            raise
+        except (EngineError, OutOfMemory):
+            self.forget()
+            raise
+        self.units.append(unit)
+        self.position += unit.tokens
+
+    def far_from_marks(self, units: Sequence[Unit]) -> bool:
+        """Whether the way back to the end of ``units`` would cost more than a moment, so that a
+        checkpoint there is worth a pass over the weights of its own."""
+        if self._window == 0 or self._too_large:
+            return False
+        last = max((c.units for c in self._checkpoints if c.units <= len(units)), default=0)
+        between = units[last:]
+        return last == 0 or position_of(between, len(between)) >= NEAR_TOKENS
+
+    def mark(self) -> None:
+        """Save the window cells here, so that a later prompt may come back to this point.
+
+        llama.cpp saves no more than the window before the last position, so the way back leads to
+        this very point and not behind it.
+        """
+        if self._window == 0:
+            return
+        size = self._context.window_bytes()
+        self._too_large = size > CHECKPOINT_BYTES
+        if self._too_large:
+            return
+        room = min(CHECKPOINTS, CHECKPOINT_BYTES // max(size, 1))
+        self._checkpoints = self._checkpoints[-(room - 1) :] if room > 1 else []
+        self._checkpoints.append(
+            Checkpoint(
+                units=len(self.units),
+                pos_min=max(0, self.position - self._window),
+                data=self._context.save_window(),
+            )
+        )
+
+    def copy_out(self, path: Path, wanted: Fingerprint) -> Part:
+        """All that it holds, copied into a file that is still to be finished.
+
+        Raises:
+            EngineError: it holds nothing, or the disk or llama.cpp refuses.
+        """
+        if not self.units:
+            raise EngineError("there is nothing to save: the cache is empty")
+        size = self._context.state_bytes()
+        part = Part(path, wanted, self.units, self._checkpoints, size)
+        if not self._context.copy_state(part.state):
+            part.discard()
+            raise EngineError("llama.cpp could not copy its cache")
+        return part
+
+    def take_back(self, path: Path, wanted: Fingerprint, context_tokens: int) -> Restored:
+        """What a file holds, in place of what is held now.
+
+        llama.cpp wrote no more of the sliding layers than their window, and says so by the oldest
+        position that it holds: ``plan_reuse`` goes by that, so a cut further back is no cut.
+        """
+        try:
+            with open_saved(path, wanted, context_tokens) as cells:
+                self.forget()
+                if not self._context.put_state(cells.state):
+                    self.forget()
+                    return Restored(0, f"llama.cpp refuses what {path.name} holds")
+                self.units = cells.units
+                self._checkpoints = cells.checkpoints
+        except Unusable as reason:
+            return Restored(0, str(reason))
+        self.position = position_of(self.units, len(self.units))
+        return Restored(self.position)
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._context.cut(0)
+        self.units.clear()
+        self._checkpoints.clear()
+        self.position = 0

@@ -1,0 +1,622 @@
+"""A llama.cpp context: the KV cache, batches, logits. One of the few doors to ``llama_cpp``."""
+
+import contextlib
+import ctypes
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import llama_cpp._ctypes_extensions
+import llama_cpp._ggml
+import numpy as np
+from llama_cpp import mtmd_cpp
+from numpy.typing import NDArray
+
+from gemma_edge.engine.constraint import GrammarVocabulary
+from gemma_edge.engine.failures import is_memory
+from gemma_edge.errors import EngineError, ModelError, OutOfMemory
+from gemma_edge.planning.plan import ALL_LAYERS, Adapter, KvType, LoadMode, Placement, Plan
+from gemma_edge.units import render_tokens
+
+# ----------------------------------------------------------------------------
+# A placement as llama.cpp's model parameters: devices, layers, experts. One of the few doors to
+# `llama_cpp`.
+
+
+# The expert tensors of one layer (llama.cpp, common/arg.cpp, LLM_FFN_EXPS_REGEX).
+EXPERTS = r"blk\.({layers})\.ffn_(up|down|gate_up|gate)_(ch|)exps"
+
+_ALL = 999
+_LOAD_MODES: dict[LoadMode, int] = {
+    "mmap": llama_cpp.LLAMA_LOAD_MODE_MMAP,
+    "none": llama_cpp.LLAMA_LOAD_MODE_NONE,
+}
+_GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU
+
+
+class _Override(ctypes.Structure):
+    """``llama_model_tensor_buft_override`` (llama.h); a list of them ends with two NULLs."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
+
+
+class ModelParams:
+    """``params`` for ``llama_model_load_from_file``, and what they point to: keep this object
+    until the model is loaded.
+
+    Raises:
+        EngineError: a device that this build of llama.cpp does not have.
+    """
+
+    def __init__(self, placement: Placement) -> None:
+        self.params = params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = _ALL if placement.gpu_layers == ALL_LAYERS else placement.gpu_layers
+        params.load_mode = _LOAD_MODES[placement.load_mode]
+        params.lazy_mode = (
+            llama_cpp.LLAMA_LAZY_MODE_ON if placement.lazy else llama_cpp.LLAMA_LAZY_MODE_OFF
+        )
+        params.use_extra_bufts = placement.repack
+        self._kept: list[Any] = []
+        if placement.devices or not placement.gpu_layers:
+            self._use(placement.devices)
+        if placement.split:
+            self._split(placement.split)
+        if placement.cpu_expert_layers:
+            self._keep_experts(placement.cpu_expert_layers)
+
+    def _use(self, names: tuple[str, ...]) -> None:
+        """Just these devices; none at all for an empty list."""
+        devices = (ctypes.c_void_p * (len(names) + 1))(*map(find_device, names), None)
+        self._kept.append(devices)
+        self.params.devices = ctypes.cast(devices, ctypes.c_void_p)
+        several = len(names) > 1
+        mode = llama_cpp.LLAMA_SPLIT_MODE_LAYER if several else llama_cpp.LLAMA_SPLIT_MODE_NONE
+        self.params.split_mode = mode
+        if not names:
+            self.params.main_gpu = -1  # with no split: no GPU at all (llama.cpp)
+
+    def _split(self, layers: tuple[int, ...]) -> None:
+        """Layers a device, exact: llama.cpp compares the running sums with the layer's number."""
+        split = (ctypes.c_float * llama_cpp.llama_max_devices())(*layers)
+        self._kept.append(split)
+        self.params.tensor_split = ctypes.cast(split, ctypes.POINTER(ctypes.c_float))
+
+    def _keep_experts(self, layers: int) -> None:
+        """The experts of the first layers stay in main memory."""
+        pattern = EXPERTS.format(layers="|".join(map(str, range(layers)))).encode()
+        overrides = (_Override * 2)(_Override(pattern, _cpu_buffer_type()), _Override(None, None))
+        self._kept.append(overrides)
+        self.params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
+
+
+def find_device(name: str) -> int:
+    """ggml's handle of a device.
+
+    Raises:
+        EngineError: there is none of this name.
+    """
+    ggml = _library("ggml")
+    ggml.ggml_backend_dev_by_name.restype = ctypes.c_void_p
+    ggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
+    device = ggml.ggml_backend_dev_by_name(name.encode())
+    if not device:
+        raise EngineError(
+            f"this build of llama.cpp has no device {name}; it has {', '.join(device_names())}",
+            hint="gemma-edge doctor finds out why",
+        )
+    return int(device)
+
+
+def device_names() -> list[str]:
+    """ggml's names of all devices, the CPU among them."""
+    return [_text("ggml_backend_dev_name", device) for device in _devices()]
+
+
+def device_title(name: str) -> str:
+    """What the backend calls it: "NVIDIA GeForce RTX 4060 Laptop GPU"."""
+    return _text("ggml_backend_dev_description", find_device(name))
+
+
+def gpu_names() -> list[str]:
+    """ggml's names of the GPUs, those that share main memory among them."""
+    base = _library("ggml-base")
+    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    gpus = [device for device in _devices() if base.ggml_backend_dev_type(device) in _GPU_TYPES]
+    return [_text("ggml_backend_dev_name", device) for device in gpus]
+
+
+def _devices() -> list[int]:
+    ggml = _library("ggml")
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    return [int(ggml.ggml_backend_dev_get(i)) for i in range(ggml.ggml_backend_dev_count())]
+
+
+def _text(function: str, device: int) -> str:
+    read = getattr(_library("ggml-base"), function)
+    read.restype, read.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
+    return str(read(device).decode("utf-8", "replace"))
+
+
+def _cpu_buffer_type() -> int:
+    base = _library("ggml-base")
+    base.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
+    return int(base.ggml_backend_cpu_buffer_type())
+
+
+def _library(name: str) -> ctypes.CDLL:
+    """One of ggml's own libraries, which lie beside llama.cpp's; the loader opens each once."""
+    found: ctypes.CDLL = llama_cpp._ctypes_extensions.load_shared_library(
+        name, llama_cpp._ggml.libggml_base_path
+    )
+    return found
+
+
+# ----------------------------------------------------------------------------
+# llama.cpp's own words: complaints for error messages, the report of a load; never printed behind
+# a person's back.
+
+
+VERSION = str(llama_cpp.__version__)  # of llama-cpp-python; llama.cpp's own says less
+KEPT_LINES = 20
+_INFO_LEVEL = 2  # GGML_LOG_LEVEL_INFO (ggml.h)
+_ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, _ERROR
+
+_problems: deque[str] = deque(maxlen=KEPT_LINES)
+_report: list[str] = []
+_reporting = False
+_mirror_file = -1
+
+
+def _keep_line(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
+    if level == _INFO_LEVEL and not _reporting:
+        return
+    line = text.decode("utf-8", "replace").strip()
+    if not line:
+        return
+    if level == _INFO_LEVEL:
+        _report.append(line)
+    elif level in _ERROR_LEVELS:
+        _problems.append(line)
+        if _mirror_file >= 0:
+            os.write(_mirror_file, f"{line}\n".encode())
+
+
+_keep = llama_cpp.llama_log_callback(_keep_line)  # lives as long as llama.cpp may call it
+
+
+def capture() -> None:
+    """Route every log line of llama.cpp, ggml and mtmd here. Idempotent."""
+    llama_cpp.llama_log_set(_keep, ctypes.c_void_p(0))
+    mtmd_cpp.mtmd_log_set(_keep, ctypes.c_void_p(0))
+    mtmd_cpp.mtmd_helper_log_set(_keep, ctypes.c_void_p(0))
+    _problems.clear()
+
+
+def mirror(file_number: int) -> None:
+    """Write complaints there too, at once: after an abort nothing else can."""
+    global _mirror_file  # noqa: PLW0603  (llama.cpp has one log for the process)
+    _mirror_file = file_number
+
+
+def start_report() -> None:
+    """Keep what llama.cpp tells from here on."""
+    global _reporting  # noqa: PLW0603
+    _report.clear()
+    _reporting = True
+
+
+def end_report() -> tuple[str, ...]:
+    """What it told since ``start_report``, line by line. Complaints that loading survived are
+    forgotten: they explain nothing that comes later."""
+    global _reporting  # noqa: PLW0603
+    _reporting = False
+    _problems.clear()
+    lines = tuple(_report)
+    _report.clear()
+    return lines
+
+
+def problem() -> str:
+    """The last thing that llama.cpp complained about, in one line, or ""."""
+    return _problems[-1] if _problems else ""
+
+
+def shortage() -> str:
+    """Its first complaint about memory, or ""."""
+    return next((line for line in _problems if is_memory(line)), "")
+
+
+# ----------------------------------------------------------------------------
+# A loaded GGUF: vocabulary, tokens, metadata. One of the few doors to `llama_cpp`.
+
+
+ON_THE_CPU = Placement(context_tokens=0, batch_tokens=0)
+
+
+class LlamaModel:
+    """The weights and the vocabulary of one GGUF file.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file; the message carries its own reason.
+        OutOfMemory: there is not enough memory for it.
+        EngineError: a GPU was asked for, but this build of llama.cpp has none.
+    """
+
+    def __init__(
+        self, path: Path, placement: Placement = ON_THE_CPU, *, vocabulary_only: bool = False
+    ) -> None:
+        capture()
+        llama_cpp.llama_backend_init()
+        self.devices = placement.devices or (tuple(gpu_names()) if placement.gpu_layers else ())
+        if placement.gpu_layers > 0 and not self.devices:
+            raise EngineError(
+                f"{placement.gpu_layers} layers on a GPU were asked for, but this build of "
+                "llama.cpp computes on the CPU only",
+                hint="python3 scripts/setup.py --backend cuda (or metal, rocm, vulkan)",
+            )
+        wanted = ModelParams(placement)
+        wanted.params.vocab_only = vocabulary_only
+        self.pointer = llama_cpp.llama_model_load_from_file(as_path(path), wanted.params)
+        if not self.pointer:
+            raise _refusal(path)
+        self.layers = int(llama_cpp.llama_model_n_layer(self.pointer))
+        self.gpu_layers = _blocks_on_gpu(placement, self.layers) if self.devices else 0
+        self.vocab = llama_cpp.llama_model_get_vocab(self.pointer)
+        self.vocab_tokens = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
+        self.window = int(llama_cpp.llama_model_n_swa(self.pointer))
+        self.trained_context_tokens = int(llama_cpp.llama_model_n_ctx_train(self.pointer))
+        self.bos = int(llama_cpp.llama_vocab_bos(self.vocab))
+        self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.vocab)) and self.bos >= 0
+        self.piece = lru_cache(maxsize=1 << 16)(self._piece)
+        self.is_control = lru_cache(maxsize=1 << 16)(self._is_control)
+
+    def metadata(self, key: str) -> str:
+        """One metadata value as text, or ""."""
+        size = 256
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = llama_cpp.llama_model_meta_val_str(
+                self.pointer, key.encode(), buffer, ctypes.c_size_t(size)
+            )
+            if length < size:
+                return buffer.value.decode("utf-8", "replace") if length > 0 else ""
+            size = length + 1
+
+    @cached_property
+    def chat_template(self) -> str:
+        """The template inside the file, or ""."""
+        raw = llama_cpp.llama_model_chat_template(self.pointer, None)
+        return raw.decode("utf-8") if raw else ""
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Token ids. With ``special`` control tokens are parsed, without they are characters.
+
+        llama.cpp still recognizes USER_DEFINED tokens without it, and Gemma 4's channel and tool
+        tokens are of that kind; so each of those is spelled out.
+        """
+        tokens = self._tokenize(text, special)
+        if special or not any(self.is_control(token) for token in tokens):
+            return tokens
+        return [part for token in tokens for part in self._spelled(token)]
+
+    def _spelled(self, token: int) -> list[int]:
+        """A control token's text as ordinary characters."""
+        if not self.is_control(token):
+            return [token]
+        text = self.piece(token).decode("utf-8", "replace")
+        return [part for char in text for part in self._tokenize(char, special=False)]
+
+    def _tokenize(self, text: str, special: bool) -> list[int]:
+        data = text.encode("utf-8")
+        room = len(data) + 8
+        while True:
+            buffer = (llama_cpp.llama_token * room)()
+            count = llama_cpp.llama_tokenize(
+                self.vocab, data, len(data), buffer, room, False, special
+            )
+            if count >= 0:
+                return buffer[:count]
+            room = -count
+
+    def token(self, text: str) -> int | None:
+        """The id of a token that is written exactly so, or None."""
+        tokens = self._tokenize(text, special=True)
+        return tokens[0] if len(tokens) == 1 else None
+
+    def _is_control(self, token: int) -> bool:
+        """A token that opens or closes turns, channels, tools or media; never text."""
+        attributes = int(llama_cpp.llama_vocab_get_attr(self.vocab, token))
+        if attributes & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL:
+            return True
+        if attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            text = self.piece(token)
+            return text.startswith(b"<") and text.endswith(b">") and b"|" in text
+        return False
+
+    def pieces(self) -> list[bytes]:
+        """The bytes of every token, in order of ids."""
+        return [self._piece(token) for token in range(self.vocab_tokens)]
+
+    @property
+    def device(self) -> str:
+        """Where it computes, in words."""
+        return " + ".join(map(device_title, self.devices)) or "CPU"
+
+    def ends(self, token: int) -> bool:
+        """A token that ends the model's turn."""
+        return bool(llama_cpp.llama_vocab_is_eog(self.vocab, token))
+
+    def _piece(self, token: int) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            count = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, size, 0, True)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+
+    @cached_property
+    def suppressed(self) -> NDArray[np.intp]:
+        """Ids that this model must never say (``tokenizer.ggml.suppress_tokens``, 12B)."""
+        count = ctypes.c_int32(0)
+        pointer = llama_cpp.llama_vocab_get_suppress_tokens(self.vocab, ctypes.byref(count))
+        return np.array([pointer[i] for i in range(count.value)] if pointer else [], dtype=np.intp)
+
+    def close(self) -> None:
+        """Free the weights. Idempotent."""
+        if self.pointer:
+            llama_cpp.llama_model_free(self.pointer)
+            self.pointer = None
+
+
+def as_path(path: Path) -> bytes:
+    """llama.cpp opens UTF-8 paths on every platform."""
+    with contextlib.suppress(OSError):
+        path = path.resolve()
+    return str(path).encode("utf-8")
+
+
+def _refusal(path: Path) -> ModelError | OutOfMemory:
+    """Why there is no model, in llama.cpp's words."""
+    if short := shortage():
+        return OutOfMemory(f"the weights of {path.name} could not be allocated: {short}")
+    return ModelError(
+        f"{path.name} cannot be loaded: {problem() or 'no reason given'}",
+        hint="check the file with its checksum, or download it again",
+    )
+
+
+def _blocks_on_gpu(placement: Placement, layers: int) -> int:
+    """llama.cpp counts the output as one more layer, the last."""
+    wanted = placement.gpu_layers
+    return layers if wanted == ALL_LAYERS else max(0, min(wanted - 1, layers))
+
+
+SEQUENCE = 0
+_GGML_TYPES: dict[KvType, int] = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml.h, enum ggml_type
+_WINDOW_ONLY = llama_cpp.LLAMA_STATE_SEQ_FLAGS_SWA_ONLY
+_BYTES = ctypes.POINTER(ctypes.c_uint8)
+
+
+class LlamaContext:
+    """The state of one conversation.
+
+    Defaults differ from llama-cpp-python's on purpose: no full-size window cache (10 times the
+    memory), flash attention on, logits for one position only (measured.md, gemma4.md section 4).
+    """
+
+    def __init__(self, model: LlamaModel, plan: Plan, *, flash_attention: bool = True) -> None:
+        self.batch_tokens = batch_tokens = plan.batch_tokens
+        self.flash_attention = flash_attention
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = plan.context_tokens
+        params.n_batch = batch_tokens
+        params.n_ubatch = batch_tokens
+        params.n_seq_max = 1
+        params.n_outputs_max = 1
+        params.n_threads = plan.threads
+        params.n_threads_batch = plan.prefill_threads or plan.threads
+        params.flash_attn_type = int(flash_attention)  # LLAMA_FLASH_ATTN_TYPE_DISABLED, _ENABLED
+        params.type_k = params.type_v = _GGML_TYPES[plan.kv_type]
+        params.swa_full = False
+        params.offload_kqv = True
+        params.no_perf = True
+        self._abort = llama_cpp.ggml_abort_callback(self._aborted)
+        self._stop: Callable[[], bool] | None = None
+        self.pointer = llama_cpp.llama_init_from_model(model.pointer, params)
+        if not self.pointer:
+            raise OutOfMemory(
+                f"a context of {render_tokens(plan.context_tokens)} could not be allocated: "
+                f"{shortage() or problem() or 'no reason given'}",
+                hint="--ctx with a smaller number",
+            )
+        self.memory = llama_cpp.llama_get_memory(self.pointer)
+        self._vocab_tokens = model.vocab_tokens
+        self._batch = llama_cpp.llama_batch_init(batch_tokens, 0, 1)
+        self._tokens = np.ctypeslib.as_array(self._batch.token, (batch_tokens,))
+        self._positions = np.ctypeslib.as_array(self._batch.pos, (batch_tokens,))
+        self._wanted = np.ctypeslib.as_array(self._batch.logits, (batch_tokens,))
+        for index in range(batch_tokens):
+            self._batch.n_seq_id[index] = 1
+            self._batch.seq_id[index][0] = SEQUENCE
+        self._wanted[:] = 0
+
+    def decode(self, tokens: Sequence[int], position: int) -> None:
+        """Evaluate at most ``batch_tokens`` tokens; logits are kept for the last.
+
+        Raises:
+            OutOfMemory: a buffer could not be allocated.
+            EngineError: llama.cpp failed; the cache is unchanged before ``position``.
+        """
+        count = len(tokens)
+        self._batch.n_tokens = count
+        self._tokens[:count] = tokens
+        self._positions[:count] = np.arange(position, position + count)
+        self._wanted[count - 1] = 1
+        status = llama_cpp.llama_decode(self.pointer, self._batch)
+        self._wanted[count - 1] = 0
+        if status == ABORTED:
+            raise Aborted
+        if status:
+            what = f"llama.cpp could not evaluate {render_tokens(count)} at position {position:,}"
+            if short := shortage():
+                raise OutOfMemory(f"{what}: {short}")
+            raise EngineError(f"{what} (status {status}): {problem() or 'no reason given'}")
+
+    def logits(self) -> NDArray[np.float32]:
+        """Logits of the last decoded token: ``float32[vocabulary]``, a view that may be masked."""
+        pointer = llama_cpp.llama_get_logits_ith(self.pointer, -1)
+        return np.ctypeslib.as_array(pointer, (self._vocab_tokens,))
+
+    def watch(self, stop: Callable[[], bool] | None) -> None:
+        """While set, a running ``decode`` ends with ``Aborted`` as soon as ``stop()`` is true.
+
+        It is asked at every node of the graph, so it is set for prompts, not for single tokens.
+        """
+        self._stop = stop
+        callback = self._abort if stop else llama_cpp.ggml_abort_callback(0)
+        llama_cpp.llama_set_abort_callback(self.pointer, callback, None)
+
+    def _aborted(self, _data: ctypes.c_void_p) -> bool:
+        return self._stop is not None and self._stop()
+
+    @property
+    def pos_min(self) -> int:
+        """The oldest position that all layers still hold; -1 for an empty cache."""
+        return int(llama_cpp.llama_memory_seq_pos_min(self.memory, SEQUENCE))
+
+    def cut(self, position: int) -> None:
+        """Forget everything from ``position`` on."""
+        if position == 0:
+            llama_cpp.llama_memory_clear(self.memory, True)
+        elif not llama_cpp.llama_memory_seq_rm(self.memory, SEQUENCE, position, -1):
+            raise EngineError(f"the KV cache cannot be cut at position {position:,}")
+
+    def window_bytes(self) -> int:
+        """Size of the sliding-window cells as a checkpoint, in bytes."""
+        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, _WINDOW_ONLY))
+
+    def save_window(self) -> bytes:
+        """The sliding-window cells."""
+        size = self.window_bytes()
+        buffer = (ctypes.c_uint8 * size)()
+        written = llama_cpp.llama_state_seq_get_data_ext(
+            self.pointer, buffer, size, SEQUENCE, _WINDOW_ONLY
+        )
+        return bytes(memoryview(buffer)[:written])
+
+    def restore_window(self, data: bytes) -> bool:
+        """Put saved cells back in place of the present ones; False if llama.cpp refuses."""
+        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        read = llama_cpp.llama_state_seq_set_data_ext(
+            self.pointer, buffer, len(data), SEQUENCE, _WINDOW_ONLY
+        )
+        return bool(read)
+
+    def state_bytes(self) -> int:
+        """Size of all cells, in bytes: of sliding layers only the window before the last one."""
+        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, 0))
+
+    def copy_state(self, target: memoryview) -> bool:
+        """All cells into ``target``, which is ``state_bytes`` long; False if llama.cpp refuses."""
+        view = np.frombuffer(target, np.uint8)
+        written = llama_cpp.llama_state_seq_get_data_ext(
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, 0
+        )
+        return bool(written == view.size)
+
+    def put_state(self, source: memoryview) -> bool:
+        """Such cells in place of the present ones. False if llama.cpp refuses: what it holds then
+        is neither."""
+        view = np.frombuffer(source, np.uint8)
+        read = llama_cpp.llama_state_seq_set_data_ext(
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, 0
+        )
+        return bool(read == view.size)
+
+    def close(self) -> None:
+        """Free the cache. Idempotent."""
+        if self.pointer:
+            llama_cpp.llama_batch_free(self._batch)
+            llama_cpp.llama_free(self.pointer)
+            self.pointer = None
+
+
+class Aborted(Exception):
+    """A decode was stopped by ``watch``; the cache still holds what was decoded before it."""
+
+
+ABORTED = 2  # llama_decode's own status (llama.h)
+
+# ----------------------------------------------------------------------------
+# LoRA adapters on a loaded model. One of the few doors to `llama_cpp`.
+
+
+def add_adapters(model: LlamaModel, context: LlamaContext, adapters: Sequence[Adapter]) -> None:
+    """Load them beside the weights, which stay as they are, and use all from now on. llama.cpp
+    frees them together with the model.
+
+    Raises:
+        ModelError: a file is no LoRA of this model; the message carries llama.cpp's own reason.
+        OutOfMemory: there is not enough memory for it.
+        EngineError: llama.cpp refuses to use them.
+    """
+    if not adapters:
+        return
+    count = len(adapters)
+    pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)()
+    for place, adapter in enumerate(adapters):
+        pointers[place] = _load(model, adapter)
+    scales = (ctypes.c_float * count)(*(adapter.scale for adapter in adapters))
+    status = llama_cpp.llama_set_adapters_lora(context.pointer, pointers, count, scales)
+    if status:
+        raise EngineError(f"llama.cpp cannot use the adapters (status {status})")
+
+
+def _load(model: LlamaModel, adapter: Adapter) -> Any:
+    pointer = llama_cpp.llama_adapter_lora_init(model.pointer, as_path(adapter.path))
+    if pointer:
+        return pointer
+    if short := shortage():
+        raise OutOfMemory(f"{adapter.path.name} could not be allocated: {short}")
+    raise ModelError(
+        f"{adapter.path.name} cannot be added to this model: {problem() or 'no reason given'}",
+        hint="--lora takes a GGUF that was trained for this very model",
+    )
+
+
+# ----------------------------------------------------------------------------
+# The vocabulary of a GGUF file as llguidance wants it; with or without the weights. One of the
+# few doors to `llama_cpp`.
+
+
+@contextmanager
+def open_vocabulary(path: Path) -> Iterator[GrammarVocabulary]:
+    """The vocabulary alone, for as long as the file is open; its weights are not read.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file.
+    """
+    model = LlamaModel(path, vocabulary_only=True)
+    try:
+        yield grammar_vocabulary(model)
+    finally:
+        model.close()
+
+
+def grammar_vocabulary(model: LlamaModel) -> GrammarVocabulary:
+    """llguidance marks control tokens by a leading 0xff, so that no text can match them."""
+    pieces = [
+        b"\xff" + piece if model.is_control(token) else piece
+        for token, piece in enumerate(model.pieces())
+    ]
+    ends = [token for token in range(model.vocab_tokens) if model.ends(token)]
+    tokenize = llama_cpp.llama_cpp._lib.llama_tokenize
+    return GrammarVocabulary(pieces, model.vocab, ctypes.cast(tokenize, ctypes.c_void_p), ends)

@@ -1,1 +1,0 @@
-"""The small language of what is computed and checked."""

@@ -1,1 +1,0 @@
-"""One extraction: passes over the pages, questions, answers, a second chance, a verdict."""

@@ -1,1 +1,0 @@
-"""The page on which a person compares values with their document."""

@@ -1,1 +1,0 @@
-"""Schemas: from what a person gives to what holds the decoder and judges the answer."""

@@ -1,0 +1,637 @@
+"""The user's schema to the one the decoder is held to. Pure.
+
+- Objects are closed unless they describe a map: an open object invites a small model to talk.
+- Every declared key is required, in the order of the schema, and every leaf may be null, so that
+  a missing value is null and never invented (extract.md, D6). Objects that the user does not
+  require may be null too, which is also what ends a recursion.
+- References become ``#/$defs/…`` of what is really used; annotations are left out.
+
+What cannot be rewritten without changing its meaning (``not``, ``if``) stays as it is, and the
+result is checked against the user's own schema in any case.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gemma_edge.engine.grammar import TextConstraint
+from gemma_edge.engine.protocol import JsonConstraint
+from gemma_edge.errors import SchemaError
+from gemma_edge.extraction.json_schema import (
+    LISTED,
+    NAMED,
+    RULES,
+    SCALARS,
+    SINGLE,
+    Json,
+    Kinds,
+    Subschema,
+    children,
+    every,
+    known_formats,
+    lone_references,
+    resolve,
+)
+from gemma_edge.extraction.values import kind_of_leaf
+
+_MEMBERS = frozenset(("properties", "patternProperties"))
+_ITEMS = frozenset(("items", "prefixItems", "additionalItems", "additionalProperties"))
+_PARTS = frozenset(("allOf", "anyOf", "oneOf", "$ref", "then", "else"))
+_NAMED_PARTS = frozenset(("dependentSchemas", "dependencies"))
+_CONDITIONS = frozenset(("not", "if", "contains", "propertyNames"))
+# What the decoder is told; of the rest it knows nothing.
+DECODED = RULES | _MEMBERS | _ITEMS | _PARTS | _NAMED_PARTS | _CONDITIONS
+# Beside these, requiring every key could ask for the impossible.
+_COUNTING = frozenset(
+    ("not", "if", "dependencies", "dependentRequired", "dependentSchemas", "maxProperties", "oneOf")
+)
+
+# How a subschema is rewritten: closed, left open because its parent is closed, or not at all.
+_CLOSED, _OPEN, _AS_IS = "closed", "open", "as_is"
+
+
+def close_schema(source: Json, *, nullable: bool) -> Json:
+    """The decoding schema of ``source``; without ``nullable`` no null is added, and keys that the
+    user does not require stay optional."""
+    source = lone_references(source)
+    closer = _Closer(source, nullable)
+    out = closer.member(source, required=True)
+    closer.finish()
+    head = {"$schema": source["$schema"]} if "$schema" in source else {}
+    rest = {"$defs": closer.defs} if closer.defs else {}
+    return {**head, **(out if isinstance(out, dict) else {}), **rest}
+
+
+def _is_idle(keyword: str, value: Any) -> bool:
+    """A keyword that forbids nothing here, and that llguidance would refuse."""
+    if keyword == "format":
+        return value not in known_formats()
+    return (keyword, value) in (("uniqueItems", False), ("minProperties", 0))
+
+
+def _is_map(schema: Json) -> bool:
+    """Whether an object's keys are free: it says what any other value is, or names none."""
+    return _describes_others(schema) or not schema.get("properties")
+
+
+class _Closer:
+    """One rewriting; ``defs`` collects what references point at, each rewritten once a mode."""
+
+    def __init__(self, root: Json, nullable: bool) -> None:
+        self.defs: Json = {}
+        self._root, self._nullable = root, nullable
+        self._kinds = Kinds(root)
+        self._names: dict[tuple[str, str], str] = {}
+        self._waiting: list[tuple[str, str, str]] = []
+
+    def finish(self) -> None:
+        """Rewrite the targets of references, and what those refer to."""
+        while self._waiting:
+            name, reference, mode = self._waiting.pop()
+            self.defs[name] = self.schema(resolve(self._root, reference), mode)
+
+    def member(self, schema: Subschema, *, required: bool) -> Subschema:
+        """A schema where a value stands: the root, a property, an item."""
+        out = self.schema(schema, _CLOSED)
+        if not self._nullable or not isinstance(schema, dict) or not isinstance(out, dict):
+            return out
+        may_be = self._kinds.of(schema)
+        if not may_be and not required:
+            return False  # no value is allowed, so the key must not be there
+        if "null" in may_be or not may_be:
+            return out
+        may_be_empty = may_be == {"array"} and not schema.get("minItems")
+        if may_be & SCALARS or not (required or may_be_empty):
+            return _or_null(out)
+        return out
+
+    def schema(self, schema: Subschema | None, mode: str) -> Subschema:
+        """The rewritten schema, without the null that ``member`` adds."""
+        if not isinstance(schema, dict):
+            return schema is not False
+        whole = mode == _CLOSED and _has_parts(schema)
+        inner = _OPEN if whole else mode
+        out = {
+            keyword: self._keyword(keyword, value, schema, inner)
+            for keyword, value in schema.items()
+            if keyword in DECODED and not _is_idle(keyword, value)
+        }
+        if mode != _AS_IS:
+            self._complete(out, schema)
+        if whole:
+            self._close_whole(out, schema)
+        elif mode == _CLOSED and "properties" in schema and not _is_map(schema):
+            out["additionalProperties"] = False
+        elif mode == _OPEN and out.get("additionalProperties") is True:
+            del out["additionalProperties"]
+        return out
+
+    def _keyword(self, keyword: str, value: Any, schema: Json, mode: str) -> Any:
+        """The rewritten value of one keyword."""
+        if keyword == "$ref":
+            return f"#/$defs/{self._name(value, mode)}"
+        if keyword in _MEMBERS:
+            wanted = _required(schema)
+            return {name: self._value(sub, name in wanted, mode) for name, sub in value.items()}
+        if keyword in RULES:
+            return value
+        return self._parts(keyword, value, mode)
+
+    def _parts(self, keyword: str, value: Any, mode: str) -> Any:
+        """One subschema or several of them."""
+        if isinstance(value, list):
+            return [self._parts(keyword, sub, mode) for sub in value]
+        if keyword in _NAMED_PARTS:  # a list of names stays as it is
+            inner = _AS_IS if mode == _AS_IS else _OPEN
+            return {
+                name: self.schema(sub, inner) if isinstance(sub, dict | bool) else sub
+                for name, sub in value.items()
+            }
+        if keyword in _ITEMS:
+            return self._value(value, True, mode)
+        return self.schema(value, _AS_IS if keyword in _CONDITIONS else mode)
+
+    def _value(self, schema: Subschema, required: bool, mode: str) -> Subschema:
+        if mode == _AS_IS:
+            return self.schema(schema, mode)
+        return self.member(schema, required=required)
+
+    def _complete(self, out: Json, schema: Json) -> None:
+        """Require every declared key, and declare every required one."""
+        declared = out.get("properties", {})
+        wanted = _required(schema)
+        missing = [name for name in wanted if name not in declared]
+        if missing and not _is_map(schema):
+            out["properties"] = declared = {**declared, **dict.fromkeys(missing, True)}
+        if self._nullable and declared and not _COUNTING & schema.keys():
+            wanted = [name for name, sub in declared.items() if sub is not False]
+        if wanted:
+            out["required"] = wanted
+
+    def _close_whole(self, out: Json, schema: Json) -> None:
+        """Close an object that several schemas describe together: around all of their names."""
+        views = list(self._views(schema, set()))
+        if any(map(_describes_others, views)):
+            return
+        names = {name: True for view in views for name in view.get("properties", {})}
+        if names:
+            out["properties"] = {**names, **out.get("properties", {})}
+            out["additionalProperties"] = False
+
+    def _views(self, schema: Subschema | None, seen: set[str]) -> Any:
+        """The schemas that describe the same value, from the outside in."""
+        if not isinstance(schema, dict):
+            return
+        yield schema
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference not in seen:
+            seen.add(reference)
+            yield from self._views(resolve(self._root, reference), seen)
+        parts = {key: schema[key] for key in _PARTS & schema.keys() if key != "$ref"}
+        for sub in children(parts):
+            yield from self._views(sub, seen)
+
+    def _name(self, reference: str, mode: str) -> str:
+        """The key in ``defs`` for what ``reference`` points at."""
+        key = (reference, mode)
+        if key not in self._names:
+            base = re.sub(r"\W+", "_", reference.rsplit("/", 1)[-1]).strip("_") or "root"
+            taken = set(self._names.values())
+            name = next(
+                name
+                for number in range(len(taken) + 1)
+                if (name := f"{base}_{number}" if number else base) not in taken
+            )
+            self._names[key] = name
+            self._waiting.append((name, reference, mode))
+        return self._names[key]
+
+
+def _has_parts(schema: Json) -> bool:
+    """Whether several schemas describe one value here."""
+    parts = _PARTS & schema.keys() | _NAMED_PARTS & schema.keys()
+    beside = "properties" in schema or len(parts) > 1
+    return bool(parts) and (beside or len(schema.get("allOf", ())) > 1)
+
+
+def _describes_others(schema: Json) -> bool:
+    """Whether it says what a key may hold that it does not name."""
+    others = schema.get("additionalProperties")
+    return (isinstance(others, dict) and bool(others)) or bool(schema.get("patternProperties"))
+
+
+def _required(schema: Json) -> list[str]:
+    """The user's required keys; Draft 3 has a boolean there."""
+    required = schema.get("required")
+    return list(required) if isinstance(required, list) else []
+
+
+def _or_null(schema: Json) -> Json:
+    """The schema, or null: written into ``type`` and ``enum`` where that says the same."""
+    if schema.keys() == {"anyOf"}:
+        return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
+    if not (schema.keys() & (_PARTS | _CONDITIONS)) and schema.keys() & {"type", "enum", "const"}:
+        out = dict(schema)
+        if "type" in out:
+            types = [out["type"]] if isinstance(out["type"], str) else out["type"]
+            out["type"] = [*types, *(["null"] if "null" not in types else [])]
+        if "const" in out:
+            out["enum"] = [out.pop("const")]
+        if "enum" in out:
+            out["enum"] = [*out["enum"], *([None] if None not in out["enum"] else [])]
+        return out
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+# ----------------------------------------------------------------------------
+# How far decoding can be held to a schema, asked of llguidance itself. The ladder: exact; `oneOf`
+# read as `anyOf`; keywords that it does not know left to the last check. A schema that even the
+# last rung refuses (a pattern with look-around, a reference that refers to itself and has
+# keywords beside it) loses the keywords that stand in the way. What is not held while decoding is
+# checked afterwards in any case.
+
+
+Rung = Literal["", "coerce_one_of", "lenient"]
+LADDER: tuple[Rung, ...] = ("", "coerce_one_of", "lenient")
+
+_MAX_TRIES = 120  # of putting keywords back
+_IMPOSSIBLE = "Unsatisfiable schema"
+PREFIX = "the schema cannot be held while decoding: "
+# Keywords that hold the rest together: blamed last.
+_FRAME = frozenset(("properties", "required", "additionalProperties", "items"))
+# What is taken out everywhere, in this order, where no single keyword is to blame.
+_SUSPECTS = ("pattern", "patternProperties", "beside $ref", "allOf", "$ref")
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A keyword that was taken out of the decoding schema, its value, and llguidance's reason."""
+
+    keyword: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """``schema`` compiles on ``rung``; ``dropped`` are the keywords it lost for that; ``reason``
+    is why it did not compile on the first rung, "" if it did."""
+
+    schema: Json
+    rung: Rung
+    dropped: tuple[Dropped, ...] = ()
+    reason: str = ""
+
+
+def refusal(schema: Json, rung: Rung = "") -> str:
+    """Why llguidance does not compile a schema on a rung, in its words; "" where it does."""
+    try:
+        TextConstraint(JsonConstraint(schema=json.dumps(schema), relaxed=rung))
+    except SchemaError as error:
+        return error.message.removeprefix(PREFIX)
+    return ""
+
+
+def enforce(decoding: Json) -> Enforced:
+    """The first rung that holds a decoding schema, or the last one with what is left of it.
+
+    Raises:
+        SchemaError: nothing helps; the message is llguidance's reason.
+    """
+    first = ""
+    for rung in LADDER:
+        reason = refusal(decoding, rung)
+        if not reason:
+            return Enforced(decoding, rung, reason=first)
+        first = first or reason
+    relieved = relieve(decoding)
+    if relieved is None:
+        raise SchemaError(f"{PREFIX}{first}", hint="simplify the schema; gemma-edge schema check")
+    return relieved
+
+
+def relieve(decoding: Json) -> Enforced | None:
+    """The schema without the keywords that even the last rung refuses; None where that does not
+    help, where it refuses nothing, or where no answer could be valid in the end."""
+    schema, dropped = deepcopy(decoding), list[Dropped]()
+    reason = refusal(schema, LADDER[-1])
+    if not reason or reason.startswith(_IMPOSSIBLE):
+        return None
+    for node in every(schema):
+        for keyword, why in refused_keywords(node, LADDER[-1]).items():
+            dropped.append(Dropped(keyword, node[keyword], why))
+            _drop(node, keyword)
+    if not refusal(schema, LADDER[-1]):
+        return Enforced(schema, LADDER[-1], tuple(dropped), reason)
+    for suspects in (*((one,) for one in _SUSPECTS), _SUSPECTS):
+        changes = [change for one in suspects for change in _take_out(schema, one, reason)]
+        if refusal(schema, LADDER[-1]):
+            for change in reversed(changes):
+                change.put_back()
+        else:
+            dropped += [each.dropped for each in _needed(schema, changes)]
+            return Enforced(schema, LADDER[-1], tuple(dropped), reason)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One keyword of one schema, which can be taken out and put back."""
+
+    node: Json
+    dropped: Dropped
+
+    def take_out(self) -> None:
+        _drop(self.node, self.dropped.keyword)
+
+    def put_back(self) -> None:
+        self.node[self.dropped.keyword] = self.dropped.value
+        if self.dropped.keyword == "patternProperties":
+            self.node.pop("additionalProperties")
+
+
+def _take_out(schema: Json, suspect: str, reason: str) -> list[_Change]:
+    """Take a keyword out wherever it stands."""
+    changes = []
+    for node in list(every(schema)):
+        for keyword in _suspected(node, suspect):
+            if keyword == "patternProperties" and "additionalProperties" in node:
+                continue  # to put that back would not be the same schema
+            changes.append(_Change(node, Dropped(keyword, node[keyword], reason)))
+            changes[-1].take_out()
+    return changes
+
+
+def _needed(schema: Json, changes: list[_Change]) -> list[_Change]:
+    """Put back what does no harm, half by half; what must stay out."""
+    needed: list[_Change] = []
+    waiting, tries = [changes], _MAX_TRIES
+    while waiting:
+        some = waiting.pop()
+        tries -= 1
+        if tries < 0:
+            needed += some
+            continue
+        for change in reversed(some):
+            change.put_back()
+        if not refusal(schema, LADDER[-1]):
+            continue
+        for change in some:
+            change.take_out()
+        if len(some) == 1:
+            needed += some
+        else:
+            half = len(some) // 2
+            waiting += [some[half:], some[:half]]
+    return needed
+
+
+def _suspected(node: Json, suspect: str) -> list[str]:
+    if suspect != "beside $ref":
+        return [suspect] if suspect in node else []
+    if "$ref" not in node:
+        return []
+    return [keyword for keyword in node if keyword not in ("$ref", "$defs", "$schema")]
+
+
+def _drop(node: Json, keyword: str) -> None:
+    """Take a keyword out. Keys that patterns described are then free, not forbidden."""
+    del node[keyword]
+    if keyword == "patternProperties":
+        node["additionalProperties"] = True
+
+
+def refused_keywords(node: Json, rung: Rung = "") -> dict[str, str]:
+    """The keywords of one schema that llguidance refuses on a rung, each with its reason; what
+    lies inside of them is not looked at, nor what references mean."""
+    shallow = dict(_shallow(node))
+    found: dict[str, str] = {}
+    while shallow and (reason := refusal(shallow, rung)):
+        culprit = next(_culprits(shallow, rung), None)
+        if culprit is None:
+            break
+        found[culprit] = reason
+        del shallow[culprit]
+    return found
+
+
+def _culprits(shallow: Json, rung: Rung) -> Iterator[str]:
+    """Keywords that are refused alone, then those without which the rest is not."""
+    kind = {"type": shallow["type"]} if "type" in shallow else {}
+    rules = sorted((word for word in shallow if word != "type"), key=_FRAME.__contains__)
+    yield from (word for word in rules if refusal({**kind, word: shallow[word]}, rung))
+    for word in rules:
+        if not refusal({key: value for key, value in shallow.items() if key != word}, rung):
+            yield word
+
+
+def _shallow(node: Json) -> Iterator[tuple[str, Any]]:
+    """The schema with every schema inside of it emptied, and without what is known to depend on
+    them: ``oneOf`` is decided by its branches."""
+    for keyword, value in node.items():
+        if keyword in NAMED and isinstance(value, dict):
+            if keyword not in ("$defs", "definitions"):
+                yield keyword, {name: _emptied(sub) for name, sub in value.items()}
+        elif keyword in LISTED and isinstance(value, list):
+            if keyword != "oneOf":
+                yield keyword, [_emptied(sub) for sub in value]
+        elif keyword in SINGLE:
+            yield keyword, _emptied(value)
+        elif keyword != "$ref":
+            yield keyword, value
+
+
+def _emptied(sub: Any) -> Any:
+    return {} if isinstance(sub, dict) else sub
+
+
+# ----------------------------------------------------------------------------
+# The schema as the model reads it, on one line: what it has to fill in, not every rule. Pure.
+# {"vendor": string, "total": number /* after tax */, "items": [row]} where row is {…} A
+# definition that is used more than once, or uses itself, is written once, under its name.
+
+
+MAX_COMMENT = 120  # characters of a description
+MAX_CHOICES = 40  # values of an enum that are spelled out
+MAX_FORM = 12_000  # characters with comments; a longer form goes without
+MAX_NODES = 5000  # of the form; the largest of 500 real schemas has 2,000
+
+_ANY, _MORE = "any", "…"
+_ORDER = ("integer", "number", "string", "boolean", "array", "object")
+_DATES = ("date", "time", "date-time")
+
+
+def render_form(source: Json) -> str:
+    """The form of ``source``; the decoder enforces the rest of it."""
+    source = lone_references(source)
+    form = _Form(source, comments=True).render_whole()
+    return form if len(form) <= MAX_FORM else _Form(source, comments=False).render_whole()
+
+
+class _Form:
+    """One rendering; ``_named`` maps the references that get a name to it."""
+
+    def __init__(self, root: Json, *, comments: bool) -> None:
+        self._root, self._comments = root, comments
+        self._kinds, self._nodes = Kinds(root), 0
+        self._named = _repeated(root, self._kinds)
+        self._used: list[str] = []  # references that were written as names
+        self._inside: set[str] = set()  # references that are being written out
+
+    def render_whole(self) -> str:
+        """The form and the definitions it names, in the order of their use."""
+        form = self.render(self._root)
+        parts = []
+        for reference in self._used:  # grows while definitions use others
+            target = self.render(resolve(self._root, reference))
+            parts.append(f"{self._named[reference]} is {target}")
+        return form + (f" where {'; '.join(parts)}" if parts else "")
+
+    def render(self, schema: Subschema | None) -> str:
+        """One schema's form."""
+        self._nodes += 1
+        if not isinstance(schema, dict):
+            return _ANY
+        if self._nodes > MAX_NODES:
+            return _MORE
+        reference = schema.get("$ref")
+        if reference in self._named and "properties" not in schema:
+            if reference not in self._used:
+                self._used.append(reference)
+            return self._named[reference]
+        views, opened = self._views(schema)
+        self._inside |= opened
+        try:
+            return self._merged(schema, views)
+        finally:
+            self._inside -= opened
+
+    def _merged(self, schema: Json, views: list[Json]) -> str:
+        meant = next(filter(None, map(kind_of_leaf, views)), None)
+        if meant:
+            return meant
+        properties: Json = {}
+        for view in views:
+            for name, sub in view.get("properties", {}).items():
+                properties.setdefault(name, sub)
+        if properties:
+            return self._object(properties)
+        for view in views:
+            if "enum" in view or "const" in view:
+                return _choices(view["enum"] if "enum" in view else [view["const"]])
+            branches = view.get("anyOf") or view.get("oneOf")
+            if branches:
+                return self._either(branches)
+        return self._plain(schema, views)
+
+    def _views(self, schema: Json) -> tuple[list[Json], set[str]]:
+        """The schemas that hold at once: itself, what it refers to, its ``allOf``; and the
+        references that were followed. One that it stands inside of is not."""
+        views: list[Json] = [schema]
+        opened: set[str] = set()
+        for view in views:
+            reference = view.get("$ref")
+            if isinstance(reference, str) and reference not in self._inside | opened:
+                opened.add(reference)
+                target = resolve(self._root, reference)
+                views += [target] if isinstance(target, dict) else []
+            views += [sub for sub in view.get("allOf", ()) if isinstance(sub, dict)]
+        return views, opened
+
+    def _object(self, properties: Json) -> str:
+        members = (
+            f"{_quoted(name)}: {self.render(sub)}{self._comment(sub)}"
+            for name, sub in properties.items()
+            if sub is not False
+        )
+        return "{" + ", ".join(members) + "}"
+
+    def _either(self, branches: list[Any]) -> str:
+        """The branches' forms, each once, without null: any value may be null."""
+        named = (sub for sub in branches if self._kinds.of(sub) != {"null"})
+        return " | ".join(dict.fromkeys(self.render(sub) for sub in named)) or "null"
+
+    def _plain(self, schema: Json, views: list[Json]) -> str:
+        """A scalar, a list, a map, or several of them."""
+        kinds = self._kinds.of(schema) - {"null"}
+        if kinds == {"array"}:
+            return self._list(views)
+        if kinds == {"object"}:
+            return self._map(views)
+        if not kinds or kinds >= SCALARS:
+            return _ANY if kinds else "null"
+        if "number" in kinds:
+            kinds -= {"integer"}
+        named = [kind for kind in _ORDER if kind in kinds]
+        return " | ".join(_date(views) if kind == "string" else kind for kind in named)
+
+    def _list(self, views: list[Json]) -> str:
+        for view in views:
+            items = view.get("prefixItems", view.get("items"))
+            if isinstance(items, list):
+                return "[" + ", ".join(map(self.render, items)) + "]"
+            if items is not None:
+                return f"[{self.render(items)}]"
+        return f"[{_ANY}]"
+
+    def _map(self, views: list[Json]) -> str:
+        for view in views:
+            values = [view.get("additionalProperties"), *view.get("patternProperties", {}).values()]
+            for value in values:
+                if isinstance(value, dict):
+                    return f"{{string: {self.render(value)}}}"
+        return "object"
+
+    def _comment(self, schema: Subschema) -> str:
+        """The description, shortened, as a comment."""
+        text = schema.get("description") if isinstance(schema, dict) and self._comments else None
+        if not isinstance(text, str) or not text.strip():
+            return ""
+        words = " ".join(text.replace("/*", "").replace("*/", "").split())
+        if len(words) > MAX_COMMENT:
+            words = words[:MAX_COMMENT].rsplit(" ", 1)[0] + _MORE
+        return f" /* {words} */"
+
+
+def _repeated(root: Json, kinds: Kinds) -> dict[str, str]:
+    """A name for each reference to an object or a list that is used more than once. What is used
+    once is written where it is used, so a form never unfolds without end."""
+    uses: Counter[str] = Counter()
+    seen: set[int] = set()
+    waiting: list[Subschema | None] = [root]
+    while waiting:
+        for schema in every(waiting.pop() or False):
+            reference = schema.get("$ref")
+            if id(schema) in seen or not isinstance(reference, str):
+                continue
+            seen.add(id(schema))
+            uses[reference] += 1
+            waiting.append(resolve(root, reference) if uses[reference] == 1 else None)
+    names: dict[str, str] = {}
+    for reference, count in uses.items():
+        whole = resolve(root, reference) is root
+        if (count > 1 or whole) and kinds.of({"$ref": reference}) & {"object", "array"}:
+            base = re.sub(r"\W+", "_", reference.rsplit("/", 1)[-1]).strip("_") or "form"
+            same = sum(name == base or name.startswith(f"{base}_") for name in names.values())
+            names[reference] = f"{base}_{same}" if same else base
+    return names
+
+
+def _date(views: list[Json]) -> str:
+    for view in views:
+        if view.get("format") in _DATES:
+            return str(view["format"])
+    return "string"
+
+
+def _choices(values: list[Any]) -> str:
+    shown = [_quoted(value) for value in values[:MAX_CHOICES] if value is not None]
+    return " | ".join(shown + ([_MORE] if len(values) > MAX_CHOICES else [])) or "null"
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

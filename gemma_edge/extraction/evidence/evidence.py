@@ -1,0 +1,397 @@
+"""Where each extracted value stands in its document: computed from the text, never asked of the
+model. Pure.
+
+    exact        printed letter for letter (white space apart)
+    normalized   printed in another form that means the same: "17. August 2007", "(1,234.50)"
+    fuzzy        something similar is printed; ``score`` says how similar
+    not_found    nowhere; the model may have made it up, or taken it from a picture
+
+A value that is null claims nothing and has no evidence.
+"""
+
+import json
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple
+
+from gemma_edge.documents.document import MAX_TOKENS, Box, Document, Page
+from gemma_edge.documents.render import render_page
+from gemma_edge.engine.protocol import (
+    GREEDY,
+    Chunk,
+    Engine,
+    Event,
+    JsonConstraint,
+    Message,
+    Request,
+    TokenScore,
+)
+from gemma_edge.extraction.evidence.choose import Chooser, Hints, Labels, Leaf
+from gemma_edge.extraction.evidence.search import Candidate, Forms, Place, Status
+from gemma_edge.extraction.merge import ValuePath
+
+# ----------------------------------------------------------------------------
+# How sure the model was of each value: a score from its own probabilities. Pure. The walk goes
+# over the answer's JSON text, so that each token belongs to the values whose characters it wrote.
+# For one value with the chosen tokens t1 to tn, p the model's probability of each before any mask
+# and m the mass of what the constraint allowed there: probability = sqrt(geometric mean of p *
+# least p) one doubtful digit is enough to doubt legal = least m the model wanted something else
+# score = probability * legal * ground `ground` is 1 for exact, 0.97 for normalized, the
+# similarity for fuzzy, 0.8 for a box that the model gave, 0.5 for not found. It is a score, not a
+# probability: it orders values, and `eval` can show how often a score is right.
+
+
+_GROUND: Mapping[str, float] = {"exact": 1.0, "normalized": 0.97}
+_LOCATED, _NOT_FOUND = 0.8, 0.5
+_TINY = 1e-9  # a probability of 0 has no logarithm
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[-+.\w]+|[{}\[\],:]', re.DOTALL)
+
+
+class Confidence(NamedTuple):
+    """Of one leaf; both from 0 to 1, see the module."""
+
+    probability: float
+    legal: float
+
+
+def leaf_confidence(
+    answer_text: str, scores: Sequence[TokenScore]
+) -> Mapping[ValuePath, Confidence]:
+    """The confidence of each leaf of an answer, null too. A value that was dictated by the
+    constraint was not chosen, and counts as sure."""
+    found: dict[ValuePath, Confidence] = {}
+    ends = list(accumulate(len(score.text) for score in scores))
+    for path, start, end in iter_values(answer_text):
+        tokens = scores[bisect_right(ends, start) : bisect_right(ends, end - 1) + 1]
+        found[path] = _of([token for token in tokens if not token.forced])
+    return found
+
+
+def confidence_score(own: Confidence, status: str, similarity: float, source: str) -> float:
+    """The score of a leaf with its evidence."""
+    ground = _GROUND.get(status, similarity if status == "fuzzy" else _NOT_FOUND)
+    if source == "located":
+        ground = max(ground, _LOCATED)
+    return round(own.probability * own.legal * ground, 3)
+
+
+def _of(tokens: Sequence[TokenScore]) -> Confidence:
+    if not tokens:
+        return Confidence(1.0, 1.0)
+    logs = [math.log(max(_TINY, token.probability)) for token in tokens]
+    probability = math.exp((sum(logs) / len(logs) + min(logs)) / 2)
+    return Confidence(min(1.0, probability), min(1.0, *(token.legal for token in tokens)))
+
+
+def iter_values(text: str) -> Iterator[tuple[ValuePath, int, int]]:
+    """The path and the place of each leaf in JSON text, which may have a fence before it or end
+    too early. A string's place is its letters and the closing quote, which was a choice as well."""
+    path: list[str | int] = []
+    opened: list[str] = []
+    wants_key = False
+    for found in _TOKEN.finditer(text, _first(text)):
+        token = found[0]
+        if token in "{[":
+            opened.append(token)
+            wants_key = token == "{"
+            path.append(0 if token == "[" else "")
+        elif token in "}]":
+            if not opened:
+                return
+            opened.pop()
+            path.pop()
+            if not opened:
+                return
+        elif token == ",":
+            wants_key = bool(opened) and opened[-1] == "{"
+            if path and isinstance(path[-1], int):
+                path[-1] += 1
+        elif wants_key and token.startswith('"'):
+            path[-1], wants_key = _string(token), False
+        elif token != ":":
+            quote = token.startswith('"') and len(token) > 1
+            yield tuple(path), found.start() + quote, found.end()
+
+
+def _first(text: str) -> int:
+    """Where the JSON begins: behind a fence such as ```json."""
+    found = re.match(r"\s*```\w*\s*", text)
+    return found.end() if found else 0
+
+
+def _string(token: str) -> str:
+    try:
+        return str(json.loads(token))
+    except ValueError:  # cut in the middle
+        return token.strip('"')
+
+
+Source = Literal["text", "ocr layer", "located"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One leaf of the data and its place.
+
+    ``score`` is 0 to 1. ``start`` and ``end`` are offsets in the text of ``page``, ``text`` is
+    what is printed there, ``boxes`` are in points, one for each line of it; ``further`` holds the
+    rest of a value that goes on over the end of the page. ``places`` counts where else it could
+    stand. ``source`` is ``located`` where only the model says so: then there is a box, but no
+    text, and ``status`` stays ``not_found``. ``confidence`` is a score from 0 to 1, no
+    probability, and None where the answer's tokens were not scored.
+    """
+
+    path: ValuePath
+    value: Any
+    status: Status = "not_found"
+    score: float = 0.0
+    page: int | None = None
+    start: int | None = None
+    end: int | None = None
+    text: str = ""
+    boxes: tuple[Box, ...] = ()
+    further: tuple[Place, ...] = ()
+    places: int = 0
+    source: Source = "text"
+    confidence: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether the document's own text holds it."""
+        return self.status != "not_found"
+
+
+def ground(
+    document: Document, data: Any, printed: Any = None, hints: Hints | None = None
+) -> tuple[Evidence, ...]:
+    """Evidence for each leaf of ``data`` that is not null, in the order of the data.
+
+    ``printed`` is the data as the model copied it, before it was converted: a date there is looked
+    for as it was copied. ``hints`` (``field_hints`` of the schema) name the fields as a document
+    may.
+    """
+    forms = Forms(document)
+    leaves = [
+        Leaf(path, value, _candidates(forms, value, _copied(printed, path)))
+        for path, value in iter_leaves(data)
+        if value is not None
+    ]
+    objects = frozenset(_objects(data))
+    Chooser(forms.index, Labels(forms.index, hints)).choose(leaves, objects)
+    return tuple(_evidence(forms, leaf) for leaf in leaves)
+
+
+def with_confidence(
+    evidence: tuple[Evidence, ...], known: Mapping[ValuePath, Confidence]
+) -> tuple[Evidence, ...]:
+    """The same with a score for each leaf whose tokens are known, or that of the value it was
+    made of (``total`` for ``total.amount``)."""
+    found = []
+    for each in evidence:
+        lengths = range(len(each.path), -1, -1)
+        own = next((known[each.path[:n]] for n in lengths if each.path[:n] in known), None)
+        score = own and confidence_score(own, each.status, each.score, each.source)
+        found.append(replace(each, confidence=score))
+    return tuple(found)
+
+
+def iter_leaves(data: Any, *, empty: bool = False) -> Iterator[tuple[ValuePath, Any]]:
+    """The values of JSON data that hold no others, each with its path; ``empty`` lists and objects
+    only where they are asked for."""
+    waiting: list[tuple[ValuePath, Any]] = [((), data)]
+    while waiting:
+        here, value = waiting.pop()
+        if isinstance(value, dict) and (value or not empty):
+            waiting.extend(((*here, key), member) for key, member in reversed(value.items()))
+        elif isinstance(value, list) and (value or not empty):
+            numbered = list(enumerate(value))
+            waiting.extend(((*here, at), member) for at, member in reversed(numbered))
+        else:
+            yield here, value
+
+
+def _objects(data: Any) -> Iterator[ValuePath]:
+    """The paths of elements of lists that are objects."""
+    waiting: list[tuple[ValuePath, Any]] = [((), data)]
+    while waiting:
+        here, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(((*here, key), member) for key, member in value.items())
+        elif isinstance(value, list):
+            waiting.extend(((*here, at), member) for at, member in enumerate(value))
+            yield from ((*here, at) for at, member in enumerate(value) if isinstance(member, dict))
+
+
+def _copied(printed: Any, path: ValuePath) -> Any:
+    """What the model copied for a leaf, or for the object that was made of it; None where that is
+    not known."""
+    for part in path:
+        if not isinstance(printed, dict | list):
+            break
+        try:
+            printed = printed[part]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return printed if isinstance(printed, str | int | float) else None
+
+
+def _candidates(forms: Forms, value: Any, copied: Any) -> list[Candidate]:
+    """Places of what was copied, then of what it means; what was converted is at best
+    normalized."""
+    found = forms.candidates(value)
+    if copied is None or copied == value:
+        return found
+    copies = [
+        each._replace(status="normalized" if each.status == "exact" else each.status, rank=0)
+        for each in forms.candidates(copied)
+    ]
+    return copies or found
+
+
+def _evidence(forms: Forms, leaf: Leaf) -> Evidence:
+    chosen = leaf.chosen
+    if chosen is None:
+        return Evidence(path=leaf.path, value=leaf.value, places=len(leaf.candidates))
+    first, *further = forms.index.places(chosen.span)
+    kind = forms.index.page_at(chosen.span.start).kind
+    return Evidence(
+        path=leaf.path,
+        value=leaf.value,
+        status=chosen.status,
+        score=round(chosen.score, 3),
+        page=first.page,
+        start=first.start,
+        end=first.end,
+        text=forms.index.text[chosen.span.start : chosen.span.end],
+        boxes=first.boxes,
+        further=tuple(further),
+        places=len(leaf.candidates),
+        source="ocr layer" if kind.endswith("ocr-layer") else "text",
+    )
+
+
+# ----------------------------------------------------------------------------
+# The second pass for pages without text: the model is asked where the values stand that it read
+# from pictures. Pure over the Engine. A box of the model is a claim, not a proof: such evidence
+# is marked `located` and stays `not_found` in the text. Boxes are `[y0, x0, y1, x1]` in
+# thousandths of the page, as Gemma was trained to give them.
+
+
+SCALE = 1000  # Gemma's boxes count to it
+LOOKED_AT = frozenset(("scan", "scan+ocr-layer", "mixed"))
+_BATCH = 24  # values in one question
+_SHOWN = 80  # characters of a value in the question
+_LARGEST = 0.5  # of a page: a larger box says nothing
+_ANSWER_TOKENS = 32  # of one value: four numbers, its own number, brackets
+_BOX: dict[str, Any] = {
+    "anyOf": [
+        {
+            "type": "array", "minItems": 4, "maxItems": 4,
+            "items": {"type": "integer", "minimum": 0, "maximum": SCALE},
+        },
+        {"type": "null"},
+    ]
+}  # fmt: skip
+
+
+def locate(
+    engine: Engine,
+    document: Document,
+    evidence: Sequence[Evidence],
+    *,
+    max_tokens: int = MAX_TOKENS,
+    on_event: Callable[[Event], None] | None = None,
+) -> tuple[Evidence, ...]:
+    """The evidence, with a box for each value that the text does not hold and that the model sees
+    on a page without text; ``max_tokens`` is the budget of one page's picture.
+
+    One question a page and 24 values; a value that was seen on one page is not asked on the next.
+    Nothing is asked where the model has no eyes, or no page is a picture.
+
+    Raises:
+        InputError: a page cannot be drawn.
+        DoesNotFit, EngineError: from the engine.
+    """
+    found = list(evidence)
+    if document.media == "text" or not engine.info.vision:
+        return tuple(found)
+    for page in document.pages:
+        if page.kind not in LOOKED_AT:
+            continue
+        missing = [at for at, each in enumerate(found) if each.page is None]
+        if not missing:
+            break
+        pictures = render_page(document, page.number, max_tokens=max_tokens)
+        for first in range(0, len(missing), _BATCH):
+            asked = missing[first : first + _BATCH]
+            message = Message("user", render_question([found[at] for at in asked]), pictures)
+            answer = _ask(engine, message, len(asked), on_event)
+            for number, box in _boxes(answer, page):
+                if number <= len(asked):
+                    at = asked[number - 1]
+                    found[at] = replace(found[at], page=page.number, boxes=(box,), source="located")
+    return tuple(found)
+
+
+def render_question(values: Sequence[Evidence]) -> str:
+    """The user's turn: the values by number, each with the keys that lead to it."""
+    template = (
+        files("gemma_edge.extraction")
+        .joinpath("prompts")
+        .joinpath("locate.txt")
+        .read_text(encoding="utf-8")
+    )
+    lines = []
+    for number, each in enumerate(values, 1):
+        keys = ".".join(str(part + 1) if isinstance(part, int) else part for part in each.path)
+        text = each.value if isinstance(each.value, str) else json.dumps(each.value)
+        lines.append(f"{number}: {keys}: {' '.join(text.split())[:_SHOWN]}")
+    return template.replace("{values}", "\n".join(lines)).strip()
+
+
+def _ask(
+    engine: Engine, message: Message, count: int, on_event: Callable[[Event], None] | None
+) -> str:
+    properties = {str(number): _BOX for number in range(1, count + 1)}
+    schema = {
+        "type": "object", "properties": properties, "required": list(properties),
+        "additionalProperties": False,
+    }  # fmt: skip
+    request = Request(
+        messages=(message,),
+        max_tokens=_ANSWER_TOKENS * count,
+        sampling=GREEDY,
+        constraint=JsonConstraint(schema=json.dumps(schema)),
+    )
+    answer = ""
+    for event in engine.generate(request):
+        if on_event is not None:
+            on_event(event)
+        if isinstance(event, Chunk) and event.channel == "answer":
+            answer += event.text
+    return answer
+
+
+def _boxes(answer: str, page: Page) -> Iterator[tuple[int, Box]]:
+    """The numbers of the values that were seen, with their boxes in the page's own units. What is
+    no box within the page, or most of the page, is left out."""
+    try:
+        said = json.loads(answer)
+    except ValueError:
+        return
+    for number, box in said.items() if isinstance(said, dict) else ():
+        if not (str(number).isdecimal() and int(number) and isinstance(box, list)):
+            continue
+        if len(box) != len(Box._fields) or not all(isinstance(edge, int) for edge in box):
+            continue
+        y0, x0, y1, x1 = box
+        if 0 <= y0 < y1 <= SCALE and 0 <= x0 < x1 <= SCALE:
+            area = (y1 - y0) * (x1 - x0) / SCALE**2
+            if area <= _LARGEST:
+                wide, high = page.width / SCALE, page.height / SCALE
+                yield int(number), Box(x0 * wide, y0 * high, x1 * wide, y1 * high)

@@ -1,0 +1,414 @@
+"""Answers about parts of a document to one: rows joined, duplicates decided by where they stand on
+the page, single values taken from where the document has them. Pure.
+
+A row is the same as another if most of its values stand at the same places of the same pages;
+equal values alone prove nothing: a list may well hold the same row twice.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+from gemma_edge.engine.protocol import TokenScore
+
+# ----------------------------------------------------------------------------
+# The way to a value in extracted data. Pure.
+
+
+ValuePath = tuple[str | int, ...]  # ("items", 2, "qty")
+
+
+def render_path(path: ValuePath) -> str:
+    """``items[2].qty``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f"{'.' if text else ''}{step}"
+    return text
+
+
+_SHOWN = 40  # characters of a value in a note
+
+
+class Place(NamedTuple):
+    """Where a value stands: a page and an offset in its text."""
+
+    page: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One value: of which answer, where in it, and where in the document, if it was found."""
+
+    value: Any
+    answer: int
+    path: ValuePath
+    place: Place | None = None
+
+
+Tree: TypeAlias = "Leaf | list[Tree] | dict[str, Tree]"
+
+
+def trace(data: Any, answer: int, path: ValuePath = ()) -> Tree:
+    """Data as a tree whose leaves know where they come from."""
+    if isinstance(data, dict):
+        return {name: trace(each, answer, (*path, name)) for name, each in data.items()}
+    if isinstance(data, list):
+        return [trace(each, answer, (*path, index)) for index, each in enumerate(data)]
+    return Leaf(data, answer, path)
+
+
+def locate(tree: Tree, places: Mapping[ValuePath, Place], path: ValuePath = ()) -> Tree:
+    """The tree with the places of its leaves."""
+    if isinstance(tree, dict):
+        return {name: locate(each, places, (*path, name)) for name, each in tree.items()}
+    if isinstance(tree, list):
+        return [locate(each, places, (*path, index)) for index, each in enumerate(tree)]
+    return replace(tree, place=places.get(path))
+
+
+def plain(tree: Tree) -> Any:
+    """The data of a tree."""
+    if isinstance(tree, dict):
+        return {name: plain(each) for name, each in tree.items()}
+    if isinstance(tree, list):
+        return [plain(each) for each in tree]
+    return tree.value
+
+
+def iter_leaves(tree: Tree, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Leaf]]:
+    """Each leaf with its path, in order."""
+    if isinstance(tree, Leaf):
+        yield path, tree
+        return
+    members = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for step, each in members:
+        yield from iter_leaves(each, (*path, step))
+
+
+class Merger:
+    """Joins the answers of one document, in the order of its pages. ``conflicts`` are sentences
+    about values that differ."""
+
+    def __init__(self) -> None:
+        self.conflicts: list[str] = []
+
+    def windows(self, first: Tree, second: Tree) -> Tree:
+        """The answer about the pages up to here, and the one about the next pages."""
+        return self._both(first, second, (), repeats=False)
+
+    def continued(self, first: Tree, second: Tree) -> Tree:
+        """An answer that was cut, and what was asked for after the cut; that may begin with the
+        entry which was shown to it."""
+        return self._both(first, second, (), repeats=True)
+
+    def _both(self, first: Tree, second: Tree, path: ValuePath, *, repeats: bool) -> Tree:
+        if isinstance(first, dict) and isinstance(second, dict):
+            names = [*first, *(name for name in second if name not in first)]
+            return {
+                name: self._both(first[name], second[name], (*path, name), repeats=repeats)
+                if name in first and name in second
+                else first.get(name, second.get(name, Leaf(None, 0, ())))
+                for name in names
+            }
+        if isinstance(first, list) and isinstance(second, list):
+            return self._rows(first, second, path, repeats=repeats)
+        if isinstance(first, Leaf) and isinstance(second, Leaf):
+            return self._value(first, second, path)
+        return second if isinstance(first, Leaf) else first  # null, and a list or an object
+
+    def _value(self, first: Leaf, second: Leaf, path: ValuePath) -> Leaf:
+        """What the document has before what it has not, the first of two that it has."""
+        if second.value is None or first.value is None:
+            return second if first.value is None else first
+        found = [leaf for leaf in (first, second) if leaf.place is not None] or [first, second]
+        if first.value != second.value:
+            at = render_path(path) or "the answer"
+            told = ", ".join(map(_with_page, (first, second)))
+            self.conflicts.append(f"{at}: {told}; {_shown(found[0].value)} was taken")
+        return found[0]
+
+    def _rows(
+        self, first: list[Tree], second: list[Tree], path: ValuePath, *, repeats: bool
+    ) -> Tree:
+        rows = list(first)
+        new = second[_repeated(first, second) :] if repeats else second
+        known = _Rows(rows)
+        for number, row in enumerate(new):
+            same = known.find(row)
+            if same is None and not number and rows and _goes_on(rows[-1], row, repeats):
+                same = len(rows) - 1
+            if same is None:
+                rows.append(row)
+            else:
+                rows[same] = self._one_row(rows[same], row, (*path, same), repeats=repeats)
+        return rows
+
+    def _one_row(self, old: Tree, new: Tree, path: ValuePath, *, repeats: bool) -> Tree:
+        """Two readings of one row: the fuller one counts, the other fills its gaps. A row that is
+        cut by the end of a window differs; that is no conflict."""
+        quiet = Merger()
+        if not isinstance(old, dict) or not isinstance(new, dict):
+            return quiet._both(old, new, path, repeats=repeats)
+        first, second = (new, old) if _filled(new) > _filled(old) else (old, new)
+        values = quiet._both(_without_lists(first), _without_lists(second), path, repeats=repeats)
+        assert isinstance(values, dict)
+        lists = quiet._both(_lists(old), _lists(new), path, repeats=repeats)
+        assert isinstance(lists, dict)
+        return {name: {**values, **lists}[name] for name in {**old, **new}}
+
+
+def _goes_on(last: Tree, row: Tree, repeats: bool) -> bool:
+    """Whether ``row`` is the rest of the group before it: its head stands before the cut, or was
+    said once more."""
+    if not isinstance(last, dict) or not isinstance(row, dict) or last.keys() != row.keys():
+        return False
+    if not _lists(row):
+        return False
+    head = _single(row)
+    return all(value is None for value in head.values()) or (repeats and head == _single(last))
+
+
+def _repeated(first: list[Tree], second: list[Tree]) -> int:
+    """How many rows of a continued list were there before: the last ones, said once more, or all
+    of them, where the model began anew."""
+    old, new = list(map(plain, first)), list(map(plain, second))
+    most = min(len(old), len(new))
+    if most > 1 and old[:most] == new[:most]:
+        return most
+    return next((n for n in range(most, 0, -1) if old[-n:] == new[:n]), 0)
+
+
+class _Rows:
+    """Finds a row by the places of its values."""
+
+    def __init__(self, rows: list[Tree]) -> None:
+        self._at: dict[tuple[ValuePath, Place], list[int]] = {}
+        self._counts = [0] * len(rows)
+        for index, row in enumerate(rows):
+            for key in _places(row):
+                self._at.setdefault(key, []).append(index)
+                self._counts[index] += 1
+
+    def find(self, row: Tree) -> int | None:
+        """The row of which most values stand where those of ``row`` do."""
+        keys = list(_places(row))
+        votes: dict[int, int] = {}
+        for key in keys:
+            for index in self._at.get(key, ()):
+                votes[index] = votes.get(index, 0) + 1
+        if not votes:
+            return None
+        best = max(votes, key=lambda index: votes[index])
+        return best if 2 * votes[best] > min(len(keys), self._counts[best]) else None
+
+
+def _places(row: Tree) -> Iterator[tuple[ValuePath, Place]]:
+    """The places of a row's own values; those of lists within it are other rows."""
+    for path, leaf in iter_leaves(row):
+        if leaf.place is not None and not any(isinstance(step, int) for step in path):
+            yield path, leaf.place
+
+
+def _single(row: dict[str, Tree]) -> dict[str, Any]:
+    """A row's own values, without the lists in it."""
+    return {name: plain(each) for name, each in _without_lists(row).items()}
+
+
+def _without_lists(row: dict[str, Tree]) -> dict[str, Tree]:
+    return {name: each for name, each in row.items() if not isinstance(each, list)}
+
+
+def _lists(row: dict[str, Tree]) -> dict[str, Tree]:
+    return {name: each for name, each in row.items() if isinstance(each, list)}
+
+
+def _filled(row: dict[str, Tree]) -> int:
+    """How many of a row's own values say something."""
+    return sum(leaf.value is not None for _, leaf in iter_leaves(_without_lists(row)))
+
+
+def _with_page(leaf: Leaf) -> str:
+    where = f"page {leaf.place.page}" if leaf.place else "not found in the document"
+    return f"{_shown(leaf.value)} ({where})"
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+# ----------------------------------------------------------------------------
+# Where an answer was cut when its budget ran out, and what of it is whole. Pure. The engine ends
+# such an answer with the shortest valid end, so the text is JSON; what was written after the cut
+# (null, an empty list) says nothing about the document.
+
+
+_OUTSIDE = " \t\r\n,:"
+_SAYS_NOTHING = ("null", "false", "0")  # words with which an answer may have been closed
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """``data`` is what is whole. ``at`` is the list that is not complete, None where the cut was
+    in no list; ``whole`` is the number of its entries. ``missing`` are the keys of the root whose
+    values were not written, that of the list not among them."""
+
+    data: Any
+    at: ValuePath | None = None
+    whole: int = 0
+    missing: tuple[str, ...] = ()
+
+
+def find_cut(text: str, data: Any, scores: Sequence[TokenScore] = ()) -> Cut:
+    """What is whole of the closed answer ``text``, which says ``data``."""
+    written = text[: last_chosen(text, scores)]
+    places = _Scanner(written).places
+    if written.strip() and not places:  # the end itself was what came last
+        return Cut(data)
+    at, whole = _open_list(places, data)
+    if at is not None:
+        data = _shortened(data, at, whole)
+    missing: tuple[str, ...] = ()
+    if isinstance(data, dict):
+        done = places[0].done if places else ""
+        names = list(data)
+        rest = names[names.index(done) + 1 :] if done in data else names
+        missing = tuple(name for name in rest if not at or name != at[0])
+        data = {name: None if name in missing else value for name, value in data.items()}
+    return Cut(data, at, whole, missing)
+
+
+def last_chosen(text: str, scores: Sequence[TokenScore]) -> int:
+    """Characters of the answer up to the end of the last token that the model chose; without
+    scores, up to the last value that says something, which may itself be cut."""
+    end = len(text)
+    if "".join(score.text for score in scores) == text:
+        for score in reversed(scores):
+            if not score.forced:
+                return end
+            end -= len(score.text)
+    return _Scanner(text).last_value
+
+
+@dataclass(slots=True)
+class _Place:
+    """A list or an object that is open. ``count`` values were begun in a list; ``key`` is the last
+    key of an object, ``done`` the last one with its value. ``idle``: nothing is half-made in it."""
+
+    is_list: bool
+    count: int = 0
+    key: str = ""
+    done: str = ""
+    idle: bool = True
+
+    def begin(self) -> None:
+        self.count += 1
+        self.idle = False
+
+    def end(self) -> None:
+        self.done = self.key
+        self.idle = True
+
+
+class _Scanner:
+    """Follows the beginning of a JSON text; ``places`` are open at its end, outside first."""
+
+    def __init__(self, text: str) -> None:
+        self.places: list[_Place] = []
+        self.last_value = 0
+        self._text = text
+        at = 0
+        while at < len(text):
+            at = self._step(at)
+
+    def _step(self, at: int) -> int:
+        sign = self._text[at]
+        if sign in "{[":
+            self._begin()
+            self.places.append(_Place(sign == "["))
+        elif sign in "}]":
+            self.places.pop()
+            self._end()
+        elif sign == '"':
+            return self._string(at)
+        elif sign not in _OUTSIDE:
+            return self._word(at)
+        return at + 1
+
+    def _begin(self) -> None:
+        if self.places:
+            self.places[-1].begin()
+
+    def _end(self) -> None:
+        if self.places:
+            self.places[-1].end()
+
+    def _string(self, at: int) -> int:
+        end = at + 1
+        while end < len(self._text) and self._text[end] != '"':
+            end += 2 if self._text[end] == "\\" else 1
+        whole = end < len(self._text)
+        place = self.places[-1] if self.places else None
+        if place is not None and not place.is_list and place.idle:
+            place.idle = False
+            place.key = json.loads(self._text[at : end + 1]) if whole else place.done
+            return end + 1
+        self._begin()
+        if whole:
+            self._end()
+            if end - at > 1:
+                self.last_value = at
+        return end + 1
+
+    def _word(self, at: int) -> int:
+        """A number, ``true``, ``false`` or ``null``."""
+        end = at
+        while end < len(self._text) and self._text[end] not in _OUTSIDE + '{}[]"':
+            end += 1
+        self._begin()
+        if end < len(self._text):  # else a number may go on
+            self._end()
+        if self._text[at:end] not in _SAYS_NOTHING:
+            self.last_value = at
+        return end
+
+
+def _open_list(places: Sequence[_Place], data: Any) -> tuple[ValuePath | None, int]:
+    """The innermost open list of records, else the innermost open list, and how many entries of
+    it are whole."""
+    path: ValuePath = ()
+    found: list[tuple[bool, ValuePath, int]] = []
+    for place in places:
+        if place.is_list:
+            whole = place.count if place.idle else place.count - 1
+            entries = _at(data, path)
+            records = isinstance(entries, list) and any(isinstance(each, dict) for each in entries)
+            found.append((records, path, whole))
+        path = (*path, place.count - 1 if place.is_list else place.key)
+    if not found:
+        return None, 0
+    _, at, whole = next((each for each in reversed(found) if each[0]), found[-1])
+    return at, whole
+
+
+def _at(data: Any, path: ValuePath) -> Any:
+    for step in path:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _shortened(data: Any, path: ValuePath, count: int) -> Any:
+    """A copy whose list at ``path`` ends after ``count`` entries."""
+    if not path:
+        return data[:count] if isinstance(data, list) else data
+    step = path[0]
+    if isinstance(data, dict) and step in data:
+        return {**data, step: _shortened(data[step], path[1:], count)}
+    if isinstance(data, list) and isinstance(step, int) and step < len(data):
+        return [*data[:step], _shortened(data[step], path[1:], count)]
+    return data

@@ -1,0 +1,649 @@
+"""How a document is read: whole, or in windows of pages; counted exactly before anything is
+evaluated.
+"""
+
+import os.path
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from itertools import takewhile
+from typing import Literal
+
+from gemma_edge.documents.document import MAX_TOKENS, Document, Page, Picture
+from gemma_edge.documents.render import render_page
+from gemma_edge.engine.protocol import Message, PromptCount, Request
+from gemma_edge.errors import DoesNotFit, InputError
+from gemma_edge.extraction.recipe import Recipe
+from gemma_edge.extraction.schema import Part, fields_of, lists_of, make_part, select_fields
+from gemma_edge.units import render_tokens
+
+# ----------------------------------------------------------------------------
+# How an extraction is done: the choices that a person has. Plain data.
+
+
+Strategy = Literal["auto", "whole", "windows"]
+STRATEGIES: tuple[Strategy, ...] = ("auto", "whole", "windows")
+Vision = Literal["auto", "always", "never"]
+VISIONS: tuple[Vision, ...] = ("auto", "always", "never")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``image_tokens`` is the budget of a picture, ``tiles`` into how many parts a page is cut for
+    it (1, 2, 4). ``strict`` lets nothing be null that the schema does not let be. ``max_tokens`` is
+    the longest single answer. ``scored`` gives each value a confidence, for half a millisecond a
+    token."""
+
+    strategy: Strategy = "auto"
+    vision: Vision = "auto"
+    image_tokens: int = MAX_TOKENS
+    tiles: int = 1
+    strict: bool = False
+    max_tokens: int | None = None
+    scored: bool = True
+
+
+# ----------------------------------------------------------------------------
+# Pages and a question to one turn: pictures first, then text, the question last, so that a second
+# question about the same pages re-reads nothing. Pure. The prompts are the text files beside this
+# one. `prompt.txt` without rules is what the bundled demo model was trained with.
+
+
+TEMPLATES = ("prompt.txt", "more.txt", "again.txt")
+_PLACE = re.compile(r"\{(document|form|rules|problems|entry)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What the model gets of one page, or of a part of it: its text, its pictures, or both.
+
+    ``head`` are the header lines of a table that began on an earlier page (windows only).
+    ``part`` counts the parts of a page that is too long for a window from 1, 0 for a whole page.
+    """
+
+    number: int
+    text: str = field(default="", repr=False)
+    pictures: tuple[Picture, ...] = ()
+    head: str = ""
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a template of this folder with what stands in its places. ``rules`` are a
+    recipe's instructions."""
+
+    form: str
+    rules: str = ""
+    template: str = "prompt.txt"
+    problems: str = ""
+    entry: str = ""
+
+
+def render_document(sheets: Sequence[Sheet], *, several: bool) -> str:
+    """The text of the pages; where the document has ``several``, each is headed ``[page N]``, as
+    ``Document.text`` does it. What is in a picture is said where it would stand."""
+    first = 1
+    parts = []
+    for sheet in sheets:
+        body = [sheet.head, sheet.text]
+        if sheet.pictures:
+            body.insert(0, _in_picture(first, len(sheet.pictures)))
+            first += len(sheet.pictures)
+        text = "\n".join(filter(None, body))
+        if text and several:
+            text = f"[page {sheet.number}]\n{text}"
+        if text:
+            parts.append(text)
+    return "\n\n".join(parts)
+
+
+def render_prompt(document: str, question: Question) -> str:
+    """The user's turn. All places are filled in one pass, so no text can hold another's place."""
+    values = {
+        "document": document, "form": question.form, "rules": question.rules,
+        "problems": question.problems, "entry": question.entry,
+    }  # fmt: skip
+    filled = _PLACE.sub(lambda found: values[found[1]], _template(question.template))
+    return filled.strip()
+
+
+def make_message(sheets: Sequence[Sheet], question: Question, *, several: bool) -> Message:
+    """One user turn about these pages."""
+    pictures = tuple(picture for sheet in sheets for picture in sheet.pictures)
+    text = render_prompt(render_document(sheets, several=several), question)
+    return Message("user", text, pictures)
+
+
+def make_beginning(sheets: Sequence[Sheet], *, several: bool) -> Message:
+    """What all questions about these pages begin with."""
+    pictures = tuple(picture for sheet in sheets for picture in sheet.pictures)
+    document = render_document(sheets, several=several)
+    first, *others = (_template(name) for name in TEMPLATES)
+    shared = os.path.commonprefix([first, *others])
+    return Message("user", shared.replace("{document}", document).strip(), pictures)
+
+
+def _in_picture(first: int, count: int) -> str:
+    if count == 1:
+        return f"(in picture {first})"
+    return f"(in pictures {first} to {first + count - 1}, which overlap)"
+
+
+@cache
+def _template(name: str) -> str:
+    return (
+        files("gemma_edge.extraction")
+        .joinpath("prompts")
+        .joinpath(name)
+        .read_text(encoding="utf-8")
+    )
+
+
+# ----------------------------------------------------------------------------
+# Pages in groups that fit the context, and the header of a table that goes on in the next group.
+# Pure. A group begins with the last page of the one before it, where both have text: a row that a
+# page break cuts is whole in one of them, and a row that stands in both is known by its place.
+
+
+LEAST_PAGES = 3  # of a group that repeats a page: else too much would be read twice
+_GAP = re.compile(r"\s{2,}|\t|\s*\|\s*")  # between two cells of a line of ``Page.text``
+_NUMBER = re.compile(r"[(+-]?\s*[€$£%]?\s*\d[\d.,'/ -]*\s*[)%€$£-]?")
+_TABLE_ROWS = 2  # lines with the same number of cells that make a table
+_NARROW = 2  # cells of a row where none may be missing
+_UNEVEN = 1  # cells that a row may lack or have more
+_NEAR = 6  # lines of a page's own header or footer between a table and the page break
+
+
+def group(sheets: Sequence[Sheet], sizes: Sequence[int], room: int) -> list[tuple[Sheet, ...]]:
+    """Groups of sheets whose ``sizes``, in tokens, sum up to ``room`` at most; a sheet that is
+    larger stands alone."""
+    groups: list[list[int]] = [[]]
+    for index, size in enumerate(sizes):
+        current = groups[-1]
+        if current and sum(sizes[each] for each in current) + size > room:
+            groups.append(_overlap(sheets, current, sizes, room - size))
+        groups[-1].append(index)
+    return [_with_head(sheets, indices) for indices in groups if indices]
+
+
+def _overlap(
+    sheets: Sequence[Sheet], before: Sequence[int], sizes: Sequence[int], left: int
+) -> list[int]:
+    """The last page of a group, if the next one may begin with it."""
+    last = before[-1]
+    repeats = (
+        len(before) >= LEAST_PAGES and sheets[last].text and not sheets[last].pictures
+        and not sheets[last].part and sizes[last] * (LEAST_PAGES - 1) <= left
+    )  # fmt: skip
+    return [last] if repeats else []
+
+
+def _with_head(sheets: Sequence[Sheet], indices: Sequence[int]) -> tuple[Sheet, ...]:
+    first, *rest = (sheets[index] for index in indices)
+    head = find_head([each.text for each in sheets[: indices[0]]], first.text)
+    return (replace(first, head=head), *rest)
+
+
+def split_sheet(sheet: Sheet, parts: int) -> list[Sheet]:
+    """A page cut between lines into parts of about the same length; blank lines are preferred."""
+    lines = sheet.text.split("\n")
+    length = max(1, len(sheet.text) // parts)
+    pieces: list[list[str]] = [[]]
+    size = 0
+    for line in lines:
+        if size + len(line) > length and pieces[-1] and len(pieces) < parts:
+            pieces.append([])
+            size = 0
+        pieces[-1].append(line)
+        size += len(line) + 1
+    texts = ["\n".join(piece) for piece in pieces]
+    return [replace(sheet, text=text, part=number) for number, text in enumerate(texts, 1)]
+
+
+def fit_sheets(
+    sheets: Sequence[Sheet], size: Callable[[Sheet], int], room: int
+) -> tuple[list[Sheet], list[int]]:
+    """The sheets with their sizes in tokens, those that are larger than ``room`` cut into parts; a
+    line that is too long by itself stays whole."""
+    whole: list[Sheet] = []
+    sizes: list[int] = []
+    for sheet in sheets:
+        tokens = size(sheet)
+        parts = [sheet]
+        count = 1
+        while tokens > room and len(parts) == count and "\n" in sheet.text and not sheet.pictures:
+            count = max(count + 1, -(-tokens * count // room) if count == 1 else count + 1)
+            parts = split_sheet(sheet, count)
+            tokens = max(map(size, parts))
+        whole += parts
+        sizes += [size(part) for part in parts] if len(parts) > 1 else [tokens]
+    return whole, sizes
+
+
+def find_head(before: Sequence[str], text: str) -> str:
+    """The header lines of the table that the pages ``before`` end with and ``text`` goes on with;
+    "" where it does not, or has a header itself."""
+    lines = _lines(text)
+    table = next(_tables(lines), None)
+    if table is None or table.start > _NEAR or _is_head(lines[table.start]):
+        return ""
+    columns = len(_cells(lines[table.start]))
+    for earlier in reversed(before):
+        lines = _lines(earlier)
+        tables = list(_tables(lines))
+        if not tables or len(lines) - tables[-1].stop > _NEAR:
+            return ""
+        rows = [lines[at] for at in tables[-1]]
+        if not _alike(len(_cells(rows[-1])), columns):
+            return ""
+        head = list(takewhile(_is_head, rows))
+        if head or tables[-1].start > _NEAR:
+            return "\n".join(head)
+    return ""
+
+
+def _tables(lines: Sequence[str]) -> Iterator[range]:
+    """Runs of lines with about the same number of cells, more than one."""
+    start = 0
+    for at in range(1, len(lines) + 1):
+        counts = tuple(len(_cells(line)) for line in lines[at - 1 : at + 1])
+        if len(counts) == 1 or not _alike(*counts):
+            if at - start >= _TABLE_ROWS:
+                yield range(start, at)
+            start = at
+
+
+def _alike(one: int, other: int) -> bool:
+    """Whether lines of so many cells may be rows of one table; of three or more one may lack."""
+    few = min(one, other)
+    return few > 1 and (one == other or (few > _NARROW and abs(one - other) <= _UNEVEN))
+
+
+def _is_head(line: str) -> bool:
+    """Whether no cell is a number."""
+    return not any(_NUMBER.fullmatch(cell) for cell in _cells(line))
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell for cell in _GAP.split(line.strip()) if cell]
+
+
+# ----------------------------------------------------------------------------
+# Which pages go in as text and which as pictures. A picture costs 1,120 tokens and is what is
+# left where the text of a page is missing or only guessed.
+
+
+How = Literal["text", "picture", "both", "nothing"]
+
+_AUTO: dict[str, How] = {
+    "text": "text", "scan": "picture", "scan+ocr-layer": "picture", "mixed": "both",
+    "empty": "nothing", "damaged": "nothing",
+}  # fmt: skip
+_READ_AS: dict[How, str] = {
+    "text": "read as text", "picture": "read as a picture",
+    "both": "read as text and as a picture", "nothing": "not read",
+}  # fmt: skip
+_UNSEEN = 0.05  # share of a page from which images that are not looked at are worth a line
+_BY_LAYER = "read by its OCR layer, which may be wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one page goes in; its kind and the reason for it are the page's own."""
+
+    page: Page
+    how: How
+
+
+def look_at(document: Document, vision: Vision) -> tuple[Look, ...]:
+    """The decision for each page.
+
+    Raises:
+        InputError: no page has anything to read in this way.
+    """
+    looks = tuple(_look(page, document.media, vision) for page in document.pages)
+    if all(look.how == "nothing" for look in looks):
+        raise _nothing(document, vision)
+    return looks
+
+
+def needs_pictures(looks: Sequence[Look]) -> bool:
+    """Whether a projector is needed."""
+    return any(look.how in ("picture", "both") for look in looks)
+
+
+def notes_on(looks: Sequence[Look]) -> tuple[str, ...]:
+    """A line for each kind of page that goes in in a way which a person may not expect."""
+    groups: dict[tuple[str, How], list[Look]] = {}
+    for look in looks:
+        groups.setdefault((look.page.kind, look.how), []).append(look)
+    notes = []
+    for (kind, how), some in groups.items():
+        if kind == "damaged":  # the document's notes tell it
+            continue
+        if (kind, how) == ("text", "text"):
+            notes += _unseen(some)
+            continue
+        named = _numbers([look.page.number for look in some])
+        said = _BY_LAYER if (kind, how) == ("scan+ocr-layer", "text") else _READ_AS[how]
+        notes.append(f"{named}: {kind} ({some[0].page.reason}), {said}")
+    return tuple(notes)
+
+
+def _unseen(looks: Sequence[Look]) -> list[str]:
+    shares = {each.page.number: each.page.image_share for each in looks}
+    numbers = [number for number, share in shares.items() if share >= _UNSEEN]
+    if not numbers:
+        return []
+    most = max(shares[number] for number in numbers)
+    share = f"{most:.0%}" if len(numbers) == 1 else f"up to {most:.0%}"
+    images = f"images ({share} of the page) are not looked at"
+    return [f"{_numbers(numbers)}: {images}; --vision always does"]
+
+
+def make_sheet(
+    document: Document, look: Look, *, max_tokens: int = MAX_TOKENS, tiles: int = 1
+) -> Sheet:
+    """The page as the model gets it, drawn where it goes in as a picture.
+
+    Raises:
+        InputError: it cannot be drawn.
+    """
+    page = look.page
+    text = page.text if look.how in ("text", "both") else ""
+    pictures: tuple[Picture, ...] = ()
+    if look.how in ("picture", "both"):
+        drawn = render_page(document, page.number, max_tokens=max_tokens, tiles=tiles)
+        name = f"{document.name} page {page.number}"
+        pictures = tuple(replace(each, name=name) for each in drawn)
+    return Sheet(page.number, text, pictures)
+
+
+def without_pixels(sheet: Sheet) -> Sheet:
+    """The sheet with empty pictures of the same size: enough to count it."""
+    return replace(sheet, pictures=tuple(replace(each, rgb=b"") for each in sheet.pictures))
+
+
+def _look(page: Page, media: str, vision: Vision) -> Look:
+    how = _AUTO[page.kind]
+    if media == "text" or (vision == "never" and how != "nothing"):
+        how = "text" if page.text.strip() else "nothing"
+    elif vision == "always" and how == "text":
+        how = "both"
+    return Look(page, how)
+
+
+def _nothing(document: Document, vision: Vision) -> InputError:
+    kinds = {page.kind for page in document.pages}
+    if vision == "never" and kinds & {"scan", "scan+ocr-layer", "mixed"}:
+        return InputError(
+            f"{document.name} is a scan without text, and --vision never", hint="--vision auto"
+        )
+    what = "damaged" if kinds == {"damaged"} else "empty"
+    pages = "its page is" if len(document.pages) == 1 else "all of its pages are"
+    return InputError(
+        f"{document.name} has nothing to read: {pages} {what}",
+        hint="check how it was saved or copied",
+    )
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """``page 3``, ``pages 1-4, 9``."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    said = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+    return f"page{'' if len(numbers) == 1 else 's'} {said}"
+
+
+Count = Callable[[Request], PromptCount]
+
+# Tokens of pages that one answer lists well. One-shot lists of Gemma 4 26B lose half of their rows
+# beyond 10 pages (extract.md 1.3), and a page takes 710 tokens (4.4).
+ROWS_TOKENS = 7_000
+# Beyond it a list is read by windows although the document fits.
+LONG_TOKENS = 2 * ROWS_TOKENS
+LEAST_ANSWER = 1024  # tokens that are kept for an answer where nobody says
+_ANSWER_SHARE = 4  # a document's answer takes up to a quarter of its tokens
+MOST_PIXEL_BYTES = 256 << 20  # of pictures that wait for their turn: 33 pages of 1,120 tokens
+_SHARES = (1.0, 0.9, 0.7)  # of a window's room, tried in turn
+_LEAST_WINDOW = 256  # tokens of pages; with less the windows would be cut into lines
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One request: which pages, what is asked of them, and the exact size of the prompt. Pictures
+    of ``sheets`` may have no pixels yet."""
+
+    sheets: tuple[Sheet, ...] = field(repr=False)
+    part: Part
+    prompt_tokens: int
+    picture_tokens: int = 0
+
+    @property
+    def pages(self) -> tuple[int, ...]:
+        """The numbers of its pages, each once."""
+        return tuple(dict.fromkeys(sheet.number for sheet in self.sheets))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """The plan. ``whole_tokens`` is the context that the whole document and an answer would take,
+    ``page_tokens`` the size of each page; ``reason`` says why it is read whole or in windows."""
+
+    looks: tuple[Look, ...]
+    each: tuple[Pass, ...]
+    strategy: Literal["whole", "windows"]
+    reason: str
+    whole_tokens: int
+    page_tokens: tuple[int, ...]
+    context_tokens: int
+
+
+def plan_passes(
+    document: Document, recipe: Recipe, options: Options, count: Count, context_tokens: int
+) -> Passes:
+    """Whole, where it fits the context and has no long list; else in windows.
+
+    Raises:
+        InputError: no page can be read in the way that ``options`` ask for.
+        ProjectorError: a picture, and the model sees none.
+        DoesNotFit: not even a window of it fits.
+    """
+    return _Planner(document, recipe, options, count, context_tokens).plan()
+
+
+def answer_room(document_tokens: int) -> int:
+    """Tokens that are kept for the answer about so many, where nobody says."""
+    return max(LEAST_ANSWER, document_tokens // _ANSWER_SHARE)
+
+
+def question_of(recipe: Recipe, part: Part) -> Question:
+    """What is asked about the pages, the first time."""
+    return Question(part.form, recipe.render_instructions())
+
+
+class _Planner:
+    """One plan in the making."""
+
+    def __init__(
+        self,
+        document: Document,
+        recipe: Recipe,
+        options: Options,
+        count: Count,
+        context_tokens: int,
+    ) -> None:
+        self._recipe, self._options, self._count = recipe, options, count
+        self._source = recipe.asked.source
+        self._context = context_tokens
+        self._several = len(document.pages) > 1
+        self._looks = look_at(document, options.vision)
+        self._sheets = list(self._make_sheets(document))
+
+    def _make_sheets(self, document: Document) -> Iterator[Sheet]:
+        """All that is read; beyond a limit pictures lose their pixels, and are drawn again when
+        their turn comes."""
+        kept = 0
+        for look in self._looks:
+            if look.how == "nothing":
+                continue
+            options = self._options
+            sheet = make_sheet(document, look, max_tokens=options.image_tokens, tiles=options.tiles)
+            kept += sum(len(picture.rgb) for picture in sheet.pictures)
+            yield sheet if kept <= MOST_PIXEL_BYTES else without_pixels(sheet)
+
+    def plan(self) -> Passes:
+        """The choice, with its reason."""
+        all_of_it = make_part(self._source, strict=self._options.strict)
+        whole = self._pass(self._sheets, all_of_it)
+        frame = self._pass([], all_of_it).prompt_tokens
+        room = self._answer_room(whole.prompt_tokens - frame)
+        needed = whole.prompt_tokens + room
+        pages = [self._size(sheet) for sheet in self._sheets]
+        each, reason = self._choose(whole, frame, room)
+        return Passes(
+            looks=self._looks, each=tuple(each), reason=reason, whole_tokens=needed,
+            strategy="whole" if len(each) == 1 else "windows", page_tokens=tuple(pages),
+            context_tokens=max(one.prompt_tokens for one in each) + room,
+        )  # fmt: skip
+
+    def _choose(self, whole: Pass, frame: int, room: int) -> tuple[list[Pass], str]:
+        asked = self._options.strategy
+        needed = whole.prompt_tokens + room
+        fits = needed <= self._context
+        document_tokens = whole.prompt_tokens - frame
+        if asked == "whole":
+            return [whole], "as asked"
+        lists = lists_of(self._source) if document_tokens > LONG_TOKENS else ()
+        if fits and asked == "auto" and not lists:
+            return [whole], f"it fits the context of {render_tokens(self._context)}"
+        room = self._answer_room(min(document_tokens, ROWS_TOKENS))  # of one window
+        space = min(self._context - frame - room, ROWS_TOKENS)
+        if space < _LEAST_WINDOW:
+            if asked == "auto":
+                return [whole], "the context has no room for windows"
+            raise DoesNotFit(
+                f"a window of pages needs {frame + room + _LEAST_WINDOW:,} tokens, the context "
+                f"holds {self._context:,}",
+                hint=f"--ctx {frame + room + 4 * _LEAST_WINDOW}",
+            )
+        if fits and asked == "auto":
+            return self._rows(lists, space), "its lists are long: their rows are read by windows"
+        reason = "as asked"
+        if asked == "auto":
+            reason = f"whole it takes {needed:,} tokens, the context holds {self._context:,}"
+        part = make_part(self._source, strict=self._options.strict)
+        return self._windows(part, space), reason
+
+    def _rows(self, lists: Sequence[str], space: int) -> list[Pass]:
+        """Single values from the whole document, then the rows of lists by windows."""
+        strict = self._options.strict
+        names = [name for name in fields_of(self._source) if name not in lists]
+        first = []
+        if names:
+            part = select_fields(self._source, names, strict=strict)
+            first = [self._pass(self._sheets, part)]
+        return first + self._windows(select_fields(self._source, lists, strict=strict), space)
+
+    def _windows(self, part: Part, space: int) -> list[Pass]:
+        """Groups of pages within ``space`` tokens. What joins them is not counted with a page, so
+        a group that comes out too large is made anew."""
+        limit = self._pass([], part).prompt_tokens + space
+        found: list[Pass] = []
+        for share in _SHARES:
+            sheets, sizes = fit_sheets(self._sheets, self._size, int(share * space))
+            found = [self._pass(some, part) for some in group(sheets, sizes, int(share * space))]
+            if all(one.prompt_tokens <= limit for one in found):
+                break
+        return found
+
+    def _answer_room(self, document_tokens: int) -> int:
+        """Tokens that are kept for an answer."""
+        wanted = self._options.max_tokens or answer_room(document_tokens)
+        return min(wanted, max(self._context // 3, 1))
+
+    def _size(self, sheet: Sheet) -> int:
+        """Tokens that a page adds to a prompt, those of its heading included."""
+        sheet = without_pixels(sheet)
+        message = Message("user", render_document([sheet], several=self._several), sheet.pictures)
+        count = self._count(Request(messages=(message,)))
+        return count.total_tokens - count.template_tokens
+
+    def _pass(self, sheets: Sequence[Sheet], part: Part) -> Pass:
+        question = question_of(self._recipe, part)
+        message = make_message(list(map(without_pixels, sheets)), question, several=self._several)
+        count = self._count(Request(messages=(message,)))
+        return Pass(tuple(sheets), part, count.total_tokens, count.picture_tokens)
+
+
+# ----------------------------------------------------------------------------
+# How long an extraction will take, before it begins: at most, by the plan's speed. Pure.
+
+
+# A prompt is read at least so many times as fast as an answer is written: Gemma 3 270M on 2 cores,
+# 16 tokens a batch against one (measured.md, "One batch"). A GPU gains much more.
+READING_GAIN = 5
+_MINUTE, _HOUR = 60, 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Tokens to read and, at most, to write. Of several passes the pages that they share from the
+    start are read once. ``seconds`` is None where the speed is not known."""
+
+    read_tokens: int
+    answer_tokens: int
+    seconds: float | None
+
+    def render(self) -> str:
+        """``at most 2 min: 41,200 tokens to read, up to 10,300 to write``."""
+        tokens = f"{self.read_tokens:,} tokens to read, up to {self.answer_tokens:,} to write"
+        if self.seconds is None:
+            return f"{tokens}; how fast is not known"
+        return f"at most {render_seconds(self.seconds)}: {tokens}"
+
+
+def estimate(passes: Passes, tokens_per_second: float | None) -> Estimate:
+    """The time of all passes; ``tokens_per_second`` is that of an answer."""
+    read = _read_once(passes)
+    answer = sum(max(0, passes.context_tokens - _longest(passes)) for _ in passes.each)
+    seconds = None
+    if tokens_per_second:
+        seconds = read / (READING_GAIN * tokens_per_second) + answer / tokens_per_second
+    return Estimate(read, answer, seconds)
+
+
+def render_seconds(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 2 * _MINUTE:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 2 * _HOUR:
+        return f"{round(seconds / _MINUTE)} min"
+    return f"{seconds / _HOUR:.1f} h"
+
+
+def _longest(passes: Passes) -> int:
+    return max(one.prompt_tokens for one in passes.each)
+
+
+def _read_once(passes: Passes) -> int:
+    """Tokens that are evaluated: a pass that begins with the same pages as the one before it goes
+    on where those end."""
+    total = 0
+    before: tuple[Sheet, ...] = ()
+    for one in passes.each:
+        if before[: len(one.sheets)] != one.sheets:
+            total += one.prompt_tokens
+        before = one.sheets
+    return total

@@ -1,0 +1,743 @@
+"""The text of a recipe file to a recipe; every error has its line."""
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from gemma_edge.documents.document import read_file, shown
+from gemma_edge.errors import InputError, SchemaError, UsageError
+from gemma_edge.extraction.expressions import CENTS, Expression, parse_expression
+from gemma_edge.extraction.json_schema import Checker, parse_json
+from gemma_edge.extraction.merge import ValuePath
+from gemma_edge.extraction.recipe import (
+    HABITS,
+    Check,
+    Computed,
+    CounterExample,
+    Example,
+    Fields,
+    Recipe,
+    Rule,
+    Severity,
+    set_habit,
+    unknown_names,
+)
+from gemma_edge.extraction.schema import Schema, check_source, parse_schema, read_text, unwrap
+from gemma_edge.extraction.schema_trial import examine
+from gemma_edge.extraction.values import Habits, place, read_number
+from gemma_edge.units import render_bytes
+
+# ----------------------------------------------------------------------------
+# YAML as people write recipes: read by PyYAML's safe loader, within bounds, every error with its
+# line. Pure. Only JSON's values exist: `no` is a country and `2024-01-01` a text, not false and a
+# date.
+
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 20_000  # of the file as it is written out; the largest shipped recipe has 300
+MAX_DEPTH = 60
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,30})(\.\d{1,30})?(?:[eE][+-]?\d{1,2})?")
+_WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of the file and the line it stands on; ``value`` is a dict of names to nodes, a list
+    of nodes, or a scalar. ``file`` is its name for people; ``text_line`` is where a text begins,
+    which is below the ``|`` of a block."""
+
+    value: Any
+    line: int
+    file: str
+    key_lines: tuple[tuple[str, int], ...] = ()
+    text_line: int = 0
+
+    def error(self, what: str, *, hint: str = "", line: int | None = None) -> InputError:
+        """``what`` with the place."""
+        return InputError(f"{self.file}, line {line or self.line}: {what}", hint=hint or _HINT)
+
+    def plain(self) -> Any:
+        """The value as JSON."""
+        if isinstance(self.value, dict):
+            return {name: each.plain() for name, each in self.value.items()}
+        if isinstance(self.value, list):
+            return [each.plain() for each in self.value]
+        return self.value
+
+    def text(self, what: str) -> str:
+        """A text that is not empty; a number is one too.
+
+        Raises:
+            InputError: it is something else.
+        """
+        if isinstance(self.value, dict | list | bool):
+            raise self.error(f"{what} is a text")
+        text = "" if self.value is None else str(self.value).strip()
+        if not text:
+            raise self.error(f"{what} is empty")
+        return text
+
+    def items(self, what: str) -> list["Node"]:
+        """The elements of a list; a single text is a list of one.
+
+        Raises:
+            InputError: it is something else.
+        """
+        if isinstance(self.value, list):
+            return self.value
+        if isinstance(self.value, str):
+            return [self]
+        raise self.error(f"{what} is a list: one `- …` a line")
+
+    def members(self, what: str, known: tuple[str, ...] = ()) -> dict[str, "Node"]:
+        """The members of a mapping, of which only ``known`` ones may be there.
+
+        Raises:
+            InputError: it is something else, or has a key that is not known.
+        """
+        if not isinstance(self.value, dict):
+            raise self.error(f"{what} has keys: {', '.join(known) or 'name: value'}")
+        for name, line in self.key_lines:
+            if known and name not in known:
+                close = get_close_matches(name, known, 1, 0.5)
+                meant = f"`{close[0]}`?" if close else f"there are {', '.join(known)}"
+                split = self.value[name].value is None
+                hint = "in { } a comma divides: put the text in quotes" if split else ""
+                raise self.error(f"{what} has no key `{name[:40]}`; {meant}", line=line, hint=hint)
+        return dict(self.value)
+
+
+_HINT = "gemma-edge recipes show invoice prints one that is right"
+
+
+def read_yaml(text: str, name: str) -> Node:
+    """The one document of ``text``; ``name`` is the file's, for errors.
+
+    Raises:
+        InputError: no YAML, too large, a key twice, or nodes without end.
+    """
+    if len(text.encode("utf-8")) > MAX_BYTES:
+        raise InputError(f"{name} is larger than {render_bytes(MAX_BYTES)}", hint=_HINT)
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        said = " ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"{name}{line}: not YAML: {said}", hint=_HINT) from None
+    except yaml.YAMLError as error:  # a control character
+        said = " ".join(str(error).split())[:120]
+        raise InputError(f"{name}: not YAML: {said}", hint=_HINT) from None
+    except RecursionError:
+        raise InputError(f"{name} is nested too deeply", hint=_HINT) from None
+    if root is None:
+        raise InputError(f"{name} is empty", hint=_HINT)
+    return _Builder(name).node(root, 0)
+
+
+class _Builder:
+    """PyYAML's nodes to ours; aliases are written out, and so counted."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._count = name, 0
+
+    def node(self, node: yaml.Node, depth: int) -> Node:
+        line = node.start_mark.line + 1
+        self._count += 1
+        if self._count > MAX_NODES or depth > MAX_DEPTH:
+            much = f"more than {MAX_NODES:,} values" if depth <= MAX_DEPTH else "nested too deeply"
+            raise self._error(line, f"{much}; do its aliases (*name) multiply?")
+        if node.tag.startswith("tag:yaml.org,2002:python") or node.tag.startswith("!"):
+            raise self._error(line, f"{node.tag[:60]} is no value of a recipe")
+        if isinstance(node, yaml.MappingNode):
+            lines = tuple(self._keys(node))
+            values = [self.node(value, depth + 1) for _, value in node.value]
+            members = {name: value for (name, _), value in zip(lines, values, strict=True)}
+            return Node(members, line, self._name, lines)
+        if isinstance(node, yaml.SequenceNode):
+            return Node([self.node(each, depth + 1) for each in node.value], line, self._name)
+        below = getattr(node, "style", None) in ("|", ">")
+        return Node(self._scalar(node), line, self._name, (), line + below)
+
+    def _keys(self, node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._error(line, "a key is a word, not a list")
+            if key.value in seen:
+                raise self._error(line, f"the key `{key.value[:40]}` is there already")
+            seen.add(key.value)
+            yield key.value, line
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        text, style = str(node.value), getattr(node, "style", None)
+        if style is not None or node.tag == "tag:yaml.org,2002:str":
+            if style is None and text not in _WORDS and _NUMBER.fullmatch(text):
+                return _number(text)
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        return _number(text) if _NUMBER.fullmatch(text) else text
+
+    def _error(self, line: int, what: str) -> InputError:
+        return InputError(f"{self._name}, line {line}: {what}", hint=_HINT)
+
+
+def _number(text: str) -> int | float:
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+
+
+MAX_EXAMPLE = 20_000  # characters of one example; it stands in every prompt
+_KEYS = (
+    "description", "schema", "rules", "not", "worked", "examples", "normalize", "compute", "check",
+)  # fmt: skip
+_LINE_OF_SCHEMA = re.compile(r"schema, line (\d+), ")
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+def read_recipe(
+    text: str, name: str, file: str, folder: Path | None = None, *, trust: bool = False
+) -> Recipe:
+    """The recipe of a file's text; what it refers to lies beside it, in ``folder``.
+
+    Raises:
+        InputError: a line of it is wrong.
+    """
+    root = read_yaml(text, file)
+    members = root.members("a recipe", _KEYS)
+    if "schema" not in members:
+        raise root.error("a recipe has a `schema`")
+    reader = _Reader(folder, trust)
+    schema = reader.schema(members["schema"])
+    checks = members.get("check")
+    described = members.get("description")
+    return Recipe(
+        name,
+        schema,
+        description=described.text("the description") if described else "",
+        rules=tuple(_each(members.get("rules"), "rules", _rule)),
+        counter_examples=tuple(_each(members.get("not"), "not", _counter_example)),
+        worked=tuple(_each(members.get("worked"), "worked", _worked)),
+        examples=tuple(_each(members.get("examples"), "examples", reader.example)),
+        habits=read_habits(members["normalize"]) if "normalize" in members else Habits(),
+        compute=tuple(_compute(members["compute"])) if "compute" in members else (),
+        checks=tuple(_each(checks, "check", _check)),
+        notes=schema.remarks,
+    )
+
+
+def _each(node: Node | None, what: str, read: Callable[[Node], Any]) -> Iterator[Any]:
+    if node is not None:
+        yield from (read(each) for each in node.items(what))
+
+
+def _rule(node: Node) -> Rule:
+    if not isinstance(node.value, dict):
+        return Rule(node.text("a rule"), line=node.line)
+    members = node.members("a rule", ("field", "rule"))
+    return Rule(_needed(node, members, "rule"), _text(members, "field"), node.line)
+
+
+def _counter_example(node: Node) -> CounterExample:
+    members = node.members("a counter-example", ("field", "text", "like", "why"))
+    field = _needed(node, members, "field")
+    if not {"text", "like"} & members.keys():
+        raise node.error("a counter-example has a `text`, as printed, or says what it is `like`")
+    text, like, why = (_text(members, name) for name in ("text", "like", "why"))
+    return CounterExample(field, text, like, why, node.line)
+
+
+def _worked(node: Node) -> str:
+    return node.text("worked arithmetic")
+
+
+def _compute(node: Node) -> Iterator[Computed]:
+    for name, each in node.members("compute").items():
+        if not _NAME.fullmatch(name):
+            raise each.error(f"`{name[:40]}` is no name for a computed value")
+        yield Computed(name, _expression(each), each.line)
+
+
+def _check(node: Node) -> Check:
+    if not isinstance(node.value, dict):
+        return Check(_expression(node), line=node.line)
+    keys = ("expr", "severity", "fields", "tolerance", "why")
+    members = node.members("a check", keys)
+    if "expr" not in members:
+        raise node.error("a check has an `expr`")
+    severity = _text(members, "severity") or "error"
+    if severity not in get_args(Severity):
+        raise members["severity"].error(f"`{severity[:20]}` is none of error, warn")
+    fields = members["fields"].items("fields") if "fields" in members else []
+    tolerance = members["tolerance"].value if "tolerance" in members else CENTS
+    if isinstance(tolerance, bool | str) or tolerance is None or tolerance < 0:
+        raise members["tolerance"].error("the tolerance is a number, like 0.02")
+    return Check(
+        _expression(members["expr"]),
+        severity,  # type: ignore[arg-type]
+        tuple(each.text("a field") for each in fields),
+        Decimal(str(tolerance)),
+        _text(members, "why"),
+        node.line,
+    )
+
+
+def read_habits(node: Node) -> Habits:
+    """``normalize``: how the documents write.
+
+    Raises:
+        InputError: a habit that is none.
+    """
+    members = node.members("normalize", tuple(HABITS))
+    habits = Habits()
+    for name, each in members.items():
+        try:
+            habits = set_habit(habits, name, each.text(f"normalize: {name}"))
+        except InputError as error:
+            raise _at(each, error) from None
+    return habits
+
+
+def _expression(node: Node) -> Expression:
+    try:
+        return parse_expression(node.text("an expression"))
+    except InputError as error:
+        raise _at(node, error) from None
+
+
+def _needed(node: Node, members: dict[str, Node], name: str) -> str:
+    if name not in members:
+        raise node.error(f"`{name}` is missing here")
+    return members[name].text(f"`{name}`")
+
+
+def _text(members: dict[str, Node], name: str) -> str:
+    return members[name].text(f"`{name}`") if name in members else ""
+
+
+def _at(node: Node, error: InputError) -> InputError:
+    """An error of what stands in the file, with the file and the line."""
+    if error.message.startswith(f"{node.file}, line "):
+        return error
+    message = f"line {node.line}: {error.message}"
+    if inner := _LINE_OF_SCHEMA.match(error.message):
+        message = f"line {node.text_line + int(inner[1]) - 1}, {error.message[inner.end() :]}"
+    return type(error)(f"{node.file}, {message}", hint=error.hint)
+
+
+class _Reader:
+    """Reads what may lie in other files, beside the recipe."""
+
+    def __init__(self, folder: Path | None, trust: bool) -> None:
+        self._folder, self._trust = folder, trust
+
+    def schema(self, node: Node) -> Schema:
+        """The one-line language, JSON Schema, or a reference to a file."""
+        try:
+            if isinstance(node.value, str):
+                return parse_schema(node.value, trust=self._trust)
+            source = node.plain()
+            if isinstance(source, dict) and set(source) == {"$ref"}:
+                return parse_schema(str(self._beside(node, source["$ref"])), trust=self._trust)
+            inner = unwrap(source, "the schema")
+            if inner is None:
+                raise SchemaError("the schema says nothing", hint="one field a line: total num")
+            return Schema(check_source(inner, "the schema"))
+        except InputError as error:
+            raise _at(node, error) from None
+
+    def example(self, node: Node) -> Example:
+        """``{text: …, expect: {…}}``, or both as files."""
+        members = node.members("an example", ("text", "file", "expect"))
+        if "expect" not in members or len({"text", "file"} & members.keys()) != 1:
+            raise node.error("an example has a `text` or a `file`, and what to `expect`")
+        name = ""
+        if "file" in members:
+            name = _text(members, "file")
+            text = self._document(members["file"], name)
+        else:
+            text = _text(members, "text")
+        if len(text) > MAX_EXAMPLE:
+            raise node.error(
+                f"the example is longer than {MAX_EXAMPLE:,} characters",
+                hint="a short one shows the form as well",
+            )
+        return Example(text, self._expected(members["expect"]), name, node.line)
+
+    def _document(self, node: Node, name: str) -> str:
+        from gemma_edge.documents.open import (  # noqa: PLC0415  (a PDF needs a process)
+            open_document,
+        )
+
+        try:
+            return open_document(self._beside(node, name)).text
+        except InputError as error:
+            raise _at(node, error) from None
+
+    def _expected(self, node: Node) -> Any:
+        if not isinstance(node.value, str):
+            return node.plain()
+        try:
+            if node.value.lstrip().startswith(("{", "[")):
+                return parse_json(node.value, "what is expected")
+            path = self._beside(node, node.value)
+            data = read_file(path, max_bytes=MAX_BYTES)
+            return parse_json(data.decode("utf-8-sig", "replace"), shown(path.name))
+        except InputError as error:
+            raise _at(node, error) from None
+
+    def _beside(self, node: Node, name: Any) -> Path:
+        if self._folder is None or not isinstance(name, str):
+            raise node.error(f"`{str(name)[:60]}` is no file beside it")
+        return self._folder / Path(name).expanduser()
+
+
+# ----------------------------------------------------------------------------
+# Recipes by name or by file: a person's own first, then those that ship.
+
+
+ENDINGS = (".yaml", ".yml")
+_LIST_HINT = "gemma-edge recipes list"
+
+
+def shipped() -> dict[str, Any]:
+    """The recipes of the package: their names, and the files."""
+    folder = files("gemma_edge.extraction").joinpath("recipes")
+    found = {each.name.rpartition(".")[0]: each for each in folder.iterdir()
+             if each.name.endswith(ENDINGS)}  # fmt: skip
+    return dict(sorted(found.items()))
+
+
+def owned(folders: Sequence[Path]) -> dict[str, Path]:
+    """The recipes of ``folders``, the first of a name."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix.lower() in ENDINGS:
+                found.setdefault(recipe_name(path.stem), path)
+    return found
+
+
+def recipe_name(text: str) -> str:
+    """``Résumé`` to ``resume``: names have no case, no accents and no spaces."""
+    plain = unicodedata.normalize("NFKD", text.strip().casefold())
+    bare = "".join(char for char in plain if not unicodedata.combining(char))
+    return re.sub(r"[\s_]+", "-", bare)
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a recipe is named by its file."""
+    return text.lower().endswith(ENDINGS) or "/" in text or "\\" in text
+
+
+def load_recipe(name_or_path: str, folders: Sequence[Path] = (), *, trust: bool = False) -> Recipe:
+    """A recipe file (``my.yaml``, ``./recipes/my``), or one by its name: first in ``folders``, then
+    among those that ship. ``trust`` lets its schema be a Python class.
+
+    Raises:
+        InputError: there is none, or a line of it is wrong, or names what is not there.
+        UsageError: its schema is a Python class, without ``trust``.
+    """
+    recipe, file = load_unverified(name_or_path, folders, trust=trust)
+    for said, line in unknown_names(recipe.asked.source, recipe.compute, recipe.checks):
+        raise InputError(f"{file}, line {line}: {said}", hint=f"gemma-edge recipes lint {file}")
+    return recipe
+
+
+def load_unverified(
+    name_or_path: str, folders: Sequence[Path], *, trust: bool = False
+) -> tuple[Recipe, str]:
+    """A recipe whose expressions may name what is not there, and its file's name for people.
+
+    Raises:
+        InputError, UsageError: as ``load_recipe``, but for that.
+    """
+    text, name, path = find(name_or_path, folders)
+    if path is None:
+        file = f"{name}{ENDINGS[0]}"
+        return read_recipe(text, name, file), file
+    file = shown(path if looks_like_path(name_or_path) else path.name)
+    return read_recipe(text, name, file, path.parent, trust=trust), file
+
+
+def find(name_or_path: str, folders: Sequence[Path]) -> tuple[str, str, Path | None]:
+    """The text of a recipe, its name, and its file; None for one that ships.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    if looks_like_path(name_or_path):
+        path = Path(name_or_path).expanduser()
+        return read_text(str(path)), recipe_name(path.stem), path
+    name = recipe_name(name_or_path)
+    own, theirs = owned(folders), shipped()
+    if name in own:
+        return read_text(str(own[name])), name, own[name]
+    if name in theirs:
+        return theirs[name].read_text(encoding="utf-8"), name, None
+    near = get_close_matches(name, [*own, *theirs], 1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"there is no recipe `{shown(name_or_path)[:60]}`", hint=guess + _LIST_HINT)
+
+
+# ----------------------------------------------------------------------------
+# A recipe to the text of a file, and to a person's own folder.
+
+
+_WIDTH = 100  # columns of a file
+
+
+def render_recipe(recipe: Recipe) -> str:
+    """The YAML that reads as ``recipe``; what lay in other files stands in it."""
+    habits = {name: value for name in Habits.__slots__ if (value := getattr(recipe.habits, name))}
+    whole: dict[str, Any] = {
+        "description": recipe.description,
+        "schema": recipe.schema.source,
+        "rules": [_render_rule(each) for each in recipe.rules],
+        "not": [_render_counter_example(each) for each in recipe.counter_examples],
+        "worked": list(recipe.worked),
+        "examples": [{"text": each.text, "expect": each.expect} for each in recipe.examples],
+        "normalize": habits,
+        "compute": {each.name: each.expression.text for each in recipe.compute},
+        "check": [_render_check(each) for each in recipe.checks],
+    }
+    said = {name: value for name, value in whole.items() if value or name == "schema"}
+    text: str = yaml.dump(said, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    return text
+
+
+def save_text(text: str, name: str, folder: Path, *, replace: bool = False) -> Path:
+    """Write a recipe's text under ``name`` in ``folder``, or to the file that ``name`` is; where
+    it is now.
+
+    Raises:
+        UsageError: it is no name, or one that is taken.
+        InputError: the folder cannot be written.
+    """
+    path = Path(name).expanduser()
+    if path.suffix.lower() not in ENDINGS:
+        bare = recipe_name(name)
+        if not bare or not all(part.isalnum() for part in bare.split("-")):
+            hint = "my-invoice, or a file that ends in .yaml"
+            raise UsageError(f"`{shown(name)[:60]}` is no name for a recipe", hint=hint)
+        path = folder / f"{bare}{ENDINGS[0]}"
+    if path.exists() and not replace:
+        raise UsageError(
+            f"there is a recipe {shown(path)} already",
+            hint=f"another name, or remove it; gemma-edge recipes save {path.stem} … --replace",
+        )
+    half = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(half, path)
+    except OSError as error:
+        raise InputError(
+            f"{shown(path)} cannot be written ({error.strerror or error})", hint="check the folder"
+        ) from None
+    return path
+
+
+def _render_rule(rule: Rule) -> Any:
+    return {"field": rule.field, "rule": rule.text} if rule.field else rule.text
+
+
+def _render_counter_example(each: CounterExample) -> dict[str, str]:
+    said = {"field": each.field, "text": each.text, "like": each.like, "why": each.why}
+    return {name: value for name, value in said.items() if value}
+
+
+def _render_check(check: Check) -> Any:
+    more: dict[str, Any] = {}
+    if check.severity != "error":
+        more["severity"] = check.severity
+    if check.fields:
+        more["fields"] = list(check.fields)
+    if check.tolerance != CENTS:
+        more["tolerance"] = float(check.tolerance)
+    if check.why:
+        more["why"] = check.why
+    return {"expr": check.expression.text, **more} if more else check.expression.text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, and nothing by reference."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _render_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _render_text)
+
+# ----------------------------------------------------------------------------
+# What is wrong with a recipe before a document is read with it.
+
+
+_PRINTED_NUMBER = re.compile(r"\d[\d.,'’ \u00a0\u202f]*\d|\d")
+_SHOWN = 60  # characters of a value in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``text`` is one line; ``line`` is of the recipe's file, 0 where that says nothing. A "warn"
+    does no harm to the result."""
+
+    text: str
+    line: int = 0
+    severity: Severity = "error"
+
+
+def lint(recipe: Recipe) -> list[Finding]:
+    """Everything that is found, in the order of the file."""
+    found = [
+        *_fields(recipe), *_counter_examples(recipe), *_expressions(recipe), *_schema(recipe),
+        *(finding for example in recipe.examples for finding in _example(recipe, example)),
+    ]  # fmt: skip
+    return sorted(found, key=lambda finding: finding.line)
+
+
+def _fields(recipe: Recipe) -> Iterator[Finding]:
+    """Rules about fields that are not there, or that the model never writes."""
+    asked, computed = Fields(recipe.asked.source), {each.name for each in recipe.compute}
+    parts: list[Rule | CounterExample] = [*recipe.rules, *recipe.counter_examples]
+    for part in parts:
+        if not part.field:
+            continue
+        what = "the counter-example" if isinstance(part, CounterExample) else "the rule"
+        if part.field in computed:
+            said = f"`{part.field}` is computed, and the model never asked for it"
+        else:
+            said = asked.problem(part.field)
+        if said:
+            yield Finding(f"{what} is about `{part.field}`: {said}", part.line)
+
+
+def _counter_examples(recipe: Recipe) -> Iterator[Finding]:
+    """What is said twice, or said to be wrong and expected all the same."""
+    fields = Fields(recipe.asked.source)
+    seen: set[tuple[str, str]] = set()
+    for each in recipe.counter_examples:
+        if not each.text:
+            continue
+        key = each.field, _folded(each.text)
+        if key in seen:
+            yield Finding(f'{each.field} is not "{each.text}": that is said twice', each.line)
+        seen.add(key)
+        allowed = [
+            value for view, _ in fields.schemas(each.field) for value in view.get("enum", ())
+        ]
+        if any(isinstance(value, str) and _folded(value) == key[1] for value in allowed):
+            yield Finding(
+                f'{each.field} is not "{each.text}", and the schema offers it as a choice',
+                each.line,
+            )
+        for example in recipe.examples:
+            for path, value in _leaves(example.expect):
+                name = ".".join(str(part) for part in path if isinstance(part, str))
+                if name == each.field and isinstance(value, str) and _folded(value) == key[1]:
+                    yield Finding(
+                        f'{each.field} is not "{each.text}", and {_name(example)} expects it',
+                        each.line,
+                    )
+
+
+def _expressions(recipe: Recipe) -> Iterator[Finding]:
+    """Names that are not there, and values that have no place."""
+    names: list[str] = []
+    declared = Fields(recipe.schema.source).names()
+    for said, line in unknown_names(recipe.asked.source, recipe.compute, recipe.checks):
+        yield Finding(said, line)
+    for each in recipe.compute:
+        if each.name not in declared and recipe.schema.source.get("additionalProperties") is False:
+            yield Finding(
+                f"the schema is closed, so it has to declare the computed `{each.name}`", each.line
+            )
+        names.append(each.name)
+    fields = Fields(recipe.asked.source, names)
+    for check in recipe.checks:
+        if not check.expression.names:
+            yield Finding(f"the check `{check.expression.text}` looks at no field", check.line)
+        for path in check.fields:
+            said = fields.problem(path)
+            if said or path in names:
+                why = said or "it is computed, and cannot be asked again"
+                yield Finding(f"the check asks again for `{path}`: {why}", check.line)
+
+
+def _schema(recipe: Recipe) -> Iterator[Finding]:
+    """What the decoder is not held to, and the last check alone finds."""
+    found = examine(recipe.asked)
+    if found.enforced is None:
+        yield Finding(f"no answer is possible: {found.refusal}")
+    for each in found.rulings:
+        if each.fate == "afterwards" and "copied as it is printed" not in each.reason:
+            more = f" and {each.places - 1:,} more" if each.places > 1 else ""
+            yield Finding(
+                f"{each.keyword} at {each.place}{more} is checked only afterwards: {each.reason}",
+                severity="warn",
+            )
+
+
+def _example(recipe: Recipe, example: Example) -> Iterator[Finding]:
+    """An example has to be an answer that the model could give, and one that passes."""
+    name, line = _name(example), example.line
+    wrong = Checker(recipe.decoding).check(example.expect, strict=True).problems
+    for problem in wrong:
+        yield Finding(f"{name} is not as the model writes it, as printed: {problem}", line)
+    for path, value in _leaves(example.expect):
+        if not _stands(value, example.text, recipe, path):
+            shown = json.dumps(value, ensure_ascii=False)[:_SHOWN]
+            yield Finding(f"{name}: {place(path)} is {shown}, and that is not in its text", line)
+    if wrong:
+        return
+    outcome = recipe.finish(example.expect, example.text)
+    for failure in outcome.failures:
+        yield Finding(f"{name} fails a check of its own: {failure.text}", line)
+    for problem in recipe.schema.checker.check(outcome.output).problems:
+        yield Finding(f"{name} is not valid by the schema: {problem}", line)
+
+
+def _name(example: Example) -> str:
+    return f"the example {example.name}" if example.name else "the example"
+
+
+def _leaves(value: Any, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Any]]:
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in pairs:
+            yield from _leaves(each, (*path, key))
+    elif value is not None and not isinstance(value, bool):
+        yield path, value
+
+
+def _stands(value: Any, text: str, recipe: Recipe, path: ValuePath) -> bool:
+    """Whether a value is printed. A choice of the schema's need not be."""
+    if isinstance(value, str):
+        name = ".".join(part for part in path if isinstance(part, str))
+        chosen = any("enum" in view for view, _ in Fields(recipe.asked.source).schemas(name))
+        return chosen or _folded(value) in _folded(text)
+    printed = (found[0] for found in _PRINTED_NUMBER.finditer(text))
+    return any(value in map(float, read_number(each, Habits())) for each in printed) or (
+        str(value) in text
+    )
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()

@@ -1,0 +1,354 @@
+"""One document's answer as a record of a batch, and as plain data. Pure."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from gemma_edge import __version__
+from gemma_edge.documents.document import iter_rows, render_cell, render_csv, shown, task_digest
+from gemma_edge.errors import DoesNotFit, InputError
+from gemma_edge.extraction.job import Extraction
+from gemma_edge.extraction.json_schema import Json, Subschema, iter_views, member_schemas
+
+# ----------------------------------------------------------------------------
+# By what a document is known when a batch is run again: its bytes, what is asked of it, of whom,
+# and by which version. Pure.
+
+
+_LENGTH = 32  # hexadecimal digits: 128 bits, far more than any archive has documents
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """A hash of all that could change an answer but the document; ``settings`` is plain data:
+    the recipe's fingerprint, the model, the options."""
+    return task_digest({**settings, "version": __version__})
+
+
+def content_key(data: bytes, settings: str) -> str:
+    """The key of a document with these bytes under these settings, whatever its name."""
+    return sha256(sha256(data).digest() + settings.encode("ascii")).hexdigest()[:_LENGTH]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An answer, or why there is none (``error``). ``key`` is a ``content_key``, "" where the file
+    could not be read; ``evidence`` is None where it was not asked for. ``seconds`` is what the
+    model took."""
+
+    file: str
+    key: str = ""
+    data: Any = None
+    valid: bool = False
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    computed: Mapping[str, Any] | None = None
+    truncated: tuple[str, ...] = ()
+    evidence: tuple[Mapping[str, Any], ...] | None = None
+    error: str = ""
+    hint: str = ""
+    model: str = ""
+    pages: int = 0
+    seconds: float = 0.0
+
+
+_ALWAYS = ("file", "key", "data", "valid", "problems", "seconds")
+
+
+def record_of(  # noqa: PLR0913 (named, all of them)
+    found: Extraction,
+    *,
+    file: str,
+    key: str,
+    pages: int,
+    model: str,
+    seconds: float,
+    notes: Iterable[str] = (),
+    evidence: tuple[Mapping[str, Any], ...] | None = None,
+) -> Record:
+    """The record of an answer; ``notes`` are those of the document, ``evidence`` is plain data."""
+    return Record(
+        file=file, key=key, data=found.data, valid=not found.problems, problems=found.problems,
+        notes=(*notes, *found.notes), computed=dict(found.computed) or None,
+        truncated=found.truncated, model=model, pages=pages, seconds=round(seconds, 3),
+        evidence=evidence,
+    )  # fmt: skip
+
+
+def as_document(record: Record) -> dict[str, Any]:
+    """The record as plain data, without what says nothing."""
+    values = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    if record.error:
+        kept = ("file", "key", "error", "hint")
+        return {name: values[name] for name in kept if values[name]}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name in _ALWAYS or (name == "evidence" and value is not None) or value
+    }
+
+
+# ----------------------------------------------------------------------------
+# Records in a file of SQLite: a table of answers, and a table of where their values stand. Each
+# record is a transaction of its own, so that whatever ends the program leaves whole ones.
+
+
+_APPLICATION = 0x47454558  # "GEEX" in the head of the file: it is one of ours
+_TABLES = """
+CREATE TABLE records (
+    file TEXT NOT NULL, key TEXT, data TEXT, valid INTEGER, problems TEXT, notes TEXT,
+    computed TEXT, truncated TEXT, error TEXT, hint TEXT, model TEXT, pages INTEGER, seconds REAL,
+    UNIQUE (file, key)
+);
+CREATE TABLE evidence (
+    file TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, value TEXT, status TEXT, score REAL,
+    page INTEGER, start INTEGER, "end" INTEGER, text TEXT, boxes TEXT, source TEXT, confidence REAL
+);
+CREATE INDEX evidence_of ON evidence (key, file);
+"""
+_PLAIN = ("file", "key", "valid", "error", "hint", "model", "pages", "seconds")
+_JSON = ("data", "problems", "notes", "computed", "truncated")
+_PLACE = ("status", "score", "page", "start", "end", "text", "source", "confidence")
+
+
+class Database:
+    """An open file. ``done`` are the keys that have an answer, ``told`` files with their error."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, or make it.
+
+        Raises:
+            InputError: the file holds something else.
+            DoesNotFit: it cannot be written.
+        """
+        self._path = path
+        try:
+            self._open = sqlite3.connect(path)
+        except sqlite3.Error as error:
+            raise self._refusal(error) from None
+        try:
+            self._prepare()
+            rows = self._open.execute("SELECT file, key, error FROM records").fetchall()
+        except sqlite3.DatabaseError as error:
+            self._open.close()
+            raise self._refusal(error) from None
+        except InputError:
+            self._open.close()
+            raise
+        self.done = frozenset(key for _, key, error in rows if key and not error)
+        self.told = frozenset((file, error) for file, _, error in rows if error)
+
+    def write(self, record: Record) -> None:
+        """Keep one record, with all of its evidence, or nothing of it; for one that is there
+        already, such as of a file that was named twice.
+
+        Raises:
+            DoesNotFit: the disk is full or gone.
+        """
+        values: dict[str, Any] = {name: getattr(record, name) or None for name in _PLAIN}
+        values["valid"] = None if record.error else int(record.valid)
+        values |= {name: _json(getattr(record, name)) for name in _JSON}
+        places = [
+            {"file": record.file, "key": record.key, "path": each["path"],
+             "value": _json(each.get("value")), "boxes": _json(each.get("boxes") or None),
+             **{name: each.get(name) for name in _PLACE}}
+            for each in record.evidence or ()
+        ]  # fmt: skip
+        try:
+            with self._open:
+                same = (record.file, record.key)
+                self._open.execute(
+                    "DELETE FROM records WHERE file = ? AND (key = ? OR error IS NOT NULL)", same
+                )
+                self._open.execute("DELETE FROM evidence WHERE file = ? AND key = ?", same)
+                self._open.execute(_insert("records", values), values)
+                for place in places:
+                    self._open.execute(_insert("evidence", place), place)
+        except sqlite3.DatabaseError as error:
+            raise self._refusal(error) from None
+
+    def documents(self) -> list[dict[str, Any]]:
+        """All records as plain data, each with its evidence."""
+        names = (*_PLAIN, *_JSON)
+        found = []
+        for row in self._open.execute(f"SELECT {', '.join(names)} FROM records ORDER BY rowid"):
+            values = dict(zip(names, row, strict=True))
+            values |= {name: json.loads(values[name] or "null") for name in _JSON}
+            document = {name: value for name, value in values.items() if value is not None}
+            if not document.get("error"):
+                document |= {"valid": bool(values["valid"]), "data": values["data"]}
+                document |= self._evidence(document)
+            found.append(document)
+        return found
+
+    def _evidence(self, document: dict[str, Any]) -> dict[str, Any]:
+        names = ("path", "value", *_PLACE)
+        shown_names = ", ".join(f'"{name}"' for name in names)
+        rows = self._open.execute(
+            f"SELECT {shown_names} FROM evidence WHERE key = ? AND file = ? ORDER BY rowid",
+            (document["key"], document["file"]),
+        )
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return {"evidence": found} if found else {}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._open.close()
+
+    def _prepare(self) -> None:
+        tables = self._open.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        known = self._open.execute("PRAGMA application_id").fetchone()[0]
+        if tables and known != _APPLICATION:
+            raise InputError(
+                f"{shown(self._path)} is a database of something else; nothing was written",
+                hint="name another file",
+            )
+        if not tables:
+            self._open.executescript(
+                f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_TABLES} COMMIT;"
+            )
+
+    def _refusal(self, error: sqlite3.Error) -> InputError | DoesNotFit:
+        name = shown(self._path)
+        if type(error) is sqlite3.DatabaseError:  # another file, or a damaged one
+            return InputError(
+                f"{name} does not hold a whole database ({error}); nothing was written",
+                hint="name another file",
+            )
+        return DoesNotFit(
+            f"{name} cannot be written ({error})",
+            hint="check the folder, its mode and the disk, or name another file",
+        )
+
+
+def read_database(path: Path) -> list[dict[str, Any]]:
+    """All records, as ``records.as_document`` writes them, in the order in which they came.
+
+    Raises:
+        InputError: it is missing, empty, damaged, or no database of ours.
+    """
+    if not path.is_file() or not path.stat().st_size:  # it would be made
+        reason = "is empty" if path.is_file() else "does not exist"
+        raise InputError(f"{shown(path)} {reason}", hint="name a file that --out wrote")
+    database = Database(path)
+    try:
+        return database.documents()
+    except (sqlite3.Error, ValueError) as error:
+        said = " ".join(str(error).split())[:80]
+        raise InputError(
+            f"{shown(path)} is damaged ({said})", hint="name another file, or write it anew"
+        ) from None
+    finally:
+        database.close()
+
+
+def _insert(table: str, values: dict[str, Any]) -> str:
+    names = ", ".join(f'"{name}"' for name in values)
+    return f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in values)})"
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None or value == () else json.dumps(value, ensure_ascii=False)
+
+
+# ----------------------------------------------------------------------------
+# Answers as rows of one table: a column for each value of the schema that is no list, lists as
+# JSON in their cell. For CSV and Markdown. Pure.
+
+
+Form = Literal["csv", "markdown"]
+WHOLE = "data"  # the column of an answer that is no object
+_FIRST, _LAST = ("file", "valid"), ("problems", "error", "seconds", "model", "key")
+_MAX_DEPTH = 4  # objects in objects; what is deeper is JSON in its cell
+_BARS = re.compile(r"(?<!\\)\|")
+
+
+def columns_of(schema: Json, computed: Iterable[str] = ()) -> tuple[str, ...]:
+    """``vendor``, ``total.amount``, ``items``: in the order of the schema; what is ``computed``
+    beside it comes last."""
+    declared = tuple(_columns(schema, [(schema, True)], "", 0)) or (WHOLE,)
+    roots = {name.partition(".")[0] for name in declared}
+    return (*declared, *(name for name in computed if name not in roots))
+
+
+def head(columns: Sequence[str]) -> tuple[str, ...]:
+    """The names of all columns; one of the schema that has the name of one of ours is set off."""
+    ours = (*_FIRST, *_LAST)
+    return (*_FIRST, *(f"data.{name}" if name in ours else name for name in columns), *_LAST)
+
+
+def render_head(columns: Sequence[str], form: Form) -> str:
+    """What stands before the first row."""
+    names = head(columns)
+    if form == "csv":
+        return render_csv(names)
+    return f"{_markdown(names)}\n|{' --- |' * len(names)}"
+
+
+def render_row(record: Record, columns: Sequence[str], form: Form) -> str:
+    """One record on one line."""
+    known = as_document(record)
+    ours = {name: render_cell(known.get(name)) for name in (*_FIRST, *_LAST)}
+    ours["problems"] = "; ".join(record.problems)
+    ours["valid"] = "" if record.error else str(record.valid).lower()
+    data = [render_cell(_at(record.data, name)) for name in columns]
+    cells = [*(ours[name] for name in _FIRST), *data, *(ours[name] for name in _LAST)]
+    return render_csv(cells) if form == "csv" else _markdown(cells)
+
+
+def read_rows(text: str, form: Form) -> Iterator[Mapping[str, Any]]:
+    """The rows of a table of ours by the names of its columns."""
+    if form == "csv":
+        yield from iter_rows(text)
+        return
+    names: list[str] = []
+    for number, line in enumerate(text.split("\n")):
+        cells = [_plain(cell) for cell in _BARS.split(line)[1:-1]]
+        if number == 0:
+            names = cells
+        elif number > 1 and cells:
+            yield dict(zip(names, cells, strict=False))
+
+
+def _columns(
+    root: Json, schemas: Iterable[tuple[Subschema, bool]], name: str, depth: int
+) -> Iterator[str]:
+    views = list(iter_views(root, schemas, set()))
+    members = dict.fromkeys(key for view, _ in views for key in view.get("properties", {}))
+    if not members or depth == _MAX_DEPTH:
+        if name:
+            yield name
+        return
+    for key in members:
+        path = f"{name}.{key}" if name else key
+        yield from _columns(root, member_schemas(views, key), path, depth + 1)
+
+
+def _at(data: Any, column: str) -> Any:
+    """The value of a column; a key may hold dots itself."""
+    if column == WHOLE and not (isinstance(data, dict) and WHOLE in data):
+        return data
+    if not isinstance(data, dict):
+        return None
+    if column in data:
+        return data[column]
+    for key, value in data.items():
+        if column.startswith(f"{key}."):
+            return _at(value, column[len(key) + 1 :])
+    return None
+
+
+def _markdown(cells: Sequence[str]) -> str:
+    shown = (
+        cell.replace("\\", "\\\\").replace("|", "\\|").replace("\r", "").replace("\n", "<br>")
+        for cell in cells
+    )
+    return f"| {' | '.join(shown)} |"
+
+
+def _plain(cell: str) -> str:
+    return cell.strip().replace("<br>", "\n").replace("\\|", "|").replace("\\\\", "\\")

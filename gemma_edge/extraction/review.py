@@ -1,0 +1,386 @@
+"""The review page: a document's pages beside what was read from them, in one HTML file that needs
+no network. Pure; ``pages.draw_pages`` makes the images.
+
+The template, its style and its script are data files. All text is escaped, and the page's own
+policy lets nothing run or load but what was put in here: style and script are allowed by their
+hashes, images only as data.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from gemma_edge.documents.document import Box, Document, Page
+from gemma_edge.documents.images import shrink_image
+from gemma_edge.documents.render import render_image
+from gemma_edge.errors import InputError
+from gemma_edge.extraction.evidence.evidence import Evidence, iter_leaves
+from gemma_edge.extraction.merge import ValuePath
+
+# ----------------------------------------------------------------------------
+# The pages of the review page: which are shown, as images or as text, and what is lit on them.
+
+
+WIDTH_PX = 1000
+MAX_PAGES = 60
+MAX_BYTES = 24 << 20  # of images; a browser opens the page at once with less
+_FEW = 12  # pages up to which all are shown
+_NAMED = 5  # leaves of one box that its tooltip names
+_MARGIN = 1.5  # points around a box, so that its line does not touch the letters
+_TYPES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"RIFF", "webp"))
+
+
+@dataclass(frozen=True, slots=True)
+class BoxView:
+    """A box in the units of its page; ``leaves`` are the numbers of all that stand there."""
+
+    leaves: str
+    left: float
+    top: float
+    width: float
+    height: float
+    state: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """A page as it is shown: ``image`` is a data URL, or ``parts`` are its text in pieces, each
+    with the numbers of the leaves that it belongs to."""
+
+    number: int
+    width: float
+    height: float
+    image: str | None
+    boxes: tuple[BoxView, ...]
+    parts: tuple[tuple[str, str], ...]
+
+
+def draw_pages(
+    document: Document,
+    evidence: Sequence[Evidence],
+    *,
+    width_px: int = WIDTH_PX,
+    on_page: Callable[[int, int], None] | None = None,
+) -> dict[int, bytes]:
+    """Images of the pages that a review shows, as far as ``MAX_PAGES`` and ``MAX_BYTES`` go; none
+    of a document of text. ``on_page`` hears how many of how many are drawn. A page that cannot be
+    drawn is left out."""
+    images: dict[int, bytes] = {}
+    if document.media == "text":
+        return images
+    numbers = shown_pages(document, evidence)[:MAX_PAGES]
+    size = 0
+    for done, number in enumerate(numbers):
+        if on_page is not None:
+            on_page(done, len(numbers))
+        try:
+            image = shrink_image(render_image(document, number, width_px=width_px))
+        except InputError:
+            continue
+        size += len(image)
+        if size > MAX_BYTES:
+            break
+        images[number] = image
+    return images
+
+
+def shown_pages(document: Document, evidence: Iterable[Evidence]) -> list[int]:
+    """The numbers of all pages, or of many those with evidence on them."""
+    if len(document.pages) <= _FEW:
+        return [page.number for page in document.pages]
+    used = {each.page for each in evidence}
+    used |= {place.page for each in evidence for place in each.further}
+    return [page.number for page in document.pages if page.number in used]
+
+
+def view_pages(
+    document: Document,
+    evidence: Sequence[Evidence],
+    images: Mapping[int, bytes],
+    names: Mapping[ValuePath, int],
+) -> list[PageView]:
+    """The pages to show, with their boxes; ``names`` gives each leaf its number."""
+    wanted = set(shown_pages(document, evidence))
+    views = []
+    for page in document.pages:
+        if page.number in wanted:
+            image = images.get(page.number)
+            boxes = tuple(_boxes(page, evidence, names)) if image else ()
+            parts = () if image else tuple(_parts(page, evidence, names))
+            url = _data_url(image) if image else None
+            views.append(PageView(page.number, page.width, page.height, url, boxes, parts))
+    return views
+
+
+def _data_url(image: bytes) -> str:
+    kind = next((name for mark, name in _TYPES if image.startswith(mark)), "png")
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def _boxes(
+    page: Page, evidence: Sequence[Evidence], names: Mapping[ValuePath, int]
+) -> list[BoxView]:
+    holders: dict[Box, list[Evidence]] = {}
+    for each in evidence:
+        places = list(each.boxes) if each.page == page.number else []
+        for place in each.further:
+            places += place.boxes if place.page == page.number else ()
+        for box in places:
+            holders.setdefault(box, []).append(each)
+    # Small boxes lie on top, so that each can be reached.
+    ordered = sorted(holders.items(), key=lambda item: -_area(item[0]))
+    return [
+        BoxView(
+            leaves=" ".join(str(names[each.path]) for each in held),
+            left=round(box.left - _MARGIN, 2),
+            top=round(box.top - _MARGIN, 2),
+            width=round(box.right - box.left + 2 * _MARGIN, 2),
+            height=round(box.bottom - box.top + 2 * _MARGIN, 2),
+            state="located" if held[0].source == "located" else held[0].status,
+            label="\n".join(
+                f"{render_path(each.path)}: {each.text or each.value}" for each in held[:_NAMED]
+            ),
+        )
+        for box, held in ordered
+    ]
+
+
+def render_path(path: ValuePath) -> str:
+    """``items › 2 › amount``: places in a list count from 1, as people do."""
+    return " › ".join(str(part + 1) if isinstance(part, int) else part for part in path)
+
+
+def _area(box: Box) -> float:
+    return (box.right - box.left) * (box.bottom - box.top)
+
+
+def _parts(
+    page: Page, evidence: Sequence[Evidence], names: Mapping[ValuePath, int]
+) -> list[tuple[str, str]]:
+    """The page's text, cut wherever a leaf begins or ends."""
+    spans = [
+        (each.start, each.end, names[each.path])
+        for each in evidence
+        if each.page == page.number and each.start is not None and each.end is not None
+    ]
+    spans += [
+        (place.start, place.end, names[each.path])
+        for each in evidence
+        for place in each.further
+        if place.page == page.number
+    ]
+    begun: dict[int, list[tuple[int, int]]] = {}
+    for start, end, number in spans:
+        begun.setdefault(start, []).append((end, number))
+    cuts = sorted({0, len(page.text), *begun, *(end for _, end, _ in spans)})
+    parts: list[tuple[str, str]] = []
+    running: list[tuple[int, int]] = []
+    for start, end in pairwise(cuts):
+        running = [(until, number) for until, number in running if until > start]
+        running += begun.get(start, [])
+        numbers = " ".join(str(number) for _, number in running)
+        parts.append((page.text[start:end], numbers))
+    return parts
+
+
+DOUBTFUL = 0.5  # a confidence below it is worth a look
+SURE = 0.9  # one below it is shown
+_MAX_VALUE = 4000  # characters of one value that are shown
+_LONG = 80  # characters from which a value has lines of its own
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff]"
+)
+_SIGNS = {
+    "exact": "✓", "normalized": "✓", "fuzzy": "≈", "located": "◎", "not_found": "?", "empty": "–",
+}  # fmt: skip
+_WORDS = {
+    "exact": "exact", "normalized": "other form", "fuzzy": "similar", "located": "located",
+    "not_found": "not found", "empty": "empty",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FieldView:
+    """One leaf as the page shows it; ``number`` ties it to its boxes."""
+
+    number: int
+    group: str
+    name: str
+    value: str
+    kind: str
+    state: str
+    sign: str
+    word: str
+    detail: str
+    page: int | None
+    doubtful: bool
+
+    @property
+    def label(self) -> str:
+        """Its whole path."""
+        return f"{self.group} › {self.name}" if self.group else self.name
+
+
+def render_review(  # noqa: PLR0913 (three of them are optional and named)
+    document: Document,
+    data: Any,
+    evidence: Sequence[Evidence],
+    images: Mapping[int, bytes],
+    *,
+    problems: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    computed: Mapping[str, Any] | None = None,
+) -> str:
+    """The page as HTML. ``images`` are PNG, JPEG or WebP by page number; a page with evidence but
+    without an image is shown as text. ``problems`` are what makes the result invalid or fails a
+    check, ``notes`` is what else a person should know."""
+    leaves = _all_leaves(data, evidence)
+    fields = [_field(number, each) for number, each in enumerate(leaves, 1)]
+    names = {each.path: number for number, each in enumerate(leaves, 1)}
+    pages = view_pages(document, evidence, images, names)
+    claimed = [each for each in fields if each.state != "empty"]
+    style, script = _asset("css"), _asset("js")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=clean,
+    )  # fmt: skip
+    return environment.from_string(_asset("html")).render(
+        name=re.split(r"[\\/]", document.name)[-1],
+        doubtful=[each for each in fields if each.doubtful],
+        groups=_groups([each for each in fields if not each.doubtful]),
+        pages=pages,
+        found=sum(each.state not in ("not_found", "located") for each in claimed),
+        claimed=len(claimed),
+        problems=problems,
+        notes=notes,
+        computed=[(name, _text(value)) for name, value in (computed or {}).items()],
+        style=_Raw(style),
+        script=_Raw(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        missing=_missing(document, pages),
+    )
+
+
+def _asset(kind: str) -> str:
+    return files("gemma_edge.extraction").joinpath(f"review.{kind}").read_text(encoding="utf-8")
+
+
+class _Raw:
+    """Text of ours that is not escaped: the style and the script."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __html__(self) -> str:
+        return self._text
+
+
+def clean(value: Any) -> Any:
+    """Without control characters, halves of characters, and signs that turn the direction of what
+    follows: a document may hold them to look like something else."""
+    if type(value) is not str:  # what is marked as safe is a class of its own
+        return value
+    return _UNPRINTABLE.sub("\ufffd", value.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")
+
+
+def _all_leaves(data: Any, evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Evidence for every leaf, null and empty lists too, in the order of the data."""
+    known = {each.path: each for each in evidence}
+    leaves = iter_leaves(data, empty=True)
+    return [known.get(path, Evidence(path=path, value=value)) for path, value in leaves]
+
+
+def _field(number: int, each: Evidence) -> FieldView:
+    state = _state(each)
+    unsure = each.confidence is not None and each.confidence < DOUBTFUL
+    keys = [_key(part) for part in each.path] or ["value"]
+    row = max((at + 1 for at, part in enumerate(each.path) if isinstance(part, int)), default=0)
+    cut = min(row or len(keys) - 1, len(keys) - 1)
+    return FieldView(
+        number=number,
+        group=" › ".join(keys[:cut]),
+        name=" › ".join(keys[cut:]),
+        value=_text(each.value),
+        kind=type(each.value).__name__ + (" long" if len(_text(each.value)) > _LONG else ""),
+        state=state,
+        sign=_SIGNS[state],
+        word=_WORDS[state],
+        detail=_detail(each, state),
+        page=each.page,
+        doubtful=state in ("fuzzy", "located", "not_found") or unsure,
+    )
+
+
+def _key(part: str | int) -> str:
+    """A key as it is; a place in a list counts from 1, as people do."""
+    return part if isinstance(part, str) else str(part + 1)
+
+
+def _state(each: Evidence) -> str:
+    if each.value is None or each.value in ([], {}):
+        return "empty"
+    return "located" if each.source == "located" and not each.found else each.status
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + " …"
+
+
+def _detail(each: Evidence, state: str) -> str:
+    """Where it stands and how it is printed, as one line."""
+    parts = []
+    if state in ("normalized", "fuzzy") and " ".join(each.text.split()) != " ".join(
+        _text(each.value).split()
+    ):
+        text = " ".join(each.text.split())
+        parts.append(f"printed “{text if len(text) <= _LONG else text[:_LONG] + ' …'}”")
+    if state == "fuzzy":
+        parts.append(f"similarity {each.score:.2f}")
+    if state == "located":
+        parts.append("the model says that it stands here")
+    if state == "not_found":
+        many = each.places > 0  # places of "1" or "false", none of them beside its field
+        where = "beside its field" if many else "in the text of the document"
+        parts.append(f"it is not printed {where}")
+    if each.source == "ocr layer":
+        parts.append("from the scan’s text layer")
+    if each.confidence is not None and each.confidence < SURE:
+        parts.append(f"score {each.confidence:.2f}")
+    return " · ".join(parts)
+
+
+def _groups(fields: Sequence[FieldView]) -> list[tuple[str, list[FieldView]]]:
+    """Fields under the object or the row that holds them; those of the document itself first."""
+    groups: dict[str, list[FieldView]] = {"": []}
+    for each in fields:
+        groups.setdefault(each.group, []).append(each)
+    return [(group, members) for group, members in groups.items() if members]
+
+
+def _missing(document: Document, pages: Sequence[PageView]) -> str:
+    """What the page does not show."""
+    shown, there = len(pages), len(document.pages)
+    as_text = [each.number for each in pages if each.image is None and document.media != "text"]
+    parts = []
+    if shown < there:
+        parts.append(f"{shown} of {there} pages are shown, those with values on them")
+    if as_text:
+        why = "they cannot be drawn, or would make this file too large"
+        parts.append(f"{len(as_text)} of them as text: {why}")
+    return "; ".join(parts)

@@ -1,0 +1,954 @@
+"""What printed values mean: dates, amounts, numbers, codes; by code and never by the model."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from gemma_edge.extraction.json_schema import (
+    Json,
+    Subschema,
+    Views,
+    every,
+    item_schemas,
+    iter_views,
+    lone_references,
+    member_schemas,
+)
+from gemma_edge.extraction.merge import ValuePath
+
+# ----------------------------------------------------------------------------
+# What reading a printed value gives, and the tables that it takes. Pure, but for the file.
+
+
+_SHOWN = 3  # choices that a message spells out
+
+Order = Literal["dmy", "mdy", "ymd"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How the documents at hand write; "" where that is not known. ``date`` is the order of
+    numbers in a date, ``decimal`` the sign before the cents, ``region`` the country (ISO 3166)
+    of phone numbers without one, ``currency`` the code of amounts without one."""
+
+    date: Order | Literal[""] = ""
+    decimal: Literal["", ".", ","] = ""
+    region: str = ""
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """``value`` is JSON; None where there is none, and then ``problem`` says why. ``choices`` are
+    the values of something ambiguous. ``partly`` is what is certain all the same: the amount of
+    "$5", with the sign as it is printed."""
+
+    value: Any
+    problem: str = ""
+    choices: tuple[Any, ...] = ()
+    partly: Any = None
+
+    @classmethod
+    def unreadable(cls, problem: str) -> "Reading":
+        """It is not what it should be."""
+        return cls(None, problem)
+
+    @classmethod
+    def one_of(cls, choices: Iterable[Any], advice: str) -> "Reading":
+        """The only choice, or all of them with what would decide; without any, unreadable."""
+        found: list[Any] = []
+        for choice in choices:
+            if choice not in found:
+                found.append(choice)
+        if len(found) == 1:
+            return cls(found[0])
+        if not found:
+            return cls.unreadable("not read")
+        shown = " or ".join(map(_shown, found[:_SHOWN]))
+        if len(found) > _SHOWN:
+            shown += f" or {len(found) - _SHOWN} more"
+        return cls(None, f"can be {shown}; {advice} would decide", tuple(found))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(str(part) for part in value.values() if part is not None)
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Folded month names to 1 to 12; folded weekdays; folded country names, and codes of three
+    letters, to codes of two; currency codes and symbols to codes; countries to calling codes
+    without the plus sign, and to the length of an IBAN."""
+
+    months: Mapping[str, int]
+    weekdays: Container[str]
+    countries: Mapping[str, str]
+    codes_of_three: Mapping[str, str]
+    currencies: Mapping[str, list[str]]
+    calling_codes: Mapping[str, str]
+    iban_lengths: Mapping[str, int]
+
+
+@lru_cache(maxsize=1)
+def tables() -> Tables:
+    """The tables of ``locales.json``."""
+    text = files("gemma_edge.extraction").joinpath("locales.json").read_text(encoding="utf-8")
+    found = json.loads(text)
+    return Tables(**{**found, "weekdays": frozenset(found["weekdays"])})
+
+
+def fold(text: str) -> str:
+    """Without case, accents, dots and doubled spaces, as the keys of the tables are."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    kept = "".join(c for c in plain if not unicodedata.combining(c) and c not in ".'’")
+    return " ".join(kept.replace("-", " ").split())
+
+
+# ----------------------------------------------------------------------------
+# Printed numbers, amounts of money and percentages to values. Pure. A number has groups and a
+# decimal sign, and which is which depends on the country. "1.234,56" and "1,234.56" say it
+# themselves; "1.234" does not, unless a habit is known.
+
+
+_GROUP = 3  # digits between two signs
+_MINUS = "-−–"
+_DECIMAL_ADVICE = "the decimal sign of the document"
+_SPACES = dict.fromkeys(map(ord, " \u00a0\u2007\u2009\u202f'’`"))
+_NUMBER = re.compile(r"\d(?:[\d.,'’` \u00a0\u2007\u2009\u202f]*\d)?|[.,]\d+")
+_SPACED = re.compile(r"\d{1,3}([ \u00a0\u2007\u2009\u202f'’`]\d{3})+([.,]\d+)?")
+_ROUND = re.compile(r"[.,](?:[-–—]{1,2}|=)(?=\D*$)")  # "12,- EUR", "5.–"
+_BRACKETS = re.compile(r"\(([^()]*\d[^()]*)\)")  # a loss, to accountants
+_UNIT = re.compile(r"([^A-Za-z]*\d)\s?([^\W\d_]{1,20}\.?)")  # "3 pcs", "2.5 h"
+_SIDES = frozenset(
+    ("CR", "Cr", "DR", "Dr", "OD", "S", "H")
+)  # credit, debit, overdrawn; Soll and Haben
+_PERCENT = re.compile(
+    r"%|％|\b(?:percent|per cent|prozent|pour cent|por ciento|per cento|procent)\b", re.IGNORECASE
+)
+
+
+def read_number(digits: str, habits: Habits) -> list[Decimal]:
+    """All that a run of digits, dots, commas and spaces can mean, without a sign."""
+    if re.search(r"[^\d.,]", digits) and not _SPACED.fullmatch(digits):
+        return []
+    plain = digits.translate(_SPACES)
+    marks = [char for char in plain if char in ".,"]
+    if not marks:
+        return [Decimal(plain)]
+    last = marks[-1]
+    if len(marks) == 1:
+        return _one_mark(plain, last, habits, grouped=plain != digits)
+    if plain != digits:  # spaces are the groups, so there is only a decimal sign
+        return []
+    whole, _, cents = plain.rpartition(last)
+    if marks.count(last) == 1 and len(set(marks)) > 1:
+        other = marks[0]
+        return [_decimal(whole.replace(other, ""), cents)] if _is_grouped(whole, other) else []
+    fits = _is_grouped(plain, last) and last != habits.decimal
+    return [Decimal(plain.replace(last, ""))] if fits else []
+
+
+def _one_mark(plain: str, mark: str, habits: Habits, *, grouped: bool) -> list[Decimal]:
+    """A single dot or comma: before three digits it can be either sign."""
+    whole, _, cents = plain.partition(mark)
+    as_decimal, as_group = _decimal(whole, cents), Decimal(plain.replace(mark, ""))
+    if grouped or whole in ("", "0") or not _is_grouped(plain, mark):
+        return [as_decimal]
+    if habits.decimal:
+        return [as_decimal if habits.decimal == mark else as_group]
+    return [as_group, as_decimal]
+
+
+def _is_grouped(text: str, mark: str) -> bool:
+    """Groups of three, or of two before the last three as in India."""
+    first, *rest = text.split(mark)
+    if not rest:
+        return first.isdigit()
+    if first.startswith("0") or not 1 <= len(first) <= _GROUP or len(rest[-1]) != _GROUP:
+        return False
+    inner = {len(part) for part in rest[:-1]}
+    return inner <= {_GROUP} or (inner == {_GROUP - 1} and mark == "," and len(first) < _GROUP)
+
+
+def _decimal(whole: str, cents: str) -> Decimal:
+    return Decimal(f"{whole or '0'}.{cents or '0'}")
+
+
+def _signed(text: str) -> tuple[str, int]:
+    """The text without its sign, before it or after it, and the sign."""
+    text = text.strip()
+    for cut, sign in ((text[:1], text[1:]), (text[-1:], text[:-1])):
+        if cut and cut in _MINUS:
+            return sign.strip(), -1
+        if cut == "+":
+            return sign.strip(), 1
+    return text, 1
+
+
+def read_percent(text: str, habits: Habits) -> Reading:
+    """ "7,5 %" and "7.5 percent" to 7.5, and 7.5 too: the sign may stand in the table's head."""
+    bare, count = _PERCENT.subn("", text)
+    if count > 1:
+        return Reading.unreadable("several percent signs")
+    bare, sign = _signed(_BRACKETS.sub(r"-\1", bare))
+    if not _NUMBER.fullmatch(bare):
+        return Reading.unreadable("not a number of percent")
+    return Reading.one_of(
+        [as_number(sign * each) for each in read_number(bare, habits)], _DECIMAL_ADVICE
+    )
+
+
+def read_money(text: str, habits: Habits) -> Reading:
+    """An amount with its currency: a code or a symbol, before or after. ``currency`` is None where
+    none is printed and no habit says it."""
+    bare, sign = _signed(_ROUND.sub("", _BRACKETS.sub(r"-\1", text)))
+    found = list(_NUMBER.finditer(bare))
+    if len(found) != 1:
+        return Reading.unreadable("no amount" if not found else "several amounts")
+    beside = bare[: found[0].start()], bare[found[0].end() :]
+    words, more = _signed(" ".join(each.strip() for each in beside))
+    codes = list(_currencies(words, habits))
+    if not codes:
+        return Reading.unreadable(f'"{words[:20]}" is no currency')
+    amounts = read_number(found[0][0], habits)
+    if len(amounts) > 1 and _has_cents(codes):
+        amounts = amounts[:1]  # nobody prints three digits of cents
+    choices = [
+        {"amount": as_number(sign * more * amount), "currency": code}
+        for amount in amounts
+        for code in codes
+    ]
+    if len(codes) == 1:
+        return Reading.one_of(choices, _DECIMAL_ADVICE)
+    reading = Reading.one_of(choices, "the currency of the document")
+    certain = {"amount": choices[0]["amount"], "currency": words} if len(amounts) == 1 else None
+    return replace(reading, partly=certain)
+
+
+def read_amount(text: str, habits: Habits) -> Reading:
+    """The number alone: of money, or of anything else with a word for its unit."""
+    unit = _UNIT.fullmatch(text.strip())
+    if unit and unit[2].strip(".") in _SIDES:
+        return Reading.unreadable(f'"{unit[2]}" says on which side of an account it is')
+    found = read_money(text, habits)
+    if unit and not (found.choices or found.value):
+        found = read_money(unit[1], habits)
+    if found.value is not None:
+        return Reading(found.value["amount"])
+    if not found.choices:
+        return found
+    return Reading.one_of([each["amount"] for each in found.choices], _DECIMAL_ADVICE)
+
+
+def read_currency(text: str, habits: Habits) -> Reading:
+    """The code of a currency by its code, sign or the words that a language has for it."""
+    codes = list(_currencies(text, habits))
+    if not codes:
+        return Reading.unreadable("not a currency")
+    return replace(Reading.one_of(codes, "the currency of the document"), partly=text)
+
+
+# ISO 4217: the currencies with three digits behind the decimal sign.
+_THREE_DIGITS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+
+
+def _has_cents(codes: list[str | None]) -> bool:
+    """Whether all of the currencies are known, and none is divided into thousandths."""
+    return None not in codes and not _THREE_DIGITS & set(codes)
+
+
+def _currencies(words: str, habits: Habits) -> Iterator[str | None]:
+    """The codes that the words beside an amount can mean; none where they mean something else."""
+    words = words.strip(" :")
+    known = tables().currencies
+    if not words:
+        yield habits.currency or None
+        return
+    parts = words.split()
+    meant = (known.get(part.strip(".")) or known.get(part.upper()) for part in parts)
+    exact = [codes for codes in meant if codes]
+    if len(exact) != len(parts):
+        return
+    common = set(exact[0]).intersection(*exact)
+    if len(common) > 1 and habits.currency in common:
+        yield habits.currency
+        return
+    yield from (code for code in exact[0] if code in common)
+
+
+def as_number(value: Decimal) -> Any:
+    """An int where it is whole, else a float, which JSON prints in the same digits."""
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+# ----------------------------------------------------------------------------
+# Printed dates to ISO 8601, in the languages of the tables and in every order. Pure. "03/04/2024"
+# is the third of April or the fourth of March: both are listed, unless a habit decides.
+
+
+_ORDERS: tuple[Order, ...] = ("dmy", "mdy", "ymd")
+_ADVICE = "the order of day and month in the document"
+_TWENTIETH = 70  # two digits from here on are of the 20th century, as POSIX says (strptime %y: 69)
+_YEAR_DIGITS = 4
+_SHORT = 2
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d.*)?")
+_COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
+_NUMBERS = re.compile(r"(\d{1,4})\s*([./\- ])\s*(\d{1,2})\s*\2\s*(\d{1,4})\.?")
+_ASIAN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]")
+# Words that stand in a date and mean nothing: articles, "of", endings of ordinals.
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th|er|e|o|º|ª|\.)(?![^\W\d])", re.IGNORECASE)
+_FILLERS = frozenset(
+    ("of", "the", "de", "del", "d", "di", "den", "der", "le", "el", "am", "on", "dated")
+)
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+
+
+def read_date(text: str, habits: Habits) -> Reading:
+    """A day; a month without a day is none."""
+    for pattern in (_ISO, _COMPACT, _ASIAN):
+        if found := pattern.fullmatch(text):
+            return _only(_day(*map(int, found.groups())))
+    if found := _NUMBERS.fullmatch(text):
+        return _from_numbers((found[1], found[3], found[4]), found[2], habits)
+    return _from_words(text)
+
+
+def _only(found: str | None) -> Reading:
+    return Reading(found) if found else Reading.unreadable("there is no such day")
+
+
+def _day(year: int, month: int, day: int) -> str | None:
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return None
+
+
+def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> Reading:
+    """Three numbers; a year of four digits, dots, or a habit leave fewer orders."""
+    orders = _ORDERS
+    if len(parts[0]) == _YEAR_DIGITS:
+        orders = ("ymd",)
+    elif len(parts[2]) == _YEAR_DIGITS:
+        orders = ("dmy", "mdy")
+    if sign == "." and "dmy" in orders:
+        orders = ("dmy",)  # no locale of CLDR writes the month first with dots
+    if habits.date in orders:
+        orders = (habits.date,)
+    found = [day for order in orders if (day := _in_order(order, parts))]
+    if not found:
+        return Reading.unreadable("there is no such day")
+    return Reading.one_of(found, _ADVICE)
+
+
+def possible_orders(text: str) -> list[Order]:
+    """The orders that a date of three numbers can be read in; none where it is something else, or
+    where dots or the year's place say it for any document."""
+    found = _NUMBERS.fullmatch(" ".join(text.split()))
+    if not found or found[2] == "." or len(found[1]) == _YEAR_DIGITS:
+        return []
+    parts = (found[1], found[3], found[4])
+    return [order for order in _ORDERS if _in_order(order, parts)]
+
+
+def _in_order(order: Order, parts: tuple[str, str, str]) -> str | None:
+    by_letter = dict(zip(order, parts, strict=True))
+    longest = max(len(by_letter["d"]), len(by_letter["m"]))
+    if longest > _SHORT or len(by_letter["y"]) not in (_SHORT, _YEAR_DIGITS):
+        return None
+    return _day(_year(by_letter["y"]), int(by_letter["m"]), int(by_letter["d"]))
+
+
+def _year(digits: str) -> int:
+    year = int(digits)
+    if len(digits) > _SHORT:
+        return year
+    return year + (1900 if year >= _TWENTIETH else 2000)
+
+
+def _from_words(text: str) -> Reading:
+    """A month by its name, a day and a year: the name says which number is which. Passports have
+    it in two languages, 12 AUG/AOÛT 74."""
+    words = list(_WORD.findall(_ORDINAL.sub(" ", text)))
+    months = [_month(word) for word in words]
+    named = set(filter(None, months))
+    if len(named) != 1:
+        return Reading.unreadable("no month" if not named else "several months")
+    (month,) = named
+    numbers = [word for word in words if word.isdigit()]
+    others = [word for word, its in zip(words, months, strict=True) if not its]
+    if len(numbers) != _SHORT or any(map(_is_strange, others)):
+        return Reading.unreadable("not a day, a month and a year")
+    day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
+    if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):
+        return Reading.unreadable("not a day, a month and a year")
+    return _only(_day(_year(year), month, int(day)))
+
+
+def _month(word: str) -> int | None:
+    return tables().months.get(fold(word)) if not word.isdigit() else None
+
+
+def _is_strange(word: str) -> bool:
+    """A word that has no place in a date: no number, no weekday, no article."""
+    folded = fold(word)
+    return not word.isdigit() and folded not in _FILLERS and folded not in tables().weekdays
+
+
+# ----------------------------------------------------------------------------
+# IBANs, e-mail addresses, countries and phone numbers as they are printed, to their one form.
+# Pure.
+
+
+_IBAN = re.compile(r"[A-Z]{2}\d\d[A-Z0-9]{8,30}")
+_MODULUS = 97  # ISO 13616, ISO 7064 MOD 97-10
+# The addr-spec of RFC 5321 without quoted names and address literals.
+_EMAIL = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
+    r"@((?:[^\W_](?:[^\W_]|-){0,62}\.)+[^\W\d_](?:[^\W_]|-){0,61}[^\W_])"
+)
+_MAX_EMAIL = 254
+_PHONE = re.compile(r"\+?[\d\s()/.\-\u2010-\u2013]+")
+_EXTENSION = re.compile(r"\s*(?:ext\.?|extension|x|durchwahl|poste)\s*\d+$", re.IGNORECASE)
+_LABEL = re.compile(r"^(?:tel|phone|telephone|telefon|fon|mobile|mobil|fax)[.:]*\s*", re.IGNORECASE)
+_MIN_DIGITS, _MAX_DIGITS = 7, 15  # E.164, and the shortest numbers with a country in use
+# Countries whose numbers keep a leading zero behind the calling code, or have none to drop.
+_KEEP_ZERO = frozenset(("IT", "SM", "VA"))
+
+
+def read_iban(text: str, habits: Habits) -> Reading:
+    """Without spaces, when length and check digits are right; never mended."""
+    bare = re.sub(r"[\s.\-\u2010-\u2013]", "", re.sub(r"^IBAN\s*:?", "", text, flags=re.I)).upper()
+    if not _IBAN.fullmatch(bare):
+        return Reading.unreadable("not of the form of an IBAN")
+    length = tables().iban_lengths.get(bare[:2])
+    if length is None:
+        return Reading.unreadable(f"{bare[:2]} has no IBAN")
+    if len(bare) != length:
+        return Reading.unreadable(f"{len(bare)} characters, an IBAN of {bare[:2]} has {length}")
+    if not has_check_digits(bare):
+        return Reading.unreadable("the check digits are wrong")
+    return Reading(bare)
+
+
+def has_check_digits(iban: str) -> bool:
+    """ISO 13616: the first four moved to the end, letters as 10 to 35, leave 1 modulo 97."""
+    moved = iban[4:] + iban[:4]
+    return int("".join(str(int(char, 36)) for char in moved)) % _MODULUS == 1
+
+
+def read_email(text: str, habits: Habits) -> Reading:
+    """As it is printed, without ``mailto:`` and brackets; only the domain has no case."""
+    bare = re.sub(r"^mailto:", "", text.strip("<> "), flags=re.I)
+    found = _EMAIL.fullmatch(bare)
+    name = bare.rpartition("@")[0]
+    if not found or len(bare) > _MAX_EMAIL or ".." in name or name[0] == "." or name[-1] == ".":
+        return Reading.unreadable("not an e-mail address")
+    return Reading(f"{name}@{found[1].lower()}")
+
+
+def read_country(text: str, habits: Habits) -> Reading:
+    """A name in one of the languages of the table, or a code in capital letters, to the code of
+    two letters."""
+    known = tables()
+    found = known.countries.get(fold(text)) or known.codes_of_three.get(text)
+    if found is None and text in known.codes_of_three.values():
+        found = text
+    return Reading(found) if found else Reading.unreadable("not the name of a country")
+
+
+def read_phone(text: str, habits: Habits) -> Reading:
+    """E.164; a number without its country takes the one of ``habits``. That the number exists is
+    not checked."""
+    bare = _LABEL.sub("", text)
+    if _EXTENSION.search(bare):
+        return Reading(None, "it has an extension", partly=text)
+    if not _PHONE.fullmatch(bare):
+        return Reading.unreadable("not a phone number")
+    digits = re.sub(r"\D", "", bare.replace("(0)", "") if bare.startswith(("+", "00")) else bare)
+    if bare.startswith("+"):
+        return _international(digits)
+    if digits.startswith("00"):
+        return _international(digits[2:])
+    code = tables().calling_codes.get(habits.region)
+    if code is None:
+        why = "it names no country, and the region of the document would"
+        return Reading(None, why, partly=text)
+    national = digits if habits.region in _KEEP_ZERO else digits.removeprefix("0")
+    if code == "1" and len(national) > _MAX_NATIONAL_1:
+        national = national.removeprefix("1")
+    return _international(code + national)
+
+
+_MAX_NATIONAL_1 = 10  # digits of a number in the North American plan
+
+
+def _international(digits: str) -> Reading:
+    codes = set(tables().calling_codes.values())
+    if not any(digits[:length] in codes for length in (1, 2, 3)):
+        return Reading.unreadable(f"no country has the calling code of +{digits[:3]}")
+    if not _MIN_DIGITS <= len(digits) <= _MAX_DIGITS:
+        return Reading.unreadable(f"{len(digits)} digits; {_MIN_DIGITS} to {_MAX_DIGITS} are right")
+    return Reading(f"+{digits}")
+
+
+# ----------------------------------------------------------------------------
+# Semantic types: what is printed to a value, by code and never by the model. Pure. date "6. März
+# 2024", "03/04/2024" 2024-03-06; ambiguous without a habit money "1.234,56 EUR", "CHF 1'234.50"
+# {"amount": 1234.56, "currency": "EUR"} amount "1.234,56 EUR", "1,234.56" 1234.56 currency "€",
+# "zł", "USD" "EUR"; "$" is of many countries percent "7,5 %", "7.5" 7.5 iban "DE89 3704 0044 0532
+# 0130 00" without spaces, check digits right email "Jane.Doe@EXAMPLE.org" with the domain in
+# small letters country "Deutschland", "DEU" "DE" phone "030 / 123-456", region DE "+4930123456"
+# What can mean two things stays ambiguous: both are listed, none is chosen. The tables are made
+# by `scripts/refresh_locales.py`.
+
+
+KINDS: Mapping[str, Callable[[str, Habits], Reading]] = {
+    "date": read_date,
+    "money": read_money,
+    "amount": read_amount,
+    "currency": read_currency,
+    "iban": read_iban,
+    "email": read_email,
+    "country": read_country,
+    "phone": read_phone,
+    "percent": read_percent,
+}
+MAX_CHARS = 200  # what is longer is a sentence, not a value
+_NOTHING = re.compile(r"[-–—−.\s]*|n\.?\s?/?\s?a\.?|null|nil", re.IGNORECASE)
+
+
+def is_nothing(text: str) -> bool:
+    """Whether it says that there is no value: the dash of a table, "n/a"."""
+    return _NOTHING.fullmatch(text) is not None
+
+
+def read_as(kind: str, text: str, habits: Habits = Habits()) -> Reading:  # noqa: B008 (frozen)
+    """What ``text`` means as ``kind``, one of ``KINDS``."""
+    if len(text) > MAX_CHARS:
+        return Reading.unreadable(f"longer than {MAX_CHARS} characters")
+    text = " ".join(text.split()).rstrip(",;")  # of the sentence that it stood in
+    if not text:
+        return Reading.unreadable("empty")
+    return KINDS[kind](text, habits)
+
+
+# ----------------------------------------------------------------------------
+# Semantic types in a schema: what a value means, and how it is asked for. Pure. A leaf with
+# `"x-gemma-edge": "money"` (the one-line language writes it) or with the format `date` is copied
+# as it is printed while decoding, converted by code, and judged by the schema that the user
+# wrote: the model never computes a date, and what is printed can be found again.
+
+
+MARK = "x-gemma-edge"
+# What each type is once it is converted. A currency that its sign does not tell ("$"), and a phone
+# number without its country, stay as they are printed: most of them are like that.
+CONVERTED: Mapping[str, Json] = {
+    "date": {"type": "string", "format": "date"},
+    "money": {
+        "type": "object",
+        "properties": {
+            "amount": {"type": "number"},
+            "currency": {"type": ["string", "null"]},
+        },
+        "required": ["amount", "currency"],
+        "additionalProperties": False,
+    },
+    "amount": {"type": "number"},
+    "percent": {"type": "number"},
+    "currency": {"type": "string"},
+    "country": {"type": "string", "pattern": "^[A-Z]{2}$"},
+    "iban": {"type": "string", "pattern": "^[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}$"},
+    "email": {"type": "string", "format": "email"},
+    "phone": {"type": "string"},
+}
+
+_KEPT = frozenset(("title", "description", "default", "examples", MARK))
+_PLAIN = _KEPT | {"type", "format", "$comment", "deprecated"}
+
+
+def typed(kind: str) -> Json:
+    """The schema of a semantic type, marked."""
+    return {**deepcopy(CONVERTED[kind]), MARK: kind}
+
+
+def kind_of_leaf(schema: Any) -> str | None:
+    """The semantic type of a schema: its mark, or ``date`` by its format. A date that the schema
+    narrows (a pattern, an enum) is no leaf of ours: the model has to write it."""
+    if not isinstance(schema, dict):
+        return None
+    mark = schema.get(MARK)
+    if isinstance(mark, str) and mark in KINDS:
+        return mark
+    said = schema.get("type", "string")
+    kinds = set(said) if isinstance(said, list) else {said}
+    if schema.get("format") == "date" and kinds <= {"string", "null"} and schema.keys() <= _PLAIN:
+        return "date"
+    return None
+
+
+def as_printed(source: Json) -> Json:
+    """The schema of what the model copies: a text wherever a semantic type stands."""
+    if not any(map(kind_of_leaf, every(source))):
+        return source
+    printed = deepcopy(source)
+    for node in every(printed):
+        if kind_of_leaf(node):
+            said = node.get("type", ())
+            kind: Any = ["string", "null"] if "null" in said else "string"
+            kept = {word: node[word] for word in _KEPT & node.keys()}
+            node.clear()
+            node.update({"type": kind, **kept})
+    return printed
+
+
+# ----------------------------------------------------------------------------
+# How a document writes dates and numbers, from those in it that can be read in one way only.
+# Pure. "03/04/2024" alone is April or March; beside "03/25/2024" it is March. Nothing is inferred
+# where two of them contradict each other.
+
+
+_DATE = re.compile(r"(?<![\w./-])\d{1,2}([/-])\d{1,2}\1(?:\d{4}|\d\d)(?![\w/-])")
+# A number that says itself which sign is which: "1.234,56", "1,234.5".
+_HABIT_NUMBER = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{3})+,\d{1,2}(?![\w,])"
+                     r"|(?<![\w.,])\d{1,3}(?:,\d{3})+\.\d{1,2}(?![\w.])")  # fmt: skip
+_CENTS = re.compile(r"\d([.,])\d{1,2}(?!\d)\D*$")
+_NUMERIC = frozenset(("money", "amount", "percent"))
+
+
+def infer_habits(
+    known: Habits, leaves: Iterable[tuple[str, str]], text: str = ""
+) -> tuple[Habits, tuple[str, ...]]:
+    """``known`` with what the document shows, and a line for each habit that was found.
+
+    ``leaves`` are the kinds and texts of values as printed; ``text`` is the whole document, which
+    has more of them.
+    """
+    leaves = list(leaves)
+    notes = []
+    if not known.date:
+        printed = [text for kind, text in leaves if kind == "date"]
+        order, proof = _order([*printed, *(found[0] for found in _DATE.finditer(text))])
+        if order:
+            known = replace(known, date=order)
+            notes.append(f'dates are read as {order}, as "{proof}" shows')
+    if not known.decimal:
+        printed = [text for kind, text in leaves if kind in _NUMERIC]
+        sign, proof = _decimal_habit(printed, text)
+        if sign:
+            known = replace(known, decimal=sign)
+            notes.append(f'"{sign}" is read as the decimal sign, as "{proof}" shows')
+    return known, tuple(notes)
+
+
+def _order(printed: Iterable[str]) -> tuple[Order | Literal[""], str]:
+    """The only order of all dates that have one, and the date that shows it."""
+    found: dict[Order, str] = {}
+    for each in printed:
+        orders = possible_orders(each)
+        if len(orders) == 1:
+            found.setdefault(orders[0], each)
+    return next(iter(found.items())) if len(found) == 1 else ("", "")
+
+
+def _decimal_habit(printed: Iterable[str], text: str) -> tuple[Literal["", ".", ","], str]:
+    """The only decimal sign of all numbers that show one, and the number that shows it."""
+    found: dict[Literal["", ".", ","], str] = {}
+    for each in _HABIT_NUMBER.finditer(text):
+        found.setdefault("," if each[0].rfind(",") > each[0].rfind(".") else ".", each[0])
+    for number in printed:
+        if cents := _CENTS.search(number):
+            found.setdefault("," if cents[1] == "," else ".", number)
+    return next(iter(found.items())) if len(found) == 1 else ("", "")
+
+
+# ----------------------------------------------------------------------------
+# Data as it is printed to data as the schema means it. Pure. What cannot be converted, or can
+# mean two things, stays as it is printed: the user's schema then says that it is wrong, and
+# nothing is guessed.
+
+
+# A place in the data: keys and numbers.
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A printed value that is no value of its type, or only in part."""
+
+    path: ValuePath
+    kind: str
+    text: str
+    reading: Reading
+
+    @property
+    def tolerated(self) -> bool:
+        """What is certain of it is a value of its type."""
+        return self.reading.partly is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """``data`` converted; ``notes`` say what the document's own habits decided."""
+
+    data: Any
+    unread: tuple[Unread, ...]
+    notes: tuple[str, ...]
+
+
+def normalize(data: Any, source: Json, habits: Habits, text: str = "") -> Normalized:
+    """Convert every semantic leaf of ``data``, which is as printed; ``text`` is the document, for
+    the habits that ``habits`` does not say.
+
+    Raises:
+        RecursionError: data of a schema that refers to itself, without end.
+    """
+    walk = _Walk(lone_references(source))
+    leaves: list[tuple[ValuePath, str, str]] = []
+
+    def collect(path: ValuePath, kind: str, printed: str) -> Any:
+        leaves.append((path, kind, printed))
+        return printed
+
+    walk.convert(data, collect)
+    known, notes = infer_habits(habits, [leaf[1:] for leaf in leaves], text)
+    unread: list[Unread] = []
+    used = False
+
+    def read(path: ValuePath, kind: str, printed: str) -> Any:
+        nonlocal used
+        if is_nothing(printed):
+            return None
+        reading = read_as(kind, printed, known)
+        used = used or reading != read_as(kind, printed, habits)
+        if reading.value is not None:
+            return reading.value
+        unread.append(Unread(path, kind, printed, reading))
+        return printed if reading.partly is None else reading.partly
+
+    converted = walk.convert(data, read) if leaves else data
+    return Normalized(converted, tuple(unread), notes if used else ())
+
+
+class _Walk:
+    """Goes through data and schema together."""
+
+    def __init__(self, root: Json) -> None:
+        self._root = root
+
+    def convert(self, data: Any, leaf: Callable[[ValuePath, str, str], Any]) -> Any:
+        """``data`` with every semantic leaf replaced by what ``leaf`` gives for it."""
+        return self._value(data, [(self._root, True)], (), leaf)
+
+    def _value(
+        self,
+        data: Any,
+        schemas: list[tuple[Subschema, bool]],
+        path: ValuePath,
+        leaf: Callable[[ValuePath, str, str], Any],
+    ) -> Any:
+        if not isinstance(data, dict | list | str):
+            return data
+        views: Views = list(iter_views(self._root, schemas, set()))
+        if isinstance(data, dict):
+            return {
+                name: self._value(member, member_schemas(views, name), (*path, name), leaf)
+                for name, member in data.items()
+            }
+        if isinstance(data, list):
+            return [
+                self._value(item, item_schemas(views, index), (*path, index), leaf)
+                for index, item in enumerate(data)
+            ]
+        kind = next(filter(None, (kind_of_leaf(view) for view, _ in views)), None)
+        return leaf(path, kind, data) if kind else data
+
+
+def place(path: ValuePath) -> str:
+    """``items[2].price``; the whole answer is "the answer"."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".") or "the answer"
+
+
+# ----------------------------------------------------------------------------
+# What values mean, to be compared: the same number, the same day, the same text. Pure.
+
+
+NOTHING: Hashable = None
+_PLAIN_TYPES = re.compile(r"[+-]?(?:0|[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d*)(?:\.\d+)?")
+_MAX_DATE = 40  # characters
+_NO_HABITS = Habits()
+
+
+def canonical(value: Any) -> Hashable:
+    """What a value means, to compare and to hash; None for null and whatever is empty."""
+    if value is None or value in ("", [], {}):
+        return NOTHING
+    if isinstance(value, bool):
+        return ("boolean", value)
+    if isinstance(value, int | float | Decimal):
+        return ("number", Decimal(str(value)).normalize())
+    if isinstance(value, str):
+        return _of_text(" ".join(unicodedata.normalize("NFC", value).split()))
+    return ("other", fingerprint(value))
+
+
+def fingerprint(value: Any) -> Hashable:
+    """The same for what means the same, whatever the order of its records."""
+    if isinstance(value, dict):
+        members = ((key, fingerprint(member)) for key, member in value.items())
+        return tuple(sorted((each for each in members if each[1] is not NOTHING), key=repr)) or None
+    if isinstance(value, list):
+        return ("list", *sorted(map(fingerprint, value), key=repr)) if value else NOTHING
+    return canonical(value)
+
+
+def _of_text(text: str) -> Hashable:
+    if not text:
+        return NOTHING
+    if _PLAIN_TYPES.fullmatch(text):
+        return ("number", Decimal(text.replace(",", "")).normalize())
+    if len(text) <= _MAX_DATE and any(map(str.isdigit, text)):
+        day = read_date(text, _NO_HABITS).value
+        if day:
+            return ("date", day)
+    return ("text", text)
+
+
+# ----------------------------------------------------------------------------
+# The machine-readable zone of passports, ID cards and visas (ICAO 9303, parts 3 to 7). Pure. TD1
+# has three lines of 30 characters, TD2 two of 36, TD3 two of 44; visas are like the latter two,
+# without the last check digit.
+
+
+FILLER = "<"
+_WEIGHTS = (7, 3, 1)  # ICAO 9303-3, 4.9
+_GERMANY = "D"  # the one code of one letter, ICAO 9303-3, 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """Where the fields stand: line, start, end. ``composite`` are the parts of the last check
+    digit, which stands at its end."""
+
+    fields: Mapping[str, tuple[int, int, int]]
+    composite: tuple[tuple[int, int, int], ...]
+    end: tuple[int, int] = (1, -1)
+
+
+_TD1 = _Format(
+    {"issuer": (0, 2, 5), "document_number": (0, 5, 14), "birth_date": (1, 0, 6),
+     "sex": (1, 7, 8), "expiry_date": (1, 8, 14), "nationality": (1, 15, 18), "name": (2, 0, 30)},
+    ((0, 5, 30), (1, 0, 7), (1, 8, 15), (1, 18, 29)),
+)  # fmt: skip
+_SECOND_LINE = {"document_number": (1, 0, 9), "nationality": (1, 10, 13), "birth_date": (1, 13, 19),
+                "sex": (1, 20, 21), "expiry_date": (1, 21, 27)}  # fmt: skip
+_TD2 = _Format(
+    {"issuer": (0, 2, 5), "name": (0, 5, 36), **_SECOND_LINE},
+    ((1, 0, 10), (1, 13, 20), (1, 21, 35)),
+)
+_TD3 = _Format(
+    {"issuer": (0, 2, 5), "name": (0, 5, 44), **_SECOND_LINE},
+    ((1, 0, 10), (1, 13, 20), (1, 21, 43)),
+)
+_FORMATS = {(3, 30): _TD1, (2, 36): _TD2, (2, 44): _TD3}
+# Zones with fields of their own: French identity cards until 2021, driving licences (ISO 18013).
+_NATIONAL = (("IDFRA", [36, 36]), ("D", [30]))
+_CHECKED = ("document_number", "birth_date", "expiry_date")
+
+
+def read_mrz(printed: list[str]) -> dict[str, Any] | None:
+    """The fields of a zone, and ``wrong``: what its check digits say, "" where they are right.
+    A value that is not there is null; dates are ISO, countries codes of two letters. None for the
+    zone of a country's own, which is not known here."""
+    lines = [re.sub(r"\s", "", line).upper() for line in printed if line.strip()]
+    lengths = list(map(len, lines))
+    if any(lengths == its and lines[0].startswith(mark) for mark, its in _NATIONAL):
+        return None
+    found = _FORMATS.get((len(lines), lengths[0] if lines else 0))
+    if found is None or len(set(lengths)) > 1:
+        said = ", ".join(map(str, lengths))
+        return {"wrong": f"no zone has lines of {said or 'no'} characters"}
+    strange = re.search(r"[^A-Z0-9<]", "".join(lines))
+    if strange:
+        return {"wrong": f"{strange[0]} stands in no zone"}
+    raw = {name: lines[at][start:end] for name, (at, start, end) in found.fields.items()}
+    surname, _, given = raw["name"].strip(FILLER).partition("<<")
+    expiry = _date(raw["expiry_date"], None)
+    return {
+        "document_number": _number(raw, lines, found).replace(FILLER, "") or None,
+        "issuer": _country(raw["issuer"]),
+        "nationality": _country(raw["nationality"]),
+        "birth_date": _date(raw["birth_date"], expiry),
+        "expiry_date": expiry,
+        "sex": raw["sex"] if raw["sex"] in ("M", "F") else None,
+        "surname": surname.replace(FILLER, " ").strip() or None,
+        "given_names": given.replace(FILLER, " ").strip() or None,
+        "wrong": ", ".join(_wrong(lines, found)),
+    }
+
+
+def check_digit(text: str) -> int:
+    """ICAO 9303-3, 4.9: letters are 10 to 35, the filler 0, weights 7, 3, 1, modulo 10."""
+    values = (0 if char == FILLER else int(char, 36) for char in text)
+    return sum(value * _WEIGHTS[at % 3] for at, value in enumerate(values)) % 10
+
+
+def _number(raw: Mapping[str, str], lines: list[str], found: _Format) -> str:
+    """The document number; a long one goes on in the optional data, and ends with its digit."""
+    number = raw["document_number"]
+    if found is _TD1 and lines[0][14] == FILLER:
+        rest = lines[0][15:30].partition(FILLER)[0]
+        return number + rest[:-1] if rest else number
+    return number
+
+
+def _wrong(lines: list[str], found: _Format) -> list[str]:
+    wrong = []
+    for name in _CHECKED:
+        at, start, end = found.fields[name]
+        checked, digit = lines[at][start:end], lines[at][end]
+        if name == "document_number" and found is _TD1 and digit == FILLER:
+            rest = lines[0][15:30].partition(FILLER)[0]
+            checked, digit = checked + digit + rest[:-1], rest[-1:]
+        if not _fits(checked, digit):
+            wrong.append(f"the check digit of {name} is not {digit or 'there'}")
+    is_visa = lines[0].startswith("V")
+    whole = "".join(lines[at][start:end] for at, start, end in found.composite)
+    at, end = found.end
+    if not is_visa and not _fits(whole, lines[at][end]):
+        wrong.append(f"the last check digit is not {lines[at][end]}")
+    return wrong
+
+
+def _fits(text: str, digit: str) -> bool:
+    if digit == FILLER:  # allowed where there is nothing to check
+        return not text.strip(FILLER)
+    return digit.isdigit() and check_digit(text) == int(digit)
+
+
+def _country(code: str) -> str | None:
+    bare = code.strip(FILLER)
+    return "DE" if bare == _GERMANY else read_country(bare, Habits()).value
+
+
+def _date(digits: str, expiry: str | None) -> str | None:
+    """YYMMDD; documents expire in this century, and people are born before that."""
+    if not digits.isdigit():
+        return None
+    try:
+        found = date(2000 + int(digits[:2]), int(digits[2:4]), int(digits[4:]))
+    except ValueError:
+        return None
+    if expiry is not None and found.isoformat() >= expiry:
+        found = found.replace(year=found.year - 100)
+    return found.isoformat()

@@ -1,1 +1,0 @@
-"""Hardware, model and wishes to a Plan: arithmetic and checks, nothing is loaded."""

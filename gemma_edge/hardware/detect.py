@@ -1,0 +1,464 @@
+"""Ask the machine everything, and keep the raw answers: a recording.
+
+A recording is plain data that ``json`` writes and a person reads: files of the kernel, what tools
+print (as lists of lines), what NVML and ggml say, a few variables. ``parse_recording`` makes
+Hardware of it, here or on another machine, so a bug report becomes a test. Questions that do not
+wait for each other are asked at once, and none can hang: each tool has a time limit.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gemma_edge.errors import UsageError
+from gemma_edge.hardware.findings import Facts, find
+from gemma_edge.hardware.gpus import (
+    SMI,
+    SMI_QUERY,
+    is_wsl,
+    join,
+    merge,
+    parse_build,
+    parse_graphics,
+    parse_nvidia,
+    shorten,
+)
+from gemma_edge.hardware.machine import (
+    CAPACITIES,
+    MACOS_FEATURES,
+    OWN_GROUPS,
+    WINDOWS_FEATURES,
+    Answers,
+    Device,
+    Hardware,
+    Memory,
+    iter_files,
+    parse_cpu,
+    parse_memory,
+    parse_pairs,
+    render_ranges,
+)
+from gemma_edge.units import GIB, MIB, render_bytes
+
+VERSION = 1
+PROBE_LIMIT_SECONDS = 10  # eight cold cards take seconds to wake
+TOOL_LIMIT_SECONDS = 5
+_PROBE = Path(__file__).with_name("probe.py")
+_CHECKOUT = Path(__file__).parents[2] / "scripts/setup.py"
+
+_SMI_PLACES = ("/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System32\nvidia-smi.exe")
+
+# What changes which devices are seen, or says what kind of machine this is. Nothing else is kept.
+_VARIABLES = re.compile(
+    r"(CUDA|GGML|HIP|ROCR|NVIDIA)_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|HSA_OVERRIDE_GFX_VERSION"
+    r"|GGML_(CUDA|VK|METAL)_\w+|DISPLAY|WAYLAND_DISPLAY|WSL_DISTRO_NAME|GPU_DEVICE_ORDINAL"
+    r"|SLURM_(JOB_ID|JOB_GPUS|GPUS\w*|STEP_GPUS|CPUS_ON_NODE|JOB_PARTITION)|LLAMA_CPP_LIB_PATH"
+)
+_FILES = (
+    "/proc/meminfo", "/proc/cpuinfo", "/proc/driver/nvidia/version", "/sys/devices/cpu_core/cpus",
+    OWN_GROUPS,
+)  # fmt: skip
+_PRESENT = (
+    "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/dri", "/opt/rocm",
+    "/.dockerenv", "/run/.containerenv", "/.singularity.d", "/etc/slurm",
+)  # fmt: skip
+_MEMINFO = ("MemTotal", "MemFree", "MemAvailable", "SwapTotal", "SwapFree", "HugePages_Total",
+            "HugePages_Free", "Hugepagesize")  # fmt: skip
+_CARD_FILES = ("mem_info_vram_total", "mem_info_vram_used", "mem_info_vram_vendor",
+               "mem_info_gtt_total", "mem_info_gtt_used")  # fmt: skip
+_SYSCTL = (
+    "hw.memsize", "hw.physicalcpu", "hw.logicalcpu", "hw.perflevel0.physicalcpu",
+    "hw.perflevel1.physicalcpu", "machdep.cpu.brand_string", "iogpu.wired_limit_mb",
+    "sysctl.proc_translated", *MACOS_FEATURES,
+)  # fmt: skip
+# Of a card ("GPU-8932f937-..."), of a slice of one, and of a container.
+_SERIAL = re.compile(r"\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,64})\b")
+_SYSCTL_COMMAND = ["/usr/sbin/sysctl", *_SYSCTL]  # unknown keys are skipped with a warning
+
+
+def record(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that ``parse_recording`` needs. ``environment`` is also what the tools run in."""
+    with ThreadPoolExecutor() as pool:
+        probe = pool.submit(run_probe, environment)
+        commands = {
+            name: pool.submit(run_tool, command, environment, TOOL_LIMIT_SECONDS)
+            for name, command in _commands(environment).items()
+        }
+        recording = _record_system(environment)
+        recording["commands"] = {name: answer.result() for name, answer in commands.items()}
+        recording["probe"] = probe.result()
+    return _without_names(recording)
+
+
+def _record_system(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What can be read without starting a program."""
+    found: dict[str, Any] = {
+        "recording": VERSION,
+        "system": sys.platform,
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count() or 1,
+        "checkout": _CHECKOUT.exists(),
+        "environment": {k: v for k, v in environment.items() if _VARIABLES.fullmatch(k)},
+        "present": [path for path in _PRESENT if Path(path).exists()],
+    }
+    if shutil.which("srun", path=environment.get("PATH")):
+        found["present"].append("srun")
+    if sys.platform == "linux":
+        found |= {"affinity": _affinity(), "address_space_bytes": _address_space()}
+        found["files"] = {path: text.splitlines() for path, text in _read_linux().items() if text}
+    if sys.platform == "win32":
+        found["windows"] = record_windows()
+    return found
+
+
+def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
+    if sys.platform == "darwin":
+        return {"sysctl": _SYSCTL_COMMAND, "vm_stat": ["/usr/bin/vm_stat"]}
+    found = shutil.which(SMI, path=environment.get("PATH"))
+    smi = found or next((place for place in _SMI_PLACES if Path(place).exists()), None)
+    if smi is None:
+        return {}
+    return {SMI: [smi], SMI_QUERY: [smi, *SMI_QUERY.split()[1:]]}
+
+
+def run_tool(command: list[str], environment: Mapping[str, str], limit: float) -> dict[str, Any]:
+    """A tool's exit status (None: cut off or not startable) and the lines that it printed."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=limit, check=False, env=dict(environment)
+        )
+    except subprocess.TimeoutExpired as late:
+        return {"status": None, "output": _lines(late.stdout or b"")}
+    except OSError as error:
+        return {"status": None, "output": [str(error)]}
+    return {"status": done.returncode, "output": _lines(done.stdout)}
+
+
+def run_probe(
+    environment: Mapping[str, str], limit_seconds: float = PROBE_LIMIT_SECONDS
+) -> dict[str, Any]:
+    """The child program's parts, as many as it said, and its exit status."""
+    toolkits = [environment[name] for name in ("CUDA_PATH", "HIP_PATH") if environment.get(name)]
+    folders = [environment.get("LLAMA_CPP_LIB_PATH", ""), *(f"{each}/bin" for each in toolkits)]
+    answer = run_tool([sys.executable, str(_PROBE), *folders], environment, limit_seconds)
+    found: dict[str, Any] = {"status": answer["status"]}
+    for line in answer["output"]:
+        try:
+            found |= json.loads(line)
+        except (ValueError, TypeError):  # cut off in the middle of a line
+            continue
+    return found
+
+
+def _read_linux() -> dict[str, str]:
+    files = {path: _read(path) for path in (*_FILES, *iter_files(_read(OWN_GROUPS)))}
+    files["/proc/cpuinfo"] = _shorten_cpuinfo(files["/proc/cpuinfo"])
+    files["/proc/meminfo"] = _keep(files["/proc/meminfo"], _MEMINFO)
+    for path in [path for path in files if path.endswith("/memory.stat")]:
+        files[path] = _keep(files[path], ("inactive_file", "total_inactive_file"), " ")
+    files[CAPACITIES] = _capacities()
+    for card in sorted(Path("/sys/bus/pci/devices").glob("*")):
+        uevent = _read(f"{card}/uevent")
+        if not parse_pairs(uevent, "=").get("PCI_CLASS", "").startswith("3"):
+            continue  # PCI class 03 is a display controller
+        files[f"{card}/uevent"] = uevent
+        files |= {f"{card}/{name}": _read(f"{card}/{name}") for name in _CARD_FILES}
+        for connector in card.glob("drm/card*/card*-*/enabled"):
+            files[str(connector)] = _read(str(connector))
+    return files
+
+
+def _shorten_cpuinfo(text: str) -> str:
+    """The first processor in full, of the others only where they sit."""
+    first, *others = text.strip().split("\n\n")
+    short = [_keep(other, ("processor", "physical id", "core id")) for other in others]
+    return "\n\n".join([first, *short])
+
+
+def _keep(text: str, keys: tuple[str, ...], separator: str = ":") -> str:
+    return "\n".join(
+        line for line in text.splitlines() if line.partition(separator)[0].strip() in keys
+    )
+
+
+def _capacities() -> str:
+    """One line a processor, where the kernel tells them apart (Arm)."""
+    found = [
+        _read(f"/sys/devices/system/cpu/cpu{i}/cpu_capacity") for i in range(os.cpu_count() or 1)
+    ]
+    return "\n".join(text.strip() for text in found) if any(found) else ""
+
+
+def _affinity() -> str:
+    if sys.platform == "linux":
+        return render_ranges(os.sched_getaffinity(0))
+    return ""
+
+
+def _address_space() -> int:
+    """``ulimit -v`` in bytes, 0 for no limit."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415  (Windows has none)
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return 0 if soft == resource.RLIM_INFINITY else soft
+    return 0
+
+
+def _without_names(recording: dict[str, Any]) -> dict[str, Any]:
+    """Serial numbers become small numbers, the same everywhere, and the home folder ``~``."""
+    text = json.dumps(recording)
+    for number, serial in enumerate(dict.fromkeys(_SERIAL.findall(text))):
+        text = text.replace(serial, f"00000000-0000-0000-0000-{number:012x}")
+    home = json.dumps(os.path.expanduser("~"))[1:-1]
+    if len(home) > 1:
+        text = re.sub(re.escape(home) + r"(?![\w.-])", "~", text)
+    clean: dict[str, Any] = json.loads(text)
+    return clean
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode("utf-8", "replace").splitlines()
+
+
+def _read(path: str) -> str:
+    """A small text of the kernel, "" where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+# ----------------------------------------------------------------------------
+# A recording to Hardware, purely; and the machine itself by way of a recording.
+
+
+def detect_hardware(environment: Mapping[str, str]) -> Hardware:
+    """This machine."""
+    return parse_recording(record(environment))
+
+
+def parse_recording(recording: Mapping[str, Any]) -> Hardware:
+    """The machine of a recording. Pure; whatever is missing in it is simply not known."""
+    answers = Answers(recording)
+    nvidia, memory = parse_nvidia(answers), parse_memory(answers)
+    cards = merge(nvidia.cards, parse_graphics(answers))
+    devices, idle = join(answers, cards, memory)
+    hardware = Hardware(
+        system=answers.system,
+        cpu=parse_cpu(answers),
+        memory=memory,
+        build=parse_build(answers),
+        devices=devices,
+        wsl=is_wsl(answers),
+    )
+    return replace(hardware, findings=find(Facts(answers, hardware, nvidia, cards, idle)))
+
+
+# ----------------------------------------------------------------------------
+# Windows' own answers: memory, cores, features, graphics adapters. Imported on Windows only. The
+# registry knows a card's memory beyond 4 GiB (WMI's AdapterRAM does not), and is read in
+# microseconds.
+
+
+_ADAPTERS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
+_PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+_RELATION_PROCESSOR_CORE = 0
+_MOST_ADAPTERS = 16
+
+
+class _MemoryStatus(ctypes.Structure):
+    """MEMORYSTATUSEX of sysinfoapi.h."""
+
+    _fields_ = [
+        ("length", ctypes.c_uint32),
+        ("load_percent", ctypes.c_uint32),
+        *[
+            (name, ctypes.c_uint64)
+            for name in (
+                "total", "available", "total_page", "available_page",
+                "total_virtual", "available_virtual", "available_extended",
+            )
+        ],
+    ]  # fmt: skip
+
+
+def record_windows() -> dict[str, Any]:
+    """The part "windows" of a recording; {} elsewhere."""
+    if sys.platform != "win32":
+        return {}
+    kernel32 = ctypes.WinDLL("kernel32")
+    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
+    kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return {
+        "memory": {"total": status.total, "available": status.available},
+        "cores": _cores(kernel32),
+        "features": [n for n in WINDOWS_FEATURES if kernel32.IsProcessorFeaturePresent(int(n))],
+        "processor": _value(_PROCESSOR, "ProcessorNameString") or "",
+        "adapters": [found for i in range(_MOST_ADAPTERS) if (found := _adapter(i))],
+    }
+
+
+def _cores(kernel32: Any) -> str:
+    """The records of GetLogicalProcessorInformationEx as hexadecimal text."""
+    size = ctypes.c_uint32(0)
+    ask = kernel32.GetLogicalProcessorInformationEx
+    ask(_RELATION_PROCESSOR_CORE, None, ctypes.byref(size))
+    buffer = ctypes.create_string_buffer(size.value)
+    if not ask(_RELATION_PROCESSOR_CORE, buffer, ctypes.byref(size)):
+        return ""
+    return buffer.raw[: size.value].hex()
+
+
+def _adapter(number: int) -> dict[str, Any]:
+    """One graphics adapter; those without memory are remote desktops and the like."""
+    key = rf"{_ADAPTERS}\{number:04d}"
+    memory = _value(key, "HardwareInformation.qwMemorySize")
+    if isinstance(memory, bytes):  # some drivers store the number as bytes
+        memory = int.from_bytes(memory[:8], "little")
+    if not memory:
+        return {}
+    return {
+        "title": _value(key, "DriverDesc") or "",
+        "id": _value(key, "MatchingDeviceId") or "",
+        "driver": _value(key, "DriverVersion") or "",
+        "memory": memory,
+    }
+
+
+def _value(key: str, name: str) -> Any:
+    """A value below HKEY_LOCAL_MACHINE, None where it is not there."""
+    if sys.platform != "win32":
+        return None
+    import winreg  # noqa: PLC0415  (Windows only)
+
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
+            return winreg.QueryValueEx(opened, name)[0]
+    except OSError:
+        return None
+
+
+# ----------------------------------------------------------------------------
+# A machine that somebody thinks up: `--vram 8GiB --ram 16GiB --device "RTX 4060"`. Everything
+# that is not named stays as it is on this machine. Apple's chips share one memory, of which Metal
+# gives two thirds to the GPU, and three quarters above 36 GiB (recommendedMaxWorkingSetSize: 10.7
+# GiB of 16, 48 of 64).
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_SIZE = re.compile(r"\b(\d{1,4})\s*(?:gb|gib)\b", re.IGNORECASE)
+_APPLE = re.compile(r"(?:apple )?(m\d(?: pro| max| ultra)?)")
+_LITTLE_APPLE_BYTES = 36 * GIB
+_KINDS = {"rtx", "gtx", "rx", "arc", "laptop", "ti", "super", "xt", "ada"}
+_BACKENDS = (("metal", r"apple|m\d"), ("vulkan", r"rx|radeon|arc|instinct"))
+
+
+def pretend(
+    vram_bytes: int | None, ram_bytes: int | None, device_title: str | None, base: Hardware
+) -> Hardware:
+    """``base`` with another GPU or another amount of memory. ``vram_bytes`` 0 is no GPU at all.
+    A title with a size in it ("M2 16 GB", "RTX 3060 8GB") is as good as the numbers.
+
+    Raises:
+        UsageError: the title is of no known card and no memory is given.
+    """
+    title = (device_title or "").strip()
+    chip = _APPLE.fullmatch(_plain(title))
+    size = _SIZE.search(title)
+    if chip and size and ram_bytes is None:
+        ram_bytes = int(size[1]) * GIB
+    memory = base.memory
+    if ram_bytes is not None:
+        memory = Memory(ram_bytes, f"{render_bytes(ram_bytes)}, as asked", ram_bytes)
+    hardware = replace(base, memory=memory, findings=())
+    if vram_bytes is None and not title:
+        return hardware
+    if vram_bytes == 0:
+        return replace(hardware, devices=())
+    if vram_bytes is None:
+        vram_bytes = _apple_share(memory) if chip else _find_memory(title)
+    device = _device(title, vram_bytes, base)
+    cpu = replace(base.cpu, name=device.title) if device.backend == "metal" else base.cpu
+    system = "darwin" if device.backend == "metal" else base.system
+    if system == "darwin" and device.backend != "metal":
+        system = "linux"
+    build = replace(base.build, backends=("cpu", device.backend), error="")
+    return replace(hardware, system=system, cpu=cpu, build=build, devices=(device,))
+
+
+def _device(title: str, total_bytes: int, base: Hardware) -> Device:
+    reason = f"{render_bytes(total_bytes)}, as asked"
+    own = next((device for device in base.devices if device.usable), None)
+    if own and not title:  # this machine's GPU, with other memory
+        return replace(own, total_bytes=total_bytes, free_bytes=total_bytes, reason=reason)
+    plain = _plain(title)
+    default = "metal" if base.system == "darwin" and not title else "cuda"
+    backend = next((b for b, words in _BACKENDS if re.match(words, plain)), default)
+    mig = "MIG " in title
+    shown = (shorten(title) if mig else _SIZE.sub("", shorten(title)).strip()) or "GPU"
+    if backend == "metal" and not shown.lower().startswith("apple"):
+        shown = f"Apple {shown}"
+    names = {"cuda": "CUDA0", "metal": "MTL0", "vulkan": "Vulkan0"}
+    return Device(
+        name=names[backend],
+        title=shown,
+        backend=backend,
+        integrated=backend == "metal" or plain == "gb10",
+        total_bytes=total_bytes,
+        free_bytes=total_bytes,
+        mig=mig,
+        reason=reason,
+    )
+
+
+def _find_memory(title: str) -> int:
+    """The memory of a known card in bytes: all words of its name are in the title, and the title
+    has none that would make it another card ("RTX 4060 Ti" is no "RTX 4060")."""
+    if size := _SIZE.search(title):
+        return int(size[1]) * GIB
+    words = set(_plain(title).split())
+    fits = [
+        name
+        for name in _cards()
+        if set(name.split()) <= words and not (words - set(name.split())) & _KINDS
+    ]
+    if fits:
+        return _cards()[max(fits, key=len)] * MIB
+    near = [name for name in _cards() if words & (set(name.split()) - _KINDS)]
+    raise UsageError(
+        f"no card `{title}` is known, and its memory is not given",
+        hint=f"--vram 8GiB{', or one of: ' if near else ''}{', '.join(near[:5])}",
+    )
+
+
+def _apple_share(memory: Memory) -> int:
+    total = memory.total_bytes or 0
+    return total * 2 // 3 if total <= _LITTLE_APPLE_BYTES else total * 3 // 4
+
+
+def _plain(title: str) -> str:
+    """``NVIDIA GeForce RTX 4060 Laptop GPU 8GB`` -> ``rtx 4060 laptop``."""
+    return " ".join(re.split(r"[\s_/-]+", _SIZE.sub(" ", shorten(title)).lower().strip()))
+
+
+@cache
+def _cards() -> dict[str, int]:
+    text = Path(__file__).with_name("cards.toml").read_text(encoding="utf-8")
+    return {name: int(size) for name, size in tomllib.loads(text)["mib"].items()}

@@ -1,0 +1,817 @@
+"""What ggml sees and what everything else knows, joined into devices. Pure.
+
+ggml's devices are what will be used, so their names and totals count. Cards join them by PCI id,
+never by index: CUDA orders by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers. A
+slice (MIG) has its card's PCI id and joins by its own serial. Where a backend tells no PCI id
+(Metal, older Vulkan drivers), a name joins if it is the only one of its kind.
+"""
+
+import ctypes
+import importlib.util
+import mmap
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gemma_edge.hardware.machine import (
+    MACOS_FEATURES,
+    WINDOWS_FEATURES,
+    Answers,
+    Build,
+    Cpu,
+    Device,
+    Memory,
+    parse_number,
+    parse_pairs,
+    program_of,
+)
+from gemma_edge.units import MIB, render_bytes
+
+# ----------------------------------------------------------------------------
+# NVIDIA's cards as NVML and nvidia-smi describe them. Pure over a recording. Both know cards that
+# llama.cpp may not see, who uses their memory, and the driver. NVML counts more, so its word
+# comes first; nvidia-smi is asked because it is there when nvidia-ml-py is not.
+
+
+SMI = "nvidia-smi"
+
+
+SMI_FIELDS = (
+    "index", "uuid", "pci.bus_id", "name", "memory.total", "memory.free", "compute_cap",
+    "driver_version", "display_active", "mig.mode.current",
+)  # fmt: skip
+
+
+SMI_QUERY = f"nvidia-smi --query-gpu={','.join(SMI_FIELDS)} --format=csv,noheader,nounits"
+
+
+Version = tuple[int, int]
+
+NVML = "NVML"
+ANSWERING = (NVML, SMI)  # sources of a card whose driver answers
+
+_PCI = re.compile(r"(?:0000)?([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])")
+# | GPU   GI   CI        PID   Type   Process name                  GPU Memory |
+_PROCESS = re.compile(r"\|\s+(\d+)\s+(?:\S+\s+\S+\s+)?\d+\s+(C\+G|C|G)\s+(.+?)\s+(N/A|\d+MiB)\s+\|")
+# The probe's word, and nvidia-ml-py's on Windows, for a machine without NVIDIA's library.
+_NO_NVML = ("not there", "NVML Shared Library Not Found")
+# What nvidia-smi and NVML say when the driver does not answer.
+_BROKEN = (
+    "NVIDIA-SMI has failed", "Failed to initialize NVML", "couldn't communicate",
+    "No devices were found", "Unable to determine the device handle",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A card as something other than ggml knows it. ``source`` says who; sizes are 0 where they
+    are not told. ``holders`` are (program, bytes), the largest first. ``wddm``: Windows shares its
+    memory out. ``mig``: it is cut into ``slices`` (cards themselves, with serials)."""
+
+    pci_id: str
+    title: str
+    source: str
+    vendor: str = "nvidia"
+    total_bytes: int = 0
+    free_bytes: int = 0
+    driver: str = ""
+    capability: str = ""
+    serial: str = ""
+    display: bool = False
+    integrated: bool = False
+    mig: bool = False
+    slices: tuple["Card", ...] = ()
+    holders: tuple[tuple[str, int], ...] = ()
+    wddm: bool = False
+    gtt_bytes: int = 0
+
+    @property
+    def version(self) -> Version:
+        """The capability as numbers, (0, 0) where it is not told."""
+        found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", self.capability, re.ASCII)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nvidia:
+    """NVIDIA's side of a machine. ``cuda`` is the newest that the driver runs, (0, 0) unknown;
+    ``broken`` is what the driver's tools say when it does not answer, "" when it does or when
+    there is none."""
+
+    cards: tuple[Card, ...] = ()
+    driver: str = ""
+    cuda: Version = (0, 0)
+    broken: str = ""
+
+
+def parse_nvidia(answers: Answers) -> Nvidia:
+    """Cards, driver and CUDA version, from whichever tool answered."""
+    nvml = answers.part("probe").part("nvml")
+    table = answers.command(SMI)
+    text = table.text("output")
+    driver, cuda = parse_smi_table(text)
+    smi = parse_smi_query(answers.command(SMI_QUERY).text("output"), text)
+    cards = tuple(_nvml_card(entry, nvml.text("driver")) for entry in nvml.parts("devices")) or smi
+    number = nvml.number("cuda")
+    return Nvidia(
+        cards=cards,
+        driver=nvml.text("driver") or driver or next((card.driver for card in smi), ""),
+        cuda=(number // 1000, number % 1000 // 10) if number else cuda,
+        broken="" if cards else _broken(nvml.text("error"), text),
+    )
+
+
+def parse_smi_table(text: str) -> tuple[str, Version]:
+    """The head of nvidia-smi's table: driver, and the newest CUDA that it runs."""
+    driver = re.search(r"Driver Version:\s*([\d.]{1,20})", text)
+    cuda = re.search(r"CUDA (?:UMD )?Version:\s*(\d{1,4})\.(\d{1,4})", text)
+    return driver[1] if driver else "", (int(cuda[1]), int(cuda[2])) if cuda else (0, 0)
+
+
+def parse_smi_query(text: str, table: str = "") -> tuple[Card, ...]:
+    """``--query-gpu`` as csv without units (MiB). The table beside it says who holds memory, by
+    the same tool's index."""
+    wddm = bool(re.search(r"\bWDDM\b", table))
+    cards = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) != len(SMI_FIELDS) or not parse_pci(cells[2]):
+            continue
+        index, serial, pci, name, total, free, capability, driver, display, mig = cells
+        cards.append(
+            Card(
+                pci_id=parse_pci(pci),
+                title=shorten(name),
+                source=SMI,
+                total_bytes=(parse_number(total) or 0) * MIB,
+                free_bytes=(parse_number(free) or 0) * MIB,
+                driver=driver,
+                capability=capability if re.fullmatch(r"\d+\.\d+", capability) else "",
+                serial=serial,
+                display=display == "Enabled"
+                or any(kind != "C" for kind, _, _ in _users(table, index)),
+                mig=mig == "Enabled",
+                holders=_order((name, size) for _, name, size in _users(table, index)),
+                wddm=wddm,
+            )
+        )
+    return tuple(cards)
+
+
+def parse_pci(text: str) -> str:
+    """``00000000:01:00.0`` (NVIDIA's long domain) to ``0000:01:00.0``, "" for anything else."""
+    found = _PCI.match(text.strip().lower())
+    return found[1] if found else ""
+
+
+def shorten(name: str) -> str:
+    """A card's name for people: ``NVIDIA GeForce RTX 4060 Laptop GPU`` -> ``RTX 4060 Laptop``."""
+    name = re.sub(r"\((?:R|TM|C)\)", "", name, flags=re.IGNORECASE)
+    name = re.sub(r"\([^()]*\)", " ", name)  # Vulkan adds the driver: (RADV NAVI31)
+    name = re.sub(r"\b(?:NVIDIA|GeForce|AMD|Intel|GPU)\b", " ", name)
+    name = re.sub(r"\bRadeon\b(?= (?:RX|PRO)\b)", " ", name)
+    return " ".join(name.split())
+
+
+def _nvml_card(entry: Answers, driver: str) -> Card:
+    processes = entry.parts("processes")
+    return Card(
+        pci_id=parse_pci(entry.text("pci")),
+        title=shorten(entry.text("name")),
+        source=NVML,
+        total_bytes=entry.number("total"),
+        free_bytes=entry.number("free"),
+        driver=driver,
+        capability=entry.text("capability"),
+        serial=entry.text("uuid"),
+        display=entry.says("display") or any(item.text("kind") != "C" for item in processes),
+        mig=entry.says("mig"),
+        slices=tuple(_nvml_card(piece, driver) for piece in entry.parts("slices")),
+        holders=_order((item.text("name"), item.number("bytes")) for item in processes),
+        wddm=entry.text("model") == "WDDM",
+    )
+
+
+def _users(table: str, index: str) -> list[tuple[str, str, int]]:
+    """(kind, program, bytes) of the processes on one card of the table."""
+    found = []
+    for line in table.splitlines():
+        match = _PROCESS.match(line)
+        if match and match[1] == index:
+            name = program_of(match[3])
+            size = parse_number(match[4].removesuffix("MiB")) or 0
+            found.append((match[2], name, size * MIB))
+    return found
+
+
+def _order(holders: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Largest first; a program that computes and draws is listed twice by NVML, and counts once."""
+    return tuple(sorted(dict.fromkeys(holders), key=lambda item: -item[1]))
+
+
+def _broken(nvml: str, smi: str) -> str:
+    if nvml and not nvml.startswith(_NO_NVML):
+        return nvml
+    for line in smi.splitlines():
+        if any(words in line for words in _BROKEN):
+            return line.strip()
+    return ""
+
+
+_GPU, _IGPU = 1, 2  # GGML_BACKEND_DEVICE_TYPE_*
+BACKENDS = {"cpu": "the processor", "cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan",
+            "metal": "Metal", "sycl": "SYCL", "rpc": "RPC", "blas": "BLAS"}  # fmt: skip
+_BACKENDS = {"MTL": "metal", "METAL": "metal", "HIP": "rocm"}
+_SOFTWARE = re.compile("llvmpipe|SwiftShader|Microsoft Basic Render", re.IGNORECASE)
+
+
+def backend_of(registry: str) -> str:
+    """ggml's name of a backend, in ours."""
+    return _BACKENDS.get(registry.upper(), registry.lower())
+
+
+def join(
+    answers: Answers, cards: Sequence[Card], memory: Memory
+) -> tuple[tuple[Device, ...], tuple[Card, ...]]:
+    """ggml's devices in ggml's order, then the cards that it does not see, as devices without a
+    name; and those cards themselves."""
+    left = list(cards)
+    devices: list[Device] = []
+    for entry in answers.part("probe").part("ggml").parts("devices"):
+        name = entry.text("description")
+        if entry.number("type") not in (_GPU, _IGPU) or _SOFTWARE.search(name):
+            continue
+        pci_id, backend = _pci_id(entry), backend_of(entry.text("backend"))
+        if pci_id and any(d.pci_id == pci_id and d.backend != backend for d in devices):
+            continue  # the same card again, through Vulkan after CUDA; llama.cpp skips it too
+        fits = _find(cards, devices, entry)
+        used = next((card for card in fits if card in left), None)
+        if used:  # of several, nobody can say which one this is; but one of them it is
+            left.remove(used)
+        card = fits[0] if len(fits) == 1 else None
+        devices.append(_usable(answers, entry, card, memory))
+    return (*devices, *map(_unusable, left)), tuple(left)
+
+
+def _find(cards: Sequence[Card], devices: Sequence[Device], entry: Answers) -> list[Card]:
+    """The cards that one of ggml's devices may be: the one at its place on the bus, or all of its
+    name, or of its maker and kind, that no device before it was."""
+    pci_id, name = _pci_id(entry), entry.text("description")
+    if known := [card for card in cards if pci_id and card.pci_id == pci_id]:
+        return known[:1]
+    taken = {device.pci_id for device in devices if device.pci_id}
+    free = [c for c in cards if not c.pci_id or not (pci_id or c.pci_id in taken)]
+    named = [card for card in free if card.title == shorten(name)]
+    integrated = entry.number("type") == _IGPU
+    return named or [c for c in free if (c.vendor, c.integrated) == (_maker(name), integrated)]
+
+
+def _pci_id(entry: Answers) -> str:
+    return re.sub(r"-v\d+$", "", entry.text("id").lower())  # "-v1": a share of one card
+
+
+def _maker(name: str) -> str:
+    words = (("NVIDIA", "nvidia"), ("AMD", "amd"), ("Radeon", "amd"), ("Intel", "intel"))
+    return next((maker for word, maker in words if word in name), "")
+
+
+def _usable(answers: Answers, entry: Answers, card: Card | None, memory: Memory) -> Device:
+    integrated = entry.number("type") == _IGPU or backend_of(entry.text("backend")) == "metal"
+    total = entry.number("total") or (card.total_bytes if card else 0)
+    free, reason = _free(answers, entry, card, integrated, memory)
+    return Device(
+        name=entry.text("name"),
+        title=_title(answers, entry, card),
+        backend=backend_of(entry.text("backend")),
+        integrated=integrated,
+        total_bytes=total,
+        free_bytes=min(free, total) if total else free,
+        pci_id=_pci_id(entry) or (card.pci_id if card else ""),
+        driver=card.driver if card else "",
+        capability=card.capability if card else "",
+        mig=_is_slice(entry, card),
+        display=_displays(answers, card),
+        reason=reason,
+    )
+
+
+def _free(
+    answers: Answers, entry: Answers, card: Card | None, integrated: bool, memory: Memory
+) -> tuple[int, str]:
+    """Free bytes, and where the number comes from.
+
+    ggml's number is taken inside the probe, whose own CUDA context (300 MiB) is already in use
+    then; NVML's was taken before. Under Windows a process gets less than what is free, and MIG's
+    parent says nothing about the slice: there ggml's word is the tighter one.
+    """
+    told = entry.number("free")
+    if integrated:
+        available = memory.available_bytes
+        # CUDA's number is that of /proc/meminfo, or of the huge pages alone where there are some.
+        unified = backend_of(entry.text("backend")) == "cuda"
+        if available is not None and (available < told or unified):
+            return available, f"its memory is main memory: {memory.reason}"
+        return told, "its memory is main memory; free as ggml says"
+    piece = _slice(answers, card) if _is_slice(entry, card) else card
+    if piece is None or not piece.free_bytes:
+        return told, "free as ggml says, the probe's own share taken off"
+    if told and (piece.wddm or answers.system == "win32" or is_wsl(answers)):
+        return min(told, piece.free_bytes), "free as Windows grants it to one program"
+    return piece.free_bytes, f"free as {piece.source} says"
+
+
+def is_wsl(answers: Answers) -> bool:
+    """Linux under Windows: the kernel's name says so, or Windows' graphics device is there."""
+    return "microsoft" in answers.text("kernel").lower() or answers.has("/dev/dxg")
+
+
+def _is_slice(entry: Answers, card: Card | None) -> bool:
+    return " MIG " in f"{entry.text('description')} " or bool(card and card.mig)
+
+
+def _slice(answers: Answers, card: Card | None) -> Card | None:
+    """The slice that this process may use: the one named by its serial, or the only one."""
+    pieces = card.slices if card else ()
+    visible = answers.variable("CUDA_VISIBLE_DEVICES").split(",")[0].strip()
+    named = [piece for piece in pieces if visible and piece.serial.startswith(visible)]
+    if len(named) == 1:
+        return named[0]
+    return pieces[0] if len(pieces) == 1 else None
+
+
+def _title(answers: Answers, entry: Answers, card: Card | None) -> str:
+    title = shorten(entry.text("description"))
+    piece = _slice(answers, card) if _is_slice(entry, card) else None
+    return piece.title if piece and piece.title and "MIG" not in title else title
+
+
+def _displays(answers: Answers, card: Card | None) -> bool:
+    if card is not None and (card.source != "Windows' registry"):
+        return card.display
+    if answers.system in ("darwin", "win32"):
+        return True
+    return bool(answers.variable("DISPLAY") or answers.variable("WAYLAND_DISPLAY"))
+
+
+def _unusable(card: Card) -> Device:
+    size = f"{render_bytes(card.total_bytes)} by" if card.total_bytes else "seen by"
+    return Device(
+        name="",
+        title=card.title,
+        backend="",
+        integrated=card.integrated,
+        total_bytes=card.total_bytes,
+        free_bytes=card.free_bytes,
+        pci_id=card.pci_id,
+        driver=card.driver,
+        capability=card.capability,
+        display=card.display,
+        reason=f"{size} {card.source}; llama.cpp does not see it",
+    )
+
+
+def merge(nvidia: Sequence[Card], listed: Sequence[Card]) -> tuple[Card, ...]:
+    """NVIDIA's own tools know more than the list of the system, so their cards replace it."""
+    places = {card.pci_id: card for card in listed if card.pci_id}
+    drawing = {place for place, card in places.items() if card.display}
+    known = [replace(card, display=card.display or card.pci_id in drawing) for card in nvidia]
+    rest = [
+        card
+        for card in listed
+        if card.pci_id not in {one.pci_id for one in nvidia if one.pci_id}
+        and not (nvidia and not card.pci_id and card.vendor == "nvidia")  # Windows tells no PCI id
+    ]
+    return (*known, *rest)
+
+
+# ----------------------------------------------------------------------------
+# Graphics cards as the system lists them: PCI devices in sysfs, adapters in Windows' registry.
+# For AMD and Intel this is the memory's source; for NVIDIA it shows a card whose driver does not
+# answer. Pure over a recording.
+
+
+_PCI_DEVICES = "/sys/bus/pci/devices/"
+_VENDORS = {"10DE": "nvidia", "1002": "amd", "8086": "intel"}
+_NAMES = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel"}
+# Who made the memory chips, by whether main memory lends more than there is of them: an old kernel
+# does not say, and only a processor's own graphics are lent more than they have.
+_NO_CHIPS = {True: ("", "unknown"), False: ("unknown",)}
+_CARD = re.compile(r"\b(?:Arc|RX|PRO|VII|Instinct|W\d+)\b")  # in the name of a card of its own
+_INTEL_INTEGRATED = "0000:00:02.0"  # the place of what is part of the processor
+
+
+def parse_graphics(answers: Answers) -> tuple[Card, ...]:
+    """Every display controller of a known maker."""
+    if answers.system == "win32":
+        adapters = map(_adapter, answers.part("windows").parts("adapters"))
+        return tuple(card for card in adapters if card.vendor)  # not a virtual screen
+    files = answers.part("files")
+    suffix = "/uevent"
+    cards = (
+        _parse_pci_device(files, path.removesuffix(suffix))
+        for path in sorted(path for path in files.raw if isinstance(path, str))
+        if path.startswith(_PCI_DEVICES) and path.endswith(suffix)
+    )
+    return tuple(card for card in cards if card)
+
+
+def _parse_pci_device(files: Answers, folder: str) -> Card | None:
+    pairs = parse_pairs(files.text(f"{folder}/uevent"), "=")
+    maker, _, model = pairs.get("PCI_ID", "").upper().partition(":")
+    vendor = _VENDORS.get(maker)
+    pci_id = parse_pci(pairs.get("PCI_SLOT_NAME", ""))
+    if vendor is None or not pci_id:
+        return None
+
+    def number(name: str) -> int:
+        return parse_number(files.text(f"{folder}/{name}")) or 0
+
+    total, gtt = number("mem_info_vram_total"), number("mem_info_gtt_total")
+    # A card names who made its memory chips; a processor's own graphics have none.
+    maker_of_memory = files.text(f"{folder}/mem_info_vram_vendor").strip()
+    return Card(
+        pci_id=pci_id,
+        title=f"{_NAMES[vendor]} graphics {maker.lower()}:{model.lower()}",
+        source=f"the {pairs.get('DRIVER', '')} driver" if "DRIVER" in pairs else "the PCI bus",
+        vendor=vendor,
+        total_bytes=total,
+        free_bytes=max(0, total - number("mem_info_vram_used")),
+        driver=pairs.get("DRIVER", ""),
+        display=_draws(files, folder),
+        integrated=pci_id == _INTEL_INTEGRATED
+        or (vendor == "amd" and maker_of_memory in _NO_CHIPS.get(gtt > total, ())),
+        gtt_bytes=gtt,
+    )
+
+
+def _draws(files: Answers, folder: str) -> bool:
+    """Whether a screen at this card is switched on."""
+    connectors: Iterable[str] = (
+        path
+        for path in files.raw
+        if isinstance(path, str) and path.startswith(f"{folder}/drm/") and path.endswith("/enabled")
+    )
+    return any(files.text(path).strip() == "enabled" for path in connectors)
+
+
+def _adapter(entry: Answers) -> Card:
+    """``MatchingDeviceId`` is ``pci\\ven_10de&dev_28e0...``."""
+    _, _, rest = entry.text("id").upper().partition("VEN_")
+    vendor = _VENDORS.get(rest[:4], "")
+    total = entry.number("memory")
+    return Card(
+        pci_id="",
+        title=shorten(entry.text("title")),
+        source="Windows' registry",
+        vendor=vendor,
+        total_bytes=total,
+        driver=entry.text("driver"),
+        display=True,
+        integrated=vendor != "nvidia" and not _CARD.search(entry.text("title")),
+        wddm=True,
+    )
+
+
+# ----------------------------------------------------------------------------
+# CUDA's libraries: does llama.cpp's CUDA backend load, what is missing, and where it lies. The
+# published CUDA wheels leave libcudart and libcublas to the machine. NVIDIA publishes them as
+# `nvidia-*` packages, in folders that no loader searches. Only the loader knows the truth, so the
+# backend is really loaded; what the loader misses is looked for in the environment's packages and
+# loaded first, deepest dependency first. glibc then finds it by its name (SONAME), and llama.cpp
+# loads. Standard library only: the probe's child process runs this too.
+
+
+_TRIES = 16  # libcudart, libcublas, libcublasLt, and what they may need one day
+# As glibc ("NAME: cannot open shared object file") and musl ("NAME: No such file") word it.
+_MISSING = re.compile(r"(\S+?): (?:cannot open shared object file|No such file)")
+_DLL = re.compile(rb"(?:cudart|cublas|cublasLt)64_\d+\.dll")
+_VERSIONED = re.compile(r"(?:lib)?(cudart|cublasLt|cublas)(?:\.so\.|64_)(\d+)")
+_PACKAGE = {"cudart": "nvidia-cuda-runtime", "cublas": "nvidia-cublas", "cublasLt": "nvidia-cublas"}
+DRIVER_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")  # come with the driver, in no package
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaLibraries:
+    """What loading the CUDA backend showed. ``present``: this llama.cpp has one at all.
+    ``loaded`` lie in packages of the environment and had to be loaded first, in that order;
+    ``missing`` are names that are nowhere; ``error`` is the loader's last word, "" when it loads.
+    """
+
+    present: bool
+    loaded: tuple[Path, ...] = ()
+    missing: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def fix(self) -> str:
+        """The command that brings what is missing, "" where nothing is or no package has it."""
+        packages = dict.fromkeys(filter(None, map(package_of, self.missing)))
+        return f"pip install {' '.join(packages)}" if packages else ""
+
+
+def cuda_libraries(
+    folder: Path | None = None, roots: Sequence[Path] = (), more: Sequence[Path] = ()
+) -> CudaLibraries:
+    """Load the CUDA backend in ``folder`` (llama_cpp's own where None) into this process.
+
+    ``roots`` are site-packages folders to look in for ``nvidia/*/lib`` (``sys.path`` where
+    empty), ``more`` are folders that Windows shall search too (the toolkit's). Loading is for
+    good: ask in a child process, or just before llama_cpp is imported.
+    """
+    folder = folder or find_llama_folder()
+    backend = find_backend(folder)
+    if folder is None or backend is None:
+        return CudaLibraries(present=False)
+    packages = list(_package_folders(roots or [Path(entry) for entry in sys.path if entry]))
+    if sys.platform == "win32":
+        return _load_windows(backend, [folder, *more], packages)
+    return _load(backend, packages)
+
+
+def preload_cuda() -> CudaLibraries:
+    """Call before ``import llama_cpp``: the environment's CUDA libraries are in the process
+    afterwards, where llama.cpp needs them. Does nothing for a build without CUDA."""
+    return cuda_libraries()
+
+
+def find_llama_folder() -> Path | None:
+    """``llama_cpp/lib`` of this environment, found without importing llama_cpp (0.5 s)."""
+    try:
+        found = importlib.util.find_spec("llama_cpp")
+    except (ImportError, ValueError):  # a broken package on the path
+        return None
+    for location in (found and found.submodule_search_locations) or ():
+        return Path(location) / "lib"
+    return None
+
+
+def find_backend(folder: Path | None) -> Path | None:
+    """The CUDA backend among llama.cpp's libraries."""
+    names = ("libggml-cuda.so", "ggml-cuda.dll", "libggml-cuda.dll")
+    return (
+        next((folder / name for name in names if (folder / name).exists()), None)
+        if folder
+        else None
+    )
+
+
+def package_of(library: str) -> str:
+    """The package that brings a library: ``libcublas.so.12`` -> ``nvidia-cublas-cu12``, "" if none.
+    From CUDA 13 on the packages carry no version in their names."""
+    found = _VERSIONED.match(library)
+    if not found:
+        return ""
+    name, major = _PACKAGE[found[1]], int(found[2][:2])
+    return f"{name}-cu{major}" if major < 13 else f'"{name}=={major}.*"'  # noqa: PLR2004
+
+
+def _load(backend: Path, packages: Sequence[Path]) -> CudaLibraries:
+    """Load, and whenever the loader misses a library, load that first. Its own needs come before
+    it, so the list is in the order of dependence."""
+    loaded: list[Path] = []
+    missing: list[str] = []
+    wanted = [backend]
+    error = ""
+    for _ in range(_TRIES):
+        last = wanted[-1]
+        error = _try(last, ctypes.DEFAULT_MODE if last == backend else ctypes.RTLD_GLOBAL)
+        if not error:
+            done = wanted.pop()
+            if not wanted:
+                break
+            loaded.append(done)
+            continue
+        named = _MISSING.search(error)
+        name = Path(named[1]).name if named else ""
+        found = next((f / name for f in packages if name and (f / name).exists()), None)
+        if found is None or found in wanted:
+            missing += [name] if name else []
+            break
+        wanted.append(found)
+    missing += [name for name in _rest(missing, packages) if name not in missing]
+    return CudaLibraries(present=True, loaded=tuple(loaded), missing=tuple(missing), error=error)
+
+
+def _rest(missing: Sequence[str], packages: Sequence[Path]) -> list[str]:
+    """The loader stops at the first name that it misses; where cudart is gone, cublas usually is
+    too, and a person should install once."""
+    found = _VERSIONED.match(missing[-1]) if missing else None
+    if not found or not missing[-1].startswith("lib"):
+        return []
+    names = [f"lib{name}.so.{found[2]}" for name in _PACKAGE]
+    names = [name.replace("cudart.so.11", "cudart.so.11.0") for name in names]  # CUDA 11's own
+    return [n for n in names if not any((f / n).exists() for f in packages) and _try(Path(n))]
+
+
+def _load_windows(
+    backend: Path, folders: Sequence[Path], packages: Sequence[Path]
+) -> CudaLibraries:
+    """Windows does not say which library is missing, so the names are read from the backend."""
+    add_folders([*folders, *packages])
+    loaded, missing = [], []
+    for name in needed_dlls(backend):
+        found = next((f / name for f in packages if (f / name).exists()), None)
+        if _try(found or Path(name)):
+            missing.append(name)
+        elif found:
+            loaded.append(found)
+    error = _try(backend)
+    return CudaLibraries(
+        present=True, loaded=tuple(loaded), missing=tuple(missing) if error else (), error=error
+    )
+
+
+def add_folders(folders: Iterable[Path]) -> None:
+    """Let Windows' loader search here; other systems' loaders are not told so."""
+    if sys.platform == "win32":
+        for folder in folders:
+            if folder.is_dir():
+                os.add_dll_directory(str(folder))
+
+
+def needed_dlls(backend: Path) -> list[str]:
+    """CUDA's libraries that a DLL names in its import table, each once."""
+    with backend.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return sorted({match.decode("ascii") for match in _DLL.findall(data)}, reverse=True)
+
+
+def _try(library: Path, mode: int = ctypes.RTLD_GLOBAL) -> str:
+    """Load for good: "" when it worked, else what the loader said."""
+    try:
+        ctypes.CDLL(str(library), mode=mode)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _package_folders(roots: Iterable[Path]) -> Iterable[Path]:
+    """Where NVIDIA's packages put libraries: ``nvidia/cublas/lib``, ``nvidia/cu13/lib``, and on
+    Windows ``bin``, from CUDA 13 on with one more folder below it."""
+    for root in roots:
+        for pattern in ("nvidia/*/lib", "nvidia/*/bin", "nvidia/*/bin/*"):
+            yield from (path for path in sorted(root.glob(pattern)) if path.is_dir())
+
+
+# ----------------------------------------------------------------------------
+# The installed llama.cpp: what it was built with, and whether this processor can run it. Pure.
+
+
+# ggml's word for an instruction set (ggml-cpu.cpp, get_features) -> /proc/cpuinfo's.
+INSTRUCTIONS = {
+    "SSE3": "pni", "SSSE3": "ssse3", "AVX": "avx", "AVX_VNNI": "avx_vnni", "AVX2": "avx2",
+    "F16C": "f16c", "FMA": "fma", "BMI2": "bmi2", "AVX512": "avx512f",
+    "AVX512_VBMI": "avx512vbmi", "AVX512_VNNI": "avx512_vnni", "AVX512_BF16": "avx512_bf16",
+    "AMX_INT8": "amx_int8", "NEON": "asimd", "FP16_VA": "asimdhp", "MATMUL_INT8": "i8mm",
+    "DOTPROD": "asimddp", "SVE": "sve", "SME": "sme",
+}  # fmt: skip
+# Without these the processor's part is several times slower (fit.md 4.3: 10 tok/s against 45).
+_WANTED = ("AVX", "AVX2", "FMA", "DOTPROD")
+
+
+def parse_build(answers: Answers) -> Build:
+    """Version, backends, instructions; ``error`` where the libraries cannot be loaded."""
+    probe = answers.part("probe")
+    ggml = probe.part("ggml")
+    backends = tuple(dict.fromkeys(backend_of(name) for name in ggml.words("backends")))
+    return Build(
+        version=probe.part("llama").text("version"),
+        backends=backends or ("cpu",),
+        instructions=parse_instructions(ggml.text("system_info")),
+        error=_error(probe),
+    )
+
+
+def parse_instructions(system_info: str) -> tuple[str, ...]:
+    """ggml's words out of ``llama_print_system_info``: ``CPU : SSE3 = 1 | AVX2 = 1 | ...``."""
+    found = re.findall(r"(\w+) = 1\b", system_info)
+    return tuple(dict.fromkeys(word for word in found if word in INSTRUCTIONS))
+
+
+def parse_architectures(system_info: str) -> tuple[tuple[int, int], ...]:
+    """CUDA capabilities that the build holds code for: ``ARCHS = 500,750,1200`` -> (5, 0), ..."""
+    found = re.search(r"ARCHS = ([\d,]{1,200})", system_info)
+    numbers = [int(word) // 10 for word in found[1].split(",") if word] if found else []
+    return tuple((number // 10, number % 10) for number in numbers)
+
+
+def lacking(build: Build, cpu: Cpu, system: str) -> tuple[str, ...]:
+    """Instructions that the build uses and the processor does not have: a crash (SIGILL).
+    Linux lists all of them; macOS and Windows answer for a few, and say nothing of the others."""
+    told = {"darwin": MACOS_FEATURES, "win32": WINDOWS_FEATURES}.get(system)
+    covered = INSTRUCTIONS.values() if told is None else told.values()
+    return tuple(
+        word
+        for word in build.instructions
+        if cpu.instructions
+        and INSTRUCTIONS[word] in covered
+        and INSTRUCTIONS[word] not in cpu.instructions
+    )
+
+
+def unused(build: Build, cpu: Cpu) -> tuple[str, ...]:
+    """Instructions that matter, that the processor has and the build does not use."""
+    if not build.instructions:
+        return ()
+    return tuple(
+        word
+        for word in _WANTED
+        if INSTRUCTIONS[word] in cpu.instructions and word not in build.instructions
+    )
+
+
+def _error(probe: Answers) -> str:
+    """The loader's word, or how the probe ended before it could say anything about ggml."""
+    if probe.part("llama").raw.get("found") is False:
+        return "llama-cpp-python is not installed"
+    if "ggml" in probe.raw or not probe.raw:
+        return probe.part("ggml").text("error")
+    status = probe.raw.get("status")
+    if status is None:
+        return "its libraries did not answer in time"
+    known = _ENDS.get(status, f"exit status {status}") if isinstance(status, int) else "unknown"
+    return f"its libraries crashed ({known})"
+
+
+_ENDS = {
+    -4: "illegal instruction",
+    -6: "abort",
+    -7: "bus error",
+    -9: "killed",
+    -11: "segmentation fault",
+    0xC000001D: "illegal instruction",  # Windows' STATUS_ILLEGAL_INSTRUCTION
+}
+
+# ----------------------------------------------------------------------------
+# The command that installs the build of llama-cpp-python that fits. Pure. A checkout has a script
+# that chooses and proves; elsewhere it is pip with llama-cpp-python's own wheel index (its
+# README, "Installation"). A plain `pip install` builds for the processor alone and does not say
+# so. `--only-binary` because pip would otherwise prefer a newer source distribution to a wheel
+# that fits. A build from source is told what this processor has, written out: left to itself it
+# turns on AMX, which a kernel may refuse (measured.md).
+
+
+INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
+# CUDA toolkits that the wheel index builds for, newest first (build-wheels-cuda.yaml). The same
+# table stands in scripts/install/accelerator.py, which must run before anything is installed.
+CUDA_LINUX: tuple[Version, ...] = (
+    (13, 2), (13, 0), (12, 5), (12, 4), (12, 3), (12, 2), (12, 1), (11, 8),
+)  # fmt: skip
+CUDA_WINDOWS: tuple[Version, ...] = ((13, 2), (13, 0), (12, 5), (12, 4), (11, 8))
+_CUDA_13_CAPABILITY = (7, 5)  # CUDA 13 no longer compiles for what came before Turing
+_FLAGS = {"cuda": "GGML_CUDA", "metal": "GGML_METAL", "rocm": "GGML_HIP", "vulkan": "GGML_VULKAN"}
+_X86 = ("AVX", "AVX2", "FMA", "F16C", "BMI2", "AVX512", "AVX512_VBMI", "AVX512_VNNI",
+        "AVX512_BF16")  # fmt: skip
+# GGML_AVX512 compiles with all of these (ggml/src/ggml-cpu/CMakeLists.txt).
+_AVX512_PARTS = {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}
+_PIP = "pip install --force-reinstall --no-cache-dir"
+
+
+def install_command(answers: Answers, backend: str, nvidia: Nvidia, cpu: Cpu) -> str:
+    """For one backend (cuda, metal, rocm, vulkan, cpu) on the recorded machine."""
+    if answers.says("checkout"):
+        return f"python3 scripts/setup.py --backend {backend}"
+    tag = _tag(answers, backend, nvidia)
+    if tag:
+        wheel = f"--only-binary llama-cpp-python --extra-index-url {INDEX}/{tag}"
+        return f"{_PIP} llama-cpp-python {wheel}"
+    flags = [f"-D{_FLAGS[backend]}=ON"] if backend in _FLAGS else []
+    flags += processor_flags(cpu)
+    told = f' -C "cmake.args={";".join(flags)}"' if flags else ""
+    return f"{_PIP} --no-binary llama-cpp-python llama-cpp-python{told}"
+
+
+def processor_flags(cpu: Cpu) -> list[str]:
+    """CMake flags for an x86 processor, ON or OFF each: with NATIVE off some default to ON."""
+    has = set(cpu.instructions)
+    if "avx" not in has:
+        return []
+    if "avx2" in has:  # no processor has it without these, which Windows does not tell of
+        has |= {"fma", "f16c", "bmi2"}
+    wide = has >= _AVX512_PARTS
+    on = {
+        word: INSTRUCTIONS[word] in has and (wide or not word.startswith("AVX512")) for word in _X86
+    }
+    return ["-DGGML_NATIVE=OFF", *(f"-DGGML_{w}={'ON' if o else 'OFF'}" for w, o in on.items())]
+
+
+def cuda_tag(nvidia: Nvidia, system: str) -> str:
+    """The newest published CUDA that driver and cards can run ("cu124"), "" if there is none."""
+    known = CUDA_WINDOWS if system == "win32" else CUDA_LINUX
+    oldest = min((card.version for card in nvidia.cards if card.version > (0, 0)), default=None)
+    old = oldest is not None and oldest < _CUDA_13_CAPABILITY
+    fits = [v for v in known if v <= nvidia.cuda and not (old and v >= (13, 0))]
+    return "cu{}{}".format(*fits[0]) if fits else ""
+
+
+def _tag(answers: Answers, backend: str, nvidia: Nvidia) -> str:
+    on_x86 = answers.text("machine").lower() in ("x86_64", "amd64")
+    if backend == "metal":
+        return "metal"
+    if backend == "cuda" and on_x86:
+        return cuda_tag(nvidia, answers.system)
+    if backend == "vulkan" and on_x86 and answers.system == "linux":
+        return "vulkan"
+    return ""

@@ -1,0 +1,511 @@
+"""The header of a file that is not here, from the catalogue's facts: every tensor that llama.cpp's
+``gemma4`` loader asks for (src/models/gemma4.cpp), in the types of the quant's recipe.
+
+Dimensions and metadata are exact, so KV cache and compute buffers are; the weights are those of
+the recipe, scaled to the file's size where the catalogue knows it. ``Shape.exact`` says so.
+"""
+
+import math
+import re
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from gemma_edge.catalog import Dimensions, Quant, Size
+from gemma_edge.errors import ModelError, ProjectorError
+from gemma_edge.gguf import TENSOR_TYPES, Header, Skipped, Tensor, Value
+
+# ----------------------------------------------------------------------------
+# A model as numbers: what each layer weighs and remembers. Pure over a GGUF header. Widths and
+# window follow llama.cpp's loaders (src/models/gemma4.cpp, gemma3.cpp, llama-hparams.cpp).
+
+
+LayerKind = Literal["global", "window", "none"]
+
+# What llama.cpp's --n-cpu-moe moves (common/common.h, LLM_FFN_EXPS_REGEX).
+EXPERTS = re.compile(r"blk\.(\d+)\.ffn_(up|down|gate_up|gate)_(ch|)exps")
+_LAYER = re.compile(r"blk\.(\d+)\.")
+# Of layer 0 although their names have no number (llm_tensor_info_for and tn(..., 0)).
+_FIRST_LAYER = ("per_layer_model_proj.weight", "per_layer_proj_norm.weight", "rope_freqs.weight")
+_TOKEN_TABLE, _LAYER_TABLE = "token_embd.weight", "per_layer_token_embd.weight"
+REPACK_ROWS = 8  # repack.cpp packs whole groups of so many rows
+GEMMA3_PATTERN = 6  # gemma3.cpp, set_swa_pattern: every sixth layer is global
+# What a graph is made of beside the widths of keys and values; quants of one model share it.
+_GRAPH_KEYS = (
+    ".feed_forward_length", ".expert_feed_forward_length", ".expert_count", ".expert_used_count",
+    ".embedding_length_per_layer_input", ".attention.head_count",
+)  # fmt: skip
+# Attention that has another kind of memory, or a window that stands in no header.
+_OTHER_MEMORY = (
+    ".ssm.state_size", ".wkv.head_size", ".attention.kv_lora_rank", ".full_attention_interval",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes of some tensors, and which of them a CPU may hold repacked: (type, bytes) of matrices
+    with whole groups of rows. An MoE layer's expert matrices count here too."""
+
+    size_bytes: int = 0
+    packable: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer. ``key_values`` and ``value_values`` are numbers a cell of its own KV cache; both
+    are 0 where it reads another layer's (kind "none")."""
+
+    kind: LayerKind
+    key_values: int
+    value_values: int
+    dense: Weights
+    experts: Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shape:
+    """A model. ``window_tokens`` is 0 without a sliding window. ``output`` is empty where the
+    token table is the output too (``tied``). ``causal_images``: a picture need not be one batch.
+    ``exact``: the weights are those of a real file. ``cache_problem`` says why the size of the KV
+    cache cannot be computed from this header, "" where it can.
+
+    ``largest_matrix_bytes`` and ``largest_expert_bytes`` are single tensors of a layer. Two shapes
+    are equal only if they are the same object; it is what measurements are kept by."""
+
+    header: Header
+    architecture: str
+    layers: tuple[Layer, ...]
+    width: int
+    window_tokens: int
+    vocabulary_tokens: int
+    trained_context_tokens: int | None
+    token_table: Weights
+    layer_table: Weights
+    output: Weights
+    output_norm: Weights
+    largest_expert_bytes: int
+    largest_matrix_bytes: int
+    tied: bool
+    causal_images: bool
+    exact: bool = True
+    cache_problem: str = ""
+
+    @property
+    def graph(self) -> Hashable:
+        """What the compute graph depends on, whatever the types of the weights: the same for all
+        quants of a size, real or synthesized."""
+        values = (self.header.metadata.get(self.architecture + key) for key in _GRAPH_KEYS)
+        layers = tuple((each.kind, each.key_values, each.value_values) for each in self.layers)
+        return self.architecture, self.width, self.vocabulary_tokens, layers, *values
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether it is a mixture of experts."""
+        return self.largest_expert_bytes > 0
+
+    @property
+    def weights_bytes(self) -> int:
+        """Every tensor of the file, once."""
+        parts = [self.token_table, self.layer_table, self.output, self.output_norm]
+        parts += [weights for layer in self.layers for weights in (layer.dense, layer.experts)]
+        return sum(part.size_bytes for part in parts)
+
+    @property
+    def global_cell_bytes_f16(self) -> int:
+        """Keys and values of one cell of the largest global layer, in 16 bits."""
+        cells = (2 * (i.key_values + i.value_values) for i in self.layers if i.kind == "global")
+        return max(cells, default=0)
+
+
+def parse_shape(header: Header, *, exact: bool = True) -> Shape:
+    """Read a header. ``exact`` is False for one that was synthesized."""
+    count = header.integer(".block_count") or 0
+    kinds, problem = _kinds(header, count)
+    rows: dict[str, list[Tensor]] = {}
+    for tensor in header.tensors:
+        rows.setdefault(_group(tensor.name, count), []).append(tensor)
+    table = rows.get(_TOKEN_TABLE, [])
+    return Shape(
+        header=header,
+        architecture=header.architecture,
+        layers=tuple(_layer(header, index, kinds[index], rows) for index in range(count)),
+        width=header.integer(".embedding_length") or 0,
+        window_tokens=header.integer(".attention.sliding_window") or 0 if "window" in kinds else 0,
+        vocabulary_tokens=_vocabulary(header, table),
+        trained_context_tokens=header.integer(".context_length"),
+        token_table=_weigh(table),
+        layer_table=_weigh(rows.get(_LAYER_TABLE, [])),
+        output=_weigh(rows.get("output", [])),
+        output_norm=_weigh(rows.get("norm", [])),
+        largest_expert_bytes=_largest(header, experts=True),
+        largest_matrix_bytes=_largest(header, experts=False),
+        tied="output" not in rows,
+        # mtmd.cpp, mtmd_decode_use_non_causal: Gemma 3 and 4, but not the E models.
+        causal_images=not header.architecture.startswith("gemma") or _LAYER_TABLE in rows,
+        exact=exact,
+        cache_problem=problem,
+    )
+
+
+def _group(name: str, layers: int) -> str:
+    if name in (_TOKEN_TABLE, _LAYER_TABLE):
+        return name
+    if name in _FIRST_LAYER:
+        return "0"
+    found = _LAYER.match(name)
+    if found and int(found[1]) < layers:
+        return f"{found[1]}e" if EXPERTS.match(name) else found[1]
+    return "output" if name == "output.weight" else "norm"
+
+
+def _layer(header: Header, index: int, kind: LayerKind, rows: dict[str, list[Tensor]]) -> Layer:
+    width, heads = header.integer(".embedding_length") or 0, _at(header, ".attention.head_count", 0)
+    suffix = "_swa" if kind == "window" else ""
+
+    def values(which: str) -> int:
+        if kind == "none":
+            return 0
+        own = header.integer(f".attention.{which}_length{suffix}")
+        length = own or header.integer(f".attention.{which}_length") or width // max(1, heads)
+        return length * _at(header, ".attention.head_count_kv", index, heads)
+
+    return Layer(
+        kind=kind,
+        key_values=values("key"),
+        value_values=values("value"),
+        dense=_weigh(rows.get(str(index), [])),
+        experts=_weigh(rows.get(f"{index}e", [])),
+    )
+
+
+def _largest(header: Header, *, experts: bool) -> int:
+    """The largest tensor of the layers: an expert tensor, or any other."""
+    sizes = (
+        tensor.size_bytes
+        for tensor in header.tensors
+        if _LAYER.match(tensor.name) and bool(EXPERTS.match(tensor.name)) == experts
+    )
+    return max(sizes, default=0)
+
+
+def _weigh(tensors: Iterable[Tensor]) -> Weights:
+    size_bytes, packable = 0, dict[str, int]()
+    for tensor in tensors:
+        size_bytes += tensor.size_bytes
+        if len(tensor.shape) > 1 and tensor.shape[1] > 1 and tensor.shape[1] % REPACK_ROWS == 0:
+            packable[tensor.type] = packable.get(tensor.type, 0) + tensor.size_bytes
+    return Weights(size_bytes, tuple(sorted(packable.items())))
+
+
+def _kinds(header: Header, count: int) -> tuple[list[LayerKind], str]:
+    """Which layers have a window, and why that cannot be said."""
+    window = header.integer(".attention.sliding_window") or 0
+    pattern = header.metadata.get(header.architecture + ".attention.sliding_window_pattern")
+    kinds: list[LayerKind] = ["global"] * count
+    problem = ""
+    if any(header.architecture + key in header.metadata for key in _OTHER_MEMORY):
+        problem = f"`{header.architecture}` keeps another kind of memory than keys and values"
+    elif window and isinstance(pattern, Sequence) and len(pattern) == count:
+        kinds = ["window" if slides else "global" for slides in pattern]
+    elif window and header.architecture == "gemma3":
+        kinds = ["global" if (i + 1) % GEMMA3_PATTERN == 0 else "window" for i in range(count)]
+    elif window:
+        problem = f"which layers of `{header.architecture}` have a window stands in no header"
+    shared = header.integer(".attention.shared_kv_layers") or 0
+    return [*kinds[: count - shared], *["none"] * min(shared, count)], problem  # type: ignore[list-item]
+
+
+def _at(header: Header, key: str, index: int, default: int = 0) -> int:
+    """A number that stands once for all layers, or once a layer."""
+    value = header.metadata.get(header.architecture + key)
+    if isinstance(value, tuple):
+        value = value[min(index, len(value) - 1)] if value else default
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _vocabulary(header: Header, table: Sequence[Tensor]) -> int:
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    if isinstance(tokens, Skipped):
+        return tokens.count
+    if isinstance(tokens, tuple):
+        return len(tokens)
+    own = header.integer(".vocab_size")
+    return own or (table[0].shape[-1] if table and len(table[0].shape) > 1 else 0)
+
+
+VOCABULARY_TOKENS = 262_144  # of every Gemma 4 (gemma4.md, section 1)
+HEAD_WINDOW, HEAD_GLOBAL = 256, 512  # values a head, the same in all sizes (fit.md 3.1)
+HEADER_BYTES = 15_825_000  # before the tensors: Google's five QAT files less their tensors
+_BLOCKS = {name: (values, size) for _, (name, values, size) in TENSOR_TYPES.items()}
+
+# Vision towers: width, inner width, layers (gemma4.md, section 1). 12B has none.
+_SMALL_TOWER, _LARGE_TOWER = (768, 3072, 16), (1152, 4304, 27)
+_TOWERS: dict[str, tuple[int, ...]] = {"e2b": _SMALL_TOWER, "e4b": _SMALL_TOWER, "12b": ()}
+
+# (layers, embeddings, the layers' more important matrices) by the quant's name without "ud-" and
+# "qat-". Of the K mixtures llama-quant.cpp gives attn_v and ffn_down of about half the layers more.
+_RECIPES = {
+    "q3_k_xl": ("Q3_K", "Q6_K", "Q4_K"),
+    "q4_0": ("Q4_0", "Q6_K", "Q4_0"),
+    "q4_k_m": ("Q4_K", "Q6_K", "Q6_K"),
+    "q4_k_xl": ("Q4_K", "Q6_K", "Q6_K"),
+    "q5_k_m": ("Q5_K", "Q6_K", "Q6_K"),
+    "q6_k": ("Q6_K", "Q6_K", "Q6_K"),
+    "q8_0": ("Q8_0", "Q8_0", "Q8_0"),
+}
+_BY_BITS = {3: "q3_k_xl", 4: "q4_k_m", 5: "q5_k_m", 6: "q6_k", 8: "q8_0"}
+
+
+def synthesize(size: Size, quant: Quant) -> Header:
+    """The header of one quant of one size, for ``parse_shape(..., exact=False)``."""
+    tensors = tuple(_place(list(_tensors(size, _recipe(quant)))))
+    used = HEADER_BYTES + sum(tensor.size_bytes for tensor in tensors)
+    known = quant.model.size_bytes
+    if known:
+        factor = (known - HEADER_BYTES) / (used - HEADER_BYTES)
+        tensors = tuple(
+            replace(each, size_bytes=round(each.size_bytes * factor)) for each in tensors
+        )
+    return Header(Path(quant.model.filename), known or used, _metadata(size), tensors)
+
+
+def synthesize_projector(size: Size, quant: Quant) -> Header | None:
+    """The header of its projector, with one tensor as large as all of them; None without one."""
+    file = quant.projector
+    if file is None:
+        return None
+    file_bytes = file.size_bytes or size.dimensions.projector_bytes
+    metadata: dict[str, Value] = {
+        "general.architecture": "clip",
+        "general.type": "mmproj",
+        "clip.has_vision_encoder": True,
+        "clip.vision.projection_dim": size.width,
+    }
+    tower = _TOWERS.get(size.name, _LARGE_TOWER)
+    keys = ("embedding_length", "feed_forward_length", "block_count")
+    metadata.update((f"clip.vision.{k}", v) for k, v in zip(keys, tower, strict=False))
+    whole = Tensor("v.blk.0.ffn_up.weight", (file_bytes // 2,), "F16", file_bytes, 0)
+    return Header(Path(file.filename), file_bytes, metadata, (whole,))
+
+
+def _recipe(quant: Quant) -> tuple[str, str, str]:
+    name = quant.name.removeprefix("qat-").removeprefix("ud-")
+    if quant.qat and name == "q4_k_xl":  # llama.cpp calls that file Q4_0 (gemma4.md 2.2)
+        return "Q4_0", "Q4_0", "Q4_0"
+    return _RECIPES.get(name) or _RECIPES[_BY_BITS[quant.bits]]
+
+
+def _tensor_kinds(size: Size) -> list[bool]:
+    """For every layer whether it has a window."""
+    every = size.dimensions.global_every
+    return [(index + 1) % every != 0 for index in range(size.layers)]
+
+
+def _metadata(size: Size) -> dict[str, Value]:
+    facts = size.dimensions
+    windows = _tensor_kinds(size)
+    kv_heads = tuple(facts.kv_heads_window if w else facts.kv_heads_global for w in windows)
+    own: dict[str, Value] = {
+        "block_count": size.layers,
+        "context_length": size.context_tokens,
+        "embedding_length": size.width,
+        "feed_forward_length": tuple(_feed_forward(size, index) for index in range(size.layers)),
+        "attention.head_count": facts.heads,
+        # One number where all layers have as many, as llama.cpp's converter writes it.
+        "attention.head_count_kv": kv_heads if len(set(kv_heads)) > 1 else kv_heads[0],
+        "attention.key_length": HEAD_GLOBAL,
+        "attention.value_length": HEAD_GLOBAL,
+        "attention.key_length_swa": HEAD_WINDOW,
+        "attention.value_length_swa": HEAD_WINDOW,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "attention.sliding_window": facts.window_tokens,
+        "attention.sliding_window_pattern": tuple(windows),
+        "attention.shared_kv_layers": facts.shared_kv_layers,
+        "embedding_length_per_layer_input": facts.per_layer_width,
+        "final_logit_softcapping": 30.0,
+        "rope.dimension_count": HEAD_GLOBAL,
+        "rope.dimension_count_swa": HEAD_WINDOW,
+        "rope.freq_base": 1e6,
+        "rope.freq_base_swa": 1e4,
+        "vocab_size": VOCABULARY_TOKENS,
+    }
+    if facts.experts:
+        own["expert_count"] = facts.experts
+        own["expert_used_count"] = facts.experts_used
+        own["expert_feed_forward_length"] = facts.expert_feed_forward
+    named = {f"gemma4.{key}": value for key, value in own.items()}
+    return {"general.architecture": "gemma4", "general.name": size.title, **named}
+
+
+def _feed_forward(size: Size, index: int) -> int:
+    facts: Dimensions = size.dimensions
+    shared = index >= size.layers - facts.shared_kv_layers
+    return facts.feed_forward_shared if shared and facts.feed_forward_shared else facts.feed_forward
+
+
+Row = tuple[str, tuple[int, ...], str]
+
+
+def _tensors(size: Size, recipe: tuple[str, str, str]) -> Iterator[Row]:
+    layers, embeddings, _ = recipe
+    facts, width = size.dimensions, size.width
+    yield "rope_freqs.weight", (HEAD_GLOBAL // 2,), "F32"
+    yield "token_embd.weight", (width, VOCABULARY_TOKENS), embeddings
+    if facts.per_layer_width:
+        all_layers = facts.per_layer_width * size.layers
+        yield "per_layer_token_embd.weight", (all_layers, VOCABULARY_TOKENS), embeddings
+        # llama-quant.cpp leaves it as it is
+        yield "per_layer_model_proj.weight", (width, all_layers), "BF16"
+        yield "per_layer_proj_norm.weight", (facts.per_layer_width,), "F32"
+    yield "output_norm.weight", (width,), "F32"
+    for index, window in enumerate(_tensor_kinds(size)):
+        for name, shape, kind in _synthetic_layer(size, index, window, recipe):
+            yield f"blk.{index}.{name}", shape, kind
+
+
+def _synthetic_layer(
+    size: Size, index: int, window: bool, recipe: tuple[str, str, str]
+) -> Iterator[Row]:
+    facts, width = size.dimensions, size.width
+    kind, _, _ = recipe
+    better = recipe[2] if _use_more_bits(index, size.layers) else kind
+    head = HEAD_WINDOW if window else HEAD_GLOBAL
+    keys = head * (facts.kv_heads_window if window else facts.kv_heads_global)
+    yield "attn_q.weight", (width, head * facts.heads), kind
+    yield "attn_output.weight", (head * facts.heads, width), kind
+    yield "attn_q_norm.weight", (head,), "F32"
+    # The published E models hold keys and values of the sharing layers too, unused
+    # (llama.cpp: "unused tensor"); the loader counts them as optional.
+    if index < size.layers - facts.shared_kv_layers:
+        yield "attn_k.weight", (width, keys), kind
+        yield "attn_k_norm.weight", (head,), "F32"
+        if window or not facts.keys_are_values:
+            yield "attn_v.weight", (width, keys), better
+    forward = _feed_forward(size, index)
+    yield "ffn_gate.weight", (width, forward), kind
+    yield "ffn_up.weight", (width, forward), kind
+    yield "ffn_down.weight", (forward, width), _whole_blocks(better, forward)
+    for name in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+        yield f"{name}.weight", (width,), "F32"
+    yield "layer_output_scale.weight", (1,), "F32"
+    if facts.per_layer_width:
+        yield "inp_gate.weight", (width, facts.per_layer_width), kind
+        yield "proj.weight", (facts.per_layer_width, width), kind
+        yield "post_norm.weight", (width,), "F32"
+    if facts.experts:
+        yield from _experts(size, kind, better)
+
+
+def _experts(size: Size, kind: str, better: str) -> Iterator[Row]:
+    facts, width = size.dimensions, size.width
+    inner, count = facts.expert_feed_forward, facts.experts
+    yield "ffn_gate_inp.weight", (width, count), "F32"
+    yield "ffn_gate_inp.scale", (width,), "F32"
+    yield "ffn_gate_up_exps.weight", (width, 2 * inner, count), kind
+    yield "ffn_down_exps.weight", (inner, width, count), _whole_blocks(better, inner)
+    yield "ffn_down_exps.scale", (count,), "F32"
+    for name in ("post_ffw_norm_1", "post_ffw_norm_2", "pre_ffw_norm_2"):
+        yield f"{name}.weight", (width,), "F32"
+
+
+def _use_more_bits(index: int, layers: int) -> bool:
+    """llama-quant.cpp, ``use_more_bits``."""
+    eighth = layers // 8
+    return index < eighth or index >= 7 * layers // 8 or (index - eighth) % 3 == 2  # noqa: PLR2004
+
+
+def _whole_blocks(kind: str, row: int) -> str:
+    """A K type has blocks of 256; llama-quant.cpp takes another type for other rows."""
+    instead = {"Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+    return kind if row % _BLOCKS[kind][0] == 0 else instead[kind]
+
+
+def _place(rows: list[Row]) -> Iterator[Tensor]:
+    offset = HEADER_BYTES
+    for name, shape, kind in rows:
+        values, size = _BLOCKS[kind]
+        size_bytes = math.prod(shape) // values * size
+        yield Tensor(name, shape, kind, size_bytes, offset)
+        offset += -(-size_bytes // 32) * 32
+
+
+# ----------------------------------------------------------------------------
+# Do these files belong together, and can they be loaded at all? Pure over headers. llama.cpp
+# answers the same questions by failing late, in words about tensors, or by aborting.
+
+
+PROJECTOR_ARCHITECTURE = "clip"  # of every mmproj file
+
+# Architectures of llama.cpp that encode and never write (llama-arch.cpp).
+ENCODERS = (
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2",
+    "jina-bert-v3", "eurobert", "gemma-embedding", "t5encoder",
+)  # fmt: skip
+
+
+def check_model(header: Header) -> None:
+    """Refuse what is a GGUF file but no language model.
+
+    Raises:
+        ModelError: a projector, a drafter, an importance matrix, an adapter, a later part of a
+            split model, or a file without weights.
+    """
+    kind = header.metadata.get("general.type", "model")
+    architecture = header.architecture
+    if architecture == PROJECTOR_ARCHITECTURE or kind == "mmproj":
+        raise ModelError(
+            f"`{header.path}` is a projector (it sees for a model), not a model",
+            hint=f"--model MODEL.gguf --mmproj {header.path}",
+        )
+    if kind == "imatrix" or any(key.startswith("imatrix.") for key in header.metadata):
+        raise _other(header, "an importance matrix")
+    if kind == "adapter":
+        raise ModelError(
+            f"`{header.path}` is a LoRA adapter, not a model",
+            hint=f"--model MODEL.gguf --lora {header.path}",
+        )
+    if architecture in ENCODERS:
+        raise _other(header, f"an embedding model (`{architecture}`), which writes nothing")
+    if architecture.endswith("-assistant"):
+        raise _other(header, f"a drafter (`{architecture}`), which cannot answer alone")
+    if not architecture:
+        raise _other(header, "a GGUF file without `general.architecture`")
+    part = header.integer("split.no") or 0
+    if part > 0:
+        raise ModelError(
+            f"`{header.path}` is part {part + 1} of a split model",
+            hint="name the first part, ...-00001-of-....gguf",
+        )
+    if not header.tensors:
+        raise _other(header, "a file without weights (a vocabulary)")
+
+
+def check_pair(model: Header, projector: Header) -> None:
+    """Refuse a projector that was not made for this model.
+
+    Raises:
+        ProjectorError: not a projector, or its width is not the model's.
+    """
+    if projector.architecture != PROJECTOR_ARCHITECTURE:
+        raise ProjectorError(
+            f"`{projector.path}` is not a projector but a model (`{projector.architecture}`)",
+            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
+        )
+    if projector.metadata.get("clip.has_vision_encoder") is not True:
+        raise ProjectorError(
+            f"`{projector.path}` holds no vision encoder",
+            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
+        )
+    made_for = projector.integer("clip.vision.projection_dim")
+    width = model.integer(".embedding_length")
+    if made_for != width:
+        raise ProjectorError(
+            f"`{projector.path.name}` belongs to another model: it is made for a width of "
+            f"{made_for}, `{model.path.name}` has {width}",
+            hint="--mmproj takes the projector of the same Gemma 4 size",
+        )
+
+
+def _other(header: Header, what: str) -> ModelError:
+    return ModelError(f"`{header.path}` is {what}", hint="--model takes a language model")

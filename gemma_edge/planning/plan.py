@@ -1,0 +1,268 @@
+"""A Plan: everything that ``engine.load`` needs to know, decided before anything is loaded."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from gemma_edge.catalog import DEFAULT_IMAGE_TOKENS, ModelFiles
+from gemma_edge.gguf import Header
+
+# ----------------------------------------------------------------------------
+# The ledger: every part of memory that a plan takes, device by device. Plain data.
+
+
+# In the order in which they are shown.
+PartName = Literal[
+    "weights", "adapters", "KV global", "KV window", "compute", "projector", "projector compute",
+    "expert copy", "KV scratch", "output", "runtime", "margin",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part. ``exact``: llama.cpp allocates just this; otherwise ``note`` says where the
+    estimate comes from. ``reclaimable``: pages of a file, which the system may drop and read
+    again. ``runtime`` is what is taken beside llama.cpp's buffers: a CUDA context, the program."""
+
+    name: PartName
+    size_bytes: int
+    exact: bool = True
+    reclaimable: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One memory: a device by ggml's name ("CUDA0"), or "RAM". ``budget_bytes`` is what is free
+    in it now; None where nobody says."""
+
+    place: str
+    title: str
+    budget_bytes: int | None
+    parts: tuple[Part, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """All parts, the margin included."""
+        return sum(part.size_bytes for part in self.parts)
+
+    @property
+    def fits(self) -> bool:
+        """Whether all of it is within the budget."""
+        return self.budget_bytes is None or self.total_bytes <= self.budget_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """One account a device that is used, in the plan's order, then RAM."""
+
+    accounts: tuple[Account, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every account is within its budget."""
+        return all(account.fits for account in self.accounts)
+
+    def account(self, place: str) -> Account:
+        """The account of one memory; KeyError where the plan does not use it."""
+        for account in self.accounts:
+            if account.place == place:
+                return account
+        raise KeyError(place)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """One buffer. ``place`` is a device by ggml's name, or "RAM"; ``reclaimable``: pages of the
+    model's file. Rounded by llama.cpp to 0.01 MiB."""
+
+    place: str
+    part: PartName
+    size_bytes: int
+    reclaimable: bool = False
+
+
+KvType = Literal["f32", "f16", "q8_0"]
+LoadMode = Literal["mmap", "none"]
+ALL_LAYERS = -1  # as many layers on the GPU as there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the parts of one model go, and how large its context is.
+
+    ``batch_tokens`` is both llama.cpp's n_batch and n_ubatch: they must be equal, and not smaller
+    than the largest image, or an image is split in silence (measured.md, "Images").
+    ``devices`` are ggml's names of the GPUs that are used ("CUDA0"), empty for the CPU alone.
+    ``gpu_layers`` is llama.cpp's n_gpu_layers: the last layers, and the output counts as one more.
+    ``split`` says how many of them each device takes, empty for one device. The experts of the
+    first ``cpu_expert_layers`` layers stay in main memory. ``projector_device`` is "" for the CPU;
+    ``image_tokens`` is the largest picture that was paid for, 0 for none. ``repack`` lets the CPU
+    build a faster copy of its weights in anonymous memory.
+    """
+
+    context_tokens: int
+    batch_tokens: int
+    kv_type: KvType = "f16"
+    devices: tuple[str, ...] = ()
+    gpu_layers: int = 0
+    split: tuple[int, ...] = ()
+    cpu_expert_layers: int = 0
+    projector_device: str = ""
+    image_tokens: int = 0
+    load_mode: LoadMode = "mmap"
+    lazy: bool = False
+    repack: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Tokens a second while answering. ``measured``: on this machine, with these weights."""
+
+    tokens_per_second: float
+    measured: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """A step that was tried: what, whether it was taken, and why not, with the numbers."""
+
+    what: str
+    taken: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA in a GGUF file, added to the weights with ``scale``."""
+
+    path: Path
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Placement):
+    """One model, placed on one machine. ``threads`` decode, ``prefill_threads`` (0: as many) read
+    prompts. ``rungs`` is how the search came here; ``fallbacks`` is what to load when memory runs
+    out in spite of the ledger, the next first; ``alternatives`` are other models that fit. What the
+    encoder made of pictures is kept in the folder ``remember``, if a person wants that."""
+
+    model: Path
+    projector: Path | None = None
+    adapters: tuple[Adapter, ...] = ()
+    name: str = ""
+    threads: int = 1
+    prefill_threads: int = 0
+    ledger: Ledger | None = None
+    speed: Speed | None = None
+    reasons: tuple[str, ...] = ()
+    rungs: tuple[Rung, ...] = ()
+    fallbacks: tuple["Plan", ...] = ()
+    alternatives: tuple["Plan", ...] = ()
+    remember: Path | None = None
+
+
+def everywhere(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other fields, and so its fallbacks."""
+    fallbacks = tuple(everywhere(each, **changes) for each in plan.fallbacks)
+    return replace(plan, fallbacks=fallbacks, **changes)
+
+
+# ----------------------------------------------------------------------------
+# What can be planned, and what a person pinned. Plain data.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFile:
+    """A LoRA that was asked for, and the header of its file."""
+
+    adapter: Adapter
+    header: Header
+
+
+# The better first; sizes of the same family, so more parameters that work is better (fit.md 4.7).
+SIZES_BY_QUALITY = ("31b", "26b-a4b", "12b", "e4b", "e2b")
+# The 4 bits that a model was trained for are the default: half the memory and the time of 8 bits
+# for nearly the same answers (fit.md 4.7: 98 % of the most likely tokens stay, against 89 % when 4
+# bits are only rounded to). More bits are taken when they are named, or are what is on disk.
+QAT_BITS = 9
+FEWEST_BITS = 4  # with fewer a model is worth less than the next smaller one (fit.md 4.7, step 6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One quant of one model. ``files`` is None where it is not on this machine; ``header`` is
+    then a header read from the hub, or one made from the catalogue's facts (``exact`` is False).
+    ``size_name`` is the catalogue's ("e4b"), "" for a file that only has a path. ``download_bytes``
+    is what would have to be fetched. ``weights`` is the sha256 of the model file, "" if unknown.
+    """
+
+    name: str
+    title: str
+    header: Header
+    projector: Header | None = None
+    files: ModelFiles | None = None
+    exact: bool = True
+    on_disk: bool = True
+    size_name: str = ""
+    bits: int = 0
+    qat: bool = False
+    image_tokens: int = DEFAULT_IMAGE_TOKENS
+    download_bytes: int | None = None
+    weights: str = ""
+
+    @property
+    def model_path(self) -> Path:
+        """The model file, or only its name where it is not on this machine."""
+        return self.files.model if self.files else self.header.path
+
+    @property
+    def projector_path(self) -> Path | None:
+        """The projector's file or name."""
+        if self.projector is None:
+            return None
+        return (self.files.projector if self.files else None) or self.projector.path
+
+    @property
+    def weights_key(self) -> str:
+        """What a measured speed is kept under: the hash, else name and size."""
+        return self.weights or f"{self.model_path.name}:{self.header.file_bytes}"
+
+    @property
+    def few_bits(self) -> bool:
+        """Whether it was rounded further than is good for it."""
+        return 0 < self.bits < FEWEST_BITS
+
+    @property
+    def quality(self) -> tuple[int, int, int]:
+        """Rank among candidates, larger is better: the size, then whether it is at hand, then the
+        bits of its weights. With too few bits it counts as the worst of the next size."""
+        known = self.size_name in SIZES_BY_QUALITY
+        size = -SIZES_BY_QUALITY.index(self.size_name) if known else -len(SIZES_BY_QUALITY)
+        if self.few_bits:
+            return size - 1, -1, self.bits
+        return size, int(self.on_disk), QAT_BITS if self.qat else self.bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a person pinned; ``None`` leaves it to the plan, anything else is kept or refused.
+
+    ``image_tokens`` is the budget of the largest picture that may come. ``vision``: True needs a
+    projector, False leaves it out, None takes one where there is one. ``gpu_layers`` is llama.cpp's
+    n_gpu_layers, ``ALL_LAYERS`` (experts included) or a number; 0 is the CPU. ``min_speed`` is in
+    tokens a second. ``adapters`` are added to whatever model is taken. A model is pinned by
+    offering no other size among the candidates.
+    """
+
+    context_tokens: int | None = None
+    gpu_layers: int | None = None
+    cpu_expert_layers: int | None = None
+    threads: int | None = None
+    image_tokens: int | None = None
+    kv_type: KvType | None = None
+    require_gpu: bool = False
+    min_speed: float | None = None
+    vision: bool | None = None
+    adapters: tuple[AdapterFile, ...] = ()

@@ -1,0 +1,462 @@
+"""Files in, paths out: what is missing is fetched, several at once, and everything is checked."""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from gemma_edge.errors import Interrupted, ModelError, UsageError
+from gemma_edge.store.files import Behind, Found, Shelf, Wanted, hash_file
+from gemma_edge.store.hub import (
+    Patience,
+    Upstream,
+    ask_patiently,
+    file_lock,
+    stream_http,
+    stream_xet,
+)
+from gemma_edge.store.remote import (
+    Changed,
+    Listener,
+    Meter,
+    Place,
+    Progress,
+    RemoteFile,
+    StartOver,
+    Stopped,
+    StoreSettings,
+    TryAgain,
+    cache_place,
+    check_space,
+    damaged,
+    explain_disk,
+    gave_up,
+    not_while_offline,
+    other_hash,
+    plain_place,
+    publish,
+)
+from gemma_edge.units import render_bytes
+
+# ----------------------------------------------------------------------------
+# One file from the hub to its place: goes on after anything, and is checked before it is seen.
+
+
+_TURN_SECONDS = 0.5  # how long one look at the lock of another process lasts
+_MAX_RESTARTS = 3  # from the first byte, in one run
+_HASH_BYTES = 1 << 20  # the hashing thread is woken for no less
+
+
+def fetch(
+    upstream: Upstream, place: Place, settings: StoreSettings, meter: Meter, stop: threading.Event
+) -> str:
+    """Bring the file to its place; the sha256 of what lies there then.
+
+    Raises:
+        GemmaEdgeError: the network, the disk, or the bytes; what came in so far is kept, unless
+            its hash is wrong.
+        Changed: the hub replaced the file meanwhile; nothing is kept.
+        Stopped: ``stop`` was set; what came in so far is kept.
+    """
+    meter.total_bytes = upstream.size_bytes
+    try:
+        for folder in (place.blob.parent, place.final.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            with file_lock(place.lock, _TURN_SECONDS) as mine:
+                if mine:
+                    return _fetch_alone(upstream, place, settings, meter, stop)
+            if stop.is_set():
+                raise Stopped
+            meter.done_bytes = _size(place.partial)
+            meter.tell("waiting", "another process fetches it")
+    except OSError as error:
+        missing = upstream.size_bytes - _size(place.partial)
+        raise explain_disk(error, place.blob, missing) from None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _fetch_alone(
+    upstream: Upstream, place: Place, settings: StoreSettings, meter: Meter, stop: threading.Event
+) -> str:
+    expected = upstream.sha256
+    if (
+        place.blob.is_file() and _size(place.blob) == upstream.size_bytes
+    ):  # another process was faster, or it is damaged
+        sha256 = hash_file(place.blob, meter.checked)
+        if sha256 == (expected or sha256):
+            place.partial.unlink(missing_ok=True)
+            publish(place)
+            return sha256
+    if place.final == place.blob and place.final.exists():
+        meter.tell("waiting", f"{place.final} has other bytes, and is replaced")
+    while True:
+        resumed = _size(place.partial) > 0
+        sha256 = _Transfer(upstream, place, settings, meter, stop).run()
+        if sha256 == (expected or sha256):
+            publish(place)
+            return sha256
+        place.partial.unlink()
+        if not resumed:
+            raise damaged(upstream.file, expected or "", sha256)
+        meter.start(0)
+        meter.tell("downloading", "the part from before was damaged; it starts over")
+
+
+class _Transfer:
+    """Appends to the partial file until it is whole."""
+
+    def __init__(
+        self, upstream: Upstream, place: Place, settings: StoreSettings, meter: Meter,
+        stop: threading.Event,
+    ) -> None:  # fmt: skip
+        self._upstream, self._place, self._settings = upstream, place, settings
+        self._meter, self._patience = meter, Patience(settings, meter, stop)
+        self._by_xet = upstream.xet is not None
+        self._position = self._restarts = 0
+        self._behind = Behind(place.partial)
+
+    def run(self) -> str:
+        """The sha256 of the whole file, which lies in the partial one then."""
+        total = self._upstream.size_bytes
+        # Unbuffered: what has arrived is in the file even if this process is killed.
+        descriptor = os.open(
+            self._place.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
+        )
+        with os.fdopen(descriptor, "r+b", buffering=0) as target:
+            self._position = target.seek(0, os.SEEK_END)
+            if self._position > total:
+                self._position = 0
+                target.truncate(0)
+            self._follow()
+            try:
+                while self._position < total:
+                    self._attempt(target)
+                os.fsync(descriptor)  # before the hash is believed, also after a power cut
+                self._behind.written(self._position)
+                return self._behind.finish(self._meter.checked)
+            finally:
+                self._behind.abandon()
+
+    def _follow(self) -> None:
+        self._behind = Behind(self._place.partial)
+        self._behind.start()
+        self._behind.written(self._position)
+        self._meter.start(self._position)
+
+    def _attempt(self, target: BinaryIO) -> None:
+        """As many bytes as one connection gives."""
+        self._patience.check()
+        target.seek(self._position)
+        try:
+            for chunk in self._open():
+                self._append(target, chunk)
+                self._patience.check()
+            if self._position < self._upstream.size_bytes:
+                raise TryAgain("the connection ended early")
+        except TryAgain as failure:
+            if self._by_xet:
+                self._by_xet = False
+                self._meter.tell("downloading", f"Xet: {failure.reason}; plain HTTP from here")
+            else:
+                self._patience.wait(failure)
+        except StartOver as failure:
+            self._restart(target, str(failure))
+
+    def _open(self) -> Iterator[bytes]:
+        stream = stream_xet if self._by_xet else stream_http
+        return stream(self._upstream, self._position, self._settings)
+
+    def _append(self, target: BinaryIO, chunk: bytes) -> None:
+        if self._position + len(chunk) > self._upstream.size_bytes:
+            raise StartOver("more bytes came than the file has")
+        rest = memoryview(chunk)
+        while rest:
+            count = target.write(rest)
+            self._meter.add(count)
+            before, self._position = self._position, self._position + count
+            rest = rest[count:]
+            if before // _HASH_BYTES != self._position // _HASH_BYTES:
+                self._behind.written(self._position)
+        self._patience.progressed()
+
+    def _restart(self, target: BinaryIO, reason: str) -> None:
+        """From the first byte; a server that forces this again and again is given up."""
+        self._restarts += 1
+        if self._restarts > _MAX_RESTARTS:
+            raise gave_up(self._meter.file, reason, self._position, self._upstream.size_bytes)
+        self._behind.abandon()
+        target.truncate(0)
+        self._position = 0
+        self._follow()
+        self._meter.tell("downloading", f"{reason}; it starts over")
+
+
+# ----------------------------------------------------------------------------
+# Several files at once: threads fetch and tell, the calling thread listens.
+
+
+_LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk
+
+
+class Crew:
+    """The threads of one run. ``stop`` ends all of them within a chunk."""
+
+    def __init__(
+        self,
+        work: Callable[[Upstream], Found],
+        meters: Sequence[Meter],
+        listen: Listener,
+        stop: threading.Event,
+    ) -> None:
+        self._work, self._listen, self._stop = work, listen, stop
+        self._meters = meters
+        self._events: queue.Queue[Progress | tuple[RemoteFile, Found | BaseException]]
+        self._events = queue.Queue()
+        for meter in meters:
+            meter.listen = self._events.put  # from here on other threads measure
+
+    def run(self, upstreams: Sequence[Upstream], parallel: int) -> dict[RemoteFile, Found]:
+        """All of them; the first error ends the others and is raised here, as Ctrl-C does."""
+        jobs: queue.Queue[Upstream] = queue.Queue()
+        for upstream in upstreams:
+            jobs.put(upstream)
+        threads = [
+            threading.Thread(target=self._take, args=(jobs,), daemon=True, name="fetch")
+            for _ in range(max(1, min(parallel, len(upstreams))))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            return self._listen_for(len(upstreams))
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(_LEAVE_SECONDS)
+
+    def _listen_for(self, count: int) -> dict[RemoteFile, Found]:
+        found: dict[RemoteFile, Found] = {}
+        while len(found) < count:
+            try:
+                event = self._events.get(timeout=0.2)  # Windows delivers Ctrl-C in between
+            except queue.Empty:
+                for meter in self._meters:
+                    meter.tick()
+                continue
+            if isinstance(event, Progress):
+                self._listen(event)
+                continue
+            file, result = event
+            if isinstance(result, BaseException):
+                raise result
+            found[file] = result
+        return found
+
+    def _take(self, jobs: "queue.Queue[Upstream]") -> None:
+        while not self._stop.is_set():
+            try:
+                upstream = jobs.get_nowait()
+            except queue.Empty:
+                return
+            result: Found | BaseException
+            try:
+                result = self._work(upstream)
+            except BaseException as error:  # noqa: BLE001  (raised again in the calling thread)
+                result = error
+            self._events.put((upstream.file, result))
+
+
+_MAX_CHANGES = 2  # times a file may be replaced upstream during one run
+
+
+def ensure(
+    files: Sequence[RemoteFile], settings: StoreSettings, *, accept: bool = False,
+    on_progress: Listener | None = None,
+) -> list[Path]:  # fmt: skip
+    """The files on disk, in the order asked for, each with the hash that the lock, the catalogue
+    or the hub promises. ``accept`` takes what is upstream now, and locks that.
+
+    Without anything missing (and without ``accept``) no socket is opened; with
+    ``settings.offline`` never. ``on_progress`` is called in the calling thread.
+
+    Raises:
+        DoesNotFit: the disk is too small, before or on the way.
+        ModelError: not there, not allowed, not what it should be, or missing while offline.
+        GemmaEdgeError: the network or the disk failed; the next call goes on from there.
+        Interrupted: Ctrl-C; the next call goes on from there.
+    """
+    run = _Run(settings, accept, on_progress or (lambda _: None))
+    unique = list(dict.fromkeys(files))
+    found = {file: run.find(file) for file in unique}
+    missing = [file for file in unique if found[file] is None]
+    if missing:
+        found |= run.fetch_all(missing)
+    return [entry.path for file in files if (entry := found[file]) is not None]
+
+
+def missing_files(
+    files: Sequence[RemoteFile], settings: StoreSettings, *, on_progress: Listener | None = None
+) -> list[tuple[RemoteFile, int | None]]:
+    """What ``ensure`` would fetch, and how large it is where the lock or the catalogue says so
+    (else ``ask``). Opens no socket.
+
+    Raises:
+        GemmaEdgeError: a file is there and cannot be read.
+    """
+    run = _Run(settings, False, on_progress or (lambda _: None))
+    result: list[tuple[RemoteFile, int | None]] = []
+    for file in dict.fromkeys(files):
+        if run.find(file) is None:
+            entry = run.wanted[file].entry
+            result.append((file, entry.size if entry else file.size_bytes))
+    return result
+
+
+class _Run:
+    def __init__(self, settings: StoreSettings, accept: bool, listen: Listener) -> None:
+        self._settings, self._accept, self._listen = settings, accept, listen
+        self._shelf = Shelf(settings)
+        self._stop = threading.Event()
+        self.wanted: dict[RemoteFile, Wanted] = {}
+        self._meters: dict[RemoteFile, Meter] = {}
+
+    def find(self, file: RemoteFile) -> Found | None:
+        """On disk; with ``accept`` only what is upstream now counts."""
+        wanted = self._shelf.decide(file, accept=self._accept)
+        self.wanted[file] = wanted
+        if self._accept:
+            return None
+        total = wanted.entry.size if wanted.entry else file.size_bytes or 0
+        meter = Meter(file.name, self._listen, self._settings.clock, total_bytes=total)
+        found = self._shelf.find(file, wanted, meter.checked)
+        if found is not None and wanted.entry is None:
+            self._shelf.remember(file, found, certain=False)
+        return found
+
+    def fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, Found]:
+        """All of them, ``settings.parallel`` at a time."""
+        if self._settings.offline:
+            if self._accept:
+                raise UsageError(
+                    f"{files[0].name} can only be accepted from the hub, and --offline is set",
+                    hint="leave out one of --offline and --accept-change",
+                )
+            raise not_while_offline([file.name for file in files])
+        listen = self._listen
+        for file in files:
+            size = file.size_bytes or 0
+            self._meters[file] = Meter(file.name, listen, self._settings.clock, total_bytes=size)
+        try:
+            return self._fetch_all(files)
+        except (KeyboardInterrupt, Stopped):
+            raise self._interrupted() from None
+        except OSError as error:
+            place = Path(error.filename or self._shelf.cache_dir)
+            raise explain_disk(error, place) from None
+        finally:
+            self._stop.set()
+
+    def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, Found]:
+        upstreams = {file: self._ask(file) for file in files}
+        found: dict[RemoteFile, Found] = {}
+        if self._accept:  # only now it is known what has to be there
+            for file, upstream in upstreams.items():
+                there = self._find_accepted(upstream)
+                if there is not None:
+                    found[file] = there
+        waiting = {file: upstreams[file] for file in files if file not in found}
+        places = {file: self._place(upstream) for file, upstream in waiting.items()}
+        check_space(_still_to_come(waiting, places))
+        meters = [self._meters[file] for file in waiting]
+        crew = Crew(self._fetch_one, meters, self._listen, self._stop)
+        return found | crew.run(list(waiting.values()), self._settings.parallel)
+
+    def _find_accepted(self, upstream: Upstream) -> Found | None:
+        if upstream.sha256 is None:
+            return None
+        wanted = Wanted(upstream.commit, upstream.sha256, "the hub")
+        meter = self._meters[upstream.file]
+        meter.total_bytes = upstream.size_bytes
+        found = self._shelf.find(upstream.file, wanted, meter.checked)
+        if found is not None:
+            found = replace(found, commit=upstream.commit)
+            self._shelf.remember(upstream.file, found, certain=True)
+        return found
+
+    def _ask(self, file: RemoteFile) -> Upstream:
+        """What the hub has, if it is what the lock and the catalogue say."""
+        wanted = self.wanted[file]
+        upstream = self._ask_patiently(file, wanted)
+        found = upstream.sha256
+        if wanted.sha256 is not None and found not in (None, wanted.sha256):
+            raise other_hash(
+                file, wanted.sha256, found or "", wanted.said_by, revision=upstream.commit
+            )
+        return replace(upstream, sha256=found or wanted.sha256)
+
+    def _ask_patiently(self, file: RemoteFile, wanted: Wanted) -> Upstream:
+        patience = Patience(self._settings, self._meters[file], self._stop)
+        try:
+            return ask_patiently(file, wanted.revision, self._settings, patience)
+        except ModelError:
+            if file.revision is not None or wanted.entry is None or wanted.revision == "main":
+                raise
+        # The locked commit is gone; the same bytes may still be the newest.
+        return ask_patiently(file, "main", self._settings, patience)
+
+    def _place(self, upstream: Upstream) -> Place:
+        file, models_dir = upstream.file, self._settings.models_dir
+        if models_dir is not None:
+            return plain_place(models_dir, file, upstream.commit, upstream.etag)
+        cache = self._shelf.cache_dir
+        return cache_place(cache, file, upstream.commit, upstream.etag, upstream.revision)
+
+    def _fetch_one(self, upstream: Upstream) -> Found:
+        """One file; when it is replaced upstream on the way, what is there now, if that may be."""
+        file, meter = upstream.file, self._meters[upstream.file]
+        for change in range(_MAX_CHANGES + 1):
+            place = self._place(upstream)
+            try:
+                sha256 = fetch(upstream, place, self._settings, meter, self._stop)
+                break
+            except Changed as error:
+                place.partial.unlink(missing_ok=True)
+                if change == _MAX_CHANGES:
+                    raise ModelError(
+                        f"{error}, again and again", hint="run the same command later"
+                    ) from None
+                meter.tell("waiting", f"{error}; it starts over")
+                upstream = self._ask(file)
+        found = Found(place.final, upstream.commit, sha256)
+        self._shelf.checked.put(place.final, sha256)
+        self._shelf.remember(file, found, certain=True)
+        meter.done_bytes = meter.total_bytes
+        meter.tell("done")
+        return found
+
+    def _interrupted(self) -> Interrupted:
+        kept = sum(meter.done_bytes for meter in self._meters.values())
+        total = sum(meter.total_bytes for meter in self._meters.values())
+        said = f"{render_bytes(kept)} of {render_bytes(total)} are kept" if kept else "nothing came"
+        return Interrupted(f"stopped; {said}", hint="the same command goes on from there")
+
+
+def _still_to_come(
+    upstreams: dict[RemoteFile, Upstream], places: dict[RemoteFile, Place]
+) -> dict[Path, int]:
+    needed: dict[Path, int] = {}
+    for file, upstream in upstreams.items():
+        partial = places[file].partial
+        there = partial.stat().st_size if partial.is_file() else 0
+        folder = partial.parent
+        needed[folder] = needed.get(folder, 0) + max(0, upstream.size_bytes - there)
+    return needed

@@ -1,0 +1,631 @@
+"""What is on disk: list it, check it, delete it, take a file in. Opens no socket."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from gemma_edge.errors import GemmaEdgeError, InputError, ModelError
+from gemma_edge.store.hub import default_cache_dir, delete_blobs
+from gemma_edge.store.lock import LockEntry, Locks, write_atomically
+from gemma_edge.store.remote import (
+    PARTIAL_SUFFIX,
+    Listener,
+    Meter,
+    Progress,
+    RemoteFile,
+    StoreSettings,
+    check_space,
+    explain_disk,
+    iter_cached,
+    named_hash,
+    plain_path,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One GGUF file on disk. ``where`` is ``cache``, ``models`` (plain files) or ``incomplete``
+    (a part that ``ensure`` goes on with). ``repo`` and ``commit`` are empty where the path does not
+    tell; ``last_used`` is in seconds since 1970, as exact as the disk keeps it; ``sha256`` is what
+    the cache promises by the blob's name."""
+
+    path: Path
+    where: str
+    repo: str
+    file: str
+    commit: str
+    size_bytes: int
+    last_used: float
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As people write it."""
+        return f"hf:{self.repo}/{self.file}" if self.repo else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What would be deleted, and how many bytes that frees: a file that has another name
+    somewhere (a second snapshot, a plain copy on the same disk) frees nothing."""
+
+    files: tuple[StoredFile, ...]
+    blobs: frozenset[Path]
+    freed_bytes: int
+    cache_dir: Path
+    roots: frozenset[Path]  # folders that stay, however empty
+
+
+def list_files(settings: StoreSettings) -> list[StoredFile]:
+    """Every GGUF file in the cache, among the plain files and the imported ones, and every part
+    of one, sorted by name.
+
+    Raises:
+        GemmaEdgeError: a folder cannot be read.
+    """
+    cache = _cache_dir(settings)
+    found: list[StoredFile] = []
+    try:
+        found += _iter_cache(cache)
+        for folder in dict.fromkeys((settings.models_dir, settings.data_dir / "models")):
+            found += _iter_plain(folder) if folder else ()
+    except OSError as error:
+        raise explain_disk(error, Path(error.filename or cache)) from None
+    return sorted(found, key=lambda stored: (stored.name, stored.commit, str(stored.path)))
+
+
+def _cache_dir(settings: StoreSettings) -> Path:
+    return Path(os.path.abspath(settings.cache_dir or default_cache_dir()))
+
+
+def _iter_cache(cache: Path) -> Iterator[StoredFile]:
+    for folder in cache.glob("models--*--*"):
+        repo = folder.name.removeprefix("models--").replace("--", "/", 1)
+        for path in folder.glob("snapshots/*/**/*"):
+            if path.suffix.lower() == ".gguf" and path.is_file():
+                commit, _, name = path.relative_to(folder / "snapshots").as_posix().partition("/")
+                yield stored_file(path, "cache", repo, name, commit)
+        for path in folder.glob("blobs/*" + PARTIAL_SUFFIX):
+            yield stored_file(path, "incomplete", repo, path.name.removesuffix(PARTIAL_SUFFIX), "")
+
+
+def _iter_plain(folder: Path) -> Iterator[StoredFile]:
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        owner, name = parts[:2], "/".join(parts[2:])
+        repo = "/".join(owner) if name else ""
+        if path.name.endswith(PARTIAL_SUFFIX) and path.is_file():
+            yield stored_file(path, "incomplete", repo, name or path.name, "")
+        elif path.suffix.lower() == ".gguf" and path.is_file():
+            yield stored_file(path, "models", repo, name or "/".join(parts), "")
+
+
+def stored_file(path: Path, where: str, repo: str, name: str, commit: str) -> StoredFile:
+    """The facts of one that is there."""
+    facts = path.stat()
+    used = max(facts.st_atime, facts.st_mtime)
+    return StoredFile(path, where, repo, name, commit, facts.st_size, used, named_hash(path))
+
+
+def plan_removal(files: Sequence[StoredFile], settings: StoreSettings) -> Removal:
+    """What deleting these would do; nothing is touched."""
+    cache = _cache_dir(settings)
+    leaving = {stored.path for stored in files}
+    blobs, freed = set(), 0
+    for stored in files:
+        blob = _blob(stored.path, cache)
+        if blob is None:
+            freed += 0 if stored.path.is_symlink() or _names(stored.path) > 1 else stored.size_bytes
+        elif blob not in blobs and not _still_needed(blob, leaving, cache):
+            blobs.add(blob)
+            freed += stored.size_bytes if _frees(blob, cache) else 0
+    roots = frozenset({cache, settings.import_dir, settings.data_dir / "models"})
+    return Removal(tuple(files), frozenset(blobs), freed, cache, roots)
+
+
+def _blob(path: Path, cache: Path) -> Path | None:
+    """What a name in the cache points to. None for a file in its own right, and for a link that
+    a person made: what that leads to is theirs."""
+    if not path.is_symlink():
+        return None
+    target = Path(os.path.normpath(path.parent / os.readlink(path)))
+    inside = target.parent.name == "blobs" and target.parent.parent.parent == cache
+    return target if inside else None
+
+
+def _still_needed(blob: Path, leaving: set[Path], cache: Path) -> bool:
+    """Another name in the same repository's folder points to it."""
+    snapshots = blob.parent.parent / "snapshots"
+    return any(
+        path not in leaving and _blob(path, cache) == blob for path in snapshots.glob("*/**/*")
+    )
+
+
+def _names(path: Path) -> int:
+    return path.stat().st_nlink
+
+
+def _frees(blob: Path, cache: Path) -> bool:
+    """A blob in the store shared between repositories lives on while another one has it."""
+    if not blob.is_symlink():
+        return _names(blob) == 1
+    target = blob.resolve()
+    others = (path for path in cache.glob("models--*/blobs/*") if path != blob)
+    return not any(path.is_symlink() and path.resolve() == target for path in others)
+
+
+def remove(removal: Removal) -> None:
+    """Delete what was planned: the names first, then what they pointed to.
+
+    Raises:
+        GemmaEdgeError: a file cannot be deleted.
+    """
+    for stored in removal.files:
+        try:
+            stored.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise explain_disk(error, stored.path) from None
+        for folder in list(stored.path.parents)[:3]:  # empty ones go too, the repository's stays
+            if folder.name in ("snapshots", "blobs") or folder in removal.roots:
+                break
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    if removal.blobs:
+        delete_blobs(removal.cache_dir, removal.blobs)
+    left = [path for path in removal.blobs if os.path.lexists(path)]
+    if left:
+        raise GemmaEdgeError(f"{left[0]} cannot be deleted", hint="check its permissions")
+
+
+# ----------------------------------------------------------------------------
+# sha256 of files of many gigabytes: as fast as sha256sum, and never twice without need.
+
+
+_READ_BYTES = 1 << 20  # hashlib lets other threads run above 2 KiB; 1 MiB makes reads cheap
+
+
+def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+    """The file's sha256 in hex; ``on_bytes`` is told how many bytes are done.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest, done = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(_READ_BYTES))
+    with path.open("rb", buffering=0) as stream:
+        _read_ahead(stream.fileno())
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            done += count
+            if on_bytes is not None:
+                on_bytes(done)
+    return digest.hexdigest()
+
+
+def _read_ahead(descriptor: int) -> None:
+    """Tells the system that all of it is read in order, where it can be told."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+
+class Behind(threading.Thread):
+    """Hashes a growing file behind its writer, so that nothing is read again at the end.
+
+    The bytes come from the page cache; a part from an earlier run is hashed on the way.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True, name="sha256")
+        self._path, self._digest = path, hashlib.sha256()
+        self._available, self._ended = 0, False
+        self._changed = threading.Condition()
+        self._error: OSError | None = None
+        self.done_bytes = 0
+
+    def written(self, end_bytes: int) -> None:
+        """The file is good up to here."""
+        with self._changed:
+            self._available = end_bytes
+            self._changed.notify()
+
+    def abandon(self) -> None:
+        """Nobody wants the hash; the file is closed when this returns."""
+        with self._changed:
+            self._ended, self._available = True, 0
+            self._changed.notify()
+        self.join()
+
+    def finish(self, on_bytes: Callable[[int], None]) -> str:
+        """Wait for the rest; the sha256 in hex.
+
+        Raises:
+            OSError: the file could not be read.
+        """
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        while self.is_alive():
+            self.join(0.1)
+            on_bytes(self.done_bytes)
+        if self._error is not None:
+            raise self._error
+        return self._digest.hexdigest()
+
+    def run(self) -> None:
+        """The thread."""
+        try:
+            with self._path.open("rb", buffering=0) as stream:
+                self._follow(stream.readinto)
+        except OSError as error:
+            self._error = error
+
+    def _follow(self, read_into: Callable[[memoryview], int | None]) -> None:
+        buffer = memoryview(bytearray(_READ_BYTES))
+        while True:
+            with self._changed:
+                while self.done_bytes >= self._available and not self._ended:
+                    self._changed.wait()
+                available = self._available
+            if self.done_bytes >= available:
+                return
+            count = read_into(buffer[: min(_READ_BYTES, available - self.done_bytes)])
+            if not count:
+                raise OSError(f"{self._path.name} became shorter while it was written")
+            self._digest.update(buffer[:count])
+            self.done_bytes += count
+
+
+class CheckedHashes:
+    """Which hash a file had when it was last read: by path, size, time of change and inode.
+
+    A file that looks the same is not hashed again. It lives in ``data_dir``; losing it costs time
+    and nothing else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._guard = threading.Lock()
+
+    def get(self, path: Path) -> str | None:
+        """The hash, if the file still looks as it did."""
+        entry = self._read().get(str(path.resolve()))
+        try:
+            if not isinstance(entry, list) or entry[:-1] != _look(path):
+                return None
+        except OSError:
+            return None
+        return entry[-1] if isinstance(entry[-1], str) else None
+
+    def put(self, path: Path, sha256: str) -> None:
+        """Remember it. Not being able to is no error: it is hashed again then."""
+        with self._guard:
+            try:
+                entries = {key: entry for key, entry in self._read().items() if os.path.exists(key)}
+                entries[str(path.resolve())] = [*_look(path), sha256]
+                write_atomically(self._path, json.dumps(entries, indent=1, sort_keys=True) + "\n")
+            except (OSError, UnicodeEncodeError):
+                return
+
+    def _read(self) -> dict[str, object]:
+        try:
+            content = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+
+def _look(path: Path) -> list[object]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def hash_once(
+    path: Path, checked: CheckedHashes, on_bytes: Callable[[int], None] | None = None
+) -> str:
+    """The file's sha256, from memory where it looks unchanged.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    known = checked.get(path)
+    if known is None:
+        known = hash_file(path, on_bytes)
+        checked.put(path, known)
+    return known
+
+
+# ----------------------------------------------------------------------------
+# What is on this machine already, found by its hash where one is known.
+
+
+OnBytes = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which bytes a file has to be; ``sha256`` is None when the newest will do.
+
+    ``any_revision``: the hash alone says it, at whichever revision it lies on disk.
+    """
+
+    revision: str
+    sha256: str | None
+    said_by: str
+    entry: LockEntry | None = None
+    any_revision: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file on disk whose hash was checked; ``commit`` is empty where nobody knows it."""
+
+    path: Path
+    commit: str
+    sha256: str
+
+
+class Shelf:
+    """The folders of one run."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.settings = settings
+        self.cache_dir = settings.cache_dir or default_cache_dir()
+        self.locks = Locks(settings)
+        self.checked = CheckedHashes(settings.data_dir / "checked.json")
+
+    def decide(self, file: RemoteFile, *, accept: bool) -> Wanted:
+        """The lock's word first, then the catalogue's; with ``accept`` what is upstream now."""
+        if accept:
+            return Wanted(file.revision or "main", None, "nobody")
+        locked = self.locks.find(file.repo, file.filename)
+        if locked is None:
+            return Wanted(file.revision or "main", file.sha256, "the catalogue")
+        entry, path = locked
+        same = file.revision in (None, entry.revision) or file.sha256 is not None
+        return Wanted(
+            file.revision or entry.revision or "main", entry.sha256,
+            f"{path} ({entry.date.isoformat()})", entry, any_revision=same,
+        )  # fmt: skip
+
+    def find(self, file: RemoteFile, wanted: Wanted, on_bytes: OnBytes | None) -> Found | None:
+        """The file on disk, if its bytes are the ones wanted.
+
+        Raises:
+            GemmaEdgeError: it is there and cannot be read or placed.
+        """
+        models_dir = self.settings.models_dir
+        plain = plain_path(models_dir, file) if models_dir else None
+        try:
+            if plain is not None and plain.is_file():
+                sha256 = hash_once(plain, self.checked, on_bytes)
+                if sha256 == (wanted.sha256 or sha256):
+                    commit = wanted.entry.revision if wanted.entry else ""
+                    return Found(plain, commit, sha256)
+            cached = self._find_cached(file, wanted, on_bytes)
+            return self._as_plain(cached, plain) if cached and plain else cached
+        except OSError as error:
+            raise explain_disk(error, plain or self.cache_dir) from None
+
+    def _find_cached(
+        self, file: RemoteFile, wanted: Wanted, on_bytes: OnBytes | None
+    ) -> Found | None:
+        revision = None if wanted.sha256 and wanted.any_revision else wanted.revision
+        for path, commit in iter_cached(self.cache_dir, file, revision):
+            expected = wanted.sha256 or named_hash(path)
+            if named_hash(path) not in (None, expected):
+                continue  # another version of the file; no need to read it
+            sha256 = hash_once(path, self.checked, on_bytes)
+            if sha256 == (expected or sha256):
+                return Found(path, commit, sha256)
+        return None
+
+    def _as_plain(self, found: Found, plain: Path) -> Found:
+        """A plain file was asked for: a second name for the cached one, a copy across disks."""
+        plain.parent.mkdir(parents=True, exist_ok=True)
+        fresh = plain.with_name(f".{plain.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+        source = found.path.resolve()
+        try:
+            try:
+                os.link(source, fresh)
+            except OSError:
+                check_space({plain.parent: source.stat().st_size})
+                shutil.copyfile(source, fresh)
+            os.replace(fresh, plain)
+        finally:
+            fresh.unlink(missing_ok=True)
+        self.checked.put(plain, found.sha256)
+        return Found(plain, found.commit, found.sha256)
+
+    def remember(self, file: RemoteFile, found: Found, *, certain: bool) -> None:
+        """Into the lock. A file that only was found may lie on a disk that cannot be written;
+        one that was fetched (``certain``) has to be provable.
+
+        Raises:
+            GemmaEdgeError: the lock cannot be written.
+        """
+        size = found.path.stat().st_size
+        try:
+            self.locks.record(
+                file.repo, found.commit, file.filename, size=size, sha256=found.sha256
+            )
+        except GemmaEdgeError:
+            if certain:
+                raise
+
+
+# ----------------------------------------------------------------------------
+# Prove what is on disk: every file is read and hashed again, whatever was remembered of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``state``: ``right``, ``wrong``, ``unknown`` (nothing to compare with) or ``unreadable``.
+
+    ``said_by`` is ``lock`` or ``hub`` (the name that the cache gave the file), or empty.
+    """
+
+    path: Path
+    name: str
+    state: str
+    expected: str | None
+    sha256: str | None
+    said_by: str
+    reason: str = ""
+
+
+def verify(
+    settings: StoreSettings,
+    *,
+    files: Sequence[StoredFile] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Verdict]:
+    """One verdict a file, as each is done; by default all that are on disk, parts left out.
+    Opens no socket, deletes nothing."""
+    audit = _Audit(settings, on_progress or (lambda _: None))
+    for stored in list_files(settings) if files is None else files:
+        if stored.where != "incomplete":
+            yield audit.judge(stored)
+
+
+class _Audit:
+    def __init__(self, settings: StoreSettings, listen: Callable[[Progress], None]) -> None:
+        self._entries = Locks(settings).all()
+        self._checked = CheckedHashes(settings.data_dir / "checked.json")
+        self._listen, self._clock = listen, settings.clock
+        self._seen: dict[Path, str] = {}  # two names of one file are read once in one run
+
+    def judge(self, stored: StoredFile) -> Verdict:
+        """Read it, and compare."""
+        expected, said_by = self._promise(stored)
+        found = partial(Verdict, stored.path, stored.name, expected=expected, said_by=said_by)
+        try:
+            sha256 = self._hash(stored)
+        except OSError as error:
+            return found(state="unreadable", sha256=None, reason=error.strerror or str(error))
+        state = "unknown" if expected is None else "right" if sha256 == expected else "wrong"
+        return found(state=state, sha256=sha256)
+
+    def _hash(self, stored: StoredFile) -> str:
+        meter = Meter(stored.name, self._listen, self._clock, total_bytes=stored.size_bytes)
+        real = stored.path.resolve()
+        if real not in self._seen:
+            self._seen[real] = hash_file(real, meter.checked)
+            self._checked.put(real, self._seen[real])
+        meter.done_bytes = stored.size_bytes
+        meter.tell("done")
+        return self._seen[real]
+
+    def _promise(self, stored: StoredFile) -> tuple[str | None, str]:
+        """The lock's word for the revision it names, else the name in the cache."""
+        entry = self._entries.get((stored.repo, stored.file))
+        if entry is not None and stored.commit in ("", entry.revision):
+            return entry.sha256, "lock"
+        return (stored.sha256, "hub") if stored.sha256 else (None, "")
+
+
+# ----------------------------------------------------------------------------
+# Take a GGUF file from elsewhere (a USB stick, another runner) in among the plain files.
+
+
+_MAGIC = b"GGUF"
+_COPY_BYTES = 1 << 20
+
+
+def import_file(
+    source: Path, settings: StoreSettings, *, on_progress: Listener | None = None
+) -> StoredFile:
+    """Copy the file into ``settings.import_dir``, hash it on the way and lock it. The same bytes
+    under the same name are there already: nothing is done.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+        ModelError: it is not a GGUF file, or another one has this name already.
+        DoesNotFit: the disk is too small.
+        GemmaEdgeError: the disk or its permissions.
+    """
+    size = _check_source(source)
+    target = settings.import_dir / source.name
+    checked = CheckedHashes(settings.data_dir / "checked.json")
+    meter = Meter(
+        source.name, on_progress or (lambda _: None),
+        settings.clock, total_bytes=size,
+    )  # fmt: skip
+    try:
+        if target.exists():
+            sha256 = _same(source, target, checked, meter)
+        else:
+            check_space({target.parent: size})
+            sha256 = _copy(source, target, meter)
+            checked.put(target, sha256)
+    except OSError as error:
+        raise explain_disk(error, target, size) from None
+    Locks(settings).record("", "", source.name, size=size, sha256=sha256)
+    meter.done_bytes = size
+    meter.tell("done")
+    return stored_file(target, "models", "", source.name, "")
+
+
+def _check_source(source: Path) -> int:
+    try:
+        source.name.encode("utf-8")
+        with source.open("rb") as stream:
+            magic = stream.read(4)
+            size = stream.seek(0, os.SEEK_END)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"the name {source.name!r} cannot be written down", hint="rename the file"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{source} cannot be read ({error.strerror or error})", hint="check the path"
+        ) from None
+    if magic != _MAGIC:
+        raise ModelError(f"{source} is not a GGUF file", hint="models for llama.cpp end in .gguf")
+    return size
+
+
+def _same(source: Path, target: Path, checked: CheckedHashes, meter: Meter) -> str:
+    mine, theirs = hash_once(target, checked), hash_once(source, checked, meter.checked)
+    if mine != theirs:
+        raise ModelError(
+            f"{target} is another file of the same name\n  there {mine}\n  new   {theirs}",
+            hint=f"rename one of them, or: gemma-edge rm {target.name}",
+        )
+    return mine
+
+
+def _copy(source: Path, target: Path, meter: Meter) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    try:
+        with source.open("rb") as origin, fresh.open("xb", buffering=0) as copy:
+            sha256 = _copy_hashed(origin, copy, fresh, meter)
+        os.replace(fresh, target)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return sha256
+
+
+def _copy_hashed(origin: BinaryIO, copy: BinaryIO, path: Path, meter: Meter) -> str:
+    behind, position = Behind(path), 0
+    behind.start()
+    try:
+        while block := origin.read(_COPY_BYTES):
+            rest = memoryview(block)
+            while rest:
+                count = copy.write(rest)
+                rest, position = rest[count:], position + count
+            behind.written(position)
+            meter.add(len(block))
+        os.fsync(copy.fileno())
+        return behind.finish(meter.checked)
+    finally:
+        behind.abandon()

@@ -1,0 +1,547 @@
+"""The only door to huggingface_hub: what the hub knows of a file, and its bytes.
+
+``hf_hub_download`` is not used. Since version 2 it writes to a temporary file of its own, deletes
+that whenever it stops, and so can never go on after a cut, a Ctrl-C or a crash; its plain-HTTP
+path also holds back up to 10 MiB. We use the library's client (proxies, tokens, mirrors, offline
+mode), its metadata, its lock and its cache layout, and write the bytes ourselves.
+
+Every function raises only what ``failures`` makes: a ``GemmaEdgeError``, or ``TryAgain``,
+``StartOver`` and ``Changed`` for the loop in ``transfer``.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import queue
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gemma_edge import __version__
+from gemma_edge.errors import GemmaEdgeError, ModelError
+from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header
+from gemma_edge.store.lock import write_atomically
+from gemma_edge.store.remote import (
+    COMMIT,
+    MAX_WAIT_SECONDS,
+    SHA256,
+    Answer,
+    Changed,
+    Listener,
+    Meter,
+    RemoteFile,
+    StartOver,
+    Stopped,
+    StoreSettings,
+    TryAgain,
+    asked_too_long,
+    explain_status,
+    explain_transport,
+    gave_up,
+    not_while_offline,
+)
+
+_ETAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # it becomes a file name
+_ASK_SECONDS = 10.0
+_NAME = "gemma-edge"
+_REFUSED = (401, 403, 404)  # from the storage: its signed address has expired, or a proxy says so
+_PROXY_HINT = "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What the hub has under a name now. ``sha256`` is None for files that are not in LFS."""
+
+    file: RemoteFile
+    revision: str  # as it was asked for
+    commit: str
+    etag: str
+    size_bytes: int
+    sha256: str | None
+    xet: Any = None  # the library's XetFileData, where the file can come that way
+
+
+def default_cache_dir() -> Path:
+    """Where the library keeps its files (``HF_HUB_CACHE``, ``HF_HOME``)."""
+    return Path(_constants().HF_HUB_CACHE)
+
+
+def look_up(file: RemoteFile, revision: str, settings: StoreSettings) -> Upstream:
+    """Ask the hub what it has at this revision; one question, no waiting for a second one."""
+    hub = _hub()
+    with _explained(replace(file, revision=revision), settings):
+        found = hub.get_hf_file_metadata(
+            hub.hf_hub_url(
+                file.repo, file.filename, revision=revision, endpoint=_endpoint(settings)
+            ),
+            token=settings.token,
+            timeout=_ASK_SECONDS,
+            endpoint=_endpoint(settings),
+            library_name=_NAME,
+            library_version=__version__,
+        )
+    commit, etag, size = found.commit_hash or "", found.etag or "", found.size
+    if not COMMIT.fullmatch(commit) or not _ETAG.fullmatch(etag) or size is None or size < 0:
+        raise ModelError(
+            f"what answered for {file.name} is not a hub (it names no commit, hash or size)",
+            hint="check HF_ENDPOINT; a login page of the network answers like this too",
+        )
+    sha256 = etag if SHA256.fullmatch(etag) else None
+    xet = found.xet_file_data if _speaks_xet() else None
+    return Upstream(file, revision, commit, etag, size, sha256, xet)
+
+
+def stream_http(
+    upstream: Upstream, start: int, settings: StoreSettings, *, end: int | None = None
+) -> Iterator[bytes]:
+    """The bytes from ``start`` on (up to ``end``, which is not part of it) over plain HTTP, as they
+    arrive. Ends early only by raising."""
+    hub, file = _hub(), upstream.file
+    headers = request_headers(settings) | {"Accept-Encoding": "identity"}
+    part = start > 0 or end is not None
+    if part:
+        headers["Range"] = f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"
+    url = hub.hf_hub_url(
+        file.repo, file.filename, revision=upstream.commit, endpoint=_endpoint(settings)
+    )
+    with _explained(file, settings):
+        request = hub.get_session().stream(
+            "GET", url, headers=headers, timeout=settings.stall_seconds
+        )
+        with request as response:
+            _check_response(response, upstream, start, part=part)
+            yield from response.iter_raw()
+
+
+def _check_response(response: Any, upstream: Upstream, start: int, *, part: bool) -> None:
+    """Is it the part that was asked for, of the file that was asked for?"""
+    if response.history and response.status_code in _REFUSED:
+        raise TryAgain(f"the storage answered with status {response.status_code}")
+    _utils().hf_raise_for_status(response)
+    for hop in (*response.history, response):
+        etag = hop.headers.get("x-linked-etag")
+        if etag is not None and etag.removeprefix("W/").strip('"') != upstream.etag:
+            raise Changed(f"{upstream.file.name} was replaced upstream")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise TryAgain("the bytes came compressed, which cannot be continued")
+    if not part and response.status_code == 200:  # noqa: PLR2004
+        length = response.headers.get("content-length")
+        if length is not None and length != str(upstream.size_bytes):
+            raise Changed(f"{upstream.file.name} has another size than the hub said")
+        return
+    if response.status_code != 206:  # noqa: PLR2004
+        raise StartOver("the server cannot continue a file")
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
+    if found is None or int(found[1]) != start:
+        raise StartOver("the server sent another part than was asked for")
+    if found[2] not in ("*", str(upstream.size_bytes)):
+        raise Changed(f"{upstream.file.name} has another size than the hub said")
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, seconds: float) -> Iterator[bool]:
+    """The library's own lock; False inside when another process had it all the time."""
+    from filelock import Timeout  # noqa: PLC0415
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_utils().WeakFileLock(path, timeout=seconds))
+        except Timeout:
+            yield False
+        else:
+            yield True
+
+
+def delete_blobs(cache: Path, blobs: frozenset[Path]) -> None:
+    """Delete files of the cache; a store that several repositories share is swept too."""
+    none: frozenset[Path] = frozenset()
+    _utils().DeleteCacheStrategy(
+        expected_freed_size=0, blobs=blobs, refs=none, repos=none, snapshots=none, cache_dir=cache
+    ).execute()
+
+
+def _constants() -> Any:
+    """The library's settings, without the second that the rest of it takes to load."""
+    return importlib.import_module("huggingface_hub.constants")
+
+
+def _hub() -> Any:
+    """The library, told not to look around: else its first call asks huggingface.co (whatever the
+    mirror, for up to 3 s) how to recognize the program that started it, and reports that."""
+    _constants().HF_HUB_DISABLE_TELEMETRY = True
+    return importlib.import_module("huggingface_hub")
+
+
+def _speaks_xet() -> bool:
+    return not _constants().HF_HUB_DISABLE_XET and find_spec("hf_xet") is not None
+
+
+def _utils() -> Any:
+    """The library's tools; it gives type checkers no list of them."""
+    _hub()
+    return importlib.import_module("huggingface_hub.utils")
+
+
+def _endpoint(settings: StoreSettings) -> str | None:
+    return settings.endpoint.rstrip("/") if settings.endpoint else None
+
+
+def request_headers(settings: StoreSettings) -> dict[str, str]:
+    """Who asks (the library's user agent), and the token where there is one."""
+    headers: dict[str, str] = _utils().build_hf_headers(
+        token=settings.token, library_name=_NAME, library_version=__version__
+    )
+    return headers
+
+
+@contextlib.contextmanager
+def _explained(file: RemoteFile, settings: StoreSettings) -> Iterator[None]:
+    """Whatever the library raises inside becomes one of ours."""
+    import httpx2  # noqa: PLC0415  (the library's HTTP client)
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+    )
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        headers = error.response.headers
+        answer = Answer(error.response.status_code, headers.get("x-error-code", ""), headers)
+        has_token = "authorization" in request_headers(settings)
+        raise explain_status(answer, file, has_token=has_token, now=settings.clock()) from None
+    except OfflineModeIsEnabled:
+        raise ModelError(
+            f"{file.name} is not on this machine, and HF_HUB_OFFLINE is set",
+            hint="unset HF_HUB_OFFLINE for the download",
+        ) from None
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise explain_transport(type(error).__name__, str(error), file) from None
+    except (HFValidationError, ImportError, ValueError) as error:  # a proxy nobody can speak to
+        raise GemmaEdgeError(f"the network settings cannot be used ({error})", hint=_PROXY_HINT) \
+            from None  # fmt: skip
+
+
+# ----------------------------------------------------------------------------
+# The only door to hf_xet, the hub's own way to move large files: chunks from many places at once.
+# Its ordered stream can begin anywhere, so it continues what plain HTTP began, and the other way
+# round. `endpoint` and access token come from the address that the hub names for the file.
+
+
+_AHEAD_CHUNKS = 16
+
+
+class _Stale(Exception):
+    """Nobody waits for the chunks any more."""
+
+
+def stream_xet(upstream: Upstream, start: int, settings: StoreSettings) -> Iterator[bytes]:
+    """The bytes from ``start`` on through Xet, in order. It may end early without an error.
+
+    The library waits inside native code without a limit, so a thread of its own does that; when
+    nothing comes for ``stall_seconds`` the group is aborted and the thread is left behind.
+    """
+    pump = _Pump(upstream, start, request_headers(settings))
+    pump.start()
+    try:
+        while True:
+            try:
+                chunk = pump.chunks.get(timeout=settings.stall_seconds)
+            except queue.Empty:
+                raise TryAgain("no byte came for too long") from None
+            if chunk is None:
+                return
+            if isinstance(chunk, BaseException):
+                raise TryAgain(f"{type(chunk).__name__}: {chunk}")
+            yield chunk
+    finally:
+        pump.abandon()
+
+
+class _Pump(threading.Thread):
+    """Hands over chunks, then None or the error."""
+
+    def __init__(self, upstream: Upstream, start: int, headers: dict[str, str]) -> None:
+        super().__init__(daemon=True, name="xet")
+        self.chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD_CHUNKS)
+        self._upstream, self._start, self._headers = upstream, start, headers
+        self._abandoned = threading.Event()
+        self._group: Any = None
+
+    def abandon(self) -> None:
+        """Only the group can be aborted: cancelling a stream that waits is an error."""
+        self._abandoned.set()
+        if self._group is not None:
+            with contextlib.suppress(RuntimeError):
+                self._group.abort()
+
+    def run(self) -> None:
+        """The thread."""
+        last: BaseException | None = None
+        try:
+            self._pump()
+        except BaseException as error:  # noqa: BLE001  (native code may panic: plain HTTP then)
+            last = error
+        with contextlib.suppress(_Stale):
+            self._hand_over(last)
+
+    def _pump(self) -> None:
+        from hf_xet import (  # type: ignore[import-untyped] # noqa: PLC0415
+            XetConfig,
+            XetFileInfo,
+            XetSession,
+        )
+
+        # The hub's token goes to the hub alone, for a short-lived one to the storage.
+        open_headers = {k: v for k, v in self._headers.items() if k.lower() != "authorization"}
+        source = self._upstream.xet
+        config = XetConfig()
+        if "telemetry.enabled" in config.keys():  # noqa: SIM118  (not a dict)
+            config = config.with_config("telemetry.enabled", False)
+        self._group = XetSession(config).new_download_stream_group(
+            token_refresh_url=source.refresh_route,
+            token_refresh_headers=self._headers,
+            custom_headers=open_headers,
+        )
+        info = XetFileInfo(source.file_hash, self._upstream.size_bytes)
+        for chunk in self._group.download_stream(info, start=self._start):
+            self._hand_over(chunk)
+
+    def _hand_over(self, chunk: "bytes | BaseException | None") -> None:
+        while not self._abandoned.is_set():
+            with contextlib.suppress(queue.Full):
+                self.chunks.put(chunk, timeout=0.2)
+                return
+        raise _Stale
+
+
+# ----------------------------------------------------------------------------
+# Waiting for a network that fails: how often, how long, and when it is enough.
+
+
+_MAX_BACKOFF_SECONDS = 30.0
+_UNREACHABLE_ATTEMPTS = 3
+
+
+class Patience:
+    """How often, and how long, one file's download may fail without a single new byte."""
+
+    def __init__(self, settings: StoreSettings, meter: Meter, stop: threading.Event) -> None:
+        self._settings, self._meter, self._stop = settings, meter, stop
+        self._failures, self._reached = 0, False
+
+    def progressed(self) -> None:
+        """A byte came."""
+        self._failures, self._reached = 0, True
+
+    def check(self) -> None:
+        """Raises: Stopped: somebody wants an end."""
+        if self._stop.is_set():
+            raise Stopped
+
+    def wait(self, failure: TryAgain) -> None:
+        """Before the next attempt.
+
+        Raises:
+            GemmaEdgeError: there is none, or the server asks for more time than anybody has.
+            Stopped: somebody wants an end.
+        """
+        meter, settings = self._meter, self._settings
+        self._failures += 1
+        seconds = failure.wait_seconds
+        if seconds is not None and seconds > MAX_WAIT_SECONDS:
+            raise asked_too_long(meter.file, seconds)
+        limit = settings.attempts
+        if failure.unreachable and not self._reached:
+            limit = min(limit, _UNREACHABLE_ATTEMPTS)  # nobody waits long for a wrong address
+        if self._failures >= limit:
+            raise gave_up(meter.file, failure.reason, meter.done_bytes, meter.total_bytes)
+        if seconds is None:
+            doubled = settings.backoff_seconds * 2 ** (self._failures - 1)
+            seconds = min(doubled, _MAX_BACKOFF_SECONDS)
+        meter.tell("waiting", f"{failure.reason}; goes on in {seconds:.0f} s")
+        if self._stop.wait(seconds):
+            raise Stopped
+
+
+def ask_patiently(
+    file: RemoteFile, revision: str, settings: StoreSettings, patience: Patience
+) -> Upstream:
+    """What the hub has at this revision.
+
+    Raises:
+        GemmaEdgeError: it does not say.
+        Stopped: somebody wants an end.
+    """
+    while True:
+        patience.check()
+        try:
+            return look_up(file, revision, settings)
+        except TryAgain as failure:
+            patience.wait(failure)
+
+
+# ----------------------------------------------------------------------------
+# What the hub has under a name, and a few bytes of it, without fetching the file: for a size
+# before a download, a header by range requests, a comparison with the lock.
+
+
+def ask(
+    file: RemoteFile, settings: StoreSettings, *, on_progress: Listener | None = None
+) -> Upstream:
+    """What is there now at ``file.revision`` (the newest where that is None): commit, size, hash.
+
+    Raises:
+        ModelError: it is not there, or not for this account, or ``settings.offline``.
+        GemmaEdgeError: the network failed.
+    """
+    if settings.offline:
+        raise not_while_offline([file.name])
+    patience = _patience(file, settings, on_progress)
+    return ask_patiently(file, file.revision or "main", settings, patience)
+
+
+def read_part(
+    upstream: Upstream, start: int, count: int, settings: StoreSettings, *,
+    on_progress: Listener | None = None,
+) -> bytes:  # fmt: skip
+    """Bytes ``start`` to ``start + count``, fewer where the file ends before.
+
+    Raises:
+        ModelError: ``settings.offline``.
+        GemmaEdgeError: the network failed, or the server cannot send parts.
+    """
+    if settings.offline:
+        raise not_while_offline([upstream.file.name])
+    patience = _patience(upstream.file, settings, on_progress)
+    end = min(start + count, upstream.size_bytes)
+    part = bytearray()
+    while start + len(part) < end:
+        try:
+            for chunk in stream_http(upstream, start + len(part), settings, end=end):
+                part += chunk
+                patience.progressed()
+        except TryAgain as failure:
+            patience.wait(failure)
+        except (StartOver, Changed) as failure:
+            raise GemmaEdgeError(
+                f"no part of {upstream.file.name} can be read ({failure})",
+                hint="pull the whole file instead",
+            ) from None
+    return bytes(part[: end - start])
+
+
+def _patience(file: RemoteFile, settings: StoreSettings, on_progress: Listener | None) -> Patience:
+    meter = Meter(file.name, on_progress or (lambda _: None), settings.clock)
+    return Patience(settings, meter, threading.Event())
+
+
+# ----------------------------------------------------------------------------
+# Headers that were read before: of a file on the hub by commit, so that 15 MiB are fetched once,
+# not twice; of a file on disk by its date, so that a vocabulary is stepped over once. What is
+# kept is the header as it was read, as JSON in `data_dir/headers`; what cannot be read there is
+# read from its source again.
+
+
+_FORMAT = 1  # another layout gets another number
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # no such file, or damaged
+KEPT_FROM_BYTES = 256 << 20  # a smaller model has a header that is read at once
+
+
+def read_remote_header(
+    upstream: Upstream, settings: StoreSettings, *, on_progress: Listener | None = None
+) -> Header:
+    """The header of what ``peek.ask`` found, from ``data_dir`` where it was read before.
+
+    Raises:
+        ModelError: it is no GGUF file, or damaged; or ``settings.offline``, and it was never read.
+        GemmaEdgeError: the network failed.
+    """
+    folder = _folder(f"{upstream.file.repo}/{upstream.file.filename}", settings)
+    kept, name = folder / f"{upstream.commit}.json", Path(upstream.file.filename)
+    with contextlib.suppress(*_UNREADABLE):
+        return _parse(kept.read_text(encoding="utf-8"), name)
+
+    def read(start: int, count: int) -> bytes:
+        return read_part(upstream, start, count, settings, on_progress=on_progress)
+
+    header = parse_header(read, upstream.size_bytes, str(name))
+    _keep(kept, header)
+    return header
+
+
+def find_kept_header(file: RemoteFile, settings: StoreSettings) -> Header | None:
+    """What was read before of a file on the hub, without asking anybody: at its revision, or the
+    newest where it names none."""
+    folder = _folder(f"{file.repo}/{file.filename}", settings)
+    with contextlib.suppress(*_UNREADABLE):
+        kept = sorted(folder.glob(f"{file.revision or ''}*.json"), key=lambda p: p.stat().st_mtime)
+        return _parse(kept[-1].read_text(encoding="utf-8"), Path(file.filename)) if kept else None
+    return None
+
+
+def read_local_header(path: Path, settings: StoreSettings) -> Header:
+    """The header of a file on disk, from ``data_dir`` where this very file was read before.
+
+    Raises:
+        ModelError: as ``gguf.read_header``.
+    """
+    kept = None
+    with contextlib.suppress(OSError):
+        facts = path.stat()
+        state = f"{facts.st_size}-{facts.st_mtime_ns}"
+        kept = _folder(str(path.absolute()), settings) / f"{state}.json"
+    if kept is not None:
+        with contextlib.suppress(*_UNREADABLE):
+            return _parse(kept.read_text(encoding="utf-8"), path)
+    header = read_header(path)
+    if kept is not None and header.file_bytes > KEPT_FROM_BYTES:
+        _keep(kept, header)
+    return header
+
+
+def _folder(name: str, settings: StoreSettings) -> Path:
+    """One folder a file, one kept header a version; the hash of a name is a name everywhere."""
+    return settings.data_dir / "headers" / hashlib.sha256(name.encode()).hexdigest()
+
+
+def _keep(place: Path, header: Header) -> None:
+    """A full disk costs the next reader time, nothing else."""
+    with contextlib.suppress(OSError):
+        write_atomically(place, _render(header))
+
+
+def _render(header: Header) -> str:
+    tensors = [[t.name, t.shape, t.type, t.size_bytes, t.offset_bytes] for t in header.tensors]
+    metadata = {key: _plain(value) for key, value in header.metadata.items()}
+    content = {"format": _FORMAT, "file_bytes": header.file_bytes}
+    return json.dumps(content | {"metadata": metadata, "tensors": tensors})
+
+
+def _plain(value: Value) -> Any:
+    return {"count": value.count} if isinstance(value, Skipped) else value
+
+
+def _parse(text: str, name: Path) -> Header:
+    content = json.loads(text)
+    if content["format"] != _FORMAT:
+        raise ValueError(content["format"])
+    metadata = {key: _value(value) for key, value in content["metadata"].items()}
+    tensors = tuple(
+        Tensor(tensor, tuple(shape), kind, size_bytes, offset_bytes)
+        for tensor, shape, kind, size_bytes, offset_bytes in content["tensors"]
+    )
+    return Header(name, int(content["file_bytes"]), metadata, tensors)
+
+
+def _value(value: Any) -> Value:
+    if isinstance(value, dict):
+        return Skipped(value["count"])
+    return tuple(value) if isinstance(value, list) else value
