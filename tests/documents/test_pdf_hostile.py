@@ -13,6 +13,8 @@ from gemma_edge.documents import Document, open_document, read_document, render_
 from gemma_edge.documents.document import PAGE_KINDS
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.conftest import render_pdf, typed
+from tests.documents.pdf_files import form_pdf, hostile_pdfs, locked_pdf, picture_pdf
+from tests.shared import DOCUMENTS, HOSTILE
 
 SECONDS = 20  # for one file, on a machine that has other work
 PASSWORDS = ("openpassword", "test", "foo", "asdfzxcv", "password")
@@ -81,13 +83,12 @@ def test_a_mutation_of_a_good_pdf(seed):
 
 
 @pytest.mark.slow
-def test_three_hundred_mutations_of_good_pdfs(shared):
+def test_three_hundred_mutations_of_good_pdfs():
     made = render_pdf([typed("Invoice 4711\nTotal   12.00"), typed("second page")])
-    resume = next((shared / "documents" / "resume").glob("*.pdf")).read_bytes()
-    swimming = next((shared / "documents" / "swimming").glob("*.pdf")).read_bytes()
-    mutants = [
-        mutant(good, seed) for good in (made, resume, swimming) for seed in range(1000, 1100)
-    ]
+    real = [path.read_bytes() for name in ("resume", "swimming")
+            for path in (DOCUMENTS / name).glob("*.pdf")]  # fmt: skip
+    bases = [made, form_pdf(), picture_pdf(), locked_pdf("Total 12.00"), *real]
+    mutants = [mutant(bases[seed % len(bases)], seed) for seed in range(1000, 1300)]
     with ThreadPoolExecutor(2) as pool:
         results = Counter(pool.map(partial(outcome, draws=True), mutants))
     assert sum(results.values()) == 300
@@ -96,8 +97,18 @@ def test_three_hundred_mutations_of_good_pdfs(shared):
 
 
 @pytest.mark.slow
-def test_hostile_files_are_documents_or_one_line(shared):
-    files = [path.read_bytes() for path in sorted((shared / "hostile").glob("*.pdf"))]
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [pytest.param(data, expected, id=name) for name, data, expected in hostile_pdfs()],
+)
+def test_made_hostile_files_are_documents_or_one_line(data, expected):
+    assert outcome(data, draws=True) in (expected, *(("document", "line") * (expected == "either")))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HOSTILE.is_dir(), reason="66 odd PDFs of others are not here")
+def test_hostile_files_are_documents_or_one_line():
+    files = [path.read_bytes() for path in sorted(HOSTILE.glob("*.pdf"))]
     assert len(files) == 66
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(partial(outcome, draws=True), files))
