@@ -13,6 +13,7 @@ from gemma_edge.documents.picture import Picture
 from gemma_edge.engine import llama_log, load
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.llama_model import LlamaModel
+from gemma_edge.engine.llama_prompt import Prompter
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Request
 from gemma_edge.engine.remote import RemoteEngine
 from gemma_edge.fit.plan import Plan
@@ -44,6 +45,18 @@ def demo_plan(*, context_tokens: int = 2048, batch_tokens: int = 256) -> Plan:
         gpu_layers=-1,
         threads=1,
     )
+
+
+@pytest.fixture(scope="session")
+def model() -> LlamaModel:
+    """The bundled model's vocabulary and sizes."""
+    return LlamaModel(DEMO)
+
+
+@pytest.fixture(scope="session")
+def prompter(model: LlamaModel) -> Prompter:
+    """Prompts without pictures."""
+    return Prompter(model, None)
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ def test_random_conversations_restored_equal_a_fresh_read(
         kept += read(restored, prompt, settled=len(prompt) - 1) > 0
         worst = max(worst, difference(restored, f32_model, prompt))
         for held in (used, restored):
-            held._context.close()
+            held.context.close()
     assert worst < BOUND
     assert kept >= 2
 
