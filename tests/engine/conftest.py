@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw
 
 from gemma_edge import gguf
 from gemma_edge.documents.picture import Picture
-from gemma_edge.engine import llama_log, load
+from gemma_edge.engine import load
 from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.llama_log import capture
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.engine.llama_prompt import Prompter
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Request
@@ -79,7 +80,7 @@ def remote() -> Iterator[RemoteEngine]:
 def f32_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model in F32: no rounding of activations to 8 bits hides or makes differences."""
     path = tmp_path_factory.mktemp("f32") / "demo-F32.gguf"
-    llama_log.capture()
+    capture()
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = llama_cpp.LLAMA_FTYPE_ALL_F32
     params.allow_requantize = True

@@ -1,7 +1,7 @@
 """Correctness shown by equality: cached = fresh, forced = unforced, greedy = llama-cpp-python.
 
-llama.cpp itself computes other bits for other batch shapes (measured.md, "Noise between batch
-shapes"), so where logits are compared, both sides evaluate pieces of the same sizes.
+llama.cpp itself computes other bits for other batch shapes (docs/architecture.md, "Equality"),
+so where logits are compared, both sides evaluate pieces of the same sizes.
 """
 
 import base64

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemma_edge.engine import fingerprint as prints
 from gemma_edge.engine import load
 from gemma_edge.engine.cache import Unit
+from gemma_edge.engine.fingerprint import Fingerprint, fingerprint
+from gemma_edge.engine.fingerprint import difference as fingerprint_difference
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.llama_model import LlamaModel
 from gemma_edge.engine.protocol import GREEDY, Engine, Finished, Message, Request
@@ -138,26 +139,24 @@ def test_each_mismatch_is_a_reason(saved: Path, tmp_path: Path) -> None:
     copy.write_bytes(DEMO.read_bytes())
     plan = demo_plan()
 
-    def now(
-        plan: Plan, template: str = "t", version: str = "1", flash: bool = True
-    ) -> prints.Fingerprint:
-        return dict(
-            prints.fingerprint(plan, template=template, version=version, flash_attention=flash)
-        )
+    def now(plan: Plan, template: str = "t", version: str = "1", flash: bool = True) -> Fingerprint:
+        return dict(fingerprint(plan, template=template, version=version, flash_attention=flash))
 
     then = now(plan)
     assert (
-        prints.difference(then, now(replace(plan, context_tokens=64, threads=9, batch_tokens=1)))
+        fingerprint_difference(
+            then, now(replace(plan, context_tokens=64, threads=9, batch_tokens=1))
+        )
         == ""
     )
     reasons = [
-        prints.difference(then, now(replace(plan, model=copy))),
-        prints.difference(then, now(replace(plan, projector=None))),
-        prints.difference(then, now(replace(plan, adapters=(Adapter(copy, 0.5),)))),
-        prints.difference(then, now(plan, template="other")),
-        prints.difference(then, now(plan, version="2")),
-        prints.difference(then, now(replace(plan, kv_type="q8_0"))),
-        prints.difference(then, now(plan, flash=False)),
+        fingerprint_difference(then, now(replace(plan, model=copy))),
+        fingerprint_difference(then, now(replace(plan, projector=None))),
+        fingerprint_difference(then, now(replace(plan, adapters=(Adapter(copy, 0.5),)))),
+        fingerprint_difference(then, now(plan, template="other")),
+        fingerprint_difference(then, now(plan, version="2")),
+        fingerprint_difference(then, now(replace(plan, kv_type="q8_0"))),
+        fingerprint_difference(then, now(plan, flash=False)),
     ]
     assert reasons == [
         "the weights are another file than when it was saved",

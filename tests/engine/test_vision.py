@@ -1,7 +1,7 @@
 """What is read of a picture once is not read again, and is right when it comes back.
 
-Both sides of a comparison evaluate pieces of the same sizes (measured.md, "Noise between batch
-shapes"), so the bound is tight.
+Both sides of a comparison evaluate pieces of the same sizes (docs/architecture.md, "Equality"),
+so the bound is tight.
 """
 
 from collections.abc import Iterator

@@ -4,8 +4,14 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from gemma_edge.hardware import cpu
 from gemma_edge.hardware.cgroups import divide_quota, parse_cgroups
+from gemma_edge.hardware.cpu import (
+    Cpu,
+    decide_linux,
+    decide_unknown,
+    parse_cpu,
+    parse_cpuinfo,
+)
 from gemma_edge.hardware.text import Answers, parse_number, parse_ranges, render_ranges
 
 
@@ -49,14 +55,14 @@ ARM = "processor\t: 0\nBogoMIPS\t: 48.00\n\nprocessor\t: 1\nBogoMIPS\t: 48.00\n"
     ],
 )  # fmt: skip
 def test_linux(text, allowed, quota, fast, expected):
-    decided = cpu.decide_linux(cpu.parse_cpuinfo(text), allowed, quota, fast)
+    decided = decide_linux(parse_cpuinfo(text), allowed, quota, fast)
     assert (decided.cores, decided.fast_cores, decided.reason) == expected
 
 
 def test_hyper_threads_share_a_core():
-    assert cpu.parse_cpuinfo(LAPTOP) == {0: (0, 0), 1: (0, 0), 2: (0, 1), 3: (0, 1)}
-    assert cpu.parse_cpuinfo(ARM) == {}
-    assert cpu.parse_cpuinfo("") == {}
+    assert parse_cpuinfo(LAPTOP) == {0: (0, 0), 1: (0, 0), 2: (0, 1), 3: (0, 1)}
+    assert parse_cpuinfo(ARM) == {}
+    assert parse_cpuinfo("") == {}
 
 
 @pytest.mark.parametrize(
@@ -99,15 +105,15 @@ def test_cgroup_paths_of_both_versions():
 def test_the_smallest_quota_above_us_counts(files, granted, cores):
     recorded = {f"/sys/fs/cgroup/{name}": text for name, text in files.items()}
     recorded |= {"/proc/cpuinfo": SERVER, "/proc/self/cgroup": "1:cpu:/a/b\n0::/a/b\n"}
-    found = cpu.parse_cpu(Answers({"system": "linux", "affinity": "0-15", "files": recorded}))
+    found = parse_cpu(Answers({"system": "linux", "affinity": "0-15", "files": recorded}))
     assert (found.cores, found.reason) == (cores, f"16 physical cores{granted}")
 
 
 def test_unknown_systems():
-    assert cpu.decide_unknown(4) == cpu.Cpu(4, "4 hardware threads, taken as 4 cores")
-    assert cpu.decide_unknown(16) == cpu.Cpu(8, "16 hardware threads, taken as 8 cores")
-    assert cpu.parse_cpu(Answers({"system": "plan9", "processors": 16})).cores == 8
-    assert cpu.parse_cpu(Answers({})).cores == 1
+    assert decide_unknown(4) == Cpu(4, "4 hardware threads, taken as 4 cores")
+    assert decide_unknown(16) == Cpu(8, "16 hardware threads, taken as 8 cores")
+    assert parse_cpu(Answers({"system": "plan9", "processors": 16})).cores == 8
+    assert parse_cpu(Answers({})).cores == 1
 
 
 @pytest.mark.parametrize(

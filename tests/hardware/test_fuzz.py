@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from gemma_edge.hardware import build, cgroups, cpu, memory, nvidia, parse_recording
+from gemma_edge.hardware import parse_recording
+from gemma_edge.hardware.build import parse_architectures, parse_instructions
+from gemma_edge.hardware.cgroups import divide_quota, iter_files, parse_cgroups, parse_left
+from gemma_edge.hardware.cpu import decode_windows_cores, parse_cpuinfo
+from gemma_edge.hardware.memory import parse_meminfo, parse_vm_stat
+from gemma_edge.hardware.nvidia import parse_pci, parse_smi_query, parse_smi_table, shorten
 from gemma_edge.hardware.text import parse_pairs, parse_ranges
 from tests.hardware.machines import NAMES, load
 
@@ -23,9 +28,9 @@ ANYTHING = some.recursive(
 @pytest.mark.parametrize(
     "parse",
     [
-        build.parse_architectures, build.parse_instructions, cgroups.parse_cgroups,
-        cgroups.iter_files, cpu.parse_cpuinfo, cpu.decode_windows_cores, memory.parse_meminfo,
-        memory.parse_vm_stat, nvidia.parse_smi_table, nvidia.parse_pci, nvidia.shorten,
+        parse_architectures, parse_instructions, parse_cgroups,
+        iter_files, parse_cpuinfo, decode_windows_cores, parse_meminfo,
+        parse_vm_stat, parse_smi_table, parse_pci, shorten,
         parse_pairs, parse_ranges,
     ],
     ids=lambda parse: parse.__name__,
@@ -37,9 +42,9 @@ def test_any_text(parse, text):
 
 @given(TEXT, TEXT)
 def test_any_two_texts(one, other):
-    nvidia.parse_smi_query(one, other)
-    cgroups.divide_quota(one, other)
-    cgroups.parse_left(one, other, one)
+    parse_smi_query(one, other)
+    divide_quota(one, other)
+    parse_left(one, other, one)
 
 
 @given(some.dictionaries(TEXT, ANYTHING))
