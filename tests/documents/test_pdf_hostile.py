@@ -83,18 +83,20 @@ def test_a_mutation_of_a_good_pdf(seed):
 
 
 @pytest.mark.slow
-def test_three_hundred_mutations_of_good_pdfs():
+@pytest.mark.parametrize("part", range(3))
+def test_three_hundred_mutations_of_good_pdfs(part):
     made = render_pdf([typed("Invoice 4711\nTotal   12.00"), typed("second page")])
     real = [path.read_bytes() for name in ("resume", "swimming")
             for path in (DOCUMENTS / name).glob("*.pdf")]  # fmt: skip
     bases = [made, form_pdf(), picture_pdf(), locked_pdf("Total 12.00"), *real]
-    mutants = [mutant(bases[seed % len(bases)], seed) for seed in range(1000, 1300)]
+    seeds = range(1000 + part, 1300, 3)
+    mutants = [mutant(bases[seed // 3 % len(bases)], seed) for seed in seeds]
     draws = [at % 3 == 0 for at in range(len(mutants))]
     with ThreadPoolExecutor(2) as pool:
         results = Counter(pool.map(lambda data, drawn: outcome(data, draws=drawn), mutants, draws))
-    assert sum(results.values()) == 300
-    assert results["document"] > 100  # PDFium mends a lot
-    assert results["line"] > 10
+    assert sum(results.values()) == 100
+    assert results["document"] > 33  # PDFium mends a lot
+    assert results["line"] > 3
 
 
 @pytest.mark.slow
