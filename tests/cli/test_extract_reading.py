@@ -2,13 +2,15 @@
 how much context; and how it says so."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from gemma_edge.errors import ExitStatus
 from gemma_edge.extraction.pages import LONG_TOKENS
 from tests.cli.conftest import SHAPES
-from tests.documents.conftest import SHARED, render_pdf, typed
+from tests.documents.conftest import render_pdf, typed
+from tests.documents.pdf_files import locked_pdf
 
 ANSWER = '{"vendor": "Acme", "total": 5.5}'
 ASK = ("--schema", "vendor, total num")
@@ -150,9 +152,9 @@ def test_a_dry_run_shows_windows(shell, long):
     assert LONG_TOKENS < 40_000
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there")
-def test_a_password_is_asked_for_at_a_terminal(shell):
-    path = str(SHARED / "hostile" / "resources_libreoffice-writer-password.pdf")
+def test_a_password_is_asked_for_at_a_terminal(shell, tmp_path):
+    path = str(tmp_path / "locked.pdf")
+    Path(path).write_bytes(locked_pdf("Acme", "Total 5.50", user="openpassword"))
     asked = []
 
     def ask(prompt):

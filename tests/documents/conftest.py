@@ -1,14 +1,12 @@
 """PDFs made from nothing: lines of text at given places."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
 # What a page holds: (x, y from the top, size in pt, text), optionally with a text matrix's turn.
 Line = tuple[float, float, float, str] | tuple[float, float, float, str, str]
 TURNS = {"across": "1 0 0 1", "up": "0 1 -1 0", "down": "0 -1 1 0", "over": "-1 0 0 -1"}
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def render_pdf(
@@ -87,11 +85,3 @@ def make_pdf() -> Callable[..., bytes]:
 def type_lines() -> Callable[..., list[Line]]:
     """``typed``."""
     return typed
-
-
-@pytest.fixture
-def shared() -> Path:
-    """The data that is read from outside the repository; skips only where it is absent."""
-    if not SHARED.is_dir():
-        pytest.skip("../shared/data is not there")
-    return SHARED

@@ -6,14 +6,17 @@ import pytest
 
 from gemma_edge.documents.document import parse_page_numbers
 from gemma_edge.documents.open import open_document
+from tests.shared import DOCUMENTS
 
 pytestmark = pytest.mark.slow
+if not DOCUMENTS.is_dir():
+    pytest.skip("the five real documents are not here", allow_module_level=True)
 
 
 @pytest.fixture
-def opened(shared):
+def opened():
     def open_one(name, pages=None):
-        (path,) = (shared / "documents" / name).glob("*.pdf")
+        (path,) = (DOCUMENTS / name).glob("*.pdf")
         return open_document(path, pages=parse_page_numbers(pages) if pages else None)
 
     return open_one

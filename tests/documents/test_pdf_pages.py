@@ -10,6 +10,7 @@ from gemma_edge.documents.document import Document, parse_page_numbers, render_n
 from gemma_edge.documents.open import open_document, read_document
 from gemma_edge.documents.render import render_image, render_page
 from gemma_edge.errors import InputError, UsageError
+from tests.documents.pdf_files import form_pdf, locked_pdf
 
 WIDTH_PX = 700
 DARK = 128
@@ -51,8 +52,8 @@ def test_boxes_are_where_the_words_are_seen(make_pdf, rotate, crop):
     check_boxes(document)
 
 
-def test_boxes_of_a_form_that_was_filled_in(shared):
-    document = open_document(shared / "hostile" / "resources_libreoffice-form.pdf")
+def test_boxes_of_a_form_that_was_filled_in():
+    document = read_document(form_pdf(), "form.pdf")
     page = document.pages[0]
     image = shown(document)
     scale = image.width / page.width
@@ -81,8 +82,9 @@ def test_tiles_show_more_of_a_page(make_pdf):
     assert len(render_page(document, 1, max_tokens=280, tiles=4)) == 4
 
 
-def test_a_page_of_an_encrypted_file_is_drawn_with_its_password(shared):
-    path = shared / "hostile" / "resources_libreoffice-writer-password.pdf"
+def test_a_page_of_an_encrypted_file_is_drawn_with_its_password(tmp_path):
+    path = tmp_path / "locked.pdf"
+    path.write_bytes(locked_pdf("Total 12", user="openpassword"))
     document = open_document(path, password="openpassword")
     assert dark_share(shown(document)) > 0
 

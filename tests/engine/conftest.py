@@ -14,6 +14,7 @@ from gemma_edge.engine import load
 from gemma_edge.engine.llama import LlamaModel, capture
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.process import RemoteEngine
+from gemma_edge.engine.prompt import Prompter
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Request
 from gemma_edge.planning.plan import Plan
 from tests.conftest import WriteGguf
@@ -44,6 +45,18 @@ def demo_plan(*, context_tokens: int = 2048, batch_tokens: int = 256) -> Plan:
         gpu_layers=-1,
         threads=1,
     )
+
+
+@pytest.fixture(scope="session")
+def model() -> LlamaModel:
+    """The bundled model's vocabulary and sizes."""
+    return LlamaModel(DEMO)
+
+
+@pytest.fixture(scope="session")
+def prompter(model: LlamaModel) -> Prompter:
+    """Prompts without pictures."""
+    return Prompter(model, None)
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,22 @@ from tests.engine.conftest import DEMO
 BOUND = 1e-3
 
 
-def token_by_token(model: LlamaModel) -> Held:
+class Cache(Held):
+    """With the context that it is the cache of."""
+
+    def __init__(self, context: LlamaContext, window: int) -> None:
+        super().__init__(context, window)
+        self.context = context
+
+
+def token_by_token(model: LlamaModel) -> Cache:
     """A cache that evaluates single tokens and adds in 32 bits (flash attention on a CPU adds in
     16), so that the order of cells in memory does not show."""
     plan = Plan(model=DEMO, context_tokens=2048, batch_tokens=1, kv_type="f32")
-    return Held(LlamaContext(model, plan, flash_attention=False), model.window)
+    return Cache(LlamaContext(model, plan, flash_attention=False), model.window)
 
 
-def read(held: Held, units: list[Unit], settled: int) -> int:
+def read(held: Cache, units: list[Unit], settled: int) -> int:
     """Bring the cache to ``units`` as the engine does; return how many units were kept."""
     kept = held.keep_prefix(units)
     tokens = [unit for unit in units if isinstance(unit, int)]
@@ -28,10 +36,10 @@ def read(held: Held, units: list[Unit], settled: int) -> int:
     return kept
 
 
-def difference(used: Held, model: LlamaModel, units: list[Unit]) -> float:
+def difference(used: Cache, model: LlamaModel, units: list[Unit]) -> float:
     """Largest difference of the last logits to those of a fresh cache."""
     fresh = token_by_token(model)
     read(fresh, units, len(units) - 1)
-    worst = float(np.abs(used._context.logits() - fresh._context.logits()).max())
-    fresh._context.close()
+    worst = float(np.abs(used.context.logits() - fresh.context.logits()).max())
+    fresh.context.close()
     return worst

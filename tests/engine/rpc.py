@@ -1,4 +1,5 @@
-"""ggml's RPC backend on loopback: a second device on any machine (measured.md). Only for tests.
+"""ggml's RPC backend on loopback: a second device on any machine (docs/architecture.md,
+"A second device for tests").
 
 python -c "... from tests.engine.rpc import serve; serve(port)" PATH...  two devices
 python -c "... from tests.engine.rpc import work; work(port)" PATH...    an engine that sees it

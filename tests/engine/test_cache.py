@@ -38,7 +38,8 @@ def test_a_longer_prompt_keeps_everything() -> None:
 
 
 def test_the_measured_boundary_of_the_window() -> None:
-    """measured.md: n_swa 64, pos_min 744: a cut to 807 is exact, to 806 is not."""
+    """Window 64, pos_min 744: a cut to 807 is exact, to 806 is not (docs/architecture.md,
+    "Sliding window")."""
     held = list(range(1000))
     for keep, expected in ((807, 807), (806, 0)):
         wanted = [*held[:keep], -1, -2]

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from gemma_edge.engine.constraint import GrammarConstraint, _after
-from gemma_edge.engine.llama import grammar_vocabulary
+from gemma_edge.engine.llama import LlamaModel, grammar_vocabulary
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Message, Request, Sampling
 from gemma_edge.errors import DoesNotFit, SchemaError
@@ -104,29 +104,29 @@ def test_a_schema_that_cannot_be_held_is_refused(engine: LlamaEngine, schema: st
         engine.generate(request)
 
 
-def test_the_rungs_relax_what_strict_refuses(engine: LlamaEngine) -> None:
+def test_the_rungs_relax_what_strict_refuses(model: LlamaModel) -> None:
     schema = json.dumps({"type": "object", "properties": {"a": {"not": {"type": "string"}}}})
-    vocabulary = grammar_vocabulary(engine._model)
+    vocabulary = grammar_vocabulary(model)
     with pytest.raises(SchemaError):
         GrammarConstraint(vocabulary, JsonConstraint(schema=schema))
     GrammarConstraint(vocabulary, JsonConstraint(schema=schema, relaxed="lenient"))
 
 
-def test_control_tokens_are_never_legal_in_text(engine: LlamaEngine) -> None:
-    vocabulary = grammar_vocabulary(engine._model)
+def test_control_tokens_are_never_legal_in_text(model: LlamaModel) -> None:
+    vocabulary = grammar_vocabulary(model)
     constraint = GrammarConstraint(vocabulary, JsonConstraint(schema=json.dumps(INVOICE)))
     for token in constraint.forced():
         constraint.advance(token)
-    opening = engine._model.token('"')
+    opening = model.token('"')
     assert opening is not None
     constraint.advance(opening)
-    illegal = [t for t in range(engine._model.vocab_tokens) if engine._model.is_control(t)]
+    illegal = [t for t in range(model.vocab_tokens) if model.is_control(t)]
     assert len(illegal) > 15
     assert not any(constraint.allowed(token) for token in illegal)
 
 
-def test_steps_can_be_taken_back(engine: LlamaEngine) -> None:
-    vocabulary = grammar_vocabulary(engine._model)
+def test_steps_can_be_taken_back(model: LlamaModel) -> None:
+    vocabulary = grammar_vocabulary(model)
     constraint = GrammarConstraint(vocabulary, JsonConstraint(schema=json.dumps(INVOICE)))
     before = constraint.closing()
     forced = constraint.forced()

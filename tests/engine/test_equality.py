@@ -1,7 +1,7 @@
 """Correctness shown by equality: cached = fresh, forced = unforced, greedy = llama-cpp-python.
 
-llama.cpp itself computes other bits for other batch shapes (measured.md, "Noise between batch
-shapes"), so where logits are compared, both sides evaluate pieces of the same sizes.
+llama.cpp itself computes other bits for other batch shapes (docs/architecture.md, "Equality"),
+so where logits are compared, both sides evaluate pieces of the same sizes.
 """
 
 import base64
@@ -70,7 +70,7 @@ def test_random_conversations_equal_a_fresh_read(f32_model: LlamaModel) -> None:
         used.evaluate([unit for unit in said if isinstance(unit, int)])
         history = history + said
         kept_after_long_answer += kept > 0 and before > 0
-    used._context.close()
+    used.context.close()
     assert worst < BOUND
     assert kept_after_long_answer > 5
 
@@ -87,7 +87,7 @@ def test_a_turn_after_a_long_answer_keeps_the_conversation(f32_model: LlamaModel
     used.evaluate([u for u in said if isinstance(u, int)])
     assert read(used, second, settled=len(second)) == len(first) - 5
     assert difference(used, f32_model, second) < BOUND
-    used._context.close()
+    used.context.close()
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,8 @@ import numpy as np
 import pytest
 
 from gemma_edge.engine import load
-from gemma_edge.engine.kv_cache import (
-    Fingerprint,
-    Unit,
-    Unusable,
-    difference,
-    fingerprint,
-    open_saved,
-)
+from gemma_edge.engine.kv_cache import Fingerprint, Unit, Unusable, fingerprint, open_saved
+from gemma_edge.engine.kv_cache import difference as fingerprint_difference
 from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.process import RemoteEngine
@@ -30,8 +24,7 @@ from gemma_edge.errors import EngineError
 from gemma_edge.planning.plan import Adapter, Plan
 from tests.engine.conftest import DEMO, MOE, answer, demo_plan, picture
 from tests.engine.faults import program
-from tests.engine.fresh import BOUND, read, token_by_token
-from tests.engine.fresh import difference as distance
+from tests.engine.fresh import BOUND, difference, read, token_by_token
 
 WORDS = " ".join(f"word{number}" for number in range(120))
 SEEN = Message("user", f"Describe this image. {WORDS}", (picture(),))
@@ -106,9 +99,9 @@ def test_random_conversations_restored_equal_a_fresh_read(
         back = (0, 3, 30, 200)[turn % 4]
         prompt = [*history[: max(1, len(history) - back)], *words(30)]
         kept += read(restored, prompt, settled=len(prompt) - 1) > 0
-        worst = max(worst, distance(restored, f32_model, prompt))
+        worst = max(worst, difference(restored, f32_model, prompt))
         for held in (used, restored):
-            held._context.close()
+            held.context.close()
     assert worst < BOUND
     assert kept >= 2
 
@@ -148,15 +141,20 @@ def test_each_mismatch_is_a_reason(saved: Path, tmp_path: Path) -> None:
         return dict(fingerprint(plan, template=template, version=version, flash_attention=flash))
 
     then = now(plan)
-    assert difference(then, now(replace(plan, context_tokens=64, threads=9, batch_tokens=1))) == ""
+    assert (
+        fingerprint_difference(
+            then, now(replace(plan, context_tokens=64, threads=9, batch_tokens=1))
+        )
+        == ""
+    )
     reasons = [
-        difference(then, now(replace(plan, model=copy))),
-        difference(then, now(replace(plan, projector=None))),
-        difference(then, now(replace(plan, adapters=(Adapter(copy, 0.5),)))),
-        difference(then, now(plan, template="other")),
-        difference(then, now(plan, version="2")),
-        difference(then, now(replace(plan, kv_type="q8_0"))),
-        difference(then, now(plan, flash=False)),
+        fingerprint_difference(then, now(replace(plan, model=copy))),
+        fingerprint_difference(then, now(replace(plan, projector=None))),
+        fingerprint_difference(then, now(replace(plan, adapters=(Adapter(copy, 0.5),)))),
+        fingerprint_difference(then, now(plan, template="other")),
+        fingerprint_difference(then, now(plan, version="2")),
+        fingerprint_difference(then, now(replace(plan, kv_type="q8_0"))),
+        fingerprint_difference(then, now(plan, flash=False)),
     ]
     assert reasons == [
         "the weights are another file than when it was saved",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gemma_edge.engine.answer import FORCED, ChunkWriter, Odds
+from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -65,7 +66,9 @@ def test_asking_changes_no_answer(engine: LlamaEngine) -> None:
         assert scored(engine, request)[0] == scored(engine, replace(request, scored=False))[0]
 
 
-def test_a_probability_is_the_softmax_at_temperature_one(engine: LlamaEngine) -> None:
+def test_a_probability_is_the_softmax_at_temperature_one(
+    engine: LlamaEngine, model: LlamaModel
+) -> None:
     """Whatever the temperature of the request: of the first token, by hand."""
     for sampling in (GREEDY, Sampling(temperature=0.2, seed=1), Sampling(temperature=3.0, seed=1)):
         request = replace(FREE, sampling=sampling, max_tokens=1)
@@ -73,13 +76,15 @@ def test_a_probability_is_the_softmax_at_temperature_one(engine: LlamaEngine) ->
         logits = engine.next_logits(request).astype(np.float64)
         weights = np.exp(logits - logits.max())
         token = next(
-            t for t in weights.argsort()[::-1] if engine._model.piece(int(t)).decode() == score.text
+            t for t in weights.argsort()[::-1] if model.piece(int(t)).decode() == score.text
         )
         assert score.probability == pytest.approx(weights[token] / weights.sum(), abs=1e-4)
         assert score.legal == 1.0
 
 
-def test_the_legal_mass_is_that_of_the_tokens_that_were_allowed(engine: LlamaEngine) -> None:
+def test_the_legal_mass_is_that_of_the_tokens_that_were_allowed(
+    engine: LlamaEngine, model: LlamaModel
+) -> None:
     request = replace(FREE, constraint=JsonConstraint(schema='{"enum": [1, 2]}'))
     _, scores = scored(engine, request)
     chosen = scores[0]
@@ -88,7 +93,7 @@ def test_the_legal_mass_is_that_of_the_tokens_that_were_allowed(engine: LlamaEng
     legal = sum(
         weights[t]
         for t in range(len(weights))
-        if engine._model.piece(t) in (b"1", b"2") and not engine._model.is_control(t)
+        if model.piece(t) in (b"1", b"2") and not model.is_control(t)
     )
     assert chosen.legal == pytest.approx(legal / weights.sum(), abs=1e-4)
     assert chosen.legal < 0.5  # the model would have said something else

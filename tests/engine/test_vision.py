@@ -1,7 +1,7 @@
 """What is read of a picture once is not read again, and is right when it comes back.
 
-Both sides of a comparison evaluate pieces of the same sizes (measured.md, "Noise between batch
-shapes"), so the bound is tight.
+Both sides of a comparison evaluate pieces of the same sizes (docs/architecture.md, "Equality"),
+so the bound is tight.
 """
 
 from collections.abc import Iterator
@@ -38,12 +38,9 @@ from tests.engine.conftest import (
 from tests.engine.widened import widen
 
 BOUND = 1e-3
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "tiny-gemma4"
 MODELS = {
     "demo": (DEMO, DEMO_PROJECTOR),
     "moe": (MOE, MOE_PROJECTOR),
-    "tiny": (SHARED / "tiny-q8_0.gguf", SHARED / "tiny-mmproj-f16.gguf"),
-    "shared-moe": (SHARED / "moe-random-q8_0.gguf", SHARED / "moe-random-mmproj.gguf"),
 }
 QUESTIONS = (
     "Describe this image.", "How many shapes are there?", "What color is it?", "What shape is it?",
@@ -64,11 +61,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(params=["wide", *MODELS])
 def plan(request: pytest.FixtureRequest) -> Plan:
-    """A small plan for one model of each style; those that do not travel along are skipped."""
+    """A small plan for one model of each style."""
     own = request.param == "wide"
     weights, projector = request.getfixturevalue("wide") if own else MODELS[request.param]
-    if not weights.exists():
-        pytest.skip(f"{weights.name} is not here")
     return Plan(
         model=weights, projector=projector, context_tokens=1024, batch_tokens=256, threads=1,
         gpu_layers=-1,
@@ -187,18 +182,12 @@ def test_a_saved_cache_gives_the_logits_of_a_fresh_read(
     assert second.encoder_passes == 0
 
 
-@pytest.mark.parametrize("name", ["moe", "shared-moe"])
-def test_an_image_larger_than_a_default_batch_is_seen_whole(
-    name: str, opened: Opened, tmp_path: Path
-) -> None:
+def test_an_image_larger_than_a_default_batch_is_seen_whole(opened: Opened, tmp_path: Path) -> None:
     """520 tokens; llama.cpp's own ubatch of 512 would abort, or split the image in silence."""
-    weights, projector = MODELS[name]
-    if not weights.exists():
-        pytest.skip(f"{weights.name} is not here")
     shown = noise(26, 20)
     request = ask("What is it?", shown)
     plan = Plan(
-        model=weights, projector=projector, context_tokens=1024, batch_tokens=520, threads=1,
+        model=MOE, projector=MOE_PROJECTOR, context_tokens=1024, batch_tokens=520, threads=1,
         gpu_layers=-1, remember=tmp_path,
     )  # fmt: skip
     exact = opened(plan).next_logits(request)

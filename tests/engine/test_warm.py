@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.prompt import Prompter
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
@@ -152,10 +153,10 @@ def test_an_answer_goes_on_where_it_was_cut(real: Engine) -> None:
     assert real.count(goes_on).total_tokens == finished.usage.prompt_tokens
 
 
-def test_what_goes_on_comes_back_to_the_question(engine: LlamaEngine) -> None:
+def test_what_goes_on_comes_back_to_the_question(prompter: Prompter) -> None:
     """The header stands before the answer now, and the history will write it differently."""
     said = replace(ASKED, messages=(*ASKED.messages, Message("model", "I can")), goes_on=True)
-    asked, goes_on = engine._prompter.prompt(ASKED), engine._prompter.prompt(said)
+    asked, goes_on = prompter.prompt(ASKED), prompter.prompt(said)
     assert goes_on.settled == asked.settled < len(asked.units) < len(goes_on.units)
     assert list(goes_on.units[: len(asked.units)]) == list(asked.units)
 

@@ -14,8 +14,9 @@ from gemma_edge.extraction.pages import Options
 from gemma_edge.extraction.recipe import bare_recipe
 from gemma_edge.extraction.schema import parse_schema
 from tests.engine.conftest import demo_plan
+from tests.shared import SCHEMAS
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "schemas"
+OWN = Path(__file__).parents[1] / "data" / "schemas.json"
 BUDGETS = (8, 32, 128)
 BILL = Document("bill.txt", (Page(1, "Acme\nDesk 1\nLamp 2\nDesk 1\nTotal 9.50"),))
 REFUSALS = (SchemaError, DoesNotFit, EngineError)  # each with its reason
@@ -29,12 +30,12 @@ def engine():
 
 
 def read(engine, cases):
-    """How many answers came, and how many were refused for a stated reason; a case is a schema's
-    file and a budget."""
+    """How many answers came, and how many were refused for a stated reason; a case is a schema and
+    a budget."""
     answered = refused = 0
-    for path, budget in cases:
+    for schema, budget in cases:
         try:
-            recipe = bare_recipe(parse_schema(str(path)))
+            recipe = bare_recipe(parse_schema(schema))
             result = extract(engine, BILL, recipe, Options(max_tokens=budget))
         except REFUSALS as error:
             assert error.message and error.hint
@@ -59,20 +60,16 @@ def test_a_small_budget_gives_a_whole_that_is_marked(engine, budget):
         assert result.problems
 
 
-def test_real_schemas_at_any_budget(engine):
-    paths = sorted(SHARED.glob("*.json"))[::50]
-    if not paths:
-        pytest.skip("../shared/data is not there")
-    cases = [(path, budget) for path in paths for budget in BUDGETS]
-    answered, refused = read(engine, cases)
+def test_whole_schemas_at_any_budget(engine):
+    cases = [json.dumps(case) for case in json.loads(OWN.read_text(encoding="utf-8"))]
+    answered, refused = read(engine, [(each, budget) for each in cases for budget in BUDGETS])
     assert answered >= 0.95 * (answered + refused)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SCHEMAS.is_dir(), reason="the 500 real schemas are not here")
 def test_many_real_schemas_at_one_budget_each(engine):
-    paths = sorted(SHARED.glob("*.json"))[::3]
-    if not paths:
-        pytest.skip("../shared/data is not there")
-    cases = [(path, BUDGETS[number % len(BUDGETS)]) for number, path in enumerate(paths)]
+    paths = sorted(SCHEMAS.glob("*.json"))[::6]
+    cases = [(str(path), BUDGETS[number % len(BUDGETS)]) for number, path in enumerate(paths)]
     answered, refused = read(engine, cases)
     assert answered >= 0.96 * (answered + refused)

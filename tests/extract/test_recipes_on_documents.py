@@ -3,15 +3,15 @@ the gold answers say, and a figure from the wrong line or column does not pass."
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from gemma_edge.documents.open import open_document
 from gemma_edge.extraction.recipe_file import load_recipe
+from tests.shared import DOCUMENTS
 
-DOCUMENTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "documents"
-pytestmark = pytest.mark.skipif(not DOCUMENTS.is_dir(), reason="../shared/data is not there")
+if not DOCUMENTS.is_dir():
+    pytest.skip("the five real documents are not here", allow_module_level=True)
 
 _AMOUNT = re.compile(r"\(?\d[\d,.]*\)?|—")
 _INCOME = {

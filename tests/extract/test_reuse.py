@@ -4,22 +4,24 @@ evaluate only their own words, however long the answer between them was."""
 import pytest
 
 from gemma_edge.documents.document import Document, Page
+from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.extraction.job import extract
 from gemma_edge.extraction.pages import Options
 from gemma_edge.extraction.recipe import bare_recipe
 from gemma_edge.extraction.schema import parse_schema
-from tests.engine.conftest import demo_plan
+from tests.engine.conftest import DEMO, demo_plan
 
 LETTER = Document(
     "letter.txt", (Page(1, "\n".join(f"Item {n} costs {n}.50 euro" for n in range(60))),)
 )
+BATCH_TOKENS = 128
 MANY = ", ".join(f"field_number_{number}" for number in range(36))
 
 
 @pytest.fixture(scope="module")
 def engine():
-    opened = LlamaEngine(demo_plan(context_tokens=4096, batch_tokens=128))
+    opened = LlamaEngine(demo_plan(context_tokens=4096, batch_tokens=BATCH_TOKENS))
     yield opened
     opened.close()
 
@@ -31,7 +33,7 @@ def usage(engine, line):
 
 def test_a_second_recipe_reads_only_its_own_words(engine):
     first = usage(engine, MANY)  # its answer is longer than the window of the sliding layers
-    assert first.generated_tokens > engine._model.window + engine._plan.batch_tokens
+    assert first.generated_tokens > LlamaModel(DEMO).window + BATCH_TOKENS
     assert first.evaluated_tokens == first.prompt_tokens > 1000
     for line in ("total num", "vendor, date"):
         later = usage(engine, line)

@@ -12,12 +12,13 @@ from gemma_edge.planning.model import Shape, synthesize, synthesize_projector
 from gemma_edge.planning.plan import Candidate, Placement
 from gemma_edge.units import GIB
 
-# KiB of activations a token of the batch, by layers (fit.md 3.5); what a dry run would say.
+# KiB of activations a token of the batch, by layers (docs/memory.md, "Compute buffers").
 _ACTIVATIONS_KIB = {35: 219, 42: 224, 48: 257, 30: 192, 60: 347}
 
 
 def cpu_law(shape: Shape, placement: Placement) -> Compute:
-    """fit.md 3.5 as a measurement of the CPU, from which ``closed_form`` takes its constants."""
+    """What docs/memory.md, "Compute buffers", says of the CPU; ``closed_form`` takes its constants
+    from it."""
     context, batch = placement.context_tokens, min(placement.batch_tokens, placement.context_tokens)
     cells = pad_cells(context) + window_cells(shape, context, batch)
     activations = 1024 * _ACTIVATIONS_KIB.get(len(shape.layers), 200) * batch

@@ -24,7 +24,7 @@ from gemma_edge.planning.plan import ALL_LAYERS, Allocated, Ledger, Placement
 from tests.fit.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of
 
 MIB = 1 << 20
-# fit.md 3.2: KV in MiB, f16, batches of 512, by context.
+# docs/memory.md, "KV cache": KV in MiB, f16, batches of 512, by context.
 KV_MIB = {
     "e2b": {4096: 36, 32768: 204, 131072: 780},
     "e4b": {4096: 104, 32768: 552, 131072: 2088},
@@ -32,7 +32,8 @@ KV_MIB = {
     "26b-a4b": {4096: 380, 32768: 940, 262144: 5420},
     "31b": {4096: 1520, 32768: 3760, 262144: 21680},
 }
-KIB_A_TOKEN = {"e2b": 219, "e4b": 224, "12b": 257, "26b-a4b": 192, "31b": 347}  # fit.md 3.5
+# docs/memory.md, "Compute buffers".
+KIB_A_TOKEN = {"e2b": 219, "e4b": 224, "12b": 257, "26b-a4b": 192, "31b": 347}
 
 
 def measure(shape: Shape, placement: Placement) -> Compute:
@@ -187,7 +188,8 @@ def test_expert_layers_move_to_main_memory_one_by_one():
 
 
 def test_quantized_keys_need_a_scratch_on_cuda():
-    """fit.md 3.5: 8 KiB a token for 31B; so that q8_0 saves less than it seems to."""
+    """8 KiB a token for 31B (docs/memory.md, "Quantized KV cache"); q8_0 saves less than it
+    seems to."""
     found = ledger("31b", devices=("CUDA0",), gpu_layers=ALL_LAYERS, kv_type="q8_0")
     parts = {part.name: part.size_bytes for part in found.account("CUDA0").parts}
     assert parts["KV scratch"] == 8192 * 8192
@@ -213,7 +215,7 @@ def test_more_context_never_needs_less_and_parts_sum(name, context, more, batch,
 
 
 def test_margins():
-    """fit.md 5.4."""
+    """docs/memory.md, "Margins"."""
     headless = machine(card(gib=24))
     assert margin_bytes(card(gib=24), headless)[0] == 24 * GIB // 50
     assert margin_bytes(card(gib=8), headless)[0] == 256 * MIB

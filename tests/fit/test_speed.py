@@ -30,14 +30,14 @@ def on_gpu(**changes):
 @pytest.mark.parametrize(
     ("card", "backend", "model", "experts", "reported"),
     [
-        # fit.md 4.2
+        # docs/memory.md, "Speed"; on the GPU alone
         ("RTX 3090", "cuda", "e4b", 0, 148), ("RTX 3090", "cuda", "26b-a4b", 0, 128),
         ("RTX 3090", "cuda", "31b", 0, 40), ("RTX 5090", "cuda", "31b", 0, 61),
         ("RX 7900 XT", "rocm", "e4b", 0, 111.7), ("RX 7900 XT", "rocm", "12b", 0, 63),
         ("RX 7900 XT", "rocm", "26b-a4b", 0, 111.8), ("RX 7900 XT", "rocm", "31b", 0, 29.5),
         ("GB10", "cuda", "e4b", 0, 64), ("GB10", "cuda", "12b", 0, 29),
         ("GB10", "cuda", "26b-a4b", 0, 71), ("GB10", "cuda", "31b", 0, 11.6),
-        # fit.md 4.3
+        # and with experts or layers on the CPU
         ("RTX 4060 Laptop", "cuda", "26b-a4b", 30, 20), ("GTX 1080", "cuda", "26b-a4b", 20, 20),
         ("RTX 2070", "cuda", "26b-a4b", 22, 25),
     ],
@@ -51,7 +51,7 @@ def test_reports_are_met_within_a_third(card, backend, model, experts, reported)
 
 
 def test_a_part_on_the_cpu_is_a_cliff():
-    """fit.md 4.1: a tenth of the layers on the CPU halves the speed."""
+    """docs/memory.md, "Speed": a tenth of the layers on the CPU halves the speed."""
     hardware = machine(32, gpu("RTX 5060 Ti", 16, 15))
     shape = shape_of("12b")
     whole = predict(shape, on_gpu(), hardware, 6)[0]
