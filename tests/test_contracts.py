@@ -38,7 +38,8 @@ def test_importing_loads_no_heavy_library(module: str) -> None:
 def test_a_command_imports_no_other_command() -> None:
     code = (
         "import sys; from gemma_edge.cli.main import COMMANDS, parse; parse(['list'], 80);"
-        "print(*('gemma_edge.cli.' + COMMANDS[each].partition(':')[0] in sys.modules for each in ('list', 'chat')))"
+        "names = [COMMANDS[each].partition(':')[0] for each in ('list', 'chat')];"
+        "print(*(f'gemma_edge.cli.{name}' in sys.modules for name in names))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
