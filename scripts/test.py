@@ -64,6 +64,7 @@ def run(todo: Sequence[Check], scripts: Path) -> int:
     """Start all, show each as it goes, and say at the end how it went and how long it took."""
     path = os.pathsep.join([str(scripts), os.environ.get("PATH", "")])
     variables = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile anew
     rows: list[tuple[str, bool, float]] = []
     with TemporaryDirectory() as folder, ThreadPoolExecutor(len(todo)) as pool:
         outputs = [Path(folder, check.name) for check in todo]

@@ -151,14 +151,10 @@ def picture_pdf(side: int = 64) -> bytes:
     return assemble(bodies)
 
 
-def hostile_pdfs() -> Iterator[Case]:
-    """A name, a file, and what is to come of it: ``document``, ``line`` or ``either``."""
-    good = page(show("Total 12.00"))
-    whole = assemble(good)
-    yield from _lying(good, whole)
-    yield from _endless(good)
-    yield from _odd(good)
-    yield from _bombs()
+def hostile_pdfs(kind: str) -> Iterator[Case]:
+    """A name, a file, and what is to come of it: ``document``, ``line`` or ``either``; of one of
+    the ``KINDS``."""
+    return KINDS[kind](page(show("Total 12.00")))
 
 
 def _changed(bodies: list[bytes], number: int, old: bytes, new: bytes) -> bytes:
@@ -168,8 +164,9 @@ def _changed(bodies: list[bytes], number: int, old: bytes, new: bytes) -> bytes:
     ])  # fmt: skip
 
 
-def _lying(good: list[bytes], whole: bytes) -> Iterator[Case]:
+def _lying(good: list[bytes]) -> Iterator[Case]:
     """Tables and lengths that say something else than the file."""
+    whole = assemble(good)
     yield "whole", whole, "document"
     yield "no-table", whole[: whole.index(b"xref\n0")], "either"
     yield "table-elsewhere", whole.replace(b"startxref\n", b"startxref\n9"), "document"
@@ -239,7 +236,7 @@ def _odd(good: list[bytes]) -> Iterator[Case]:
     yield "a-program", assemble(launch), "document"
 
 
-def _bombs() -> Iterator[Case]:
+def _bombs(_good: list[bytes]) -> Iterator[Case]:
     """Small files that grow."""
     packer = zlib.compressobj(9)
     zeros = b"".join(packer.compress(b" " * (1 << 20)) for _ in range(200)) + packer.flush()
@@ -250,3 +247,6 @@ def _bombs() -> Iterator[Case]:
     yield "packed-twice", assemble(bodies), "either"
     huge = picture_pdf().replace(b"/Width 64 /Height 64", b"/Width 60000 /Height 60000")
     yield "picture-of-3-gigapixels", huge, "document"
+
+
+KINDS = {"lying": _lying, "endless": _endless, "odd": _odd, "bombs": _bombs}
