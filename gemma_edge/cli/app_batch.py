@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO, TypeVar
 
-from gemma_edge.cli.app_models import EVERY_SECONDS, render_seconds
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import read_stdin
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.progress import EVERY_SECONDS, render_seconds
 from gemma_edge.description import (
     Before,
     Format,

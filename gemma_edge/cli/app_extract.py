@@ -6,12 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from gemma_edge.app.load import Prepared, open_engine, open_planner, prepare, wishes_of
+from gemma_edge.app.request import ModelRequest
+from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.app_batch import STDIN, Source
-from gemma_edge.cli.app_load import Prepared, open_engine, open_planner, prepare, wishes_of
 from gemma_edge.cli.context import Context, recipes_dir
 from gemma_edge.cli.inputs import read_piped, whole_text
 from gemma_edge.cli.options import PASSWORD_VARIABLE, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output, cancel_on_interrupt
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import show_aside
 from gemma_edge.documents.document import MAX_TOKENS, Document, PageNumbers, shown
 from gemma_edge.documents.isolation import encrypted
@@ -446,9 +449,8 @@ def get_ready(  # noqa: PLR0913, PLR0917  (what is read, by what, and the world)
     document: Document,
     recipe: Recipe,
     asked: ExtractOptions,
-    model: ModelOptions,
-    context: Context,
-    output: Output,
+    model: ModelRequest,
+    runtime: Runtime,
 ) -> Ready:
     """A plan for this document; nothing is loaded but, where it may be long, a vocabulary.
 
@@ -458,15 +460,15 @@ def get_ready(  # noqa: PLR0913, PLR0917  (what is read, by what, and the world)
         DoesNotFit: the document, with ``--strategy whole``, or the model.
     """
     looks = look_at(document, asked.vision)
-    prepared = _prepare(document, looks, asked, model, context, output)
+    prepared = _prepare(document, looks, asked, model, runtime)
     options = asked.options(page_tokens(prepared))
     if not asked.dry_run and _surely_fits(looks, recipe, options, prepared):
         return Ready(prepared, options, None)
-    with context.open_counter(prepared.plan) as counter:
+    with runtime.open_counter(prepared.plan) as counter:
         passes = _count(document, recipe, options, counter, prepared)
         pinned = model.context_tokens is not None
         if passes.whole_tokens > prepared.plan.context_tokens and asked.strategy != "windows":
-            larger = None if pinned else _enlarged(prepared, passes, model, context, output)
+            larger = None if pinned else _enlarged(prepared, passes, model, runtime)
             if larger is not None:
                 prepared = larger
                 passes = _count(document, recipe, options, counter, prepared)
@@ -479,14 +481,13 @@ def _prepare(  # noqa: PLR0913, PLR0917  (as above)
     document: Document,
     looks: tuple[Look, ...],
     asked: ExtractOptions,
-    model: ModelOptions,
-    context: Context,
-    output: Output,
+    model: ModelRequest,
+    runtime: Runtime,
 ) -> Prepared:
     if not needs_pictures(looks):
-        return prepare(model, context, output, sight="unused")
+        return prepare(model, runtime, sight="unused")
     try:
-        return prepare(model, context, output, sight="needed", image_tokens=MAX_TOKENS)
+        return prepare(model, runtime, sight="needed", image_tokens=MAX_TOKENS)
     except ProjectorError as error:
         look = next(look for look in looks if look.how in ("picture", "both"))
         raise ProjectorError(
@@ -532,7 +533,7 @@ def _count(
 
 
 def _enlarged(
-    prepared: Prepared, passes: Passes, model: ModelOptions, context: Context, output: Output
+    prepared: Prepared, passes: Passes, model: ModelRequest, runtime: Runtime
 ) -> Prepared | None:
     """The same model with room for the whole document; None where it reads less, or where it
     would not fit in memory."""
@@ -545,7 +546,7 @@ def _enlarged(
         replace(model, context_tokens=wanted), vision=pictures or None, image_tokens=image_tokens
     )
     try:
-        with open_planner(context, prepared.settings, output) as planner:
+        with open_planner(runtime) as planner:
             larger = planner.plan([prepared.candidate], wishes)
     except DoesNotFit:
         return None
@@ -700,10 +701,11 @@ def extract_one(  # noqa: PLR0913, PLR0917  (what, how, and the world)
     document = open_named(source, asked, context)
     for note in (*document.notes, *notes_on(look_at(document, asked.vision))):
         output.note(note)
-    ready = get_ready(document, recipe, asked, model, context, output)
+    runtime = open_runtime(model.store, context, output)
+    ready = get_ready(document, recipe, asked, model, runtime)
     if asked.dry_run:
         return show_plan(document, recipe, ready, as_json=how.json, output=output)
-    with open_engine(ready.prepared, context, output) as engine:
+    with open_engine(ready.prepared, runtime) as engine:
         passes = _passes(document, recipe, ready, engine)
         output.note(_render_read(document, passes, ready.prepared.render(engine.info)))
         started = context.clock()

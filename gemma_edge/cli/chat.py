@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gemma_edge.app.load import Sight, open_engine, prepare
+from gemma_edge.app.request import AUTO
 from gemma_edge.chat.journal import Attachment
 from gemma_edge.cli import options as flags
-from gemma_edge.cli.app_load import Sight, open_engine, prepare
 from gemma_edge.cli.context import Context, history_path
 from gemma_edge.cli.conversation import (
     ChatWishes,
@@ -26,8 +27,9 @@ from gemma_edge.cli.conversation import (
     with_its_model,
 )
 from gemma_edge.cli.inputs import read_pictures, read_piped, read_value, whole_text
-from gemma_edge.cli.options import AUTO, Job, ModelOptions, ShowOptions
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output, cancel_on_interrupt
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import conclude, render_status, stream_json
 from gemma_edge.cli.terminal import Asker, Left, hush, unfenced
 from gemma_edge.engine.protocol import Engine, Event, Finished, Sampling
@@ -209,11 +211,12 @@ def answer_once(
     """Answer ``wishes.question``; only where a session was named it is kept."""
     kept = wishes.session or wishes.resume
     journal = choose_journal(wishes, context) if kept else None
-    model = with_its_model(model, journal, output.note)
+    request = with_its_model(model, journal, output.note)
     sight: Sight = "needed" if wishes.images else "possible" if kept or wishes.files else "unused"
-    prepared = prepare(model, context, output, sight=sight, images=wishes.images)
+    runtime = open_runtime(model.store, context, output)
+    prepared = prepare(request, runtime, sight=sight, images=wishes.images)
     pictures = read_pictures(wishes.images, prepared.image_tokens, output)
-    with open_engine(prepared, context, output) as engine:
+    with open_engine(prepared, runtime) as engine:
         session = open_session(engine, prepared.wanted, wishes, journal)
         output.note(prepared.render(engine.info))
         for note in session.history.notes:
@@ -258,15 +261,16 @@ def new_talk(wishes: ChatWishes, model: ModelOptions, context: Context, output: 
         InputError: there is no conversation to go on with, or it is open elsewhere.
     """
     journal = choose_journal(wishes, context)
-    model = with_its_model(model, journal, output.note)
+    request = with_its_model(model, journal, output.note)
     sight: Sight = "needed" if wishes.images else "possible"  # a conversation may come to /image
     return Talk(
         context=context,
         output=output,
+        runtime=open_runtime(model.store, context, output),
         show=Show(context, output, plain=wishes.plain),
         wishes=wishes,
         journal=journal,
-        wish=Wish(options=model, sight=sight, images=wishes.images),
+        wish=Wish(request=request, sight=sight, images=wishes.images),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gemma_edge.app.request import AUTO
 from gemma_edge.chat.journal import load_history
 from gemma_edge.chat.sessions import (
     Listed,
@@ -26,7 +27,7 @@ from gemma_edge.cli.context import Context, sessions_dir
 from gemma_edge.cli.conversation import Talk, Wish, as_path, file, image, paste
 from gemma_edge.cli.inputs import read_value
 from gemma_edge.cli.models import render_age
-from gemma_edge.cli.options import AUTO, Job, ShowOptions
+from gemma_edge.cli.options import Job, ShowOptions
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.streaming import render_status
 from gemma_edge.cli.terminal import FENCE, copy, hush
@@ -556,11 +557,11 @@ def switch_model(talk: Talk, value: str) -> None:
         talk.output.note(talk.loaded.prepared.render(talk.engine.info))
         talk.output.note("/model NAME goes on with another; `gemma-edge models` lists them")
         return
-    options = replace(
-        talk.loaded.options, model=value, quant=None, mmproj=None, gpu_layers=None,
+    request = replace(
+        talk.loaded.request, model=value, quant=None, mmproj=None, gpu_layers=None,
         cpu_expert_layers=None,
     )  # fmt: skip
-    _reload(talk, Wish(options=options, sight="possible"))
+    _reload(talk, Wish(request=request, sight="possible"))
 
 
 def resize(talk: Talk, value: str) -> None:
@@ -582,11 +583,11 @@ def resize(talk: Talk, value: str) -> None:
             f"the conversation takes {used:,} tokens, more than {tokens:,}",
             hint="/compact, /drop, or a larger number",
         )
-    options = replace(talk.loaded.options, context_tokens=tokens)
-    if options.model == AUTO:  # the same one, whatever would be the best for that size
-        options = replace(options, model=talk.loaded.prepared.wanted, quant=None)
+    request = replace(talk.loaded.request, context_tokens=tokens)
+    if request.model == AUTO:  # the same one, whatever would be the best for that size
+        request = replace(request, model=talk.loaded.prepared.wanted, quant=None)
     try:
-        _reload(talk, Wish(options=options, sight="possible"))
+        _reload(talk, Wish(request=request, sight="possible"))
     except DoesNotFit as error:
         error.hint = error.hint.replace("--ctx ", "/ctx ")
         raise

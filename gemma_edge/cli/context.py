@@ -9,11 +9,13 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from gemma_edge.app import runtime
 
 if TYPE_CHECKING:
     from gemma_edge.engine.protocol import Counter, Engine
@@ -23,57 +25,6 @@ if TYPE_CHECKING:
 
 DEFAULT_WIDTH, ROWS = 80, 24
 MIN_WIDTH = 20  # a terminal that reports 0 columns is one that does not know
-_LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
-_OFF = ("", "0", "false", "no", "off")
-
-
-def load_engine(plan: "Plan") -> "Engine":
-    """The real door; llama.cpp is only imported here, when a plan is there."""
-    from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
-
-    return engine.load(plan)
-
-
-def open_counter(plan: "Plan") -> "Counter":
-    """Counts prompts of a plan before it is loaded, with its vocabulary alone."""
-    from gemma_edge import engine  # noqa: PLC0415  (only what does not surely fit is counted)
-
-    return engine.open_counter(plan)
-
-
-def ask_machine(environment: Mapping[str, str]) -> "Hardware":
-    """The real machine, with the help of a child process; on the order of a second."""
-    from gemma_edge.hardware.detect import (  # noqa: PLC0415  (only what plans needs it)
-        detect_hardware,
-    )
-
-    return detect_hardware(environment)
-
-
-@contextlib.contextmanager
-def open_measure(pretended: "Hardware | None") -> "Iterator[Measure]":
-    """How large llama.cpp's buffers will be: asked of itself in a child process, for this machine,
-    or by the law that they follow, for a ``pretended`` one."""
-    from gemma_edge.planning.dry_run import DryRun  # noqa: PLC0415  (only what plans needs it)
-    from gemma_edge.planning.memory import closed_form  # noqa: PLC0415
-
-    with DryRun() as run:
-        yield closed_form(run.measure, pretended) if pretended else run.measure
-
-
-def ask_busy_programs() -> int | None:
-    """Other programs that want a core now, from /proc/loadavg; None where it is not. The average
-    of a minute would count the command that a person ran just before; the least of a few looks
-    leaves out what only woke up for a moment."""
-    counts = []
-    for _ in range(_LOOKS):
-        try:
-            running, _, _ = Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")
-        except OSError:
-            return None
-        counts.append(int(running) - 1)
-        time.sleep(_BETWEEN_LOOKS)
-    return max(0, min(counts))
 
 
 def _home() -> Path:
@@ -106,11 +57,13 @@ class Context:
     size: Callable[[], os.terminal_size] | None = None
     ask: Callable[[str], str] | None = None
     ask_secret: Callable[[str], str] | None = None
-    load: "Callable[[Plan], Engine]" = load_engine
-    open_counter: "Callable[[Plan], Counter]" = open_counter
-    detect_hardware: "Callable[[Mapping[str, str]], Hardware]" = ask_machine
-    open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
-    busy_programs: Callable[[], int | None] = ask_busy_programs
+    load: "Callable[[Plan], Engine]" = runtime.load_engine
+    open_counter: "Callable[[Plan], Counter]" = runtime.open_counter
+    detect_hardware: "Callable[[Mapping[str, str]], Hardware]" = runtime.detect_machine
+    open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = (
+        runtime.open_measure
+    )
+    busy_programs: Callable[[], int | None] = runtime.count_busy_programs
 
     @classmethod
     def from_process(cls) -> "Context":
@@ -137,7 +90,7 @@ class Context:
 
     def is_on(self, variable: str) -> bool:
         """A variable of the environment that is a switch."""
-        return self.environment.get(variable, "").strip().lower() not in _OFF
+        return runtime.is_on(self.environment, variable)
 
 
 def _columns(environment: Mapping[str, str], streams: Sequence[TextIO | None]) -> int:
@@ -187,41 +140,29 @@ def arguments() -> list[str]:
 
 
 # ----------------------------------------------------------------------------
-# Our own folders. Loads no library.
-
-
-SESSIONS, HISTORY, PERSONAS, RECIPES = "sessions", "history", "personas", "recipes"
+# Our own folders.
 
 
 def data_dir(context: Context) -> Path:
-    """Our own folder: ``XDG_DATA_HOME``, ``~/Library/Application Support``, ``%LOCALAPPDATA%``."""
-    told = context.environment.get
-    if context.platform == "win32":
-        base = Path(told("LOCALAPPDATA") or context.home / "AppData" / "Local")
-    elif context.platform == "darwin":
-        base = context.home / "Library" / "Application Support"
-    else:
-        base = Path(told("XDG_DATA_HOME", ""))
-        if not base.is_absolute():  # the specification: a relative one is to be ignored
-            base = context.home / ".local" / "share"
-    return base / "gemma-edge"
+    """Our own folder."""
+    return runtime.data_dir(context.environment, context.home, context.platform)
 
 
 def sessions_dir(context: Context) -> Path:
     """Where conversations are kept."""
-    return data_dir(context) / SESSIONS
+    return data_dir(context) / "sessions"
 
 
 def history_path(context: Context) -> Path:
     """Where the lines that were typed are kept, over all conversations."""
-    return data_dir(context) / HISTORY
+    return data_dir(context) / "history"
 
 
 def personas_dir(context: Context) -> Path:
     """Where a person's own personas are."""
-    return data_dir(context) / PERSONAS
+    return data_dir(context) / "personas"
 
 
 def recipes_dir(context: Context) -> Path:
     """Where a person's own recipes are."""
-    return data_dir(context) / RECIPES
+    return data_dir(context) / "recipes"

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gemma_edge.app.load import Prepared, Sight, Timed, load, prepare
+from gemma_edge.app.request import AUTO, ModelRequest
+from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import kind_of
 from gemma_edge.chat.journal import Attachment, Journal, check_name, load_history
 from gemma_edge.chat.session import KEPT, Session
 from gemma_edge.chat.sessions import find_journal, list_journals, prune
 from gemma_edge.cli.app_batch import SUFFIXES as IMAGES
-from gemma_edge.cli.app_load import Prepared, Sight, Timed, load, prepare
-from gemma_edge.cli.app_models import YES_VARIABLE
 from gemma_edge.cli.context import Context, sessions_dir
 from gemma_edge.cli.inputs import read_pictures
-from gemma_edge.cli.options import AUTO, ModelOptions
-from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt
+from gemma_edge.cli.output import Output, cancel_on_interrupt
+from gemma_edge.cli.progress import show_progress
 from gemma_edge.cli.streaming import conclude, ended, ending, render_status, show_aside, stream_text
 from gemma_edge.documents.document import Document, Picture, render_cost, shown
 from gemma_edge.documents.images import NAME, fit_picture, open_image, read_clipboard, read_image
@@ -50,51 +51,52 @@ class Loaded:
 
     prepared: Prepared
     engine: Timed
-    options: ModelOptions
+    request: ModelRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What ``prepare`` needs to know. ``images`` are those that the first message shows."""
 
-    options: ModelOptions
+    request: ModelRequest
     sight: Sight
     images: Sequence[Path] = ()
 
-    def load(self, context: Context, output: Output) -> Loaded:
+    def load(self, runtime: Runtime) -> Loaded:
         """Here and now; what has to be asked is asked.
 
         Raises:
             GemmaEdgeError: as ``prepare``.
         """
-        prepared = prepare(self.options, context, output, sight=self.sight, images=self.images)
-        return Loaded(prepared, load(prepared, context, output), self.options)
+        prepared = prepare(self.request, runtime, sight=self.sight, images=self.images)
+        return Loaded(prepared, load(prepared, runtime), self.request)
 
-    def load_unasked(self, context: Context, told: "Told") -> Loaded | None:
+    def load_unasked(self, runtime: Runtime, told: "Told") -> Loaded | None:
         """The same from a thread, in silence. None where a person has to be asked: nothing is
         fetched without a yes, and its progress needs the screen.
 
         Raises:
             GemmaEdgeError: as ``prepare``.
         """
-        if not can_ask(context):  # then a yes was given before, or it is refused
-            return self.load(context, told)
-        store = replace(self.options.store, yes=False)
-        unasked = replace(self, options=replace(self.options, store=store))
-        world = {key: value for key, value in context.environment.items() if key != YES_VARIABLE}
+        silent = runtime.told_to(told.note, lambda: show_progress(told, runtime.clock))
+        if runtime.confirm is None:  # then a yes was given before, or it is refused
+            return self.load(silent)
         try:
-            loaded = unasked.load(replace(context, environment=world), told)
+            return self.load(silent.asking(_refuse_to_ask))
         except _Asked:
             return None
-        return replace(loaded, options=self.options)
 
 
 class _Asked(Exception):
     """A question came up where nobody can answer."""
 
 
+def _refuse_to_ask(question: str) -> bool:
+    raise _Asked(question)
+
+
 class Told(Output):
-    """Keeps notes for later; a question ends the attempt."""
+    """Keeps notes for later."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -111,10 +113,6 @@ class Told(Output):
     def draws(self) -> bool:
         """Nothing is drawn over."""
         return False
-
-    def ask(self, sign: str) -> None:
-        """Nobody can answer."""
-        raise _Asked(sign)
 
 
 # ----------------------------------------------------------------------------
@@ -269,16 +267,16 @@ def _is_known(folder: Path, name: str) -> bool:
 
 
 def with_its_model(
-    options: ModelOptions, journal: Journal | None, tell: Callable[[str], None]
-) -> ModelOptions:
+    request: ModelRequest, journal: Journal | None, tell: Callable[[str], None]
+) -> ModelRequest:
     """A conversation that goes on does so with its own model, where none is named."""
-    if options.model != AUTO or journal is None or not journal.exists:
-        return options
+    if request.model != AUTO or journal is None or not journal.exists:
+        return request
     model = load_history(journal.path).model
     if kind_of(model) == "path" and not Path(model).is_file():
         tell(f"the model of this conversation is not there any more: {model}")
-        return options
-    return replace(options, model=model) if model else options
+        return request
+    return replace(request, model=model) if model else request
 
 
 def open_session(
@@ -743,6 +741,7 @@ class Talk:
 
     context: Context
     output: Output
+    runtime: Runtime
     show: Show
     wishes: ChatWishes
     journal: Journal | None
@@ -769,9 +768,9 @@ class Talk:
         """
         told = Told(self.context)
         if behind_prompt:
-            loaded = self.wish.load_unasked(self.context, told)
+            loaded = self.wish.load_unasked(self.runtime, told)
         else:
-            loaded = self.wish.load(self.context, self.output)
+            loaded = self.wish.load(self.runtime)
         if loaded is None:
             return False
         self._loaded, prepared = loaded, loaded.prepared
@@ -856,12 +855,12 @@ class Talk:
         session, before = self.session, self.loaded
         self.engine.close()
         try:
-            self._loaded = wish.load(self.context, self.output)
+            self._loaded = wish.load(self.runtime)
             _ = self._loaded.engine.info  # waits; raises why it cannot be loaded
         except (GemmaEdgeError, KeyboardInterrupt):
             if self._loaded is not before:
                 self.loaded.engine.close()
-            engine = load(before.prepared, self.context, self.output)
+            engine = load(before.prepared, self.runtime)
             self._loaded = replace(before, engine=engine)
             session.move_to(engine)
             raise

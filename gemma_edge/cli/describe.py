@@ -15,6 +15,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from gemma_edge.app.load import Prepared, open_engine, prepare
+from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.cli import options as flags
 from gemma_edge.cli.app_batch import (
@@ -28,7 +30,6 @@ from gemma_edge.cli.app_batch import (
     go_through,
     open_records,
 )
-from gemma_edge.cli.app_load import Prepared, open_engine, prepare
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import whole_text
 from gemma_edge.cli.options import (
@@ -39,6 +40,7 @@ from gemma_edge.cli.options import (
     ShowOptions,
 )
 from gemma_edge.cli.output import Output, cancel_on_interrupt
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import collect, conclude, cut_short, render_status, stream_text
 from gemma_edge.description import (
     KINDS,
@@ -346,9 +348,8 @@ def describe_each(  # noqa: PLR0913, PLR0917  (what, how, of whom, and the world
     if batch.sidecar and len(asking.tasks) > 1:
         raise UsageError("--sidecar writes one text an image, not one a question",
                          hint="--out answers.jsonl")  # fmt: skip
-    prepared = prepare(
-        model, context, output, sight="needed", image_tokens=_paid_tokens(looking, sources)
-    )
+    runtime = open_runtime(model.store, context, output)
+    prepared = prepare(model, runtime, sight="needed", image_tokens=_paid_tokens(looking, sources))
     task = task_digest(_settings(looking, asking, prepared))
     going = Going(output, context.clock, len(sources))
     sidecars = Sidecars(asking.kind, replace=batch.replace) if batch.sidecar else None
@@ -357,7 +358,7 @@ def describe_each(  # noqa: PLR0913, PLR0917  (what, how, of whom, and the world
         ExitStack() as stack,
     ):
         run = _Run(looking, asking, prepared, task, records, sidecars, output, going)
-        run.go(sources, batch.jobs, lambda: _load(prepared, context, output, stack))
+        run.go(sources, batch.jobs, lambda: _load(prepared, runtime, stack))
     output.note(_render_end(run.counts, going))
     return run.counts.status
 
@@ -390,9 +391,9 @@ def _settings(looking: Looking, asking: Asking, prepared: Prepared) -> dict[str,
     }  # fmt: skip
 
 
-def _load(prepared: Prepared, context: Context, output: Output, stack: ExitStack) -> Engine:
-    engine = stack.enter_context(open_engine(prepared, context, output))
-    output.note(prepared.render(engine.info))
+def _load(prepared: Prepared, runtime: Runtime, stack: ExitStack) -> Engine:
+    engine = stack.enter_context(open_engine(prepared, runtime))
+    runtime.note(prepared.render(engine.info))
     return engine
 
 
@@ -854,9 +855,10 @@ def run(
         return describe_each(sources.each, looking, asking, asked.batch, model, context, output)
     check_together(len(sources.each))  # before any of them is opened
     paid = wanted_tokens(looking, sources.each)
-    prepared = prepare(model, context, output, sight="needed", image_tokens=paid)
+    runtime = open_runtime(model.store, context, output)
+    prepared = prepare(model, runtime, sight="needed", image_tokens=paid)
     seen = _look(looking, sources.each, prepared, prepared.plan.image_tokens, output)
-    with open_engine(prepared, context, output) as engine:
+    with open_engine(prepared, runtime) as engine:
         output.note(prepared.render(engine.info))
         if most := smaller_budget(engine.info, pictures_of(seen)):
             output.note(render_smaller(most))

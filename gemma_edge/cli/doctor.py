@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gemma_edge.app.runtime import OFFLINE_VARIABLES
 from gemma_edge.cli import options as flags
-from gemma_edge.cli.app_models import OFFLINE_VARIABLES, store_settings
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ def _look(
     from gemma_edge import doctor  # noqa: PLC0415
 
     facts = doctor.gather(
-        asking, context.environment, store_settings(kept, context), _terminal(context, output),
-        offline_by=_offline_by(kept, context), on_step=output.note,
+        asking, context.environment, open_runtime(kept, context, output).store,
+        _terminal(context, output), offline_by=_offline_by(kept, context), on_step=output.note,
     )  # fmt: skip
     return doctor.examine(facts)
 

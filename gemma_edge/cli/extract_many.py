@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
+from gemma_edge.app.load import Prepared, Sight, open_engine, prepare
+from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.app_batch import (
     DOCUMENTS,
     Counts,
@@ -28,10 +30,10 @@ from gemma_edge.cli.app_extract import (
     with_places,
     write_beside,
 )
-from gemma_edge.cli.app_load import Prepared, Sight, open_engine, prepare
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import PASSWORD_VARIABLE, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output, cancel_on_interrupt
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import show_aside
 from gemma_edge.documents.document import MAX_TOKENS, Document, iter_objects, read_file, shown
 from gemma_edge.documents.open import read_document
@@ -609,11 +611,12 @@ def _task(
     """What is done with each document; the model is loaded for the first one."""
     sight: Sight = "unused" if asked.vision == "never" else "possible"
     tokens = None if asked.vision == "never" else MAX_TOKENS
-    prepared = prepare(model, context, output, sight=sight, image_tokens=tokens)
+    runtime = open_runtime(model.store, context, output)
+    prepared = prepare(model, runtime, sight=sight, image_tokens=tokens)
     options = asked.options(page_tokens(prepared))
     password = asked.password or context.environment.get(PASSWORD_VARIABLE) or None
     with ExitStack() as stack:
-        one = _One(recipe, asked, options, prepared, context, output, stack)
+        one = _One(recipe, asked, options, prepared, runtime, output, stack)
         yield Task(
             settings={
                 "recipe": recipe.fingerprint, "model": prepared.candidate.weights_key,
@@ -647,7 +650,7 @@ class _One:
     asked: ExtractOptions
     options: Options
     prepared: Prepared
-    context: Context
+    runtime: Runtime
     output: Output
     stack: ExitStack
     engine: Engine | None = None
@@ -655,7 +658,7 @@ class _One:
     def load(self) -> None:
         """Open the model, once."""
         if self.engine is None:
-            opened = open_engine(self.prepared, self.context, self.output)
+            opened = open_engine(self.prepared, self.runtime)
             self.engine = self.stack.enter_context(opened)
             self.output.note(self.prepared.render(self.engine.info))
 

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from gemma_edge import catalog, gguf
-from gemma_edge.catalog import CatalogFile, Quant, Size
-from gemma_edge.cli import options as flags
-from gemma_edge.cli.app_load import open_quick_planner, wishes_of
-from gemma_edge.cli.app_models import (
+from gemma_edge.app.load import open_quick_planner, wishes_of
+from gemma_edge.app.models import (
     Stock,
     count_bytes,
     fetch,
@@ -27,13 +25,16 @@ from gemma_edge.cli.app_models import (
     read_remote,
     render_count,
     select,
-    show_progress,
-    store_settings,
 )
+from gemma_edge.app.request import ModelRequest
+from gemma_edge.app.runtime import Runtime
+from gemma_edge.catalog import CatalogFile, Quant, Size
+from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions, StoreOptions
+from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.plan import machine_line, render_row
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, ModelError, UsageError
 from gemma_edge.gguf import Header, Skipped, Value
 from gemma_edge.planning.planner import Row
@@ -80,13 +81,13 @@ class Fits:
         }
 
 
-def find_fits(
-    pairs: Iterable[tuple[Size, Quant]], settings: StoreSettings, context: Context
-) -> Fits:
+def find_fits(pairs: Iterable[tuple[Size, Quant]], runtime: Runtime) -> Fits:
     """What the plan says to each, alone on this machine."""
-    planner = open_quick_planner(context, settings)
+    planner = open_quick_planner(runtime)
     found = list(pairs)
-    rows = planner.matrix(Stock(settings).quants(found), wishes_of(ModelOptions(), vision=None))
+    rows = planner.matrix(
+        Stock(runtime.store).quants(found), wishes_of(ModelRequest(), vision=None)
+    )
     hardware = planner.hardware
     named = {name_of(*pair): row for pair, row in zip(found, rows, strict=True)}
     return Fits(named, machine_line(hardware), hardware.memory.available_bytes)
@@ -121,13 +122,14 @@ def run(
 ) -> ExitStatus:
     """From the catalogue and the disk alone."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
     stored = (each for each in list_files(settings) if each.where != "incomplete")
     there = frozenset((each.repo, each.file) for each in stored)
     bundled, sizes = _choose(name, output)
 
     pairs = [(size, quant) for size in sizes for quant in size.quants]
-    fits = find_fits(pairs, settings, context)
+    fits = find_fits(pairs, runtime)
     if show.json:
         models = [_as_document(size, there, fits) for size in sizes]
         available = fits.available_bytes
@@ -274,7 +276,8 @@ def list_command(
 def run_list(kept: StoreOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
     """Whatever the store finds, our own downloads or not."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
     files = list_files(settings)
     if show.json:
         output.document({"files": [as_document(stored) for stored in files]})
@@ -366,8 +369,7 @@ def run_show(
 ) -> ExitStatus:
     """Metadata, tensors by type, hash."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
-    shown = _find(name, settings, context, output)
+    shown = _find(name, open_runtime(kept, context, output))
     if show.json:
         output.document(_file_document(shown))
         return ExitStatus.OK
@@ -405,7 +407,8 @@ def render_value(value: Value) -> str:
     return _shortened(_one_line(str(value)), f"{len(str(value)):,} characters")
 
 
-def _find(name: str, settings: StoreSettings, context: Context, output: Output) -> Shown:
+def _find(name: str, runtime: Runtime) -> Shown:
+    settings = runtime.store
     kind = catalog.kind_of(name)
     if kind == "bundled":
         return _local(catalog.resolve(name).model, settings)
@@ -416,10 +419,10 @@ def _find(name: str, settings: StoreSettings, context: Context, output: Output) 
         return _local(path, settings)
     target = find_target(name, settings)
     if target.note:
-        output.note(target.note)
-    if not find_missing([target.model], settings, context, output):
-        return _local(fetch([target.model], settings, context, output)[0], settings)
-    header, upstream = read_remote(target.model, settings, context, output)
+        runtime.note(target.note)
+    if not find_missing([target.model], runtime):
+        return _local(fetch([target.model], runtime)[0], settings)
+    header, upstream = read_remote(target.model, runtime)
     return Shown(header, f"{target.model.name}@{upstream.commit}", upstream.sha256)
 
 
@@ -518,10 +521,11 @@ def run_path(  # noqa: PLR0913, PLR0917  (the world, the wish, and where)
 ) -> ExitStatus:  # fmt: skip
     """A path that is printed leads to a file with the hash that it has to have."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
     if name is None:
         return _folders(settings, show, output)
-    path = find_path(name, projector, kept, context, output)
+    path = find_path(name, projector, runtime)
     if show.json:
         output.document({"path": str(path)})
     else:
@@ -529,16 +533,15 @@ def run_path(  # noqa: PLR0913, PLR0917  (the world, the wish, and where)
     return ExitStatus.OK
 
 
-def find_path(
-    name: str, projector: bool, kept: StoreOptions, context: Context, output: Output
-) -> Path:
+def find_path(name: str, projector: bool, runtime: Runtime) -> Path:
     """The file of a model on this machine; nothing is fetched.
 
     Raises:
         ModelError: it is not here; the hint is the command that fetches it.
         UsageError: the name can mean several.
     """
-    settings = replace(store_settings(kept, context), offline=True)
+    runtime = runtime.without_network()
+    settings = runtime.store
     kind = catalog.kind_of(name)
     if kind == "bundled":
         files = catalog.resolve(name)
@@ -546,10 +549,10 @@ def find_path(
     elif kind in ("size", "remote"):
         target = find_target(name, settings)
         wanted = target.projector if projector else target.model
-        if wanted is not None and find_missing([wanted], settings, context, output):
+        if wanted is not None and find_missing([wanted], runtime):
             what = f"the projector of `{name}`" if projector else f"`{name}`"
-            raise ModelError(f"{what} is not on this machine", hint=pull_command(target, kept))
-        found = fetch([wanted], settings, context, output)[0] if wanted else None
+            raise ModelError(f"{what} is not on this machine", hint=pull_command(target, runtime))
+        found = fetch([wanted], runtime)[0] if wanted else None
     else:
         found = None if projector else select([name], list_files(settings), settings)[0].path
     if found is None:
@@ -608,11 +611,12 @@ def run_verify(
 ) -> ExitStatus:
     """Opens no connection: the lock and the cache know what each file has to be."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
     files = [stored for stored in list_files(settings) if stored.where != "incomplete"]
     if names:
         files = select(names, files, settings)
-    with show_progress(output, context.clock) as listen:
+    with runtime.progress() as listen:
         verdicts = list(verify(settings, files=files, on_progress=listen))
     if show.json:
         output.document({"files": [_verdict_document(verdict) for verdict in verdicts]})
@@ -681,7 +685,8 @@ def run_rm(
 ) -> ExitStatus:
     """Plan, say, ask, delete. What a file is to be stays in the lock."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
     files = list_files(settings)
     removal = plan_removal(select(names, files, settings, sparing=True), settings)
     size = render_bytes(removal.freed_bytes)
@@ -738,11 +743,12 @@ def run_import(
 ) -> ExitStatus:
     """The headers first: a truncated file is told before gigabytes are copied."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
     sources = [file.expanduser() for file in files]
     for source in sources:
         gguf.read_header(source)
-    with show_progress(output, context.clock) as listen:
+    with runtime.progress() as listen:
         taken = [import_file(source, settings, on_progress=listen) for source in sources]
     for stored in taken:
         output.note(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.document import MAX_TOKENS, MIN_TOKENS
@@ -22,7 +23,6 @@ Job = Callable[[Context, Output], ExitStatus]
 
 PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
 REMEMBER_VARIABLE = "GEMMA_EDGE_REMEMBER"
-AUTO = "auto"  # no --model: the plan chooses
 KV_TYPES: tuple[KvType, ...] = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (fit.md 3.6)
 
 # The parts of a help page; a flag without one stands under "Options".
@@ -42,25 +42,9 @@ class StoreOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
-    """Which model (``AUTO``: the best one for this machine), and how it is to be placed; ``None``
-    leaves it to the plan, anything else is kept or refused. ``vision`` is whether pictures must be
-    possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what the encoder made
-    of pictures."""
+class ModelOptions(ModelRequest):
+    """The request with what the flags say of the store."""
 
-    model: str = AUTO
-    mmproj: Path | None = None
-    quant: str | None = None
-    adapters: tuple[Adapter, ...] = ()
-    vision: bool | None = None
-    context_tokens: int | None = None
-    kv_type: KvType | None = None
-    gpu_layers: int | None = None
-    cpu_expert_layers: int | None = None
-    require_gpu: bool = False
-    min_speed: float | None = None
-    threads: int | None = None
-    remember: bool = False
     store: StoreOptions = StoreOptions()
 
 

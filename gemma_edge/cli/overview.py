@@ -4,22 +4,17 @@ import re
 from collections.abc import Sequence
 
 from gemma_edge import __version__
-from gemma_edge.cli.app_load import (
-    Planner,
-    open_quick_planner,
-    render_short_place,
-    render_speed,
-    short_title,
-    short_tokens,
-    wishes_of,
-)
-from gemma_edge.cli.app_models import Stock, offered_quants, store_settings
+from gemma_edge.app.load import Planner, open_quick_planner, wishes_of
+from gemma_edge.app.models import Stock, offered_quants
+from gemma_edge.app.request import ModelRequest
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import ModelOptions, StoreOptions
+from gemma_edge.cli.options import StoreOptions
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import DoesNotFit, ExitStatus
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.plan import Candidate, Plan
+from gemma_edge.planning.render import render_short_place, render_speed, short_title, short_tokens
 from gemma_edge.units import GIB, render_bytes
 
 Rows = list[tuple[str, ...]]
@@ -40,13 +35,13 @@ def run(context: Context, output: Output) -> ExitStatus:
     """Nothing is measured and nothing fetched: the page has to be there at once."""
     output.table([(f"gemma-edge {__version__} · Gemma 4 on this machine; nothing leaves it",)])
     output.page("")
-    settings = store_settings(StoreOptions(), context)
-    planner = open_quick_planner(context, settings)
+    runtime = open_runtime(StoreOptions(), context, output)
+    planner = open_quick_planner(runtime)
     output.table(_machine(planner.hardware))
     for finding in planner.hardware.findings:
         if finding.state == "problem":
             output.table([("  ✘", f"{finding.text}; gemma-edge doctor")])
-    stock = Stock(settings)
+    stock = Stock(runtime.store)
     download = ""
     try:
         rows, download = _plans(stock, planner)
@@ -88,15 +83,15 @@ def _free(free_bytes: int | None, total_bytes: int | None) -> str:
 
 def _plans(stock: Stock, planner: Planner) -> tuple[Rows, str]:
     """What runs, or would, and the next best; and what would have to be fetched for it."""
-    wishes = wishes_of(ModelOptions(), vision=None)
+    wishes = wishes_of(ModelRequest(), vision=None)
     here = stock.on_disk()
-    candidates = here or stock.quants(offered_quants(ModelOptions()))
+    candidates = here or stock.quants(offered_quants(ModelRequest()))
     try:
         plan = planner.plan(candidates, wishes)
     except DoesNotFit:
         if not here:
             raise
-        candidates, here = stock.quants(offered_quants(ModelOptions())), []
+        candidates, here = stock.quants(offered_quants(ModelRequest())), []
         plan = planner.plan(candidates, wishes)
     by_name = {each.name: each for each in candidates}
     chosen = by_name[plan.name]

@@ -9,27 +9,15 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from gemma_edge.app.load import best_here, open_planner, wishes_of
+from gemma_edge.app.models import Stock, fetch_headers, offer
+from gemma_edge.app.request import AUTO
+from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli import options as flags
-from gemma_edge.cli.app_load import (
-    best_here,
-    brief_title,
-    gpu_layers,
-    layers_of,
-    open_planner,
-    render_details,
-    render_devices,
-    render_place,
-    render_short_place,
-    render_speed,
-    short_title,
-    short_tokens,
-    taken_bytes,
-    wishes_of,
-)
-from gemma_edge.cli.app_models import Stock, fetch_headers, offer, store_settings
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import AUTO, Job, ModelOptions, ShowOptions
+from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.hardware.detect import pretend
 from gemma_edge.hardware.machine import Device, Hardware
@@ -45,6 +33,19 @@ from gemma_edge.planning.plan import (
     Speed,
 )
 from gemma_edge.planning.planner import NothingFits, PlacementClass, Row
+from gemma_edge.planning.render import (
+    brief_title,
+    gpu_layers,
+    layers_of,
+    render_details,
+    render_devices,
+    render_place,
+    render_short_place,
+    render_speed,
+    short_title,
+    short_tokens,
+    taken_bytes,
+)
 from gemma_edge.units import GIB, MIB, render_bytes
 
 
@@ -483,13 +484,13 @@ def plan_and_show(
 ) -> ExitStatus:
     """Headers from disk or from what the catalogue knows; no weights are read."""
     output.quiet = show.quiet
-    settings = store_settings(model.store, context)
+    runtime = open_runtime(model.store, context, output)
     if asked.headers:
-        fetch_headers(model, settings, context, output)
-    stock = Stock(settings)
+        fetch_headers(model, runtime)
+    stock = Stock(runtime.store)
     wishes = wishes_of(model, vision=None)
-    with open_planner(context, settings, output, _pretend(asked, context)) as planner:
-        candidates = offer(model, stock, settings, context, output)
+    with open_planner(runtime, _pretend(asked, runtime)) as planner:
+        candidates = offer(model, stock, runtime)
         by_name = {each.name: each for each in candidates}
         if asked.every:
             rows = planner.matrix(candidates, wishes)
@@ -521,9 +522,8 @@ def plan_and_show(
     return ExitStatus.OK
 
 
-def _pretend(asked: PlanOptions, context: Context) -> Hardware | None:
+def _pretend(asked: PlanOptions, runtime: Runtime) -> Hardware | None:
     """The machine that somebody thought up, on the ground of this one."""
     if not asked.pretends:
         return None
-    base = context.detect_hardware(context.environment)
-    return pretend(asked.vram_bytes, asked.ram_bytes, asked.device, base)
+    return pretend(asked.vram_bytes, asked.ram_bytes, asked.device, runtime.hardware)

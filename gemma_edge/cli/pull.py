@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gemma_edge import catalog
-from gemma_edge.cli import options as flags
-from gemma_edge.cli.app_models import (
+from gemma_edge.app.models import (
     Target,
     ask_sizes,
     fetch,
@@ -17,11 +16,13 @@ from gemma_edge.cli.app_models import (
     find_target,
     say_missing,
     say_newer,
-    store_settings,
 )
+from gemma_edge.app.runtime import Runtime
+from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus
 from gemma_edge.store.lock import Locks
 from gemma_edge.store.remote import RemoteFile, StoreSettings
@@ -71,17 +72,18 @@ def run(
 ) -> ExitStatus:
     """All names are understood before anything is fetched; then all files at once."""
     output.quiet = show.quiet
-    settings = store_settings(kept, context)
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
     bundled = [name for name in asked.names if catalog.kind_of(name) == "bundled"]
     names = dict.fromkeys(name for name in asked.names if name not in bundled)
     targets = [find_target(name, settings) for name in names]
     for name in bundled:
         output.note(f"{name} is part of gemma-edge, there is nothing to fetch")
-    _announce(targets, asked, settings, context, output)
+    _announce(targets, asked, runtime)
     files = list(dict.fromkeys(file for target in targets for file in _files(target, asked)))
-    paths = fetch(files, settings, context, output, accept=asked.accept)
+    paths = fetch(files, runtime, accept=asked.accept)
     for target in targets:
-        say_newer(target, settings, output)
+        say_newer(target, runtime)
     rows = [_bundled_row(name) for name in bundled]
     rows += [_row(file, path, settings) for file, path in zip(files, paths, strict=True)]
     if show.json:
@@ -97,25 +99,22 @@ def _files(target: Target, asked: PullOptions) -> list[RemoteFile]:
     return [file for file in (target.model, target.projector, drafter) if file is not None]
 
 
-def _announce(
-    targets: list[Target], asked: PullOptions, settings: StoreSettings,
-    context: Context, output: Output,
-) -> None:  # fmt: skip
+def _announce(targets: list[Target], asked: PullOptions, runtime: Runtime) -> None:
     """What comes, from where, how much; before the first byte."""
     for target in targets:
         if target.note:
-            output.note(target.note)
+            runtime.note(target.note)
         if asked.drafter and target.drafter is None:
-            output.note(f"{target.asked}: there is no drafter for it")
+            runtime.note(f"{target.asked}: there is no drafter for it")
         if asked.accept:
-            output.note(f"{target.asked}: {target.title}, whatever is on the hub now")
+            runtime.note(f"{target.asked}: {target.title}, whatever is on the hub now")
             continue
-        missing = find_missing(_files(target, asked), settings, context, output)
+        missing = find_missing(_files(target, asked), runtime)
         if not missing:
-            output.note(f"{target.asked}: {target.title}, on this machine")
-        elif not settings.offline:
-            missing = ask_sizes(missing, settings, context, output)
-            say_missing(target, missing, settings, output)
+            runtime.note(f"{target.asked}: {target.title}, on this machine")
+        elif not runtime.store.offline:
+            missing = ask_sizes(missing, runtime)
+            say_missing(target, missing, runtime)
 
 
 def _row(file: RemoteFile, path: Path, settings: StoreSettings) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gemma_edge.cli.inputs import read_piped, whole_text
 from gemma_edge.cli.models import find_path
 from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, UsageError
 from gemma_edge.extraction.json_schema import parse_json, parse_values
 from gemma_edge.extraction.schema import (
@@ -102,7 +103,7 @@ def _open_tokens(
     if catalog.kind_of(model) == "path":
         path = gguf.read_header(Path(model).expanduser()).path
     else:
-        path = find_path(model, False, store, context, output)
+        path = find_path(model, False, open_runtime(store, context, output))
     with open_vocabulary(path) as vocabulary:
         output.note(f"in the tokens of {path.name} ({len(vocabulary.pieces):,})")
         yield lambda wanted: TokenConstraint(vocabulary, wanted).accepts

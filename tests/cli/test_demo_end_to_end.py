@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gemma_edge.cli.context import load_engine
+from gemma_edge.app.runtime import load_engine
 from gemma_edge.errors import ExitStatus
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 from demo_model import shapes
 from PIL import Image
 
-from gemma_edge.cli.context import load_engine
+from gemma_edge.app.runtime import load_engine
 
 PICTURES, PAIRS = 25, 3
 GOAL = 0.95

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from demo_model import shapes
 
-from gemma_edge.cli.context import load_engine
+from gemma_edge.app.runtime import load_engine
 
 DEMO = ("--model", "demo", "--threads", "1", "--temperature", "0")
 

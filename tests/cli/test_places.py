@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.cli.app_models import cache_dir, render_seconds, store_settings
+from gemma_edge.app.runtime import cache_dir, store_settings
 from gemma_edge.cli.context import Context, data_dir
 from gemma_edge.cli.models import render_age
-from gemma_edge.cli.options import StoreOptions
+from gemma_edge.cli.progress import render_seconds
 from tests.cli.conftest import DAY
 
 
@@ -46,13 +46,13 @@ def test_the_cache_is_the_librarys(environment: dict[str, str], tmp_path: Path):
     variables = {"HOME": str(tmp_path), "PATH": "", **environment}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True,
                           text=True, check=True)  # fmt: skip
-    ours = cache_dir(context(home=tmp_path, environment=environment))
+    ours = cache_dir(environment, tmp_path)
     assert str(ours) == done.stdout.strip()
 
 
 def test_switches_of_the_environment():
     for text, expected in (("1", True), ("true", True), ("0", False), ("", False), ("off", False)):
-        settings = store_settings(StoreOptions(), context(environment={"GEMMA_EDGE_OFFLINE": text}))
+        settings = store_settings({"GEMMA_EDGE_OFFLINE": text}, Path("/home/ada"))
         assert settings.offline is expected
 
 

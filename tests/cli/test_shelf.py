@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge import catalog
-from gemma_edge.cli.app_models import name_of
+from gemma_edge.app.models import name_of
 from gemma_edge.errors import ExitStatus
 from tests.cli.conftest import DAY, E4B, E4B_MODEL, E4B_PROJECTOR, TEXT_MODEL, Online
 from tests.store.hub import Fault

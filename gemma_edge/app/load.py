@@ -1,4 +1,4 @@
-"""From flags to an open engine: choose, check the headers, plan, load; and close it always."""
+"""From a request to an open engine: choose a model, fetch it, check it, plan it, load it."""
 
 import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 from gemma_edge import gguf
-from gemma_edge.catalog import ModelFiles
-from gemma_edge.cli.app_models import (
-    YES_VARIABLE,
+from gemma_edge.app.models import (
     Stock,
     Target,
     fetch_header,
+    find_model,
     name_of,
     of_hub,
     offered_quants,
-    store_settings,
     with_projector,
 )
-from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import AUTO, REMEMBER_VARIABLE, ModelOptions
-from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.app.request import AUTO, ModelRequest
+from gemma_edge.app.runtime import Runtime
+from gemma_edge.catalog import ModelFiles
 from gemma_edge.documents.images import open_image
 from gemma_edge.engine.protocol import (
     Engine,
@@ -45,8 +43,6 @@ from gemma_edge.hardware.machine import Hardware
 from gemma_edge.planning.memory import Compute, Measure, check_adapter, quick_measure
 from gemma_edge.planning.model import Shape, check_model, check_pair
 from gemma_edge.planning.plan import (
-    ALL_LAYERS,
-    Account,
     Adapter,
     AdapterFile,
     Candidate,
@@ -55,134 +51,11 @@ from gemma_edge.planning.plan import (
     Wishes,
     everywhere,
 )
-from gemma_edge.planning.planner import Row, matrix, plan
+from gemma_edge.planning.planner import Row, describe_measurement, matrix, plan
+from gemma_edge.planning.render import brief_title, render_devices, render_first_line
 from gemma_edge.store.measurements import Measurement, read_measurements, record_measurement
 from gemma_edge.store.remote import StoreSettings
-from gemma_edge.units import GIB, render_bytes
-
-# ----------------------------------------------------------------------------
-# A plan in words: where it runs, in one line before an answer and in a few on the plan's page.
-
-
-def taken_bytes(account: Account) -> int:
-    """All parts but the margin."""
-    return sum(part.size_bytes for part in account.parts if part.name != "margin")
-
-
-WHOLE_SPEED = 10  # tok/s; below it a decimal matters
-KILO = 1024
-
-
-def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> str:
-    """``E4B Q4 QAT on RTX 4060 Laptop: 42/42 layers, 32k context, 4.1 of 7.6 GiB``."""
-    parts = []
-    if not plan.devices:
-        where = f"the CPU, {plan.threads} thread{'' if plan.threads == 1 else 's'}"
-    else:
-        where = render_devices(plan, hardware)
-        parts.append(f"{gpu_layers(plan, candidate)}/{layers_of(candidate)} layers")
-        if plan.cpu_expert_layers:
-            parts.append(f"experts of {plan.cpu_expert_layers} on the CPU")
-    parts += [f"LoRA {each.path.name} at {each.scale:g}" for each in plan.adapters]
-    parts.append(f"{short_tokens(plan.context_tokens)} context")
-    if plan.ledger is not None:
-        used = [each for each in plan.ledger.accounts if each.place in plan.devices]
-        parts.append(render_accounts(used or [plan.ledger.account("RAM")]))
-    return f"{brief_title(candidate)} on {where}: {', '.join(parts)}"
-
-
-def render_place(plan: Plan, candidate: Candidate) -> str:
-    """``42 of 42 layers on the GPU``, ``the experts of 24 of 30 layers on the CPU``."""
-    layers = layers_of(candidate)
-    if not plan.devices or not plan.gpu_layers:
-        return "all on the CPU"
-    gpu = "GPU" if len(plan.devices) == 1 else f"{len(plan.devices)} GPUs"
-    said = f"{gpu_layers(plan, candidate)} of {layers} layers on the {gpu}"
-    if plan.cpu_expert_layers:
-        said += f", the experts of {plan.cpu_expert_layers} on the CPU"
-    return said
-
-
-def render_short_place(plan: Plan, candidate: Candidate) -> str:
-    """``all on the GPU``, ``24 expert layers on the CPU``, ``20 of 42 layers on the GPU``, ``all
-    on the CPU``."""
-    if not plan.devices or not plan.gpu_layers:
-        return "all on the CPU"
-    layers = layers_of(candidate)
-    if gpu_layers(plan, candidate) < layers:
-        return f"{gpu_layers(plan, candidate)} of {layers} layers on the GPU"
-    if plan.cpu_expert_layers:
-        return f"{plan.cpu_expert_layers} of {layers} expert layers on the CPU"
-    return "all on the GPU" if len(plan.devices) == 1 else f"all on {len(plan.devices)} GPUs"
-
-
-def render_details(plan: Plan) -> str:
-    """``128k context, f16 KV, images at 280 tokens``."""
-    parts = [f"{short_tokens(plan.context_tokens)} context", f"{plan.kv_type} KV"]
-    if plan.image_tokens:
-        place = "" if plan.projector_device or not plan.devices else " (seen by the CPU)"
-        parts.append(f"images at {plan.image_tokens} tokens{place}")
-    else:
-        parts.append("no images")
-    return ", ".join(parts)
-
-
-def render_speed(plan: Plan) -> str:
-    """``~60 tok/s``, ``58 tok/s`` where it was measured, "" where nobody knows."""
-    if plan.speed is None:
-        return ""
-    rate = plan.speed.tokens_per_second
-    return f"{'' if plan.speed.measured else '~'}{rate:.{0 if rate >= WHOLE_SPEED else 1}f} tok/s"
-
-
-def render_devices(plan: Plan, hardware: Hardware) -> str:
-    """The titles of the GPUs that it uses, else ``the CPU``."""
-    titles = {device.name: device.title for device in hardware.devices}
-    return " + ".join(titles.get(name, name) for name in plan.devices) or "the CPU"
-
-
-def render_accounts(accounts: list[Account]) -> str:
-    """``4.1 of 7.6 GiB``; ``9.8 of 11.6 + 4.0 of 7.6 GiB``."""
-    sums = []
-    for account in accounts:
-        free = account.budget_bytes
-        taken = f"{taken_bytes(account) / GIB:.1f}"
-        sums.append(taken if free is None else f"{taken} of {free / GIB:.1f}")
-    return f"{' + '.join(sums)} GiB"
-
-
-def brief_title(candidate: Candidate) -> str:
-    """``E4B Q4 QAT``; the bundled model says what it is good for."""
-    if candidate.files is not None and candidate.files.bundled:
-        return f"{candidate.title} ({candidate.files.good_for})"
-    return short_title(candidate).replace(",", "") if candidate.size_name else candidate.title
-
-
-def short_title(candidate: Candidate) -> str:
-    """``E4B, Q4 QAT`` of ``E4B, Q4 QAT (unsloth)``."""
-    return candidate.title.partition(" (")[0] if candidate.size_name else candidate.title
-
-
-def layers_of(candidate: Candidate) -> int:
-    """Of the model, without the output."""
-    return candidate.header.integer(".block_count") or 0
-
-
-def gpu_layers(plan: Plan, candidate: Candidate) -> int:
-    """As ``--gpu-layers`` counts: the output is one of them, and does not make them more than there
-    are."""
-    layers = layers_of(candidate)
-    if not plan.devices:
-        return 0
-    return layers if plan.gpu_layers == ALL_LAYERS else min(plan.gpu_layers, layers)
-
-
-def short_tokens(count_tokens: int) -> str:
-    """``131072`` -> ``128k``, ``5000`` -> ``5,000``."""
-    if count_tokens % KILO == 0:
-        return f"{count_tokens // KILO}k"
-    return f"{count_tokens:,}"
-
+from gemma_edge.units import render_bytes
 
 # ----------------------------------------------------------------------------
 # The first answer of a model on this machine calibrates the plan: how fast it really was is kept.
@@ -288,10 +161,6 @@ class Timed:
         self._known = True
         if tokens_per_second <= 0:
             return
-        from gemma_edge.planning.planner import (  # noqa: PLC0415  (loaded by now)
-            describe_measurement,
-        )
-
         loaded = self.engine.info.plan or self.plan
         run = describe_measurement(loaded, self.candidate, self.hardware, tokens_per_second)
         if problem := record_measurement(self.settings, run):
@@ -332,9 +201,8 @@ class Prepared:
 
 
 def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
-    options: ModelOptions,
-    context: Context,
-    output: Output,
+    request: ModelRequest,
+    runtime: Runtime,
     *,
     sight: Sight,
     image_tokens: int | None = None,
@@ -347,47 +215,39 @@ def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
     Raises:
         ModelError, ProjectorError, DoesNotFit; and what fetching raises.
     """
-    # What only loading needs: 40 ms that --help and the other commands do without.
-    from gemma_edge.cli.app_models import (
-        Stock,  # noqa: PLC0415
-        find_model,  # noqa: PLC0415
-    )
-
-    sight = _agreed_sight(options, sight)
-    settings = store_settings(options.store, context)
-    wishes = wishes_of(options, vision=_VISION[sight], image_tokens=image_tokens)
-    with open_planner(context, settings, output) as planner:
-        if options.model == AUTO:
-            options = choose(options, wishes, planner, settings, context, output)
+    sight = _agreed_sight(request, sight)
+    wishes = wishes_of(request, vision=_VISION[sight], image_tokens=image_tokens)
+    with open_planner(runtime) as planner:
+        if request.model == AUTO:
+            request, agreed = choose(request, wishes, planner, runtime)
+            runtime = runtime.with_agreement(agreed)
         guard = Guard(
-            options=options, images=images, sight=sight, wishes=wishes, planner=planner,
-            settings=settings, context=context, output=output,
+            request=request, images=images, sight=sight, wishes=wishes, planner=planner,
+            runtime=runtime,
         )  # fmt: skip
         files = find_model(
-            options, settings, context, output, with_projector=sight != "unused",
+            request, runtime, with_projector=sight != "unused",
             check_inputs=guard.check_inputs, check_plan=guard.check_plan,
         )  # fmt: skip
-        candidate = _check_files(Stock(settings).local(files), sight)
+        candidate = _check_files(Stock(runtime.store).local(files), sight)
         for adapter in wishes.adapters:
             check_adapter(candidate.header, adapter.header)
         decided = planner.plan([candidate], wishes)
-    if options.remember or context.is_on(REMEMBER_VARIABLE):
-        decided = everywhere(decided, remember=settings.data_dir / "seen")
+    if request.remember or runtime.remember:
+        decided = everywhere(decided, remember=runtime.store.data_dir / "seen")
     assert candidate.files is not None
     budget = image_tokens or decided.image_tokens or files.image_tokens
-    return Prepared(candidate.files, decided, budget, candidate, planner.hardware, settings)
+    return Prepared(candidate.files, decided, budget, candidate, planner.hardware, runtime.store)
 
 
 @contextmanager
-def open_engine(
-    prepared: Prepared, context: Context, output: Output, *, wait: bool = True
-) -> Iterator[Engine]:
+def open_engine(prepared: Prepared, runtime: Runtime, *, wait: bool = True) -> Iterator[Engine]:
     """Load the plan and pass on what the engine has to say; it is closed whatever happens. Without
     ``wait`` it is still loading, and no time is spent on measuring it at the end."""
-    engine = load(prepared, context, output)
+    engine = load(prepared, runtime)
     try:
         for note in engine.info.notes if wait else ():
-            output.note(note)
+            runtime.note(note)
         yield engine
         if wait:
             engine.learn()
@@ -395,19 +255,19 @@ def open_engine(
         engine.close()
 
 
-def load(prepared: Prepared, context: Context, output: Output) -> Timed:
+def load(prepared: Prepared, runtime: Runtime) -> Timed:
     """Begin to load the plan; the first use waits for it. Whoever asked closes it."""
     return Timed(
-        context.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
-        prepared.settings, output.note,
+        runtime.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
+        prepared.settings, runtime.note,
     )  # fmt: skip
 
 
-def _agreed_sight(options: ModelOptions, sight: Sight) -> Sight:
+def _agreed_sight(request: ModelRequest, sight: Sight) -> Sight:
     """What the command needs and what the flags say."""
-    if options.vision is None:
+    if request.vision is None:
         return sight
-    if options.vision:
+    if request.vision:
         return "needed"
     if sight == "needed":
         raise UsageError("there is an image to look at, and --no-vision", hint="not both")
@@ -490,24 +350,22 @@ class Planner:
 
 
 @contextmanager
-def open_planner(
-    context: Context, settings: StoreSettings, output: Output, pretended: Hardware | None = None
-) -> Iterator[Planner]:
+def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterator[Planner]:
     """For this machine, or for one that somebody thought up."""
-    hardware = pretended or context.detect_hardware(context.environment)
-    speeds, note = read_measurements(settings)
+    hardware = pretended or runtime.hardware
+    speeds, note = read_measurements(runtime.store)
     if note:
-        output.note(note)
+        runtime.note(note)
     quick = quick_measure(hardware)
-    with context.open_measure(pretended) as measure:
+    with runtime.open_measure(pretended) as measure:
         yield Planner(
-            hardware=hardware, measure=_or_quick(measure, quick, output), quick=quick,
+            hardware=hardware, measure=_or_quick(measure, quick, runtime.note), quick=quick,
             speeds=speeds,
-            busy_programs=None if pretended else context.busy_programs(),
+            busy_programs=None if pretended else runtime.busy_programs(),
         )  # fmt: skip
 
 
-def _or_quick(measure: Measure, quick: Measure, output: Output) -> Measure:
+def _or_quick(measure: Measure, quick: Measure, note: Callable[[str], None]) -> Measure:
     """A llama.cpp that cannot be asked (a broken build) is no reason not to plan; loading says
     what is wrong with it."""
     failed = False
@@ -518,23 +376,23 @@ def _or_quick(measure: Measure, quick: Measure, output: Output) -> Measure:
             return quick(shape, placement) if failed else measure(shape, placement)
         except EngineError as error:
             failed = True
-            output.note(f"buffers are estimated: {error.message}")
+            note(f"buffers are estimated: {error.message}")
             return quick(shape, placement)
 
     return careful
 
 
-def open_quick_planner(context: Context, settings: StoreSettings) -> Planner:
+def open_quick_planner(runtime: Runtime) -> Planner:
     """For a page that must be there at once: llama.cpp is not asked."""
-    hardware = context.detect_hardware(context.environment)
+    hardware = runtime.hardware
     quick = quick_measure(hardware)
     return Planner(
-        hardware=hardware, measure=quick, quick=quick, speeds=read_measurements(settings)[0]
+        hardware=hardware, measure=quick, quick=quick, speeds=read_measurements(runtime.store)[0]
     )
 
 
 def wishes_of(
-    options: ModelOptions, *, vision: bool | None, image_tokens: int | None = None
+    request: ModelRequest, *, vision: bool | None, image_tokens: int | None = None
 ) -> Wishes:
     """What was pinned; ``vision`` is what the command needs, where no flag says otherwise.
 
@@ -542,16 +400,16 @@ def wishes_of(
         ModelError: the file of an adapter cannot be read.
     """
     return Wishes(
-        context_tokens=options.context_tokens,
-        gpu_layers=options.gpu_layers,
-        cpu_expert_layers=options.cpu_expert_layers,
-        threads=options.threads,
+        context_tokens=request.context_tokens,
+        gpu_layers=request.gpu_layers,
+        cpu_expert_layers=request.cpu_expert_layers,
+        threads=request.threads,
         image_tokens=image_tokens,
-        kv_type=options.kv_type,
-        require_gpu=options.require_gpu,
-        min_speed=options.min_speed,
-        vision=vision if options.vision is None else options.vision,
-        adapters=tuple(map(_read_adapter, options.adapters)),
+        kv_type=request.kv_type,
+        require_gpu=request.require_gpu,
+        min_speed=request.min_speed,
+        vision=vision if request.vision is None else request.vision,
+        adapters=tuple(map(_read_adapter, request.adapters)),
     )
 
 
@@ -569,50 +427,48 @@ BUNDLED = "demo"
 
 
 def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
-    options: ModelOptions,
+    request: ModelRequest,
     wishes: Wishes,
     planner: Planner,
-    settings: StoreSettings,
-    context: Context,
-    output: Output,
-) -> ModelOptions:
-    """The options with a model in them. A quant that was named holds for all sizes.
+    runtime: Runtime,
+) -> tuple[ModelRequest, bool]:
+    """The request with a model in it, and whether its download was agreed to. A quant that was
+    named holds for all sizes.
 
     Raises:
         ModelError: no size has the quant that was named.
     """
-    stock = Stock(settings)
-    found = best_here(stock, options, wishes, planner)
+    stock = Stock(runtime.store)
+    found = best_here(stock, request, wishes, planner)
     if found is not None:
-        return replace(options, model=_name_on_disk(found), quant=None)
-    found = _best(stock.quants(offered_quants(options)), wishes, planner)
+        return replace(request, model=_name_on_disk(found), quant=None), runtime.agreed
+    bundled = replace(request, model=BUNDLED, quant=None), runtime.agreed
+    found = _best(stock.quants(offered_quants(request)), wishes, planner)
     if found is None:
-        output.note("no Gemma 4 fits on this machine as asked; the bundled demo model answers")
-        return replace(options, model=BUNDLED, quant=None)
+        runtime.note("no Gemma 4 fits on this machine as asked; the bundled demo model answers")
+        return bundled
     size = "" if found.download_bytes is None else f" ({render_bytes(found.download_bytes)})"
-    agreed = options.store.yes or context.is_on(YES_VARIABLE)
-    if not settings.offline and not agreed and can_ask(context):
-        agreed = confirm(
+    agreed = runtime.agreed
+    if not runtime.store.offline and not agreed and runtime.confirm is not None:
+        agreed = runtime.confirm(
             f"this machine would run {brief_title(found)}{size}: download it? "
-            "no: the demo model answers",
-            context, output, usual=True,
-        )  # fmt: skip
-    if agreed and not settings.offline:
-        kept = replace(options.store, yes=True)
-        return replace(options, model=found.name, quant=None, store=kept)
-    output.note(
+            "no: the demo model answers"
+        )
+    if agreed and not runtime.store.offline:
+        return replace(request, model=found.name, quant=None), True
+    runtime.note(
         f"the bundled demo model answers; this machine would run {brief_title(found)}{size}: "
         f"gemma-edge pull {shlex.quote(found.name)}"
     )
-    return replace(options, model=BUNDLED, quant=None)
+    return bundled
 
 
 def best_here(
-    stock: Stock, options: ModelOptions, wishes: Wishes, planner: Planner
+    stock: Stock, request: ModelRequest, wishes: Wishes, planner: Planner
 ) -> Candidate | None:
     """The best of those on this machine, which answers before any other is fetched; None where
     none fits."""
-    here = [each for each in stock.on_disk() if _is_offered(each, options)]
+    here = [each for each in stock.on_disk() if _is_offered(each, request)]
     return _best(here, wishes, planner)
 
 
@@ -627,11 +483,11 @@ def _best(candidates: list[Candidate], wishes: Wishes, planner: Planner) -> Cand
     return next(each for each in candidates if each.name == plan.name)
 
 
-def _is_offered(candidate: Candidate, options: ModelOptions) -> bool:
+def _is_offered(candidate: Candidate, request: ModelRequest) -> bool:
     """Whether it is of the quant that was named."""
-    if options.quant is None:
+    if request.quant is None:
         return True
-    return candidate.name in {name_of(*pair) for pair in offered_quants(options)}
+    return candidate.name in {name_of(*pair) for pair in offered_quants(request)}
 
 
 def _name_on_disk(candidate: Candidate) -> str:
@@ -647,14 +503,12 @@ def _name_on_disk(candidate: Candidate) -> str:
 class Guard:
     """All that was asked for, and the machine that it is asked of."""
 
-    options: ModelOptions
+    request: ModelRequest
     images: Sequence[Path]
     sight: Literal["needed", "possible", "unused"]
     wishes: Wishes
     planner: Planner
-    settings: StoreSettings
-    context: Context
-    output: Output
+    runtime: Runtime
 
     def check_inputs(self, has_projector: bool) -> None:
         """Pictures can be read, and there is something to see them with.
@@ -664,13 +518,13 @@ class Guard:
         """
         if self.sight == "needed" and not has_projector:
             raise ProjectorError(
-                f"`{self.options.model}` is not in the catalogue, which would know its projector",
+                f"`{self.request.model}` is not in the catalogue, which would know its projector",
                 hint="--mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it",
             )
         for path in self.images:
             open_image(path)
-        if self.options.mmproj is not None:
-            gguf.read_header(self.options.mmproj.expanduser())
+        if self.request.mmproj is not None:
+            gguf.read_header(self.request.mmproj.expanduser())
 
     def check_plan(self, target: Target, agreed: bool) -> None:
         """It will run here. Before anybody ``agreed`` to a download, what is known has to do; only
@@ -683,11 +537,11 @@ class Guard:
         if target.wanted is None and not agreed:
             return
         if agreed:
-            target = fetch_header(target, self.settings, self.context, self.output)
-        candidate = of_hub(target, Stock(self.settings), self.settings)
-        if self.options.mmproj is not None:
-            path = self.options.mmproj.expanduser()
-            candidate = with_projector(candidate, path, self.settings)
+            target = fetch_header(target, self.runtime)
+        candidate = of_hub(target, Stock(self.runtime.store), self.runtime.store)
+        if self.request.mmproj is not None:
+            path = self.request.mmproj.expanduser()
+            candidate = with_projector(candidate, path, self.runtime.store)
         try:
             self.planner.plan([candidate], self.wishes)
         except DoesNotFit:

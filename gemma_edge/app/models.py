@@ -1,20 +1,17 @@
-"""Fetch what is missing: say what and how much, ask where somebody can answer, and go."""
+"""Names to files: what people call a model, what is on this machine, and fetching the rest."""
 
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gemma_edge import catalog
+from gemma_edge.app.request import AUTO, ModelRequest
+from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, ModelFiles, Quant, Size, Wanted
-from gemma_edge.cli.context import Context, data_dir
-from gemma_edge.cli.options import AUTO, ModelOptions, StoreOptions
-from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.errors import ModelError, UsageError
 from gemma_edge.gguf import Header
 from gemma_edge.planning.model import check_model, check_pair, synthesize, synthesize_projector
@@ -29,127 +26,8 @@ from gemma_edge.store.hub import (
     read_remote_header,
 )
 from gemma_edge.store.lock import Locks
-from gemma_edge.store.remote import Listener, Progress, RemoteFile, StoreSettings, parse_remote
+from gemma_edge.store.remote import RemoteFile, StoreSettings, parse_remote
 from gemma_edge.units import render_bytes
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
-
-# ----------------------------------------------------------------------------
-# Files on their way: bars on a terminal, a line now and then elsewhere, nothing with --quiet.
-
-
-EVERY_SECONDS = 10.0  # a log that is read later needs no more
-_NAME_COLUMNS, _BAR_COLUMNS = 7, 8  # the least; a name in full, where there is room
-_SAID_COLUMNS = 44  # "41.2 GiB of 44.2 GiB, 155.0 MiB/s, 0:55 left"
-_STATES = {"waiting": "waits", "downloading": "", "checking": "checked", "done": "done"}
-
-
-@contextmanager
-def show_progress(output: Output, clock: Callable[[], float]) -> Iterator[Listener]:
-    """Inside, what is yielded takes the store's events; ``clock`` is in seconds."""
-    if not output.draws:
-        yield _Lines(output, clock)
-        return
-    bars = _Bars(output)
-    try:
-        yield bars
-    finally:
-        bars.stop()
-
-
-def render_progress(event: Progress) -> str:
-    """``1.2 GiB of 4.2 GiB, 55.0 MiB/s, 0:55 left``."""
-    said = [f"{render_bytes(event.done_bytes)} of {render_bytes(event.total_bytes)}"]
-    if not event.total_bytes:  # nobody has said yet
-        said = []
-    parts = [" ".join(filter(None, [*said, _STATES[event.state]]))]
-    if event.bytes_per_second:
-        parts.append(f"{render_bytes(int(event.bytes_per_second))}/s")
-    if event.eta_seconds is not None:
-        parts.append(f"{render_seconds(event.eta_seconds)} left")
-    return ", ".join(filter(None, parts))
-
-
-def render_seconds(seconds: float) -> str:
-    """``75`` -> ``1:15``, ``3723`` -> ``1:02:03``."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-
-
-class _Lines:
-    """One line for a file every ten seconds, and each thing that happened once."""
-
-    def __init__(self, output: Output, clock: Callable[[], float]) -> None:
-        self._output, self._clock = output, clock
-        self._told: dict[str, float] = {}
-        self._note = ""
-
-    def __call__(self, event: Progress) -> None:
-        name = _short(event.file)
-        if event.note and event.note != self._note:
-            self._output.note(f"{name}: {event.note}")
-        self._note = event.note or self._note
-        told = self._told.setdefault(event.file, self._clock())
-        if event.state != "done" and self._clock() - told >= EVERY_SECONDS:
-            self._told[event.file] = self._clock()
-            self._output.note(f"{name}: {render_progress(event)}")
-
-
-class _Bars:
-    """A bar for each file, below what is said meanwhile; they go when all is done. Nothing is
-    drawn, and rich is not loaded, before there is something to show."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._bars: Bars | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._noted: set[tuple[str, str]] = set()
-
-    def __call__(self, event: Progress) -> None:
-        bars = self._bars = self._bars or self._start()
-        console, name = bars.console, _short(event.file)
-        left = max(_NAME_COLUMNS, console.width - _BAR_COLUMNS - _SAID_COLUMNS)
-        if event.note and (event.file, event.note) not in self._noted:
-            self._noted.add((event.file, event.note))
-            console.print(f"{name}: {event.note}", soft_wrap=True)
-        if event.file not in self._tasks:
-            self._tasks[event.file] = bars.add_task(_fitting(name, left), total=None, said="")
-        bars.update(
-            self._tasks[event.file],
-            completed=event.done_bytes,
-            total=event.total_bytes or None,
-            said=_fitting(render_progress(event), console.width - left - _BAR_COLUMNS),
-        )
-
-    def stop(self) -> None:
-        """Leave the terminal as it was."""
-        if self._bars is not None:
-            self._bars.stop()
-
-    def _start(self) -> "Bars":
-        from rich.progress import BarColumn, TextColumn  # noqa: PLC0415  (only to draw)
-        from rich.progress import Progress as Bars  # noqa: PLC0415
-
-        bars = Bars(
-            TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[said]}"),
-            console=self._output.console(), transient=True, expand=True,
-            redirect_stdout=False, redirect_stderr=False,
-        )  # fmt: skip
-        bars.start()
-        return bars
-
-
-def _short(name: str) -> str:
-    """The file's own name, in characters that move no cursor."""
-    return "".join(c if c.isprintable() else "?" for c in name.rpartition("/")[2])
-
-
-def _fitting(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(1, width - 1)] + "…"
-
 
 # ----------------------------------------------------------------------------
 # What people write for a model, as files of the hub.
@@ -235,22 +113,22 @@ def name_of(size: Size, quant: Quant) -> str:
     return size.name if quant is size.default else f"{size.name}:{quant.name}"
 
 
-def offered_quants(options: ModelOptions) -> list[tuple[Size, Quant]]:
+def offered_quants(request: ModelRequest) -> list[tuple[Size, Quant]]:
     """The quants of the catalogue among which a plan may choose: that of a name, else all, and
     where a quant was named that one of every size that has it.
 
     Raises:
         ModelError: there is no such size, or no such quant.
     """
-    if options.model != AUTO:
-        wanted = catalog.wanted(pinned_name(options))
+    if request.model != AUTO:
+        wanted = catalog.wanted(pinned_name(request))
         return [(wanted.size, wanted.quant)]
-    if options.quant is None:
+    if request.quant is None:
         return [(size, quant) for size in catalog.sizes() for quant in size.quants]
     found, refusal = [], None
     for size in catalog.sizes():
         try:
-            found.append((size, catalog.choose_quant(size, options.quant)))
+            found.append((size, catalog.choose_quant(size, request.quant)))
         except ModelError as error:
             refusal = error
     if refusal is not None and not found:
@@ -258,31 +136,28 @@ def offered_quants(options: ModelOptions) -> list[tuple[Size, Quant]]:
     return found
 
 
-def pinned_name(options: ModelOptions) -> str:
+def pinned_name(request: ModelRequest) -> str:
     """The model with its quant: ``--model 31b --quant q6`` is ``31b:q6``.
 
     Raises:
         UsageError: a quant of what has none.
     """
-    if options.quant is None or options.model == AUTO:
-        return options.model
-    if catalog.kind_of(options.model) != "size":
+    if request.quant is None or request.model == AUTO:
+        return request.model
+    if catalog.kind_of(request.model) != "size":
         raise UsageError(
-            f"--quant chooses among those of the catalogue, `{options.model}` is one file",
+            f"--quant chooses among those of the catalogue, `{request.model}` is one file",
             hint="gemma-edge models lists names and quants",
         )
-    return f"{options.model}:{options.quant}"
+    return f"{request.model}:{request.quant}"
 
 
-YES_VARIABLE = "GEMMA_EDGE_YES"
 Sized = list[tuple[RemoteFile, int | None]]  # bytes; None where nobody has said yet
 
 
 def find_model(  # noqa: PLR0913  (the wish, the world, and what for)
-    options: ModelOptions,
-    settings: StoreSettings,
-    context: Context,
-    output: Output,
+    request: ModelRequest,
+    runtime: Runtime,
     *,
     with_projector: bool,
     check_inputs: Callable[[bool], None],
@@ -296,29 +171,29 @@ def find_model(  # noqa: PLR0913  (the wish, the world, and what for)
         ModelError: there is no such model, or it is not here and may not be fetched.
         UsageError, DoesNotFit, GemmaEdgeError, Interrupted: as ``store.ensure``.
     """
-    name = pinned_name(options)
+    name = pinned_name(request)
     if catalog.kind_of(name) not in ("size", "remote"):
-        return find_local(name, options.mmproj, settings)
-    target = find_target(name, settings)
+        return find_local(name, request.mmproj, runtime.store)
+    target = find_target(name, runtime.store)
     if target.note:
-        output.note(target.note)
+        runtime.note(target.note)
     files = [target.model]
-    if with_projector and options.mmproj is None and target.projector is not None:
+    if with_projector and request.mmproj is None and target.projector is not None:
         files.append(target.projector)
-    missing = find_missing(files, settings, context, output)
+    missing = find_missing(files, runtime)
     if missing:
-        check_inputs(target.projector is not None or options.mmproj is not None)
-    if missing and not settings.offline:
-        agreed = options.store.yes or context.is_on(YES_VARIABLE)
+        check_inputs(target.projector is not None or request.mmproj is not None)
+    if missing and not runtime.store.offline:
+        agreed = runtime.agreed
         if not agreed:
-            _refuse_unasked(target, missing, options.store, context)
+            _refuse_unasked(target, missing, runtime)
         check_plan(target, agreed)
-        missing = ask_sizes(missing, settings, context, output)
-        say_missing(target, missing, settings, output)
+        missing = ask_sizes(missing, runtime)
+        say_missing(target, missing, runtime)
         if not agreed:
-            _ask_first(target, missing, options.store, context, output)
+            _ask_first(target, missing, runtime)
             check_plan(target, True)
-    return _as_files(target, fetch(files, settings, context, output), options.mmproj)
+    return _as_files(target, fetch(files, runtime), request.mmproj)
 
 
 def find_local(name: str, mmproj: Path | None, settings: StoreSettings) -> ModelFiles:
@@ -347,67 +222,64 @@ def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFi
     )  # fmt: skip
 
 
-def _refuse_unasked(
-    target: Target, missing: Sized, options: StoreOptions, context: Context
-) -> None:
+def _refuse_unasked(target: Target, missing: Sized, runtime: Runtime) -> None:
     """Gigabytes are fetched only after a yes.
 
     Raises:
         ModelError: nobody can say it; the hint is the command that fetches it.
     """
-    if not can_ask(context):
+    if runtime.confirm is None:
         raise ModelError(
             f"`{target.asked}` is not on this machine{_how_much(missing)}",
-            hint=f"{pull_command(target, options)}, or the same command again with --yes",
+            hint=f"{pull_command(target, runtime)}, or the same command again with --yes",
         )
 
 
-def _ask_first(
-    target: Target, missing: Sized, options: StoreOptions, context: Context, output: Output
-) -> None:
+def _ask_first(target: Target, missing: Sized, runtime: Runtime) -> None:
     total = render_bytes(sum(size or 0 for _, size in missing))
-    if not confirm(f"download {total}?", context, output, usual=True):
+    if runtime.confirm is None or not runtime.confirm(f"download {total}?"):
         raise ModelError(
             f"`{target.asked}` was not downloaded",
-            hint=f"later: {pull_command(target, options)}",
+            hint=f"later: {pull_command(target, runtime)}",
         )
 
 
-def pull_command(target: Target, options: StoreOptions) -> str:
+def pull_command(target: Target, runtime: Runtime) -> str:
     """The command line that fetches this."""
     words = ["gemma-edge", "pull", target.asked]
-    if options.models_dir is not None:
-        words += ["--models-dir", str(options.models_dir)]
+    if runtime.models_dir is not None:
+        words += ["--models-dir", str(runtime.models_dir)]
     return shlex.join(words)
 
 
-def find_missing(
-    files: Sequence[RemoteFile], settings: StoreSettings, context: Context, output: Output
-) -> Sized:
+def find_missing(files: Sequence[RemoteFile], runtime: Runtime) -> Sized:
     """What would be fetched; a file that nobody has hashed yet is read, which takes a while."""
-    with show_progress(output, context.clock) as listen:
-        return missing_files(files, settings, on_progress=listen)
+    with runtime.progress() as listen:
+        return missing_files(files, runtime.store, on_progress=listen)
 
 
-def ask_sizes(missing: Sized, settings: StoreSettings, context: Context, output: Output) -> Sized:
+def ask_sizes(missing: Sized, runtime: Runtime) -> Sized:
     """Where the catalogue does not know a size, the hub is asked."""
-    with show_progress(output, context.clock) as listen:
+    with runtime.progress() as listen:
         return [
-            (file, ask(file, settings, on_progress=listen).size_bytes if size is None else size)
+            (
+                file,
+                ask(file, runtime.store, on_progress=listen).size_bytes if size is None else size,
+            )
             for file, size in missing
         ]
 
 
-def say_missing(target: Target, missing: Sized, settings: StoreSettings, output: Output) -> None:
+def say_missing(target: Target, missing: Sized, runtime: Runtime) -> None:
     """Which model, which files, how large, and what the disk has."""
     if target.wanted is not None:
-        output.note(f"{target.asked}: {target.title}")
+        runtime.note(f"{target.asked}: {target.title}")
     for file, size in missing:
-        output.note(f"  {file.name}  {'size not known' if size is None else render_bytes(size)}")
-    folder = settings.models_dir or settings.cache_dir or Path()
+        runtime.note(f"  {file.name}  {'size not known' if size is None else render_bytes(size)}")
+    folder = runtime.store.models_dir or runtime.store.cache_dir or Path()
     total, free = render_bytes(sum(size or 0 for _, size in missing)), free_bytes(folder)
     left = f", {render_bytes(free)} free" if free is not None else ""
-    output.note(f"  {total} to download to {folder}{left}")
+    runtime.note(f"  {total} to download to {folder}{left}")
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -423,37 +295,35 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def fetch(
-    files: Sequence[RemoteFile], settings: StoreSettings, context: Context, output: Output,
+    files: Sequence[RemoteFile], runtime: Runtime,
     *, accept: bool = False,
 ) -> list[Path]:  # fmt: skip
     """The files on disk, whole and checked, with progress."""
-    with show_progress(output, context.clock) as listen:
-        paths = ensure(files, settings, accept=accept, on_progress=listen)
+    with runtime.progress() as listen:
+        paths = ensure(files, runtime.store, accept=accept, on_progress=listen)
     return [Path(os.path.abspath(path)) for path in paths]
 
 
-def read_remote(
-    file: RemoteFile, settings: StoreSettings, context: Context, output: Output
-) -> tuple[Header, Upstream]:
+def read_remote(file: RemoteFile, runtime: Runtime) -> tuple[Header, Upstream]:
     """The header of a file on the hub, by parts of it, or as it was read before.
 
     Raises:
         ModelError: it is not there, or is no GGUF file.
     """
-    with show_progress(output, context.clock) as listen:
-        upstream = ask(file, settings, on_progress=listen)
-        return read_remote_header(upstream, settings, on_progress=listen), upstream
+    with runtime.progress() as listen:
+        upstream = ask(file, runtime.store, on_progress=listen)
+        return read_remote_header(upstream, runtime.store, on_progress=listen), upstream
 
 
-def say_newer(target: Target, settings: StoreSettings, output: Output) -> None:
+def say_newer(target: Target, runtime: Runtime) -> None:
     """A file that is not the one whose figures stand in the catalogue."""
     if target.wanted is None:
         return
-    locks = Locks(settings)
+    locks = Locks(runtime.store)
     for file in (target.wanted.model, target.wanted.projector, target.wanted.drafter):
         locked = locks.find(file.repo, file.filename) if file else None
         if file and locked and file.sha256 not in (None, locked[0].sha256):
-            output.note(f"{file.filename} is another version than the catalogue was measured with")
+            runtime.note(f"{file.filename} is another version than the catalogue was measured with")
 
 
 def _how_much(missing: Sized) -> str:
@@ -705,9 +575,7 @@ def _named(candidate: Candidate, size: Size, quant: Quant) -> Candidate:
 # What a plan may choose from, for what was asked: one file, one quant, or all of the catalogue.
 
 
-def offer(
-    options: ModelOptions, stock: Stock, settings: StoreSettings, context: Context, output: Output
-) -> list[Candidate]:
+def offer(request: ModelRequest, stock: Stock, runtime: Runtime) -> list[Candidate]:
     """Candidates for ``--model`` and ``--quant``. Only a file of the hub that is neither here nor
     in the catalogue is asked for, by its header.
 
@@ -715,44 +583,40 @@ def offer(
         ModelError: there is no such model, or a file of it is damaged.
         UsageError, GemmaEdgeError: as reading a header from the hub.
     """
-    name = pinned_name(options)
-    kind = "size" if options.model == AUTO else catalog.kind_of(name)
+    name = pinned_name(request)
+    kind = "size" if request.model == AUTO else catalog.kind_of(name)
     if kind == "size":
-        found = stock.quants(offered_quants(options))
-        if options.model == AUTO and options.quant is None:
+        found = stock.quants(offered_quants(request))
+        if request.model == AUTO and request.quant is None:
             known = {each.model_path for each in found}
             found += [each for each in stock.on_disk() if each.model_path not in known]
     elif kind == "remote":
-        target = find_target(name, settings)
+        target = find_target(name, runtime.store)
         if target.wanted is None:
-            target = fetch_header(target, settings, context, output)
-        found = [of_hub(target, stock, settings)]
+            target = fetch_header(target, runtime)
+        found = [of_hub(target, stock, runtime.store)]
     else:
-        found = [stock.local(find_local(name, None, settings))]
+        found = [stock.local(find_local(name, None, runtime.store))]
         check_model(found[0].header)
-    if options.mmproj is None:
+    if request.mmproj is None:
         return found
-    return [with_projector(each, options.mmproj.expanduser(), settings) for each in found]
+    return [with_projector(each, request.mmproj.expanduser(), runtime.store) for each in found]
 
 
-def fetch_headers(
-    options: ModelOptions, settings: StoreSettings, context: Context, output: Output
-) -> None:
+def fetch_headers(request: ModelRequest, runtime: Runtime) -> None:
     """Headers from the hub of what may be chosen, as far as they are not here; 15 MiB each.
 
     Raises:
-        ModelError: one of them is not there, or ``settings.offline``.
+        ModelError: one of them is not there, or ``runtime.store.offline``.
         GemmaEdgeError: the network failed.
     """
-    if options.model == AUTO or catalog.kind_of(options.model) == "size":
-        for size, quant in offered_quants(options):
-            target = find_target(name_of(size, quant), settings)
-            fetch_header(target, settings, context, output)
+    if request.model == AUTO or catalog.kind_of(request.model) == "size":
+        for size, quant in offered_quants(request):
+            target = find_target(name_of(size, quant), runtime.store)
+            fetch_header(target, runtime)
 
 
-def fetch_header(
-    target: Target, settings: StoreSettings, context: Context, output: Output
-) -> Target:
+def fetch_header(target: Target, runtime: Runtime) -> Target:
     """Those of a model and of its projector, unless the files or the headers are here. Returns the
     target at the commit that was read: headers are kept by it, a branch or a tag does not say it.
 
@@ -760,10 +624,8 @@ def fetch_header(
         ModelError, GemmaEdgeError: as above.
     """
     for file in filter(None, (target.model, target.projector)):
-        if find_kept_header(file, settings) is None and find_missing(
-            [file], settings, context, output
-        ):
-            _, upstream = read_remote(file, settings, context, output)
+        if find_kept_header(file, runtime.store) is None and find_missing([file], runtime):
+            _, upstream = read_remote(file, runtime)
             if file is target.model:
                 target = replace(target, model=replace(file, revision=upstream.commit))
     return target
@@ -798,44 +660,3 @@ def with_projector(candidate: Candidate, path: Path, settings: StoreSettings) ->
     check_pair(candidate.header, projector)
     files = replace(candidate.files, projector=path) if candidate.files else None
     return replace(candidate, projector=projector, files=files)
-
-
-# ----------------------------------------------------------------------------
-# From flags and the environment to the store's settings: folders, network, locks.
-
-
-PROJECT_LOCK = Path("gemma-edge.lock")
-MODELS_DIR_VARIABLE = "GEMMA_EDGE_MODELS_DIR"
-OFFLINE_VARIABLES = ("GEMMA_EDGE_OFFLINE", "HF_HUB_OFFLINE")
-
-
-def store_settings(options: StoreOptions, context: Context) -> StoreSettings:
-    """What the command line says, then the environment, then the platform's conventions."""
-    told = context.environment.get
-    plain = options.models_dir or (Path(folder) if (folder := told(MODELS_DIR_VARIABLE)) else None)
-    return StoreSettings(
-        data_dir=data_dir(context),
-        cache_dir=cache_dir(context),
-        models_dir=_absolute(plain, context) if plain else None,
-        project_lock=PROJECT_LOCK.absolute() if PROJECT_LOCK.is_file() else None,
-        offline=options.offline or any(map(context.is_on, OFFLINE_VARIABLES)),
-        endpoint=told("HF_ENDPOINT") or None,
-        token=told("HF_TOKEN") or None,
-        clock=context.now,
-    )
-
-
-def cache_dir(context: Context) -> Path:
-    """The Hugging Face cache, by huggingface_hub's own rules (its ``constants.py``), without the
-    0.2 s that importing it takes."""
-    told = context.environment.get
-    if named := told("HF_HUB_CACHE") or told("HUGGINGFACE_HUB_CACHE"):
-        return _absolute(Path(named), context)
-    base = Path(told("XDG_CACHE_HOME") or context.home / ".cache")
-    return _absolute(Path(told("HF_HOME") or base / "huggingface") / "hub", context)
-
-
-def _absolute(path: Path, context: Context) -> Path:
-    if path.parts[:1] == ("~",):
-        path = context.home.joinpath(*path.parts[1:])
-    return Path(os.path.abspath(path))

@@ -1,0 +1,225 @@
+"""What a use case needs of the process that it runs in, as one plain value.
+
+An interface makes a ``Runtime`` once a run and hands it down: where model files are kept, who is
+told and asked, and how the machine, a plan's memory and an engine are reached. ``library_runtime``
+is the one for Python programs: it asks nobody and downloads nothing that was not agreed to.
+"""
+
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemma_edge.store.remote import Listener, StoreSettings
+
+if TYPE_CHECKING:
+    from gemma_edge.engine.protocol import Counter, Engine
+    from gemma_edge.hardware.machine import Hardware
+    from gemma_edge.planning.memory import Measure
+    from gemma_edge.planning.plan import Plan
+
+PROJECT_LOCK = Path("gemma-edge.lock")
+MODELS_DIR_VARIABLE = "GEMMA_EDGE_MODELS_DIR"
+OFFLINE_VARIABLES = ("GEMMA_EDGE_OFFLINE", "HF_HUB_OFFLINE")
+_OFF = ("", "0", "false", "no", "off")
+_LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
+
+
+def load_engine(plan: "Plan") -> "Engine":
+    """Begin to load a plan in a process of its own."""
+    from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
+
+    return engine.load(plan)
+
+
+def open_counter(plan: "Plan") -> "Counter":
+    """Counts prompts of a plan before it is loaded, with its vocabulary alone."""
+    from gemma_edge import engine  # noqa: PLC0415  (only what does not surely fit is counted)
+
+    return engine.open_counter(plan)
+
+
+def detect_machine(environment: Mapping[str, str]) -> "Hardware":
+    """This machine, with the help of a child process; on the order of a second."""
+    from gemma_edge.hardware.detect import detect_hardware  # noqa: PLC0415  (only to plan)
+
+    return detect_hardware(environment)
+
+
+@contextmanager
+def open_measure(pretended: "Hardware | None") -> "Iterator[Measure]":
+    """How large llama.cpp's buffers will be: asked of itself in a child process, for this machine,
+    or by the law that they follow, for a ``pretended`` one."""
+    from gemma_edge.planning.dry_run import DryRun  # noqa: PLC0415  (only what plans needs it)
+    from gemma_edge.planning.memory import closed_form  # noqa: PLC0415
+
+    with DryRun() as run:
+        yield closed_form(run.measure, pretended) if pretended else run.measure
+
+
+def count_busy_programs() -> int | None:
+    """Other programs that want a core now, from /proc/loadavg; None where it is not. The average
+    of a minute would count the command that a person ran just before; the least of a few looks
+    leaves out what only woke up for a moment."""
+    counts = []
+    for _ in range(_LOOKS):
+        try:
+            running, _, _ = Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")
+        except OSError:
+            return None
+        counts.append(int(running) - 1)
+        time.sleep(_BETWEEN_LOOKS)
+    return max(0, min(counts))
+
+
+def say_nothing(_text: str) -> None:
+    """For whom no line is of interest."""
+
+
+def show_nothing() -> AbstractContextManager[Listener]:
+    """For whom no progress is of interest."""
+    return nullcontext(lambda _event: None)
+
+
+@dataclass(kw_only=True)
+class Runtime:
+    """Where files are kept, who is told and asked, and how the outside is reached.
+
+    ``note`` takes a line that a person may want to know, ``progress`` opens what is told how far
+    downloads are. ``confirm`` asks a question whose usual answer is yes; None where nobody can be
+    asked. ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder
+    as a person named it, for hints; ``remember`` keeps on disk what the encoder made of pictures,
+    whatever a request says. ``environment`` is read for what hides GPUs (``CUDA_VISIBLE_DEVICES``) and for job schedulers; ``clock`` is in seconds.
+    """
+
+    store: StoreSettings
+    environment: Mapping[str, str] = field(default_factory=dict)
+    note: Callable[[str], None] = say_nothing
+    progress: Callable[[], AbstractContextManager[Listener]] = show_nothing
+    confirm: Callable[[str], bool] | None = None
+    agreed: bool = False
+    models_dir: Path | None = None
+    remember: bool = False
+    clock: Callable[[], float] = time.monotonic
+    load: "Callable[[Plan], Engine]" = load_engine
+    open_counter: "Callable[[Plan], Counter]" = open_counter
+    detect: "Callable[[Mapping[str, str]], Hardware]" = detect_machine
+    open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
+    busy_programs: Callable[[], int | None] = count_busy_programs
+
+    @cached_property
+    def hardware(self) -> "Hardware":
+        """This machine, detected once."""
+        return self.detect(self.environment)
+
+    def with_agreement(self, agreed: bool) -> "Runtime":
+        """The same, with or without a yes to downloads."""
+        return self._but(agreed=agreed)
+
+    def asking(self, confirm: Callable[[str], bool]) -> "Runtime":
+        """The same, but ``confirm`` is asked, whatever was agreed to before."""
+        return self._but(confirm=confirm, agreed=False)
+
+    def told_to(
+        self,
+        note: Callable[[str], None],
+        progress: Callable[[], AbstractContextManager[Listener]] = show_nothing,
+    ) -> "Runtime":
+        """The same, but somebody else is told."""
+        return self._but(note=note, progress=progress)
+
+    def without_network(self) -> "Runtime":
+        """The same, but no connection may be opened."""
+        return self._but(store=replace(self.store, offline=True))
+
+    def _but(self, **changes: object) -> "Runtime":
+        """A copy that keeps what was detected."""
+        other = copy.copy(self)
+        for name, value in changes.items():
+            setattr(other, name, value)
+        return other
+
+
+def library_runtime(
+    *,
+    models_dir: Path | None = None,
+    offline: bool = False,
+    download: bool = False,
+    note: Callable[[str], None] = say_nothing,
+) -> Runtime:
+    """For a Python program: the folders that the command line uses. ``download`` agrees to fetch
+    what a call needs; without it a model that is not on this machine is refused with the size."""
+    environment = os.environ  # noqa: TID251  (for Python programs, as cli/context.py)
+    settings = store_settings(
+        environment, Path.home(), models_dir=models_dir, offline=offline or is_offline(environment)
+    )
+    return Runtime(store=settings, environment=environment, note=note, agreed=download)
+
+
+def store_settings(  # noqa: PLR0913  (each stands for itself)
+    environment: Mapping[str, str],
+    home: Path,
+    *,
+    platform: str = sys.platform,
+    models_dir: Path | None = None,
+    offline: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> StoreSettings:
+    """What was asked for, then the environment, then the platform's conventions."""
+    told = environment.get
+    plain = models_dir or (Path(folder) if (folder := told(MODELS_DIR_VARIABLE)) else None)
+    return StoreSettings(
+        data_dir=data_dir(environment, home, platform),
+        cache_dir=cache_dir(environment, home),
+        models_dir=_absolute(plain, home) if plain else None,
+        project_lock=PROJECT_LOCK.absolute() if PROJECT_LOCK.is_file() else None,
+        offline=offline or is_offline(environment),
+        endpoint=told("HF_ENDPOINT") or None,
+        token=told("HF_TOKEN") or None,
+        clock=clock,
+    )
+
+
+def is_on(environment: Mapping[str, str], variable: str) -> bool:
+    """A variable of the environment that is a switch."""
+    return environment.get(variable, "").strip().lower() not in _OFF
+
+
+def is_offline(environment: Mapping[str, str]) -> bool:
+    """Whether the environment forbids connections."""
+    return any(is_on(environment, variable) for variable in OFFLINE_VARIABLES)
+
+
+def data_dir(environment: Mapping[str, str], home: Path, platform: str) -> Path:
+    """Our own folder: ``XDG_DATA_HOME``, ``~/Library/Application Support``, ``%LOCALAPPDATA%``."""
+    if platform == "win32":
+        base = Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(environment.get("XDG_DATA_HOME", ""))
+        if not base.is_absolute():  # the specification: a relative one is to be ignored
+            base = home / ".local" / "share"
+    return base / "gemma-edge"
+
+
+def cache_dir(environment: Mapping[str, str], home: Path) -> Path:
+    """The Hugging Face cache, by huggingface_hub's own rules (its ``constants.py``), without the
+    0.2 s that importing it takes."""
+    told = environment.get
+    if named := told("HF_HUB_CACHE") or told("HUGGINGFACE_HUB_CACHE"):
+        return _absolute(Path(named), home)
+    base = Path(told("XDG_CACHE_HOME") or home / ".cache")
+    return _absolute(Path(told("HF_HOME") or base / "huggingface") / "hub", home)
+
+
+def _absolute(path: Path, home: Path) -> Path:
+    if path.parts[:1] == ("~",):
+        path = home.joinpath(*path.parts[1:])
+    return Path(os.path.abspath(path))

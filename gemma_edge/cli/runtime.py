@@ -1,0 +1,35 @@
+"""From flags, the context and the terminal to the ``Runtime`` that the use cases take."""
+
+from gemma_edge.app.runtime import Runtime, is_on, store_settings
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.options import REMEMBER_VARIABLE, StoreOptions
+from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.cli.progress import show_progress
+
+YES_VARIABLE = "GEMMA_EDGE_YES"
+
+
+def open_runtime(options: StoreOptions, context: Context, output: Output) -> Runtime:
+    """Made once a run: the machine is detected once, and asked where a person can answer."""
+    return Runtime(
+        store=store_settings(
+            context.environment, context.home, platform=context.platform,
+            models_dir=options.models_dir, offline=options.offline, clock=context.now,
+        ),
+        environment=context.environment,
+        note=output.note,
+        progress=lambda: show_progress(output, context.clock),
+        confirm=(
+            (lambda question: confirm(question, context, output, usual=True))
+            if can_ask(context) else None
+        ),
+        models_dir=options.models_dir,
+        remember=context.is_on(REMEMBER_VARIABLE),
+        agreed=options.yes or is_on(context.environment, YES_VARIABLE),
+        clock=context.clock,
+        load=context.load,
+        open_counter=context.open_counter,
+        detect=context.detect_hardware,
+        open_measure=context.open_measure,
+        busy_programs=context.busy_programs,
+    )  # fmt: skip

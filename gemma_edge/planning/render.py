@@ -1,0 +1,125 @@
+"""A plan in words: where it runs, in one line before an answer and in a few on the plan's page."""
+
+from gemma_edge.hardware.machine import Hardware
+from gemma_edge.planning.plan import ALL_LAYERS, Account, Candidate, Plan
+from gemma_edge.units import GIB
+
+
+def taken_bytes(account: Account) -> int:
+    """All parts but the margin."""
+    return sum(part.size_bytes for part in account.parts if part.name != "margin")
+
+
+WHOLE_SPEED = 10  # tok/s; below it a decimal matters
+KILO = 1024
+
+
+def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> str:
+    """``E4B Q4 QAT on RTX 4060 Laptop: 42/42 layers, 32k context, 4.1 of 7.6 GiB``."""
+    parts = []
+    if not plan.devices:
+        where = f"the CPU, {plan.threads} thread{'' if plan.threads == 1 else 's'}"
+    else:
+        where = render_devices(plan, hardware)
+        parts.append(f"{gpu_layers(plan, candidate)}/{layers_of(candidate)} layers")
+        if plan.cpu_expert_layers:
+            parts.append(f"experts of {plan.cpu_expert_layers} on the CPU")
+    parts += [f"LoRA {each.path.name} at {each.scale:g}" for each in plan.adapters]
+    parts.append(f"{short_tokens(plan.context_tokens)} context")
+    if plan.ledger is not None:
+        used = [each for each in plan.ledger.accounts if each.place in plan.devices]
+        parts.append(render_accounts(used or [plan.ledger.account("RAM")]))
+    return f"{brief_title(candidate)} on {where}: {', '.join(parts)}"
+
+
+def render_place(plan: Plan, candidate: Candidate) -> str:
+    """``42 of 42 layers on the GPU``, ``the experts of 24 of 30 layers on the CPU``."""
+    layers = layers_of(candidate)
+    if not plan.devices or not plan.gpu_layers:
+        return "all on the CPU"
+    gpu = "GPU" if len(plan.devices) == 1 else f"{len(plan.devices)} GPUs"
+    said = f"{gpu_layers(plan, candidate)} of {layers} layers on the {gpu}"
+    if plan.cpu_expert_layers:
+        said += f", the experts of {plan.cpu_expert_layers} on the CPU"
+    return said
+
+
+def render_short_place(plan: Plan, candidate: Candidate) -> str:
+    """``all on the GPU``, ``24 expert layers on the CPU``, ``20 of 42 layers on the GPU``, ``all
+    on the CPU``."""
+    if not plan.devices or not plan.gpu_layers:
+        return "all on the CPU"
+    layers = layers_of(candidate)
+    if gpu_layers(plan, candidate) < layers:
+        return f"{gpu_layers(plan, candidate)} of {layers} layers on the GPU"
+    if plan.cpu_expert_layers:
+        return f"{plan.cpu_expert_layers} of {layers} expert layers on the CPU"
+    return "all on the GPU" if len(plan.devices) == 1 else f"all on {len(plan.devices)} GPUs"
+
+
+def render_details(plan: Plan) -> str:
+    """``128k context, f16 KV, images at 280 tokens``."""
+    parts = [f"{short_tokens(plan.context_tokens)} context", f"{plan.kv_type} KV"]
+    if plan.image_tokens:
+        place = "" if plan.projector_device or not plan.devices else " (seen by the CPU)"
+        parts.append(f"images at {plan.image_tokens} tokens{place}")
+    else:
+        parts.append("no images")
+    return ", ".join(parts)
+
+
+def render_speed(plan: Plan) -> str:
+    """``~60 tok/s``, ``58 tok/s`` where it was measured, "" where nobody knows."""
+    if plan.speed is None:
+        return ""
+    rate = plan.speed.tokens_per_second
+    return f"{'' if plan.speed.measured else '~'}{rate:.{0 if rate >= WHOLE_SPEED else 1}f} tok/s"
+
+
+def render_devices(plan: Plan, hardware: Hardware) -> str:
+    """The titles of the GPUs that it uses, else ``the CPU``."""
+    titles = {device.name: device.title for device in hardware.devices}
+    return " + ".join(titles.get(name, name) for name in plan.devices) or "the CPU"
+
+
+def render_accounts(accounts: list[Account]) -> str:
+    """``4.1 of 7.6 GiB``; ``9.8 of 11.6 + 4.0 of 7.6 GiB``."""
+    sums = []
+    for account in accounts:
+        free = account.budget_bytes
+        taken = f"{taken_bytes(account) / GIB:.1f}"
+        sums.append(taken if free is None else f"{taken} of {free / GIB:.1f}")
+    return f"{' + '.join(sums)} GiB"
+
+
+def brief_title(candidate: Candidate) -> str:
+    """``E4B Q4 QAT``; the bundled model says what it is good for."""
+    if candidate.files is not None and candidate.files.bundled:
+        return f"{candidate.title} ({candidate.files.good_for})"
+    return short_title(candidate).replace(",", "") if candidate.size_name else candidate.title
+
+
+def short_title(candidate: Candidate) -> str:
+    """``E4B, Q4 QAT`` of ``E4B, Q4 QAT (unsloth)``."""
+    return candidate.title.partition(" (")[0] if candidate.size_name else candidate.title
+
+
+def layers_of(candidate: Candidate) -> int:
+    """Of the model, without the output."""
+    return candidate.header.integer(".block_count") or 0
+
+
+def gpu_layers(plan: Plan, candidate: Candidate) -> int:
+    """As ``--gpu-layers`` counts: the output is one of them, and does not make them more than there
+    are."""
+    layers = layers_of(candidate)
+    if not plan.devices:
+        return 0
+    return layers if plan.gpu_layers == ALL_LAYERS else min(plan.gpu_layers, layers)
+
+
+def short_tokens(count_tokens: int) -> str:
+    """``131072`` -> ``128k``, ``5000`` -> ``5,000``."""
+    if count_tokens % KILO == 0:
+        return f"{count_tokens // KILO}k"
+    return f"{count_tokens:,}"
