@@ -98,7 +98,8 @@ def layer_bytes(
 ) -> int:
     """Keys and values of one layer."""
     cells = layer_cells(shape, layer, context_tokens, batch_tokens)
-    return int(cells * (layer.key_values + layer.value_values) * BYTES[kv_type])
+    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
+    return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
 
 
 # ----------------------------------------------------------------------------
