@@ -32,9 +32,9 @@ from gemma_edge.units import render_bytes
 # a list of units: a token id, or a `Media` (an image by content). The cache holds the same list;
 # a new prompt keeps the longest common prefix, images included. Sliding-window layers forget:
 # they hold cells from `pos_min` on. Cutting back to position `d` is right only if `pos_min == 0
-# or d >= pos_min + n_swa - 1` (measured.md, "Sliding-window cache": 300 random reuses, 0
-# violations). Where it is not, a `Checkpoint` of the window cells, taken at the end of an earlier
-# prompt, brings them back.
+# or d >= pos_min + n_swa - 1` (measured: docs/architecture.md, "Sliding window").
+# Where it is not, a `Checkpoint` of the window cells, taken at the end of an earlier prompt, brings
+# them back.
 
 
 @dataclass(frozen=True, slots=True)

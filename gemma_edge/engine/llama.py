@@ -409,7 +409,7 @@ class LlamaContext:
     """The state of one conversation.
 
     Defaults differ from llama-cpp-python's on purpose: no full-size window cache (10 times the
-    memory), flash attention on, logits for one position only (measured.md, gemma4.md section 4).
+    memory), flash attention on, logits for one position only (docs/architecture.md, "Context").
     """
 
     def __init__(self, model: LlamaModel, plan: Plan, *, flash_attention: bool = True) -> None:

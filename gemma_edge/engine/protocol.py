@@ -21,7 +21,7 @@ FinishReason = Literal["end", "stop_text", "length", "repetition", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. Pictures stand before the text, as the model was trained (gemma4.md section 4)."""
+    """One turn. Pictures stand before the text, as the model was trained."""
 
     role: Role
     text: str

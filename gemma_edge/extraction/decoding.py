@@ -2,8 +2,8 @@
 
 - Objects are closed unless they describe a map: an open object invites a small model to talk.
 - Every declared key is required, in the order of the schema, and every leaf may be null, so that
-  a missing value is null and never invented (extract.md, D6). Objects that the user does not
-  require may be null too, which is also what ends a recursion.
+  a missing value is null and never invented (docs/architecture.md, "Constraint"). Objects that the
+  user does not require may be null too, which is also what ends a recursion.
 - References become ``#/$defs/…`` of what is really used; annotations are left out.
 
 What cannot be rewritten without changing its meaning (``not``, ``if``) stays as it is, and the

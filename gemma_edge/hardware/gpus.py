@@ -667,7 +667,8 @@ INSTRUCTIONS = {
     "AMX_INT8": "amx_int8", "NEON": "asimd", "FP16_VA": "asimdhp", "MATMUL_INT8": "i8mm",
     "DOTPROD": "asimddp", "SVE": "sve", "SME": "sme",
 }  # fmt: skip
-# Without these the processor's part is several times slower (fit.md 4.3: 10 tok/s against 45).
+# Without these the processor's part is several times slower: 10 tok/s against 45
+# (JamePeng/llama-cpp-python, issue 123).
 _WANTED = ("AVX", "AVX2", "FMA", "DOTPROD")
 
 
@@ -750,7 +751,8 @@ _ENDS = {
 # README, "Installation"). A plain `pip install` builds for the processor alone and does not say
 # so. `--only-binary` because pip would otherwise prefer a newer source distribution to a wheel
 # that fits. A build from source is told what this processor has, written out: left to itself it
-# turns on AMX, which a kernel may refuse (measured.md).
+# turns on AMX, which a kernel may refuse
+# (docs/architecture.md, "The processor's build").
 
 
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"

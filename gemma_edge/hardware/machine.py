@@ -2,7 +2,7 @@
 
 A person has physical cores; a process has what the affinity mask and the cgroups above it leave.
 Hyper-threads do not count: two threads on one core share the multipliers that llama.cpp keeps
-busy (fit.md 4.6). All functions are pure over a recording.
+busy. All functions are pure over a recording.
 """
 
 import math

@@ -148,7 +148,7 @@ def _bindings() -> Any:
 
 
 def _add_server(rpc: Any, ggml: Any, endpoint: str) -> None:
-    """A device of another process (measured.md, "A second device"); for tests."""
+    """A device of another process, over ggml's RPC backend; for tests."""
     rpc.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
     register = rpc.ggml_backend_rpc_add_server(endpoint.encode())
     ggml.ggml_backend_register.argtypes = [ctypes.c_void_p]
