@@ -6,7 +6,6 @@ password is never on a command line. It takes about 0.1 s to start, most of it P
 
 import importlib.util
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -16,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
-from gemma_edge.documents.document import Content
 from gemma_edge.errors import GemmaEdgeError, InputError
 
 
@@ -219,68 +217,3 @@ def _library_folder() -> str:
     if spec is None or spec.origin is None:
         raise GemmaEdgeError("pypdfium2 is not installed", hint="pip install gemma-edge")
     return str(Path(spec.origin).parents[1])
-
-
-# ----------------------------------------------------------------------------
-# Office files, HTML and e-mails, read in a process of its own with limits: a bomb, a loop or a
-# crash of a library ends there, and is one line here. It takes about 0.2 s to start, so plain
-# text and CSV do not go this way.
-
-
-Reader = Literal["office", "html", "mail"]
-_LIBRARIES = ("bs4", "soupsieve", "typing_extensions", "docx", "lxml", "python_calamine")
-_HINT = "open it and save it anew, or as PDF"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReaderLimits:
-    """What one file may cost; ``memory_bytes`` of address space come on top of the file."""
-
-    seconds: float = 30.0
-    memory_bytes: int = 2 << 30
-
-
-READER_LIMITS = ReaderLimits()
-
-
-def read_apart(
-    reader: Reader, data: bytes, name: str, limits: ReaderLimits = READER_LIMITS
-) -> Content:
-    """What the reader finds in the bytes.
-
-    Raises:
-        InputError: what it says; or it crashed, or took too long or too much memory.
-        GemmaEdgeError: no process can be started.
-    """
-    order = {
-        "paths": import_folders(_LIBRARIES), "reader": reader, "name": name,
-        "memory_bytes": limits.memory_bytes + 2 * len(data),
-        "cpu_seconds": math.ceil(limits.seconds),
-    }  # fmt: skip
-    try:
-        child = subprocess.run(
-            child_command("office_child.py"),
-            input=json.dumps(order).encode("ascii") + b"\n" + data, capture_output=True,
-            timeout=limits.seconds, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise InputError(
-            f"{name} took longer than {limits.seconds:g} s to read", hint=_HINT
-        ) from None
-    except OSError as error:
-        raise not_started(name, error) from None
-    if child.returncode != 0:
-        why = cause(child.returncode, child.stderr)
-        raise InputError(
-            f"{name} is damaged, or too much to read (its reader stopped: {why})", hint=_HINT
-        )
-    return _content(json.loads(child.stdout))
-
-
-def _content(answer: dict[str, Any]) -> Content:
-    if "error" in answer:
-        kind = InputError if answer["error"] == "InputError" else GemmaEdgeError
-        raise kind(answer["message"], hint=answer["hint"])
-    pages = tuple((text, what) for text, what in answer["pages"])
-    return Content(pages, tuple(answer["notes"]))

@@ -1,7 +1,7 @@
 """What kind of office file some bytes are, by what is in them, and the reader for it.
 
 Word, Excel and OpenDocument files are ZIP archives, old ones are OLE files; both can be bombs, so
-all of this runs in the child process of ``isolation.py``.
+all of this runs in the child process of ``reader.py``.
 """
 
 import csv
