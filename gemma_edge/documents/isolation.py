@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +19,8 @@ from typing import Any
 from gemma_edge.errors import GemmaEdgeError, InputError
 
 
-def import_folders(libraries: Sequence[str]) -> list[str]:
-    """Where a child finds this package and some libraries; what is not installed is left out."""
-    folders = [str(Path(__file__).parents[2])]
-    for library in libraries:
-        spec = importlib.util.find_spec(library)
-        if spec is not None and spec.origin is not None:
-            above = Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
-            folders.append(str(above))
-    return list(dict.fromkeys(folders))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class PdfLimits:
     """What one PDF may cost. After ``seconds`` no further page is begun; after ``page_seconds``
     with one page, or with opening the file, the child is killed. ``memory_bytes`` of address space
     come on top of the file itself. No context holds the text of ``max_chars``."""
@@ -44,7 +32,7 @@ class Limits:
     memory_bytes: int = 2 << 30
 
 
-LIMITS = Limits()
+LIMITS = PdfLimits()
 
 _CPU_SPARE = 2  # times the seconds of a page: a second line behind the clock
 _MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
@@ -84,7 +72,7 @@ class PdfChild:
     """A child with one PDF open. ``send`` an order, ``receive`` its answer; two orders may be on
     their way, so that the child reads a page while the last one is made use of."""
 
-    def __init__(self, data: bytes, name: str, password: str | None, limits: Limits) -> None:
+    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
         """Start it and open the PDF; ``page_count`` tells how many pages there are.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma_edge.documents.document import Document, Page, PageNumbers, render_numbers
-from gemma_edge.documents.isolation import LIMITS, ChildStopped, Limits, PdfChild, damaged
+from gemma_edge.documents.isolation import LIMITS, ChildStopped, PdfChild, PdfLimits, damaged
 from gemma_edge.documents.layout import Piece, render_layout
 from gemma_edge.errors import GemmaEdgeError
 
@@ -93,7 +93,7 @@ def read_pdf(
     *,
     password: str | None = None,
     pages: PageNumbers | None = None,
-    limits: Limits = LIMITS,
+    limits: PdfLimits = LIMITS,
 ) -> Document:
     """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
     ``damaged``; the others are read all the same.
@@ -117,7 +117,7 @@ def read_pdf(
 class _Reading:
     """Asks child after child for pages: one that ends on a page is followed by another."""
 
-    def __init__(self, data: bytes, name: str, password: str | None, limits: Limits) -> None:
+    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
         self._data, self._name, self._password = data, name, password
         self.limits = limits
         self.stopped = ""  # why pages were left unread
