@@ -280,6 +280,10 @@ class Child:
             GemmaEdgeError: what its program raised.
         """
         self.send(header, *parts)
+        return self.receive_answer()
+
+    def receive_answer(self) -> Message:
+        """The one message that answers the oldest request. Raises like ``call``."""
         reply = self.receive()
         if reply is not None and self.receive() is not None:
             self._give_up("more than one answer")

@@ -26,15 +26,7 @@ from gemma_edge.documents.document import (
     shown,
     tile_boxes,
 )
-from gemma_edge.documents.isolation import (
-    LIMITS,
-    ChildStopped,
-    PdfChild,
-    PdfLimits,
-    damaged,
-    is_pdf,
-    unreadable,
-)
+from gemma_edge.documents.pdf import LIMITS, PdfChild, PdfLimits, damaged, is_pdf, unreadable
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.isolation import Child, ChildError, Handler, Limits, Message, Request
 
@@ -84,7 +76,7 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
         for number, following in zip(numbers, [*numbers[1:], None], strict=True):
             try:
                 head, rgb = child.receive()
-            except ChildStopped as stopped:
+            except ChildError as stopped:
                 raise unreadable(f"{name} page {number}", str(stopped)) from None
             if "error" in head:
                 raise damaged(f"{name} page {number}", head["error"])

@@ -3,9 +3,8 @@
 import pytest
 
 from gemma_edge.documents.document import Document, parse_page_numbers
-from gemma_edge.documents.isolation import PdfLimits
 from gemma_edge.documents.open import open_document, read_document
-from gemma_edge.documents.pdf import read_pdf
+from gemma_edge.documents.pdf import PdfLimits, read_pdf
 from gemma_edge.documents.pdf_child import FoundWords
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.pdf_files import form_pdf, locked_pdf
