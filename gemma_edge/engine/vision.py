@@ -24,10 +24,10 @@ from gemma_edge.engine.llama import (
     Aborted,
     LlamaContext,
     LlamaModel,
-    find_device,
     problem,
     shortage,
 )
+from gemma_edge.engine.placement import find_device
 from gemma_edge.engine.prompt import Markers
 from gemma_edge.errors import EngineError, OutOfMemory, ProjectorError
 from gemma_edge.planning.plan import Plan
