@@ -57,10 +57,12 @@ class Message(NamedTuple):
 
 
 class Death(NamedTuple):
-    """Why a process is gone: the cause, and a few words for a person."""
+    """Why a process is gone: the cause, a few words for a person, and its exit status, None where
+    this process ended it."""
 
     cause: Cause
     reason: str
+    status: int | None = None
 
 
 class ChildError(Exception):
@@ -213,7 +215,7 @@ _VARIABLES = (
     r"|NUMBER_OF_PROCESSORS|PROCESSOR_\w+"
     # Where accelerators and their libraries take settings from.
     r"|(CUDA|NVIDIA|GGML|LLAMA|HIP|ROCR|ROCM|HSA|AMD|GPU|VK|VULKAN|MESA|RADV|ZE|SYCL|ONEAPI|MTL"
-    r"|METAL|OMP|GOMP|KMP|MKL|OPENBLAS|SLURM)_\w+)"
+    r"|METAL|MUSA|OCL|OMP|GOMP|KMP|MKL|OPENBLAS|SLURM)_\w+)"
 )
 _SECRETS = r"(?i:KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH)"
 
@@ -531,16 +533,17 @@ def parse_death(status: int, lines: Sequence[str]) -> Death:
     SIGKILL without a word counts as memory: it is what the kernel sends when there is none left.
     """
     if status == -_number("SIGILL") or status % (1 << 32) == _ILLEGAL:
-        return Death("instruction", _STATUSES[_ILLEGAL])
+        return Death("instruction", _STATUSES[_ILLEGAL], status)
     if status == -_number("SIGXCPU"):
-        return Death("timeout", "it took too long")
+        return Death("timeout", "it took too long", status)
     said = _telling(lines)
     if is_memory(said):
-        return Death("memory", f"out of memory: {said}")
+        return Death("memory", f"out of memory: {said}", status)
     if status == -_number("SIGKILL"):
-        return Death("memory", "killed, by the system when memory runs out or by somebody")
+        killed = "killed, by the system when memory runs out or by somebody"
+        return Death("memory", killed, status)
     ended = _STATUSES.get(status, f"status {status}") if status >= 0 else _signal_name(-status)
-    return Death("crash", f"{ended}: {said}" if said else ended)
+    return Death("crash", f"{ended}: {said}" if said else ended, status)
 
 
 def _telling(lines: Sequence[str]) -> str:
