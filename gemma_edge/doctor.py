@@ -1,4 +1,4 @@
-"""Doctor: what this machine has, what stands in the way, and the way out as a command.
+"""What this machine has, what stands in the way, and the way out as a command.
 
 ``gather`` asks, ``examine`` is pure over what came back.
 """

@@ -2,7 +2,7 @@
 
 Thoughts are shown but not remembered: Gemma 4 is trained without the thoughts of earlier turns
 (docs/architecture.md, "Prompts"). Whatever changes the conversation is a record first, which the
-journal keeps and ``history.Teller`` follows, so what is on disk and what is here cannot differ.
+journal keeps and ``journal.Teller`` follows, so what is on disk and what is here cannot differ.
 """
 
 from collections.abc import Generator, Iterator, Sequence

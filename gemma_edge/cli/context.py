@@ -28,7 +28,7 @@ _OFF = ("", "0", "false", "no", "off")
 
 
 def load_engine(plan: "Plan") -> "Engine":
-    """The real door; llama.cpp is only imported here, when a plan is there."""
+    """The real engine; llama.cpp is only imported here, when a plan is there."""
     from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
 
     return engine.load(plan)

@@ -1,5 +1,5 @@
 """Images that people name, and the pages of documents as images: opened, and fitted to a budget
-of tokens. One of the doors to Pillow.
+of tokens.
 """
 
 import io
@@ -86,7 +86,7 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
 
 
 # ----------------------------------------------------------------------------
-# Pixels of any kind to upright RGB of no more than a model can use. One of the doors to Pillow.
+# Pixels of any kind to upright RGB of no more than a model can use.
 # Sixteen bits are scaled, not clipped; transparency lies on white; colours of a profile become
 # sRGB; what the EXIF says is turned. All of it happens after the image was made smaller, and that
 # in strips, so a large image costs its own storage and little more.
@@ -247,8 +247,8 @@ def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
 
 
 # ----------------------------------------------------------------------------
-# The images in a file, one after another: which decoders may run, and how much they may cost. One
-# of the doors to Pillow. The size is checked before any pixel is read. A JPEG is decoded at an
+# The images in a file, one after another: which decoders may run, and how much they may cost.
+# The size is checked before any pixel is read. A JPEG is decoded at an
 # eighth of its size or more, as much as is needed, so a panorama of a gigapixel costs no more
 # than a photograph.
 
@@ -707,7 +707,7 @@ def shrink_image(png: bytes) -> bytes:
 
 
 # ----------------------------------------------------------------------------
-# What was copied: an image, or files. One of the doors to Pillow. Windows and macOS have a
+# What was copied: an image, or files. Windows and macOS have a
 # clipboard of their own; elsewhere Pillow asks `wl-paste` or `xclip`.
 
 

@@ -321,8 +321,7 @@ def _is_unreadable(char: str) -> bool:
 
 # ----------------------------------------------------------------------------
 # How a PDF page looks, as far as it says whether its text is what a person sees: how much of it
-# images cover, what is drawn, and whether text lies hidden under a picture. A part of the program
-# `pdf_child.py`, which imports it by its file; beside it a door to PDFium.
+# images cover, what is drawn, and whether text lies hidden under a picture.
 
 
 _MAX_OBJECTS = 20_000  # objects looked at; a drawing can hold a million

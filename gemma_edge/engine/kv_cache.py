@@ -1,10 +1,4 @@
-"""A KV cache in a file: what it holds, for whom, and whether it is whole. Knows no llama.cpp.
-
-    GEMMAKV1 | header length (u64) | header (JSON) | state | checkpoints ... | CRC-32 of all before
-
-The file is mapped while it is filled, so a copy of gigabytes takes no memory that the system could
-not take back, and the slow part, the disk, needs nothing of the engine.
-"""
+"""The KV cache: what it holds, how much of it a new prompt keeps, and a copy of it on disk."""
 
 import contextlib
 import errno
@@ -173,6 +167,15 @@ def difference(then: Fingerprint, now: Fingerprint) -> str:
         if then.get(name) != now.get(name):
             return sentence.format(then=then.get(name), now=now.get(name))
     return ""
+
+
+# ----------------------------------------------------------------------------
+# A KV cache in a file: what it holds, for whom, and whether it is whole. Knows no llama.cpp.
+#
+#   GEMMAKV1 | header length (u64) | header (JSON) | state | checkpoints ... | CRC-32 of all before
+#
+# The file is mapped while it is filled, so a copy of gigabytes takes no memory that the system
+# could not take back, and the slow part, the disk, needs nothing of the engine.
 
 
 MAX_BYTES = 4 << 30  # reading more takes longer than many prompts, and a disk is for other things

@@ -1,4 +1,4 @@
-"""A llama.cpp context: the KV cache, batches, logits. One of the few doors to ``llama_cpp``."""
+"""llama.cpp's model, context, vocabulary, adapters and log, as the engine uses them."""
 
 import contextlib
 import ctypes
@@ -98,7 +98,7 @@ def shortage() -> str:
 
 
 # ----------------------------------------------------------------------------
-# A loaded GGUF: vocabulary, tokens, metadata. One of the few doors to `llama_cpp`.
+# A loaded GGUF: vocabulary, tokens, metadata.
 
 
 ON_THE_CPU = Placement(context_tokens=0, batch_tokens=0)
@@ -407,7 +407,7 @@ class Aborted(Exception):
 ABORTED = 2  # llama_decode's own status (llama.h)
 
 # ----------------------------------------------------------------------------
-# LoRA adapters on a loaded model. One of the few doors to `llama_cpp`.
+# LoRA adapters on a loaded model.
 
 
 def add_adapters(model: LlamaModel, context: LlamaContext, adapters: Sequence[Adapter]) -> None:
@@ -444,8 +444,7 @@ def _load(model: LlamaModel, adapter: Adapter) -> Any:
 
 
 # ----------------------------------------------------------------------------
-# The vocabulary of a GGUF file as llguidance wants it; with or without the weights. One of the
-# few doors to `llama_cpp`.
+# The vocabulary of a GGUF file as llguidance wants it; with or without the weights.
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The Engine seam: plain data in, events out.
+"""The Engine protocol: requests and events, as plain data.
 
 Everything that crosses it is frozen and picklable, so an engine can live in another process.
 Shapes: a prompt is ``Message``s, which carry ``Picture``s already resized to whole patches.

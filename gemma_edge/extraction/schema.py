@@ -48,7 +48,7 @@ from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 # in a text, or braces, of several lines commas belong to the descriptions name any word, or
 # "several words" in quotes; `?` after it: the value may be missing; `[]` after it: a list type a
 # word after the name, or alone after the colon: str, num, int, bool, or one of the semantic types
-# (`semantic.py`): date, money, amount, percent, … { … } after the name or the colon: an object
+# (`types` of the schema command): date, money, amount, percent, … { … } after the name or the colon: an object
 # a|b after the colon: one of these else what stands after the colon describes the field; quote it
 # to use commas It is a superset of the language of the `llm` command, except that an unknown type
 # is an error there is not: it silently reads `totl nmu` as a string.

@@ -1,10 +1,4 @@
-"""What ggml sees and what everything else knows, joined into devices. Pure.
-
-ggml's devices are what will be used, so their names and totals count. Cards join them by PCI id,
-never by index: CUDA orders by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers. A
-slice (MIG) has its card's PCI id and joins by its own serial. Where a backend tells no PCI id
-(Metal, older Vulkan drivers), a name joins if it is the only one of its kind.
-"""
+"""Graphics cards, their drivers and libraries, and the build of llama.cpp that uses them."""
 
 import ctypes
 import importlib.util
@@ -219,6 +213,14 @@ def _broken(nvml: str, smi: str) -> str:
         if any(words in line for words in _BROKEN):
             return line.strip()
     return ""
+
+
+# ----------------------------------------------------------------------------
+# What ggml sees and what everything else knows, joined into devices. Pure.
+# ggml's devices are what will be used, so their names and totals count. Cards join them by PCI
+# id, never by index: CUDA orders by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers.
+# A slice (MIG) has its card's PCI id and joins by its own serial. Where a backend tells no PCI id
+# (Metal, older Vulkan drivers), a name joins if it is the only one of its kind.
 
 
 _GPU, _IGPU = 1, 2  # GGML_BACKEND_DEVICE_TYPE_*

@@ -51,7 +51,7 @@ def write_skeleton(shape: Shape, path: Path) -> None:
         number, values, size = _TYPES[tensor.type]
         row = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
         table += _text(tensor.name) + row + struct.pack("<IQ", number, offset)
-        # Not size_bytes, which synthesis.py scales.
+        # Not size_bytes, which ``synthesize`` scales.
         offset += math.ceil(math.prod(tensor.shape) // values * size / ALIGNMENT) * ALIGNMENT
     start = b"GGUF" + struct.pack("<IQQ", 3, len(header.tensors), len(metadata))
     head = start + b"".join(metadata) + table

@@ -1,12 +1,4 @@
-"""Compute buffers: what a measurement answers, and the law that they follow.
-
-With flash attention, one output and one device (90 points, residual under 0.1 MiB):
-
-    compute = batch * a + 2 * (cells + window cells) * batch + b
-
-``a`` is a model's and a version's number and ``b`` is what quantized keys need for their rotation;
-both come from two dry runs on the CPU, where the graph is the same.
-"""
+"""What a placement takes: every byte, device by device and in main memory."""
 
 import re
 from collections import defaultdict
@@ -309,6 +301,16 @@ _PROGRAM_BYTES, _TOKEN_BYTES = 72 * MIB, 1040
 def program_bytes(shape: Shape) -> int:
     """Main memory of the program itself, with a model's vocabulary."""
     return _PROGRAM_BYTES + LLAMA_OWN_BYTES + _TOKEN_BYTES * shape.vocabulary_tokens
+
+
+# ----------------------------------------------------------------------------
+# Compute buffers: what a measurement answers, and the law that they follow.
+# With flash attention, one output and one device (90 points, residual under 0.1 MiB):
+#
+#   compute = batch * a + 2 * (cells + window cells) * batch + b
+#
+# `a` is a model's and a version's number and `b` is what quantized keys need for their rotation;
+# both come from two dry runs on the CPU, where the graph is the same.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -652,7 +654,7 @@ _KIB_PER_TOKEN = {35: 219, 42: 224, 48: 257, 30: 192, 60: 347}
 
 
 def quick_measure(hardware: Hardware) -> Measure:
-    """The law of ``measure.py`` with numbers that were measured before, not on this machine."""
+    """The law of ``closed_form`` with numbers that were measured before, not on this machine."""
     return closed_form(_on_cpu, hardware)
 
 

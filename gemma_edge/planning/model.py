@@ -1,9 +1,4 @@
-"""The header of a file that is not here, from the catalogue's facts: every tensor that llama.cpp's
-``gemma4`` loader asks for (src/models/gemma4.cpp), in the types of the quant's recipe.
-
-Dimensions and metadata are exact, so KV cache and compute buffers are; the weights are those of
-the recipe, scaled to the file's size where the catalogue knows it. ``Shape.exact`` says so.
-"""
+"""A model as numbers, from the header of its file or from the facts of the catalogue. Pure."""
 
 import math
 import re
@@ -232,6 +227,13 @@ def _vocabulary(header: Header, table: Sequence[Tensor]) -> int:
         return len(tokens)
     own = header.integer(".vocab_size")
     return own or (table[0].shape[-1] if table and len(table[0].shape) > 1 else 0)
+
+
+# ----------------------------------------------------------------------------
+# The header of a file that is not here, from the catalogue's facts: every tensor that llama.cpp's
+# `gemma4` loader asks for (src/models/gemma4.cpp), in the types of the quant's recipe.
+# Dimensions and metadata are exact, so KV cache and compute buffers are; the weights are those of
+# the recipe, scaled to the file's size where the catalogue knows it. `Shape.exact` says so.
 
 
 VOCABULARY_TOKENS = 262_144  # of every Gemma 4 (docs/memory.md, "Dimensions")

@@ -1,4 +1,7 @@
-"""A Plan: everything that ``engine.load`` needs to know, decided before anything is loaded."""
+"""What goes into planning and what comes out: candidates, constraints, plans. Plain data.
+
+A ``Plan`` is everything that ``engine.load`` needs to know, decided before anything is loaded.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hardware, models and wishes to a Plan: the door of this room. Pure but for ``measure``."""
+"""Hardware, models and constraints to a plan, with its reasons. Pure but for ``measure``."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

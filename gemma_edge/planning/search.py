@@ -1,7 +1,5 @@
-"""Among ways and among models: which plan is the best one, and the sentence that says why.
-
-Tiers come first: A answers at reading speed with room for documents, B is usable, C is
-the rest. Within A and B the better model wins, within C the faster one.
+"""The best placement of one model: threads, speed, strategies, and what is given up until it fits.
+Pure.
 """
 
 import re
@@ -844,6 +842,12 @@ def _describe(setting: Placement, full: Placement) -> str:
     if setting.image_tokens != full.image_tokens:
         words.append(f"images of {setting.image_tokens} tokens")
     return ", ".join(words)
+
+
+# ----------------------------------------------------------------------------
+# Among ways and among models: which plan is the best one, and the sentence that says why.
+# Tiers come first: A answers at reading speed with room for documents, B is usable, C is the
+# rest. Within A and B the better model wins, within C the faster one.
 
 
 Tier = Literal["A", "B", "C"]
