@@ -169,7 +169,7 @@ def _number(text: str | None) -> int:
 # A Word file to text: paragraphs with their numbers, tables row by row, text boxes, heads, notes.
 # python-docx opens the package; its parts are walked here, since its
 # own list of paragraphs leaves out content controls, text boxes and what was inserted. Hostile
-# bytes: it runs in the child process of `isolation.py`. Pages end where Word ended them when it
+# bytes: it runs in the child process of `reader.py`. Pages end where Word ended them when it
 # last saved the file.
 
 
@@ -414,7 +414,7 @@ def _part(word: "Word", kind: str) -> list[Any]:
 
 # ----------------------------------------------------------------------------
 # Cells to text: sheets of Excel and OpenDocument files, one page each, and CSV.
-# Workbooks are hostile bytes: `read_sheets` runs in the child process of `isolation.py`.
+# Workbooks are hostile bytes: `read_sheets` runs in the child process of `reader.py`.
 
 
 Cell = int | float | str | bool | time | date | datetime | timedelta

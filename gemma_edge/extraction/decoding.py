@@ -451,8 +451,10 @@ def _emptied(sub: Any) -> Any:
 
 # ----------------------------------------------------------------------------
 # The schema as the model reads it, on one line: what it has to fill in, not every rule. Pure.
-# {"vendor": string, "total": number /* after tax */, "items": [row]} where row is {…} A
-# definition that is used more than once, or uses itself, is written once, under its name.
+#
+#     {"vendor": string, "total": number /* after tax */, "items": [row]} where row is {…}
+#
+# A definition that is used more than once, or uses itself, is written once, under its name.
 
 
 MAX_COMMENT = 120  # characters of a description

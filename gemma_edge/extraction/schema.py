@@ -43,15 +43,22 @@ from gemma_edge.extraction.values import CONVERTED, as_printed, typed
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 
 # ----------------------------------------------------------------------------
-# The one-line schema language to JSON Schema. Pure. vendor, date: date, total num, currency:
-# USD|EUR, items[]: {name, qty int}, note?: by hand fields a comma or a line break between them;
-# in a text, or braces, of several lines commas belong to the descriptions name any word, or
-# "several words" in quotes; `?` after it: the value may be missing; `[]` after it: a list type a
-# word after the name, or alone after the colon: str, num, int, bool, or one of the semantic types
-# (`types` of the schema command): date, money, amount, percent, … { … } after the name or the colon: an object
-# a|b after the colon: one of these else what stands after the colon describes the field; quote it
-# to use commas It is a superset of the language of the `llm` command, except that an unknown type
-# is an error there is not: it silently reads `totl nmu` as a string.
+# The one-line schema language to JSON Schema. Pure.
+#
+#     vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}, note?: by hand
+#
+#     fields   a comma or a line break between them; in a text, or braces, of several lines commas
+#              belong to the descriptions
+#     name     any word, or "several words" in quotes; `?` after it: the value may be missing;
+#              `[]` after it: a list
+#     type     a word after the name, or alone after the colon: str, num, int, bool, or one of the
+#              semantic types (`values.py`): date, money, amount, percent, …
+#     { … }    after the name or the colon: an object
+#     a|b      after the colon: one of these
+#     else     what stands after the colon describes the field; quote it to use commas
+#
+# It is a superset of the language of the `llm` command, except that an unknown type is an error
+# there is not: it silently reads `totl nmu` as a string.
 
 
 TYPE_WORDS: dict[str, Json] = {

@@ -118,11 +118,15 @@ def _allow_holes(file: BinaryIO) -> None:
 
 
 # ----------------------------------------------------------------------------
-# What llama.cpp says it allocated, and where that differs from the ledger. Its lines (llama-
-# model.cpp, llama-kv-cache.cpp, llama-context.cpp): load_tensors: CUDA0 model buffer size =
-# 2749.01 MiB llama_kv_cache_iswa: creating SWA KV cache, size = 1024 cells llama_kv_cache: CUDA0
-# KV buffer size = 40.00 MiB sched_reserve: CUDA0 compute buffer size = 112.00 MiB llama_context:
-# CUDA_Host output buffer size = 1.00 MiB
+# What llama.cpp says it allocated, and where that differs from the ledger.
+#
+# Its lines (llama-model.cpp, llama-kv-cache.cpp, llama-context.cpp):
+#
+#     load_tensors:        CUDA0 model buffer size =  2749.01 MiB
+#     llama_kv_cache_iswa: creating     SWA KV cache, size = 1024 cells
+#     llama_kv_cache:      CUDA0 KV buffer size =    40.00 MiB
+#     sched_reserve:       CUDA0 compute buffer size =   112.00 MiB
+#     llama_context:  CUDA_Host  output buffer size =     1.00 MiB
 
 
 WARN_SHARE, WARN_BYTES = 0.02, 32 * MIB  # of one place's parts of one kind
