@@ -93,9 +93,9 @@ class Quant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimensions:
-    """What a header of this size says (fit.md 3.1). Heads of keys and values, and everything else
-    that comes twice, by the kind of layer: with a window, or ``global``. ``projector_bytes`` stands
-    for a projector whose file was not measured."""
+    """What a header of this size says (docs/memory.md, "Dimensions"). Heads of keys and values, and
+    everything else that comes twice, by the kind of layer: with a window, or ``global``.
+    ``projector_bytes`` stands for a projector whose file was not measured."""
 
     heads: int
     kv_heads_window: int

@@ -1,4 +1,5 @@
-"""What can be asked of pictures: the prompts, which are data files, and how each is answered. Pure.
+"""Pictures and a question to an answer: prompts, kinds of answers, and the records of a batch. Pure
+over the Engine.
 
 Each prompt file has two lines: what is asked of one picture, and of several.
 """

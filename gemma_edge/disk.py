@@ -1,4 +1,4 @@
-"""What must survive a power cut is on the disk before it is believed."""
+"""Files that must survive a loss of power: synced with their folder before they are relied on."""
 
 import os
 from pathlib import Path

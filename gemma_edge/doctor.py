@@ -1,30 +1,29 @@
-"""Doctor: what this machine has, what stands in the way, and the way out as a command.
+"""What this machine has, what stands in the way, and the way out as a command.
 
 ``gather`` asks, ``examine`` is pure over what came back.
 """
 
-import json
 import os
 import platform
 import re
 import shlex
 import shutil
 import struct
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gemma_edge import catalog
-from gemma_edge.engine.failures import parse_death
-from gemma_edge.errors import GemmaEdgeError, ModelError
+from gemma_edge import catalog, engine
+from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Notice, Request
+from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.hardware.gpus import BACKENDS
 from gemma_edge.hardware.machine import Device, Finding, Hardware
+from gemma_edge.planning.plan import ALL_LAYERS, Plan
 from gemma_edge.store.files import list_files
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
@@ -107,44 +106,73 @@ class Facts:
 
 
 # ----------------------------------------------------------------------------
-# A real decode on one device, in a child process with a time limit.
+# A real decode on one device, with a time limit. What llama.cpp does to a process (an abort, an
+# illegal instruction, an endless wait in a driver) it does to the engine's own.
 
 
 # A first start on a GPU can compile its kernels; the bundled model itself takes under a second.
 LIMIT_SECONDS = 120.0
-# Imports exactly what this process would, and nothing of the working folder.
-CHILD = "import sys; sys.path[:] = sys.argv[3:]; from gemma_edge.doctor_child import main; "
-CHILD += "main(sys.argv[1:3])"
+# The bundled model knows this greeting; its answer is short and the same on every device.
+QUESTION = Request(messages=(Message("user", "Hello!"),), max_tokens=32, sampling=GREEDY)
+CONTEXT_TOKENS, BATCH_TOKENS = 256, 128
 
 
 def try_decode(
-    device: str, *, limit_seconds: float = LIMIT_SECONDS, program: str = CHILD
+    device: str,
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+    load: Callable[[Plan], Engine] = engine.load,
 ) -> Decode:
-    """Answer a greeting with the bundled model on the device of this name. ``program`` is the
-    child's Python code; tests pass another to make it fail on purpose."""
+    """Answer a greeting with the bundled model on the device of this name."""
+    on_gpu = device != CPU
+    late = threading.Event()
     try:
-        model = str(catalog.resolve("demo").model)
-        done = subprocess.run(
-            [sys.executable, "-c", program, device, model, *sys.path],
-            stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
-            timeout=limit_seconds, check=False,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
+        plan = Plan(
+            model=catalog.resolve("demo").model,
+            context_tokens=CONTEXT_TOKENS,
+            batch_tokens=BATCH_TOKENS,
+            devices=(device,) if on_gpu else (),
+            gpu_layers=ALL_LAYERS if on_gpu else 0,
+        )
+        started = time.perf_counter()
+        with _closing(load(plan), limit_seconds, late) as trial:
+            events = list(trial.generate(QUESTION))
+            elsewhere = on_gpu and trial.info.gpu_layers == 0
+            place = trial.info.device
+    except GemmaEdgeError as error:
+        if not late.is_set():
+            return Decode(device=device, trouble=error.message)
+    if late.is_set():
         return Decode(device=device, trouble=f"it did not end within {limit_seconds:g} s")
-    except ModelError as error:  # its files are gone
-        return Decode(device=device, trouble=error.message)
-    except OSError as error:
-        return Decode(device=device, trouble=f"no process for it: {error.strerror or error}")
-    return parse_decode(device, done.returncode, done.stdout, done.stderr)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    trouble = f"it decoded on {place} instead" if elsewhere else ""
+    usages = [event.usage for event in events if isinstance(event, Finished)]
+    return Decode(
+        device=device,
+        answer="".join(event.text for event in events if isinstance(event, Chunk)),
+        tokens=sum(usage.prompt_tokens + usage.generated_tokens for usage in usages),
+        seconds=time.perf_counter() - started,
+        trouble=notices[0] if notices else trouble,  # it had to be started again
+    )
 
 
-def parse_decode(device: str, status: int, said: str, complaints: str) -> Decode:
-    """Judge the child's exit status and words."""
-    if status:
-        reason = parse_death(status, complaints.splitlines()).reason
-        return Decode(device=device, trouble=f"it stopped: {reason}")
-    return Decode(device=device, **json.loads(said.splitlines()[-1]))
+@contextmanager
+def _closing(trial: Engine, limit_seconds: float, late: threading.Event) -> Iterator[Engine]:
+    """The engine, closed at the end, or after so many seconds: then whoever waits for it is told
+    that it is closed."""
+
+    def end() -> None:
+        late.set()
+        trial.close()
+
+    timer = threading.Timer(limit_seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield trial
+    finally:
+        timer.cancel()
+        trial.close()
 
 
 # ----------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,16 +66,20 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def render(template: Path, messages: list[dict[str, Any]], **choices: Any) -> str:
-    """``messages`` through a template file, as llama-cpp-python and llama.cpp call it."""
+@cache
+def compiled(path: Path) -> Template:
+    """The template in a file, as llama-cpp-python and llama.cpp read it."""
     env = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
-    source = template.read_text(encoding="utf-8")
-    return env.from_string(source).render(bos_token="<bos>", messages=messages, **choices)
+    return env.from_string(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.skipif(not PUBLIC.exists(), reason="the public template is not here")
+def render(template: Path, messages: list[dict[str, Any]], **choices: Any) -> str:
+    """``messages`` through a template file."""
+    return compiled(template).render(bos_token="<bos>", messages=messages, **choices)
+
+
 @pytest.mark.parametrize("choices", [{}, {"enable_thinking": False}, {"enable_thinking": True}])
 @pytest.mark.parametrize("prompt", [True, False])
 @pytest.mark.parametrize("name", CONVERSATIONS)

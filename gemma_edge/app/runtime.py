@@ -95,7 +95,8 @@ class Runtime:
     downloads are. ``confirm`` asks a question whose usual answer is yes; None where nobody can be
     asked. ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder
     as a person named it, for hints; ``remember`` keeps on disk what the encoder made of pictures,
-    whatever a request says. ``environment`` is read for what hides GPUs (``CUDA_VISIBLE_DEVICES``) and for job schedulers; ``clock`` is in seconds.
+    whatever a request says. ``environment`` is read for what hides GPUs (``CUDA_VISIBLE_DEVICES``)
+    and for job schedulers; ``clock`` is in seconds.
     """
 
     store: StoreSettings

@@ -1,1 +1,1 @@
-"""Talk: a conversation over the Engine protocol."""
+"""A conversation over the Engine protocol: what was said, kept and summed up."""

@@ -1,8 +1,8 @@
 """A conversation: what was said so far, and the next answer. Pure over the Engine protocol.
 
 Thoughts are shown but not remembered: Gemma 4 is trained without the thoughts of earlier turns
-(gemma4.md section 4). Whatever changes the conversation is a record first, which the journal
-keeps and ``history.Teller`` follows, so what is on disk and what is here cannot differ.
+(docs/architecture.md, "Prompts"). Whatever changes the conversation is a record first, which the
+journal keeps and ``journal.Teller`` follows, so what is on disk and what is here cannot differ.
 """
 
 from collections.abc import Generator, Iterator, Sequence

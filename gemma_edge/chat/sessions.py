@@ -21,7 +21,7 @@ from gemma_edge.chat.journal import (
 from gemma_edge.errors import InputError
 from gemma_edge.units import render_bytes
 
-MAX_BYTES = 8 << 30  # of all sessions together; twice the largest cache (engine/saved.py)
+MAX_BYTES = 8 << 30  # of all sessions together; twice the largest cache (engine/kv_cache.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""The door: parse, dispatch, render; no decisions."""
+"""The command line: parse, call, show; no decisions."""

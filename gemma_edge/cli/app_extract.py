@@ -17,8 +17,8 @@ from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import show_aside
 from gemma_edge.documents.document import MAX_TOKENS, Document, PageNumbers, shown
-from gemma_edge.documents.isolation import encrypted
 from gemma_edge.documents.open import open_document, read_document
+from gemma_edge.documents.pdf import encrypted
 from gemma_edge.engine.protocol import Counter, Engine, EngineInfo
 from gemma_edge.errors import (
     DoesNotFit,

@@ -1,6 +1,4 @@
-"""Commands about how answers are made: ``/set``, ``/think``, ``/system``, and what ``/show`` and
-``/stats`` say.
-"""
+"""What can be typed in a conversation beside messages: ``/help`` and all other ``/commands``."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -459,7 +459,7 @@ def _reflows(context: Context) -> bool:
 # pictures of text as pictures.
 
 
-PAGE_TOKENS = 1120  # of a scanned page: small letters need them (gemma4.md section 4)
+PAGE_TOKENS = 1120  # of a scanned page: 166 dpi of a letter, which small print needs
 _SEEN = ("scan", "mixed")  # pages whose text stands in a picture
 
 

@@ -622,7 +622,7 @@ def _as_document(
 # What was read of pictures, kept on disk for the next run where a person wants that.
 
 
-# As much as one saved cache may take (engine/saved.py): of E4B some 300 pictures at 280 tokens.
+# As much as one saved cache may take (engine/kv_cache.py): of E4B some 300 pictures at 280 tokens.
 CACHE_BYTES = 4 << 30
 
 

@@ -1,4 +1,4 @@
-"""The door: parse, run, and turn whatever went wrong into lines and an exit status.
+"""Parse, run, and turn whatever went wrong into lines and an exit status.
 
 ``main(argv, context) -> ExitStatus`` is the one boundary. Typer only parses: a command function
 returns the work as a function, which runs here, outside of Typer.

@@ -23,12 +23,13 @@ Job = Callable[[Context, Output], ExitStatus]
 
 PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
 REMEMBER_VARIABLE = "GEMMA_EDGE_REMEMBER"
-KV_TYPES: tuple[KvType, ...] = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (fit.md 3.6)
+# Never fewer bits: Gemma 4 suffers (docs/memory.md, "Quantized KV cache").
+KV_TYPES: tuple[KvType, ...] = ("f16", "q8_0")
 
 # The parts of a help page; a flag without one stands under "Options".
 PLACING, EVERYWHERE = "Model and memory", "Everywhere"
 
-# Budgets that Gemma 4 was trained with (gemma4.md section 4).
+# Budgets that Gemma 4 was trained with (its model card).
 DETAILS = {"low": 70, "normal": 280, "high": 560, "max": 1120}
 
 

@@ -224,7 +224,7 @@ def _within(width: int, height: int, max_tokens: int) -> tuple[int, int]:
 # What a reader of one kind of file found: texts, page by page, and what was left out. Pure.
 
 
-MAX_CHARS = 4_000_000  # of one document; no context holds more (as pdf_process.Limits)
+MAX_CHARS = 4_000_000  # of one document; no context holds more (as PdfLimits)
 _CELLS = " | "
 _CONTROLS = dict.fromkeys((*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0)))
 

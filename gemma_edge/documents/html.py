@@ -1,7 +1,7 @@
-"""HTML to text: paragraphs, lists, tables row by row. The one door to BeautifulSoup.
+"""HTML and e-mails to text: paragraphs, lists, tables row by row.
 
 Nothing is fetched, no script runs. It reads hostile bytes, so it runs in the child process of
-``isolation.py``; the tree is walked without recursion, however deep it is.
+``reader.py``; the tree is walked without recursion, however deep it is.
 """
 
 import email
@@ -271,7 +271,7 @@ def _is_hidden(tag: "Tag") -> bool:
 
 # ----------------------------------------------------------------------------
 # An e-mail to text: its head, and its body as it was written or from its HTML. Pure. It reads
-# hostile bytes and their HTML, so it runs in the child process of `isolation.py`.
+# hostile bytes and their HTML, so it runs in the child process of `reader.py`.
 
 
 _HEAD = ("From", "To", "Cc", "Bcc", "Reply-To", "Date", "Subject")

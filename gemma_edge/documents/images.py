@@ -1,20 +1,18 @@
 """Images that people name, and the pages of documents as images: opened, and fitted to a budget
-of tokens. One of the doors to Pillow.
+of tokens.
 """
 
 import io
-import json
 import logging
 import math
 import struct
-import subprocess
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from threading import Lock, Timer
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gemma_edge.documents.document import (
     MAX_TOKENS,
@@ -23,24 +21,14 @@ from gemma_edge.documents.document import (
     Picture,
     StrPath,
     fit_size,
+    parse_page_numbers,
     read_file,
     shown,
     tile_boxes,
 )
-from gemma_edge.documents.isolation import (
-    LIMITS,
-    ChildStopped,
-    Limits,
-    PdfChild,
-    cause,
-    child_command,
-    damaged,
-    import_folders,
-    is_pdf,
-    not_started,
-    unreadable,
-)
-from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
+from gemma_edge.documents.pdf import LIMITS, PdfChild, PdfLimits, damaged, is_pdf, unreadable
+from gemma_edge.errors import InputError, UsageError
+from gemma_edge.isolation import Child, ChildError, Handler, Limits, Message, Request
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,7 +57,7 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
     pages: PageNumbers | None,
     max_tokens: int,
     password: str | None = None,
-    limits: Limits = LIMITS,
+    limits: PdfLimits = LIMITS,
 ) -> Iterator[PagePixels]:
     """The pages, in the order of the document, each with about twice the pixels of
     ``max_tokens`` patches. While one is made use of the next is being drawn.
@@ -88,7 +76,7 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
         for number, following in zip(numbers, [*numbers[1:], None], strict=True):
             try:
                 head, rgb = child.receive()
-            except ChildStopped as stopped:
+            except ChildError as stopped:
                 raise unreadable(f"{name} page {number}", str(stopped)) from None
             if "error" in head:
                 raise damaged(f"{name} page {number}", head["error"])
@@ -98,7 +86,7 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
 
 
 # ----------------------------------------------------------------------------
-# Pixels of any kind to upright RGB of no more than a model can use. One of the doors to Pillow.
+# Pixels of any kind to upright RGB of no more than a model can use.
 # Sixteen bits are scaled, not clipped; transparency lies on white; colours of a profile become
 # sRGB; what the EXIF says is turned. All of it happens after the image was made smaller, and that
 # in strips, so a large image costs its own storage and little more.
@@ -259,8 +247,8 @@ def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
 
 
 # ----------------------------------------------------------------------------
-# The images in a file, one after another: which decoders may run, and how much they may cost. One
-# of the doors to Pillow. The size is checked before any pixel is read. A JPEG is decoded at an
+# The images in a file, one after another: which decoders may run, and how much they may cost.
+# The size is checked before any pixel is read. A JPEG is decoded at an
 # eighth of its size or more, as much as is needed, so a panorama of a gigapixel costs no more
 # than a photograph.
 
@@ -469,10 +457,8 @@ def _first_line(error: BaseException) -> str:
 WALL_SECONDS = 120  # for one frame
 MEMORY_BYTES = 2 << 30  # address space, on top of the file itself
 
-_LIBRARIES = ("PIL", "pi_heif", "_pi_heif")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-_ERRORS: dict[str, type[GemmaEdgeError]] = {"InputError": InputError, "UsageError": UsageError}
 
 
 def is_apart(data: bytes) -> bool:
@@ -487,80 +473,47 @@ def iter_frames_apart(
     max_tokens: int,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Iterator[Frame]:
-    """The same as ``frames.iter_frames``.
+    """The same as ``iter_frames``.
 
     Raises:
         InputError: as there; or the decoder crashed, or took too long or too much memory.
         UsageError: a page that there is not.
         GemmaEdgeError: no process can be started.
     """
-    order = {
-        "paths": import_folders(_LIBRARIES), "name": name, "pages": pages.text if pages else None,
-        "max_tokens": max_tokens, "memory_bytes": memory_bytes + 2 * len(data),
-        "cpu_seconds": WALL_SECONDS,
-    }  # fmt: skip
-    child = _start(name)
-    try:
-        _send(child, json.dumps(order).encode("ascii") + b"\n" + data)
-        yield from _received(child, name)
-    finally:
-        child.kill()
-        child.wait()
-        for stream in (child.stdin, child.stdout):
-            _close(stream)
-
-
-def _start(name: str) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            child_command("images_child.py"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )  # fmt: skip
-    except OSError as error:
-        raise not_started(name, error) from None
-
-
-def _send(child: subprocess.Popen[bytes], data: bytes) -> None:
-    assert child.stdin is not None
-    with suppress(OSError):  # it ended already; what it says, or does not say, tells why
-        child.stdin.write(data)
-        child.stdin.close()
-
-
-def _received(child: subprocess.Popen[bytes], name: str) -> Iterator[Frame]:
-    """Frames as they come; the child is stopped where one takes too long."""
     from PIL import Image
 
-    assert child.stdout is not None
-    while True:
-        stop = Timer(WALL_SECONDS, child.kill)
-        stop.start()
+    limits = Limits(
+        seconds=WALL_SECONDS,
+        cpu_seconds=WALL_SECONDS,
+        memory_bytes=memory_bytes + 2 * len(data),
+        may_write_files=False,
+    )
+    asked = {"name": name, "pages": pages.text if pages else None, "max_tokens": max_tokens}
+    with Child("gemma_edge.documents.images:decoder", limits=limits) as child:
         try:
-            line = child.stdout.readline()
-            head: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
-            width, height = head.get("size", (0, 0))
-            rgb = child.stdout.read(3 * width * height)
-        finally:
-            stop.cancel()
-        if not head and child.wait() == 0:
-            return
-        if "error" in head:
-            raise _ERRORS.get(head["error"], GemmaEdgeError)(head["message"], hint=head["hint"])
-        if not head or len(rgb) < 3 * width * height:
+            for head, (rgb,) in child.stream(asked, data):
+                image = Image.frombytes("RGB", (head["size"][0], head["size"][1]), rgb)
+                yield Frame(image, *head["frame"])
+        except ChildError as error:
             raise InputError(
-                f"{name} cannot be read (its decoder stopped: {cause(child.wait(), b'')})",
+                f"{name} cannot be read (its decoder stopped: {error})",
                 hint="copy or export it again",
-            )
-        image = Image.frombytes("RGB", (width, height), rgb)
-        yield Frame(
-            image, head["width"], head["height"], head["number"], head["total"], head["note"]
-        )
+            ) from None
 
 
-def _close(stream: IO[bytes] | None) -> None:
-    if stream is not None:
-        with suppress(OSError):  # a pipe that nobody reads any more
-            stream.close()
+def decoder() -> Handler:
+    """The child program. Asked ``{"name", "pages": text or null, "max_tokens"}`` with the bytes of
+    a file, it answers ``{"size": [width, height], "frame": the rest of a Frame}`` with RGB bytes
+    for each frame."""
+
+    def answer(request: Request) -> Iterator[Message]:
+        asked = request.header
+        pages = parse_page_numbers(asked["pages"]) if asked["pages"] else None
+        for frame in iter_frames(request.parts[0], asked["name"], pages, asked["max_tokens"]):
+            image, *rest = frame
+            yield Message({"size": image.size, "frame": rest}, (image.tobytes(),))
+
+    return answer
 
 
 MAX_IMAGE_BYTES = 256 << 20
@@ -754,7 +707,7 @@ def shrink_image(png: bytes) -> bytes:
 
 
 # ----------------------------------------------------------------------------
-# What was copied: an image, or files. One of the doors to Pillow. Windows and macOS have a
+# What was copied: an image, or files. Windows and macOS have a
 # clipboard of their own; elsewhere Pillow asks `wl-paste` or `xclip`.
 
 

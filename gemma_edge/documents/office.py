@@ -1,7 +1,7 @@
-"""What kind of office file some bytes are, by what is in them, and the reader for it.
+"""Word, Excel and OpenDocument files and CSV to text, by what is in them.
 
-Word, Excel and OpenDocument files are ZIP archives, old ones are OLE files; both can be bombs, so
-all of this runs in the child process of ``isolation.py``.
+New files are ZIP archives, old ones are OLE files; both can be bombs, so all of this runs in the
+child process of ``reader.py``.
 """
 
 import csv
@@ -167,9 +167,9 @@ def _number(text: str | None) -> int:
 
 # ----------------------------------------------------------------------------
 # A Word file to text: paragraphs with their numbers, tables row by row, text boxes, heads, notes.
-# The one door to python-docx. python-docx opens the package; its parts are walked here, since its
+# python-docx opens the package; its parts are walked here, since its
 # own list of paragraphs leaves out content controls, text boxes and what was inserted. Hostile
-# bytes: it runs in the child process of `isolation.py`. Pages end where Word ended them when it
+# bytes: it runs in the child process of `reader.py`. Pages end where Word ended them when it
 # last saved the file.
 
 
@@ -413,8 +413,8 @@ def _part(word: "Word", kind: str) -> list[Any]:
 
 
 # ----------------------------------------------------------------------------
-# Cells to text: sheets of Excel and OpenDocument files, one page each, and CSV. The one door to
-# calamine. Workbooks are hostile bytes: `read_sheets` runs in the child process of `isolation.py`.
+# Cells to text: sheets of Excel and OpenDocument files, one page each, and CSV.
+# Workbooks are hostile bytes: `read_sheets` runs in the child process of `reader.py`.
 
 
 Cell = int | float | str | bool | time | date | datetime | timedelta

@@ -18,8 +18,8 @@ from gemma_edge.documents.document import (
     read_file,
     shown,
 )
-from gemma_edge.documents.isolation import LIMITS, read_apart
-from gemma_edge.documents.pdf import read_pdf
+from gemma_edge.documents.pdf import LIMITS, read_pdf
+from gemma_edge.documents.reader import read_apart
 from gemma_edge.errors import InputError
 
 MAX_DOCUMENT_BYTES = 256 << 20

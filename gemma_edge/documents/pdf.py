@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma_edge.documents.document import Document, Page, PageNumbers, render_numbers
-from gemma_edge.documents.isolation import LIMITS, ChildStopped, Limits, PdfChild, damaged
 from gemma_edge.documents.layout import Piece, render_layout
-from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.errors import GemmaEdgeError, InputError
+from gemma_edge.isolation import Child, ChildError, Limits
 
 # ----------------------------------------------------------------------------
 # What kind of page it is, and why: a text layer that can be trusted, or a picture of text. Pure.
-# The signals and their order are those of reference extract.md 4.3.
+# The signals and their order were tried on 34 real documents
+# (docs/architecture.md, "Long documents").
 
 
 _FEW_CHARS = 20  # below it a page that shows anything is a picture
@@ -82,7 +83,120 @@ def _with_few_chars(looks: Looks, covered: str) -> tuple[str, str]:
     return "empty", "nothing is printed on it"
 
 
-_PLACES = 7  # floats of a word, as pdf.py says
+# ----------------------------------------------------------------------------
+# The child process that holds PDFium, asked for one page after another.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PdfLimits:
+    """What one PDF may cost. After ``seconds`` no further page is begun; after ``page_seconds``
+    with one page, or with opening the file, the child is killed. ``memory_bytes`` of address space
+    come on top of the file itself. No context holds the text of ``max_chars``."""
+
+    max_pages: int = 2000
+    max_chars: int = 4_000_000
+    seconds: int = 90
+    page_seconds: int = 30
+    memory_bytes: int = 2 << 30
+
+
+LIMITS = PdfLimits()
+
+_CPU_SPARE = 2  # times the seconds of a page: a second line behind the clock
+_MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
+_DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
+
+
+def is_pdf(data: bytes) -> bool:
+    """Whether the bytes are a PDF, whatever their name says."""
+    return _MARK in data[:_MARK_WITHIN]
+
+
+def damaged(name: str, detail: str) -> InputError:
+    """For a PDF that PDFium refuses."""
+    return InputError(f"{name} is damaged ({detail})", hint=_DAMAGED_HINT)
+
+
+def unreadable(name: str, why: str) -> InputError:
+    """For a PDF on which the child ends."""
+    return InputError(f"{name} cannot be read (the PDF reader stopped: {why})", hint=_DAMAGED_HINT)
+
+
+def encrypted(name: str, password: str | None) -> InputError:
+    """For a PDF that wants a password, or another one."""
+    if password is None:
+        message = f"{name} is encrypted"
+    else:
+        message = f"{name} is encrypted, and the password that was given does not open it"
+    return InputError(message, hint="--password, or GEMMA_EDGE_PDF_PASSWORD")
+
+
+class PdfChild:
+    """A child process with one PDF open. ``send`` an order, ``receive`` its answer; two orders may
+    be on their way, so that the child reads a page while the last one is made use of.
+
+    The PDF travels as bytes, so a document from a pipe goes the same way, and the password is on
+    no command line. It takes about 0.1 s to start, most of it PDFium itself.
+    """
+
+    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
+        """Start it and open the PDF; ``page_count`` tells how many pages there are.
+
+        Raises:
+            InputError: encrypted or damaged, or the child ended on it.
+            GemmaEdgeError: no child can be started.
+        """
+        held = Limits(
+            seconds=limits.page_seconds,
+            cpu_seconds=_CPU_SPARE * max(1, limits.page_seconds),
+            memory_bytes=limits.memory_bytes + 2 * len(data),
+            may_write_files=False,
+        )
+        self._child = Child("gemma_edge.documents.pdf_child:main", limits=held)
+        try:
+            head = self._child.call({"password": password}, data).header
+            if head.get("error") == "password":
+                raise encrypted(name, password)
+            if "error" in head:
+                raise damaged(name, head["detail"])
+        except ChildError as error:
+            self.close()
+            raise unreadable(name, str(error)) from None
+        except BaseException:
+            self.close()
+            raise
+        self.page_count: int = head["page_count"]
+
+    def __enter__(self) -> "PdfChild":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, order: dict[str, Any]) -> None:
+        """Ask for a page, as ``pdf_child.py`` says."""
+        self._child.send(order)
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next answer: its header, and the bytes that come with it.
+
+        Raises:
+            ChildError: it crashed, or took too long or too much memory. What it was asked for is
+                to be treated as damaged; another child can be asked for the rest.
+        """
+        head, parts = self._child.receive_answer()
+        return head, b"".join(parts)
+
+    def close(self) -> None:
+        """End it; to be called once the answers are no longer wanted."""
+        self._child.close()
+
+
+# ----------------------------------------------------------------------------
+# The pages that it reads, as a document.
+
+
+_PLACES = 7  # floats of a word, as pdf_child.py says
 _MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
 
 
@@ -92,7 +206,7 @@ def read_pdf(
     *,
     password: str | None = None,
     pages: PageNumbers | None = None,
-    limits: Limits = LIMITS,
+    limits: PdfLimits = LIMITS,
 ) -> Document:
     """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
     ``damaged``; the others are read all the same.
@@ -116,7 +230,7 @@ def read_pdf(
 class _Reading:
     """Asks child after child for pages: one that ends on a page is followed by another."""
 
-    def __init__(self, data: bytes, name: str, password: str | None, limits: Limits) -> None:
+    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
         self._data, self._name, self._password = data, name, password
         self.limits = limits
         self.stopped = ""  # why pages were left unread
@@ -141,7 +255,7 @@ class _Reading:
                 self._ask(number)
             try:
                 head, content = self._child.receive()
-            except ChildStopped as stopped:
+            except ChildError as stopped:
                 head, content, asked = {"error": f"the PDF reader stopped: {stopped}"}, b"", False
                 self._replace_child()
             else:

@@ -1,14 +1,9 @@
-"""The program that holds PDFium, in a process of its own: the words of pages with their boxes, or
-pages as pixels.
+"""The child program that holds PDFium: the words of pages with their boxes, or pages as pixels.
 
-``isolation.py`` runs this file by its path, so the child imports nothing of the package:
-PDFium is C++ over hostile input, and a crash, a loop or a flood of memory ends here.
-
-stdin   one line of JSON, ``{"library": folder, "password", "memory_bytes", "cpu_seconds",
-        "bytes"}``, so many bytes of PDF, then a line for each order until the end of the input:
-        ``{"read": number, "max_chars"}`` or ``{"draw": number, "pixels"}``
-stdout  ``{"page_count": n}`` or ``{"error": "password" | "damaged", "detail"}``, then for each
-        order a line ``{…, "bytes": n}`` and n bytes, or ``{"error": why, "bytes": 0}``
+PDFium is C++ over hostile input, so a crash, a loop or a flood of memory ends here. The first
+request is ``{"password"}`` with the bytes of a PDF, and its answer ``{"page_count"}``, or
+``{"error": "password" | "damaged", "detail"}``. Then each request is ``{"read": number,
+"max_chars"}`` or ``{"draw": number, "pixels"}``; ``{"error": why}`` is an answer too.
 
 Of a page that is read: ``{"width", "height", "chars", "cut", "looks": …, "count": words}``, and as
 bytes the places of the words (seven floats each: left, top, right, bottom, baseline, turn, glued)
@@ -18,81 +13,53 @@ and RGB rows. Points from the top left corner of the page as it is seen; ``turn`
 """
 
 import ctypes
-import json
 import math
-import os
 import sys
 from array import array
 from collections.abc import Iterator
 from typing import Any
 from unicodedata import bidirectional
 
+from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.isolation import Handler, Message, Request
+
 _LONGEST_PX = 30_000  # side of a page that is drawn: a strip of 1 x 10,000 points
 _MAX_REMARKS = 200  # annotations of a page that are looked at
 _WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
-def main() -> None:
-    """Read stdin, write stdout; see the module's docstring."""
-    order = json.loads(sys.stdin.buffer.readline())
-    limit_resources(order["memory_bytes"], order["cpu_seconds"])
-    # The answer has stdout to itself: whatever a C library prints goes to stderr.
-    answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.path.append(order["library"])
+def main() -> Handler:
+    """The program."""
+    pdf: Any = None
 
-    def send(line: dict[str, Any], content: bytes = b"") -> None:
-        answer.write(json.dumps({**line, "bytes": len(content)}).encode("ascii") + b"\n")
-        answer.write(content)
-        answer.flush()
+    def answer(request: Request) -> Iterator[Message]:
+        nonlocal pdf
+        if request.parts:
+            pdf = open_pdf(request.parts[0], request.header["password"])
+            yield Message(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
+        else:
+            head, content = carry_out(pdf, request.header)
+            yield Message(head, (content,))
 
-    try:
-        pdf = open_pdf(sys.stdin.buffer.read(order["bytes"]), order["password"])
-    except (MemoryError, ImportError) as error:
-        pdf = {"error": "damaged", "detail": _words_of(error)}
-    send(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
-    for line in sys.stdin.buffer if not isinstance(pdf, dict) else ():
-        # The time is for each page: a document of 2,000 may take hours, one page may not.
-        limit_resources(order["memory_bytes"], order["cpu_seconds"])
-        send(*carry_out(pdf, json.loads(line)))
-    answer.close()
-    # No tidying up: PDFium may trip over what a damaged file left behind.
-    os._exit(0)
-
-
-def limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
-    """Limits on this process where the platform has them; no core file, no file written.
-    ``cpu_seconds`` are counted from now on; another call begins them anew."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent's clock is the only limit
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    limits = {
-        "RLIMIT_AS": memory_bytes,
-        "RLIMIT_CPU": math.ceil(used.ru_utime + used.ru_stime) + cpu_seconds,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_FSIZE": 0,
-    }
-    for name, value in limits.items():
-        try:
-            _, hard = resource.getrlimit(getattr(resource, name))
-            wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(getattr(resource, name), (wanted, hard))
-        except (AttributeError, ValueError, OSError):  # macOS refuses some of them
-            continue
+    return answer
 
 
 def open_pdf(data: bytes, password: str | None) -> Any:
     """The document, or the answer that says why there is none."""
-    import pypdfium2
-
+    try:
+        import pypdfium2
+    except ModuleNotFoundError:
+        raise GemmaEdgeError("pypdfium2 is not installed", hint="pip install gemma-edge") from None
+    except (ImportError, OSError, MemoryError) as error:
+        return {"error": "damaged", "detail": _words_of(error)}
     try:
         pdf = pypdfium2.PdfDocument(data, password=password)
         pdf.init_forms()  # so that what was filled into a form is read and drawn too
     except pypdfium2.PdfiumError as error:
         kind = "password" if error.err_code == _WRONG_PASSWORD else "damaged"
         return {"error": kind, "detail": str(error)}
+    except MemoryError as error:
+        return {"error": "damaged", "detail": _words_of(error)}
     return pdf
 
 
@@ -354,8 +321,7 @@ def _is_unreadable(char: str) -> bool:
 
 # ----------------------------------------------------------------------------
 # How a PDF page looks, as far as it says whether its text is what a person sees: how much of it
-# images cover, what is drawn, and whether text lies hidden under a picture. A part of the program
-# `pdf_child.py`, which imports it by its file; beside it a door to PDFium.
+# images cover, what is drawn, and whether text lies hidden under a picture.
 
 
 _MAX_OBJECTS = 20_000  # objects looked at; a drawing can hold a million
@@ -517,7 +483,3 @@ def _is_blank(page: Any) -> bool:
     ]
     low, high = min(map(min, rows)), max(map(max, rows))
     return high - low < _BLANK_STEP
-
-
-if __name__ == "__main__":
-    main()

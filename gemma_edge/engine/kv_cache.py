@@ -1,10 +1,4 @@
-"""A KV cache in a file: what it holds, for whom, and whether it is whole. Knows no llama.cpp.
-
-    GEMMAKV1 | header length (u64) | header (JSON) | state | checkpoints ... | CRC-32 of all before
-
-The file is mapped while it is filled, so a copy of gigabytes takes no memory that the system could
-not take back, and the slow part, the disk, needs nothing of the engine.
-"""
+"""The KV cache: what it holds, how much of it a new prompt keeps, and a copy of it on disk."""
 
 import contextlib
 import errno
@@ -32,9 +26,9 @@ from gemma_edge.units import render_bytes
 # a list of units: a token id, or a `Media` (an image by content). The cache holds the same list;
 # a new prompt keeps the longest common prefix, images included. Sliding-window layers forget:
 # they hold cells from `pos_min` on. Cutting back to position `d` is right only if `pos_min == 0
-# or d >= pos_min + n_swa - 1` (measured.md, "Sliding-window cache": 300 random reuses, 0
-# violations). Where it is not, a `Checkpoint` of the window cells, taken at the end of an earlier
-# prompt, brings them back.
+# or d >= pos_min + n_swa - 1` (measured: docs/architecture.md, "Sliding window").
+# Where it is not, a `Checkpoint` of the window cells, taken at the end of an earlier prompt, brings
+# them back.
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +167,15 @@ def difference(then: Fingerprint, now: Fingerprint) -> str:
         if then.get(name) != now.get(name):
             return sentence.format(then=then.get(name), now=now.get(name))
     return ""
+
+
+# ----------------------------------------------------------------------------
+# A KV cache in a file: what it holds, for whom, and whether it is whole. Knows no llama.cpp.
+#
+#   GEMMAKV1 | header length (u64) | header (JSON) | state | checkpoints ... | CRC-32 of all before
+#
+# The file is mapped while it is filled, so a copy of gigabytes takes no memory that the system
+# could not take back, and the slow part, the disk, needs nothing of the engine.
 
 
 MAX_BYTES = 4 << 30  # reading more takes longer than many prompts, and a disk is for other things

@@ -1,4 +1,4 @@
-"""A llama.cpp context: the KV cache, batches, logits. One of the few doors to ``llama_cpp``."""
+"""llama.cpp's model, context, vocabulary, adapters and log, as the engine uses them."""
 
 import contextlib
 import ctypes
@@ -11,152 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp
-import llama_cpp._ctypes_extensions
-import llama_cpp._ggml
 import numpy as np
 from llama_cpp import mtmd_cpp
 from numpy.typing import NDArray
 
 from gemma_edge.engine.constraint import GrammarVocabulary
 from gemma_edge.engine.failures import is_memory
+from gemma_edge.engine.placement import ModelParams, context_params, device_title, gpu_names
 from gemma_edge.errors import EngineError, ModelError, OutOfMemory
-from gemma_edge.planning.plan import ALL_LAYERS, Adapter, KvType, LoadMode, Placement, Plan
+from gemma_edge.planning.plan import ALL_LAYERS, Adapter, Placement, Plan
 from gemma_edge.units import render_tokens
-
-# ----------------------------------------------------------------------------
-# A placement as llama.cpp's model parameters: devices, layers, experts. One of the few doors to
-# `llama_cpp`.
-
-
-# The expert tensors of one layer (llama.cpp, common/arg.cpp, LLM_FFN_EXPS_REGEX).
-EXPERTS = r"blk\.({layers})\.ffn_(up|down|gate_up|gate)_(ch|)exps"
-
-_ALL = 999
-_LOAD_MODES: dict[LoadMode, int] = {
-    "mmap": llama_cpp.LLAMA_LOAD_MODE_MMAP,
-    "none": llama_cpp.LLAMA_LOAD_MODE_NONE,
-}
-_GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU
-
-
-class _Override(ctypes.Structure):
-    """``llama_model_tensor_buft_override`` (llama.h); a list of them ends with two NULLs."""
-
-    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
-
-
-class ModelParams:
-    """``params`` for ``llama_model_load_from_file``, and what they point to: keep this object
-    until the model is loaded.
-
-    Raises:
-        EngineError: a device that this build of llama.cpp does not have.
-    """
-
-    def __init__(self, placement: Placement) -> None:
-        self.params = params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = _ALL if placement.gpu_layers == ALL_LAYERS else placement.gpu_layers
-        params.load_mode = _LOAD_MODES[placement.load_mode]
-        params.lazy_mode = (
-            llama_cpp.LLAMA_LAZY_MODE_ON if placement.lazy else llama_cpp.LLAMA_LAZY_MODE_OFF
-        )
-        params.use_extra_bufts = placement.repack
-        self._kept: list[Any] = []
-        if placement.devices or not placement.gpu_layers:
-            self._use(placement.devices)
-        if placement.split:
-            self._split(placement.split)
-        if placement.cpu_expert_layers:
-            self._keep_experts(placement.cpu_expert_layers)
-
-    def _use(self, names: tuple[str, ...]) -> None:
-        """Just these devices; none at all for an empty list."""
-        devices = (ctypes.c_void_p * (len(names) + 1))(*map(find_device, names), None)
-        self._kept.append(devices)
-        self.params.devices = ctypes.cast(devices, ctypes.c_void_p)
-        several = len(names) > 1
-        mode = llama_cpp.LLAMA_SPLIT_MODE_LAYER if several else llama_cpp.LLAMA_SPLIT_MODE_NONE
-        self.params.split_mode = mode
-        if not names:
-            self.params.main_gpu = -1  # with no split: no GPU at all (llama.cpp)
-
-    def _split(self, layers: tuple[int, ...]) -> None:
-        """Layers a device, exact: llama.cpp compares the running sums with the layer's number."""
-        split = (ctypes.c_float * llama_cpp.llama_max_devices())(*layers)
-        self._kept.append(split)
-        self.params.tensor_split = ctypes.cast(split, ctypes.POINTER(ctypes.c_float))
-
-    def _keep_experts(self, layers: int) -> None:
-        """The experts of the first layers stay in main memory."""
-        pattern = EXPERTS.format(layers="|".join(map(str, range(layers)))).encode()
-        overrides = (_Override * 2)(_Override(pattern, _cpu_buffer_type()), _Override(None, None))
-        self._kept.append(overrides)
-        self.params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
-
-
-def find_device(name: str) -> int:
-    """ggml's handle of a device.
-
-    Raises:
-        EngineError: there is none of this name.
-    """
-    ggml = _library("ggml")
-    ggml.ggml_backend_dev_by_name.restype = ctypes.c_void_p
-    ggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
-    device = ggml.ggml_backend_dev_by_name(name.encode())
-    if not device:
-        raise EngineError(
-            f"this build of llama.cpp has no device {name}; it has {', '.join(device_names())}",
-            hint="gemma-edge doctor finds out why",
-        )
-    return int(device)
-
-
-def device_names() -> list[str]:
-    """ggml's names of all devices, the CPU among them."""
-    return [_text("ggml_backend_dev_name", device) for device in _devices()]
-
-
-def device_title(name: str) -> str:
-    """What the backend calls it: "NVIDIA GeForce RTX 4060 Laptop GPU"."""
-    return _text("ggml_backend_dev_description", find_device(name))
-
-
-def gpu_names() -> list[str]:
-    """ggml's names of the GPUs, those that share main memory among them."""
-    base = _library("ggml-base")
-    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    gpus = [device for device in _devices() if base.ggml_backend_dev_type(device) in _GPU_TYPES]
-    return [_text("ggml_backend_dev_name", device) for device in gpus]
-
-
-def _devices() -> list[int]:
-    ggml = _library("ggml")
-    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    return [int(ggml.ggml_backend_dev_get(i)) for i in range(ggml.ggml_backend_dev_count())]
-
-
-def _text(function: str, device: int) -> str:
-    read = getattr(_library("ggml-base"), function)
-    read.restype, read.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
-    return str(read(device).decode("utf-8", "replace"))
-
-
-def _cpu_buffer_type() -> int:
-    base = _library("ggml-base")
-    base.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
-    return int(base.ggml_backend_cpu_buffer_type())
-
-
-def _library(name: str) -> ctypes.CDLL:
-    """One of ggml's own libraries, which lie beside llama.cpp's; the loader opens each once."""
-    found: ctypes.CDLL = llama_cpp._ctypes_extensions.load_shared_library(
-        name, llama_cpp._ggml.libggml_base_path
-    )
-    return found
-
 
 # ----------------------------------------------------------------------------
 # llama.cpp's own words: complaints for error messages, the report of a load; never printed behind
@@ -234,7 +98,7 @@ def shortage() -> str:
 
 
 # ----------------------------------------------------------------------------
-# A loaded GGUF: vocabulary, tokens, metadata. One of the few doors to `llama_cpp`.
+# A loaded GGUF: vocabulary, tokens, metadata.
 
 
 ON_THE_CPU = Placement(context_tokens=0, batch_tokens=0)
@@ -400,34 +264,21 @@ def _blocks_on_gpu(placement: Placement, layers: int) -> int:
 
 
 SEQUENCE = 0
-_GGML_TYPES: dict[KvType, int] = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml.h, enum ggml_type
 _WINDOW_ONLY = llama_cpp.LLAMA_STATE_SEQ_FLAGS_SWA_ONLY
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
 
 
 class LlamaContext:
-    """The state of one conversation.
-
-    Defaults differ from llama-cpp-python's on purpose: no full-size window cache (10 times the
-    memory), flash attention on, logits for one position only (measured.md, gemma4.md section 4).
-    """
+    """The state of one conversation."""
 
     def __init__(self, model: LlamaModel, plan: Plan, *, flash_attention: bool = True) -> None:
         self.batch_tokens = batch_tokens = plan.batch_tokens
         self.flash_attention = flash_attention
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = plan.context_tokens
-        params.n_batch = batch_tokens
-        params.n_ubatch = batch_tokens
-        params.n_seq_max = 1
-        params.n_outputs_max = 1
+        params = context_params(plan)
         params.n_threads = plan.threads
         params.n_threads_batch = plan.prefill_threads or plan.threads
-        params.flash_attn_type = int(flash_attention)  # LLAMA_FLASH_ATTN_TYPE_DISABLED, _ENABLED
-        params.type_k = params.type_v = _GGML_TYPES[plan.kv_type]
-        params.swa_full = False
-        params.offload_kqv = True
-        params.no_perf = True
+        if not flash_attention:
+            params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._abort = llama_cpp.ggml_abort_callback(self._aborted)
         self._stop: Callable[[], bool] | None = None
         self.pointer = llama_cpp.llama_init_from_model(model.pointer, params)
@@ -556,7 +407,7 @@ class Aborted(Exception):
 ABORTED = 2  # llama_decode's own status (llama.h)
 
 # ----------------------------------------------------------------------------
-# LoRA adapters on a loaded model. One of the few doors to `llama_cpp`.
+# LoRA adapters on a loaded model.
 
 
 def add_adapters(model: LlamaModel, context: LlamaContext, adapters: Sequence[Adapter]) -> None:
@@ -593,8 +444,7 @@ def _load(model: LlamaModel, adapter: Adapter) -> Any:
 
 
 # ----------------------------------------------------------------------------
-# The vocabulary of a GGUF file as llguidance wants it; with or without the weights. One of the
-# few doors to `llama_cpp`.
+# The vocabulary of a GGUF file as llguidance wants it; with or without the weights.
 
 
 @contextmanager

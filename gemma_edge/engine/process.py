@@ -50,7 +50,8 @@ from gemma_edge.planning.plan import Plan
 
 
 # Four pictures at the largest detail (7.7 MB each), 17 at the usual one, in both processes: small
-# beside the memory that every plan leaves free (fit/margin.py). One that was dropped is sent again.
+# beside the memory that every plan leaves free (planning/memory.py). One that was dropped is sent
+# again.
 ALBUM_BYTES = 32 << 20
 
 Key = tuple[str, str, str, int]

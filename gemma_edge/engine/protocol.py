@@ -1,4 +1,4 @@
-"""The Engine seam: plain data in, events out.
+"""The Engine protocol: requests and events, as plain data.
 
 Everything that crosses it is frozen and picklable, so an engine can live in another process.
 Shapes: a prompt is ``Message``s, which carry ``Picture``s already resized to whole patches.
@@ -21,7 +21,7 @@ FinishReason = Literal["end", "stop_text", "length", "repetition", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. Pictures stand before the text, as the model was trained (gemma4.md section 4)."""
+    """One turn. Pictures stand before the text, as the model was trained."""
 
     role: Role
     text: str

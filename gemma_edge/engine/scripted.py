@@ -1,4 +1,4 @@
-"""An engine that answers from a script: for tests and dry runs, by the same door as the real one.
+"""An engine that answers from a script: for tests and dry runs, used like the real one.
 
 It counts one token a word, holds any constraint's text to itself (it does not check it), and
 remembers every request, so a test can assert what the job asked.

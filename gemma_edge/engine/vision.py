@@ -1,4 +1,4 @@
-"""The projector: pictures to embeddings in the cache. One of the few doors to ``llama_cpp``."""
+"""The projector: pictures to embeddings in the cache."""
 
 import contextlib
 import ctypes
@@ -24,10 +24,10 @@ from gemma_edge.engine.llama import (
     Aborted,
     LlamaContext,
     LlamaModel,
-    find_device,
     problem,
     shortage,
 )
+from gemma_edge.engine.placement import find_device
 from gemma_edge.engine.prompt import Markers
 from gemma_edge.errors import EngineError, OutOfMemory, ProjectorError
 from gemma_edge.planning.plan import Plan
@@ -40,7 +40,7 @@ from gemma_edge.planning.plan import Plan
 
 # A picture at the largest detail (1,120 tokens) takes 11 MiB with E4B (width 2,560) and 23 MiB with
 # 31B (5,376), at the usual one a quarter: enough for what one conversation goes back to, and small
-# beside the 2 GiB of main memory that every plan leaves free (fit/margin.py).
+# beside the 2 GiB of main memory that every plan leaves free (``planning/memory.py``).
 MEMORY_BYTES = 64 << 20
 # Some 90 pictures at the largest detail of E4B, 370 at the usual one.
 DISK_BYTES = 1 << 30

@@ -2,8 +2,8 @@
 
 - Objects are closed unless they describe a map: an open object invites a small model to talk.
 - Every declared key is required, in the order of the schema, and every leaf may be null, so that
-  a missing value is null and never invented (extract.md, D6). Objects that the user does not
-  require may be null too, which is also what ends a recursion.
+  a missing value is null and never invented (docs/architecture.md, "Constraint"). Objects that the
+  user does not require may be null too, which is also what ends a recursion.
 - References become ``#/$defs/…`` of what is really used; annotations are left out.
 
 What cannot be rewritten without changing its meaning (``not``, ``if``) stays as it is, and the
@@ -451,8 +451,10 @@ def _emptied(sub: Any) -> Any:
 
 # ----------------------------------------------------------------------------
 # The schema as the model reads it, on one line: what it has to fill in, not every rule. Pure.
-# {"vendor": string, "total": number /* after tax */, "items": [row]} where row is {…} A
-# definition that is used more than once, or uses itself, is written once, under its name.
+#
+#     {"vendor": string, "total": number /* after tax */, "items": [row]} where row is {…}
+#
+# A definition that is used more than once, or uses itself, is written once, under its name.
 
 
 MAX_COMMENT = 120  # characters of a description

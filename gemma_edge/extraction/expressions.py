@@ -524,15 +524,21 @@ _EVALUATORS: dict[type[ast.expr], Callable[[Run, Any], Any]] = {
 
 # ----------------------------------------------------------------------------
 # A small, safe language for what is computed from extracted data, and checked in it. Pure.
-# sum(items.price * items.qty) + (tax or 0) ~= total all(row.qty > 0 for row in items) (due_date -
-# date).days <= 30 Numbers are decimal, so cents are exact; `~=` allows for a few of them. A dot
-# goes into objects, and through lists: `items.price` is the list of prices, and lists are added
-# and multiplied item by item. Texts that are ISO dates can be subtracted and compared as dates.
-# Null is not known: what is computed from it is null too, but for `tax or 0`, `tax == null` and
-# `tax != null`. `default(items.tax, 0)` fills what is null, `previous(rows.balance, opening)` is
-# what stands in the row before, and `mrz(lines)` reads the machine-readable zone of a passport or
-# an ID card. Python's own parser reads it; only what is listed here runs, within bounds: there
-# are no attributes of Python, no calls but the functions below, no powers, no text that grows.
+#
+#     sum(items.price * items.qty) + (tax or 0) ~= total
+#     all(row.qty > 0 for row in items)
+#     (due_date - date).days <= 30
+#
+# Numbers are decimal, so cents are exact; `~=` allows for a few of them. A dot goes into objects,
+# and through lists: `items.price` is the list of prices, and lists are added and multiplied item
+# by item. Texts that are ISO dates can be subtracted and compared as dates. Null is not known: what
+# is computed from it is null too, but for `tax or 0`, `tax == null` and `tax != null`.
+#
+# `default(items.tax, 0)` fills what is null, `previous(rows.balance, opening)` is what stands in
+# the row before, and `mrz(lines)` reads the machine-readable zone of a passport or an ID card.
+#
+# Python's own parser reads it; only what is listed here runs, within bounds: there are no
+# attributes of Python, no calls but the functions below, no powers, no text that grows.
 
 
 MAX_CHARS = 1000
@@ -722,9 +728,12 @@ def _wrong(text: str, at: int, what: str) -> InputError:
 
 
 # ----------------------------------------------------------------------------
-# A check that does not hold, as an equation with the numbers filled in. Pure. subtotal + (tax or
-# 0) ~= total subtotal 100.00 + tax 7.00 = 107.00, total is 170.00 It is what a person reads, and
-# what the model is asked again with.
+# A check that does not hold, as an equation with the numbers filled in. Pure.
+#
+#     subtotal + (tax or 0) ~= total
+#     subtotal 100.00 + tax 7.00 = 107.00, total is 170.00
+#
+# It is what a person reads, and what the model is asked again with.
 
 
 MAX_EXPRESSION_CHARS = 400

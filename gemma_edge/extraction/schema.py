@@ -4,7 +4,6 @@ one-line language; checked.
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
@@ -41,17 +40,25 @@ from gemma_edge.extraction.json_schema import (
 )
 from gemma_edge.extraction.merge import ValuePath, render_path
 from gemma_edge.extraction.values import CONVERTED, as_printed, typed
+from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 
 # ----------------------------------------------------------------------------
-# The one-line schema language to JSON Schema. Pure. vendor, date: date, total num, currency:
-# USD|EUR, items[]: {name, qty int}, note?: by hand fields a comma or a line break between them;
-# in a text, or braces, of several lines commas belong to the descriptions name any word, or
-# "several words" in quotes; `?` after it: the value may be missing; `[]` after it: a list type a
-# word after the name, or alone after the colon: str, num, int, bool, or one of the semantic types
-# (`semantic.py`): date, money, amount, percent, … { … } after the name or the colon: an object
-# a|b after the colon: one of these else what stands after the colon describes the field; quote it
-# to use commas It is a superset of the language of the `llm` command, except that an unknown type
-# is an error there is not: it silently reads `totl nmu` as a string.
+# The one-line schema language to JSON Schema. Pure.
+#
+#     vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}, note?: by hand
+#
+#     fields   a comma or a line break between them; in a text, or braces, of several lines commas
+#              belong to the descriptions
+#     name     any word, or "several words" in quotes; `?` after it: the value may be missing;
+#              `[]` after it: a list
+#     type     a word after the name, or alone after the colon: str, num, int, bool, or one of the
+#              semantic types (`values.py`): date, money, amount, percent, …
+#     { … }    after the name or the colon: an object
+#     a|b      after the colon: one of these
+#     else     what stands after the colon describes the field; quote it to use commas
+#
+# It is a superset of the language of the `llm` command, except that an unknown type is an error
+# there is not: it silently reads `totl nmu` as a string.
 
 
 TYPE_WORDS: dict[str, Json] = {
@@ -338,26 +345,19 @@ def read_class(text: str, *, trust: bool) -> Any:
             f"{shown(text)} is Python, and reading a class runs the whole file",
             hint="--trust, if you would run it yourself",
         )
-    answer = _ask(path, name)
-    if "error" in answer:
-        raise SchemaError(f"{shown(text)}: {_reason(answer['error'])}", hint=_hint(answer["error"]))
-    return answer["schema"]
+    return _ask(path, name, shown(text))
 
 
-def _ask(path: Path, name: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "gemma_edge.extraction.schema_class_child", str(path), name]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"still running after {SECONDS} s"}
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:  # it ended the process before the answer
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        return {"error": "".join(last) or f"it stopped with status {done.returncode}"}
-    return answer
+def _ask(path: Path, name: str, what: str) -> Any:
+    program = "gemma_edge.extraction.schema_class_child:main"
+    with Child(program, limits=Limits(seconds=SECONDS), trusted=True) as child:
+        try:
+            return child.call({"path": str(path.resolve()), "name": name}).header["schema"]
+        except ChildError as error:
+            why = str(error)
+            if isinstance(error, ChildStopped):
+                why = f"it stopped: {why}"
+            raise SchemaError(f"{what}: {_reason(why)}", hint=_hint(why)) from None
 
 
 def _reason(error: str) -> str:

@@ -1,28 +1,27 @@
-"""A program of its own: import a Python file and print the JSON Schema of a class in it.
+"""A child program: import a Python file and tell the JSON Schema of a class in it.
 
-    python -m gemma_edge.extract.schemas.class_child FILE CLASS
-
-What the file itself prints goes to stderr; stdout carries ``{"schema": …}`` or ``{"error": …}``.
+Asked ``{"path", "name"}`` it answers ``{"schema"}``. What goes wrong in the file is raised.
 """
 
 import importlib
 import importlib.util
-import json
-import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gemma_edge.isolation import Handler, Message, Request
 
-def main(path: Path, name: str) -> None:
-    """Answer on what was stdout, and send all else that is printed to stderr."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
-        os.dup2(2, 1)
-        try:
-            said = {"schema": schema_of(_load(path), name)}
-        except Exception as error:  # noqa: BLE001  (any file, so any error; it is told, not hidden)
-            said = {"error": f"{type(error).__name__}: {error}"}
-        json.dump(said, answer)
+
+def main() -> Handler:
+    """The program."""
+    return answer
+
+
+def answer(request: Request) -> Iterator[Message]:
+    """The schema of one class."""
+    module = _load(Path(request.header["path"]))
+    yield Message({"schema": schema_of(module, request.header["name"])})
 
 
 def _load(path: Path) -> Any:
@@ -56,7 +55,3 @@ def _models(module: Any) -> list[str]:
         for name, value in vars(module).items()
         if isinstance(value, type) and value.__module__ == module.__name__
     ]
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), sys.argv[2])

@@ -503,14 +503,20 @@ def _international(digits: str) -> Reading:
 
 
 # ----------------------------------------------------------------------------
-# Semantic types: what is printed to a value, by code and never by the model. Pure. date "6. März
-# 2024", "03/04/2024" 2024-03-06; ambiguous without a habit money "1.234,56 EUR", "CHF 1'234.50"
-# {"amount": 1234.56, "currency": "EUR"} amount "1.234,56 EUR", "1,234.56" 1234.56 currency "€",
-# "zł", "USD" "EUR"; "$" is of many countries percent "7,5 %", "7.5" 7.5 iban "DE89 3704 0044 0532
-# 0130 00" without spaces, check digits right email "Jane.Doe@EXAMPLE.org" with the domain in
-# small letters country "Deutschland", "DEU" "DE" phone "030 / 123-456", region DE "+4930123456"
-# What can mean two things stays ambiguous: both are listed, none is chosen. The tables are made
-# by `scripts/refresh_locales.py`.
+# Semantic types: what is printed to a value, by code and never by the model. Pure.
+#
+#     date     "6. März 2024", "03/04/2024"        2024-03-06; ambiguous without a habit
+#     money    "1.234,56 EUR", "CHF 1'234.50"      {"amount": 1234.56, "currency": "EUR"}
+#     amount   "1.234,56 EUR", "1,234.56"          1234.56
+#     currency "€", "zł", "USD"                    "EUR"; "$" is of many countries
+#     percent  "7,5 %", "7.5"                      7.5
+#     iban     "DE89 3704 0044 0532 0130 00"       without spaces, check digits right
+#     email    "Jane.Doe@EXAMPLE.org"              with the domain in small letters
+#     country  "Deutschland", "DEU"                "DE"
+#     phone    "030 / 123-456", region DE          "+4930123456"
+#
+# What can mean two things stays ambiguous: both are listed, none is chosen. The tables are made by
+# `scripts/refresh_locales.py`.
 
 
 KINDS: Mapping[str, Callable[[str, Habits], Reading]] = {

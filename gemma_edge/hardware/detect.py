@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -49,12 +50,13 @@ from gemma_edge.hardware.machine import (
     parse_pairs,
     render_ranges,
 )
+from gemma_edge.isolation import Child, ChildBug, ChildStopped
 from gemma_edge.units import GIB, MIB, render_bytes
 
 VERSION = 1
 PROBE_LIMIT_SECONDS = 10  # eight cold cards take seconds to wake
 TOOL_LIMIT_SECONDS = 5
-_PROBE = Path(__file__).with_name("probe.py")
+_PROBE = "gemma_edge.hardware.probe:main"
 _CHECKOUT = Path(__file__).parents[2] / "scripts/setup.py"
 
 _SMI_PLACES = ("/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System32\nvidia-smi.exe")
@@ -152,13 +154,17 @@ def run_probe(
     """The child program's parts, as many as it said, and its exit status."""
     toolkits = [environment[name] for name in ("CUDA_PATH", "HIP_PATH") if environment.get(name)]
     folders = [environment.get("LLAMA_CPP_LIB_PATH", ""), *(f"{each}/bin" for each in toolkits)]
-    answer = run_tool([sys.executable, str(_PROBE), *folders], environment, limit_seconds)
-    found: dict[str, Any] = {"status": answer["status"]}
-    for line in answer["output"]:
+    found: dict[str, Any] = {"status": 0}
+    deadline = time.monotonic() + limit_seconds
+    with Child(_PROBE, environment=environment) as child:
+        child.send({"folders": folders})
         try:
-            found |= json.loads(line)
-        except (ValueError, TypeError):  # cut off in the middle of a line
-            continue
+            while part := child.receive(max(0.0, deadline - time.monotonic())):
+                found |= part.header
+        except ChildStopped as stopped:
+            found["status"] = stopped.death.status
+        except ChildBug:
+            found["status"] = 1
     return found
 
 

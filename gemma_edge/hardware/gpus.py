@@ -1,10 +1,4 @@
-"""What ggml sees and what everything else knows, joined into devices. Pure.
-
-ggml's devices are what will be used, so their names and totals count. Cards join them by PCI id,
-never by index: CUDA orders by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers. A
-slice (MIG) has its card's PCI id and joins by its own serial. Where a backend tells no PCI id
-(Metal, older Vulkan drivers), a name joins if it is the only one of its kind.
-"""
+"""Graphics cards, their drivers and libraries, and the build of llama.cpp that uses them."""
 
 import ctypes
 import importlib.util
@@ -219,6 +213,14 @@ def _broken(nvml: str, smi: str) -> str:
         if any(words in line for words in _BROKEN):
             return line.strip()
     return ""
+
+
+# ----------------------------------------------------------------------------
+# What ggml sees and what everything else knows, joined into devices. Pure.
+# ggml's devices are what will be used, so their names and totals count. Cards join them by PCI
+# id, never by index: CUDA orders by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers.
+# A slice (MIG) has its card's PCI id and joins by its own serial. Where a backend tells no PCI id
+# (Metal, older Vulkan drivers), a name joins if it is the only one of its kind.
 
 
 _GPU, _IGPU = 1, 2  # GGML_BACKEND_DEVICE_TYPE_*
@@ -667,7 +669,8 @@ INSTRUCTIONS = {
     "AMX_INT8": "amx_int8", "NEON": "asimd", "FP16_VA": "asimdhp", "MATMUL_INT8": "i8mm",
     "DOTPROD": "asimddp", "SVE": "sve", "SME": "sme",
 }  # fmt: skip
-# Without these the processor's part is several times slower (fit.md 4.3: 10 tok/s against 45).
+# Without these the processor's part is several times slower: 10 tok/s against 45
+# (JamePeng/llama-cpp-python, issue 123).
 _WANTED = ("AVX", "AVX2", "FMA", "DOTPROD")
 
 
@@ -750,7 +753,8 @@ _ENDS = {
 # README, "Installation"). A plain `pip install` builds for the processor alone and does not say
 # so. `--only-binary` because pip would otherwise prefer a newer source distribution to a wheel
 # that fits. A build from source is told what this processor has, written out: left to itself it
-# turns on AMX, which a kernel may refuse (measured.md).
+# turns on AMX, which a kernel may refuse
+# (docs/architecture.md, "The processor's build").
 
 
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"

@@ -1,9 +1,4 @@
-"""How many cores this process may really use, and why.
-
-A person has physical cores; a process has what the affinity mask and the cgroups above it leave.
-Hyper-threads do not count: two threads on one core share the multipliers that llama.cpp keeps
-busy (fit.md 4.6). All functions are pure over a recording.
-"""
+"""What a machine is: processor, memory, devices and llama.cpp, read from a recording. Pure."""
 
 import math
 import re
@@ -313,6 +308,13 @@ def parse_vm_stat(text: str) -> int | None:
     names = ("Pages free", "Pages inactive", "Pages speculative")
     pages = [parse_number(pairs.get(name, "").rstrip(".")) or 0 for name in names]
     return sum(pages) * page_bytes
+
+
+# ----------------------------------------------------------------------------
+# How many cores this process may really use, and why.
+# A person has physical cores; a process has what the affinity mask and the cgroups above it
+# leave. Hyper-threads do not count: two threads on one core share the multipliers that llama.cpp
+# keeps busy. All functions are pure over a recording.
 
 
 CAPACITIES = "/sys/devices/system/cpu/cpu*/cpu_capacity"  # one line a processor

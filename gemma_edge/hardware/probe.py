@@ -1,53 +1,52 @@
-"""A child program: what NVML and llama.cpp's own libraries say about this machine.
+"""The child program that asks NVML and llama.cpp's own libraries about this machine.
 
-Run by path (never imported), with a time limit: a driver may hang, a library may crash with an
-illegal instruction, and a CUDA context takes 300 MiB until its process ends. It prints one JSON
-object a line as soon as each part is known, so what was said before a crash counts. NVML comes
-first: it needs no context, so the memory that it calls free is free of us. llama_cpp's libraries
-are loaded by ctypes, because importing the package takes half a second. ggml's interface is
-ggml-backend.h of llama.cpp 0.5.0.
-
-Usage: probe.py [FOLDER OF LLAMA.CPP'S LIBRARIES [FOLDER OF OTHER LIBRARIES]...]
-An empty folder is the one of the installed llama_cpp.
+A driver may hang, a library may crash with an illegal instruction, and a CUDA context takes 300 MiB
+until its process ends. Each part is told as soon as it is known, so what was said before a crash
+counts. NVML comes first: it needs no context, so the memory that it calls free is free of us.
+llama_cpp's libraries are loaded by ctypes, because importing the package takes half a second.
+ggml's interface is ggml-backend.h of llama.cpp 0.5.0.
 """
 
 import ctypes
-import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# By path, the script's own folder comes first on the path, and its names would hide others.
-sys.path[0] = str(Path(__file__).resolve().parents[2])
-
-from gemma_edge.hardware.gpus import (  # noqa: E402
+from gemma_edge.hardware.gpus import (
     CudaLibraries,
     add_folders,
     cuda_libraries,
     find_llama_folder,
 )
-from gemma_edge.hardware.machine import program_of  # noqa: E402
+from gemma_edge.hardware.machine import program_of
+from gemma_edge.isolation import Handler, Message, Request
 
 _LOG_LINES = 40  # ggml says in a few lines what it found; a broken driver may say more
 _NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}
 
 
-def main(arguments: list[str]) -> None:
-    """Ask everything, a line each."""
-    out = _private_stdout()
-    folder = Path(arguments[0]) if arguments and arguments[0] else find_llama_folder()
-    _say(out, "nvml", ask_nvml())
-    _say(out, "llama", {"found": bool(folder and folder.is_dir()), "version": _version(folder)})
-    if folder is None or not folder.is_dir():
+def main() -> Handler:
+    """The program. Asked ``{"folders": [llama.cpp's libraries, other libraries, …]}`` it answers
+    with ``{part: what was found}`` for each part. An empty folder is the installed llama_cpp's."""
+    return answer
+
+
+def answer(request: Request) -> Iterator[Message]:
+    """Ask everything, a message each."""
+    first, *others = request.header["folders"]
+    folder = Path(first) if first else find_llama_folder()
+    yield Message({"nvml": ask_nvml()})
+    found = bool(folder and folder.is_dir())
+    yield Message({"llama": {"found": found, "version": _version(folder)}})
+    if folder is None or not found:
         return
-    more = [Path(argument) for argument in arguments[1:]]
+    more = [Path(other) for other in others]
     add_folders([folder, *more])
-    libraries = cuda_libraries(folder, more=more)
-    _say(out, "cuda_libraries", _describe(libraries))
-    _say(out, "ggml", ask_ggml(folder))
+    yield Message({"cuda_libraries": _describe(cuda_libraries(folder, more=more))})
+    yield Message({"ggml": ask_ggml(folder)})
 
 
 def ask_nvml() -> dict[str, Any]:
@@ -227,18 +226,3 @@ def _without_folders(said: str) -> str:
 
 def _text(data: bytes | None) -> str:
     return (data or b"").decode("utf-8", "replace")
-
-
-def _private_stdout() -> int:
-    """Our own way out: what libraries print to the standard output goes to stderr."""
-    out = os.dup(1)
-    os.dup2(2, 1)
-    return out
-
-
-def _say(out: int, part: str, answer: dict[str, Any]) -> None:
-    os.write(out, json.dumps({part: answer}).encode("ascii") + b"\n")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,29 +1,27 @@
 """Ask llama.cpp itself how large its buffers will be, for a model that need not be here.
 
-A child process (``dry_run_child.py``) loads a skeleton of the file with ``no_alloc`` and makes a
-context: 20 to 60 ms a placement, 10 to 15 ms a context more. Answers are kept.
+A child process loads a skeleton of the file with ``no_alloc`` and makes a context: 20 to 60 ms a
+placement, 10 to 15 ms a context more. Answers are kept.
 """
 
 import contextlib
 import ctypes
-import json
 import math
 import os
 import re
 import struct
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from gemma_edge.errors import EngineError
 from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped
+from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 from gemma_edge.planning.memory import RAM, Compute
 from gemma_edge.planning.model import Shape
-from gemma_edge.planning.plan import ALL_LAYERS, Account, Allocated, Ledger, PartName, Placement
+from gemma_edge.planning.plan import Account, Allocated, Ledger, PartName, Placement
 from gemma_edge.units import MIB
 
 # ----------------------------------------------------------------------------
@@ -53,7 +51,7 @@ def write_skeleton(shape: Shape, path: Path) -> None:
         number, values, size = _TYPES[tensor.type]
         row = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
         table += _text(tensor.name) + row + struct.pack("<IQ", number, offset)
-        # Not size_bytes, which synthesis.py scales.
+        # Not size_bytes, which ``synthesize`` scales.
         offset += math.ceil(math.prod(tensor.shape) // values * size / ALIGNMENT) * ALIGNMENT
     start = b"GGUF" + struct.pack("<IQQ", 3, len(header.tensors), len(metadata))
     head = start + b"".join(metadata) + table
@@ -120,11 +118,15 @@ def _allow_holes(file: BinaryIO) -> None:
 
 
 # ----------------------------------------------------------------------------
-# What llama.cpp says it allocated, and where that differs from the ledger. Its lines (llama-
-# model.cpp, llama-kv-cache.cpp, llama-context.cpp): load_tensors: CUDA0 model buffer size =
-# 2749.01 MiB llama_kv_cache_iswa: creating SWA KV cache, size = 1024 cells llama_kv_cache: CUDA0
-# KV buffer size = 40.00 MiB sched_reserve: CUDA0 compute buffer size = 112.00 MiB llama_context:
-# CUDA_Host output buffer size = 1.00 MiB
+# What llama.cpp says it allocated, and where that differs from the ledger.
+#
+# Its lines (llama-model.cpp, llama-kv-cache.cpp, llama-context.cpp):
+#
+#     load_tensors:        CUDA0 model buffer size =  2749.01 MiB
+#     llama_kv_cache_iswa: creating     SWA KV cache, size = 1024 cells
+#     llama_kv_cache:      CUDA0 KV buffer size =    40.00 MiB
+#     sched_reserve:       CUDA0 compute buffer size =   112.00 MiB
+#     llama_context:  CUDA_Host  output buffer size =     1.00 MiB
 
 
 WARN_SHARE, WARN_BYTES = 0.02, 32 * MIB  # of one place's parts of one kind
@@ -213,9 +215,9 @@ def _bytes(mib: str) -> int:
     return round(float(mib) * MIB)
 
 
-_CHILD = Path(__file__).with_name("dry_run_child.py")
+# It is the engine's program: it loads what the engine would load. Planning knows its name only.
+_CHILD = "gemma_edge.engine.dry_run_child:main"
 LIMIT_SECONDS = 60.0  # for one answer; a GPU's driver may hang
-_ALL = 999  # more layers than any model has
 
 
 class DryRun:
@@ -224,7 +226,7 @@ class DryRun:
 
     def __init__(self, endpoints: Sequence[str] = ()) -> None:
         self._endpoints = endpoints
-        self._process: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
         self._stack = contextlib.ExitStack()
         self._folder: Path | None = None
         self._skeletons: dict[int, tuple[Shape, Path]] = {}  # by identity; the shape is kept alive
@@ -234,7 +236,8 @@ class DryRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop()
+        if self._child is not None:
+            self._child.close()
         self._stack.close()
         self._folder = None
 
@@ -244,7 +247,7 @@ class DryRun:
         Raises:
             EngineError: llama.cpp cannot load the model, or has no such device; its words.
         """
-        key = (id(shape), json.dumps(_question("", placement)))
+        key = (id(shape), _measured(placement))
         if key not in self._answers:
             self._answers[key] = _compute(self.report(shape, placement))
         return self._answers[key]
@@ -255,10 +258,15 @@ class DryRun:
         Raises:
             EngineError: as above.
         """
-        answer = self._ask(_question(str(self._skeleton(shape)), placement))
-        if answer["error"]:
-            raise EngineError(f"llama.cpp cannot plan {shape.header.path.name}: {answer['error']}")
-        return parse_report(answer["lines"])
+        if self._child is None:
+            self._child = Child(_CHILD, *self._endpoints, limits=Limits(seconds=LIMIT_SECONDS))
+        asked = {"model": str(self._skeleton(shape)), "placement": asdict(_measured(placement))}
+        try:
+            return parse_report(self._child.call(asked).header["lines"])
+        except (ChildError, EngineError) as error:
+            if isinstance(error, ChildStopped):
+                self._child = None  # the next question starts another
+            raise EngineError(f"llama.cpp cannot plan {shape.header.path.name}: {error}") from None
 
     def _skeleton(self, shape: Shape) -> Path:
         if id(shape) not in self._skeletons:
@@ -277,77 +285,20 @@ class DryRun:
             self._skeletons[id(shape)] = (shape, path)
         return self._skeletons[id(shape)][1]
 
-    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        process = self._process or self._start()
-        assert process.stdin
-        assert process.stdout
-        line = ""
-        limit = threading.Timer(LIMIT_SECONDS, process.kill)
-        limit.start()
-        with contextlib.suppress(OSError):  # a pipe that nobody holds any more
-            process.stdin.write(json.dumps(question) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        limit.cancel()
-        if line:
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        words = self._last_words()
-        self._stop()
-        return {"lines": [], "error": words}
 
-    def _start(self) -> subprocess.Popen[str]:
-        # A file and no pipe: nobody reads along. The stack closes it.
-        words = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        self._words = self._stack.enter_context(words)
-        self._process = subprocess.Popen(
-            [sys.executable, str(_CHILD), *self._endpoints],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._words,
-            encoding="utf-8",
-        )
-        return self._process
-
-    def _last_words(self) -> str:
-        """The line with which it died: ``GGML_ASSERT(...) failed`` or a Python error."""
-        assert self._process
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
-        self._words.seek(0)
-        lines = [line.strip() for line in self._words.read().splitlines() if line.strip()]
-        asserted = [line for line in lines if "GGML_ASSERT" in line or "fatal" in line.lower()]
-        return (asserted or lines or [f"it ended with status {self._process.returncode}"])[-1]
-
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        for stream in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                assert stream
-                stream.close()  # the child ends with its questions
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _question(model: str, placement: Placement) -> dict[str, Any]:
-    layers = placement.gpu_layers
-    return {
-        "model": model,
-        "repack": placement.repack,
-        "devices": list(placement.devices) if layers else [],
-        "gpu_layers": (_ALL if layers == ALL_LAYERS else layers) if placement.devices else 0,
-        "split": list(placement.split),
-        "lazy": placement.lazy,
-        "cpu_expert_layers": placement.cpu_expert_layers,
-        "context": placement.context_tokens,
-        "batch": placement.batch_tokens,
-        "kv": placement.kv_type,
-    }
+def _measured(placement: Placement) -> Placement:
+    """What of it the buffers depend on. Without a device's name it is the CPU alone."""
+    return Placement(
+        context_tokens=placement.context_tokens,
+        batch_tokens=placement.batch_tokens,
+        kv_type=placement.kv_type,
+        devices=placement.devices if placement.gpu_layers else (),
+        gpu_layers=placement.gpu_layers if placement.devices else 0,
+        split=placement.split,
+        cpu_expert_layers=placement.cpu_expert_layers,
+        lazy=placement.lazy,
+        repack=placement.repack,
+    )
 
 
 def _compute(rows: Sequence[Allocated]) -> Compute:

@@ -1,12 +1,4 @@
-"""Compute buffers: what a measurement answers, and the law that they follow.
-
-With flash attention, one output and one device (fit.md 3.5; 90 points, residual under 0.1 MiB):
-
-    compute = batch * a + 2 * (cells + window cells) * batch + b
-
-``a`` is a model's and a version's number and ``b`` is what quantized keys need for their rotation;
-both come from two dry runs on the CPU, where the graph is the same.
-"""
+"""What a placement takes: every byte, device by device and in main memory."""
 
 import re
 from collections import defaultdict
@@ -61,8 +53,8 @@ def projector_compute_bytes(projector: Header, image_tokens: int) -> tuple[int, 
 
 # ----------------------------------------------------------------------------
 # The size of the KV cache: llama-kv-cache-iswa.cpp, with one sequence and `swa_full` off. Against
-# the library: 5 models x 6 contexts x 5 batches x 3 types, largest error 0.01 MiB (fit.md 3.2);
-# tests/fit and scripts/bench/fit.py repeat it.
+# the library: 5 models x 6 contexts x 5 batches x 3 types, largest error 0.01 MiB; the tests
+# and scripts/bench/fit.py repeat it (docs/memory.md, "KV cache").
 
 
 CELL_STEP = 256  # llama-context.cpp and llama-kv-cache-iswa.cpp, GGML_PAD(..., 256)
@@ -98,7 +90,8 @@ def layer_bytes(
 ) -> int:
     """Keys and values of one layer."""
     cells = layer_cells(shape, layer, context_tokens, batch_tokens)
-    return int(cells * (layer.key_values + layer.value_values) * BYTES[kv_type])
+    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
+    return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
 
 
 # ----------------------------------------------------------------------------
@@ -143,7 +136,8 @@ def repacks(placement: Placement, hardware: Hardware) -> frozenset[str]:
     """Types of which the CPU keeps a repacked copy in anonymous memory.
 
     Not where a GPU could take the weights over a host buffer: llama.cpp prefers that one, and with
-    a mapped file the pages themselves (fit.md 4.5). RPC devices have no host buffer.
+    a mapped file the pages themselves (llama-model.cpp, ``make_cpu_buft_list``). RPC devices have
+    no host buffer.
     """
     backends = {device.name: device.backend for device in hardware.devices}
     used = [backends.get(name, "") for name in placement.devices if placement.gpu_layers]
@@ -268,7 +262,7 @@ def _aligned(size_bytes: int) -> int:
 
 # ----------------------------------------------------------------------------
 # What is taken beside llama.cpp's buffers, and what is left free on purpose, because other
-# programs take memory too (fit.md 5.4).
+# programs take memory too (docs/memory.md, "Margins").
 
 
 def margin_bytes(device: Device | None, hardware: Hardware) -> tuple[int, str]:
@@ -280,7 +274,7 @@ def margin_bytes(device: Device | None, hardware: Hardware) -> tuple[int, str]:
         return GIB, "its memory is main memory, which other programs take too"
     total = device.total_bytes
     if hardware.system == "win32" or hardware.wsl:
-        # WDDM spills into main memory without an error, 5 to 30 times slower (fit.md 5.3).
+        # WDDM spills into main memory without an error, 5 to 30 times slower.
         reserve = max(512 * MIB, min(GIB, total // 8))
         return reserve, "Windows moves to main memory what does not fit, without a word"
     if device.display:
@@ -289,7 +283,7 @@ def margin_bytes(device: Device | None, hardware: Hardware) -> tuple[int, str]:
 
 
 # What a process holds on a device beside llama.cpp's buffers: cudaMemGetInfo before and after
-# (Unsloth measured 320 to 330 MiB for CUDA; the others are estimates, fit.md 3.8 and 7).
+# (Unsloth measured 320 to 330 MiB for CUDA; the others are estimates).
 RUNTIME_BYTES = {"cuda": 330 * MIB, "rocm": 300 * MIB, "vulkan": 150 * MIB, "sycl": 300 * MIB}
 
 # What llama.cpp takes outside the buffers that it reports: graphs, tables of tensors, and room for
@@ -307,6 +301,16 @@ _PROGRAM_BYTES, _TOKEN_BYTES = 72 * MIB, 1040
 def program_bytes(shape: Shape) -> int:
     """Main memory of the program itself, with a model's vocabulary."""
     return _PROGRAM_BYTES + LLAMA_OWN_BYTES + _TOKEN_BYTES * shape.vocabulary_tokens
+
+
+# ----------------------------------------------------------------------------
+# Compute buffers: what a measurement answers, and the law that they follow.
+# With flash attention, one output and one device (90 points, residual under 0.1 MiB):
+#
+#   compute = batch * a + 2 * (cells + window cells) * batch + b
+#
+# `a` is a model's and a version's number and `b` is what quantized keys need for their rotation;
+# both come from two dry runs on the CPU, where the graph is the same.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -421,7 +425,7 @@ def layer_input_values(shape: Shape) -> int:
 
 def _borrowed_bytes(shape: Shape, placement: Placement, places: tuple[str, ...], name: str) -> int:
     """Keys and values of other places that the layers of this one read: copied at each of them
-    (E models that are split; fit.md 3.4)."""
+    (E models that are split)."""
     own = [index for index, layer in enumerate(shape.layers) if layer.kind != "none"]
     if len(own) in (0, len(shape.layers)):
         return 0
@@ -471,8 +475,8 @@ def _scratch(
 
 # ----------------------------------------------------------------------------
 # The ledger of one placement: every byte, device by device and in main memory. Weights and KV
-# cache are computed from the header (fit.md 3.2 and 3.4), compute buffers come from llama.cpp
-# (`DryRun.measure`) or by the linear law that it follows (`closed_form`).
+# cache are computed from the header, compute buffers come from llama.cpp (`DryRun.measure`) or by
+# the linear law that it follows (`closed_form`); docs/memory.md has the source of every number.
 
 
 _ORDER: tuple[PartName, ...] = get_args(PartName)
@@ -644,13 +648,13 @@ def _close_ram(sheet: _Sheet, shape: Shape, hardware: Hardware, shared: int) -> 
 # search over many models of which only the chosen one is then measured.
 
 
-# KiB a token of the batch, by layers of a Gemma 4: llama.cpp 0c1e57098, fit.md 3.5 (90 points,
-# residual under 0.1 MiB). Another model gets the largest of them.
+# KiB a token of the batch, by layers of a Gemma 4: llama.cpp 0c1e57098, 90 points with a residual
+# under 0.1 MiB (docs/memory.md, "Compute buffers"). Another model gets the largest of them.
 _KIB_PER_TOKEN = {35: 219, 42: 224, 48: 257, 30: 192, 60: 347}
 
 
 def quick_measure(hardware: Hardware) -> Measure:
-    """The law of ``measure.py`` with numbers that were measured before, not on this machine."""
+    """The law of ``closed_form`` with numbers that were measured before, not on this machine."""
     return closed_form(_on_cpu, hardware)
 
 

@@ -1,9 +1,4 @@
-"""The header of a file that is not here, from the catalogue's facts: every tensor that llama.cpp's
-``gemma4`` loader asks for (src/models/gemma4.cpp), in the types of the quant's recipe.
-
-Dimensions and metadata are exact, so KV cache and compute buffers are; the weights are those of
-the recipe, scaled to the file's size where the catalogue knows it. ``Shape.exact`` says so.
-"""
+"""A model as numbers, from the header of its file or from the facts of the catalogue. Pure."""
 
 import math
 import re
@@ -234,12 +229,19 @@ def _vocabulary(header: Header, table: Sequence[Tensor]) -> int:
     return own or (table[0].shape[-1] if table and len(table[0].shape) > 1 else 0)
 
 
-VOCABULARY_TOKENS = 262_144  # of every Gemma 4 (gemma4.md, section 1)
-HEAD_WINDOW, HEAD_GLOBAL = 256, 512  # values a head, the same in all sizes (fit.md 3.1)
+# ----------------------------------------------------------------------------
+# The header of a file that is not here, from the catalogue's facts: every tensor that llama.cpp's
+# `gemma4` loader asks for (src/models/gemma4.cpp), in the types of the quant's recipe.
+# Dimensions and metadata are exact, so KV cache and compute buffers are; the weights are those of
+# the recipe, scaled to the file's size where the catalogue knows it. `Shape.exact` says so.
+
+
+VOCABULARY_TOKENS = 262_144  # of every Gemma 4 (docs/memory.md, "Dimensions")
+HEAD_WINDOW, HEAD_GLOBAL = 256, 512  # values a head, the same in all sizes
 HEADER_BYTES = 15_825_000  # before the tensors: Google's five QAT files less their tensors
 _BLOCKS = {name: (values, size) for _, (name, values, size) in TENSOR_TYPES.items()}
 
-# Vision towers: width, inner width, layers (gemma4.md, section 1). 12B has none.
+# Vision towers: width, inner width, layers (docs/memory.md, "Dimensions"). 12B has none.
 _SMALL_TOWER, _LARGE_TOWER = (768, 3072, 16), (1152, 4304, 27)
 _TOWERS: dict[str, tuple[int, ...]] = {"e2b": _SMALL_TOWER, "e4b": _SMALL_TOWER, "12b": ()}
 
@@ -291,7 +293,7 @@ def synthesize_projector(size: Size, quant: Quant) -> Header | None:
 
 def _recipe(quant: Quant) -> tuple[str, str, str]:
     name = quant.name.removeprefix("qat-").removeprefix("ud-")
-    if quant.qat and name == "q4_k_xl":  # llama.cpp calls that file Q4_0 (gemma4.md 2.2)
+    if quant.qat and name == "q4_k_xl":  # llama.cpp calls that file Q4_0
         return "Q4_0", "Q4_0", "Q4_0"
     return _RECIPES.get(name) or _RECIPES[_BY_BITS[quant.bits]]
 

@@ -1,4 +1,7 @@
-"""A Plan: everything that ``engine.load`` needs to know, decided before anything is loaded."""
+"""What goes into planning and what comes out: candidates, constraints, plans. Plain data.
+
+A ``Plan`` is everything that ``engine.load`` needs to know, decided before anything is loaded.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +95,7 @@ class Placement:
     """Where the parts of one model go, and how large its context is.
 
     ``batch_tokens`` is both llama.cpp's n_batch and n_ubatch: they must be equal, and not smaller
-    than the largest image, or an image is split in silence (measured.md, "Images").
+    than the largest image, or an image is split in silence (docs/memory.md, "Images").
     ``devices`` are ggml's names of the GPUs that are used ("CUDA0"), empty for the CPU alone.
     ``gpu_layers`` is llama.cpp's n_gpu_layers: the last layers, and the output counts as one more.
     ``split`` says how many of them each device takes, empty for one device. The experts of the
@@ -181,13 +184,14 @@ class AdapterFile:
     header: Header
 
 
-# The better first; sizes of the same family, so more parameters that work is better (fit.md 4.7).
+# The better first; sizes of the same family, so more parameters that work is better.
 SIZES_BY_QUALITY = ("31b", "26b-a4b", "12b", "e4b", "e2b")
 # The 4 bits that a model was trained for are the default: half the memory and the time of 8 bits
-# for nearly the same answers (fit.md 4.7: 98 % of the most likely tokens stay, against 89 % when 4
-# bits are only rounded to). More bits are taken when they are named, or are what is on disk.
+# for nearly the same answers (E2B: 98 % of the most likely tokens stay, against 89 % when 4 bits
+# are only rounded to; docs/memory.md, "Search order"). More bits are taken when they are named, or
+# are what is on disk.
 QAT_BITS = 9
-FEWEST_BITS = 4  # with fewer a model is worth less than the next smaller one (fit.md 4.7, step 6)
+FEWEST_BITS = 4  # with fewer a model is worth less than the next smaller one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Hardware, models and wishes to a Plan: the door of this room. Pure but for ``measure``."""
+"""Hardware, models and constraints to a plan, with its reasons. Pure but for ``measure``."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -100,7 +100,7 @@ class Scales:
 # ----------------------------------------------------------------------------
 # The ladder on from a plan: what to load when memory runs out in spite of the ledger. Other
 # programs take memory between plan and load, and drivers take what nobody can predict. Each step
-# gives up one thing more than the one before (fit.md 5.5); what is pinned stays.
+# gives up one thing more than the one before; what is pinned stays.
 
 
 EXPERTS_STEP = 2  # layers; about 0.8 GiB of 26B-A4B at 4 bits

@@ -1,7 +1,5 @@
-"""Among ways and among models: which plan is the best one, and the sentence that says why.
-
-Tiers come first (fit.md 4.7): A answers at reading speed with room for documents, B is usable, C is
-the rest. Within A and B the better model wins, within C the faster one.
+"""The best placement of one model: threads, speed, strategies, and what is given up until it fits.
+Pure.
 """
 
 import re
@@ -40,7 +38,7 @@ SMALL_MODEL_BYTES = 32 << 20
 # Threads share the work evenly and wait for the slowest. Slow cores do about half of a fast one, so
 # all together are faster than the fast ones alone where they outnumber them by far (2 + 8).
 OUTNUMBERED = 2.5
-GPU_THREADS = 4  # all on the GPU, more only wait: 4 threads 9.1 tok/s, 7 threads 8.7 (fit.md 4.6)
+GPU_THREADS = 4  # more only wait: 4 threads 9.1 tok/s, 7 threads 8.7 (docs/memory.md, "Threads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def choose_threads(
 # One candidate on one machine with one person's wishes: what every step of the search is about.
 
 
-WANTED_CONTEXT_TOKENS = 32 << 10  # a long document and its answer (fit.md 4.7)
+WANTED_CONTEXT_TOKENS = 32 << 10  # a long document and its answer
 FLOOR_CONTEXT_TOKENS = 8 << 10  # a long letter and its answer; less only when asked
 MOST_CONTEXT_TOKENS = 128 << 10  # more only when asked: reading it takes minutes
 CONTEXT_STEPS = (8 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10)
@@ -150,7 +148,7 @@ class Case:
 
     @property
     def per_layer_embeddings(self) -> bool:
-        """E2B and E4B: a partial offload reads their KV cache over the bus (fit.md 3.4)."""
+        """E2B and E4B: their first layers own the KV cache; a split would read it over the bus."""
         return self.shape.layer_table.size_bytes > 0
 
     @cached_property
@@ -220,8 +218,8 @@ def render_context(count_tokens: int) -> str:
 
 # ----------------------------------------------------------------------------
 # How fast a placement will answer: bytes that one token reads, over what memory delivers. Two
-# constants for each kind of memory (fit.md 4.2), corrected by what was measured on this machine.
-# It ranks placements; until it is measured, what a person sees is called an estimate.
+# constants for each kind of memory (docs/memory.md, "Speed"), corrected by what was measured on
+# this machine. It ranks placements; until it is measured, what a person sees is called an estimate.
 
 
 if sys.version_info >= (3, 11):
@@ -231,19 +229,20 @@ else:
 
 Kind = Literal["gpu", "experts", "partial", "cpu"]
 
-GPU_SHARE, RAM_SHARE = 0.75, 0.6  # of the bandwidth on paper that decoding reaches (fit.md 4.2)
-# Seconds a token beside reading, by backend: 3090 2.7 ms, 7900 XT 4.5 ms (fit.md 4.2).
+# Of the bandwidth on paper that decoding reaches: fitted to reports (docs/memory.md, "Speed").
+GPU_SHARE, RAM_SHARE = 0.75, 0.6
+# Seconds a token beside reading, by backend: RTX 3090 2.7 ms, RX 7900 XT 4.5 ms.
 GPU_OVERHEAD = {"cuda": 2.7e-3, "metal": 2.7e-3}
 OTHER_OVERHEAD = 4.5e-3
 # Handing one layer's experts to the CPU and back: what an RTX 4060 laptop, a GTX 1080 and an
-# RTX 2070 needed (fit.md 4.3) beyond the two terms above, 0.43 to 0.65 ms.
+# RTX 2070 needed (published reports) beyond the two terms above, 0.43 to 0.65 ms.
 EXPERT_LAYER_OVERHEAD = 0.5e-3
 # Seconds a token for each layer on the CPU, where threads meet: SmolLM2 135M, 98 MB, 30 layers,
-# 15 ms a token (measured.md) with the line below.
+# 15 ms a token on two Xeon cores, with the line below.
 CPU_LAYER_OVERHEAD = 0.15e-3
 CORE_BYTES = 5e9  # a second and core, measured: 270M Q4_K_M, 253 MB, 39 tok/s on 2 cores
 SLOW_CORE = 0.5  # of a fast one
-NO_AVX2_SHARE = 0.25  # fit.md 4.6
+NO_AVX2_SHARE = 0.25  # 10 tok/s against 45: JamePeng/llama-cpp-python, issue 123
 FILL_TOKENS = 1024  # of the context, whose keys and values are read too
 UNKNOWN_GPU_GB = 250.0  # GB/s; a mid-range card
 # GB/s of main memory by the processor's name, where a chip's own is not in the table: 8 channels of
@@ -276,7 +275,7 @@ def classify(placement: Placement, layers: int) -> Kind:
 
 
 def gpu_layer_count(placement: Placement, layers: int) -> int:
-    """Layers on the GPU; the output counts as one more (fit.md 3.4)."""
+    """Layers on the GPU; the output counts as one more (llama-model.cpp, ``load_tensors``)."""
     asked = placement.gpu_layers
     return layers + 1 if asked == ALL_LAYERS else min(asked, layers + 1)
 
@@ -489,7 +488,7 @@ class Way:
 
 def ways(case: Case) -> Iterator[Way]:
     """What the wishes leave open, the best first. A part of a model is not split off to a GPU
-    whose memory is main memory: nothing is gained (fit.md 5.3)."""
+    whose memory is main memory: nothing is gained."""
     pinned, experts = case.wishes.gpu_layers, case.wishes.cpu_expert_layers
     partly = pinned is not None and 0 < pinned <= case.layers
     devices = _one_of_each(case) if pinned != 0 else []
@@ -589,8 +588,8 @@ def _least(fits: Callable[[int], bool], most: int) -> int:
 
 
 def _splits(case: Case) -> bool:
-    """Whether a part of its layers may stay on the CPU: never E models (fit.md 3.4), nor a mixture
-    of experts, whose experts move instead."""
+    """Whether a part of its layers may stay on the CPU: never E models, whose first layers own the
+    KV cache, nor a mixture of experts, whose experts move instead."""
     return not case.per_layer_embeddings and not case.shape.has_experts
 
 
@@ -613,16 +612,17 @@ def _one_of_each(case: Case) -> list[Device]:
 
 
 # ----------------------------------------------------------------------------
-# The ladder of one candidate: what is given up, in which order, until it fits (fit.md 4.7). Every
+# The ladder of one candidate: what is given up, in which order, until it fits. Every
 # way to place it is tried from the wanted context downwards. In each step the first setting that
 # fits is taken, and settings are tried from the one that gives up least: so more memory never
 # gives less.
 
 
 BATCHES = (512, 256, 128)  # llama.cpp's own n_ubatch, and less
-EXPERT_BATCH = 1024  # experts are copied to the GPU once a batch: large ones pay (fit.md 4.4)
+EXPERT_BATCH = 1024  # experts are copied to the GPU once a batch: large ones pay
 BATCH_STEP_TOKENS = 128
-# A KV cache of so many bytes a token is worth making smaller; of the sizes only 31B's (fit.md 3.5).
+# A KV cache of so many bytes a token is worth making smaller; of the sizes only 31B's
+# (docs/memory.md, "Quantized KV cache").
 HEAVY_CACHE_BYTES = 48 << 10
 
 
@@ -745,7 +745,7 @@ def _projector_places(case: Case, way: Way) -> tuple[str, ...]:
 
 
 def _copies_anyway(case: Case, way: Way) -> bool:
-    """Where mapping the file makes pages that nobody needs (fit.md 4.5, 5.3): CUDA on Windows,
+    """Where mapping the file makes pages that nobody needs: CUDA on Windows,
     a part of the layers on Metal, a GPU that shares main memory and has no Metal."""
     device = next((each for each in case.devices if each.name == way.device), None)
     if device is None:
@@ -844,11 +844,17 @@ def _describe(setting: Placement, full: Placement) -> str:
     return ", ".join(words)
 
 
+# ----------------------------------------------------------------------------
+# Among ways and among models: which plan is the best one, and the sentence that says why.
+# Tiers come first: A answers at reading speed with room for documents, B is usable, C is the
+# rest. Within A and B the better model wins, within C the faster one.
+
+
 Tier = Literal["A", "B", "C"]
 
 FLUENT_SPEED = 25.0  # tokens a second; faster than anyone reads along
 USABLE_SPEED = 6.0  # about as fast as one reads
-MIXED_SHARE = 0.8  # of an estimate: the reports of fit.md 4.3 lie up to a fifth below it
+MIXED_SHARE = 0.8  # of an estimate: published reports lie up to a fifth below it
 
 UNSEEN = "llama.cpp does not see it; gemma-edge doctor says why"
 _KINDS: tuple[Kind, ...] = ("cpu", "partial", "experts", "gpu")  # the better last

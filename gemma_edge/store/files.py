@@ -1,4 +1,4 @@
-"""What is on disk: list it, check it, delete it, take a file in. Opens no socket."""
+"""Model files on disk: listed, proven, deleted, taken in. Opens no socket."""
 
 import contextlib
 import hashlib

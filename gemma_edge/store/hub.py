@@ -1,12 +1,12 @@
-"""The only door to huggingface_hub: what the hub knows of a file, and its bytes.
+"""What the hub knows of a file, and its bytes.
 
 ``hf_hub_download`` is not used. Since version 2 it writes to a temporary file of its own, deletes
 that whenever it stops, and so can never go on after a cut, a Ctrl-C or a crash; its plain-HTTP
 path also holds back up to 10 MiB. We use the library's client (proxies, tokens, mirrors, offline
 mode), its metadata, its lock and its cache layout, and write the bytes ourselves.
 
-Every function raises only what ``failures`` makes: a ``GemmaEdgeError``, or ``TryAgain``,
-``StartOver`` and ``Changed`` for the loop in ``transfer``.
+Every function raises only what ``store.remote`` makes: a ``GemmaEdgeError``, or ``TryAgain``,
+``StartOver`` and ``Changed`` for the loop in ``fetch``.
 """
 
 import contextlib
@@ -230,7 +230,7 @@ def _explained(file: RemoteFile, settings: StoreSettings) -> Iterator[None]:
 
 
 # ----------------------------------------------------------------------------
-# The only door to hf_xet, the hub's own way to move large files: chunks from many places at once.
+# hf_xet is the hub's own way to move large files: chunks from many places at once.
 # Its ordered stream can begin anywhere, so it continues what plain HTTP began, and the other way
 # round. `endpoint` and access token come from the address that the hub names for the file.
 

@@ -1,4 +1,4 @@
-"""The name of a file on the hub, and how people write it."""
+"""A model file on the hub and its place on disk: names, settings, errors, progress."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""The door itself: pages, usage errors, bugs, and the streams that fail."""
+"""The boundary of the command line: pages, usage errors, bugs, and the streams that fail."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Describe through the door: pictures in, words out, lost detail said."""
+"""Describe through the command line: pictures in, words out, lost detail said."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Extract through the door: data on stdout, everything about it on stderr."""
+"""Extract through the command line: data on stdout, everything about it on stderr."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Recipes, evidence and the files beside the data, through the door of `extract`."""
+"""Recipes, evidence and the files beside the data, through `extract`."""
 
 import json
 

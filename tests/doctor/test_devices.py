@@ -1,11 +1,8 @@
 """A decode on a real second device: this machine's processor behind ggml's RPC backend."""
 
-from pathlib import Path
-
 import pytest
 
-from gemma_edge import catalog
-from gemma_edge.doctor_child import decode
+from gemma_edge.doctor import try_decode
 from gemma_edge.engine.process import RemoteEngine
 from tests.doctor.machines import GREETING
 from tests.engine.rpc import BOOT, has_rpc
@@ -16,7 +13,6 @@ pytestmark = pytest.mark.skipif(not has_rpc(), reason="scripts/setup.py --dev bu
 
 
 def test_each_device_decodes_as_the_processor_does(port: int):
-    model: Path = catalog.resolve("demo").model
     placed = []
     for device in ("RPC0", "RPC1", "CPU"):
         engines: list[RemoteEngine] = []
@@ -25,9 +21,8 @@ def test_each_device_decodes_as_the_processor_does(port: int):
             engines.append(RemoteEngine(plan, program=f"{BOOT}work; work({port})"))
             return engines[-1]
 
-        report = decode(device, model, load)
-        assert report["answer"] == GREETING
-        assert "trouble" not in report
+        found = try_decode(device, load=load)
+        assert (found.answer, found.trouble) == (GREETING, "")
         info = engines[0].info
         placed.append({row.place for row in info.allocated if row.part == "weights"})
     assert placed[0] == {"RPC0", "RAM"}

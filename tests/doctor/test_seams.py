@@ -6,15 +6,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from gemma_edge.doctor import CPU, ask_hub, try_decode
-from gemma_edge.doctor_child import decode
+from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import Event, Notice, Request
 from gemma_edge.engine.scripted import ScriptedEngine
+from gemma_edge.planning.plan import Plan
 from tests.doctor.machines import GREETING
+from tests.engine.faults import program
 
 
 @pytest.fixture
@@ -95,17 +96,18 @@ def test_a_device_that_is_not_there_is_told():
 
 
 @pytest.mark.parametrize(
-    ("program", "seconds", "trouble"),
+    ("fault", "seconds", "trouble"),
     [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", 60,
-         "it stopped: an instruction that this processor refuses"),
-        ("import sys; sys.exit('libllama.so: no such file')", 60,
-         "it stopped: status 1: libllama.so: no such file"),
-        ("import time; time.sleep(60)", 1, "it did not end within 1 s"),
+        ("illegal", 60, "an instruction that this processor refuses"),
+        ("abort", 60, "GGML_ASSERT(batch > 0) failed"),
+        ("sleepy", 1, "it did not end within 1 s"),
     ],
-)  # fmt: skip
-def test_what_a_decode_does_to_its_process(program: str, seconds: float, trouble: str):
-    assert try_decode(CPU, program=program, limit_seconds=seconds).trouble == trouble
+)
+def test_what_a_decode_does_to_its_process(fault: str, seconds: float, trouble: str):
+    def load(plan: Plan) -> RemoteEngine:
+        return RemoteEngine(plan, program=program(fault))
+
+    assert trouble in try_decode(CPU, load=load, limit_seconds=seconds).trouble
 
 
 class _Restarted(ScriptedEngine):
@@ -129,9 +131,9 @@ class _OnTheProcessor(_Restarted):
     [
         (_Restarted, CPU, "it was started again"),
         (_OnTheProcessor, "CUDA0", "it decoded on no device instead"),
-        (_OnTheProcessor, CPU, None),
+        (_OnTheProcessor, CPU, ""),
     ],
 )
 def test_an_answer_from_elsewhere_is_told(engine, device, trouble):
-    report = decode(device, Path("demo.gguf"), lambda _: engine([GREETING]))
-    assert (report["answer"], report.get("trouble")) == (GREETING, trouble)
+    found = try_decode(device, load=lambda _: engine([GREETING]))
+    assert (found.answer, found.trouble) == (GREETING, trouble)

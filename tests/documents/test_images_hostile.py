@@ -19,7 +19,7 @@ MOST_BYTES = 800 << 20  # 480 MB of pixels, the file, and what is made of them
 READ = """
 import json, sys, time
 from pathlib import Path
-from gemma_edge.documents.files import shown
+from gemma_edge.documents.document import shown
 from gemma_edge.documents.images import fit_picture, iter_images
 from gemma_edge.errors import InputError
 

@@ -8,9 +8,9 @@ from docx.enum.text import WD_BREAK
 from docx.oxml.parser import parse_xml
 from PIL import Image
 
-from gemma_edge.documents.isolation import ReaderLimits, read_apart
 from gemma_edge.documents.office import render_number
 from gemma_edge.documents.open import read_document
+from gemma_edge.documents.reader import ReaderLimits, read_apart
 from gemma_edge.errors import InputError
 from tests.documents.office_files import W, new_docx, raw_docx, render_docx, render_xlsx, render_zip
 

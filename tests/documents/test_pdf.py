@@ -3,9 +3,8 @@
 import pytest
 
 from gemma_edge.documents.document import Document, parse_page_numbers
-from gemma_edge.documents.isolation import Limits
 from gemma_edge.documents.open import open_document, read_document
-from gemma_edge.documents.pdf import read_pdf
+from gemma_edge.documents.pdf import PdfLimits, read_pdf
 from gemma_edge.documents.pdf_child import FoundWords
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.pdf_files import form_pdf, locked_pdf
@@ -194,24 +193,24 @@ def test_empty_pages_and_blank_scans(make_pdf):
 
 def test_limits_are_said(make_pdf, type_lines):
     pdf = make_pdf([type_lines("page of text")] * 5)
-    document = read_pdf(pdf, "bill.pdf", limits=Limits(max_pages=2))
+    document = read_pdf(pdf, "bill.pdf", limits=PdfLimits(max_pages=2))
     assert len(document.pages) == 2
     assert document.notes == ("pages 3 to 5 not read: 2 pages are the most that is read",)
-    document = read_pdf(pdf, "bill.pdf", limits=Limits(max_chars=16))
+    document = read_pdf(pdf, "bill.pdf", limits=PdfLimits(max_chars=16))
     assert document.text == "[page 1]\npage of text\n\n[page 2]\npage"
     assert document.notes == (
         "pages 3 to 5 not read: 16 characters are the most that is read",
         "page 2 is cut: 16 characters are the most that is read",
     )
-    document = read_pdf(pdf, "bill.pdf", limits=Limits(seconds=0))
+    document = read_pdf(pdf, "bill.pdf", limits=PdfLimits(seconds=0))
     assert document.notes == ("pages 2 to 5 not read: 0 s are the most that reading may take",)
 
 
 def test_a_child_that_dies_or_takes_too_long_is_one_line(make_pdf, type_lines):
     pdf = make_pdf([type_lines("text")])
     for limits, said in (
-        (Limits(page_seconds=0), "took longer than 0 s"),
-        (Limits(memory_bytes=1 << 24), "the PDF reader stopped|is damaged"),
+        (PdfLimits(page_seconds=0), "took longer than 0 s"),
+        (PdfLimits(memory_bytes=1 << 24), "the PDF reader stopped|is damaged"),
     ):
         if limits.memory_bytes < 1 << 30:
             pytest.importorskip("resource", reason="the platform has no memory limit")
@@ -222,7 +221,7 @@ def test_a_child_that_dies_or_takes_too_long_is_one_line(make_pdf, type_lines):
 def test_a_page_that_takes_too_long_costs_no_other(make_pdf, type_lines):
     endless = [(5, 10 + 1.5 * at, 0.2, "x" * 4000) for at in range(500)]
     pdf = make_pdf([type_lines("first"), endless, type_lines("third")])
-    document = read_pdf(pdf, "bill.pdf", limits=Limits(page_seconds=1))
+    document = read_pdf(pdf, "bill.pdf", limits=PdfLimits(page_seconds=1))
     assert [page.kind for page in document.pages] == ["text", "damaged", "text"]
     assert document.pages[2].text == "third"
     why = "it cannot be read (the PDF reader stopped: it took longer than 1 s)"
@@ -232,7 +231,7 @@ def test_a_page_that_takes_too_long_costs_no_other(make_pdf, type_lines):
 def test_a_document_of_damaged_pages_is_one_line(make_pdf, type_lines):
     endless = [(5, 10 + 1.5 * at, 0.2, "x" * 4000) for at in range(500)]
     with pytest.raises(InputError, match=r"^bill.pdf is damaged \(it cannot be read"):
-        read_pdf(make_pdf([endless]), "bill.pdf", limits=Limits(page_seconds=1))
+        read_pdf(make_pdf([endless]), "bill.pdf", limits=PdfLimits(page_seconds=1))
 
 
 def found(glyphs):

@@ -68,7 +68,7 @@ def engine() -> Iterator[LlamaEngine]:
 
 @pytest.fixture(scope="session")
 def remote() -> Iterator[RemoteEngine]:
-    """The same model behind the door that everybody uses: in a process of its own."""
+    """The same model as everybody uses it: in a process of its own."""
     opened = load(demo_plan())
     assert isinstance(opened, RemoteEngine)
     yield opened

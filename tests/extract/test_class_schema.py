@@ -84,5 +84,5 @@ def test_files_that_cannot_be_read(tmp_path, models):
     with pytest.raises(SchemaError, match="SyntaxError"):
         parse_schema(f"{broken}:Bill", trust=True)
     broken.write_text("import os\nos._exit(7)\n", encoding="utf-8")
-    with pytest.raises(SchemaError, match="it stopped with status 7"):
+    with pytest.raises(SchemaError, match="it stopped: status 7"):
         parse_schema(f"{broken}:Bill", trust=True)

@@ -162,7 +162,7 @@ def test_what_is_there_needs_no_socket_either(
 
 
 def test_the_store_is_loaded_without_the_library() -> None:
-    """The door is opened when a file has to be fetched, not before."""
+    """The hub is imported when a file has to be fetched, not before."""
     code = (
         "import sys, gemma_edge.store\n"
         "print(sorted({'huggingface_hub', 'hf_xet', 'httpx2', 'socket', 'filelock'}"

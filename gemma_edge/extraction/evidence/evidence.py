@@ -36,14 +36,19 @@ from gemma_edge.extraction.evidence.search import Candidate, Forms, Place, Statu
 from gemma_edge.extraction.merge import ValuePath
 
 # ----------------------------------------------------------------------------
-# How sure the model was of each value: a score from its own probabilities. Pure. The walk goes
-# over the answer's JSON text, so that each token belongs to the values whose characters it wrote.
-# For one value with the chosen tokens t1 to tn, p the model's probability of each before any mask
-# and m the mass of what the constraint allowed there: probability = sqrt(geometric mean of p *
-# least p) one doubtful digit is enough to doubt legal = least m the model wanted something else
-# score = probability * legal * ground `ground` is 1 for exact, 0.97 for normalized, the
-# similarity for fuzzy, 0.8 for a box that the model gave, 0.5 for not found. It is a score, not a
-# probability: it orders values, and `eval` can show how often a score is right.
+# How sure the model was of each value: a score from its own probabilities. Pure.
+#
+# The walk goes over the answer's JSON text, so that each token belongs to the values whose
+# characters it wrote. For one value with the chosen tokens t1 to tn, p the model's probability of
+# each before any mask and m the mass of what the constraint allowed there:
+#
+#     probability = sqrt(geometric mean of p * least p)    one doubtful digit is enough to doubt
+#     legal       = least m                                the model wanted something else
+#     score       = probability * legal * ground
+#
+# `ground` is 1 for exact, 0.97 for normalized, the similarity for fuzzy, 0.8 for a box that the
+# model gave, 0.5 for not found. It is a score, not a probability: it orders values, and `eval`
+# can show how often a score is right.
 
 
 _GROUND: Mapping[str, float] = {"exact": 1.0, "normalized": 0.97}

@@ -1,0 +1,759 @@
+"""One protocol for every child process: its start, its limits, its messages, its end.
+
+What reads hostile bytes or calls native code runs in a process of its own, so that a crash, a loop
+or a flood of memory ends there. A child program is a function ``module:function`` that returns a
+handler; the handler answers each ``Request`` with ``Message``s. The parent holds a ``Child``.
+
+A message is a JSON object and byte strings, each of them with its length before it, so pictures and
+arrays travel as they are. It goes through copies of the child's stdin and stdout that no library
+knows: what a child prints goes to stderr, whose last lines are kept. Nothing that a child sends is
+ever executed. A child ends when its stdin does, so none outlives its parent.
+"""
+
+import json
+import os
+import re
+import signal
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from queue import SimpleQueue
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, NoReturn
+
+from gemma_edge import errors
+from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.units import render_bytes
+
+if TYPE_CHECKING:  # a child needs none of it, and it takes as long to import as all the rest
+    import subprocess
+
+Buffer = bytes | bytearray | memoryview
+Cause = Literal["memory", "instruction", "timeout", "crash"]
+
+
+class Limits(NamedTuple):
+    """What a child may use; ``None`` is no limit.
+
+    ``seconds`` by the clock and ``cpu_seconds`` of the processor are for each message, not for
+    all of them. ``memory_bytes`` is address space on Linux, memory that is in use on macOS, memory
+    that was promised to it on Windows. No message of more than ``message_bytes`` is taken from it.
+    """
+
+    seconds: float | None = None
+    cpu_seconds: int | None = None
+    memory_bytes: int | None = None
+    message_bytes: int = 1 << 30
+    may_write_files: bool = True
+
+
+class Message(NamedTuple):
+    """A JSON object, and the byte strings that belong to it."""
+
+    header: dict[str, Any]
+    parts: tuple[bytes, ...] = ()
+
+
+class Death(NamedTuple):
+    """Why a process is gone: the cause, a few words for a person, and its exit status, None where
+    this process ended it."""
+
+    cause: Cause
+    reason: str
+    status: int | None = None
+
+
+class ChildError(Exception):
+    """The child did not answer; the text says why, in a few words for a person."""
+
+
+class ChildStopped(ChildError):
+    """It is gone: it crashed, or went over a limit."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__(death.reason)
+        self.death = death
+
+
+class ChildBug(ChildError):
+    """Its program raised what nobody foresaw. It lives on; ``__cause__`` has its traceback."""
+
+
+class _Trace(Exception):
+    """A traceback of the child, shown as the cause of an error here."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+# ---------------------------------------------------------------------------------- messages
+
+_REQUEST, _INTERRUPT, _REPLY, _END, _ERROR, _BUG = range(6)
+_PREFIX = struct.Struct("<BHII")  # kind, number of parts, number of the request, bytes of JSON
+# Ends whatever was printed before the child program began (a tool that is preloaded, a .pth file).
+_GREETING = b"\n\0gemma-edge child\0\n"
+_MAX_NOISE_BYTES = 1 << 16
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
+class _Frame(NamedTuple):
+    kind: int
+    number: int
+    header: dict[str, Any]
+    parts: tuple[bytes, ...]
+
+
+class _Malformed(Exception):
+    """What came is no message."""
+
+
+def _read_frame(stream: IO[bytes], most_bytes: int) -> _Frame:
+    """The next one.
+
+    Raises:
+        EOFError: the other end is gone.
+        _Malformed: it is larger than ``most_bytes``, or no message.
+    """
+    kind, count, number, size = _PREFIX.unpack(_read(stream, _PREFIX.size))
+    if not _REQUEST <= kind <= _BUG:
+        raise _Malformed("a message that is none")
+    sizes = struct.unpack(f"<{count}Q", _read(stream, 8 * count)) if count else ()
+    total = size + sum(sizes)
+    if total > most_bytes:
+        raise _Malformed(f"a message of {render_bytes(total)}; {render_bytes(most_bytes)} are read")
+    try:
+        header = _decode(_read(stream, size).decode("ascii"))
+    except ValueError:
+        raise _Malformed("a message that is none") from None
+    if not isinstance(header, dict):
+        raise _Malformed("a message that is none")
+    return _Frame(kind, number, header, tuple(_read(stream, each) for each in sizes))
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+class _Writer:
+    """Writes messages whole, whoever sends: threads, and a signal handler by ``interject``."""
+
+    def __init__(self, file_number: int) -> None:
+        self._file_number = file_number
+        self._lock = threading.Lock()
+        self._waiting: bytes | None = None
+
+    def send(
+        self, kind: int, number: int, header: Mapping[str, Any], parts: Sequence[Buffer]
+    ) -> None:
+        """Write one message. A reader that is gone shows at the next read, not here."""
+        body = _encode(header).encode("ascii")
+        prefix = _PREFIX.pack(kind, len(parts), number, len(body))
+        views = [memoryview(part).cast("B") for part in parts]
+        sizes = struct.pack(f"<{len(views)}Q", *(view.nbytes for view in views)) if views else b""
+        with self._lock:
+            self._write(prefix + sizes + body)
+            for view in views:
+                self._write(view)
+        self._send_waiting()
+
+    def interject(self, kind: int, number: int) -> None:
+        """Write a message without content now, or right after the one that is being written. Never
+        waits, so a signal handler that interrupts ``send`` may call it."""
+        self._waiting = _PREFIX.pack(kind, 0, number, 2) + b"{}"
+        self._send_waiting()
+
+    def stop(self) -> None:
+        """Write no more: the number of a closed file may soon belong to another."""
+        self._file_number = -1
+
+    def _send_waiting(self) -> None:
+        # The lock may be held by the very code that a signal handler interrupted.
+        while self._waiting is not None and self._lock.acquire(blocking=False):
+            try:
+                data, self._waiting = self._waiting, None
+                if data is not None:
+                    self._write(data)
+            finally:
+                self._lock.release()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        left = memoryview(data)
+        with suppress(OSError):
+            while left:
+                left = left[os.write(self._file_number, left) :]
+
+
+# -------------------------------------------------------------------------------- the parent
+
+_DEATH_SECONDS = 10.0  # one that closed its pipe is dying; a driver may take long over it
+_KILL_SECONDS = 5.0  # one that waits in the kernel for a device cannot be killed: it is left alone
+_WATCH_SECONDS = 0.1
+_TAIL_BYTES = 16 << 10  # of stderr
+
+# The child's Python imports its own library first, then what this process would, and nothing of
+# the working folder.
+_BOOT = (
+    "import sys; own = [each for each in sys.path if each]; "
+    "sys.path[:] = own + [each for each in sys.argv[2].split(sys.argv[1]) if each not in own]; "
+    "from gemma_edge.isolation import run; run(sys.argv[3], sys.argv[4:])"
+)
+_ISOLATED = ("-I", "-S")  # no variable of Python's, no .pth file, no sitecustomize
+
+# What a program may need to find its libraries, its folders and its devices. These patterns are
+# compiled where they are used: a child needs none of them.
+_VARIABLES = (
+    r"(?i:PATH|HOME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TMP|TEMP|LD_\w+|DYLD_\w+|DISPLAY|WAYLAND_DISPLAY"
+    r"|XDG_(CACHE|DATA|CONFIG|RUNTIME)_\w+|WSL\w*"
+    r"|SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC|PATHEXT|USERPROFILE|(LOCAL)?APPDATA|PROGRAM(DATA|FILES)"
+    r"|NUMBER_OF_PROCESSORS|PROCESSOR_\w+"
+    # Where accelerators and their libraries take settings from.
+    r"|(CUDA|NVIDIA|GGML|LLAMA|HIP|ROCR|ROCM|HSA|AMD|GPU|VK|VULKAN|MESA|RADV|ZE|SYCL|ONEAPI|MTL"
+    r"|METAL|MUSA|OCL|OMP|GOMP|KMP|MKL|OPENBLAS|SLURM)_\w+)"
+)
+_SECRETS = r"(?i:KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH)"
+
+
+class Child:
+    """A child process that runs ``program`` ("module:function") with ``arguments``.
+
+    Several requests may be on their way; they are answered in order. One thread at a time sends
+    and receives; ``interrupt`` and ``close`` may be called from any, ``interrupt`` also from a
+    signal handler. The child gets the variables that it may need out of ``environment`` (this
+    process's own without it). A ``trusted`` program is a person's own code: it gets all of them,
+    and a Python as if the person had started it in the working folder.
+
+    Raises:
+        GemmaEdgeError: it cannot be started.
+    """
+
+    system_limits_memory: ClassVar[bool] = sys.platform != "darwin"  # macOS refuses RLIMIT_AS
+
+    def __init__(
+        self,
+        program: str,
+        *arguments: str,
+        limits: Limits = Limits(),  # noqa: B008  (a tuple)
+        environment: Mapping[str, str] | None = None,
+        trusted: bool = False,
+    ) -> None:
+        self._limits = limits
+        self._death: Death | None = None
+        self._closed = threading.Event()
+        self._greeted = self._reaped = False
+        self._number = 0
+        self._tail = b""
+        variables = dict(os.environ if environment is None else environment)
+        self._process = _start(program, arguments, variables, trusted)
+        assert self._process.stdin and self._process.stdout
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._writer = _Writer(self._stdin.fileno())
+        self._listener = threading.Thread(target=self._keep_tail, daemon=True)
+        self._listener.start()
+        self._job = _contain(self._process, limits.memory_bytes)
+        if limits.memory_bytes is not None and not self.system_limits_memory:
+            threading.Thread(target=self._watch, args=(limits.memory_bytes,), daemon=True).start()
+            limits = limits._replace(memory_bytes=None)
+        self._writer.send(_REQUEST, 0, limits._asdict(), ())
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, header: Mapping[str, Any], *parts: Buffer) -> Message:
+        """Send a request, and wait for the one message that answers it.
+
+        Raises:
+            ChildStopped: the child is gone.
+            ChildBug: its program raised what nobody foresaw.
+            GemmaEdgeError: what its program raised.
+        """
+        self.send(header, *parts)
+        return self.receive_answer()
+
+    def receive_answer(self) -> Message:
+        """The one message that answers the oldest request. Raises like ``call``."""
+        reply = self.receive()
+        if reply is not None and self.receive() is not None:
+            self._give_up("more than one answer")
+        return reply or Message({})
+
+    def stream(self, header: Mapping[str, Any], *parts: Buffer) -> Iterator[Message]:
+        """Send a request; its answer, message by message. Raises like ``call``."""
+        self.send(header, *parts)
+        while (reply := self.receive()) is not None:
+            yield reply
+
+    def send(self, header: Mapping[str, Any], *parts: Buffer) -> None:
+        """Send a request. A child that is gone shows at the next ``receive``."""
+        self._number += 1
+        with self._clock(self._limits.seconds):
+            self._writer.send(_REQUEST, self._number, header, parts)
+
+    def receive(self, seconds: float | None = None) -> Message | None:
+        """The next message, or None where an answer ends. At most ``seconds`` are waited, without
+        them as long as the limits say. Raises like ``call``."""
+        try:
+            with self._clock(self._limits.seconds if seconds is None else seconds):
+                frame = self._next()
+        except EOFError:
+            raise ChildStopped(self._find_death()) from None
+        except _Malformed as error:
+            self._give_up(str(error))
+        except BaseException:  # in the middle of a message: nothing fits any more
+            self.close()
+            raise
+        if frame.kind == _REPLY:
+            return Message(frame.header, frame.parts)
+        if frame.kind == _END:
+            return None
+        raise _read_error(frame)
+
+    def interrupt(self) -> None:
+        """Ask for an early end of the last request; its handler knows how."""
+        self._writer.interject(_INTERRUPT, self._number)
+
+    def close(self) -> None:
+        """End it and what it started, at once. Idempotent."""
+        self._end(Death("crash", "it was ended"))
+        self._closed.set()
+        self._writer.stop()
+        if self._reap(_KILL_SECONDS) is None:
+            return
+        self._listener.join(_KILL_SECONDS)
+        for stream in (self._stdin, self._stdout):
+            with suppress(OSError):  # a pipe that nobody reads any more
+                stream.close()
+
+    def _next(self) -> _Frame:
+        try:
+            if not self._greeted:
+                _skip_noise(self._stdout)
+                self._greeted = True
+            return _read_frame(self._stdout, self._limits.message_bytes)
+        except ValueError:
+            if not self._closed.is_set():
+                raise
+            raise EOFError from None  # another thread closed it
+
+    @contextmanager
+    def _clock(self, seconds: float | None) -> Iterator[None]:
+        """End the child where what is done within takes longer."""
+        if seconds is None:
+            yield
+            return
+        death = Death("timeout", f"it took longer than {seconds:g} s")
+        timer = threading.Timer(seconds, self._end, (death,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _watch(self, most_bytes: int) -> None:
+        while not self._closed.wait(_WATCH_SECONDS):
+            if used_memory(self.pid) > most_bytes:
+                self._end(Death("memory", f"out of memory: more than {render_bytes(most_bytes)}"))
+
+    def _end(self, death: Death) -> None:
+        self._death = self._death or death
+        self._kill()
+
+    def _give_up(self, why: str) -> NoReturn:
+        self._end(Death("crash", f"it sent {why}"))
+        raise ChildStopped(self._find_death())
+
+    def _kill(self) -> None:
+        """The child with what it started: its group, its job on Windows."""
+        if self._reaped:  # the number may be another's by now
+            return
+        with suppress(OSError):  # it is gone
+            if sys.platform == "win32":
+                self._job.close()
+                self._process.kill()
+            else:
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _reap(self, seconds: float) -> int | None:
+        """Its exit status, None if it does not end in time."""
+        import subprocess
+
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        self._kill()  # what it started and left behind
+        self._reaped = True
+        return status
+
+    def _find_death(self) -> Death:
+        """Why there is nothing more to read; afterwards nothing of it is left."""
+        status = self._reap(_DEATH_SECONDS)
+        if status is None:
+            self._end(Death("crash", "it stopped answering"))
+        else:
+            self._listener.join(_KILL_SECONDS)
+            lines = self._tail.decode("utf-8", "replace").splitlines()
+            self._death = self._death or parse_death(status, lines)
+        self.close()
+        assert self._death is not None
+        return self._death
+
+    def _keep_tail(self) -> None:
+        """What native code writes before it dies says why."""
+        assert self._process.stderr
+        with self._process.stderr as stream:
+            while data := os.read(stream.fileno(), 1 << 16):
+                self._tail = (self._tail + data)[-_TAIL_BYTES:]
+
+
+def _start(
+    program: str, arguments: Sequence[str], variables: dict[str, str], trusted: bool
+) -> "subprocess.Popen[bytes]":
+    import subprocess
+
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    folders = [package, *filter(None, sys.path), *([os.getcwd()] if trusted else [])]
+    if not trusted:
+        variables = {name: value for name, value in variables.items() if is_named(name)}
+    python = sys.executable
+    if sys.platform == "win32" and sys._base_executable != python:
+        # The Python of an environment starts another process; multiprocessing goes past it so.
+        variables["__PYVENV_LAUNCHER__"], python = python, sys._base_executable
+    boot = [_BOOT, os.pathsep, os.pathsep.join(folders), program, *arguments]
+    try:
+        return subprocess.Popen(
+            [python, *(() if trusted else _ISOLATED), "-c", *boot],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=variables,
+            start_new_session=True,  # Ctrl-C at the terminal is not for it
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0)
+            | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+    except OSError as error:
+        raise GemmaEdgeError(
+            f"a process for {program} could not be started ({error.strerror or error})",
+            hint="free some memory, or try again",
+        ) from None
+
+
+def is_named(variable: str) -> bool:
+    """Whether a child that is not trusted gets a variable of this name."""
+    return bool(re.fullmatch(_VARIABLES, variable)) and not re.search(_SECRETS, variable)
+
+
+def _skip_noise(stream: IO[bytes]) -> None:
+    """Up to the greeting.
+
+    Raises:
+        EOFError: there is none.
+        _Malformed: there is too much before it.
+    """
+    seen = bytearray()
+    while not seen.endswith(_GREETING):
+        if len(seen) > _MAX_NOISE_BYTES:
+            raise _Malformed("what is no message")
+        seen += _read(stream, 1)
+
+
+def _read_error(frame: _Frame) -> Exception:
+    """What the child's program raised."""
+    if frame.kind == _BUG:
+        bug = ChildBug(frame.header["error"])
+        bug.__cause__ = _Trace(frame.header["trace"])
+        return bug
+    kind = getattr(errors, frame.header["error"], None)
+    if not (isinstance(kind, type) and issubclass(kind, GemmaEdgeError)):
+        kind = GemmaEdgeError
+    return kind(frame.header["message"], hint=frame.header["hint"])
+
+
+def used_memory(pid: int) -> int:
+    """Bytes of memory that a process has in use; 0 where that is not known."""
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:  # it is gone
+            return 0
+    if sys.platform == "darwin":
+        import ctypes
+
+        # struct rusage_info_v0 of <sys/resource.h>: a UUID, then ten numbers of 64 bits
+        numbers = (ctypes.c_uint64 * 12)()
+        asked = ctypes.CDLL("/usr/lib/libproc.dylib").proc_pid_rusage(pid, 0, numbers)
+        return numbers[9] if asked == 0 else 0  # ri_phys_footprint
+    return 0
+
+
+# ------------------------------------------------------------------------------ how it ended
+
+# Windows' exit statuses (ntstatus.h)
+_STATUSES = {
+    0xC0000005: "access violation",
+    0xC0000017: "out of memory",
+    0xC000001D: "an instruction that this processor refuses",
+    0xC00000FD: "stack overflow",
+    0xC0000409: "abort",
+}
+_ILLEGAL = 0xC000001D
+# What llama.cpp, ggml's backends, the C++ library and Python say when memory runs out.
+_MEMORY_WORDS = (
+    r"(?i:failed to allocate|unable to allocate|out ?of ?(?:device ?)?memory|cudaMalloc failed"
+    r"|ErrorOutOf(?:Device|Host)Memory|insufficient memory|bad_alloc|MemoryError)"
+)
+_TELLING_WORDS = r"(?i:GGML_ASSERT|GGML_ABORT|what\(\)|error)"
+_LINE_CHARS = 200
+
+
+def is_memory(text: str) -> bool:
+    """Whether these words say that memory ran out."""
+    return bool(re.search(_MEMORY_WORDS, text))
+
+
+def parse_death(status: int, lines: Sequence[str]) -> Death:
+    """From the exit status and the last lines of stderr.
+
+    SIGKILL without a word counts as memory: it is what the kernel sends when there is none left.
+    """
+    if status == -_number("SIGILL") or status % (1 << 32) == _ILLEGAL:
+        return Death("instruction", _STATUSES[_ILLEGAL], status)
+    if status == -_number("SIGXCPU"):
+        return Death("timeout", "it took too long", status)
+    said = _telling(lines)
+    if is_memory(said):
+        return Death("memory", f"out of memory: {said}", status)
+    if status == -_number("SIGKILL"):
+        killed = "killed, by the system when memory runs out or by somebody"
+        return Death("memory", killed, status)
+    ended = _STATUSES.get(status, f"status {status}") if status >= 0 else _signal_name(-status)
+    return Death("crash", f"{ended}: {said}" if said else ended, status)
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """The line that says most, shortened; "" where none does."""
+    said = [line.strip() for line in lines if line.strip() and line.strip().isprintable()]
+    if not said:
+        return ""
+    memory = [line for line in said if is_memory(line)]
+    traced = any(line.startswith("Traceback ") for line in said)
+    telling = [line for line in said if not traced and re.search(_TELLING_WORDS, line)]
+    return (memory or telling or said[-1:])[0][:_LINE_CHARS]
+
+
+def _number(name: str) -> int:
+    """A signal's number; a number that no status has where the system lacks it."""
+    return int(getattr(signal, name, 1 << 20))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+# --------------------------------------------------------------------------------- the child
+
+
+class Request:
+    """A question, as the child's handler sees it."""
+
+    def __init__(self, number: int, header: dict[str, Any], parts: tuple[bytes, ...]) -> None:
+        self.number = number
+        self.header = header
+        self.parts = parts
+        self._lock = threading.Lock()
+        self._interrupted = self._answered = False
+        self._stop: Callable[[], None] | None = None
+
+    def on_interrupt(self, stop: Callable[[], None]) -> None:
+        """Have ``stop`` called, from another thread, when the parent asks for an early end; at
+        once where it did so already."""
+        with self._lock:
+            self._stop = stop
+            if self._interrupted:
+                stop()
+
+    def interrupt(self) -> None:
+        """The parent asks for an early end."""
+        with self._lock:
+            self._interrupted = True
+            if self._stop is not None and not self._answered:
+                self._stop()
+
+    def finish(self) -> None:
+        """It is answered: an interrupt comes too late now."""
+        with self._lock:
+            self._answered = True
+
+
+Handler = Callable[[Request], Iterable[Message]]
+
+
+def run(program: str, arguments: Sequence[str]) -> NoReturn:
+    """The child: what ``Child`` starts, and nothing else."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it interrupts in words
+    stream, writer = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    silent = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(silent, 0)
+    os.close(silent)
+    os.dup2(2, 1)  # whatever a library prints goes to stderr
+    os.write(writer, _GREETING)
+    limits = Limits(**_read_frame(stream, 1 << 16).header)
+    _set_limits(limits)
+    module, _, function = program.partition(":")
+    handler: Handler = getattr(import_module(module), function)(*arguments)
+    requests: SimpleQueue[Request] = SimpleQueue()
+    threading.Thread(target=_listen, args=(stream, requests), daemon=True).start()
+    _serve(handler, requests, _Writer(writer), limits)
+
+
+def _listen(stream: BinaryIO, requests: "SimpleQueue[Request]") -> None:
+    """Take messages in. The end of stdin ends the process, whatever a library is doing."""
+    last, early = Request(0, {}, ()), 0
+    try:
+        while True:
+            frame = _read_frame(stream, sys.maxsize)
+            if frame.kind == _INTERRUPT:
+                if frame.number == last.number:
+                    last.interrupt()
+                early = frame.number  # it may have overtaken its request
+                continue
+            last = Request(frame.number, frame.header, frame.parts)
+            if early == last.number:
+                last.interrupt()
+            requests.put(last)
+    finally:
+        os._exit(0)  # no atexit, no destructors: a driver may hang in them, a decoder crash
+
+
+def _serve(
+    handler: Handler, requests: "SimpleQueue[Request]", writer: _Writer, limits: Limits
+) -> NoReturn:
+    while True:
+        request = requests.get()
+        _restart_cpu_clock(limits.cpu_seconds)
+        try:
+            for header, parts in handler(request):
+                writer.send(_REPLY, request.number, header, parts)
+                _restart_cpu_clock(limits.cpu_seconds)
+            request.finish()
+            writer.send(_END, request.number, {}, ())
+        except GemmaEdgeError as error:
+            names = (each.__name__ for each in type(error).__mro__)
+            known = next(name for name in names if hasattr(errors, name))
+            found = {"error": known, "message": error.message, "hint": error.hint}
+            writer.send(_ERROR, request.number, found, ())
+        except MemoryError:
+            os.write(2, b"MemoryError\n")
+            os._exit(1)
+        except Exception as error:  # noqa: BLE001  (told to the parent, where it looks like one)
+            from traceback import format_exc
+
+            found = {"error": f"{type(error).__name__}: {error}", "trace": format_exc()}
+            writer.send(_BUG, request.number, found, ())
+
+
+def _set_limits(limits: Limits) -> None:
+    """Limits on this process where the platform has them; a crash writes no core file."""
+    try:
+        import resource
+    except ImportError:  # Windows: the parent holds it in a job
+        return
+    wanted = {"RLIMIT_CORE": 0}
+    if limits.memory_bytes is not None:
+        wanted["RLIMIT_AS"] = limits.memory_bytes
+    if not limits.may_write_files:
+        wanted["RLIMIT_FSIZE"] = 0
+    for name, value in wanted.items():
+        with suppress(AttributeError, ValueError, OSError):  # a system that lacks it
+            number = getattr(resource, name)
+            _, hard = resource.getrlimit(number)
+            most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(number, (most, hard))
+
+
+def _restart_cpu_clock(cpu_seconds: int | None) -> None:
+    """So many seconds of the processor from now on."""
+    if cpu_seconds is None or sys.platform == "win32":  # the parent's clock is the only one
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    wanted = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
+
+
+# ----------------------------------------------------------------------------------- Windows
+
+_JOB_LIMITS = 9  # JobObjectExtendedLimitInformation (winnt.h), and flags of LimitFlags
+_PROCESS_MEMORY, _DIE_ON_UNHANDLED_EXCEPTION, _KILL_ON_CLOSE = 0x100, 0x400, 0x2000
+
+
+class _Job:
+    """A handle of a job; its end is the end of what is in it, also when this process dies."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        handle, self._handle = self._handle, 0
+        if sys.platform == "win32" and handle:
+            import ctypes
+
+            ctypes.WinDLL("kernel32").CloseHandle(ctypes.c_void_p(handle))
+
+
+def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _Job:
+    """Put a child into a job that limits its memory and ends with this process."""
+    if sys.platform != "win32":
+        return _Job(0)
+    import ctypes
+
+    class JobLimits(ctypes.Structure):
+        """JOBOBJECT_EXTENDED_LIMIT_INFORMATION, with the two structures in it laid out."""
+
+        _fields_ = (
+            ("process_time", ctypes.c_int64),
+            ("job_time", ctypes.c_int64),
+            ("flags", ctypes.c_uint32),
+            ("working_sets", ctypes.c_size_t * 2),
+            ("processes", ctypes.c_uint32),
+            ("affinity", ctypes.c_size_t),
+            ("priority", ctypes.c_uint32 * 2),
+            ("input_output", ctypes.c_uint64 * 6),
+            ("process_memory", ctypes.c_size_t),
+            ("memory", ctypes.c_size_t * 3),
+        )
+
+    kernel = ctypes.WinDLL("kernel32")
+    kernel.CreateJobObjectW.restype = ctypes.c_void_p
+    job = ctypes.c_void_p(kernel.CreateJobObjectW(None, None))
+    limits = JobLimits(flags=_KILL_ON_CLOSE | _DIE_ON_UNHANDLED_EXCEPTION)
+    if memory_bytes is not None:
+        limits.flags |= _PROCESS_MEMORY
+        limits.process_memory = memory_bytes
+    size = ctypes.sizeof(limits)
+    kernel.SetInformationJobObject(job, _JOB_LIMITS, ctypes.byref(limits), size)
+    kernel.AssignProcessToJobObject(job, ctypes.c_void_p(int(process._handle)))
+    return _Job(job.value or 0)

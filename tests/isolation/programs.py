@@ -1,0 +1,145 @@
+"""Child programs for test_isolation.py: each does one thing that a child may do."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from gemma_edge.errors import InputError
+from gemma_edge.isolation import Handler, Message, Request
+
+
+def echo(*arguments: str) -> Handler:
+    """Says what it was asked, with its parts the other way round."""
+
+    def answer(request: Request) -> Iterator[Message]:
+        said = {**request.header, "arguments": arguments}
+        yield Message(said, request.parts[::-1])
+
+    return answer
+
+
+def surroundings() -> Handler:
+    def answer(_: Request) -> Iterator[Message]:
+        yield Message({"variables": dict(os.environ), "path": sys.path, "flags": sys.flags.isolated,
+                       "files": sorted(map(int, os.listdir("/proc/self/fd")))
+                       if sys.platform == "linux" else [],
+                       "folder": os.getcwd()})  # fmt: skip
+
+    return answer
+
+
+def count() -> Handler:
+    """Numbers, until it is interrupted."""
+
+    def answer(request: Request) -> Iterator[Message]:
+        stopped: list[bool] = []
+        request.on_interrupt(lambda: stopped.append(True))
+        for number in range(request.header["most"]):
+            if stopped:
+                return
+            yield Message({"number": number})
+            time.sleep(request.header.get("pause", 0))
+
+    return answer
+
+
+def noisy() -> Handler:
+    """Prints wherever it can, as libraries do."""
+    ctypes.CDLL(None).puts(b"from C")
+    print("from Python", flush=True)
+    os.write(1, bytes(range(256)) * 40)
+    assert os.read(0, 1) == b""
+    return echo()
+
+
+def fail() -> Handler:
+    """Ends, or raises, as it is told."""
+
+    def answer(request: Request) -> Iterator[Message]:
+        how = request.header["how"]
+        if how.startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, how))
+        elif how in FAULTS:
+            FAULTS[how]()
+        yield Message({"how": how})
+
+    return answer
+
+
+def _abort() -> None:
+    sys.stderr.write("ggml.c:97: GGML_ASSERT(batch > 0) failed\nand more\n")
+    sys.stderr.flush()
+    os.abort()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _error() -> None:
+    raise InputError("the file is damaged", hint="copy it again")
+
+
+def _bug() -> None:
+    raise ValueError("nobody foresaw it")
+
+
+FAULTS = {
+    "words": _abort, "exit": lambda: os._exit(7), "hang": lambda: time.sleep(60), "loop": _spin,
+    "error": _error, "bug": _bug,
+}  # fmt: skip
+
+
+def hungry() -> Handler:
+    """Takes as many bytes as it is told, and keeps them a while."""
+
+    def answer(request: Request) -> Iterator[Message]:
+        taken = bytearray(request.header["bytes"])
+        taken[:: 1 << 12] = b"x" * len(taken[:: 1 << 12])
+        time.sleep(request.header.get("pause", 0))
+        yield Message({"taken": len(taken)})
+
+    return answer
+
+
+def liar() -> Handler:
+    """Writes what is no message into the channel, wherever that is."""
+
+    def answer(request: Request) -> Iterator[Message]:
+        for number in range(3, 16):
+            try:
+                os.write(number, request.parts[0])
+            except OSError:
+                continue
+        yield Message({})
+
+    return answer
+
+
+def parent() -> Handler:
+    """Starts a process of its own, and says which."""
+
+    def answer(_: Request) -> Iterator[Message]:
+        grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        yield Message({"pid": grandchild.pid})
+        os._exit(3)
+
+    return answer
+
+
+def writer(path: str) -> Handler:
+    def answer(_: Request) -> Iterator[Message]:
+        with open(path, "w", encoding="ascii") as file:
+            file.write("written")
+        yield Message({})
+
+    return answer
+
+
+def unready() -> Handler:
+    raise ImportError("no such library")

@@ -1,0 +1,411 @@
+"""Children that really crash, hang, lie and die; the parent is told why, in words."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gemma_edge.errors import GemmaEdgeError, InputError
+from gemma_edge.isolation import Child, ChildBug, ChildStopped, Limits, Message, is_named
+from gemma_edge.units import MIB
+
+ROOT = Path(__file__).parents[2]
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to die by")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+def start(name: str, *arguments: str, **more) -> Child:
+    return Child(f"tests.isolation.programs:{name}", *arguments, **more)
+
+
+def stopped(child: Child, header: dict, *parts: bytes) -> ChildStopped:
+    """How it ends on a request."""
+    with child, pytest.raises(ChildStopped) as caught:
+        list(child.stream(header, *parts))
+    return caught.value
+
+
+def is_gone(pid: int, seconds: float = 5) -> bool:
+    """Whether the process ends in time; one that only waits to be reaped has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+            stat = Path(f"/proc/{pid}/stat")
+            if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture
+def echo() -> Iterator[Child]:
+    with start("echo", "with", "arguments") as child:
+        yield child
+
+
+# messages
+
+
+def test_a_message_comes_back_as_it_was(echo):
+    said = {"text": "ä \ud800 \0\n", "number": 1.5, "list": [None, True, {"a": []}]}
+    numbers = array("f", [1.0, 2.5])
+    reply = echo.call(said, b"", bytes(range(256)), memoryview(numbers))
+    assert reply.header == {**said, "arguments": ["with", "arguments"]}
+    assert reply.parts == (numbers.tobytes(), bytes(range(256)), b"")
+
+
+def test_large_parts_travel_in_both_directions(echo):
+    large = os.urandom(1 << 20) * 40
+    assert echo.call({}, large, b"small").parts == (b"small", large)
+
+
+def test_requests_may_be_ahead_of_their_answers(echo):
+    for number in range(300):
+        echo.send({"number": number}, bytes(1000))
+    for number in range(300):
+        assert echo.receive().header["number"] == number
+        assert echo.receive() is None
+
+
+def test_an_answer_of_many_messages():
+    with start("count") as child:
+        assert [reply.header["number"] for reply in child.stream({"most": 50})] == list(range(50))
+        assert list(child.stream({"most": 0})) == []
+        assert child.call({"most": 0}) == Message({})
+        with pytest.raises(ChildStopped, match="more than one answer"):
+            child.call({"most": 2})
+
+
+def test_nothing_that_it_prints_is_taken_for_a_message():
+    with start("noisy") as child:
+        assert child.call({"a": 1}, b"xyz").parts == (b"xyz",)
+
+
+@linux
+def test_what_is_printed_before_it_begins_is_skipped(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("print('a tool that says hello')", encoding="ascii")
+    variables = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    with start("surroundings", environment=variables, trusted=True) as child:
+        assert str(tmp_path) in child.call({}).header["path"]
+
+
+def test_a_message_that_is_too_large_ends_it():
+    said = stopped(start("echo", limits=Limits(message_bytes=1000)), {}, bytes(1001))
+    assert re.fullmatch(r"it sent a message of \d+ B; 1000 B are read", str(said))
+
+
+@posix
+@pytest.mark.parametrize(
+    "noise",
+    [b"\xff" * 400, b"hello\n" * 99, b"\2\0\0\1\0\0\0\2\0\0\0[]", b"\2\0\0\1\0\0\0\2\0\0\0x{"],
+)
+def test_what_is_no_message_ends_it(noise):
+    assert str(stopped(start("liar"), {}, noise)).startswith("it sent a message ")
+
+
+# surroundings
+
+
+def test_it_gets_no_secret_and_nothing_of_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("json", "struct", "gemma_edge"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)", encoding="ascii")
+    variables = {
+        **os.environ, "HF_TOKEN": "secret", "GEMMA_EDGE_PDF_PASSWORD": "secret",
+        "LLAMA_API_KEY": "secret", "CUDA_VISIBLE_DEVICES": "0", "PYTHONPATH": str(tmp_path),
+    }  # fmt: skip
+    with start("surroundings", environment=variables) as child:
+        found = child.call({}).header
+    assert "secret" not in found["variables"].values()
+    assert found["variables"]["CUDA_VISIBLE_DEVICES"] == "0"
+    assert not {"", ".", str(tmp_path)} & set(found["path"])
+    assert found["flags"]
+
+
+@linux
+def test_it_inherits_no_open_file(tmp_path):
+    with (tmp_path / "open").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        with start("surroundings") as child:
+            files = child.call({}).header["files"]
+    assert len(files) <= 6  # 0 to 2, the channel's two, the folder that is being listed
+
+
+def test_the_code_of_a_person_sees_what_that_person_sees(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with start("surroundings", environment={**os.environ, "MY_TOKEN": "x"}, trusted=True) as child:
+        found = child.call({}).header
+    assert found["variables"]["MY_TOKEN"] == "x"
+    assert found["path"][-1] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("PATH", True), ("SystemRoot", True), ("GGML_CUDA_NO_PINNED", True), ("LC_ALL", True),
+     ("HF_TOKEN", False), ("NVIDIA_API_KEY", False), ("AWS_PROFILE", False),
+     ("PYTHONPATH", False), ("HTTPS_PROXY", False)],
+)  # fmt: skip
+def test_variables_are_named(name: str, named: bool):
+    assert is_named(name) is named
+
+
+def test_a_process_that_cannot_be_started(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(GemmaEdgeError, match="a process for a:b could not be started .No such"):
+        Child("a:b")
+
+
+# how it ends
+
+
+@posix
+@pytest.mark.parametrize(
+    ("how", "cause", "reason"),
+    [
+        ("SIGSEGV", "crash", "SIGSEGV"),
+        ("SIGABRT", "crash", "SIGABRT"),
+        ("SIGILL", "instruction", "an instruction that this processor refuses"),
+        ("SIGKILL", "memory", "killed, by the system when memory runs out or by somebody"),
+        ("words", "crash", "SIGABRT: ggml.c:97: GGML_ASSERT(batch > 0) failed"),
+        ("exit", "crash", "status 7"),
+    ],
+)
+def test_the_cause_of_death_is_told(how: str, cause: str, reason: str):
+    said = stopped(start("fail"), {"how": how})
+    assert (said.death.cause, str(said)) == (cause, reason)
+
+
+def test_it_is_told_again_to_whoever_asks_again():
+    child = start("fail")
+    assert "status 7" in str(stopped(child, {"how": "exit"}))
+    assert "status 7" in str(stopped(child, {"how": "nothing"}))
+    child.close()
+
+
+def test_a_program_that_cannot_begin():
+    assert str(stopped(start("unready"), {})) == "status 1: ImportError: no such library"
+    assert "no_such" in str(stopped(start("no_such_function"), {}))
+
+
+def test_what_it_raises_is_raised_here_and_it_lives_on():
+    with start("fail") as child:
+        with pytest.raises(InputError, match="the file is damaged") as refused:
+            child.call({"how": "error"})
+        assert refused.value.hint == "copy it again"
+        with pytest.raises(ChildBug, match="ValueError: nobody foresaw it") as bug:
+            child.call({"how": "bug"})
+        assert "programs.py" in str(bug.value.__cause__)
+        assert child.call({"how": "well"}).header == {"how": "well"}
+
+
+def test_a_request_has_its_time():
+    started = time.monotonic()
+    said = stopped(start("fail", limits=Limits(seconds=1.5)), {"how": "hang"})
+    assert (said.death.cause, str(said)) == ("timeout", "it took longer than 1.5 s")
+    assert time.monotonic() - started < 10
+
+
+def test_time_is_for_each_message():
+    with start("count", limits=Limits(seconds=2)) as child:
+        assert len(list(child.stream({"most": 12, "pause": 0.2}))) == 12
+        child.send({"most": 2, "pause": 60})
+        assert child.receive().header == {"number": 0}
+        with pytest.raises(ChildStopped, match="longer than 0.1 s"):
+            child.receive(0.1)
+
+
+def test_the_time_is_also_for_what_is_sent():
+    """A child that never reads: the pipe is full, and nobody waits for ever."""
+    with start("fail", limits=Limits(seconds=1)) as child:
+        os.kill(child.pid, signal.SIGSTOP) if os.name == "posix" else pytest.skip("no SIGSTOP")
+        child.send({"how": "well"}, bytes(1 << 22))
+        with pytest.raises(ChildStopped, match="longer than 1 s"):
+            child.receive()
+
+
+@posix
+def test_the_processor_is_limited():
+    said = stopped(start("fail", limits=Limits(cpu_seconds=1)), {"how": "loop"})
+    assert said.death.cause == "timeout"
+
+
+@linux
+def test_memory_is_limited_by_the_system():
+    with start("hungry", limits=Limits(memory_bytes=300 * MIB)) as child:
+        assert child.call({"bytes": MIB}).header == {"taken": MIB}
+        said = stopped(child, {"bytes": 400 * MIB})
+    assert (said.death.cause, str(said)) == ("memory", "out of memory: MemoryError")
+
+
+class Watched(Child):
+    """As on a system that limits no memory."""
+
+    system_limits_memory = False
+
+
+@linux
+def test_or_by_this_process():
+    limits = Limits(memory_bytes=100 * MIB)
+    with Watched("tests.isolation.programs:hungry", limits=limits) as child:
+        assert child.call({"bytes": MIB, "pause": 0.3}).header == {"taken": MIB}
+        said = stopped(child, {"bytes": 200 * MIB, "pause": 30})
+    assert (said.death.cause, str(said)) == ("memory", "out of memory: more than 100.0 MiB")
+
+
+@posix
+def test_too_little_memory_even_to_begin():
+    assert stopped(start("echo", limits=Limits(memory_bytes=1 << 20)), {}).death.reason
+
+
+@posix
+def test_files_are_written_only_where_that_is_allowed(tmp_path):
+    path = tmp_path / "file"
+    refused = start("writer", str(path), limits=Limits(may_write_files=False))
+    with refused, pytest.raises(ChildBug, match="File too large"):
+        refused.call({})
+    with start("writer", str(path)) as child:
+        child.call({})
+    assert path.read_text() == "written"
+
+
+@linux
+def test_no_core_file_is_written():
+    with start("echo") as child:
+        child.call({})
+        limits = Path(f"/proc/{child.pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 ", limits)
+
+
+# interrupts and ends
+
+
+def test_an_interrupt_ends_an_answer_early():
+    with start("count") as child:
+        numbers = child.stream({"most": 10_000, "pause": 0.01})
+        next(numbers)
+        child.interrupt()
+        assert len(list(numbers)) < 9_000
+        assert len(list(child.stream({"most": 3}))) == 3  # the next one is whole
+
+
+def test_an_interrupt_that_overtakes_its_request_counts():
+    with start("count") as child:
+        child._number += 1
+        child.interrupt()
+        child._number -= 1
+        assert list(child.stream({"most": 10_000})) == []
+
+
+def test_an_interrupt_of_the_answer_before_does_not_count():
+    with start("count") as child:
+        list(child.stream({"most": 1}))
+        child.interrupt()
+        assert len(list(child.stream({"most": 50}))) == 50
+
+
+@posix
+def test_interrupts_from_a_signal_handler_while_it_is_written_to():
+    """The handler runs in the middle of a write: nothing is torn, nothing waits for ever."""
+    with start("echo") as child:
+        before = signal.signal(signal.SIGALRM, lambda *_: child.interrupt())
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        try:
+            for _ in range(60):
+                assert len(child.call({}, bytes(1 << 20)).parts[0]) == 1 << 20
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_an_exception_in_the_middle_of_a_message_ends_it():
+    with start("count") as child:
+        child.send({"most": 1, "pause": 60})
+        child.receive()
+
+        class Stop(BaseException):
+            pass
+
+        def stop(*_: object) -> None:
+            raise Stop
+
+        before = signal.signal(signal.SIGALRM, stop) if os.name == "posix" else pytest.skip("posix")
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            with pytest.raises(Stop):
+                child.receive()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        with pytest.raises(ChildStopped, match="it was ended"):
+            child.receive()
+
+
+def test_closing_from_another_thread_wakes_who_waits():
+    child = start("fail")
+    child.send({"how": "hang"})
+    threading.Timer(0.3, child.close).start()
+    with pytest.raises(ChildStopped, match="it was ended"):
+        child.receive()
+    child.close()
+
+
+def test_closing_ends_it_at_once_whatever_it_does():
+    child = start("fail")
+    child.send({"how": "hang"})
+    started = time.monotonic()
+    child.close()
+    child.close()
+    assert time.monotonic() - started < 2
+    assert is_gone(child.pid, 0.1)
+
+
+@posix
+def test_what_it_started_ends_with_it():
+    with start("parent") as child:
+        answer = child.stream({})
+        pid = next(answer).header["pid"]
+        with pytest.raises(ChildStopped, match="status 3"):
+            next(answer)
+    assert is_gone(pid)
+
+
+@posix
+@pytest.mark.parametrize("how", ["hang", "loop", "well"])
+def test_none_is_left_when_the_parent_is_killed(how: str):
+    code = (
+        "import time\n"
+        "from gemma_edge.isolation import Child\n"
+        "child = Child('tests.isolation.programs:fail')\n"
+        "child.call({'how': 'well'})\n"
+        f"child.send({{'how': {how!r}}}); print(child.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert parent.stdout
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    assert is_gone(child)
+
+
+def test_a_child_imports_little():
+    """It is started for every document: 0.1 s, most of it Python's own start."""
+    code = "import gemma_edge.isolation, sys; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    heavy = {"subprocess", "dataclasses", "inspect", "ctypes", "pathlib", "logging", "typer"}
+    assert not heavy & set(done.stdout.split())
