@@ -28,7 +28,9 @@ from install.llama import RPC_FLAG, Build, Installer, requirement
 from install.processor import Processor, build_flags, detect_processor, render_processor
 
 # What must load before the stamp of an earlier set-up is believed.
-_IMPORTS = "import gemma_edge.cli.main, llama_cpp, llguidance, pypdfium2, PIL, jsonschema, jinja2"
+_IMPORTS = (
+    "import gemma_edge.cli.main, llama_cpp, llguidance, pypdfium2, PIL, jsonschema_rs, jinja2"
+)
 
 
 def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:

@@ -8,7 +8,7 @@ import pytest
 from gemma_edge.cli.main import COMMANDS
 
 HEAVY = (
-    "PIL", "huggingface_hub", "jinja2", "jsonschema", "llama_cpp", "llguidance", "numpy",
+    "PIL", "huggingface_hub", "jinja2", "jsonschema_rs", "llama_cpp", "llguidance", "numpy",
     "pypdfium2", "rich", "torch",
 )  # fmt: skip
 

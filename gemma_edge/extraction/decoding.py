@@ -22,6 +22,7 @@ from gemma_edge.engine.grammar import TextConstraint
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import SchemaError
 from gemma_edge.extraction.json_schema import (
+    FORMATS,
     LISTED,
     NAMED,
     RULES,
@@ -32,7 +33,6 @@ from gemma_edge.extraction.json_schema import (
     Subschema,
     children,
     every,
-    known_formats,
     lone_references,
     resolve,
 )
@@ -69,7 +69,7 @@ def close_schema(source: Json, *, nullable: bool) -> Json:
 def _is_idle(keyword: str, value: Any) -> bool:
     """A keyword that forbids nothing here, and that llguidance would refuse."""
     if keyword == "format":
-        return value not in known_formats()
+        return value not in FORMATS
     return (keyword, value) in (("uniqueItems", False), ("minProperties", 0))
 
 

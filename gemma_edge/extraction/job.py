@@ -4,13 +4,12 @@ the Engine.
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 from gemma_edge.documents.document import Document
 from gemma_edge.engine.protocol import (
@@ -36,7 +35,7 @@ from gemma_edge.extraction.evidence.evidence import (
     leaf_confidence,
     with_confidence,
 )
-from gemma_edge.extraction.json_schema import Json, Verdict
+from gemma_edge.extraction.json_schema import Json, Verdict, parse_float, refuse_constant
 from gemma_edge.extraction.merge import (
     Cut,
     Merger,
@@ -354,7 +353,7 @@ def parse_answer(text: str) -> tuple[Any, list[str]]:
         return members
 
     data = json.loads(
-        text, object_pairs_hook=collect, parse_constant=_refuse, parse_float=_parse_float
+        text, object_pairs_hook=collect, parse_constant=refuse_constant, parse_float=parse_float
     )
     return _mend(data), [f'the key "{key}" came twice; the last one counts' for key in repeated]
 
@@ -378,17 +377,6 @@ def _relaxed(rung: Rung, refusals: list[SchemaError]) -> tuple[str, ...]:
         return ()
     reason = " ".join(refusals[0].message.removeprefix(PREFIX).split())[:_REASON]
     return (f"a part of the schema was not enforced while decoding, only checked: {reason}",)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON value")
-
-
-def _parse_float(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise ValueError(f"the number {digits[:40]} is out of range")
-    return value
 
 
 def _mend(value: Any) -> Any:

@@ -3,14 +3,18 @@
 A value that the document does not have comes as null. Where the user's schema does not require
 the key, it is dropped, so that what is printed is valid as it stands; where it is required, null
 is accepted and said aloud, unless ``strict``.
+
+No other module imports ``jsonschema_rs``. The library gets a copy of a schema with nothing in it but the
+rules of its draft and references into that copy: there is nothing that could be fetched.
 """
 
-import copy
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
 
@@ -18,8 +22,7 @@ from gemma_edge.errors import SchemaError
 from gemma_edge.units import render_bytes
 
 if TYPE_CHECKING:
-    from jsonschema import FormatChecker, ValidationError
-    from jsonschema.protocols import Validator
+    from jsonschema_rs import ValidationError, Validator
 
 # ----------------------------------------------------------------------------
 # JSON text to values: strict, bounded, and with the place of what is wrong. Pure.
@@ -45,7 +48,7 @@ def parse_json(text: str, name: str) -> Any:
             f"{name} is larger than {render_bytes(MAX_TEXT_BYTES)}", hint="make it smaller"
         )
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=refuse_constant, parse_float=parse_float)
     except json.JSONDecodeError as error:
         raise SchemaError(
             f"{name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
@@ -79,8 +82,21 @@ def parse_values(text: str, name: str) -> list[Any]:
             raise whole from None
 
 
-def _refuse_constant(constant: str) -> NoReturn:
+def refuse_constant(constant: str) -> NoReturn:
+    """``NaN`` and ``Infinity``, which Python's reader takes."""
     raise ValueError(f"{constant} is no JSON value")
+
+
+def parse_float(digits: str) -> float:
+    """The number; ``1e999``, which Python's reader takes for an infinite one, is refused.
+
+    Raises:
+        ValueError: no float holds it.
+    """
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"the number {digits[:40]} is out of range")
+    return value
 
 
 def _refuse_nesting(name: str) -> NoReturn:
@@ -100,30 +116,6 @@ def _nesting(value: Any) -> int:
             for sub in (item.values() if isinstance(item, dict) else item)
         ]
     return depth
-
-
-# ----------------------------------------------------------------------------
-# The formats of JSON Schema that the last check knows. Pure.
-
-
-def known_formats() -> Mapping[str, Any]:
-    """The formats that some draft defines, the newest definition of each. Draft 4 knows no
-    ``date``, but whoever writes it means one, and decoding holds to it."""
-    from jsonschema import validators
-
-    drafts = (validators.Draft3Validator, validators.Draft4Validator, validators.Draft6Validator,
-              validators.Draft7Validator, validators.Draft201909Validator,
-              validators.Draft202012Validator)  # fmt: skip
-    return {name: how for each in drafts for name, how in each.FORMAT_CHECKER.checkers.items()}
-
-
-def make_format_checker(draft: type["Validator"]) -> "FormatChecker":
-    """All known formats, by the draft's own definition where it has one."""
-    from jsonschema import FormatChecker
-
-    checker = FormatChecker()
-    checker.checkers = {**known_formats(), **draft.FORMAT_CHECKER.checkers}
-    return checker
 
 
 # ----------------------------------------------------------------------------
@@ -332,7 +324,7 @@ def member_schemas(views: Views, name: str) -> list[tuple[Subschema, bool]]:
         elif isinstance(view.get("additionalProperties"), dict):
             found.append((view["additionalProperties"], firm))
         for pattern, sub in view.get("patternProperties", {}).items():
-            if re.search(pattern, name):
+            if matches(pattern, name):
                 found.append((sub, firm))
     return found
 
@@ -350,8 +342,249 @@ def item_schemas(views: Views, index: int) -> list[tuple[Subschema, bool]]:
     return found
 
 
+# ----------------------------------------------------------------------------
+# What the editions ("drafts") of JSON Schema know: keywords, formats, patterns.
+
+_DRAFT_4 = frozenset(
+    ("$ref", "additionalItems", "additionalProperties", "allOf", "anyOf", "dependencies", "enum")
+    + ("exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems", "maxLength")
+    + ("maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum")
+    + ("multipleOf", "not", "oneOf", "pattern", "patternProperties", "properties", "required")
+    + ("type", "uniqueItems")
+)
+_DRAFT_6 = _DRAFT_4 | {"const", "contains", "propertyNames"}
+_DRAFT_7 = _DRAFT_6 | {"if", "then", "else"}
+_DRAFT_2019 = (_DRAFT_7 - {"dependencies"}) | frozenset(
+    ("dependentRequired", "dependentSchemas", "minContains", "maxContains")
+    + ("unevaluatedItems", "unevaluatedProperties")
+)
+_DRAFT_2020 = (_DRAFT_2019 - {"additionalItems"}) | {"prefixItems"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """``keywords`` are the rules of a draft; all other words in a schema are read, not checked.
+    ``validator`` is its class in jsonschema-rs."""
+
+    url: str
+    validator: str
+    keywords: frozenset[str]
+
+
+_NEWEST = _Draft(
+    "https://json-schema.org/draft/2020-12/schema", "Draft202012Validator", _DRAFT_2020
+)
+_SEVENTH = _Draft("http://json-schema.org/draft-07/schema#", "Draft7Validator", _DRAFT_7)
+_FOURTH = _Draft("http://json-schema.org/draft-04/schema#", "Draft4Validator", _DRAFT_4)
+_DRAFTS = {
+    draft.url.rstrip("#"): draft
+    for draft in (
+        _NEWEST,
+        _Draft("https://json-schema.org/draft/2019-09/schema", "Draft201909Validator", _DRAFT_2019),
+        _SEVENTH,
+        _Draft("http://json-schema.org/draft-06/schema#", "Draft6Validator", _DRAFT_6),
+        _FOURTH,
+    )
+}
+_DRAFTS["http://json-schema.org/draft-03/schema"] = _FOURTH  # as far as it says the same
+
+# The formats of the newest draft count in all: whoever writes ``date`` in Draft 4, which knows
+# none, means one. Draft 3 had other names for two of them, and the colours of CSS 2.1.
+# ``info@müller.de`` is printed on letterheads: ``email`` takes it too.
+_JUDGED_AS = {"host-name": "hostname", "ip-address": "ipv4", "email": "idn-email"}
+FORMATS = frozenset(
+    ("date", "date-time", "duration", "email", "hostname", "idn-email", "idn-hostname", "ipv4")
+    + ("ipv6", "iri", "iri-reference", "json-pointer", "regex", "relative-json-pointer", "time")
+    + ("uri", "uri-reference", "uri-template", "uuid", "color", "host-name", "ip-address")
+)
+_COLOURS = frozenset(
+    ("aqua", "black", "blue", "fuchsia", "gray", "green", "lime", "maroon", "navy", "olive")
+    + ("orange", "purple", "red", "silver", "teal", "white", "yellow")
+)
+
+
+def _drafts(source: Json) -> tuple[_Draft, ...]:
+    """The draft that the schema names, or those that one without a name may be of."""
+    if "$schema" not in source:
+        return (_NEWEST, _SEVENTH, _FOURTH)
+    return (_DRAFTS.get(str(source["$schema"]).removesuffix("#"), _NEWEST),)
+
+
+def _validator(rules: Json, draft: _Draft) -> "Validator":
+    import jsonschema_rs
+
+    judges = {name: _judge(name) for name in FORMATS}
+    make: Callable[..., Validator] = getattr(jsonschema_rs, draft.validator)
+    return make(rules, formats=judges, validate_formats=True, offline=True)
+
+
+@cache
+def _judge(name: str) -> Callable[[str], bool]:
+    """Whether a text is of that format."""
+    import jsonschema_rs
+
+    if name == "color":
+        return lambda text: text.lower() in _COLOURS or bool(_HEX_COLOUR.fullmatch(text))
+    rules = {"format": _JUDGED_AS.get(name, name)}
+    return jsonschema_rs.Draft202012Validator(rules, validate_formats=True, offline=True).is_valid
+
+
+_HEX_COLOUR = re.compile(r"#([0-9A-Fa-f]{3}){1,2}")
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether there is a match of ``pattern``, a regular expression of ECMA-262, in ``text``."""
+    return _matcher(_accepted(pattern) or "").is_valid(_whole(text))
+
+
+@cache
+def _matcher(pattern: str) -> "Validator":
+    """Raises ValueError for what is no regular expression."""
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft202012Validator({"pattern": pattern}, offline=True)
+
+
+@cache
+def _accepted(pattern: str) -> str | None:
+    """The pattern as the library's engine takes it; None where it does not understand it."""
+    for spelled in (pattern, _ODD.sub(_respelled, pattern)):
+        try:
+            _matcher(spelled)
+        except ValueError:
+            continue
+        return spelled
+    return None
+
+
+# What the engine does not take as it stands: a pair of surrogates and a lone one, a NUL, an escape
+# of a letter beyond ASCII, a brace that counts nothing; Python's ends of a text and ``{,3}``.
+_ODD = re.compile(
+    r"""\\u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})
+    | \\u(?P<lone>[dD][89a-fA-F][0-9a-fA-F]{2})
+    | \\[pPu]\{[^{}]*\} | \\(?P<escaped>.) | \{\d+(,\d*)?\} | (?P<upto>\{(?=,\d+\})) | (?P<brace>\{)
+    | (?P<raw>[\ud800-\udfff])""",
+    re.VERBOSE | re.DOTALL,
+)
+_RESPELLED = {"A": "^", "Z": "$", "0": r"\x00", "a": r"\x07"}
+
+
+def _respelled(found: re.Match[str]) -> str:
+    kind, text = found.lastgroup, found[0]
+    if kind == "low":
+        units = (found["high"] + found["low"]).lower()
+        return bytes.fromhex(units).decode("utf-16-be")
+    if kind in ("lone", "raw"):
+        return str(_whole(chr(int(found["lone"], 16)) if kind == "lone" else text))
+    if kind == "escaped":
+        known = text[1] if not text[1].isascii() else text
+        return _RESPELLED.get(text[1], known)
+    return {"upto": "{0", "brace": r"\{"}.get(kind or "", text)
+
+
+def _patterns(schemas: Json) -> Json:
+    """``patternProperties``; two patterns may be one once they are spelled as the engine wants."""
+    found: Json = {}
+    for pattern, schema in schemas.items():
+        found.setdefault(_accepted(pattern) or "", []).append(schema)
+    return {pattern: {"allOf": several} for pattern, several in found.items()}
+
+
+def _whole(value: Any) -> Any:
+    """JSON in which each half of a surrogate pair is a character of its own in private use: the
+    library takes none that cannot be written in UTF-8."""
+    if isinstance(value, str):
+        return _HALF.sub(lambda half: chr(ord(half[0]) + 0x102000), value)
+    if isinstance(value, dict):
+        return {_whole(name): _whole(member) for name, member in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+class _Rules:
+    """The rules of a schema as the library gets them. With ``nulls``, any member and any element
+    may be null, and what holds a null may be of several branches of a ``oneOf``."""
+
+    def __init__(self, source: Json, draft: _Draft, *, nulls: bool) -> None:
+        self._source, self._draft, self._nulls = source, draft, nulls
+        self._names: dict[int, str] = {}  # by the identity of what is referred to
+        self._waiting: list[Json] = []
+
+    def build(self) -> Json:
+        """A schema whose references all lead into its own ``definitions``."""
+        definitions: Json = {"null": _HOLDS_NULL}
+        whole = self._reference(self._source)
+        while self._waiting:
+            target = self._waiting.pop()
+            definitions[self._names[id(target)]] = self._schema(target)
+        rules: Json = _whole({"definitions": definitions, "allOf": [whole]})
+        return {"$schema": self._draft.url, **rules}
+
+    def _reference(self, target: Subschema | None) -> Json:
+        if not isinstance(target, dict):
+            return {} if target else {"not": {}}
+        if id(target) not in self._names:
+            self._names[id(target)] = f"d{len(self._names)}"
+            self._waiting.append(target)
+        return {"$ref": f"#/definitions/{self._names[id(target)]}"}
+
+    def _schema(self, schema: Subschema) -> Subschema:
+        if not isinstance(schema, dict):
+            return schema  # a dependency's list of names is one too
+        rules: Json = {}
+        if isinstance(schema.get("$ref"), str):
+            rules = self._reference(resolve(self._source, schema["$ref"]))
+            if "/draft-0" in self._draft.url:  # what stands beside it is void up to Draft 7
+                return rules
+        for keyword in schema.keys() & self._draft.keywords - {"$ref"}:
+            rules[keyword] = self._rule(keyword, schema[keyword])
+        if self._nulls and "oneOf" in rules:
+            rules["allOf"] = [*rules.get("allOf", ()), self._one_of(rules.pop("oneOf"))]
+        return rules
+
+    def _rule(self, keyword: str, value: Any) -> Any:
+        loose = self._nulls and keyword in ("properties", "patternProperties", "items")
+        inner = self._loose if loose else self._schema
+        if keyword == "pattern":
+            return _accepted(value)
+        if keyword in NAMED and isinstance(value, dict):
+            named = {name: inner(sub) for name, sub in value.items()}
+            return named if keyword != "patternProperties" else _patterns(named)
+        if keyword in LISTED and isinstance(value, list):
+            if keyword == "oneOf" and self._nulls:
+                return [self._reference(sub) for sub in value]
+            return [inner(sub) for sub in value]
+        return inner(value) if keyword in SINGLE else value
+
+    def _loose(self, schema: Subschema) -> Json:
+        return {"anyOf": [self._reference(schema), {"type": "null"}], _EXCEPT: True}
+
+    def _one_of(self, branches: list[Json]) -> Json:
+        some, one = {"anyOf": branches}, {"oneOf": branches}
+        if "if" in self._draft.keywords:
+            return {"if": _REFERS_TO_NULL, "then": some, "else": one}
+        return {"anyOf": [one, {"allOf": [_REFERS_TO_NULL, some]}], _EXCEPT: True}
+
+
+_EXCEPT = "x-except"  # marks an ``anyOf`` whose first branch is the user's rule
+_REFERS_TO_NULL: Json = {"$ref": "#/definitions/null"}
+_NO_NULL: Json = {"not": _REFERS_TO_NULL}
+_HOLDS_NULL: Json = {
+    "anyOf": [
+        {"type": "null"},
+        {"type": "object", "not": {"additionalProperties": _NO_NULL}},
+        {"type": "array", "not": {"items": _NO_NULL}},
+    ]
+}
+
+# ----------------------------------------------------------------------------
+# The verdict.
+
 MAX_PROBLEMS = 20  # spelled out; the rest is counted
 MAX_MESSAGE = 160  # characters of one problem; the library quotes whole objects
+_TOO_DEEP = "the answer: it is nested too deeply to be checked"
 
 # A place in the data for people: ``items[2].price``; the whole answer is "".
 Path = str
@@ -373,30 +606,55 @@ def find_flaw(source: Json) -> str:
     """Why ``source`` is no JSON Schema, in one line; empty where it is one."""
     problem = ""
     for draft in _drafts(source):
-        error = next(iter(draft(draft.META_SCHEMA).iter_errors(source)), None)
+        error = _flaw(source, draft)
         if error is None:
             return _bad_pattern(source)
-        problem = problem or _in_words(error, "it")
+        error = _meant(error, {})
+        steps, _ = _follow_steps(source, error.instance_path)
+        problem = problem or _in_words(error, steps, "it")
     return problem
+
+
+def _flaw(source: Json, draft: _Draft) -> "ValidationError | None":
+    """What the draft's own schema has against ``source``."""
+    import jsonschema_rs
+
+    try:
+        jsonschema_rs.meta.validate(_whole({**source, "$schema": draft.url}))
+    except jsonschema_rs.ValidationError as error:
+        return error
+    return None
+
+
+def _bad_pattern(source: Json) -> str:
+    for schema in every(source):
+        for pattern in (schema.get("pattern"), *schema.get("patternProperties", ())):
+            if isinstance(pattern, str) and _accepted(pattern) is None:
+                return f'the pattern "{pattern[:60]}" is not understood{_reason(pattern)}'
+    return ""
+
+
+def _reason(pattern: str) -> str:
+    """What Python has against it, where it has something: the library gives no reason."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f" ({error})"
+    return ""
 
 
 class Checker:
     """Judges answers by one schema (without flaws); what is slow is done once."""
 
     def __init__(self, source: Json) -> None:
-        self._draft = next(
-            draft for draft in _drafts(source) if draft(draft.META_SCHEMA).is_valid(source)
-        )
-        self._root = lone_references(source)
-        # A "$schema" inside would bring the draft's own rules back, without our exceptions.
-        self._plain = copy.deepcopy(source)
-        for schema in every(self._plain):
-            schema.pop("$schema", None)
+        self._source, self._root = source, lone_references(source)
+        self._draft = next(draft for draft in _drafts(source) if _flaw(source, draft) is None)
+        self._built: dict[bool, tuple[Json, Validator]] = {}  # by whether nulls may be anywhere
 
     @property
-    def keywords(self) -> Set[str]:
+    def keywords(self) -> frozenset[str]:
         """The keywords that are rules in the schema's draft; all others are read, not checked."""
-        return self._draft.VALIDATORS.keys() | {"then", "else", "minContains", "maxContains"}
+        return self._draft.keywords
 
     def check(self, data: Any, *, strict: bool = False) -> Verdict:
         """Judge ``data``, parsed JSON."""
@@ -405,85 +663,67 @@ class Checker:
             return Verdict(None, (), ("the whole answer",))
         if not strict:
             data = _Pruner(self._root, missing).value(data, [(self._root, True)], "")
-        found = self._validator(strict).iter_errors(data)
-        errors = sorted(found, key=lambda error: error.json_path)
-        problems = [_in_words(error, "the answer") for error in errors[:MAX_PROBLEMS]]
+        try:
+            errors = self._errors(data, nulls=not strict and _holds_null(data))
+        except RecursionError:
+            return Verdict(data, (_TOO_DEEP,), tuple(missing), ((),))
+        failing = [_follow_steps(data, error.instance_path)[0] for error in errors[:MAX_PROBLEMS]]
+        named = zip(errors, failing, strict=False)
+        problems = [_in_words(error, steps, "the answer") for error, steps in named]
         if len(errors) > MAX_PROBLEMS:
             problems.append(f"{len(errors) - MAX_PROBLEMS:,} more problems")
-        failing = tuple(tuple(_inner(error).absolute_path) for error in errors[:MAX_PROBLEMS])
-        return Verdict(data, tuple(problems), tuple(missing), failing)
+        return Verdict(data, tuple(problems), tuple(missing), tuple(failing))
 
-    def _validator(self, strict: bool) -> "Validator":
-        from referencing import Registry
+    def _errors(self, data: Any, *, nulls: bool) -> "list[ValidationError]":
+        """What is wrong, by its place.
 
-        draft = self._draft if strict else _forgiving(self._draft)
-        # An empty registry: the library would fetch what is not there.
-        return draft(
-            self._plain, registry=Registry(), format_checker=make_format_checker(self._draft)
-        )
-
-
-def _drafts(source: Json) -> Iterator[type["Validator"]]:
-    """The draft that the schema names, or those that one without a name may be of."""
-    from jsonschema import Draft4Validator, Draft7Validator, Draft202012Validator, validators
-
-    named = validators.validator_for(source, default=Draft202012Validator)
-    yield named
-    if named is Draft202012Validator and "$schema" not in source:
-        yield from (Draft7Validator, Draft4Validator)
+        Raises:
+            RecursionError: the data is nested too deeply.
+        """
+        if nulls not in self._built:
+            rules = _Rules(self._source, self._draft, nulls=nulls).build()
+            self._built[nulls] = rules, _validator(rules, self._draft)
+        rules, validator = self._built[nulls]
+        try:
+            errors = list(validator.iter_errors(_whole(data)))
+        except ValueError:  # the library stops at 255 levels
+            raise RecursionError from None
+        found = (each for error in errors for each in _without_exceptions(error, rules))
+        return sorted((_meant(each, rules) for each in found), key=_place)
 
 
-def _forgiving(draft: type["Validator"]) -> type["Validator"]:
-    """The draft, except that any member and any element may be null."""
-    from jsonschema import validators
-
-    own = draft.VALIDATORS
-    extend: Any = validators.extend
-    forgiving: type[Validator] = extend(
-        draft,
-        {
-            "properties": _without_nulls(own["properties"]),
-            "patternProperties": _without_nulls(own["patternProperties"]),
-            "items": _items,
-            "oneOf": _one_of(own.get("oneOf")),
-        },
-    )
-    return forgiving
+def _without_exceptions(error: "ValidationError", rules: Json) -> "Iterator[ValidationError]":
+    """What the user's rule says, where we had let something else pass too."""
+    _, holder = _follow_steps(rules, error.schema_path[:-1])
+    branches = _branches(error)
+    if branches and isinstance(holder, dict) and _EXCEPT in holder:
+        for inner in branches[0]:
+            yield from _without_exceptions(inner, rules)
+    else:
+        yield error
 
 
-def _without_nulls(check: Callable[..., Any]) -> Callable[..., Any]:
-    """The keyword over the members that are not null."""
-
-    def keyword(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        if isinstance(instance, dict):
-            instance = {name: member for name, member in instance.items() if member is not None}
-        yield from check(validator, value, instance, schema) or ()
-
-    return keyword
-
-
-def _items(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-    """``items`` of any draft over the elements that are not null."""
-    if not isinstance(instance, list):
-        return
-    first = len(schema.get("prefixItems", ())) if isinstance(schema, dict) else 0
-    for index, item in enumerate(instance[first:], first):
-        each = value if not isinstance(value, list) else (value[index:] or [True])[0]
-        if item is not None:
-            yield from validator.descend(item, each, path=index)
+def _follow_steps(value: Any, path: list[str | int]) -> tuple[tuple[str | int, ...], Any]:
+    """The library's path into ``value`` and what stands there (None where nothing does). The
+    library takes a name such as "007" for the number 7."""
+    steps: list[str | int] = []
+    for step in path:
+        if isinstance(value, dict):
+            same = (name for name in value if _COUNT.fullmatch(name) and int(name) == step)
+            step = str(step) if str(step) in value else next(same, str(step))
+            value = value.get(step)
+        else:
+            value = value[step] if isinstance(value, list) and isinstance(step, int) else None
+        steps.append(step)
+    return tuple(steps), value
 
 
-def _one_of(check: Callable[..., Any] | None) -> Callable[..., Any]:
-    """``oneOf``; with nulls in it, a value may well be of several branches."""
+_COUNT = re.compile(r"\+?[0-9]{1,30}")
 
-    def keyword(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        several = _holds_null(instance) and any(
-            validator.evolve(schema=branch).is_valid(instance) for branch in value
-        )
-        if check is not None and not several:
-            yield from check(validator, value, instance, schema) or ()
 
-    return keyword
+def _branches(error: "ValidationError") -> "list[list[ValidationError]]":
+    """What is wrong with each branch of a choice."""
+    return getattr(error.kind, "context", [])
 
 
 def _holds_null(value: Any) -> bool:
@@ -531,29 +771,39 @@ def _requires(view: Json, firm: bool, name: str) -> bool:
     return wanted and (firm or name in view.get("properties", {}))
 
 
-def _bad_pattern(source: Json) -> str:
-    for schema in every(source):
-        for pattern in (schema.get("pattern"), *schema.get("patternProperties", ())):
-            try:
-                re.compile(pattern if isinstance(pattern, str) else "")
-            except re.error as error:
-                return f'the pattern "{pattern[:60]}" is not understood ({error})'
-    return ""
+def _meant(error: "ValidationError", rules: Json) -> "ValidationError":
+    """What is really wrong where a schema offers a choice: what is wrong deepest inside, in a
+    branch that is of the right type. Where branches do not differ in that, the choice itself."""
+    while branches := _branches(error):
+        inside = (each for branch in branches for each in branch)
+        ranked = sorted(
+            (each for inner in inside for each in _without_exceptions(inner, rules)), key=_rank
+        )
+        if not ranked or (ranked[1:] and _rank(ranked[0]) == _rank(ranked[1])):
+            break
+        error = ranked[0]
+    return error
 
 
-def _in_words(error: "ValidationError", whole: str) -> str:
-    """``items[2].qty: 'two' is not of type 'integer'``, in one line."""
-    inner = _inner(error)
-    path = inner.json_path.removeprefix("$").removeprefix(".") or whole
-    message = " ".join(inner.message.split())
+def _rank(error: "ValidationError") -> tuple[int, list[str], bool, bool]:
+    kind = error.kind.name
+    return -len(error.instance_path), _place(error), kind == "type", kind in ("anyOf", "oneOf")
+
+
+def _place(error: "ValidationError") -> list[str]:
+    return [str(step) for step in error.instance_path]
+
+
+def _in_words(error: "ValidationError", path: tuple[str | int, ...], whole: str) -> str:
+    """``items[2].qty: "two" is not of type "integer"``, in one line."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    place = "".join(steps).removeprefix(".") or whole
+    message = error.message
+    if error.kind.name == "enum":  # the library names three of them
+        options = json.dumps(error.kind.as_dict()["options"], ensure_ascii=False)
+        message = f"{json.dumps(error.instance, ensure_ascii=False)} is not one of {options}"
+    message = " ".join(message.split())
     if len(message) > MAX_MESSAGE:
         half = MAX_MESSAGE // 2
         message = f"{message[:half]} … {message[-half:]}"
-    return f"{path}: {message}"
-
-
-def _inner(error: "ValidationError") -> "ValidationError":
-    """What is really wrong, where a schema offers a choice."""
-    from jsonschema.exceptions import best_match
-
-    return best_match([error]) or error
+    return f"{place}: {message}"

@@ -20,6 +20,7 @@ from gemma_edge.extraction.json_schema import (
     ANNOTATIONS,
     CORE,
     EXAMPLE_HINT,
+    FORMATS,
     MAX_TEXT_BYTES,
     RULES,
     SCALARS,
@@ -33,7 +34,6 @@ from gemma_edge.extraction.json_schema import (
     item_schemas,
     iter_views,
     kind_of,
-    known_formats,
     member_schemas,
     parse_json,
     resolve,
@@ -592,7 +592,7 @@ class Schema:
     def remarks(self) -> tuple[str, ...]:
         """``notes``, and the formats that nothing can check."""
         named = [each["format"] for each in every(self.source) if "format" in each]
-        unknown = [name for name in dict.fromkeys(named) if name not in known_formats()]
+        unknown = [name for name in dict.fromkeys(named) if name not in FORMATS]
         if not unknown:
             return self.notes
         names = ", ".join(f'"{name}"' for name in unknown)

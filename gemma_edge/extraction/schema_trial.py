@@ -24,7 +24,7 @@ from gemma_edge.extraction.decoding import (
     refusal,
     refused_keywords,
 )
-from gemma_edge.extraction.json_schema import LISTED, NAMED, SINGLE, Json, every, known_formats
+from gemma_edge.extraction.json_schema import FORMATS, LISTED, NAMED, SINGLE, Json, every
 from gemma_edge.extraction.schema import Schema
 from gemma_edge.extraction.values import kind_of_leaf
 
@@ -138,7 +138,7 @@ class _Judge:
         rule = keyword in self.schema.checker.keywords
         if keyword not in DECODED:
             return ("afterwards", _NOT_TOLD) if rule else ("read", _why_read(keyword))
-        if keyword == "format" and value not in known_formats():
+        if keyword == "format" and value not in FORMATS:
             return "read", f"nobody says what {json.dumps(value)} means"
         if self.enforced is None:
             return "refused", self.refusal

@@ -3,7 +3,7 @@
 import json
 import random
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from gemma_edge.engine.constraint import GrammarConstraint, _after
@@ -66,7 +66,7 @@ def test_any_budget_gives_valid_json(engine: LlamaEngine, schema: dict[str, obje
     for seed in range(40):
         budget = rng.choice([1, 8, 20, 32, 48, 64, 96, 128])
         text, finished = answer(engine, asked(schema, seed=seed, max_tokens=budget))
-        jsonschema.validate(json.loads(text), schema)
+        jsonschema_rs.validate(schema, json.loads(text))
         assert finished.reason == ("length" if finished.closed_early else "end")
         if not finished.closed_early:
             assert finished.usage.generated_tokens <= budget
@@ -162,5 +162,5 @@ def test_thought_then_json(engine: LlamaEngine, max_tokens: int, seed: int) -> N
         constraint=JsonConstraint(schema=json.dumps(DATED)),
     )
     text, finished = answer(engine, request)
-    jsonschema.validate(json.loads(text), DATED)
+    jsonschema_rs.validate(DATED, json.loads(text))
     assert finished.usage.thought_tokens <= 6 + 2

@@ -55,12 +55,12 @@ def test_null_that_the_schema_allows_stays():
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ({"vendor": "A", "total": "5"}, "total: '5' is not of type 'number'"),
-        ({"total": 5}, "the answer: 'vendor' is a required property"),
+        ({"vendor": "A", "total": "5"}, 'total: "5" is not of type "number"'),
+        ({"total": 5}, 'the answer: "vendor" is a required property'),
         ({"vendor": "A", "total": 5, "rows": [{"q": 1}, {"q": 1.5}]},
-         "rows[1].q: 1.5 is not of type 'integer'"),
-        ([], "the answer: [] is not of type 'object'"),
-        (None, "the answer: None is not of type 'object'"),
+         'rows[1].q: 1.5 is not of type "integer"'),
+        ([], 'the answer: [] is not of type "object"'),
+        (None, 'the answer: null is not of type "object"'),
     ],
 )  # fmt: skip
 def test_problems_name_the_place(data, problem):
@@ -172,3 +172,84 @@ def test_flaws_are_found(source, flaw):
     assert bool(found) == bool(flaw)
     assert flaw in found
     assert json.dumps(source)  # untouched
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (r"^\p{L}+$", "Łódź", "a1"),
+        (r"^(?<year>\d{4})$", "2024", "24"),
+        (r"^\d$", "5", "\u0665"),
+        (r"^a$", "a", "a\n"),
+        (r"\A\d+\Z", "12", "12\n"),
+        (r"^{[a-z]{,2}}$", "{ab}", "{abc}"),
+        (r"^[^\0-\x1f]$", "a", "\x01"),
+        (r"^\ud83d\ude00$", "\U0001f600", "x"),
+        (r"[\ud800-\udfff]", "\ud83d", "\U0001f600"),
+        (r"\é", "é", "e"),
+    ],
+)
+def test_patterns_are_those_of_ecma_262_and_what_python_writes_otherwise(pattern, good, bad):
+    schema = {"type": "string", "pattern": pattern}
+    assert not find_flaw(schema)
+    assert not check_answer(good, schema, strict=True).problems
+    assert check_answer(bad, schema, strict=True).problems
+    named = {"patternProperties": {pattern: {"type": "integer"}}}
+    assert check_answer({good: None, "": None}, named).data == {"": None}
+    assert check_answer({good: "x"}, named).problems
+
+
+@pytest.mark.parametrize("pattern", [r"^(a+)+$", r"^(a+)+\1$", r"^(?=(a+)+b)(a+)+$", r"(a|aa)+b"])
+def test_no_pattern_runs_for_ever(pattern):
+    assert check_answer("a" * 5000 + "!", {"pattern": pattern}, strict=True).problems
+
+
+def test_references_mean_what_is_in_the_schema_and_nothing_else():
+    schema = {
+        "$id": "http://nowhere.invalid/bill.json",
+        "properties": {
+            "a": {"$ref": "http://nowhere.invalid/bill.json#/$defs/text"},
+            "b": {"$ref": "#text"},
+            "c": {"$ref": "#/properties/a"},
+        },
+        "$defs": {"text": {"$anchor": "text", "type": "string"}},
+    }
+    assert len(check_answer({"a": 1, "b": 2, "c": 3}, schema).problems) == 3
+    assert not check_answer({"a": "x", "b": "y", "c": None}, schema).problems
+    elsewhere = {"properties": {"a": {"$ref": "http://nowhere.invalid/x.json"}}}
+    assert check_answer({"a": 1}, elsewhere).problems
+
+
+def test_names_that_look_like_numbers_are_names():
+    schema = obj({"2024": obj({"007": {"type": "string"}}), "rows": {"items": {"type": "string"}}})
+    verdict = check_answer({"2024": {"007": 1}, "rows": ["a", 2]}, schema)
+    assert verdict.failing == (("2024", "007"), ("rows", 1))
+    assert verdict.problems[0] == '2024.007: 1 is not of type "string"'
+
+
+def test_what_is_wrong_inside_a_choice_is_said():
+    schema = obj({"a": {"anyOf": [{"type": "null"}, obj({"b": {"enum": list("vwxyz")}})]}})
+    wrong = 'a.b: "u" is not one of ["v", "w", "x", "y", "z"]'
+    assert check_answer({"a": {"b": "u"}}, schema).problems == (wrong,)
+    assert check_answer({"a": {"b": "u", "c": None}}, schema).problems == (wrong,)
+
+
+def test_what_no_file_can_hold_and_what_is_too_deep():
+    assert check_answer("\ud83d", {"enum": ["\ud83d"]}, strict=True).problems == ()
+    assert check_answer({"\ud83d": 1}, {"properties": {"\ud83d": {"type": "string"}}}).problems
+    assert check_answer("\ud83d", {"const": "\ud83e"}, strict=True).problems
+    deep = {}
+    for _ in range(400):
+        deep = {"a": deep, "b": 1}
+    said = check_answer(deep, {"additionalProperties": {"$ref": "#"}, "maxProperties": 1})
+    assert said.problems == ("the answer: it is nested too deeply to be checked",)
+    assert check_answer(10**400, {"maximum": 10**399}).problems
+
+
+@pytest.mark.parametrize("draft", ["draft-04", "draft-06", "draft-07", "draft/2019-09"])
+def test_each_draft_has_its_own_rules(draft):
+    older = {"$schema": f"http{'s' if '/' in draft else ''}://json-schema.org/{draft}/schema#"}
+    assert bool(check_answer(1.0, {**older, "type": "integer"}).problems) == (draft == "draft-04")
+    beside = {**older, "definitions": {"t": {}}, "items": {"$ref": "#/definitions/t", "maximum": 1}}
+    assert bool(check_answer([2], beside).problems) == (draft == "draft/2019-09")
+    assert "prefixItems" not in Checker(older).keywords

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from gemma_edge.extraction.json_schema import Checker, find_flaw
 from gemma_edge.extraction.schema import infer_schema
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | NUMBERS | st.text()
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

@@ -108,6 +108,7 @@ def test_references_within_the_schema():
         ('{"type": "object"', "is not JSON: line 1, column 18"),
         ("{'type': 'object'}", "is not JSON: line 1, column 2"),
         ('{"minimum": NaN, "type": "number"}', "NaN is no JSON value"),
+        ('{"maximum": 1e999, "type": "number"}', "the number 1e999 is out of range"),
         ("[1, 2]", "is a list, not a JSON Schema"),
         ("42", "is a value, not a JSON Schema"),
         ("true", "is true or false, not a JSON Schema"),
