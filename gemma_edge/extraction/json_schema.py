@@ -4,8 +4,8 @@ A value that the document does not have comes as null. Where the user's schema d
 the key, it is dropped, so that what is printed is valid as it stands; where it is required, null
 is accepted and said aloud, unless ``strict``.
 
-No other module imports ``jsonschema_rs``. The library gets a copy of a schema with nothing in it but the
-rules of its draft and references into that copy: there is nothing that could be fetched.
+No other module imports ``jsonschema_rs``. The library gets a copy of a schema with nothing in it
+but the rules of its draft and references into that copy: there is nothing that could be fetched.
 """
 
 import json
