@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 
+import grimp
 import pytest
 
 from gemma_edge.cli.main import COMMANDS
@@ -43,3 +45,15 @@ def test_a_command_imports_no_other_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Nor any ring of modules: also imports in functions and those for types alone count."""
+    graph = grimp.build_graph("gemma_edge", cache_dir=None)
+    rows = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(rows).prepare()  # CycleError names the ring
+
+
+def test_a_ring_of_modules_is_found() -> None:
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"c"}, "c": {"a"}}).prepare()
