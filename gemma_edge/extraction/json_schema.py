@@ -458,15 +458,17 @@ def _accepted(pattern: str) -> str | None:
 
 
 # What the engine does not take as it stands: a pair of surrogates and a lone one, a NUL, an escape
-# of a letter beyond ASCII, a brace that counts nothing; Python's ends of a text and ``{,3}``.
+# of a letter beyond ASCII, a brace that counts nothing, the classes of all characters and of none;
+# Python's ends of a text and ``{,3}``.
 _ODD = re.compile(
     r"""\\u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})
     | \\u(?P<lone>[dD][89a-fA-F][0-9a-fA-F]{2})
     | \\[pPu]\{[^{}]*\} | \\(?P<escaped>.) | \{\d+(,\d*)?\} | (?P<upto>\{(?=,\d+\})) | (?P<brace>\{)
-    | (?P<raw>[\ud800-\udfff])""",
+    | (?P<any>\[\^\]) | (?P<none>\[\]) | (?P<raw>[\ud800-\udfff])""",
     re.VERBOSE | re.DOTALL,
 )
-_RESPELLED = {"A": "^", "Z": "$", "0": r"\x00", "a": r"\x07"}
+_ESCAPES = {"A": "^", "Z": "$", "0": r"\x00", "a": r"\x07"}
+_SIGNS = {"upto": "{0", "brace": r"\{", "any": r"[\s\S]", "none": "(?!)"}
 
 
 def _respelled(found: re.Match[str]) -> str:
@@ -478,8 +480,8 @@ def _respelled(found: re.Match[str]) -> str:
         return str(_whole(chr(int(found["lone"], 16)) if kind == "lone" else text))
     if kind == "escaped":
         known = text[1] if not text[1].isascii() else text
-        return _RESPELLED.get(text[1], known)
-    return {"upto": "{0", "brace": r"\{"}.get(kind or "", text)
+        return _ESCAPES.get(text[1], known)
+    return _SIGNS.get(kind or "", text)
 
 
 def _patterns(schemas: Json) -> Json:

@@ -187,6 +187,7 @@ def test_flaws_are_found(source, flaw):
         (r"^\ud83d\ude00$", "\U0001f600", "x"),
         (r"[\ud800-\udfff]", "\ud83d", "\U0001f600"),
         (r"\é", "é", "e"),
+        (r"^\cA[^]$", "\x01\n", "A\n"),
     ],
 )
 def test_patterns_are_those_of_ecma_262_and_what_python_writes_otherwise(pattern, good, bad):
