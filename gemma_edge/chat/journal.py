@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemma_edge.disk import sync_folder
+from gemma_edge.disk import sync_folder, write_atomically
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Message
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
@@ -422,14 +422,7 @@ class Journal:
                 self._start()
                 path = self.path / PICTURES / digest
                 path.parent.mkdir(exist_ok=True, mode=0o700)
-                part = path.with_suffix(".part")
-                number = _create(part)
-                try:
-                    _write(number, zlib.compress(picture.rgb, 1))
-                    os.fsync(number)
-                finally:
-                    os.close(number)
-                os.replace(part, path)
+                write_atomically(path, zlib.compress(picture.rgb, 1), mode=0o600, durable=True)
             except OSError as error:
                 raise GemmaEdgeError(
                     f"{picture.name or 'an image'} cannot be kept in {path.parent}: "
@@ -562,10 +555,6 @@ def take_lock(path: Path) -> "BaseFileLock":
 
 
 _BINARY = getattr(os, "O_BINARY", 0)
-
-
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600)
 
 
 def _write(number: int, data: bytes) -> None:

@@ -27,6 +27,7 @@ from gemma_edge.description import (
     render_head,
     render_record,
 )
+from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import Lines, read_file, shown, whole_lines
 from gemma_edge.documents.images import MAX_IMAGE_BYTES, NAME, read_clipboard
 from gemma_edge.errors import (
@@ -373,10 +374,8 @@ class Sidecars:
         path = self.path(source, page)
         if self.is_there(source, page):
             return
-        beside = path.with_name(path.name + ".part")
         try:
-            beside.write_text(text + "\n", encoding="utf-8")
-            beside.replace(path)
+            write_atomically(path, text + "\n")
         except OSError as error:
             raise unwritable(path, error) from None
 

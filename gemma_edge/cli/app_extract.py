@@ -16,6 +16,7 @@ from gemma_edge.cli.options import PASSWORD_VARIABLE, ModelOptions, ShowOptions
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import show_aside
+from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import MAX_TOKENS, Document, PageNumbers, shown
 from gemma_edge.documents.open import open_document, read_document
 from gemma_edge.documents.pdf import encrypted
@@ -282,10 +283,7 @@ def write_beside(  # noqa: PLR0913, PLR0917  (what was read, what came of it, an
 def _write(path: Path, text: str) -> None:
     """A whole file, or none."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.part")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
+        write_atomically(path, text)
     except OSError as error:
         raise DoesNotFit(
             f"{shown(path)} cannot be written: {error.strerror or error}", hint="check its folder"

@@ -27,6 +27,7 @@ from prompt_toolkit.styles import Style
 
 from gemma_edge.cli.chat_commands import COMMANDS, Command
 from gemma_edge.cli.terminal import Left, is_open
+from gemma_edge.disk import write_atomically
 
 HISTORY_BYTES = 1 << 20  # all of it is read at the start
 
@@ -188,10 +189,7 @@ class _Lasting(FileHistory):
 def _shorten(path: Path) -> None:
     """Keep the younger half; an entry begins with a line ``# time``."""
     kept = path.read_bytes()[-HISTORY_BYTES // 2 :]
-    part = path.with_name(path.name + ".part")
-    part.touch(mode=0o600)
-    part.write_bytes(kept[max(0, kept.find(b"\n# ")) :])
-    part.replace(path)
+    write_atomically(path, kept[max(0, kept.find(b"\n# ")) :], mode=0o600)
 
 
 def _nothing() -> None:

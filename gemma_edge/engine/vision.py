@@ -15,6 +15,7 @@ import numpy as np
 from llama_cpp import mtmd_cpp
 from numpy.typing import NDArray
 
+from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import MAX_TOKENS, PATCH_PX, Picture
 from gemma_edge.engine.kv_cache import identity
 from gemma_edge.engine.llama import (
@@ -124,18 +125,12 @@ class SightFolder:
     def write(self, digest: str, embedding: Embedding) -> None:
         """Keep it, whole or not at all."""
         path = self._path(digest)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         payload = embedding.astype("<f4", copy=False).tobytes()
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-            with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-                file.write(_head(payload) + payload)
-            os.replace(part, path)
+            write_atomically(path, _head(payload) + payload, mode=0o600)
             keep_within(self._folder, self._most_bytes)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
             self.problem = f"images are not remembered in {self._folder}: {error.strerror or error}"
 
     def _path(self, digest: str) -> Path:

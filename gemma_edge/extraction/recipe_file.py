@@ -1,7 +1,6 @@
 """The text of a recipe file to a recipe; every error has its line."""
 
 import json
-import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any, get_args
 
 import yaml
 
+from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import read_file, shown
 from gemma_edge.errors import InputError, SchemaError, UsageError
 from gemma_edge.extraction.expressions import CENTS, Expression, parse_expression
@@ -538,11 +538,8 @@ def save_text(text: str, name: str, folder: Path, *, replace: bool = False) -> P
             f"there is a recipe {shown(path)} already",
             hint=f"another name, or remove it; gemma-edge recipes save {path.stem} … --replace",
         )
-    half = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(half, path)
+        write_atomically(path, text)
     except OSError as error:
         raise InputError(
             f"{shown(path)} cannot be written ({error.strerror or error})", hint="check the folder"

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, InputError, ModelError
 from gemma_edge.store.hub import default_cache_dir, delete_blobs
-from gemma_edge.store.lock import LockEntry, Locks, write_atomically
+from gemma_edge.store.lock import LockEntry, Locks
 from gemma_edge.store.remote import (
     PARTIAL_SUFFIX,
     Listener,

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge import __version__
+from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, ModelError
 from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header
-from gemma_edge.store.lock import write_atomically
 from gemma_edge.store.remote import (
     COMMIT,
     MAX_WAIT_SECONDS,

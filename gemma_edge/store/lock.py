@@ -7,7 +7,6 @@ can live in version control.
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.store.remote import StoreSettings
 
@@ -162,14 +162,3 @@ class Locks:
         self._guard.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._guard):
             yield
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        fresh.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.store.lock import write_atomically
+from gemma_edge.disk import write_atomically
 from gemma_edge.store.remote import StoreSettings
 
 _FORMAT = 1  # another layout gets another number

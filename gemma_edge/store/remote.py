@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gemma_edge.disk import write_atomically
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, ModelError, UsageError
 from gemma_edge.units import render_bytes
 
@@ -221,11 +222,7 @@ def publish(place: Place) -> None:
     if place.final != place.blob:
         _link(place.blob, place.final)
     if place.ref is not None:
-        place.ref.parent.mkdir(parents=True, exist_ok=True)
-        writer = f"{os.getpid()}.{threading.get_ident()}"  # two files of one repository
-        fresh = place.ref.with_name(f"{place.ref.name}.{writer}.tmp")
-        fresh.write_text(place.commit, encoding="ascii")
-        os.replace(fresh, place.ref)
+        write_atomically(place.ref, place.commit)
 
 
 def _link(blob: Path, final: Path) -> None:
