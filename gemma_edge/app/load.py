@@ -46,10 +46,10 @@ from gemma_edge.planning.plan import (
     Adapter,
     AdapterFile,
     Candidate,
+    Constraints,
     Placement,
     Plan,
-    Wishes,
-    everywhere,
+    with_fallbacks,
 )
 from gemma_edge.planning.planner import Row, describe_measurement, matrix, plan
 from gemma_edge.planning.render import brief_title, render_devices, render_first_line
@@ -167,7 +167,7 @@ class Timed:
             self.say(problem)
 
 
-Sight = Literal["needed", "possible", "unused"]
+VisionMode = Literal["needed", "possible", "unused"]
 _VISION = {"needed": True, "possible": None, "unused": False}
 
 
@@ -204,7 +204,7 @@ def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
     request: ModelRequest,
     runtime: Runtime,
     *,
-    sight: Sight,
+    vision: VisionMode,
     image_tokens: int | None = None,
     images: Sequence[Path] = (),
 ) -> Prepared:
@@ -215,26 +215,26 @@ def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
     Raises:
         ModelError, ProjectorError, DoesNotFit; and what fetching raises.
     """
-    sight = _agreed_sight(request, sight)
-    wishes = wishes_of(request, vision=_VISION[sight], image_tokens=image_tokens)
+    vision = _agreed_vision(request, vision)
+    constraints = constraints_of(request, vision=_VISION[vision], image_tokens=image_tokens)
     with open_planner(runtime) as planner:
         if request.model == AUTO:
-            request, agreed = choose(request, wishes, planner, runtime)
+            request, agreed = choose(request, constraints, planner, runtime)
             runtime = runtime.with_agreement(agreed)
         guard = Guard(
-            request=request, images=images, sight=sight, wishes=wishes, planner=planner,
+            request=request, images=images, vision=vision, constraints=constraints, planner=planner,
             runtime=runtime,
         )  # fmt: skip
         files = find_model(
-            request, runtime, with_projector=sight != "unused",
+            request, runtime, with_projector=vision != "unused",
             check_inputs=guard.check_inputs, check_plan=guard.check_plan,
         )  # fmt: skip
-        candidate = _check_files(Stock(runtime.store).local(files), sight)
-        for adapter in wishes.adapters:
+        candidate = _check_files(Stock(runtime.store).local(files), vision)
+        for adapter in constraints.adapters:
             check_adapter(candidate.header, adapter.header)
-        decided = planner.plan([candidate], wishes)
+        decided = planner.plan([candidate], constraints)
     if request.remember or runtime.remember:
-        decided = everywhere(decided, remember=runtime.store.data_dir / "seen")
+        decided = with_fallbacks(decided, remember=runtime.store.data_dir / "seen")
     assert candidate.files is not None
     budget = image_tokens or decided.image_tokens or files.image_tokens
     return Prepared(candidate.files, decided, budget, candidate, planner.hardware, runtime.store)
@@ -263,31 +263,31 @@ def load(prepared: Prepared, runtime: Runtime) -> Timed:
     )  # fmt: skip
 
 
-def _agreed_sight(request: ModelRequest, sight: Sight) -> Sight:
+def _agreed_vision(request: ModelRequest, vision: VisionMode) -> VisionMode:
     """What the command needs and what the flags say."""
     if request.vision is None:
-        return sight
+        return vision
     if request.vision:
         return "needed"
-    if sight == "needed":
+    if vision == "needed":
         raise UsageError("there is an image to look at, and --no-vision", hint="not both")
     return "unused"
 
 
-def _check_files(candidate: Candidate, sight: Sight) -> Candidate:
+def _check_files(candidate: Candidate, vision: VisionMode) -> Candidate:
     """The files belong together; what is not needed is left out."""
     check_model(candidate.header)
     if candidate.projector is not None:
         check_pair(candidate.header, candidate.projector)
-    elif sight == "needed":
-        raise _sightless(candidate.header)
-    if sight == "unused" and candidate.files is not None:
+    elif vision == "needed":
+        raise _no_projector(candidate.header)
+    if vision == "unused" and candidate.files is not None:
         files = replace(candidate.files, projector=None)
         return replace(candidate, projector=None, files=files)
     return candidate
 
 
-def _sightless(header: gguf.Header) -> ProjectorError:
+def _no_projector(header: gguf.Header) -> ProjectorError:
     """An image for a model without a projector; often the right one lies beside it."""
     beside = (path for path in sorted(header.path.parent.glob("*.gguf")) if _fits(header, path))
     found = next(beside, "FILE, the mmproj-....gguf of the same model")
@@ -319,32 +319,34 @@ class Planner:
     speeds: tuple[Measurement, ...] = ()
     busy_programs: int | None = None
 
-    def plan(self, candidates: Sequence[Candidate], wishes: Wishes) -> Plan:
+    def plan(self, candidates: Sequence[Candidate], constraints: Constraints) -> Plan:
         """The best of them. Among many the choice is quick, and the chosen one is measured.
 
         Raises:
             DoesNotFit: none fits; the message has the numbers.
         """
         if len(candidates) == 1:
-            return self._plan(candidates, wishes, self.measure)
-        choice = self._plan(candidates, wishes, self.quick)
+            return self._plan(candidates, constraints, self.measure)
+        choice = self._plan(candidates, constraints, self.quick)
         chosen = [each for each in candidates if each.name == choice.name]
         try:
-            exact = self._plan(chosen, wishes, self.measure)
+            exact = self._plan(chosen, constraints, self.measure)
         except DoesNotFit:  # so close to the edge that only measuring tells
-            return self._plan(candidates, wishes, self.measure)
+            return self._plan(candidates, constraints, self.measure)
         return replace(
             exact, reasons=(*choice.reasons[:1], *exact.reasons[1:]),
-            rungs=choice.rungs, alternatives=choice.alternatives,
+            attempts=choice.attempts, alternatives=choice.alternatives,
         )  # fmt: skip
 
-    def matrix(self, candidates: Sequence[Candidate], wishes: Wishes) -> tuple[Row, ...]:
+    def matrix(self, candidates: Sequence[Candidate], constraints: Constraints) -> tuple[Row, ...]:
         """Each by itself, quickly."""
-        return matrix(self.hardware, candidates, wishes, self.quick, self.speeds)
+        return matrix(self.hardware, candidates, constraints, self.quick, self.speeds)
 
-    def _plan(self, candidates: Sequence[Candidate], wishes: Wishes, measure: Measure) -> Plan:
+    def _plan(
+        self, candidates: Sequence[Candidate], constraints: Constraints, measure: Measure
+    ) -> Plan:
         return plan(
-            self.hardware, candidates, wishes, measure, self.speeds,
+            self.hardware, candidates, constraints, measure, self.speeds,
             busy_programs=self.busy_programs,
         )  # fmt: skip
 
@@ -391,15 +393,15 @@ def open_quick_planner(runtime: Runtime) -> Planner:
     )
 
 
-def wishes_of(
+def constraints_of(
     request: ModelRequest, *, vision: bool | None, image_tokens: int | None = None
-) -> Wishes:
+) -> Constraints:
     """What was pinned; ``vision`` is what the command needs, where no flag says otherwise.
 
     Raises:
         ModelError: the file of an adapter cannot be read.
     """
-    return Wishes(
+    return Constraints(
         context_tokens=request.context_tokens,
         gpu_layers=request.gpu_layers,
         cpu_expert_layers=request.cpu_expert_layers,
@@ -428,7 +430,7 @@ BUNDLED = "demo"
 
 def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
     request: ModelRequest,
-    wishes: Wishes,
+    constraints: Constraints,
     planner: Planner,
     runtime: Runtime,
 ) -> tuple[ModelRequest, bool]:
@@ -439,11 +441,11 @@ def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
         ModelError: no size has the quant that was named.
     """
     stock = Stock(runtime.store)
-    found = best_here(stock, request, wishes, planner)
+    found = best_here(stock, request, constraints, planner)
     if found is not None:
         return replace(request, model=_name_on_disk(found), quant=None), runtime.agreed
     bundled = replace(request, model=BUNDLED, quant=None), runtime.agreed
-    found = _best(stock.quants(offered_quants(request)), wishes, planner)
+    found = _best(stock.quants(offered_quants(request)), constraints, planner)
     if found is None:
         runtime.note("no Gemma 4 fits on this machine as asked; the bundled demo model answers")
         return bundled
@@ -464,20 +466,22 @@ def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
 
 
 def best_here(
-    stock: Stock, request: ModelRequest, wishes: Wishes, planner: Planner
+    stock: Stock, request: ModelRequest, constraints: Constraints, planner: Planner
 ) -> Candidate | None:
     """The best of those on this machine, which answers before any other is fetched; None where
     none fits."""
     here = [each for each in stock.on_disk() if _is_offered(each, request)]
-    return _best(here, wishes, planner)
+    return _best(here, constraints, planner)
 
 
-def _best(candidates: list[Candidate], wishes: Wishes, planner: Planner) -> Candidate | None:
+def _best(
+    candidates: list[Candidate], constraints: Constraints, planner: Planner
+) -> Candidate | None:
     """The one that the plan takes; None where none fits."""
     if not candidates:
         return None
     try:
-        plan = planner.plan(candidates, wishes)
+        plan = planner.plan(candidates, constraints)
     except DoesNotFit:
         return None
     return next(each for each in candidates if each.name == plan.name)
@@ -505,8 +509,8 @@ class Guard:
 
     request: ModelRequest
     images: Sequence[Path]
-    sight: Literal["needed", "possible", "unused"]
-    wishes: Wishes
+    vision: VisionMode
+    constraints: Constraints
     planner: Planner
     runtime: Runtime
 
@@ -516,7 +520,7 @@ class Guard:
         Raises:
             ProjectorError, InputError, ModelError: not so.
         """
-        if self.sight == "needed" and not has_projector:
+        if self.vision == "needed" and not has_projector:
             raise ProjectorError(
                 f"`{self.request.model}` is not in the catalogue, which would know its projector",
                 hint="--mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it",
@@ -543,7 +547,7 @@ class Guard:
             path = self.request.mmproj.expanduser()
             candidate = with_projector(candidate, path, self.runtime.store)
         try:
-            self.planner.plan([candidate], self.wishes)
+            self.planner.plan([candidate], self.constraints)
         except DoesNotFit:
             if candidate.exact:
                 raise

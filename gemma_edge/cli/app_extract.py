@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from gemma_edge.app.load import Prepared, open_engine, open_planner, prepare, wishes_of
+from gemma_edge.app.load import Prepared, constraints_of, open_engine, open_planner, prepare
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.app_batch import STDIN, Source
@@ -51,7 +51,7 @@ from gemma_edge.extraction.pages import (
 from gemma_edge.extraction.recipe import Example, Recipe, bare_recipe
 from gemma_edge.extraction.schema import parse_schema, read_text
 from gemma_edge.extraction.schema_trial import Examination, examine
-from gemma_edge.planning.plan import everywhere
+from gemma_edge.planning.plan import with_fallbacks
 from gemma_edge.units import render_tokens
 
 # ----------------------------------------------------------------------------
@@ -483,9 +483,9 @@ def _prepare(  # noqa: PLR0913, PLR0917  (as above)
     runtime: Runtime,
 ) -> Prepared:
     if not needs_pictures(looks):
-        return prepare(model, runtime, sight="unused")
+        return prepare(model, runtime, vision="unused")
     try:
-        return prepare(model, runtime, sight="needed", image_tokens=MAX_TOKENS)
+        return prepare(model, runtime, vision="needed", image_tokens=MAX_TOKENS)
     except ProjectorError as error:
         look = next(look for look in looks if look.how in ("picture", "both"))
         raise ProjectorError(
@@ -540,7 +540,7 @@ def _enlarged(
         return None
     pictures = any(sheet.pictures for one in passes.each for sheet in one.sheets)
     image_tokens = MAX_TOKENS if pictures else None
-    wishes = wishes_of(
+    wishes = constraints_of(
         replace(model, context_tokens=wanted), vision=pictures or None, image_tokens=image_tokens
     )
     try:
@@ -548,7 +548,7 @@ def _enlarged(
             larger = planner.plan([prepared.candidate], wishes)
     except DoesNotFit:
         return None
-    return replace(prepared, plan=everywhere(larger, remember=prepared.plan.remember))
+    return replace(prepared, plan=with_fallbacks(larger, remember=prepared.plan.remember))
 
 
 def _trained_tokens(prepared: Prepared) -> int:

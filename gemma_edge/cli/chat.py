@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemma_edge.app.load import Sight, open_engine, prepare
+from gemma_edge.app.load import VisionMode, open_engine, prepare
 from gemma_edge.app.request import AUTO
 from gemma_edge.chat.journal import Attachment
 from gemma_edge.cli import options as flags
@@ -212,9 +212,11 @@ def answer_once(
     kept = wishes.session or wishes.resume
     journal = choose_journal(wishes, context) if kept else None
     request = with_its_model(model, journal, output.note)
-    sight: Sight = "needed" if wishes.images else "possible" if kept or wishes.files else "unused"
+    sight: VisionMode = (
+        "needed" if wishes.images else "possible" if kept or wishes.files else "unused"
+    )
     runtime = open_runtime(model.store, context, output)
-    prepared = prepare(request, runtime, sight=sight, images=wishes.images)
+    prepared = prepare(request, runtime, vision=sight, images=wishes.images)
     pictures = read_pictures(wishes.images, prepared.image_tokens, output)
     with open_engine(prepared, runtime) as engine:
         session = open_session(engine, prepared.wanted, wishes, journal)
@@ -262,7 +264,9 @@ def new_talk(wishes: ChatWishes, model: ModelOptions, context: Context, output: 
     """
     journal = choose_journal(wishes, context)
     request = with_its_model(model, journal, output.note)
-    sight: Sight = "needed" if wishes.images else "possible"  # a conversation may come to /image
+    sight: VisionMode = (
+        "needed" if wishes.images else "possible"
+    )  # a conversation may come to /image
     return Talk(
         context=context,
         output=output,

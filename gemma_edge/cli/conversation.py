@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from gemma_edge.app.load import Prepared, Sight, Timed, load, prepare
+from gemma_edge.app.load import Prepared, Timed, VisionMode, load, prepare
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import kind_of
@@ -59,7 +59,7 @@ class Wish:
     """What ``prepare`` needs to know. ``images`` are those that the first message shows."""
 
     request: ModelRequest
-    sight: Sight
+    sight: VisionMode
     images: Sequence[Path] = ()
 
     def load(self, runtime: Runtime) -> Loaded:
@@ -68,7 +68,7 @@ class Wish:
         Raises:
             GemmaEdgeError: as ``prepare``.
         """
-        prepared = prepare(self.request, runtime, sight=self.sight, images=self.images)
+        prepared = prepare(self.request, runtime, vision=self.sight, images=self.images)
         return Loaded(prepared, load(prepared, runtime), self.request)
 
     def load_unasked(self, runtime: Runtime, told: "Told") -> Loaded | None:

@@ -349,7 +349,7 @@ def describe_each(  # noqa: PLR0913, PLR0917  (what, how, of whom, and the world
         raise UsageError("--sidecar writes one text an image, not one a question",
                          hint="--out answers.jsonl")  # fmt: skip
     runtime = open_runtime(model.store, context, output)
-    prepared = prepare(model, runtime, sight="needed", image_tokens=_paid_tokens(looking, sources))
+    prepared = prepare(model, runtime, vision="needed", image_tokens=_paid_tokens(looking, sources))
     task = task_digest(_settings(looking, asking, prepared))
     going = Going(output, context.clock, len(sources))
     sidecars = Sidecars(asking.kind, replace=batch.replace) if batch.sidecar else None
@@ -856,7 +856,7 @@ def run(
     check_together(len(sources.each))  # before any of them is opened
     paid = wanted_tokens(looking, sources.each)
     runtime = open_runtime(model.store, context, output)
-    prepared = prepare(model, runtime, sight="needed", image_tokens=paid)
+    prepared = prepare(model, runtime, vision="needed", image_tokens=paid)
     seen = _look(looking, sources.each, prepared, prepared.plan.image_tokens, output)
     with open_engine(prepared, runtime) as engine:
         output.note(prepared.render(engine.info))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from gemma_edge.app.load import Prepared, Sight, open_engine, prepare
+from gemma_edge.app.load import Prepared, VisionMode, open_engine, prepare
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.app_batch import (
     DOCUMENTS,
@@ -609,10 +609,10 @@ def _task(
     recipe: Recipe, asked: ExtractOptions, model: ModelOptions, context: Context, output: Output
 ) -> Iterator[Task]:
     """What is done with each document; the model is loaded for the first one."""
-    sight: Sight = "unused" if asked.vision == "never" else "possible"
+    sight: VisionMode = "unused" if asked.vision == "never" else "possible"
     tokens = None if asked.vision == "never" else MAX_TOKENS
     runtime = open_runtime(model.store, context, output)
-    prepared = prepare(model, runtime, sight=sight, image_tokens=tokens)
+    prepared = prepare(model, runtime, vision=sight, image_tokens=tokens)
     options = asked.options(page_tokens(prepared))
     password = asked.password or context.environment.get(PASSWORD_VARIABLE) or None
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gemma_edge import catalog, gguf
-from gemma_edge.app.load import open_quick_planner, wishes_of
+from gemma_edge.app.load import constraints_of, open_quick_planner
 from gemma_edge.app.models import (
     Stock,
     count_bytes,
@@ -86,7 +86,7 @@ def find_fits(pairs: Iterable[tuple[Size, Quant]], runtime: Runtime) -> Fits:
     planner = open_quick_planner(runtime)
     found = list(pairs)
     rows = planner.matrix(
-        Stock(runtime.store).quants(found), wishes_of(ModelRequest(), vision=None)
+        Stock(runtime.store).quants(found), constraints_of(ModelRequest(), vision=None)
     )
     hardware = planner.hardware
     named = {name_of(*pair): row for pair, row in zip(found, rows, strict=True)}

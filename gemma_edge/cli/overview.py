@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from gemma_edge import __version__
-from gemma_edge.app.load import Planner, open_quick_planner, wishes_of
+from gemma_edge.app.load import Planner, constraints_of, open_quick_planner
 from gemma_edge.app.models import Stock, offered_quants
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.cli.context import Context
@@ -83,16 +83,16 @@ def _free(free_bytes: int | None, total_bytes: int | None) -> str:
 
 def _plans(stock: Stock, planner: Planner) -> tuple[Rows, str]:
     """What runs, or would, and the next best; and what would have to be fetched for it."""
-    wishes = wishes_of(ModelRequest(), vision=None)
+    constraints = constraints_of(ModelRequest(), vision=None)
     here = stock.on_disk()
     candidates = here or stock.quants(offered_quants(ModelRequest()))
     try:
-        plan = planner.plan(candidates, wishes)
+        plan = planner.plan(candidates, constraints)
     except DoesNotFit:
         if not here:
             raise
         candidates, here = stock.quants(offered_quants(ModelRequest())), []
-        plan = planner.plan(candidates, wishes)
+        plan = planner.plan(candidates, constraints)
     by_name = {each.name: each for each in candidates}
     chosen = by_name[plan.name]
     rows = [_row("  runs" if here else "  would run", plan, chosen)]

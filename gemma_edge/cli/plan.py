@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from gemma_edge.app.load import best_here, open_planner, wishes_of
+from gemma_edge.app.load import best_here, constraints_of, open_planner
 from gemma_edge.app.models import Stock, fetch_headers, offer
 from gemma_edge.app.request import AUTO
 from gemma_edge.app.runtime import Runtime
@@ -23,13 +23,13 @@ from gemma_edge.hardware.detect import pretend
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.plan import (
     Account,
+    Attempt,
     Candidate,
     Ledger,
     Part,
     PartName,
     Placement,
     Plan,
-    Rung,
     Speed,
 )
 from gemma_edge.planning.planner import NothingFits, PlacementClass, Row
@@ -141,7 +141,7 @@ def as_document(
         "fits": True,
         **_plan(plan, candidates[plan.name]),
         "reasons": list(plan.reasons),
-        "rungs": [asdict(rung) for rung in plan.rungs],
+        "rungs": [asdict(attempt) for attempt in plan.attempts],
         "fallbacks": [_placement(each) for each in plan.fallbacks],
         "alternatives": [_plan(each, candidates[each.name]) for each in plan.alternatives],
         "hardware": as_hardware(hardware),
@@ -154,7 +154,7 @@ def as_failure(error: NothingFits, hardware: Hardware) -> dict[str, Any]:
         "fits": False,
         "message": error.message,
         "hint": error.hint,
-        "rungs": [asdict(rung) for rung in error.rungs],
+        "rungs": [asdict(attempt) for attempt in error.attempts],
         "hardware": as_hardware(hardware),
     }
 
@@ -379,7 +379,7 @@ def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
     rows += [("instead", _alternative(each, candidates)) for each in plan.alternatives]
     output.table(_labelled(rows))
     if explain:
-        show_rungs(plan.rungs, output)
+        show_attempts(plan.attempts, output)
         show_machine(hardware, output)
     if not candidate.exact:
         output.note(
@@ -388,9 +388,12 @@ def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
         )
 
 
-def show_rungs(rungs: Sequence[Rung], output: Output) -> None:
+def show_attempts(attempts: Sequence[Attempt], output: Output) -> None:
     """What was tried, and why each step fell."""
-    rows = [(f"{rung.what}: {'taken' if rung.taken else 'no'}, {rung.reason}") for rung in rungs]
+    rows = [
+        (f"{attempt.what}: {'taken' if attempt.taken else 'no'}, {attempt.reason}")
+        for attempt in attempts
+    ]
     output.page("")
     output.table(_labelled([("tried", row) for row in rows]))
 
@@ -488,24 +491,24 @@ def plan_and_show(
     if asked.headers:
         fetch_headers(model, runtime)
     stock = Stock(runtime.store)
-    wishes = wishes_of(model, vision=None)
+    constraints = constraints_of(model, vision=None)
     with open_planner(runtime, _pretend(asked, runtime)) as planner:
         candidates = offer(model, stock, runtime)
         by_name = {each.name: each for each in candidates}
         if asked.every:
-            rows = planner.matrix(candidates, wishes)
+            rows = planner.matrix(candidates, constraints)
             if show.json:
                 output.document(as_rows(rows, planner.hardware))
             else:
                 show_matrix(rows, planner.hardware, output)
             return ExitStatus.OK
         try:
-            plan = planner.plan(candidates, wishes)
+            plan = planner.plan(candidates, constraints)
         except NothingFits as error:
             if show.json:
                 output.document(as_failure(error, planner.hardware))
             elif asked.explain:
-                show_rungs(error.rungs, output)
+                show_attempts(error.attempts, output)
             raise
         if show.json:
             output.document(as_document(plan, by_name, planner.hardware))
@@ -513,7 +516,7 @@ def plan_and_show(
         show_plan(plan, by_name, planner.hardware, context.width, output, explain=asked.explain)
         chosen = by_name[plan.name]
         if model.model == AUTO and not chosen.on_disk and not asked.pretends:
-            here = best_here(stock, model, wishes, planner)
+            here = best_here(stock, model, constraints, planner)
             if here is not None:
                 output.note(
                     f"{brief_title(chosen)} is not on this machine: gemma-edge pull "

@@ -458,7 +458,7 @@ def _too_large(plan: Plan, death: Death, tried: list[str]) -> DoesNotFit:
 
 def _bare(plan: Plan) -> Plan:
     """Without what only the parent needs."""
-    return replace(plan, fallbacks=(), alternatives=(), rungs=(), reasons=())
+    return replace(plan, fallbacks=(), alternatives=(), attempts=(), reasons=())
 
 
 # ----------------------------------------------------------------------------

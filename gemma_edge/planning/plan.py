@@ -128,7 +128,7 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
+class Attempt:
     """A step that was tried: what, whether it was taken, and why not, with the numbers."""
 
     what: str
@@ -147,9 +147,9 @@ class Adapter:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Placement):
     """One model, placed on one machine. ``threads`` decode, ``prefill_threads`` (0: as many) read
-    prompts. ``rungs`` is how the search came here; ``fallbacks`` is what to load when memory runs
-    out in spite of the ledger, the next first; ``alternatives`` are other models that fit. What the
-    encoder made of pictures is kept in the folder ``remember``, if a person wants that."""
+    prompts. ``attempts`` is how the search came here; ``fallbacks`` is what to load when memory
+    runs out in spite of the ledger, the next first; ``alternatives`` are other models that fit.
+    What the encoder made of pictures is kept in the folder ``remember``, if a person wants that."""
 
     model: Path
     projector: Path | None = None
@@ -160,15 +160,15 @@ class Plan(Placement):
     ledger: Ledger | None = None
     speed: Speed | None = None
     reasons: tuple[str, ...] = ()
-    rungs: tuple[Rung, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
     fallbacks: tuple["Plan", ...] = ()
     alternatives: tuple["Plan", ...] = ()
     remember: Path | None = None
 
 
-def everywhere(plan: Plan, **changes: Any) -> Plan:
+def with_fallbacks(plan: Plan, **changes: Any) -> Plan:
     """The plan with other fields, and so its fallbacks."""
-    fallbacks = tuple(everywhere(each, **changes) for each in plan.fallbacks)
+    fallbacks = tuple(with_fallbacks(each, **changes) for each in plan.fallbacks)
     return replace(plan, fallbacks=fallbacks, **changes)
 
 
@@ -250,7 +250,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Constraints:
     """What a person pinned; ``None`` leaves it to the plan, anything else is kept or refused.
 
     ``image_tokens`` is the budget of the largest picture that may come. ``vision``: True needs a

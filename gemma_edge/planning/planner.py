@@ -9,7 +9,15 @@ from gemma_edge.errors import DoesNotFit
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.planning.memory import Measure, account, closed_form
 from gemma_edge.planning.model import Shape, parse_shape
-from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Ledger, Placement, Plan, Rung, Wishes
+from gemma_edge.planning.plan import (
+    ALL_LAYERS,
+    Attempt,
+    Candidate,
+    Constraints,
+    Ledger,
+    Placement,
+    Plan,
+)
 from gemma_edge.planning.search import (
     BATCHES,
     FLOOR_CONTEXT_TOKENS,
@@ -58,7 +66,9 @@ class Scales:
     def __post_init__(self) -> None:
         self._law = closed_form(self.measure, self.hardware)
 
-    def case(self, candidate: Candidate, wishes: Wishes, *, alone: bool, order: int = 0) -> Case:
+    def case(
+        self, candidate: Candidate, constraints: Constraints, *, alone: bool, order: int = 0
+    ) -> Case:
         """One candidate, to be searched."""
         shape = parse_shape(candidate.header, exact=candidate.exact)
         # The law says nothing about a cache that only llama.cpp can size.
@@ -67,8 +77,8 @@ class Scales:
             candidate=candidate,
             shape=shape,
             hardware=self.hardware,
-            wishes=wishes,
-            weigh=self._weigh(shape, candidate, measure, wishes),
+            constraints=constraints,
+            weigh=self._weigh(shape, candidate, measure, constraints),
             alone=alone,
             order=order,
             speeds=self.speeds,
@@ -80,7 +90,7 @@ class Scales:
         search by those weights comes to."""
         assert outcome.best
         exact = replace(
-            case, weigh=self._weigh(case.shape, case.candidate, self.measure, case.wishes),
+            case, weigh=self._weigh(case.shape, case.candidate, self.measure, case.constraints),
             weighed={},
         )  # fmt: skip
         ledger = exact.ledger(outcome.best.placement)
@@ -88,8 +98,10 @@ class Scales:
             return exact, search(exact)
         return case, replace(outcome, best=replace(outcome.best, ledger=ledger))
 
-    def _weigh(self, shape: Shape, candidate: Candidate, measure: Measure, wishes: Wishes) -> Weigh:
-        adapters = tuple(each.header for each in wishes.adapters)
+    def _weigh(
+        self, shape: Shape, candidate: Candidate, measure: Measure, constraints: Constraints
+    ) -> Weigh:
+        adapters = tuple(each.header for each in constraints.adapters)
 
         def weigh(placement: Placement) -> Ledger:
             return account(shape, candidate.projector, placement, self.hardware, measure, adapters)
@@ -136,21 +148,21 @@ def _batch(case: Case, now: Placement) -> Placement:
     batch = max(BATCHES[-1], now.batch_tokens // 2)
     images = now.image_tokens
     if images > batch and not case.shape.causal_images:  # a picture must be one batch
-        if case.wishes.image_tokens:
+        if case.constraints.image_tokens:
             return now
         images = batch
     return replace(now, batch_tokens=min(batch, now.batch_tokens), image_tokens=images)
 
 
 def _context(case: Case, now: Placement) -> Placement:
-    if case.wishes.context_tokens or now.context_tokens <= FLOOR_CONTEXT_TOKENS:
+    if case.constraints.context_tokens or now.context_tokens <= FLOOR_CONTEXT_TOKENS:
         return now
     context = max(FLOOR_CONTEXT_TOKENS, now.context_tokens // 2)
     return replace(now, context_tokens=context, batch_tokens=min(now.batch_tokens, context))
 
 
 def _experts(case: Case, now: Placement) -> Placement:
-    open_to_it = case.wishes.gpu_layers is None and case.wishes.cpu_expert_layers is None
+    open_to_it = case.constraints.gpu_layers is None and case.constraints.cpu_expert_layers is None
     if not case.shape.has_experts or not open_to_it or len(now.devices) != 1:
         return now
     if classify(now, case.layers) not in ("gpu", "experts"):
@@ -196,14 +208,14 @@ def _relaxed(case: Case) -> Iterator[tuple[Case, str]]:
     """The case without one of its pins, then with less context."""
     for pin in ("context_tokens", "image_tokens", "kv_type", "cpu_expert_layers", "gpu_layers",
                 "min_speed"):  # fmt: skip
-        if getattr(case.wishes, pin) is not None:
+        if getattr(case.constraints, pin) is not None:
             yield case.wish(**{pin: None}), pin
-    if case.wishes.require_gpu:
+    if case.constraints.require_gpu:
         yield case.wish(require_gpu=False), "require_gpu"
     if case.sees:
         yield case.wish(vision=False), "vision"
     for context in SMALLER_CONTEXTS:
-        if context < (case.wishes.context_tokens or case.wanted):
+        if context < (case.constraints.context_tokens or case.wanted):
             yield case.wish(context_tokens=context), "context_tokens"
 
 
@@ -253,7 +265,7 @@ def explain(case: Case, option: Option) -> Iterator[str]:
         yield from _why_cpu(case)
     if case.candidate.few_bits:
         yield f"its weights have {case.candidate.bits} bits, which costs noticeably"
-    if placement.kv_type == "q8_0" and case.wishes.kv_type is None:
+    if placement.kv_type == "q8_0" and case.constraints.kv_type is None:
         yield "the KV cache has 8 bits, which Gemma 4 notices: there is no room for 16"
     if case.sees and placement.image_tokens < case.candidate.image_tokens:
         yield f"images of at most {placement.image_tokens} tokens: memory is short"
@@ -269,7 +281,7 @@ def explain(case: Case, option: Option) -> Iterator[str]:
 
 def _why_this(case: Case, option: Option) -> str:
     grade, context = tier(case, option), render_context(min(WANTED_CONTEXT_TOKENS, case.wanted))
-    fluent, usable = (case.wishes.min_speed or speed for speed in (FLUENT_SPEED, USABLE_SPEED))
+    fluent, usable = (case.constraints.min_speed or speed for speed in (FLUENT_SPEED, USABLE_SPEED))
     if case.alone:
         return "the model that was asked for"
     if grade == "C":
@@ -284,7 +296,7 @@ def _why_this(case: Case, option: Option) -> str:
 
 def _why_cpu(case: Case) -> Iterator[str]:
     """Never without a word: what became of the GPUs that the machine has."""
-    if case.wishes.gpu_layers == 0:
+    if case.constraints.gpu_layers == 0:
         yield "no layers on the GPU, as asked"
         return
     for device in case.hardware.devices:
@@ -296,7 +308,7 @@ def _why_cpu(case: Case) -> Iterator[str]:
 
 def _why_context(case: Case, option: Option) -> str:
     context = option.placement.context_tokens
-    if case.wishes.context_tokens:
+    if case.constraints.context_tokens:
         return "as asked"
     if case.shape.trained_context_tokens is None:
         return "the model does not say what it was trained with"
@@ -308,7 +320,7 @@ def _why_context(case: Case, option: Option) -> str:
 
 
 __all__ = [
-    "Candidate", "NothingFits", "PlacementClass", "Row", "Wishes", "describe_measurement",
+    "Candidate", "NothingFits", "PlacementClass", "Row", "Constraints", "describe_measurement",
     "matrix", "plan",
 ]  # fmt: skip
 
@@ -328,17 +340,17 @@ class Row:
 
 
 class NothingFits(DoesNotFit):
-    """No candidate fits; ``rungs`` is all that was tried."""
+    """No candidate fits; ``attempts`` is all that was tried."""
 
-    def __init__(self, message: str, *, hint: str, rungs: tuple[Rung, ...]) -> None:
+    def __init__(self, message: str, *, hint: str, attempts: tuple[Attempt, ...]) -> None:
         super().__init__(message, hint=hint)
-        self.rungs = rungs
+        self.attempts = attempts
 
 
-def plan(  # noqa: PLR0913  (machine, models, wishes, and what is known of memory and speed)
+def plan(  # noqa: PLR0913  (machine, models, constraints, and what is known of memory and speed)
     hardware: Hardware,
     candidates: Sequence[Candidate],
-    wishes: Wishes,
+    constraints: Constraints,
     measure: Measure,
     speeds: Sequence[Measurement] = (),
     *,
@@ -348,25 +360,25 @@ def plan(  # noqa: PLR0913  (machine, models, wishes, and what is known of memor
     first. ``busy_programs`` want a core now: those cores are left alone.
 
     Raises:
-        NothingFits: with the numbers, the nearest thing that fits as the hint, and the rungs.
+        NothingFits: with the numbers, the nearest thing that fits as the hint, and the attempts.
         DoesNotFit: a context that no model can have.
         EngineError: ``measure`` cannot answer.
     """
     scales = Scales(hardware=hardware, measure=measure, speeds=speeds, busy_programs=busy_programs)
     alone = len({_size(each) for each in candidates}) == 1
     tried = [
-        _try(scales.case(each, wishes, alone=alone, order=order), alone)
+        _try(scales.case(each, constraints, alone=alone, order=order), alone)
         for order, each in enumerate(candidates)
     ]
     chosen = _choose(scales, tried)
     fitting = [(each, outcome.best) for each, outcome in tried if outcome.best]
     if chosen is None:
         raise _nothing_fits(tried)
-    case, option, rungs = chosen
+    case, option, attempts = chosen
     return replace(
         _plan(case, option),
         reasons=(*explain_choice(case, option, fitting), *explain(case, option)),
-        rungs=rungs if len(tried) == 1 else (*_model_rungs(tried, case), *rungs),
+        attempts=attempts if len(tried) == 1 else (*_model_attempts(tried, case), *attempts),
         fallbacks=tuple(
             replace(_plan(case, each), reasons=(f"memory ran out: {what}",))
             for each, what in iter_fallbacks(case, option)
@@ -381,7 +393,7 @@ def plan(  # noqa: PLR0913  (machine, models, wishes, and what is known of memor
 def matrix(
     hardware: Hardware,
     candidates: Sequence[Candidate],
-    wishes: Wishes,
+    constraints: Constraints,
     measure: Measure,
     speeds: Sequence[Measurement] = (),
 ) -> tuple[Row, ...]:
@@ -389,12 +401,12 @@ def matrix(
     scales = Scales(hardware=hardware, measure=measure, speeds=speeds)
     rows = []
     for candidate in candidates:
-        case, outcome = _try(scales.case(candidate, wishes, alone=True), False)
+        case, outcome = _try(scales.case(candidate, constraints, alone=True), False)
         if outcome.best is None:
             rows.append(Row(candidate=candidate, placement="no", plan=None, reason=outcome.refusal))
             continue
         kind = classify(outcome.best.placement, case.layers)
-        decided = replace(_plan(case, outcome.best), rungs=outcome.rungs)
+        decided = replace(_plan(case, outcome.best), attempts=outcome.attempts)
         reason = render_option(outcome.best)
         rows.append(Row(candidate=candidate, placement=kind, plan=decided, reason=reason))
     return tuple(rows)
@@ -416,10 +428,10 @@ def _try(case: Case, alone: bool) -> Tried:
     except DoesNotFit as error:
         if alone:
             raise
-        return case, Outcome(best=None, rungs=(), refusal=error.message)
+        return case, Outcome(best=None, attempts=(), refusal=error.message)
 
 
-def _choose(scales: Scales, tried: list[Tried]) -> tuple[Case, Option, tuple[Rung, ...]] | None:
+def _choose(scales: Scales, tried: list[Tried]) -> tuple[Case, Option, tuple[Attempt, ...]] | None:
     """The best that fits by llama.cpp's own weights too; what does not is searched again by them,
     and changes ``tried``."""
     exact: set[int] = set()
@@ -431,7 +443,7 @@ def _choose(scales: Scales, tried: list[Tried]) -> tuple[Case, Option, tuple[Run
         case, outcome = tried[place]
         assert outcome.best
         if place in exact:
-            return case, outcome.best, outcome.rungs
+            return case, outcome.best, outcome.attempts
         exact.add(place)
         tried[place] = scales.confirm(case, outcome)
 
@@ -448,16 +460,16 @@ def _nothing_fits(tried: Sequence[Tried]) -> NothingFits:
     title = f"{case.candidate.title} does not fit"
     if len(tried) > 1:
         title = f"no model fits; {case.candidate.title} is the smallest"
-    rungs = outcome.rungs if len(tried) == 1 else _model_rungs(tried, None)
+    attempts = outcome.attempts if len(tried) == 1 else _model_attempts(tried, None)
     hint = nearest([case for case, _ in by_size])
-    return NothingFits(f"{title}: {outcome.refusal}", hint=hint, rungs=rungs)
+    return NothingFits(f"{title}: {outcome.refusal}", hint=hint, attempts=attempts)
 
 
-def _model_rungs(tried: Sequence[Tried], chosen: Case | None) -> tuple[Rung, ...]:
-    """One rung a candidate, the best model first."""
+def _model_attempts(tried: Sequence[Tried], chosen: Case | None) -> tuple[Attempt, ...]:
+    """One attempt a candidate, the best model first."""
     ordered = sorted(tried, key=lambda pair: pair[0].candidate.quality, reverse=True)
     return tuple(
-        Rung(
+        Attempt(
             what=case.candidate.title,
             taken=case is chosen,
             reason=render_option(outcome.best) if outcome.best else outcome.refusal,
@@ -493,7 +505,7 @@ def _plan(case: Case, option: Option) -> Plan:
         **fields,
         model=candidate.model_path,
         projector=candidate.projector_path if case.sees else None,
-        adapters=tuple(each.adapter for each in case.wishes.adapters),
+        adapters=tuple(each.adapter for each in case.constraints.adapters),
         name=candidate.name,
         threads=threads.decode,
         prefill_threads=threads.prefill,

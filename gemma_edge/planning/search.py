@@ -16,13 +16,13 @@ from gemma_edge.planning.memory import RAM, adapter_problem, layer_places
 from gemma_edge.planning.model import Layer, Shape
 from gemma_edge.planning.plan import (
     ALL_LAYERS,
+    Attempt,
     Candidate,
+    Constraints,
     KvType,
     Ledger,
     Placement,
-    Rung,
     Speed,
-    Wishes,
 )
 from gemma_edge.store.measurements import Measurement
 from gemma_edge.units import render_bytes
@@ -76,7 +76,7 @@ def choose_threads(
 
 
 # ----------------------------------------------------------------------------
-# One candidate on one machine with one person's wishes: what every step of the search is about.
+# One candidate on one machine under one person's constraints: what every step is about.
 
 
 WANTED_CONTEXT_TOKENS = 32 << 10  # a long document and its answer
@@ -106,7 +106,7 @@ class Outcome:
     """What the ladder of one candidate came to: the best option, or why there is none."""
 
     best: Option | None
-    rungs: tuple[Rung, ...]
+    attempts: tuple[Attempt, ...]
     refusal: str = ""
 
 
@@ -118,7 +118,7 @@ class Case:
     candidate: Candidate
     shape: Shape
     hardware: Hardware
-    wishes: Wishes
+    constraints: Constraints
     weigh: Weigh
     alone: bool = False
     order: int = 0
@@ -133,8 +133,8 @@ class Case:
         return self.weighed[placement]
 
     def wish(self, **changes: object) -> "Case":
-        """The same with other wishes; ledgers that are known stay known."""
-        return replace(self, wishes=replace(self.wishes, **changes))  # type: ignore[arg-type]
+        """The same with other constraints; ledgers that are known stay known."""
+        return replace(self, constraints=replace(self.constraints, **changes))  # type: ignore[arg-type]
 
     @property
     def layers(self) -> int:
@@ -144,7 +144,7 @@ class Case:
     @property
     def sees(self) -> bool:
         """Whether a projector is loaded."""
-        return self.candidate.projector is not None and self.wishes.vision is not False
+        return self.candidate.projector is not None and self.constraints.vision is not False
 
     @property
     def per_layer_embeddings(self) -> bool:
@@ -162,7 +162,7 @@ class Case:
     @cached_property
     def wanted(self) -> int:
         """The context to begin with."""
-        return self.wishes.context_tokens or min(WANTED_CONTEXT_TOKENS, self.trained)
+        return self.constraints.context_tokens or min(WANTED_CONTEXT_TOKENS, self.trained)
 
     @cached_property
     def devices(self) -> tuple[Device, ...]:
@@ -178,7 +178,7 @@ def check_context(case: Case) -> None:
     Raises:
         DoesNotFit: the context asked for is smaller than the least or larger than the model's.
     """
-    asked, trained = case.wishes.context_tokens, case.shape.trained_context_tokens
+    asked, trained = case.constraints.context_tokens, case.shape.trained_context_tokens
     if asked is None:
         return
     if asked < MIN_CONTEXT_TOKENS:
@@ -487,9 +487,9 @@ class Way:
 
 
 def ways(case: Case) -> Iterator[Way]:
-    """What the wishes leave open, the best first. A part of a model is not split off to a GPU
+    """What the constraints leave open, the best first. A part of a model is not split off to a GPU
     whose memory is main memory: nothing is gained."""
-    pinned, experts = case.wishes.gpu_layers, case.wishes.cpu_expert_layers
+    pinned, experts = case.constraints.gpu_layers, case.constraints.cpu_expert_layers
     partly = pinned is not None and 0 < pinned <= case.layers
     devices = _one_of_each(case) if pinned != 0 else []
     if not partly and not experts:
@@ -508,7 +508,7 @@ def ways(case: Case) -> Iterator[Way]:
     if devices and (partly or (open_to_parts and not devices[0].integrated)):
         arrange = partial(_part, case, devices[0])
         yield Way("partial", "with some layers on the GPU", arrange, devices[0].name)
-    if pinned in (None, 0) and experts is None and not case.wishes.require_gpu:
+    if pinned in (None, 0) and experts is None and not case.constraints.require_gpu:
         yield Way("cpu", "on the CPU", lambda setting: replace(setting, projector_device=""))
 
 
@@ -518,7 +518,7 @@ def _on_one(device: Device, setting: Placement) -> Placement:
 
 def _experts(case: Case, device: Device, setting: Placement) -> Placement:
     """All that is dense on the GPU, and the fewest layers of experts on the CPU."""
-    pinned = case.wishes.cpu_expert_layers
+    pinned = case.constraints.cpu_expert_layers
 
     def with_experts(count: int) -> Placement:
         return replace(_on_one(device, setting), cpu_expert_layers=count)
@@ -531,9 +531,9 @@ def _experts(case: Case, device: Device, setting: Placement) -> Placement:
 
 def _part(case: Case, device: Device, setting: Placement) -> Placement:
     """As many layers on the GPU as fit, from the last; at least one."""
-    pinned = case.wishes.gpu_layers
+    pinned = case.constraints.gpu_layers
 
-    experts = case.wishes.cpu_expert_layers or 0
+    experts = case.constraints.cpu_expert_layers or 0
 
     def with_layers(count: int) -> Placement:
         return replace(setting, devices=(device.name,), gpu_layers=count, cpu_expert_layers=experts)
@@ -632,13 +632,13 @@ class Climbed:
     short at last where there is none."""
 
     option: Option | None
-    rungs: tuple[Rung, ...]
+    attempts: tuple[Attempt, ...]
     refusal: str = ""
 
 
 def climb(case: Case, way: Way) -> Climbed:
     """From the wanted context downwards."""
-    rungs: list[Rung] = []
+    attempts: list[Attempt] = []
     refusal = ""
     for kv_type, context in _levels(case, way):
         title = f"{way.what}, {render_context(context)} context"
@@ -648,18 +648,18 @@ def climb(case: Case, way: Way) -> Climbed:
         if short_of_gpu(least):
             given_up = _describe(settings[-1], settings[0])
             reason = render_shortage(least) + (f", with {given_up}" if given_up else "")
-            rungs.append(Rung(what=title, taken=False, reason=reason))
+            attempts.append(Attempt(what=title, taken=False, reason=reason))
             refusal = f"{way.what} it {render_shortage(least, context)}"
             continue
         for setting in settings:
             placement, ledger = _settle(case, way.arrange(setting))
             if ledger.fits:
-                return Climbed(_option(case, way, placement, ledger), tuple(rungs))
+                return Climbed(_option(case, way, placement, ledger), tuple(attempts))
             given_up = _describe(setting, settings[0])
             what = f"{title}, {given_up}" if given_up else title
-            rungs.append(Rung(what=what, taken=False, reason=render_shortage(ledger)))
+            attempts.append(Attempt(what=what, taken=False, reason=render_shortage(ledger)))
             refusal = f"{way.what} it {render_shortage(ledger, context)}"
-    return Climbed(None, tuple(rungs), refusal)
+    return Climbed(None, tuple(attempts), refusal)
 
 
 def _option(case: Case, way: Way, placement: Placement, ledger: Ledger) -> Option:
@@ -676,7 +676,7 @@ def make_option(
         choose_threads,
         case.hardware.cpu,
         case.candidate.header.file_bytes,
-        asked=case.wishes.threads,
+        asked=case.constraints.threads,
         all_on_gpu=classify(placement, case.layers) == "gpu",
     )
     threads = choose(busy_programs=case.busy_programs)
@@ -704,10 +704,10 @@ def render_kind(case: Case, placement: Placement) -> str:
 def _levels(case: Case, way: Way) -> Iterator[tuple[KvType, int]]:
     """KV types and contexts in the order in which they are given up."""
     lower = [step for step in reversed(CONTEXT_STEPS) if FLOOR_CONTEXT_TOKENS <= step < case.wanted]
-    contexts = [case.wanted] if case.wishes.context_tokens else [case.wanted, *lower]
-    first = case.wishes.kv_type or "f16"
+    contexts = [case.wanted] if case.constraints.context_tokens else [case.wanted, *lower]
+    first = case.constraints.kv_type or "f16"
     yield from ((first, context) for context in contexts)
-    if case.wishes.kv_type is None and way.kind == "gpu" and heavy_cache(case):
+    if case.constraints.kv_type is None and way.kind == "gpu" and heavy_cache(case):
         yield "q8_0", contexts[-1]
 
 
@@ -719,13 +719,13 @@ def heavy_cache(case: Case) -> bool:
 
 def _settings(case: Case, way: Way, context: int, kv_type: KvType) -> Iterator[Placement]:
     """Batch, images and projector, from what gives up least to what gives up most."""
-    budget = (case.wishes.image_tokens or case.candidate.image_tokens) if case.sees else 0
+    budget = (case.constraints.image_tokens or case.candidate.image_tokens) if case.sees else 0
     whole = max(BATCHES[0], -(-budget // BATCH_STEP_TOKENS) * BATCH_STEP_TOKENS)
     projectors = _projector_places(case, way)
     for batch in (whole, *(each for each in BATCHES if each < whole)):
         images = budget
         if budget > batch and not case.shape.causal_images:  # a picture must be one batch
-            if case.wishes.image_tokens:
+            if case.constraints.image_tokens:
                 continue
             images = batch
         for projector in projectors:
@@ -739,7 +739,7 @@ def _settings(case: Case, way: Way, context: int, kv_type: KvType) -> Iterator[P
 def _projector_places(case: Case, way: Way) -> tuple[str, ...]:
     if not case.sees or not way.device:
         return ("",)
-    if way.kind == "gpu" or case.wishes.vision:
+    if way.kind == "gpu" or case.constraints.vision:
         return (way.device, "")
     return ("",)  # beside experts or layers it costs speed; it comes back where there is room
 
@@ -788,7 +788,7 @@ def _polish(
         if improved != placement and fresh.fits:
             placement, ledger = improved, fresh
             notes.append(note)
-    if way.kind in ("gpu", "experts") and case.wishes.context_tokens is None:
+    if way.kind in ("gpu", "experts") and case.constraints.context_tokens is None:
         for context in _larger(case, placement):
             grown = replace(placement, context_tokens=context)
             if len(placement.devices) > 1:
@@ -823,7 +823,7 @@ def _improvements(
 def _larger(case: Case, placement: Placement) -> list[int]:
     """Contexts to spend what is left on, the largest first. None with quantized KV: that was taken
     because memory is short."""
-    if placement.kv_type != "f16" and case.wishes.kv_type is None:
+    if placement.kv_type != "f16" and case.constraints.kv_type is None:
         return []
     most = min(MOST_CONTEXT_TOKENS, case.trained)
     steps = {*CONTEXT_STEPS, case.trained}
@@ -867,7 +867,7 @@ def tier(case: Case, option: Option) -> Tier:
     computes beside ordinary main memory is never A: it reads documents so slowly that only the
     answer's quality is left to choose by."""
     speed, context = _safe_speed(case, option), option.placement.context_tokens
-    asked = case.wishes.min_speed
+    asked = case.constraints.min_speed
     fluent = speed >= (asked or FLUENT_SPEED)
     fluent &= bool(asked) or has_fast_memory(option.placement, case.hardware)
     if fluent and context >= min(WANTED_CONTEXT_TOKENS, case.wanted):
@@ -907,13 +907,13 @@ def search(case: Case) -> Outcome:
         DoesNotFit: a pinned context that this model cannot have.
     """
     if refusal := _refuse(case):
-        rung = Rung(what=case.candidate.title, taken=False, reason=refusal)
-        return Outcome(best=None, rungs=(rung,), refusal=refusal)
-    tried: list[Rung | Option] = []
+        attempt = Attempt(what=case.candidate.title, taken=False, reason=refusal)
+        return Outcome(best=None, attempts=(attempt,), refusal=refusal)
+    tried: list[Attempt | Option] = []
     refusals: list[str] = []
     for way in ways(case):
         climbed = climb(case, way)
-        tried += climbed.rungs
+        tried += climbed.attempts
         if climbed.option is None:
             refusals.append(climbed.refusal)
             continue
@@ -921,15 +921,17 @@ def search(case: Case) -> Outcome:
         if tier(case, climbed.option) == "A":  # what comes after is slower and no better
             break
     found = [each for each in tried if isinstance(each, Option)]
-    least = case.wishes.min_speed or 0
+    least = case.constraints.min_speed or 0
     fast = [option for option in found if option.speed.tokens_per_second >= least]
     best = max(fast, key=lambda option: rank(case, option)) if fast else None
-    rungs = tuple(each if isinstance(each, Rung) else _rung(each, best) for each in tried)
-    return Outcome(best=best, rungs=rungs, refusal="" if best else _why_not(case, found, refusals))
+    attempts = tuple(each if isinstance(each, Attempt) else _attempt(each, best) for each in tried)
+    return Outcome(
+        best=best, attempts=attempts, refusal="" if best else _why_not(case, found, refusals)
+    )
 
 
-def _rung(option: Option, best: Option | None) -> Rung:
-    return Rung(
+def _attempt(option: Option, best: Option | None) -> Attempt:
+    return Attempt(
         what=_title(option), taken=option is best, reason=f"fits, {render_speed(option.speed)}"
     )
 
@@ -956,26 +958,30 @@ def render_option(option: Option) -> str:
 def _refuse(case: Case) -> str:  # noqa: PLR0911  (one return a pin)
     """Pins that no placement of this model can keep, "" where there are none."""
     check_context(case)
-    wishes, title = case.wishes, case.candidate.title
+    constraints, title = case.constraints, case.candidate.title
     if problem := next(filter(None, _adapter_problems(case)), ""):
         return problem
-    if wishes.vision and case.candidate.projector is None:
+    if constraints.vision and case.candidate.projector is None:
         return f"{title} has no projector and sees no images"
-    if wishes.cpu_expert_layers and not case.shape.has_experts:
+    if constraints.cpu_expert_layers and not case.shape.has_experts:
         return f"{title} is no mixture of experts, there are none to keep on the CPU"
-    if (wishes.cpu_expert_layers or 0) > case.layers:
-        return f"{title} has {case.layers} layers, not {wishes.cpu_expert_layers}"
-    needs_gpu = wishes.require_gpu or wishes.gpu_layers not in (None, 0) or wishes.cpu_expert_layers
+    if (constraints.cpu_expert_layers or 0) > case.layers:
+        return f"{title} has {case.layers} layers, not {constraints.cpu_expert_layers}"
+    needs_gpu = (
+        constraints.require_gpu
+        or constraints.gpu_layers not in (None, 0)
+        or constraints.cpu_expert_layers
+    )
     if needs_gpu and not case.devices:
         return _no_gpu(case)
-    if wishes.require_gpu and wishes.gpu_layers == 0:
+    if constraints.require_gpu and constraints.gpu_layers == 0:
         return "a GPU was required, and 0 layers on it"
     return ""
 
 
 def _adapter_problems(case: Case) -> Iterator[str]:
     candidate = case.candidate
-    for each in case.wishes.adapters:
+    for each in case.constraints.adapters:
         yield adapter_problem(candidate.header, each.header, exact=candidate.exact)
 
 
@@ -990,5 +996,5 @@ def _why_not(case: Case, found: Sequence[Option], refusals: Sequence[str]) -> st
     """What was short in every way, or the fastest where a speed was asked for."""
     if found:
         best = max(found, key=lambda option: option.speed.tokens_per_second)
-        return f"{render_option(best)}; {case.wishes.min_speed:g} tok/s were asked for"
+        return f"{render_option(best)}; {case.constraints.min_speed:g} tok/s were asked for"
     return "; ".join(dict.fromkeys(refusals)) or "these flags leave no way to place it"

@@ -10,7 +10,7 @@ from gemma_edge.cli.options import parse_adapter
 from gemma_edge.errors import ExitStatus
 from gemma_edge.planning.plan import Adapter
 from tests.cli.conftest import TEXT_MODEL
-from tests.fit.test_adapter import LORA
+from tests.planning.test_adapter import LORA
 
 PAIR = [("token_embd.weight.lora_a", (8, 4), 0), ("token_embd.weight.lora_b", (8, 32), 0)]
 

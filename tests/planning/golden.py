@@ -1,33 +1,33 @@
-"""The golden table: machine x model x wishes. ``python -m tests.fit.golden`` writes it again;
-read the difference like a table before it is committed."""
+"""The golden table: machine x model x constraints. ``python -m tests.planning.golden`` writes it
+again; read the difference like a table before it is committed."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from gemma_edge.hardware.machine import Hardware
-from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Plan, Wishes
+from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Constraints, Plan
 from gemma_edge.planning.planner import NothingFits, matrix, plan
 from gemma_edge.planning.search import render_context
 from gemma_edge.units import GIB
-from tests.fit.table import MACHINES, candidates, measure, only
+from tests.planning.table import MACHINES, candidates, measure, only
 
 PATH = Path(__file__).with_name("golden.txt")
 
 # (what is typed, what it offers, what it pins)
-WISHES: list[tuple[str, str, Wishes]] = [
-    ("--min-speed 12", "", Wishes(min_speed=12)),
-    ("--ctx 128k", "", Wishes(context_tokens=131072)),
-    ("--no-vision", "", Wishes(vision=False)),
-    ("--detail max", "", Wishes(image_tokens=1120, vision=True)),
-    ("--require-gpu", "", Wishes(require_gpu=True)),
-    ("-m 26b-a4b", "26b-a4b", Wishes()),
-    ("-m 26b-a4b --cpu-experts 30", "26b-a4b", Wishes(cpu_expert_layers=30)),
-    ("-m 31b", "31b", Wishes()),
-    ("-m 31b --kv q8_0", "31b", Wishes(kv_type="q8_0")),
-    ("-m 31b --gpu-layers all", "31b", Wishes(gpu_layers=ALL_LAYERS)),
-    ("-m 12b --ctx 256k", "12b", Wishes(context_tokens=262144)),
-    ("-m 12b --gpu-layers 20", "12b", Wishes(gpu_layers=20)),
-    ("-m e4b --gpu-layers 0", "e4b", Wishes(gpu_layers=0)),
+CONSTRAINTS: list[tuple[str, str, Constraints]] = [
+    ("--min-speed 12", "", Constraints(min_speed=12)),
+    ("--ctx 128k", "", Constraints(context_tokens=131072)),
+    ("--no-vision", "", Constraints(vision=False)),
+    ("--detail max", "", Constraints(image_tokens=1120, vision=True)),
+    ("--require-gpu", "", Constraints(require_gpu=True)),
+    ("-m 26b-a4b", "26b-a4b", Constraints()),
+    ("-m 26b-a4b --cpu-experts 30", "26b-a4b", Constraints(cpu_expert_layers=30)),
+    ("-m 31b", "31b", Constraints()),
+    ("-m 31b --kv q8_0", "31b", Constraints(kv_type="q8_0")),
+    ("-m 31b --gpu-layers all", "31b", Constraints(gpu_layers=ALL_LAYERS)),
+    ("-m 12b --ctx 256k", "12b", Constraints(context_tokens=262144)),
+    ("-m 12b --gpu-layers 20", "12b", Constraints(gpu_layers=20)),
+    ("-m e4b --gpu-layers 0", "e4b", Constraints(gpu_layers=0)),
 ]
 PINNED_ON = ("imagined: desktop with 32 GB", "rtx-4060-laptop-igpu", "rtx-4090-headless", "m2-16gb")
 ALL_ON = "rtx-3060"
@@ -37,7 +37,7 @@ def render() -> str:
     """The whole file."""
     return "\n".join([
         "What is chosen on each machine, and why. Then what flags make of four of them, and what",
-        "becomes of every size and quant on one. `python -m tests.fit.golden` writes this file.",
+        "becomes of every size and quant on one. `python -m tests.planning.golden` writes it.",
         "", *_chosen(), *_pinned(), *_every_quant(),
     ]) + "\n"  # fmt: skip
 
@@ -45,16 +45,16 @@ def render() -> str:
 def _chosen() -> Iterator[str]:
     for name, hardware in MACHINES.items():
         yield _headline(name, hardware)
-        decided = _decide(hardware, candidates(), Wishes())
+        decided = _decide(hardware, candidates(), Constraints())
         yield f"  {_line(decided)}"
         if isinstance(decided, Plan):
             yield from (f"       {reason}" for reason in decided.reasons if _is_told(reason))
             yield from (f"    or {_line(other)}" for other in decided.alternatives)
             taken = {decided.name, *(other.name for other in decided.alternatives)}
             titles = {each.title for each in candidates() if each.name not in taken}
-            for rung in decided.rungs:
-                if rung.what in titles:
-                    yield f"    no {rung.what}: {rung.reason}"
+            for attempt in decided.attempts:
+                if attempt.what in titles:
+                    yield f"    no {attempt.what}: {attempt.reason}"
         yield ""
 
 
@@ -66,16 +66,16 @@ def _is_told(reason: str) -> bool:
 def _pinned() -> Iterator[str]:
     for name in PINNED_ON:
         yield f"{_headline(name, MACHINES[name])}, with flags"
-        for typed, model, wishes in WISHES:
+        for typed, model, constraints in CONSTRAINTS:
             offered = only(model) if model else candidates()
-            yield f"  {typed:<28} {_line(_decide(MACHINES[name], offered, wishes))}"
+            yield f"  {typed:<28} {_line(_decide(MACHINES[name], offered, constraints))}"
         yield ""
 
 
 def _every_quant() -> Iterator[str]:
     hardware = MACHINES[ALL_ON]
     yield f"{_headline(ALL_ON, hardware)}, --all"
-    for row in matrix(hardware, candidates(all_quants=True), Wishes(), measure(hardware)):
+    for row in matrix(hardware, candidates(all_quants=True), Constraints(), measure(hardware)):
         yield f"  {row.candidate.name:<24} {row.placement:<9} {row.reason}"
 
 
@@ -92,10 +92,10 @@ def _headline(name: str, hardware: Hardware) -> str:
 
 
 def _decide(
-    hardware: Hardware, offered: tuple[Candidate, ...], wishes: Wishes
+    hardware: Hardware, offered: tuple[Candidate, ...], constraints: Constraints
 ) -> Plan | NothingFits:
     try:
-        return plan(hardware, offered, wishes, measure(hardware))
+        return plan(hardware, offered, constraints, measure(hardware))
     except NothingFits as error:
         return error
 

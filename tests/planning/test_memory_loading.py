@@ -13,7 +13,7 @@ from gemma_edge.planning.dry_run import DryRun, differences, parse_report
 from gemma_edge.planning.memory import RAM, account, closed_form
 from gemma_edge.planning.model import parse_shape
 from gemma_edge.planning.plan import Allocated, KvType, Ledger, Placement
-from tests.fit.memory_machines import (
+from tests.planning.memory_machines import (
     DEMO,
     MOE,
     ROOT,

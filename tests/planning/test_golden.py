@@ -1,8 +1,10 @@
 """The golden table is what the planner decides today."""
 
-from tests.fit import golden
+from tests.planning import golden
 
 
 def test_the_table_is_what_is_decided():
     written = golden.PATH.read_text(encoding="utf-8")
-    assert golden.render() == written, "python -m tests.fit.golden writes it; read the difference"
+    assert golden.render() == written, (
+        "python -m tests.planning.golden writes it; read the difference"
+    )

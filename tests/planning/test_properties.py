@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from gemma_edge.hardware.machine import Cpu, Hardware
 from gemma_edge.planning.memory import account
 from gemma_edge.planning.model import parse_shape
-from gemma_edge.planning.plan import ALL_LAYERS, Placement, Plan, Wishes
+from gemma_edge.planning.plan import ALL_LAYERS, Constraints, Placement, Plan
 from gemma_edge.planning.planner import NothingFits, Scales, plan
 from gemma_edge.planning.search import Option, Threads, rank
 from gemma_edge.units import GIB
-from tests.fit.table import candidates, gpu, machine, measure
+from tests.planning.table import candidates, gpu, machine, measure
 
 QUICK = settings(max_examples=30, deadline=None, derandomize=True)
 GIBS = st.floats(1, 96).map(lambda gib: round(gib, 2))
@@ -38,8 +38,8 @@ def machines(draw: st.DrawFn) -> Hardware:
     )  # fmt: skip
 
 
-WISHES = st.builds(
-    Wishes,
+CONSTRAINTS = st.builds(
+    Constraints,
     context_tokens=st.sampled_from([None, None, 4096, 20_000, 131_072]),
     gpu_layers=st.sampled_from([None, None, None, 0, 7, ALL_LAYERS]),
     cpu_expert_layers=st.sampled_from([None, None, 0, 13]),
@@ -52,21 +52,21 @@ WISHES = st.builds(
 )
 
 
-def decide(hardware: Hardware, wishes: Wishes, offered=None) -> Plan | None:
+def decide(hardware: Hardware, constraints: Constraints, offered=None) -> Plan | None:
     try:
-        return plan(hardware, offered or candidates(), wishes, measure(hardware))
+        return plan(hardware, offered or candidates(), constraints, measure(hardware))
     except NothingFits as error:
         assert error.message
         assert error.hint
-        assert error.rungs
-        assert not any(rung.taken for rung in error.rungs)
+        assert error.attempts
+        assert not any(attempt.taken for attempt in error.attempts)
         return None
 
 
 @QUICK
-@given(machines(), WISHES)
-def test_no_plan_exceeds_its_budget_nor_any_way_on_from_it(hardware, wishes):
-    decided = decide(hardware, wishes)
+@given(machines(), CONSTRAINTS)
+def test_no_plan_exceeds_its_budget_nor_any_way_on_from_it(hardware, constraints):
+    decided = decide(hardware, constraints)
     if decided is None:
         return
     for each in (decided, *decided.fallbacks, *decided.alternatives):
@@ -91,28 +91,28 @@ def placement_of(decided: Plan) -> Placement:
 
 
 @QUICK
-@given(machines(), WISHES)
-def test_what_is_pinned_is_kept(hardware, wishes):
-    decided = decide(hardware, wishes)
+@given(machines(), CONSTRAINTS)
+def test_what_is_pinned_is_kept(hardware, constraints):
+    decided = decide(hardware, constraints)
     if decided is None:
         return
     for each in (decided, *decided.fallbacks, *decided.alternatives):
         for pin in ("context_tokens", "gpu_layers", "cpu_expert_layers", "threads", "kv_type"):
-            asked = getattr(wishes, pin)
+            asked = getattr(constraints, pin)
             assert asked is None or getattr(each, pin) == asked
-        if wishes.vision is False:
+        if constraints.vision is False:
             assert (each.projector, each.image_tokens, each.projector_device) == (None, 0, "")
-        elif wishes.image_tokens is not None:
-            assert each.image_tokens == wishes.image_tokens
-        assert each.devices or not wishes.require_gpu
+        elif constraints.image_tokens is not None:
+            assert each.image_tokens == constraints.image_tokens
+        assert each.devices or not constraints.require_gpu
     for each in (decided, *decided.alternatives):
-        assert each.speed.tokens_per_second >= (wishes.min_speed or 0)
+        assert each.speed.tokens_per_second >= (constraints.min_speed or 0)
 
 
 @QUICK
-@given(machines(), WISHES)
-def test_a_picture_is_one_batch_where_it_has_to_be(hardware, wishes):
-    decided = decide(hardware, wishes)
+@given(machines(), CONSTRAINTS)
+def test_a_picture_is_one_batch_where_it_has_to_be(hardware, constraints):
+    decided = decide(hardware, constraints)
     for each in (decided, *decided.fallbacks, *decided.alternatives) if decided else ():
         candidate = next(one for one in candidates() if one.name == each.name)
         if not parse_shape(candidate.header).causal_images:
@@ -121,14 +121,14 @@ def test_a_picture_is_one_batch_where_it_has_to_be(hardware, wishes):
 
 
 @QUICK
-@given(machines(), WISHES)
-def test_the_same_question_has_the_same_answer(hardware, wishes):
-    assert decide(hardware, wishes) == decide(hardware, wishes)
+@given(machines(), CONSTRAINTS)
+def test_the_same_question_has_the_same_answer(hardware, constraints):
+    assert decide(hardware, constraints) == decide(hardware, constraints)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
-@given(machines(), WISHES, GIBS, GIBS)
-def test_more_memory_never_gives_a_worse_plan(hardware, wishes, more_gpu, more_ram):
+@given(machines(), CONSTRAINTS, GIBS, GIBS)
+def test_more_memory_never_gives_a_worse_plan(hardware, constraints, more_gpu, more_ram):
     larger = replace(
         hardware,
         devices=tuple(
@@ -141,14 +141,14 @@ def test_more_memory_never_gives_a_worse_plan(hardware, wishes, more_gpu, more_r
             + int((more_ram + more_gpu * len(hardware.devices)) * GIB),
         ),
     )
-    before, after = decide(hardware, wishes), decide(larger, wishes)
+    before, after = decide(hardware, constraints), decide(larger, constraints)
     if before is None:
         return
     assert after is not None
-    assert value(after, larger, wishes) >= value(before, hardware, wishes)
+    assert value(after, larger, constraints) >= value(before, hardware, constraints)
 
 
-def value(decided: Plan, hardware: Hardware, wishes: Wishes) -> tuple[float, ...]:
+def value(decided: Plan, hardware: Hardware, constraints: Constraints) -> tuple[float, ...]:
     """The rank but for its last places, speed and order, which stand for no promise."""
     scales = Scales(hardware=hardware, measure=measure(hardware))
     candidate = next(one for one in candidates() if one.name == decided.name)
@@ -156,5 +156,5 @@ def value(decided: Plan, hardware: Hardware, wishes: Wishes) -> tuple[float, ...
         placement=placement_of(decided), ledger=decided.ledger, speed=decided.speed,
         threads=Threads(1, 1, ""), what="",
     )  # fmt: skip
-    ranked = rank(scales.case(candidate, wishes, alone=False), option)
+    ranked = rank(scales.case(candidate, constraints, alone=False), option)
     return ranked if ranked[0] == 0 else ranked[:-2]

@@ -11,10 +11,10 @@ from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Cpu
 from gemma_edge.planning.memory import account, closed_form
 from gemma_edge.planning.model import parse_shape
-from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Wishes
+from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Constraints
 from gemma_edge.planning.planner import NothingFits, describe_measurement, matrix, plan
 from gemma_edge.units import GIB
-from tests.fit.table import candidates, cpu_law, gpu, machine, measure, only
+from tests.planning.table import candidates, cpu_law, gpu, machine, measure, only
 
 CARD = machine(12, gpu("RTX 4060 Laptop", 8, 7.6), total_gib=15.5)
 BIG_CARD = machine(56, gpu("RTX 4090", 24, 23.5), total_gib=62)
@@ -24,7 +24,12 @@ NO_CARD = machine(28, total_gib=31)
 def decide(hardware, model="", speeds=(), *, busy_programs=None, **pins):
     offered = only(model) if model else candidates()
     return plan(
-        hardware, offered, Wishes(**pins), measure(hardware), speeds, busy_programs=busy_programs
+        hardware,
+        offered,
+        Constraints(**pins),
+        measure(hardware),
+        speeds,
+        busy_programs=busy_programs,
     )
 
 
@@ -42,11 +47,11 @@ def test_a_card_of_8_gb_gets_e4b_and_the_alternative_keeps_experts_on_the_cpu():
     assert other.name == "26b-a4b"
     assert 0 < other.cpu_expert_layers < 30
     assert any("26B-A4B Q4 QAT fits too, but" in reason for reason in decided.reasons)
-    by_name = {rung.what: rung for rung in decided.rungs}
+    by_name = {attempt.what: attempt for attempt in decided.attempts}
     assert "needs 17.6 GiB at 8k context, 7.6 GiB are free on RTX 4060 Laptop" in (
         by_name["31B Q4 QAT"].reason
     )
-    assert [rung.what for rung in decided.rungs if rung.taken] == [
+    assert [attempt.what for attempt in decided.attempts if attempt.taken] == [
         "E4B Q4 QAT", "all on the GPU, 128k context",
     ]  # fmt: skip
 
@@ -135,10 +140,12 @@ def test_the_ladder_in_its_order():
 def test_every_rung_says_what_was_short():
     decided = decide(machine(56, gpu("RTX 4090", 24, 19.4), total_gib=62), "31b")
     assert decided.context_tokens == 16384
-    first = decided.rungs[0]
+    first = decided.attempts[0]
     assert first.what == "all on the GPU, 32k context"
     assert "GiB are free on RTX 4090, with the projector on the CPU, batches of 128" in first.reason
-    assert [rung.what for rung in decided.rungs if rung.taken] == ["all on the GPU, 16k context"]
+    assert [attempt.what for attempt in decided.attempts if attempt.taken] == [
+        "all on the GPU, 16k context"
+    ]
     assert "less than the 32k wanted, memory is short" in decided.reasons[1]
 
 
@@ -148,7 +155,7 @@ def test_quantized_keys_come_with_a_note_and_only_where_they_gain():
     assert decided.kv_type == "q8_0"
     assert any("8 bits, which Gemma 4 notices" in reason for reason in decided.reasons)
     error = refusal(machine(12, gpu("x", 8, 6.0), total_gib=16), "12b", gpu_layers=ALL_LAYERS)
-    assert not any("q8_0" in rung.what for rung in error.rungs)
+    assert not any("q8_0" in attempt.what for attempt in error.attempts)
 
 
 def test_experts_leave_the_gpu_one_layer_at_a_time():
@@ -249,7 +256,7 @@ def test_refusals_name_what_is_missing():
     assert any("RTX 3060 is not used" in reason for reason in decide(unseen).reasons)
     blind = [replace(each, projector=None) for each in only("e4b")]
     with pytest.raises(NothingFits, match="has no projector and sees no images"):
-        plan(CARD, blind, Wishes(vision=True), measure(CARD))
+        plan(CARD, blind, Constraints(vision=True), measure(CARD))
     assert "close other programs" in refusal(machine(3, total_gib=8)).hint
 
 
@@ -276,7 +283,7 @@ def test_a_context_too_long_for_small_models_goes_to_a_larger_one():
      (None, None, 4096), (0, None, 4096), (40960, None, 32768)],
 )  # fmt: skip
 def test_context(trained, asked, context):
-    decided = plan(NO_CARD, [tiny(trained)], Wishes(context_tokens=asked), measure(NO_CARD))
+    decided = plan(NO_CARD, [tiny(trained)], Constraints(context_tokens=asked), measure(NO_CARD))
     assert decided.context_tokens == context
 
 
@@ -290,8 +297,8 @@ def test_a_batch_holds_the_largest_picture(image_tokens, batch):
 
 
 def test_threads():
-    assert plan(NO_CARD, [tiny()], Wishes(), measure(NO_CARD)).threads == 1
-    assert plan(NO_CARD, [tiny()], Wishes(threads=4), measure(NO_CARD)).threads == 4
+    assert plan(NO_CARD, [tiny()], Constraints(), measure(NO_CARD)).threads == 1
+    assert plan(NO_CARD, [tiny()], Constraints(threads=4), measure(NO_CARD)).threads == 4
     assert decide(NO_CARD, "e4b").threads == 6
     assert decide(CARD, "e4b").threads == 4
     busy = decide(NO_CARD, "e4b", busy_programs=2)
@@ -342,9 +349,9 @@ def test_what_is_found_by_the_law_is_confirmed_by_the_measure():
         compute = {name: count + (2000 << 20) for name, count in law.compute.items()}
         return replace(law, compute=compute)
 
-    expected = plan(CARD, only("e4b"), Wishes(), measure(CARD))
+    expected = plan(CARD, only("e4b"), Constraints(), measure(CARD))
     assert account_with(swollen, expected).total_bytes > expected.ledger.accounts[0].total_bytes
-    decided = plan(CARD, only("e4b"), Wishes(), swollen)
+    decided = plan(CARD, only("e4b"), Constraints(), swollen)
     assert decided.ledger.fits
     assert decided.devices == ("CUDA0",)
     assert decided.context_tokens < expected.context_tokens
@@ -364,12 +371,12 @@ def test_a_search_asks_the_measure_a_few_times_only():
         asked.append(placement)
         return cpu_law(shape, placement)
 
-    plan(NO_CARD, candidates(all_quants=True), Wishes(), counted)
+    plan(NO_CARD, candidates(all_quants=True), Constraints(), counted)
     assert len(asked) == 2 * 5 + 1  # two a graph for the law, and the chosen one
 
 
 def test_the_matrix_has_every_candidate_in_its_order():
-    rows = matrix(CARD, candidates(all_quants=True), Wishes(), measure(CARD))
+    rows = matrix(CARD, candidates(all_quants=True), Constraints(), measure(CARD))
     assert [row.candidate for row in rows] == list(candidates(all_quants=True))
     kinds = {row.candidate.name: row.placement for row in rows}
     assert kinds["e4b"] == "gpu"
@@ -387,11 +394,11 @@ def test_what_is_on_disk_wins_among_quants_but_not_with_too_few_bits():
     def with_on_disk(name):
         return [replace(each, on_disk=each.name == name) for each in offered]
 
-    assert plan(CARD, offered, Wishes(), measure(CARD)).name == "e4b"
-    assert plan(CARD, with_on_disk("e4b:q6_k"), Wishes(), measure(CARD)).name == "e4b:q6_k"
+    assert plan(CARD, offered, Constraints(), measure(CARD)).name == "e4b"
+    assert plan(CARD, with_on_disk("e4b:q6_k"), Constraints(), measure(CARD)).name == "e4b:q6_k"
     few = [replace(each, bits=3) if each.name == "e4b:q6_k" else each
            for each in with_on_disk("e4b:q6_k")]  # fmt: skip
-    assert plan(CARD, few, Wishes(), measure(CARD)).name == "e4b"
+    assert plan(CARD, few, Constraints(), measure(CARD)).name == "e4b"
 
 
 def tiny(trained=131072):

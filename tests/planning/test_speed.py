@@ -15,7 +15,7 @@ from gemma_edge.planning.search import (
     ram_bandwidth,
     read_bytes,
 )
-from tests.fit.table import gpu, machine, only
+from tests.planning.table import gpu, machine, only
 
 
 def shape_of(name):

@@ -21,7 +21,7 @@ from gemma_edge.planning.memory import (
 )
 from gemma_edge.planning.model import Shape, parse_shape, synthesize, synthesize_projector
 from gemma_edge.planning.plan import ALL_LAYERS, Allocated, Ledger, Placement
-from tests.fit.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of
+from tests.planning.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of
 
 MIB = 1 << 20
 # docs/memory.md, "KV cache": KV in MiB, f16, batches of 512, by context.
