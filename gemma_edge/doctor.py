@@ -23,6 +23,7 @@ from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message,
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.hardware.gpus import BACKENDS
 from gemma_edge.hardware.machine import Device, Finding, Hardware
+from gemma_edge.isolation import ChildBug
 from gemma_edge.planning.plan import ALL_LAYERS, Plan
 from gemma_edge.store.files import list_files
 from gemma_edge.store.remote import StoreSettings
@@ -139,9 +140,9 @@ def try_decode(
             events = list(trial.generate(QUESTION))
             elsewhere = on_gpu and trial.info.gpu_layers == 0
             place = trial.info.device
-    except GemmaEdgeError as error:
+    except (GemmaEdgeError, ChildBug) as error:
         if not late.is_set():
-            return Decode(device=device, trouble=error.message)
+            return Decode(device=device, trouble=str(error))
     if late.is_set():
         return Decode(device=device, trouble=f"it did not end within {limit_seconds:g} s")
     notices = [event.text for event in events if isinstance(event, Notice)]

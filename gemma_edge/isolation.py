@@ -651,10 +651,12 @@ def _serve(
         request = requests.get()
         _restart_cpu_clock(limits.cpu_seconds)
         try:
-            for header, parts in handler(request):
-                writer.send(_REPLY, request.number, header, parts)
-                _restart_cpu_clock(limits.cpu_seconds)
-            request.finish()
+            try:
+                for header, parts in handler(request):
+                    writer.send(_REPLY, request.number, header, parts)
+                    _restart_cpu_clock(limits.cpu_seconds)
+            finally:
+                request.finish()
             writer.send(_END, request.number, {}, ())
         except GemmaEdgeError as error:
             names = (each.__name__ for each in type(error).__mro__)

@@ -1,14 +1,11 @@
 """What the death of an engine's process means, and which plan is tried next. Pure."""
 
-import re
-import signal
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import Literal
 
 from gemma_edge.errors import EngineError
+from gemma_edge.isolation import Death
 from gemma_edge.planning.plan import Placement, Plan
 from gemma_edge.units import render_bytes
 
@@ -57,49 +54,7 @@ class Turnstile:
         self._places.release()
 
 
-Cause = Literal["memory", "instruction", "crash"]
-
 REBUILD_HINT = "python3 scripts/setup.py builds llama.cpp for this processor"
-# Windows' STATUS_ILLEGAL_INSTRUCTION as an exit status.
-_ILLEGAL_STATUS = 0xC000001D
-# What llama.cpp, ggml's backends, the C++ library and Python say when memory runs out.
-_MEMORY_WORDS = re.compile(
-    r"failed to allocate|unable to allocate|out ?of ?(?:device ?)?memory|cudaMalloc failed"
-    r"|ErrorOutOf(?:Device|Host)Memory|insufficient memory|bad_alloc|MemoryError",
-    re.IGNORECASE,
-)
-# What says most about an abort, best first.
-_TELLING = (_MEMORY_WORDS, re.compile(r"GGML_ASSERT|GGML_ABORT|what\(\)|error", re.IGNORECASE))
-_LINE_CHARS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """Why a process is gone: the cause, and a few words for a person."""
-
-    cause: Cause
-    reason: str
-
-
-def is_memory(text: str) -> bool:
-    """Whether these words say that memory ran out."""
-    return bool(_MEMORY_WORDS.search(text))
-
-
-def parse_death(status: int, lines: Sequence[str]) -> Death:
-    """From the exit status and the last lines of stderr.
-
-    SIGKILL without a word counts as memory: it is what the kernel sends when there is none left.
-    """
-    if status in (-_number("SIGILL"), _ILLEGAL_STATUS, _ILLEGAL_STATUS - (1 << 32)):
-        return Death("instruction", "an instruction that this processor refuses")
-    said = _telling(lines)
-    if is_memory(said):
-        return Death("memory", f"out of memory: {said}")
-    if status == -_number("SIGKILL"):
-        return Death("memory", "killed, by the system when memory runs out or by somebody")
-    ended = _signal_name(-status) if status < 0 else f"status {status}"
-    return Death("crash", f"{ended}: {said}" if said else ended)
 
 
 def next_plan(plan: Plan) -> Plan | None:
@@ -149,25 +104,3 @@ def render_numbers(plan: Plan) -> str:
         + (f" of {render_bytes(account.budget_bytes)}" if account.budget_bytes is not None else "")
         for account in plan.ledger.accounts
     )
-
-
-def _telling(lines: Sequence[str]) -> str:
-    """The line that says most, shortened; "" where none does."""
-    said = [line.strip() for line in lines if line.strip()]
-    for words in _TELLING:
-        found = [line for line in said if words.search(line)]
-        if found:
-            return found[0][:_LINE_CHARS]
-    return said[-1][:_LINE_CHARS] if said else ""
-
-
-def _number(name: str) -> int:
-    """A signal's number; a number that no status has where the system lacks it."""
-    return int(getattr(signal, name, 1 << 20))
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

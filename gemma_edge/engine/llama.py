@@ -16,9 +16,9 @@ from llama_cpp import mtmd_cpp
 from numpy.typing import NDArray
 
 from gemma_edge.engine.constraint import GrammarVocabulary
-from gemma_edge.engine.failures import is_memory
 from gemma_edge.engine.placement import ModelParams, context_params, device_title, gpu_names
 from gemma_edge.errors import EngineError, ModelError, OutOfMemory
+from gemma_edge.isolation import is_memory
 from gemma_edge.planning.plan import ALL_LAYERS, Adapter, Placement, Plan
 from gemma_edge.units import render_tokens
 

@@ -1,28 +1,18 @@
-"""The parent's end of one engine process: start it, speak, learn how it died, end it."""
+"""The engine in a process of its own: loaded by a plan that fits, asked, and started again."""
 
 import contextlib
-import io
-import os
-import pickle
-import struct
-import subprocess
-import sys
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from gemma_edge.documents.document import Picture
 from gemma_edge.engine.failures import (
     REBUILD_HINT,
-    Death,
     Turnstile,
     next_plan,
-    parse_death,
     render_change,
     render_numbers,
     render_restart,
@@ -39,302 +29,69 @@ from gemma_edge.engine.protocol import (
     Restored,
     Timings,
     Usage,
+    pack,
+    unpack,
 )
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, OutOfMemory
+from gemma_edge.isolation import Child, ChildError, ChildStopped, Death
 from gemma_edge.planning.plan import Plan
 
-# ----------------------------------------------------------------------------
-# Pictures cross the pipe to the engine's process once, however often they are asked about. Both
-# ends keep an album. They see the same messages in the same order, so both know the same pictures
-# and drop the same ones; what is known is only named.
-
-
-# Four pictures at the largest detail (7.7 MB each), 17 at the usual one, in both processes: small
-# beside the memory that every plan leaves free (planning/memory.py). One that was dropped is sent
-# again.
-ALBUM_BYTES = 32 << 20
-
-Key = tuple[str, str, str, int]
-Named = tuple[Key, tuple[bytes, int, int] | None]  # without pixels: the other end has it
-
-
-class Album:
-    """Writes messages for one other end, or reads those of one."""
-
-    def __init__(self, most_bytes: int = ALBUM_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._known: OrderedDict[Key, Picture] = OrderedDict()
-
-    def write(self, message: object) -> bytes:
-        """A message as bytes."""
-        stream = io.BytesIO()
-        _Pickler(stream, self).dump(message)
-        self._trim()
-        return stream.getvalue()
-
-    def read(self, data: bytes) -> Any:
-        """A message from its bytes."""
-        message = _Unpickler(io.BytesIO(data), self).load()
-        self._trim()
-        return message
-
-    def name(self, picture: Picture) -> Named:
-        """How a picture is sent."""
-        key = (picture.digest, picture.name, picture.lost, picture.whole_tokens)
-        known = key in self._known
-        self._keep(key, picture)
-        return key, None if known else (picture.rgb, picture.width, picture.height)
-
-    def find(self, named: Named) -> Picture:
-        """The picture that was sent so, or before."""
-        key, pixels = named
-        picture = self._known[key] if pixels is None else Picture(*pixels, *key[1:])
-        self._keep(key, picture)
-        return picture
-
-    def _keep(self, key: Key, picture: Picture) -> None:
-        self._known[key] = picture
-        self._known.move_to_end(key)
-
-    def _trim(self) -> None:
-        size = sum(len(picture.rgb) for picture in self._known.values())
-        while size > self._most_bytes:
-            _, dropped = self._known.popitem(last=False)
-            size -= len(dropped.rgb)
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, stream: io.BytesIO, album: Album) -> None:
-        super().__init__(stream, pickle.HIGHEST_PROTOCOL)
-        self._album = album
-
-    def persistent_id(self, value: object) -> Named | None:
-        """Pickle asks this of every object."""
-        return self._album.name(value) if isinstance(value, Picture) else None
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, album: Album) -> None:
-        super().__init__(stream)
-        self._album = album
-
-    def persistent_load(self, named: Named) -> Picture:
-        """The other way."""
-        return self._album.find(named)
-
-
-# ----------------------------------------------------------------------------
-# What the engine's process and its parent say to each other: length-prefixed pickles over pipes.
-# Both ends are this program, so pickle is safe here: nobody else holds the pipes. Every call has
-# a number; what comes back belongs to the last call, since one is answered at a time.
-
-
-_LENGTH = struct.Struct("<I")
+WORKER = ("gemma_edge.engine.worker:main",)
 
 CallName = Literal[
-    "load", "open_counter", "count", "generate", "warm", "save", "saved", "restore", "measure",
-    "cancel",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Something asked of the worker. ``cancel`` carries the number of the call it ends."""
-
-    number: int
-    name: CallName
-    argument: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A call is answered; for ``generate``: it is accepted, and events follow."""
-
-    value: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A call ended in an error. ``trace`` is set for a bug, so that it can be shown."""
-
-    error: Exception
-    trace: str = ""
-
-
-def read_message(stream: IO[bytes], album: Album) -> Any:
-    """The next message; ``album`` is the one of this stream.
-
-    Raises:
-        EOFError: the other end is gone.
-    """
-    header = stream.read(_LENGTH.size)
-    if len(header) < _LENGTH.size:
-        raise EOFError
-    (size,) = _LENGTH.unpack(header)
-    body = stream.read(size)
-    if len(body) < size:
-        raise EOFError
-    return album.read(body)
-
-
-class Sender:
-    """Writes messages whole, whoever sends: threads, and a signal handler through ``interject``."""
-
-    def __init__(self, file_number: int) -> None:
-        self._file_number = file_number
-        self._album = Album()
-        self._lock = threading.Lock()
-        self._waiting: object | None = None
-
-    def send(self, message: object) -> None:
-        """Write one message. A reader that is gone shows at the next read, not here."""
-        with self._lock:
-            self._write(message)
-        self._send_waiting()
-
-    def interject(self, message: object) -> None:
-        """Write one message now, or right after the one that is being written. Never waits, so a
-        signal handler that interrupts ``send`` may call it."""
-        self._waiting = message
-        self._send_waiting()
-
-    def stop(self) -> None:
-        """Write no more: the number of a closed file may soon belong to another."""
-        self._file_number = -1
-
-    def _send_waiting(self) -> None:
-        # The lock may be held by the very code that a signal handler interrupted.
-        while self._waiting is not None and self._lock.acquire(blocking=False):
-            try:
-                message, self._waiting = self._waiting, None
-                if message is not None:
-                    self._write(message)
-            finally:
-                self._lock.release()
-
-    def _write(self, message: object) -> None:
-        body = self._album.write(message)
-        data = memoryview(_LENGTH.pack(len(body)) + body)
-        try:
-            while data:
-                data = data[os.write(self._file_number, data) :]
-        except OSError:
-            return
-
-
-# The child imports exactly what the parent would, and nothing of the working folder.
-WORKER = "import sys; sys.path[:] = sys.argv[1:]; from gemma_edge.engine.worker import main; main()"
-
-_KEPT_LINES = 60
-_QUIT_SECONDS = 2.0
-# A process that closed its pipe is dying; only one that writes a core file takes longer.
-_DEATH_SECONDS = 10.0
+    "load", "open_counter", "count", "generate", "warm", "save", "saved", "restore", "measure"
+]
 
 
 class EngineProcess:
-    """One process. ``program`` is Python code; tests pass another to make it fail on purpose.
+    """One process. What it is asked and what it answers are values of the engine's protocol.
+    ``program`` is a child program and its arguments; tests pass another to make it fail on purpose.
 
     Raises:
-        EngineError: it cannot be started.
+        GemmaEdgeError: it cannot be started.
     """
 
-    def __init__(self, program: str = WORKER) -> None:
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program, *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=-1,
-                start_new_session=True,  # Ctrl-C at the terminal is not for it
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0)
-                | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
-        except OSError as error:
-            raise EngineError(
-                f"the engine's process could not be started ({error.strerror or error})",
-                hint="free some memory, or try again",
-            ) from None
-        assert self._process.stdin and self._process.stdout
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self._sender = Sender(self._stdin.fileno())
-        self._album = Album()
-        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._listener = threading.Thread(target=self._keep_lines, daemon=True)
-        self._listener.start()
-        self._number = 0
+    def __init__(self, program: Sequence[str] = WORKER) -> None:
+        self._child = Child(*program)
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return self._child.pid
 
-    def call(self, name: Any, argument: object = None) -> Any:
-        """Send one call and wait for the first thing that comes back.
+    def call(self, name: CallName, argument: object = None) -> Any:
+        """Send one call; its one answer.
 
         Raises:
-            EOFError: the process died.
+            ChildStopped: the process died.
+            ChildBug: the worker raised what nobody foresaw.
             GemmaEdgeError: what the worker raised.
         """
         self.send(name, argument)
-        return self.receive()
+        return self.receive_answer()
 
-    def send(self, name: Any, argument: object = None) -> None:
+    def send(self, name: CallName, argument: object = None) -> None:
         """Send one call; a process that is gone shows at the next ``receive``."""
-        self._number += 1
-        self._sender.send(Call(self._number, name, argument))
+        parts: list[bytes] = []
+        self._child.send({"call": name, "argument": pack(argument, parts)}, *parts)
 
     def receive(self) -> Any:
-        """What comes next for the last call; raises like ``call``."""
-        if self._stdout.closed:
-            raise EOFError
-        message = read_message(self._stdout, self._album)
-        if isinstance(message, Failed):
-            if message.trace:
-                message.error.__cause__ = _WorkerTrace(message.trace)
-            raise message.error
-        return message
+        """What comes next for the last call, None at its end; raises like ``call``."""
+        message = self._child.receive()
+        return None if message is None else unpack(message.header["value"], message.parts)
+
+    def receive_answer(self) -> Any:
+        """The one answer to the last call; raises like ``call``."""
+        message = self._child.receive_answer()
+        return unpack(message.header["value"], message.parts)
 
     def cancel(self) -> None:
         """Ask the running call to stop. Safe from a signal handler and from another thread."""
-        self._sender.interject(Call(self._number, "cancel"))
-
-    def death(self) -> Death:
-        """Why it is gone; called after an EOFError."""
-        try:
-            status = self._process.wait(_DEATH_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        self.close()
-        return parse_death(status, tuple(self._lines))
+        self._child.interrupt()
 
     def close(self) -> None:
         """End it, at once. Idempotent."""
-        self._sender.stop()
-        with contextlib.suppress(OSError):
-            self._stdin.close()  # the worker ends by itself
-        try:
-            self._process.wait(_QUIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._listener.join(_QUIT_SECONDS)
-        self._stdout.close()
-
-    def _keep_lines(self) -> None:
-        """What native code writes before it dies says why."""
-        assert self._process.stderr
-        with self._process.stderr as stream:
-            for line in stream:
-                self._lines.append(line.decode("utf-8", "replace"))
-
-
-class _WorkerTrace(Exception):
-    """Where a bug in the worker stands; shown as the cause of the error here."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
+        self._child.close()
 
 
 # ----------------------------------------------------------------------------
@@ -357,7 +114,7 @@ class Loading:
     """Tries a plan and its fallbacks, each in a fresh process, in a thread of its own. Each step
     down is a sentence in ``notes``."""
 
-    def __init__(self, plan: Plan, program: str, notes: list[str]) -> None:
+    def __init__(self, plan: Plan, program: Sequence[str], notes: list[str]) -> None:
         self._program = program
         self._notes = notes
         self._lock = threading.Lock()
@@ -424,9 +181,9 @@ class Loading:
                 raise EngineError("the engine is closed")
             process = self._process = EngineProcess(self._program)
         try:
-            info: EngineInfo = process.call("load", _bare(plan)).value
-        except EOFError:
-            return process.death()
+            info: EngineInfo = process.call("load", _bare(plan))
+        except ChildStopped as stopped:
+            return stopped.death
         except OutOfMemory as error:
             process.close()
             return Death("memory", error.message)
@@ -473,9 +230,9 @@ MAX_RESTARTS = 3  # in a row, with no answer that ended by itself between them
 
 class RemoteEngine:
     """An ``Engine`` in another process. Loading begins at once, in the background; the first use
-    waits for it. ``program`` is the Python code of the process: tests make it fail on purpose."""
+    waits for it. ``program`` is a child program: tests make it fail on purpose."""
 
-    def __init__(self, plan: Plan, *, program: str = WORKER) -> None:
+    def __init__(self, plan: Plan, *, program: Sequence[str] = WORKER) -> None:
         self._program = program
         self._turnstile = Turnstile()
         self._restarts = 0
@@ -550,8 +307,8 @@ class RemoteEngine:
                 loaded = self._loading.result()
                 assert loaded is not None
                 try:
-                    return loaded.process.call(name, argument).value
-                except (EOFError, OutOfMemory) as error:
+                    return loaded.process.call(name, argument)
+                except (ChildStopped, OutOfMemory) as error:
                     self._notices.append(self._recover(loaded, error))
 
     def _accepted(self, name: CallName, request: Request) -> Iterator[Event]:
@@ -579,7 +336,7 @@ class RemoteEngine:
                         said = said or isinstance(event, Chunk)
                         yield event
                     return
-                except (EOFError, OutOfMemory) as error:
+                except (ChildStopped, OutOfMemory) as error:
                     if self._closed:
                         return
                     sentence = self._recover(loaded, error)
@@ -599,30 +356,28 @@ class RemoteEngine:
                 return None
             self._answering = loaded.process
             try:
-                loaded.process.call(name, request)
-            except (EOFError, OutOfMemory) as error:
+                loaded.process.send(name, request)
+                loaded.process.receive()
+            except (ChildStopped, OutOfMemory) as error:
                 self._notices.append(self._recover(loaded, error))
-            else:
-                return loaded
+                continue
+            if self._cancelled:  # it may have come before the request had its number
+                loaded.process.cancel()
+            return loaded
 
     def _listen(self, loaded: Loaded) -> Generator[Event, None, None]:
         """The events of the answer that has begun; left early, it is cancelled and drained."""
         ended = False
         try:
             while True:
-                try:
-                    event: Event = loaded.process.receive()
-                except BaseException as error:
-                    ended = True
-                    if not isinstance(error, (EOFError, GemmaEdgeError)):
-                        loaded.process.close()  # in the middle of a message: nothing fits now
-                    raise
-                ended = isinstance(event, Finished)
-                if ended:
+                ended = True  # whatever is raised here, nothing more comes
+                event: Event | None = loaded.process.receive()
+                if event is None:
+                    return
+                ended = False
+                if isinstance(event, Finished):
                     self._restarts = 0
                 yield event
-                if ended:
-                    return
         finally:
             self._answering = None
             if not ended:
@@ -632,7 +387,7 @@ class RemoteEngine:
         notices, self._notices = self._notices, []
         yield from map(Notice, notices)
 
-    def _recover(self, loaded: Loaded, error: Exception) -> str:
+    def _recover(self, loaded: Loaded, error: ChildStopped | OutOfMemory) -> str:
         """Start again; return what happened, and what was changed, as a sentence.
 
         Raises:
@@ -645,7 +400,7 @@ class RemoteEngine:
             loaded.process.close()
             death = Death("memory", error.message)
         else:
-            death = loaded.process.death()
+            death = error.death
         plan = (next_plan(loaded.plan) if death.cause == "memory" else None) or loaded.plan
         self._restarts += 1
         stopped = death.cause == "instruction" or self._restarts > MAX_RESTARTS
@@ -659,11 +414,9 @@ class RemoteEngine:
 def _drain(process: EngineProcess) -> None:
     """Read a cancelled answer to its end, so that the next one begins clean."""
     process.cancel()
-    try:
-        while not isinstance(process.receive(), Finished):
+    with contextlib.suppress(ChildError, GemmaEdgeError):  # the next call finds out what happened
+        while process.receive() is not None:
             pass
-    except (EOFError, GemmaEdgeError):
-        return  # the next call finds out what happened
 
 
 def _cancelled_early() -> Finished:
@@ -679,7 +432,7 @@ def _cancelled_early() -> Finished:
 class RemoteCounter:
     """A ``Counter`` in another process. It starts at once; the first count waits for it."""
 
-    def __init__(self, plan: Plan, *, program: str = WORKER) -> None:
+    def __init__(self, plan: Plan, *, program: Sequence[str] = WORKER) -> None:
         self._process = EngineProcess(program)
         self._process.send("open_counter", plan)
         self._opened = False
@@ -690,9 +443,9 @@ class RemoteCounter:
         try:
             if not self._opened:
                 self._open()
-            count: PromptCount = self._process.call("count", request).value
-        except EOFError:
-            raise died(self._process.death()) from None
+            count: PromptCount = self._process.call("count", request)
+        except ChildStopped as stopped:
+            raise died(stopped.death) from None
         return count
 
     def _open(self) -> None:
@@ -700,7 +453,7 @@ class RemoteCounter:
         if self._refused is not None:
             raise self._refused
         try:
-            self._process.receive()
+            self._process.receive_answer()
         except GemmaEdgeError as error:
             self._refused = error
             raise

@@ -1,18 +1,18 @@
 """The Engine protocol: requests and events, as plain data.
 
-Everything that crosses it is frozen and picklable, so an engine can live in another process.
+Everything that crosses it is frozen and plain, so an engine can live in another process.
 Shapes: a prompt is ``Message``s, which carry ``Picture``s already resized to whole patches.
 Quantities carry their unit in the name.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from gemma_edge.documents.document import Picture
-from gemma_edge.planning.plan import Allocated, Plan
+from gemma_edge.planning.plan import Account, Adapter, Allocated, Ledger, Part, Plan, Speed
 
 Role = Literal["system", "user", "model"]
 Channel = Literal["thought", "answer"]
@@ -294,3 +294,56 @@ class Counter(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Close it."""
+
+
+# ----------------------------------------------------------------------------
+# How these values travel to another process: as JSON, and bytes beside it. Nothing that comes from
+# there is executed.
+
+
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        Message, Picture, Sampling, JsonConstraint, Request, TokenScore, Chunk, Usage, Timings,
+        Finished, Notice, Reading, Restored, PromptCount, EngineInfo, Allocated, Plan, Adapter,
+        Speed, Ledger, Account, Part,
+    )
+}  # fmt: skip
+
+_NAMES = {kind: tuple(each.name for each in fields(kind)) for kind in _KINDS.values()}
+
+
+def pack(value: Any, parts: list[bytes]) -> Any:
+    """A value of this protocol as JSON; its bytes are added to ``parts``. Anything else is a
+    ``KeyError``."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple):
+        return [pack(each, parts) for each in value]
+    if isinstance(value, bytes):
+        known = next((at for at, part in enumerate(parts) if part is value), len(parts))
+        if known == len(parts):  # a picture that is shown twice travels once
+            parts.append(value)
+        return {"bytes": known}
+    if isinstance(value, Path):
+        return {"Path": str(value)}
+    kind = type(value)
+    return {kind.__name__: [pack(getattr(value, name), parts) for name in _NAMES[kind]]}
+
+
+def unpack(value: Any, parts: Sequence[bytes]) -> Any:
+    """The other way."""
+    if isinstance(value, list):
+        return tuple(unpack(each, parts) for each in value)
+    if not isinstance(value, dict):
+        return value
+    ((name, content),) = value.items()
+    if name == "bytes":
+        return parts[content]
+    if name == "Path":
+        return Path(content)
+    kind = _KINDS[name]
+    made: Any = object.__new__(kind)  # as it was: the digest of a picture is not computed again
+    for field, each in zip(_NAMES[kind], content, strict=True):
+        object.__setattr__(made, field, unpack(each, parts))
+    return made

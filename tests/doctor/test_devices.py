@@ -5,7 +5,7 @@ import pytest
 from gemma_edge.doctor import try_decode
 from gemma_edge.engine.process import RemoteEngine
 from tests.doctor.machines import GREETING
-from tests.engine.rpc import BOOT, has_rpc
+from tests.engine.rpc import has_rpc, program
 from tests.engine.test_placement import port
 
 __all__ = ["port"]  # the fixture: a server on loopback
@@ -18,7 +18,7 @@ def test_each_device_decodes_as_the_processor_does(port: int):
         engines: list[RemoteEngine] = []
 
         def load(plan, engines=engines) -> RemoteEngine:
-            engines.append(RemoteEngine(plan, program=f"{BOOT}work; work({port})"))
+            engines.append(RemoteEngine(plan, program=program(port)))
             return engines[-1]
 
         found = try_decode(device, load=load)

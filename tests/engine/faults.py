@@ -1,7 +1,4 @@
-"""Engine processes that fail on purpose, each by a real death. Programs for test_faults.py:
-
-python -c "... from tests.engine.faults import main; main('abort')" PATH...
-"""
+"""Engine processes that fail on purpose, each by a real death. Programs for test_faults.py."""
 
 import os
 import signal
@@ -12,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Request
-from gemma_edge.engine.worker import open_llama, run
+from gemma_edge.engine.worker import open_llama, serve
+from gemma_edge.isolation import Handler
 from gemma_edge.planning.plan import Plan
 
 LARGE_BATCH = 64  # the plans that "killed" cannot load have a larger one
@@ -138,14 +136,13 @@ FAULTS = {
 }
 
 
-def program(name: str) -> str:
-    """The Python code of such a process."""
-    return (
-        "import sys; sys.path[:] = sys.argv[1:]; "
-        f"from tests.engine.faults import main; main({name!r})"
-    )
+def program(name: str) -> tuple[str, str]:
+    """Such a child program."""
+    return "tests.engine.faults:main", name
 
 
-def main(name: str) -> None:
-    """Serve like the real one."""
-    run(FAULTS[name])  # type: ignore[arg-type]
+def main(name: str) -> Handler:
+    """Serve like the real one, but for "exit"."""
+    if name == "exit":
+        os._exit(7)
+    return serve(FAULTS[name])  # type: ignore[arg-type]

@@ -2,10 +2,11 @@
 "A second device for tests").
 
 python -c "... from tests.engine.rpc import serve; serve(port)" PATH...  two devices
-python -c "... from tests.engine.rpc import work; work(port)" PATH...    an engine that sees it
 """
 
 import ctypes
+
+from gemma_edge.isolation import Handler
 
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from tests.engine.rpc import "
 
@@ -31,15 +32,20 @@ def serve(port: int) -> None:
     rpc.ggml_backend_rpc_start_server(f"127.0.0.1:{port}".encode(), None, 1, 2, devices)
 
 
-def work(port: int) -> None:
+def program(port: int) -> tuple[str, str]:
     """An engine's process with the devices RPC0 and RPC1."""
-    from gemma_edge.engine.worker import open_llama, run
+    return "tests.engine.rpc:work", str(port)
+
+
+def work(port: str) -> Handler:
+    """It."""
+    from gemma_edge.engine.worker import open_llama, serve
 
     rpc, ggml = _library("ggml-rpc"), _library("ggml")
     rpc.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
     ggml.ggml_backend_register.argtypes = [ctypes.c_void_p]
     ggml.ggml_backend_register(rpc.ggml_backend_rpc_add_server(f"127.0.0.1:{port}".encode()))
-    run(open_llama)
+    return serve(open_llama)
 
 
 def _library(name: str) -> ctypes.CDLL:

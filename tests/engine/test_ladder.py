@@ -8,13 +8,13 @@ import pytest
 
 from gemma_edge.engine.failures import (
     next_plan,
-    parse_death,
     render_change,
     render_numbers,
     render_restart,
 )
 from gemma_edge.engine.llama_engine import Progress
 from gemma_edge.engine.protocol import Reading
+from gemma_edge.isolation import parse_death
 from gemma_edge.planning.plan import Account, Ledger, Part, Plan
 
 PLAN = Plan(model=Path("e4b.gguf"), name="E4B", context_tokens=32768, batch_tokens=512)

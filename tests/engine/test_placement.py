@@ -20,7 +20,7 @@ from gemma_edge.planning.memory import adapter_bytes
 from gemma_edge.planning.plan import Adapter, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import DEMO, DEMO_PROJECTOR, MOE, MakeLora, answer, picture
-from tests.engine.rpc import BOOT, has_rpc
+from tests.engine.rpc import BOOT, has_rpc, program
 
 pytestmark = pytest.mark.skipif(
     not has_rpc(),
@@ -65,7 +65,7 @@ def opened(port: int) -> Iterator[Open]:
     engines: list[RemoteEngine] = []
 
     def start(plan: Plan) -> RemoteEngine:
-        engines.append(RemoteEngine(plan, program=f"{BOOT}work; work({port})"))
+        engines.append(RemoteEngine(plan, program=program(port)))
         return engines[-1]
 
     yield start
