@@ -29,7 +29,7 @@ from gemma_edge.description import (
 )
 from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import Lines, read_file, shown, whole_lines
-from gemma_edge.documents.images import MAX_IMAGE_BYTES, NAME, read_clipboard
+from gemma_edge.documents.images import MAX_IMAGE_BYTES, NAME, SUFFIXES, read_clipboard
 from gemma_edge.errors import (
     DoesNotFit,
     ExitStatus,
@@ -40,11 +40,6 @@ from gemma_edge.errors import (
 )
 
 STDIN = Path("-")
-# What is taken from a folder; a file that is named is read whatever its name ends with.
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-    + (".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm")
-)
 
 
 @dataclass(frozen=True, slots=True)

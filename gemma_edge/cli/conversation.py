@@ -17,14 +17,20 @@ from gemma_edge.catalog import kind_of
 from gemma_edge.chat.journal import Attachment, Journal, check_name, load_history
 from gemma_edge.chat.session import KEPT, Session
 from gemma_edge.chat.sessions import find_journal, list_journals, prune
-from gemma_edge.cli.app_batch import SUFFIXES as IMAGES
 from gemma_edge.cli.context import Context, sessions_dir
 from gemma_edge.cli.inputs import read_pictures
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.progress import show_progress
 from gemma_edge.cli.streaming import conclude, ended, ending, render_status, show_aside, stream_text
 from gemma_edge.documents.document import Document, Picture, render_cost, shown
-from gemma_edge.documents.images import NAME, fit_picture, open_image, read_clipboard, read_image
+from gemma_edge.documents.images import (
+    NAME,
+    SUFFIXES,
+    fit_picture,
+    open_image,
+    read_clipboard,
+    read_image,
+)
 from gemma_edge.documents.open import open_document
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Notice, Reading, Sampling
 from gemma_edge.errors import (
@@ -568,7 +574,7 @@ class Named:
     @property
     def is_image(self) -> bool:
         """Whether it is to be looked at; else it is to be read."""
-        return self.path.suffix.lower() in IMAGES
+        return self.path.suffix.lower() in SUFFIXES
 
 
 def find_files(text: str, home: Path) -> tuple[Named, ...]:
@@ -642,7 +648,7 @@ def _is_meant(path: Path, spelling: str) -> bool:
     suffix = path.suffix.lower()
     if suffix in DOCUMENTS:
         return bool(_STARTS.match(spelling)) and _exists(path)
-    return suffix in IMAGES and _exists(path)
+    return suffix in SUFFIXES and _exists(path)
 
 
 def _exists(path: Path) -> bool:

@@ -57,7 +57,7 @@ HELP_WIDTH = 100  # wider pages are harder to read
 # Module and function of each command; only the one that was asked for is imported.
 COMMANDS = {
     "chat": "chat:command",
-    "sessions": "chat_commands:command",
+    "sessions": "sessions:command",
     "describe": "describe:command",
     "extract": "extract:command",
     "plan": "plan:command",

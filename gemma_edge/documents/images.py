@@ -517,6 +517,11 @@ def decoder() -> Handler:
 
 
 MAX_IMAGE_BYTES = 256 << 20
+# What is taken from a folder; a file that is named is read whatever its name ends with.
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+    + (".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm")
+)
 
 _KINDS = (  # how a file begins, what it is, what to do
     (b"<svg", "an SVG drawing, not pixels", "save it as PNG"),
