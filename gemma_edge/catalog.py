@@ -17,9 +17,8 @@ from typing import Any, Literal
 
 from gemma_edge.errors import ModelError
 
-# ----------------------------------------------------------------------------
-# The catalogue as data: the sizes of Gemma 4, their quants and the files of each. What is not
-# known of a file is None, never a guess; `scripts/refresh_catalog.py` measures it.
+# The catalogue as data: the sizes of Gemma 4, their quants and the files of each. What is not known
+# of a file is None, never a guess; `scripts/refresh_catalog.py` measures it.
 
 
 if sys.version_info >= (3, 11):
@@ -212,7 +211,6 @@ def _quant(row: dict[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> Qu
     return Quant(**row, model=model, projector=projector, drafter=drafter, quality=quality)
 
 
-# ----------------------------------------------------------------------------
 # What people write for a model, and which files of the hub they mean by it. `31b-q6`, `e4b:q8`,
 # `gemma-4-26b`, `Gemma 4 4B dense`, `gemma4:e2b` and `unsloth/gemma-4-E4B-it-GGUF:Q8_0` are all
 # understood; a name that is not quite right is answered with a line that says what it is.
@@ -229,7 +227,7 @@ _NOISE = {"it", "gguf", "instruct", "model", "chat", "latest", "default"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class NamedModel:
     """The files of the hub that a name stands for. ``note`` says what is not as the name says it,
     "" where there is nothing to say."""
 
@@ -246,7 +244,7 @@ class Wanted:
         return f"{self.size.title}, {self.quant.title} ({self.quant.source})"
 
 
-def wanted(name: str) -> Wanted:
+def wanted(name: str) -> NamedModel:
     """What to fetch for a name that ``kind_of`` calls a size.
 
     Raises:
@@ -258,7 +256,7 @@ def wanted(name: str) -> Wanted:
     return _wanted(found.size, choose_quant(found.size, found.quant), found.note)
 
 
-def known_file(repo: str, filename: str) -> Wanted | None:
+def known_file(repo: str, filename: str) -> NamedModel | None:
     """What the catalogue knows of a file of the hub (``hf:owner/repo/file.gguf``): for a model
     what is wanted with it, None for all that is not in the catalogue."""
     for each in sizes():
@@ -325,7 +323,7 @@ def _loose(quant: Quant) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NamedSize:
     """A size that was named, what was said of its quant, and what to say about the name."""
 
     size: Size
@@ -333,7 +331,7 @@ class Found:
     note: str
 
 
-def find_size(text: str) -> Found | None:
+def find_size(text: str) -> NamedSize | None:
     """The size that a name begins with, None where it is no size of Gemma 4.
 
     Raises:
@@ -349,7 +347,7 @@ def find_size(text: str) -> Found | None:
             claims = [size.claims[part] for part in rest if part in size.claims]
             quant = [part for part in rest if part not in size.claims and part not in _NOISE]
             notes = [f"`{text}` is {said}" if said else "", *claims]
-            return Found(size, "-".join(quant).strip("-"), "; ".join(filter(None, notes)))
+            return NamedSize(size, "-".join(quant).strip("-"), "; ".join(filter(None, notes)))
     return None
 
 
@@ -372,8 +370,8 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(sorted(stem for stem in stems if stem not in known))
 
 
-def _wanted(size: Size, quant: Quant, note: str) -> Wanted:
-    return Wanted(
+def _wanted(size: Size, quant: Quant, note: str) -> NamedModel:
+    return NamedModel(
         size=size, quant=quant, model=quant.model, projector=quant.projector,
         drafter=quant.drafter, note=note,
     )  # fmt: skip
@@ -429,10 +427,6 @@ def _other_family(text: str, generation: str, rest: str) -> ModelError:
     near = _nearest(rest) if rest else ""
     hint = f"the nearest of Gemma 4: {near}" if near else "--model PATH takes any .gguf file"
     return ModelError(f"`{text}` is Gemma {generation}, this is for Gemma 4", hint=hint)
-
-
-# ----------------------------------------------------------------------------
-# A model on this machine: the bundled one by its name, any other by its path.
 
 
 _LOCAL = "--model PATH takes a GGUF file on this machine, --model demo the bundled one"
@@ -524,7 +518,7 @@ __all__ = [
     "Quality",
     "Quant",
     "Size",
-    "Wanted",
+    "NamedModel",
     "choose_quant",
     "kind_of",
     "known_file",

@@ -114,10 +114,9 @@ def _read(name: str) -> str:
     return files("gemma_edge").joinpath("prompts").joinpath(name).read_text(encoding="utf-8")
 
 
-# ----------------------------------------------------------------------------
-# What a batch writes: one record an image and question, as a line of JSON or a row of CSV, and
-# what of it is done already when the batch is run again. Pure. An image is known by the hash of
-# its file, so that it may move; a task by the hash of all that could change the answer.
+# What a batch writes: one record an image and question, as a line of JSON or a row of CSV, and what
+# of it is done already when the batch is run again. An image is known by the hash of its file, so
+# that it may move; a task by the hash of all that could change the answer.
 
 
 Format = Literal["json", "csv"]
@@ -198,10 +197,6 @@ def read_before(text: str, form: Format) -> Before:
             key = str(row["sha256"]), int(page), row.get("question") or "", row.get("task") or ""
             done[key] = row["answer"]
     return Before(done, frozenset(told))
-
-
-# ----------------------------------------------------------------------------
-# Pictures and a question to an answer that streams. Pure over the Engine.
 
 
 def describe(  # noqa: PLR0913  (three of them are optional and named)

@@ -29,10 +29,6 @@ from gemma_edge.store.files import list_files
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
 
-# ----------------------------------------------------------------------------
-# Everything the checks look at, as plain data; `examine` is pure over it.
-
-
 CPU = "CPU"  # ggml's name of the processor
 
 
@@ -56,7 +52,7 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
+class ModelFolder:
     """Where models are kept. ``free_bytes`` is None where nobody says; ``trouble`` is why the
     folder cannot be read, ``hint`` the way out. ``files`` are whole ones."""
 
@@ -99,14 +95,13 @@ class Facts:
     hardware: Hardware
     python: Python
     terminal: Terminal
-    shelf: Shelf
+    models: ModelFolder
     hub: Hub | None
     offline_by: str = ""
     job: str = ""
     decodes: tuple[Decode, ...] = ()
 
 
-# ----------------------------------------------------------------------------
 # A real decode on one device, with a time limit. What llama.cpp does to a process (an abort, an
 # illegal instruction, an endless wait in a driver) it does to the engine's own.
 
@@ -176,7 +171,6 @@ def _closing(trial: Engine, limit_seconds: float, late: threading.Event) -> Iter
         trial.close()
 
 
-# ----------------------------------------------------------------------------
 # A fix as text to a command that can be run without a shell, or to None: a person's change. Only
 # programs on a short list are run. Text is never given to a shell, so that whatever a driver or a
 # file name put into a fix stays an argument.
@@ -214,10 +208,6 @@ def _arguments(words: list[str], python: str, uv: str | None) -> tuple[str, ...]
     return None
 
 
-# ----------------------------------------------------------------------------
-# One question to the hub, with a short patience: does anything answer there?
-
-
 SECONDS = 2.0  # the whole answer of `doctor` is to come within three
 _NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 _REFUSES = 500  # from this status on the server itself says that it does not work
@@ -251,10 +241,6 @@ def _ask(endpoint: str, started: float, seconds: float) -> Hub:
     return Hub(endpoint, time.monotonic() - started, trouble)
 
 
-# ----------------------------------------------------------------------------
-# Ask the machine, the disk, the hub and every device. What asks is passed in.
-
-
 HUB = "https://huggingface.co"  # huggingface_hub's own default (its constants.py)
 
 
@@ -285,7 +271,7 @@ def gather(  # noqa: PLR0913  (one world)
         hardware=hardware,
         python=Python(platform.python_version(), 8 * struct.calcsize("P"), platform.machine()),
         terminal=terminal,
-        shelf=read_shelf(settings),
+        models=read_models(settings),
         hub=hub.result() if hub else None,
         offline_by=offline_by,
         job=environment.get("SLURM_JOB_ID", ""),
@@ -293,7 +279,7 @@ def gather(  # noqa: PLR0913  (one world)
     )
 
 
-def read_shelf(settings: StoreSettings) -> Shelf:
+def read_models(settings: StoreSettings) -> ModelFolder:
     """The folder of the models, and what is in it."""
     folder = settings.models_dir or settings.cache_dir or settings.data_dir
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
@@ -302,15 +288,15 @@ def read_shelf(settings: StoreSettings) -> Shelf:
         writable = existing.is_dir() and os.access(existing, os.W_OK)
     except OSError:
         free, writable = None, False
-    shelf = Shelf(folder=folder, free_bytes=free, writable=writable)
+    models = ModelFolder(folder=folder, free_bytes=free, writable=writable)
     try:
         files = list_files(settings)
     except GemmaEdgeError as error:
-        return replace(shelf, trouble=error.message, hint=error.hint)
+        return replace(models, trouble=error.message, hint=error.hint)
     whole = [stored for stored in files if stored.where != "incomplete"]
     names = {os.path.realpath(stored.path): stored.size_bytes for stored in whole}
     return replace(
-        shelf,
+        models,
         files=len(whole),
         files_bytes=sum(names.values()),
         incomplete=len(files) - len(whole),
@@ -331,10 +317,6 @@ def _try_devices(
     return tuple(results)
 
 
-# ----------------------------------------------------------------------------
-# What a check gives: one row of the doctor's answer.
-
-
 # "warning" is something to know that stops nothing; only a "problem" makes the exit status 1.
 State = Literal["fine", "warning", "problem", "skipped"]
 
@@ -349,10 +331,6 @@ class Check:
     seen: str
     why: str = ""
     fix: str = ""
-
-
-# ----------------------------------------------------------------------------
-# Checks of what is around the engine: Python, cluster, disk, hub, terminal.
 
 
 _WORD_BITS = 64
@@ -380,18 +358,18 @@ def check_cluster(facts: Facts) -> list[Check]:
 
 def check_disk(facts: Facts) -> list[Check]:
     """Room and permission where models are kept."""
-    shelf, name = facts.shelf, "disk"
+    models, name = facts.models, "disk"
     elsewhere = "another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or HF_HOME"
-    if not shelf.writable:
+    if not models.writable:
         return [
-            Check(name, "problem", f"{shelf.folder} cannot be written to",
+            Check(name, "problem", f"{models.folder} cannot be written to",
                   "no model can be kept there", elsewhere)
         ]  # fmt: skip
-    if shelf.free_bytes is None:
-        return [Check(name, "warning", f"{shelf.folder}: the system does not say what is free")]
-    seen = f"{render_bytes(shelf.free_bytes)} free for models in {shelf.folder}"
+    if models.free_bytes is None:
+        return [Check(name, "warning", f"{models.folder}: the system does not say what is free")]
+    seen = f"{render_bytes(models.free_bytes)} free for models in {models.folder}"
     smallest = smallest_model()
-    if shelf.free_bytes < smallest[1] and not shelf.files:
+    if models.free_bytes < smallest[1] and not models.files:
         return [
             Check(
                 name, "problem", seen,
@@ -404,20 +382,20 @@ def check_disk(facts: Facts) -> list[Check]:
 
 def check_models(facts: Facts) -> list[Check]:
     """What is there; whether it is what it was is for another command."""
-    shelf, name = facts.shelf, "models"
-    if shelf.trouble:
-        return [Check(name, "problem", shelf.trouble, "no model there can be found", shelf.hint)]
-    if shelf.incomplete:
-        count = "1 file is" if shelf.incomplete == 1 else f"{shelf.incomplete} files are"
+    models, name = facts.models, "models"
+    if models.trouble:
+        return [Check(name, "problem", models.trouble, "no model there can be found", models.hint)]
+    if models.incomplete:
+        count = "1 file is" if models.incomplete == 1 else f"{models.incomplete} files are"
         return [
             Check(
-                name, "warning", f"{count} incomplete; {_count(shelf.files)} whole",
+                name, "warning", f"{count} incomplete; {_count(models.files)} whole",
                 "gemma-edge list names them; the same pull goes on where it stopped",
             )
         ]  # fmt: skip
-    if not shelf.files:
+    if not models.files:
         return [Check(name, "fine", "none yet but the bundled one; gemma-edge plan says which")]
-    seen = f"{_count(shelf.files)}, {render_bytes(shelf.files_bytes)}"
+    seen = f"{_count(models.files)}, {render_bytes(models.files_bytes)}"
     return [Check(name, "fine", f"{seen}; gemma-edge verify reads them again")]
 
 
@@ -437,7 +415,7 @@ def check_hub(facts: Facts) -> list[Check]:
         return [Check("hub", "fine", f"{hub.endpoint} answers in {hub.seconds:.1f} s")]
     return [
         Check(
-            "hub", "warning" if facts.shelf.files else "problem",
+            "hub", "warning" if facts.models.files else "problem",
             f"{hub.endpoint}: {hub.trouble}",
             "models cannot be fetched; what is on this machine works",
             "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror), or carry "
@@ -479,10 +457,6 @@ def smallest_model() -> tuple[str, int]:
 
 def _count(number: int) -> str:
     return f"{number} file{'' if number == 1 else 's'}"
-
-
-# ----------------------------------------------------------------------------
-# Checks of the machine itself: llama.cpp, GPUs, memory, and a decode on each device.
 
 
 # Findings that say why a build for CUDA does not load.
@@ -598,10 +572,6 @@ def _decode(tried: Decode, facts: Facts, reference: str) -> Check:
     return Check(name, "fine", f"{where}{tried.tokens} tokens, {tried.seconds:.1f} s with loading")
 
 
-# ----------------------------------------------------------------------------
-# All checks in the order in which they are shown, with the machine's findings in their places.
-
-
 CHECKS: tuple[Callable[[Facts], list[Check]], ...] = (
     check_python, check_build, check_processor, check_driver, check_gpus, check_memory,
     check_cluster, check_decodes, check_disk, check_models, check_offline, check_hub,
@@ -660,7 +630,7 @@ __all__ = [
     "Asking",
     "Check",
     "Facts",
-    "Shelf",
+    "ModelFolder",
     "State",
     "Terminal",
     "ask_hub",

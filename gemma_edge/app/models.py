@@ -11,7 +11,7 @@ from pathlib import Path
 from gemma_edge import catalog
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.catalog import CatalogFile, ModelFiles, Quant, Size, Wanted
+from gemma_edge.catalog import CatalogFile, ModelFiles, NamedModel, Quant, Size
 from gemma_edge.errors import ModelError, UsageError
 from gemma_edge.gguf import Header
 from gemma_edge.planning.model import check_model, check_pair, synthesize, synthesize_projector
@@ -42,7 +42,7 @@ class Target:
     model: RemoteFile
     projector: RemoteFile | None = None
     drafter: RemoteFile | None = None
-    wanted: Wanted | None = None
+    wanted: NamedModel | None = None
 
     @property
     def title(self) -> str:
@@ -89,7 +89,7 @@ def _parse_target(text: str, settings: StoreSettings) -> Target:
     return replace(target, model=file, projector=projector, drafter=drafter)
 
 
-def _as_target(text: str, wanted: Wanted) -> Target:
+def _as_target(text: str, wanted: NamedModel) -> Target:
     return Target(
         asked=text,
         model=as_remote(wanted.model),
@@ -401,7 +401,7 @@ def _literal(name: str, files: Sequence[StoredFile]) -> list[StoredFile]:
     return tails
 
 
-def _wanted(name: str) -> Wanted | None:
+def _wanted(name: str) -> NamedModel | None:
     kind = catalog.kind_of(name)
     if kind == "bundled":
         raise UsageError(
@@ -429,7 +429,7 @@ def _of(file: CatalogFile, files: Sequence[StoredFile]) -> list[StoredFile]:
     return [stored for stored in files if _is(file, stored)]
 
 
-def _belonging(wanted: Wanted, files: Sequence[StoredFile]) -> dict[StoredFile, CatalogFile]:
+def _belonging(wanted: NamedModel, files: Sequence[StoredFile]) -> dict[StoredFile, CatalogFile]:
     """Its projector and its drafter, as far as they are there."""
     parts = [file for file in (wanted.projector, wanted.drafter) if file is not None]
     return {stored: file for file in parts for stored in _of(file, files)}

@@ -41,7 +41,7 @@ from gemma_edge.planning.planner import Row
 from gemma_edge.store.files import (
     Removal,
     StoredFile,
-    Verdict,
+    Verification,
     import_file,
     list_files,
     plan_removal,
@@ -636,12 +636,12 @@ def run_verify(
     return ExitStatus.OK
 
 
-def _verdict_row(verdict: Verdict) -> tuple[str, str, str]:
-    said = "" if verdict.state in BAD else _SAID_BY[verdict.said_by]
+def _verdict_row(verdict: Verification) -> tuple[str, str, str]:
+    said = "" if verdict.state in BAD else _SAID_BY[verdict.promised_by]
     return verdict.state, said, verdict.name
 
 
-def _reason(verdict: Verdict) -> str:
+def _reason(verdict: Verification) -> str:
     if verdict.state == "unreadable":
         return f"{verdict.path} cannot be read: {verdict.reason}"
     return (
@@ -651,7 +651,7 @@ def _reason(verdict: Verdict) -> str:
     )
 
 
-def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+def _verdict_document(verdict: Verification) -> dict[str, Any]:
     return {**asdict(verdict), "path": str(verdict.path)}
 
 

@@ -9,41 +9,35 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gemma_edge.errors import Interrupted, ModelError, UsageError
-from gemma_edge.store.files import Behind, Found, Shelf, Wanted, hash_file
+from gemma_edge.store.files import (
+    Destination,
+    Expected,
+    LocalFile,
+    LocalFiles,
+    TrailingHash,
+    cache_destination,
+    check_space,
+    explain_disk,
+    hash_file,
+    plain_destination,
+    publish,
+)
 from gemma_edge.store.hub import (
-    Patience,
+    Changed,
+    RetryPolicy,
+    StartOver,
+    Stopped,
+    TryAgain,
     Upstream,
-    ask_patiently,
+    ask_again,
     file_lock,
+    gave_up,
+    not_while_offline,
     stream_http,
     stream_xet,
 )
-from gemma_edge.store.remote import (
-    Changed,
-    Listener,
-    Meter,
-    Place,
-    Progress,
-    RemoteFile,
-    StartOver,
-    Stopped,
-    StoreSettings,
-    TryAgain,
-    cache_place,
-    check_space,
-    damaged,
-    explain_disk,
-    gave_up,
-    not_while_offline,
-    other_hash,
-    plain_place,
-    publish,
-)
+from gemma_edge.store.remote import Listener, Progress, ProgressMeter, RemoteFile, StoreSettings
 from gemma_edge.units import render_bytes
-
-# ----------------------------------------------------------------------------
-# One file from the hub to its place: goes on after anything, and is checked before it is seen.
-
 
 _TURN_SECONDS = 0.5  # how long one look at the lock of another process lasts
 _MAX_RESTARTS = 3  # from the first byte, in one run
@@ -51,7 +45,11 @@ _HASH_BYTES = 1 << 20  # the hashing thread is woken for no less
 
 
 def fetch(
-    upstream: Upstream, place: Place, settings: StoreSettings, meter: Meter, stop: threading.Event
+    upstream: Upstream,
+    place: Destination,
+    settings: StoreSettings,
+    meter: ProgressMeter,
+    stop: threading.Event,
 ) -> str:
     """Bring the file to its place; the sha256 of what lies there then.
 
@@ -86,7 +84,11 @@ def _size(path: Path) -> int:
 
 
 def _fetch_alone(
-    upstream: Upstream, place: Place, settings: StoreSettings, meter: Meter, stop: threading.Event
+    upstream: Upstream,
+    place: Destination,
+    settings: StoreSettings,
+    meter: ProgressMeter,
+    stop: threading.Event,
 ) -> str:
     expected = upstream.sha256
     if (
@@ -116,14 +118,14 @@ class _Transfer:
     """Appends to the partial file until it is whole."""
 
     def __init__(
-        self, upstream: Upstream, place: Place, settings: StoreSettings, meter: Meter,
+        self, upstream: Upstream, place: Destination, settings: StoreSettings, meter: ProgressMeter,
         stop: threading.Event,
     ) -> None:  # fmt: skip
         self._upstream, self._place, self._settings = upstream, place, settings
-        self._meter, self._patience = meter, Patience(settings, meter, stop)
+        self._meter, self._retry_policy = meter, RetryPolicy(settings, meter, stop)
         self._by_xet = upstream.xet is not None
         self._position = self._restarts = 0
-        self._behind = Behind(place.partial)
+        self._trailing = TrailingHash(place.partial)
 
     def run(self) -> str:
         """The sha256 of the whole file, which lies in the partial one then."""
@@ -137,30 +139,30 @@ class _Transfer:
             if self._position > total:
                 self._position = 0
                 target.truncate(0)
-            self._follow()
+            self._start_hashing()
             try:
                 while self._position < total:
                     self._attempt(target)
                 os.fsync(descriptor)  # before the hash is believed, also after a power cut
-                self._behind.written(self._position)
-                return self._behind.finish(self._meter.checked)
+                self._trailing.written(self._position)
+                return self._trailing.finish(self._meter.checked)
             finally:
-                self._behind.abandon()
+                self._trailing.abandon()
 
-    def _follow(self) -> None:
-        self._behind = Behind(self._place.partial)
-        self._behind.start()
-        self._behind.written(self._position)
+    def _start_hashing(self) -> None:
+        self._trailing = TrailingHash(self._place.partial)
+        self._trailing.start()
+        self._trailing.written(self._position)
         self._meter.start(self._position)
 
     def _attempt(self, target: BinaryIO) -> None:
         """As many bytes as one connection gives."""
-        self._patience.check()
+        self._retry_policy.check()
         target.seek(self._position)
         try:
             for chunk in self._open():
                 self._append(target, chunk)
-                self._patience.check()
+                self._retry_policy.check()
             if self._position < self._upstream.size_bytes:
                 raise TryAgain("the connection ended early")
         except TryAgain as failure:
@@ -168,7 +170,7 @@ class _Transfer:
                 self._by_xet = False
                 self._meter.tell("downloading", f"Xet: {failure.reason}; plain HTTP from here")
             else:
-                self._patience.wait(failure)
+                self._retry_policy.wait(failure)
         except StartOver as failure:
             self._restart(target, str(failure))
 
@@ -186,46 +188,42 @@ class _Transfer:
             before, self._position = self._position, self._position + count
             rest = rest[count:]
             if before // _HASH_BYTES != self._position // _HASH_BYTES:
-                self._behind.written(self._position)
-        self._patience.progressed()
+                self._trailing.written(self._position)
+        self._retry_policy.progressed()
 
     def _restart(self, target: BinaryIO, reason: str) -> None:
         """From the first byte; a server that forces this again and again is given up."""
         self._restarts += 1
         if self._restarts > _MAX_RESTARTS:
             raise gave_up(self._meter.file, reason, self._position, self._upstream.size_bytes)
-        self._behind.abandon()
+        self._trailing.abandon()
         target.truncate(0)
         self._position = 0
-        self._follow()
+        self._start_hashing()
         self._meter.tell("downloading", f"{reason}; it starts over")
-
-
-# ----------------------------------------------------------------------------
-# Several files at once: threads fetch and tell, the calling thread listens.
 
 
 _LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk
 
 
-class Crew:
+class Workers:
     """The threads of one run. ``stop`` ends all of them within a chunk."""
 
     def __init__(
         self,
-        work: Callable[[Upstream], Found],
-        meters: Sequence[Meter],
+        work: Callable[[Upstream], LocalFile],
+        meters: Sequence[ProgressMeter],
         listen: Listener,
         stop: threading.Event,
     ) -> None:
         self._work, self._listen, self._stop = work, listen, stop
         self._meters = meters
-        self._events: queue.Queue[Progress | tuple[RemoteFile, Found | BaseException]]
+        self._events: queue.Queue[Progress | tuple[RemoteFile, LocalFile | BaseException]]
         self._events = queue.Queue()
         for meter in meters:
             meter.listen = self._events.put  # from here on other threads measure
 
-    def run(self, upstreams: Sequence[Upstream], parallel: int) -> dict[RemoteFile, Found]:
+    def run(self, upstreams: Sequence[Upstream], parallel: int) -> dict[RemoteFile, LocalFile]:
         """All of them; the first error ends the others and is raised here, as Ctrl-C does."""
         jobs: queue.Queue[Upstream] = queue.Queue()
         for upstream in upstreams:
@@ -243,8 +241,8 @@ class Crew:
             for thread in threads:
                 thread.join(_LEAVE_SECONDS)
 
-    def _listen_for(self, count: int) -> dict[RemoteFile, Found]:
-        found: dict[RemoteFile, Found] = {}
+    def _listen_for(self, count: int) -> dict[RemoteFile, LocalFile]:
+        found: dict[RemoteFile, LocalFile] = {}
         while len(found) < count:
             try:
                 event = self._events.get(timeout=0.2)  # Windows delivers Ctrl-C in between
@@ -267,7 +265,7 @@ class Crew:
                 upstream = jobs.get_nowait()
             except queue.Empty:
                 return
-            result: Found | BaseException
+            result: LocalFile | BaseException
             try:
                 result = self._work(upstream)
             except BaseException as error:  # noqa: BLE001  (raised again in the calling thread)
@@ -316,7 +314,7 @@ def missing_files(
     result: list[tuple[RemoteFile, int | None]] = []
     for file in dict.fromkeys(files):
         if run.find(file) is None:
-            entry = run.wanted[file].entry
+            entry = run.expected[file].entry
             result.append((file, entry.size if entry else file.size_bytes))
     return result
 
@@ -324,25 +322,25 @@ def missing_files(
 class _Run:
     def __init__(self, settings: StoreSettings, accept: bool, listen: Listener) -> None:
         self._settings, self._accept, self._listen = settings, accept, listen
-        self._shelf = Shelf(settings)
+        self._local = LocalFiles(settings)
         self._stop = threading.Event()
-        self.wanted: dict[RemoteFile, Wanted] = {}
-        self._meters: dict[RemoteFile, Meter] = {}
+        self.expected: dict[RemoteFile, Expected] = {}
+        self._meters: dict[RemoteFile, ProgressMeter] = {}
 
-    def find(self, file: RemoteFile) -> Found | None:
+    def find(self, file: RemoteFile) -> LocalFile | None:
         """On disk; with ``accept`` only what is upstream now counts."""
-        wanted = self._shelf.decide(file, accept=self._accept)
-        self.wanted[file] = wanted
+        expected = self._local.decide(file, accept=self._accept)
+        self.expected[file] = expected
         if self._accept:
             return None
-        total = wanted.entry.size if wanted.entry else file.size_bytes or 0
-        meter = Meter(file.name, self._listen, self._settings.clock, total_bytes=total)
-        found = self._shelf.find(file, wanted, meter.checked)
-        if found is not None and wanted.entry is None:
-            self._shelf.remember(file, found, certain=False)
+        total = expected.entry.size if expected.entry else file.size_bytes or 0
+        meter = ProgressMeter(file.name, self._listen, self._settings.clock, total_bytes=total)
+        found = self._local.find(file, expected, meter.checked)
+        if found is not None and expected.entry is None:
+            self._local.remember(file, found, certain=False)
         return found
 
-    def fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, Found]:
+    def fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, LocalFile]:
         """All of them, ``settings.parallel`` at a time."""
         if self._settings.offline:
             if self._accept:
@@ -354,20 +352,22 @@ class _Run:
         listen = self._listen
         for file in files:
             size = file.size_bytes or 0
-            self._meters[file] = Meter(file.name, listen, self._settings.clock, total_bytes=size)
+            self._meters[file] = ProgressMeter(
+                file.name, listen, self._settings.clock, total_bytes=size
+            )
         try:
             return self._fetch_all(files)
         except (KeyboardInterrupt, Stopped):
             raise self._interrupted() from None
         except OSError as error:
-            place = Path(error.filename or self._shelf.cache_dir)
+            place = Path(error.filename or self._local.cache_dir)
             raise explain_disk(error, place) from None
         finally:
             self._stop.set()
 
-    def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, Found]:
+    def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, LocalFile]:
         upstreams = {file: self._ask(file) for file in files}
-        found: dict[RemoteFile, Found] = {}
+        found: dict[RemoteFile, LocalFile] = {}
         if self._accept:  # only now it is known what has to be there
             for file, upstream in upstreams.items():
                 there = self._find_accepted(upstream)
@@ -377,50 +377,50 @@ class _Run:
         places = {file: self._place(upstream) for file, upstream in waiting.items()}
         check_space(_still_to_come(waiting, places))
         meters = [self._meters[file] for file in waiting]
-        crew = Crew(self._fetch_one, meters, self._listen, self._stop)
-        return found | crew.run(list(waiting.values()), self._settings.parallel)
+        workers = Workers(self._fetch_one, meters, self._listen, self._stop)
+        return found | workers.run(list(waiting.values()), self._settings.parallel)
 
-    def _find_accepted(self, upstream: Upstream) -> Found | None:
+    def _find_accepted(self, upstream: Upstream) -> LocalFile | None:
         if upstream.sha256 is None:
             return None
-        wanted = Wanted(upstream.commit, upstream.sha256, "the hub")
+        expected = Expected(upstream.commit, upstream.sha256, "the hub")
         meter = self._meters[upstream.file]
         meter.total_bytes = upstream.size_bytes
-        found = self._shelf.find(upstream.file, wanted, meter.checked)
+        found = self._local.find(upstream.file, expected, meter.checked)
         if found is not None:
             found = replace(found, commit=upstream.commit)
-            self._shelf.remember(upstream.file, found, certain=True)
+            self._local.remember(upstream.file, found, certain=True)
         return found
 
     def _ask(self, file: RemoteFile) -> Upstream:
         """What the hub has, if it is what the lock and the catalogue say."""
-        wanted = self.wanted[file]
-        upstream = self._ask_patiently(file, wanted)
+        expected = self.expected[file]
+        upstream = self._ask_again(file, expected)
         found = upstream.sha256
-        if wanted.sha256 is not None and found not in (None, wanted.sha256):
+        if expected.sha256 is not None and found not in (None, expected.sha256):
             raise other_hash(
-                file, wanted.sha256, found or "", wanted.said_by, revision=upstream.commit
+                file, expected.sha256, found or "", expected.promised_by, revision=upstream.commit
             )
-        return replace(upstream, sha256=found or wanted.sha256)
+        return replace(upstream, sha256=found or expected.sha256)
 
-    def _ask_patiently(self, file: RemoteFile, wanted: Wanted) -> Upstream:
-        patience = Patience(self._settings, self._meters[file], self._stop)
+    def _ask_again(self, file: RemoteFile, expected: Expected) -> Upstream:
+        retries = RetryPolicy(self._settings, self._meters[file], self._stop)
         try:
-            return ask_patiently(file, wanted.revision, self._settings, patience)
+            return ask_again(file, expected.revision, self._settings, retries)
         except ModelError:
-            if file.revision is not None or wanted.entry is None or wanted.revision == "main":
+            if file.revision is not None or expected.entry is None or expected.revision == "main":
                 raise
         # The locked commit is gone; the same bytes may still be the newest.
-        return ask_patiently(file, "main", self._settings, patience)
+        return ask_again(file, "main", self._settings, retries)
 
-    def _place(self, upstream: Upstream) -> Place:
+    def _place(self, upstream: Upstream) -> Destination:
         file, models_dir = upstream.file, self._settings.models_dir
         if models_dir is not None:
-            return plain_place(models_dir, file, upstream.commit, upstream.etag)
-        cache = self._shelf.cache_dir
-        return cache_place(cache, file, upstream.commit, upstream.etag, upstream.revision)
+            return plain_destination(models_dir, file, upstream.commit, upstream.etag)
+        cache = self._local.cache_dir
+        return cache_destination(cache, file, upstream.commit, upstream.etag, upstream.revision)
 
-    def _fetch_one(self, upstream: Upstream) -> Found:
+    def _fetch_one(self, upstream: Upstream) -> LocalFile:
         """One file; when it is replaced upstream on the way, what is there now, if that may be."""
         file, meter = upstream.file, self._meters[upstream.file]
         for change in range(_MAX_CHANGES + 1):
@@ -436,9 +436,9 @@ class _Run:
                     ) from None
                 meter.tell("waiting", f"{error}; it starts over")
                 upstream = self._ask(file)
-        found = Found(place.final, upstream.commit, sha256)
-        self._shelf.checked.put(place.final, sha256)
-        self._shelf.remember(file, found, certain=True)
+        found = LocalFile(place.final, upstream.commit, sha256)
+        self._local.checked.put(place.final, sha256)
+        self._local.remember(file, found, certain=True)
         meter.done_bytes = meter.total_bytes
         meter.tell("done")
         return found
@@ -451,7 +451,7 @@ class _Run:
 
 
 def _still_to_come(
-    upstreams: dict[RemoteFile, Upstream], places: dict[RemoteFile, Place]
+    upstreams: dict[RemoteFile, Upstream], places: dict[RemoteFile, Destination]
 ) -> dict[Path, int]:
     needed: dict[Path, int] = {}
     for file, upstream in upstreams.items():
@@ -460,3 +460,28 @@ def _still_to_come(
         folder = partial.parent
         needed[folder] = needed.get(folder, 0) + max(0, upstream.size_bytes - there)
     return needed
+
+
+ACCEPT_FLAG = "--accept-change"
+
+
+def other_hash(
+    file: RemoteFile, expected: str, found: str, promised_by: str, *, revision: str
+) -> ModelError:
+    """Upstream has something else than the lock or the catalogue says."""
+    return ModelError(
+        f"{file.name} is not what {promised_by} says\n"
+        f"  expected sha256 {expected}\n"
+        f"  upstream sha256 {found} (revision {revision})",
+        hint=f"if the change is meant: gemma-edge pull {file.name} {ACCEPT_FLAG}",
+    )
+
+
+def damaged(file: RemoteFile, expected: str, found: str) -> ModelError:
+    """What came in is not what was promised; it has been removed."""
+    return ModelError(
+        f"{file.name} came in damaged, and was removed\n"
+        f"  expected sha256 {expected}\n"
+        f"  received sha256 {found}",
+        hint="run the same command again; if it happens again, a proxy or the disk changes bytes",
+    )

@@ -1,34 +1,39 @@
-"""Model files on disk: listed, proven, deleted, taken in. Opens no socket."""
+"""Model files on disk: where they lie, listed, proven, deleted, imported. Opens no socket.
+
+A file lies in the Hugging Face cache or as a plain file. The cache's layout is the library's
+documented one (blobs named by their hash, snapshots of links to them, refs from names to commits),
+so what is fetched here is found by every other program, and the other way round. Only the name of
+the part that is still coming in is ours: since version 2 the library throws its own part away when
+a download stops.
+"""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from gemma_edge.disk import write_atomically
-from gemma_edge.errors import GemmaEdgeError, InputError, ModelError
+from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, ModelError
 from gemma_edge.store.hub import default_cache_dir, delete_blobs
 from gemma_edge.store.lock import LockEntry, Locks
 from gemma_edge.store.remote import (
-    PARTIAL_SUFFIX,
+    COMMIT,
+    SHA256,
     Listener,
-    Meter,
     Progress,
+    ProgressMeter,
     RemoteFile,
     StoreSettings,
-    check_space,
-    explain_disk,
-    iter_cached,
-    named_hash,
-    plain_path,
 )
+from gemma_edge.units import render_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +191,6 @@ def remove(removal: Removal) -> None:
         raise GemmaEdgeError(f"{left[0]} cannot be deleted", hint="check its permissions")
 
 
-# ----------------------------------------------------------------------------
-# sha256 of files of many gigabytes: as fast as sha256sum, and never twice without need.
-
-
 _READ_BYTES = 1 << 20  # hashlib lets other threads run above 2 KiB; 1 MiB makes reads cheap
 
 
@@ -217,8 +218,8 @@ def _read_ahead(descriptor: int) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
 
-class Behind(threading.Thread):
-    """Hashes a growing file behind its writer, so that nothing is read again at the end.
+class TrailingHash(threading.Thread):
+    """Hashes a growing file trailing its writer, so that nothing is read again at the end.
 
     The bytes come from the page cache; a part from an earlier run is hashed on the way.
     """
@@ -343,15 +344,11 @@ def hash_once(
     return known
 
 
-# ----------------------------------------------------------------------------
-# What is on this machine already, found by its hash where one is known.
-
-
 OnBytes = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Expected:
     """Which bytes a file has to be; ``sha256`` is None when the newest will do.
 
     ``any_revision``: the hash alone says it, at whichever revision it lies on disk.
@@ -359,13 +356,13 @@ class Wanted:
 
     revision: str
     sha256: str | None
-    said_by: str
+    promised_by: str
     entry: LockEntry | None = None
     any_revision: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LocalFile:
     """A file on disk whose hash was checked; ``commit`` is empty where nobody knows it."""
 
     path: Path
@@ -373,7 +370,7 @@ class Found:
     sha256: str
 
 
-class Shelf:
+class LocalFiles:
     """The folders of one run."""
 
     def __init__(self, settings: StoreSettings) -> None:
@@ -382,22 +379,24 @@ class Shelf:
         self.locks = Locks(settings)
         self.checked = CheckedHashes(settings.data_dir / "checked.json")
 
-    def decide(self, file: RemoteFile, *, accept: bool) -> Wanted:
+    def decide(self, file: RemoteFile, *, accept: bool) -> Expected:
         """The lock's word first, then the catalogue's; with ``accept`` what is upstream now."""
         if accept:
-            return Wanted(file.revision or "main", None, "nobody")
+            return Expected(file.revision or "main", None, "nobody")
         locked = self.locks.find(file.repo, file.filename)
         if locked is None:
-            return Wanted(file.revision or "main", file.sha256, "the catalogue")
+            return Expected(file.revision or "main", file.sha256, "the catalogue")
         entry, path = locked
         same = file.revision in (None, entry.revision) or file.sha256 is not None
-        return Wanted(
+        return Expected(
             file.revision or entry.revision or "main", entry.sha256,
             f"{path} ({entry.date.isoformat()})", entry, any_revision=same,
         )  # fmt: skip
 
-    def find(self, file: RemoteFile, wanted: Wanted, on_bytes: OnBytes | None) -> Found | None:
-        """The file on disk, if its bytes are the ones wanted.
+    def find(
+        self, file: RemoteFile, expected: Expected, on_bytes: OnBytes | None
+    ) -> LocalFile | None:
+        """The file on disk, if its bytes are the ones expected.
 
         Raises:
             GemmaEdgeError: it is there and cannot be read or placed.
@@ -407,28 +406,28 @@ class Shelf:
         try:
             if plain is not None and plain.is_file():
                 sha256 = hash_once(plain, self.checked, on_bytes)
-                if sha256 == (wanted.sha256 or sha256):
-                    commit = wanted.entry.revision if wanted.entry else ""
-                    return Found(plain, commit, sha256)
-            cached = self._find_cached(file, wanted, on_bytes)
+                if sha256 == (expected.sha256 or sha256):
+                    commit = expected.entry.revision if expected.entry else ""
+                    return LocalFile(plain, commit, sha256)
+            cached = self._find_cached(file, expected, on_bytes)
             return self._as_plain(cached, plain) if cached and plain else cached
         except OSError as error:
             raise explain_disk(error, plain or self.cache_dir) from None
 
     def _find_cached(
-        self, file: RemoteFile, wanted: Wanted, on_bytes: OnBytes | None
-    ) -> Found | None:
-        revision = None if wanted.sha256 and wanted.any_revision else wanted.revision
+        self, file: RemoteFile, expected: Expected, on_bytes: OnBytes | None
+    ) -> LocalFile | None:
+        revision = None if expected.sha256 and expected.any_revision else expected.revision
         for path, commit in iter_cached(self.cache_dir, file, revision):
-            expected = wanted.sha256 or named_hash(path)
-            if named_hash(path) not in (None, expected):
+            promised = expected.sha256 or named_hash(path)
+            if named_hash(path) not in (None, promised):
                 continue  # another version of the file; no need to read it
             sha256 = hash_once(path, self.checked, on_bytes)
-            if sha256 == (expected or sha256):
-                return Found(path, commit, sha256)
+            if sha256 == (promised or sha256):
+                return LocalFile(path, commit, sha256)
         return None
 
-    def _as_plain(self, found: Found, plain: Path) -> Found:
+    def _as_plain(self, found: LocalFile, plain: Path) -> LocalFile:
         """A plain file was asked for: a second name for the cached one, a copy across disks."""
         plain.parent.mkdir(parents=True, exist_ok=True)
         fresh = plain.with_name(f".{plain.name}.{os.getpid()}{PARTIAL_SUFFIX}")
@@ -443,9 +442,9 @@ class Shelf:
         finally:
             fresh.unlink(missing_ok=True)
         self.checked.put(plain, found.sha256)
-        return Found(plain, found.commit, found.sha256)
+        return LocalFile(plain, found.commit, found.sha256)
 
-    def remember(self, file: RemoteFile, found: Found, *, certain: bool) -> None:
+    def remember(self, file: RemoteFile, found: LocalFile, *, certain: bool) -> None:
         """Into the lock. A file that only was found may lie on a disk that cannot be written;
         one that was fetched (``certain``) has to be provable.
 
@@ -462,15 +461,11 @@ class Shelf:
                 raise
 
 
-# ----------------------------------------------------------------------------
-# Prove what is on disk: every file is read and hashed again, whatever was remembered of it.
-
-
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verification:
     """``state``: ``right``, ``wrong``, ``unknown`` (nothing to compare with) or ``unreadable``.
 
-    ``said_by`` is ``lock`` or ``hub`` (the name that the cache gave the file), or empty.
+    ``promised_by`` is ``lock`` or ``hub`` (the name that the cache gave the file), or empty.
     """
 
     path: Path
@@ -478,7 +473,7 @@ class Verdict:
     state: str
     expected: str | None
     sha256: str | None
-    said_by: str
+    promised_by: str
     reason: str = ""
 
 
@@ -487,7 +482,7 @@ def verify(
     *,
     files: Sequence[StoredFile] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> Iterator[Verdict]:
+) -> Iterator[Verification]:
     """One verdict a file, as each is done; by default all that are on disk, parts left out.
     Opens no socket, deletes nothing."""
     audit = _Audit(settings, on_progress or (lambda _: None))
@@ -503,10 +498,12 @@ class _Audit:
         self._listen, self._clock = listen, settings.clock
         self._seen: dict[Path, str] = {}  # two names of one file are read once in one run
 
-    def judge(self, stored: StoredFile) -> Verdict:
+    def judge(self, stored: StoredFile) -> Verification:
         """Read it, and compare."""
-        expected, said_by = self._promise(stored)
-        found = partial(Verdict, stored.path, stored.name, expected=expected, said_by=said_by)
+        expected, promised_by = self._promise(stored)
+        found = partial(
+            Verification, stored.path, stored.name, expected=expected, promised_by=promised_by
+        )
         try:
             sha256 = self._hash(stored)
         except OSError as error:
@@ -515,7 +512,7 @@ class _Audit:
         return found(state=state, sha256=sha256)
 
     def _hash(self, stored: StoredFile) -> str:
-        meter = Meter(stored.name, self._listen, self._clock, total_bytes=stored.size_bytes)
+        meter = ProgressMeter(stored.name, self._listen, self._clock, total_bytes=stored.size_bytes)
         real = stored.path.resolve()
         if real not in self._seen:
             self._seen[real] = hash_file(real, meter.checked)
@@ -530,10 +527,6 @@ class _Audit:
         if entry is not None and stored.commit in ("", entry.revision):
             return entry.sha256, "lock"
         return (stored.sha256, "hub") if stored.sha256 else (None, "")
-
-
-# ----------------------------------------------------------------------------
-# Take a GGUF file from elsewhere (a USB stick, another runner) in among the plain files.
 
 
 _MAGIC = b"GGUF"
@@ -555,7 +548,7 @@ def import_file(
     size = _check_source(source)
     target = settings.import_dir / source.name
     checked = CheckedHashes(settings.data_dir / "checked.json")
-    meter = Meter(
+    meter = ProgressMeter(
         source.name, on_progress or (lambda _: None),
         settings.clock, total_bytes=size,
     )  # fmt: skip
@@ -593,7 +586,7 @@ def _check_source(source: Path) -> int:
     return size
 
 
-def _same(source: Path, target: Path, checked: CheckedHashes, meter: Meter) -> str:
+def _same(source: Path, target: Path, checked: CheckedHashes, meter: ProgressMeter) -> str:
     mine, theirs = hash_once(target, checked), hash_once(source, checked, meter.checked)
     if mine != theirs:
         raise ModelError(
@@ -603,7 +596,7 @@ def _same(source: Path, target: Path, checked: CheckedHashes, meter: Meter) -> s
     return mine
 
 
-def _copy(source: Path, target: Path, meter: Meter) -> str:
+def _copy(source: Path, target: Path, meter: ProgressMeter) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
@@ -615,18 +608,185 @@ def _copy(source: Path, target: Path, meter: Meter) -> str:
     return sha256
 
 
-def _copy_hashed(origin: BinaryIO, copy: BinaryIO, path: Path, meter: Meter) -> str:
-    behind, position = Behind(path), 0
-    behind.start()
+def _copy_hashed(origin: BinaryIO, copy: BinaryIO, path: Path, meter: ProgressMeter) -> str:
+    trailing, position = TrailingHash(path), 0
+    trailing.start()
     try:
         while block := origin.read(_COPY_BYTES):
             rest = memoryview(block)
             while rest:
                 count = copy.write(rest)
                 rest, position = rest[count:], position + count
-            behind.written(position)
+            trailing.written(position)
             meter.add(len(block))
         os.fsync(copy.fileno())
-        return behind.finish(meter.checked)
+        return trailing.finish(meter.checked)
     finally:
-        behind.abandon()
+        trailing.abandon()
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def explain_disk(error: OSError, path: Path, missing_bytes: int | None = None) -> GemmaEdgeError:
+    """The disk or its permissions."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        left = f"; {render_bytes(missing_bytes)} are still to come" if missing_bytes else ""
+        return DoesNotFit(
+            f"{path.parent} is full ({reason}){left}",
+            hint="free some space or choose another disk (HF_HOME, --models-dir), then run the "
+            "same command again: it goes on where it stopped",
+        )
+    return GemmaEdgeError(
+        f"{path} cannot be used ({reason})",
+        hint="check its permissions, or choose another folder: HF_HOME, --models-dir",
+    )
+
+
+RESERVE_BYTES = 64 << 20  # for the lock, the log and whatever else writes meanwhile
+
+
+def check_space(needed_bytes: Mapping[Path, int]) -> None:
+    """Folder -> bytes still to come; folders on one disk add up. They need not exist yet.
+
+    Raises:
+        DoesNotFit: with both numbers.
+    """
+    disks: dict[int, tuple[Path, int]] = {}
+    for folder, count in needed_bytes.items():
+        existing = _existing(folder)
+        device = os.stat(existing).st_dev
+        disks[device] = (existing, disks.get(device, (existing, 0))[1] + count)
+    for existing, count in disks.values():
+        free = shutil.disk_usage(existing).free
+        if count and count + RESERVE_BYTES > free:
+            raise DoesNotFit(
+                f"{render_bytes(count)} are still to come, {render_bytes(free)} are free "
+                f"on the disk of {existing}",
+                hint="free some space (gemma-edge list, gemma-edge rm NAME), or choose another "
+                "disk: HF_HOME, --models-dir",
+            )
+
+
+def _existing(folder: Path) -> Path:
+    for path in (folder, *folder.parents):
+        if path.exists():
+            return path
+    raise GemmaEdgeError(f"{folder} is on a disk that is not there", hint="choose another folder")
+
+
+PARTIAL_SUFFIX = ".gemma-edge.incomplete"  # the cache's own clean-up removes *.incomplete
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """``final`` is what callers open, ``blob`` where the bytes lie (the same for a plain file),
+    ``partial`` what has come in so far, ``lock`` the file that two processes take turns on;
+    ``ref`` is written with ``commit`` when a branch or a tag was asked for."""
+
+    final: Path
+    blob: Path
+    partial: Path
+    lock: Path
+    commit: str
+    ref: Path | None = None
+
+
+def cache_folder(cache: Path, repo: str) -> Path:
+    """The repository's folder in the cache."""
+    return cache / ("models--" + repo.replace("/", "--"))
+
+
+def cache_destination(
+    cache: Path, file: RemoteFile, commit: str, etag: str, revision: str
+) -> Destination:
+    """In the cache; ``etag`` names the blob, ``revision`` is what was asked for."""
+    folder = cache_folder(cache, file.repo)
+    blob = folder / "blobs" / etag
+    return Destination(
+        final=folder.joinpath("snapshots", commit, *file.filename.split("/")),
+        blob=blob,
+        partial=blob.with_name(etag + PARTIAL_SUFFIX),
+        lock=cache / ".locks" / folder.name / f"{etag}.lock",  # the library's own lock
+        commit=commit,
+        ref=None if COMMIT.fullmatch(revision) else folder.joinpath("refs", *revision.split("/")),
+    )
+
+
+def plain_path(models_dir: Path, file: RemoteFile) -> Path:
+    """As a plain file."""
+    return models_dir.joinpath(*file.repo.split("/"), *file.filename.split("/"))
+
+
+def plain_destination(models_dir: Path, file: RemoteFile, commit: str, etag: str) -> Destination:
+    """As a plain file, with what belongs to the download beside it."""
+    final = plain_path(models_dir, file)
+    name = f".{final.name}.{etag[:16]}"
+    return Destination(
+        final=final,
+        blob=final,
+        partial=final.with_name(name + PARTIAL_SUFFIX),
+        lock=models_dir / ".locks" / file.repo.replace("/", "--") / f"{etag}.lock",
+        commit=commit,
+    )
+
+
+def publish(place: Destination) -> None:
+    """Make what has come in, and was checked, visible under its name.
+
+    Raises:
+        OSError: the disk or its permissions.
+    """
+    if place.partial.exists():
+        os.replace(place.partial, place.blob)
+    if place.final != place.blob:
+        _link(place.blob, place.final)
+    if place.ref is not None:
+        write_atomically(place.ref, place.commit)
+
+
+def _link(blob: Path, final: Path) -> None:
+    """A relative link; where links are not allowed (Windows) the file itself, as the library."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(final):
+        if final.is_symlink() and final.resolve() == blob.resolve():
+            return
+        final.unlink()
+    try:
+        final.symlink_to(os.path.relpath(blob, final.parent))
+    except FileExistsError:  # another process was faster
+        return
+    except (OSError, NotImplementedError):
+        os.replace(blob, final)
+
+
+def iter_cached(cache: Path, file: RemoteFile, revision: str | None) -> Iterator[tuple[Path, str]]:
+    """The file in the cache, with its commit: at a revision, or at any (None)."""
+    folder = cache_folder(cache, file.repo)
+    if revision is None:
+        commits = sorted(path.name for path in _entries(folder / "snapshots"))
+    elif COMMIT.fullmatch(revision):
+        commits = [revision]
+    else:
+        commits = []
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            ref = folder.joinpath("refs", *revision.split("/"))
+            commits = [ref.read_text(encoding="ascii").strip()]
+    for commit in commits:
+        path = folder.joinpath("snapshots", commit, *file.filename.split("/"))
+        if COMMIT.fullmatch(commit) and path.is_file():
+            yield path, commit
+
+
+def _entries(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+def named_hash(path: Path) -> str | None:
+    """The sha256 that the cache promises by the blob's name; None for other files. Only the first
+    link counts: where it leads on, to a store shared by repositories, names are Xet's hashes."""
+    name = Path(os.readlink(path)).name if path.is_symlink() else ""
+    return name if SHA256.fullmatch(name) else None

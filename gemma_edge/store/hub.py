@@ -1,12 +1,12 @@
-"""What the hub knows of a file, and its bytes.
+"""What the hub knows of a file, its bytes and its header; what went wrong, and when to ask again.
 
 ``hf_hub_download`` is not used. Since version 2 it writes to a temporary file of its own, deletes
 that whenever it stops, and so can never go on after a cut, a Ctrl-C or a crash; its plain-HTTP
 path also holds back up to 10 MiB. We use the library's client (proxies, tokens, mirrors, offline
 mode), its metadata, its lock and its cache layout, and write the bytes ourselves.
 
-Every function raises only what ``store.remote`` makes: a ``GemmaEdgeError``, or ``TryAgain``,
-``StartOver`` and ``Changed`` for the loop in ``fetch``.
+Every function raises a ``GemmaEdgeError``, or ``TryAgain``, ``StartOver`` and ``Changed`` for the
+loop in ``fetch``.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import json
 import queue
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,29 +28,51 @@ from gemma_edge.errors import GemmaEdgeError, ModelError
 from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header
 from gemma_edge.store.remote import (
     COMMIT,
-    MAX_WAIT_SECONDS,
     SHA256,
-    Answer,
-    Changed,
     Listener,
-    Meter,
+    ProgressMeter,
     RemoteFile,
-    StartOver,
-    Stopped,
     StoreSettings,
-    TryAgain,
-    asked_too_long,
-    explain_status,
-    explain_transport,
-    gave_up,
-    not_while_offline,
 )
+from gemma_edge.units import render_bytes
 
 _ETAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # it becomes a file name
 _ASK_SECONDS = 10.0
 _NAME = "gemma-edge"
 _REFUSED = (401, 403, 404)  # from the storage: its signed address has expired, or a proxy says so
 _PROXY_HINT = "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+
+
+class TryAgain(Exception):
+    """It may work the next time. ``wait_seconds`` is what the server asked for, if it did;
+    ``unreachable``: there was not even a connection."""
+
+    def __init__(
+        self, reason: str, *, wait_seconds: float | None = None, unreachable: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.wait_seconds, self.unreachable = reason, wait_seconds, unreachable
+
+
+class StartOver(Exception):
+    """The bytes that are there cannot be continued; the reason is the text."""
+
+
+class Changed(Exception):
+    """The hub has another file under this name than it had when it was asked."""
+
+
+class Stopped(Exception):
+    """Somebody asked this download to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error of the hub: the status, its ``X-Error-Code`` and the headers."""
+
+    status: int
+    code: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +236,7 @@ def _explained(file: RemoteFile, settings: StoreSettings) -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         headers = error.response.headers
-        answer = Answer(error.response.status_code, headers.get("x-error-code", ""), headers)
+        answer = Refusal(error.response.status_code, headers.get("x-error-code", ""), headers)
         has_token = "authorization" in request_headers(settings)
         raise explain_status(answer, file, has_token=has_token, now=settings.clock()) from None
     except OfflineModeIsEnabled:
@@ -229,10 +251,9 @@ def _explained(file: RemoteFile, settings: StoreSettings) -> Iterator[None]:
             from None  # fmt: skip
 
 
-# ----------------------------------------------------------------------------
-# hf_xet is the hub's own way to move large files: chunks from many places at once.
-# Its ordered stream can begin anywhere, so it continues what plain HTTP began, and the other way
-# round. `endpoint` and access token come from the address that the hub names for the file.
+# hf_xet is the hub's own way to move large files: chunks from many places at once. Its ordered
+# stream can begin anywhere, so it continues what plain HTTP began, and the other way round.
+# `endpoint` and access token come from the address that the hub names for the file.
 
 
 _AHEAD_CHUNKS = 16
@@ -246,7 +267,7 @@ def stream_xet(upstream: Upstream, start: int, settings: StoreSettings) -> Itera
     """The bytes from ``start`` on through Xet, in order. It may end early without an error.
 
     The library waits inside native code without a limit, so a thread of its own does that; when
-    nothing comes for ``stall_seconds`` the group is aborted and the thread is left behind.
+    nothing comes for ``stall_seconds`` the group is aborted and the thread is left trailing.
     """
     pump = _Pump(upstream, start, request_headers(settings))
     pump.start()
@@ -322,18 +343,16 @@ class _Pump(threading.Thread):
         raise _Stale
 
 
-# ----------------------------------------------------------------------------
-# Waiting for a network that fails: how often, how long, and when it is enough.
-
-
 _MAX_BACKOFF_SECONDS = 30.0
 _UNREACHABLE_ATTEMPTS = 3
 
 
-class Patience:
+class RetryPolicy:
     """How often, and how long, one file's download may fail without a single new byte."""
 
-    def __init__(self, settings: StoreSettings, meter: Meter, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: StoreSettings, meter: ProgressMeter, stop: threading.Event
+    ) -> None:
         self._settings, self._meter, self._stop = settings, meter, stop
         self._failures, self._reached = 0, False
 
@@ -371,8 +390,8 @@ class Patience:
             raise Stopped
 
 
-def ask_patiently(
-    file: RemoteFile, revision: str, settings: StoreSettings, patience: Patience
+def ask_again(
+    file: RemoteFile, revision: str, settings: StoreSettings, retries: RetryPolicy
 ) -> Upstream:
     """What the hub has at this revision.
 
@@ -381,16 +400,13 @@ def ask_patiently(
         Stopped: somebody wants an end.
     """
     while True:
-        patience.check()
+        retries.check()
         try:
             return look_up(file, revision, settings)
         except TryAgain as failure:
-            patience.wait(failure)
+            retries.wait(failure)
 
 
-# ----------------------------------------------------------------------------
-# What the hub has under a name, and a few bytes of it, without fetching the file: for a size
-# before a download, a header by range requests, a comparison with the lock.
 
 
 def ask(
@@ -404,8 +420,8 @@ def ask(
     """
     if settings.offline:
         raise not_while_offline([file.name])
-    patience = _patience(file, settings, on_progress)
-    return ask_patiently(file, file.revision or "main", settings, patience)
+    retries = _retry_policy(file, settings, on_progress)
+    return ask_again(file, file.revision or "main", settings, retries)
 
 
 def read_part(
@@ -420,16 +436,16 @@ def read_part(
     """
     if settings.offline:
         raise not_while_offline([upstream.file.name])
-    patience = _patience(upstream.file, settings, on_progress)
+    retries = _retry_policy(upstream.file, settings, on_progress)
     end = min(start + count, upstream.size_bytes)
     part = bytearray()
     while start + len(part) < end:
         try:
             for chunk in stream_http(upstream, start + len(part), settings, end=end):
                 part += chunk
-                patience.progressed()
+                retries.progressed()
         except TryAgain as failure:
-            patience.wait(failure)
+            retries.wait(failure)
         except (StartOver, Changed) as failure:
             raise GemmaEdgeError(
                 f"no part of {upstream.file.name} can be read ({failure})",
@@ -438,16 +454,17 @@ def read_part(
     return bytes(part[: end - start])
 
 
-def _patience(file: RemoteFile, settings: StoreSettings, on_progress: Listener | None) -> Patience:
-    meter = Meter(file.name, on_progress or (lambda _: None), settings.clock)
-    return Patience(settings, meter, threading.Event())
+def _retry_policy(
+    file: RemoteFile, settings: StoreSettings, on_progress: Listener | None
+) -> RetryPolicy:
+    meter = ProgressMeter(file.name, on_progress or (lambda _: None), settings.clock)
+    return RetryPolicy(settings, meter, threading.Event())
 
 
-# ----------------------------------------------------------------------------
 # Headers that were read before: of a file on the hub by commit, so that 15 MiB are fetched once,
-# not twice; of a file on disk by its date, so that a vocabulary is stepped over once. What is
-# kept is the header as it was read, as JSON in `data_dir/headers`; what cannot be read there is
-# read from its source again.
+# not twice; of a file on disk by its date, so that a vocabulary is stepped over once. What is kept
+# is the header as it was read, as JSON in `data_dir/headers`; what cannot be read there is read
+# from its source again.
 
 
 _FORMAT = 1  # another layout gets another number
@@ -545,3 +562,131 @@ def _value(value: Any) -> Value:
     if isinstance(value, dict):
         return Skipped(value["count"])
     return tuple(value) if isinstance(value, list) else value
+
+
+MAX_WAIT_SECONDS = 600.0  # a longer wait is the person's decision
+
+_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504, 520, 522, 524)
+
+_RATE_LIMIT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")  # "api";r=0;t=55
+
+_NETWORK_HINT = (
+    "check the network (HTTPS_PROXY if there is a proxy, HF_ENDPOINT if there is a mirror), then "
+    "run the same command again: it goes on where it stopped"
+)
+
+
+def explain_status(answer: Refusal, file: RemoteFile, *, has_token: bool, now: float) -> Exception:
+    """The hub answered with an error; ``now`` in seconds since 1970."""
+    status, where = answer.status, _where(file)
+    if status == 416:  # noqa: PLR2004
+        return StartOver("the hub has fewer bytes than are here")
+    if status in _TRY_AGAIN:
+        reason = "the hub limits how often it is asked" if status == 429 else f"status {status}"  # noqa: PLR2004
+        return TryAgain(reason, wait_seconds=_asked_to_wait(answer.headers, now))
+    if answer.code == "GatedRepo" or status == 403:  # noqa: PLR2004
+        return ModelError(
+            f"the hub does not give {where} to this account (status {status})",
+            hint=f"open https://huggingface.co/{file.repo}, accept its terms, "
+            "then HF_TOKEN=hf_… with the token of that account",
+        )
+    if status == 401:  # noqa: PLR2004
+        return _unauthorized(where, has_token=has_token)
+    if status == 404:  # noqa: PLR2004
+        return _not_found(answer.code, file)
+    return GemmaEdgeError(f"the hub refused {where} (status {status})", hint=_NETWORK_HINT)
+
+
+def _where(file: RemoteFile) -> str:
+    shown = file.revision is not None and file.revision != "main"
+    return f"{file.name}@{file.revision}" if shown else file.name
+
+
+def _not_found(code: str, file: RemoteFile) -> ModelError:
+    if code == "RevisionNotFound":
+        return ModelError(
+            f"{file.repo} has no revision {file.revision}",
+            hint=f"without @{file.revision} it is the newest one",
+        )
+    if code == "RepoNotFound":
+        return ModelError(
+            f"there is no repository {file.repo}",
+            hint="check the name; a private one needs HF_TOKEN",
+        )
+    return ModelError(
+        f"there is no file {_where(file)}",
+        hint=f"its files: https://huggingface.co/{file.repo}/tree/{file.revision or 'main'}",
+    )
+
+
+def _unauthorized(where: str, *, has_token: bool) -> ModelError:
+    if has_token:
+        return ModelError(
+            f"the hub refused the token for {where} (status 401)",
+            hint="HF_TOKEN (or the token of `hf auth login`) is wrong or has expired",
+        )
+    return ModelError(
+        f"the hub does not show {where} without an account (status 401)",
+        hint="check the name; a private or gated one needs HF_TOKEN",
+    )
+
+
+def _asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds from ``Retry-After`` (a number or a date) or the ``RateLimit`` header."""
+    limit = _RATE_LIMIT.search(headers.get("ratelimit", ""))
+    if limit:
+        return float(limit[1])
+    text = headers.get("retry-after", "").strip()
+    if text.isdigit():
+        return float(text)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  (it loads socket)
+
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (TypeError, ValueError):
+        return None
+
+
+def explain_transport(kind: str, text: str, file: RemoteFile) -> Exception:
+    """No answer; ``kind`` is the class name of the HTTP client's error."""
+    if kind == "ProxyError":
+        return GemmaEdgeError(
+            f"the proxy does not let {file.name} through ({text})",
+            hint="check HTTPS_PROXY and HTTP_PROXY; NO_PROXY leaves a host out",
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return GemmaEdgeError(
+            f"the hub's certificate is not trusted ({text})",
+            hint="SSL_CERT_FILE names the certificates of a proxy that reads the traffic",
+        )
+    if kind in ("UnsupportedProtocol", "InvalidURL", "TooManyRedirects", "LocalProtocolError"):
+        return GemmaEdgeError(
+            f"the hub's address cannot be used ({text})", hint="check HF_ENDPOINT"
+        )
+    reason = "no byte came for too long" if "Timeout" in kind else text or kind
+    return TryAgain(reason, unreachable=kind.startswith("Connect"))
+
+
+def not_while_offline(names: Sequence[str]) -> ModelError:
+    """What would have to be fetched."""
+    offline = "not on this machine, and --offline (or HF_HUB_OFFLINE) is set"
+    return ModelError(
+        f"{names[0]} is {offline}" if len(names) == 1 else "\n  ".join([f"{offline}:", *names]),
+        hint="without --offline it is fetched; a file from elsewhere: gemma-edge import FILE",
+    )
+
+
+def gave_up(name: str, reason: str, kept_bytes: int, total_bytes: int) -> GemmaEdgeError:
+    """The last attempt failed too."""
+    kept = ""
+    if total_bytes:
+        kept = f"; {render_bytes(kept_bytes)} of {render_bytes(total_bytes)} are kept"
+    return GemmaEdgeError(f"{name} did not come through ({reason}){kept}", hint=_NETWORK_HINT)
+
+
+def asked_too_long(name: str, seconds: float) -> GemmaEdgeError:
+    """The server wants a wait that nobody sits through."""
+    return GemmaEdgeError(
+        f"the hub asks to wait {seconds / 60:.0f} minutes before {name}",
+        hint="run the same command later: it goes on where it stopped; HF_TOKEN raises the limit",
+    )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gemma_edge.doctor import CPU, Decode, Facts, Hub, Python, Shelf, Terminal
+from gemma_edge.doctor import CPU, Decode, Facts, Hub, ModelFolder, Python, Terminal
 from gemma_edge.hardware.machine import Build, Cpu, Device, Finding, Hardware, Memory
 
 GIB = 1 << 30
@@ -80,7 +80,7 @@ def facts(hardware: Hardware = LAPTOP, **more) -> Facts:
             "hardware": hardware,
             "python": Python("3.12.4", 64, "x86_64"),
             "terminal": Terminal(attached=True, encoding="UTF-8", width=80, colours=True),
-            "shelf": Shelf(folder=Path("models"), free_bytes=212 * GIB, writable=True),
+            "models": ModelFolder(folder=Path("models"), free_bytes=212 * GIB, writable=True),
             "hub": Hub("https://hub", 0.2),
             "decodes": tuple(
                 Decode(device=name, answer=GREETING, tokens=23, seconds=0.3) for name in names

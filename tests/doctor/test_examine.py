@@ -5,12 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.doctor import CPU, Decode, Hub, Python, Shelf, Terminal, count_problems, examine
+from gemma_edge.doctor import (
+    CPU,
+    Decode,
+    Hub,
+    ModelFolder,
+    Python,
+    Terminal,
+    count_problems,
+    examine,
+)
 from gemma_edge.hardware.machine import Build, Finding, Memory
 from tests.doctor import machines
 from tests.doctor.machines import GIB, GREETING, LAPTOP, facts
 
-SHELF = Shelf(folder=Path("models"), free_bytes=212 * GIB, writable=True)
+SHELF = ModelFolder(folder=Path("models"), free_bytes=212 * GIB, writable=True)
 TERMINAL = Terminal(attached=True, encoding="UTF-8", width=80, colours=True)
 
 
@@ -173,29 +182,29 @@ def test_machines(case, expected):
             "llama.cpp does not see the RTX 4060 Laptop", "", id="unseen",
         ),
         pytest.param(
-            facts(shelf=replace(SHELF, writable=False)), "disk", "models cannot be written to",
+            facts(models=replace(SHELF, writable=False)), "disk", "models cannot be written to",
             "no model can be kept there",
             "another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or HF_HOME", id="read-only",
         ),
         pytest.param(
-            facts(shelf=replace(SHELF, free_bytes=GIB)), "disk",
+            facts(models=replace(SHELF, free_bytes=GIB)), "disk",
             "1.0 GiB free for models in models",
             "the smallest model, Gemma 4 E2B, takes 3.1 GiB",
             "free some space, or another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or "
             "HF_HOME", id="full disk",
         ),
         pytest.param(
-            facts(shelf=replace(SHELF, files=2, files_bytes=5 * GIB)), "models",
+            facts(models=replace(SHELF, files=2, files_bytes=5 * GIB)), "models",
             "2 files, 5.0 GiB; gemma-edge verify reads them again", "", "", id="models",
         ),
         pytest.param(
-            facts(shelf=replace(SHELF, files=1, incomplete=1)), "models",
+            facts(models=replace(SHELF, files=1, incomplete=1)), "models",
             "1 file is incomplete; 1 file whole",
             "gemma-edge list names them; the same pull goes on where it stopped", "",
             id="incomplete",
         ),
         pytest.param(
-            facts(shelf=replace(SHELF, trouble="no permission", hint="chmod")), "models",
+            facts(models=replace(SHELF, trouble="no permission", hint="chmod")), "models",
             "no permission", "no model there can be found", "chmod", id="unreadable models",
         ),
         pytest.param(
@@ -255,7 +264,7 @@ def test_an_unreachable_hub_is_a_problem_only_where_nothing_is_here():
     silent = Hub("https://hub", 2.0, "no answer within 2 s")
     assert states(examine(facts(machines.GAMING, hub=silent))) == {"hub": "problem"}
     there = replace(SHELF, files=1, files_bytes=GIB)
-    assert states(examine(facts(machines.GAMING, hub=silent, shelf=there))) == {"hub": "warning"}
+    assert states(examine(facts(machines.GAMING, hub=silent, models=there))) == {"hub": "warning"}
 
 
 def test_several_findings_of_one_name():

@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
         """A client that hangs up is part of the tests."""
 
 
-class Answer(BaseHTTPRequestHandler):
+class Refusal(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 

@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections import deque
 
-from tests.store.answers import Answer, Fault, Server, Version
+from tests.store.answers import Fault, Refusal, Server, Version
 
 __all__ = ["Fault", "Hub", "Version"]
 
@@ -28,7 +28,7 @@ class Hub:
         self.required_token: str | None = None
         self.released = threading.Event()  # ends what stalls
         self.guard = threading.Lock()
-        self._server = Server(("127.0.0.1", 0), Answer)
+        self._server = Server(("127.0.0.1", 0), Refusal)
         self._server.hub = self
         self.port = self._server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"

@@ -52,7 +52,7 @@ def test_verify_reads_again_what_looks_unchanged(settings: StoreSettings) -> Non
     assert ensure([FILE], settings) == [path]  # not hashed again: it looks the same
     events: list[Progress] = []
     (verdict,) = verify(settings, on_progress=events.append)
-    assert (verdict.state, verdict.expected, verdict.said_by) == ("wrong", SHA256, "lock")
+    assert (verdict.state, verdict.expected, verdict.promised_by) == ("wrong", SHA256, "lock")
     assert verdict.sha256 != SHA256
     assert events[-1].done_bytes == len(DATA)
 

@@ -3,7 +3,8 @@
 import threading
 from pathlib import Path
 
-from gemma_edge.store.remote import RemoteFile, cache_place, publish
+from gemma_edge.store.files import cache_destination, publish
+from gemma_edge.store.remote import RemoteFile
 
 COMMIT = "0" * 40
 
@@ -14,7 +15,9 @@ def test_two_files_of_one_repository_end_together(tmp_path: Path) -> None:
 
     def work(number: int) -> None:
         name = f"file-{number}.gguf"
-        place = cache_place(tmp_path, RemoteFile("a/b", name), COMMIT, f"{number}" * 64, "main")
+        place = cache_destination(
+            tmp_path, RemoteFile("a/b", name), COMMIT, f"{number}" * 64, "main"
+        )
         place.blob.parent.mkdir(parents=True, exist_ok=True)
         place.blob.write_bytes(b"GGUF")
         try:
