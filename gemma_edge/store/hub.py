@@ -407,8 +407,6 @@ def ask_again(
             retries.wait(failure)
 
 
-
-
 def ask(
     file: RemoteFile, settings: StoreSettings, *, on_progress: Listener | None = None
 ) -> Upstream:
