@@ -245,7 +245,7 @@ HUB = "https://huggingface.co"  # huggingface_hub's own default (its constants.p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class Probes:
     """Everything that leaves this process; tests pass others."""
 
     detect_hardware: Callable[[Mapping[str, str]], Hardware]
@@ -254,7 +254,7 @@ class Asking:
 
 
 def gather(  # noqa: PLR0913  (one world)
-    asking: Asking,
+    probes: Probes,
     environment: Mapping[str, str],
     settings: StoreSettings,
     terminal: Terminal,
@@ -264,9 +264,9 @@ def gather(  # noqa: PLR0913  (one world)
 ) -> Facts:
     """All facts. ``on_step`` hears of what may take longer than a person waits for a prompt."""
     with ThreadPoolExecutor(max_workers=1) as pool:  # the hub answers while the machine is asked
-        hub = None if offline_by else pool.submit(asking.ask_hub, settings.endpoint or HUB)
-        hardware = asking.detect_hardware(environment)
-        decodes = _try_devices(hardware, asking.try_decode, on_step)
+        hub = None if offline_by else pool.submit(probes.ask_hub, settings.endpoint or HUB)
+        hardware = probes.detect_hardware(environment)
+        decodes = _try_devices(hardware, probes.try_decode, on_step)
     return Facts(
         hardware=hardware,
         python=Python(platform.python_version(), 8 * struct.calcsize("P"), platform.machine()),
@@ -322,7 +322,7 @@ State = Literal["fine", "warning", "problem", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """``seen`` is what was found, ``why`` why that matters (or why it was not tried), ``fix`` a
     command or a change; both are "" where there is nothing to say."""
 
@@ -337,84 +337,92 @@ _WORD_BITS = 64
 NARROW_COLUMNS = 60  # what every page is made for
 
 
-def check_python(facts: Facts) -> list[Check]:
+def check_python(facts: Facts) -> list[CheckResult]:
     """llama.cpp maps whole models into the address space."""
     python = facts.python
     if python.bits < _WORD_BITS:
         return [
-            Check(
+            CheckResult(
                 "python", "problem", f"{python.version}, {python.bits} bits",
                 "a model does not fit into its address space",
                 "install the 64-bit Python of python.org",
             )
         ]  # fmt: skip
-    return [Check("python", "fine", f"{python.version} ({python.machine})")]
+    return [CheckResult("python", "fine", f"{python.version} ({python.machine})")]
 
 
-def check_cluster(facts: Facts) -> list[Check]:
+def check_cluster(facts: Facts) -> list[CheckResult]:
     """The job that we are in; what is wrong with it, or with a login node, is a finding."""
-    return [Check("cluster", "fine", f"inside SLURM job {facts.job}")] if facts.job else []
+    return [CheckResult("cluster", "fine", f"inside SLURM job {facts.job}")] if facts.job else []
 
 
-def check_disk(facts: Facts) -> list[Check]:
+def check_disk(facts: Facts) -> list[CheckResult]:
     """Room and permission where models are kept."""
     models, name = facts.models, "disk"
     elsewhere = "another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or HF_HOME"
     if not models.writable:
         return [
-            Check(name, "problem", f"{models.folder} cannot be written to",
+            CheckResult(name, "problem", f"{models.folder} cannot be written to",
                   "no model can be kept there", elsewhere)
         ]  # fmt: skip
     if models.free_bytes is None:
-        return [Check(name, "warning", f"{models.folder}: the system does not say what is free")]
+        return [
+            CheckResult(name, "warning", f"{models.folder}: the system does not say what is free")
+        ]
     seen = f"{render_bytes(models.free_bytes)} free for models in {models.folder}"
     smallest = smallest_model()
     if models.free_bytes < smallest[1] and not models.files:
         return [
-            Check(
+            CheckResult(
                 name, "problem", seen,
                 f"the smallest model, {smallest[0]}, takes {render_bytes(smallest[1])}",
                 f"free some space, or {elsewhere}",
             )
         ]  # fmt: skip
-    return [Check(name, "fine", seen)]
+    return [CheckResult(name, "fine", seen)]
 
 
-def check_models(facts: Facts) -> list[Check]:
+def check_models(facts: Facts) -> list[CheckResult]:
     """What is there; whether it is what it was is for another command."""
     models, name = facts.models, "models"
     if models.trouble:
-        return [Check(name, "problem", models.trouble, "no model there can be found", models.hint)]
+        return [
+            CheckResult(name, "problem", models.trouble, "no model there can be found", models.hint)
+        ]
     if models.incomplete:
         count = "1 file is" if models.incomplete == 1 else f"{models.incomplete} files are"
         return [
-            Check(
+            CheckResult(
                 name, "warning", f"{count} incomplete; {_count(models.files)} whole",
                 "gemma-edge list names them; the same pull goes on where it stopped",
             )
         ]  # fmt: skip
     if not models.files:
-        return [Check(name, "fine", "none yet but the bundled one; gemma-edge plan says which")]
+        return [
+            CheckResult(name, "fine", "none yet but the bundled one; gemma-edge plan says which")
+        ]
     seen = f"{_count(models.files)}, {render_bytes(models.files_bytes)}"
-    return [Check(name, "fine", f"{seen}; gemma-edge verify reads them again")]
+    return [CheckResult(name, "fine", f"{seen}; gemma-edge verify reads them again")]
 
 
-def check_offline(facts: Facts) -> list[Check]:
+def check_offline(facts: Facts) -> list[CheckResult]:
     """The switch, and who set it."""
     if facts.offline_by:
-        return [Check("offline", "fine", f"on, by {facts.offline_by}: no connection is opened")]
-    return [Check("offline", "fine", "off; --offline or GEMMA_EDGE_OFFLINE=1 switches it on")]
+        return [
+            CheckResult("offline", "fine", f"on, by {facts.offline_by}: no connection is opened")
+        ]
+    return [CheckResult("offline", "fine", "off; --offline or GEMMA_EDGE_OFFLINE=1 switches it on")]
 
 
-def check_hub(facts: Facts) -> list[Check]:
+def check_hub(facts: Facts) -> list[CheckResult]:
     """Only downloads need it: with models on this machine its silence stops nothing."""
     hub = facts.hub
     if hub is None:
-        return [Check("hub", "skipped", "not asked", "offline is on")]
+        return [CheckResult("hub", "skipped", "not asked", "offline is on")]
     if not hub.trouble:
-        return [Check("hub", "fine", f"{hub.endpoint} answers in {hub.seconds:.1f} s")]
+        return [CheckResult("hub", "fine", f"{hub.endpoint} answers in {hub.seconds:.1f} s")]
     return [
-        Check(
+        CheckResult(
             "hub", "warning" if facts.models.files else "problem",
             f"{hub.endpoint}: {hub.trouble}",
             "models cannot be fetched; what is on this machine works",
@@ -424,25 +432,25 @@ def check_hub(facts: Facts) -> list[Check]:
     ]  # fmt: skip
 
 
-def check_terminal(facts: Facts) -> list[Check]:
+def check_terminal(facts: Facts) -> list[CheckResult]:
     """Can it show what we write?"""
     terminal, name = facts.terminal, "terminal"
     encoding = terminal.encoding.lower()
     if not terminal.attached:
-        return [Check(name, "fine", f"none, the output goes elsewhere as {encoding}")]
+        return [CheckResult(name, "fine", f"none, the output goes elsewhere as {encoding}")]
     colours = "colours" if terminal.colours else "no colours"
     seen = f"{terminal.width} columns, {encoding}, {colours}"
     if not encoding.replace("-", "").startswith("utf"):
         return [
-            Check(name, "warning", seen, "letters beyond it are shown as escapes",
+            CheckResult(name, "warning", seen, "letters beyond it are shown as escapes",
                   "PYTHONUTF8=1 in the environment; on Windows chcp 65001 before it")
         ]  # fmt: skip
     if terminal.width < NARROW_COLUMNS:
         return [
-            Check(name, "warning", seen,
+            CheckResult(name, "warning", seen,
                   f"tables are made for {NARROW_COLUMNS} columns and more")
         ]  # fmt: skip
-    return [Check(name, "fine", seen)]
+    return [CheckResult(name, "fine", seen)]
 
 
 def smallest_model() -> tuple[str, int]:
@@ -465,7 +473,7 @@ _CAUSES = ("CUDA libraries", "driver")
 _NEWEST = ("AVX512", "AVX2", "AVX", "SVE", "MATMUL_INT8", "DOTPROD", "NEON")
 
 
-def check_build(facts: Facts) -> list[Check]:
+def check_build(facts: Facts) -> list[CheckResult]:
     """Which llama.cpp, built for what."""
     build = facts.hardware.build
     if build.error:
@@ -473,41 +481,41 @@ def check_build(facts: Facts) -> list[Check]:
         cause = next((name for name in _CAUSES if name in findings), "")
         if cause:  # one problem, not two
             seen = f"{build.version or 'it'} cannot be loaded"
-            return [Check("llama.cpp", "skipped", seen, f"see {cause}")]
-        return [Check("llama.cpp", "problem", build.error, "nothing can be computed")]
+            return [CheckResult("llama.cpp", "skipped", seen, f"see {cause}")]
+        return [CheckResult("llama.cpp", "problem", build.error, "nothing can be computed")]
     backends = " and ".join(BACKENDS.get(each, each) for each in build.backends)
-    return [Check("llama.cpp", "fine", f"{build.version}, built for {backends}")]
+    return [CheckResult("llama.cpp", "fine", f"{build.version}, built for {backends}")]
 
 
-def check_processor(facts: Facts) -> list[Check]:
+def check_processor(facts: Facts) -> list[CheckResult]:
     """Its cores, and what of it llama.cpp was compiled for."""
     cpu, built = facts.hardware.cpu, facts.hardware.build.instructions
     seen = f"{cpu.name}, {cpu.reason}" if cpu.name else cpu.reason
     newest = next((word for word in _NEWEST if word in built), "")
     uses = f"; llama.cpp uses {newest}" if newest else ""
-    return [Check("processor", "fine", f"{seen}{uses}")]
+    return [CheckResult("processor", "fine", f"{seen}{uses}")]
 
 
-def check_driver(facts: Facts) -> list[Check]:
+def check_driver(facts: Facts) -> list[CheckResult]:
     """The driver of each maker, once."""
     drivers = dict.fromkeys(each.driver for each in facts.hardware.devices if each.driver)
-    return [Check("driver", "fine", ", ".join(drivers))] if drivers else []
+    return [CheckResult("driver", "fine", ", ".join(drivers))] if drivers else []
 
 
-def check_gpus(facts: Facts) -> list[Check]:
+def check_gpus(facts: Facts) -> list[CheckResult]:
     """Every card, whether llama.cpp can use it or not."""
     devices = facts.hardware.devices
     if not devices:
-        return [Check("GPU", "skipped", "none here", "the processor does the work")]
+        return [CheckResult("GPU", "skipped", "none here", "the processor does the work")]
     return [_gpu(device) for device in devices]
 
 
-def check_memory(facts: Facts) -> list[Check]:
+def check_memory(facts: Facts) -> list[CheckResult]:
     """Main memory as far as we may take it."""
     memory, name = facts.hardware.memory, "memory"
     free = memory.available_bytes
     if free is None:
-        return [Check(name, "warning", memory.reason)]
+        return [CheckResult(name, "warning", memory.reason)]
     total = f" of {render_bytes(memory.total_bytes)}" if memory.total_bytes else ""
     seen = f"{render_bytes(free)}{total} free"
     if not memory.reason.endswith("are available"):  # a limit of ours, not the machine's
@@ -515,28 +523,28 @@ def check_memory(facts: Facts) -> list[Check]:
     title, smallest = smallest_model()
     if free < smallest:
         return [
-            Check(name, "warning", seen,
+            CheckResult(name, "warning", seen,
                   f"the smallest model, {title}, has {render_bytes(smallest)} of weights",
                   "close other programs, or ask for a larger container or job")
         ]  # fmt: skip
-    return [Check(name, "fine", seen)]
+    return [CheckResult(name, "fine", seen)]
 
 
-def check_decodes(facts: Facts) -> list[Check]:
+def check_decodes(facts: Facts) -> list[CheckResult]:
     """What was tried, then what could not be."""
     reference = next((each.answer for each in facts.decodes if each.device == CPU), "")
     checks = [_decode(each, facts, reference) for each in facts.decodes]
     if facts.hardware.build.error:
-        return [Check("CPU decode", "skipped", "not tried", "llama.cpp cannot be loaded")]
+        return [CheckResult("CPU decode", "skipped", "not tried", "llama.cpp cannot be loaded")]
     devices = facts.hardware.devices
     blind = [each.title for each in devices if not each.usable and not each.integrated]
     if blind:
         why = f"llama.cpp does not see the {' and the '.join(blind)}"
-        checks.append(Check("GPU decode", "skipped", "not tried", why))
+        checks.append(CheckResult("GPU decode", "skipped", "not tried", why))
     return checks
 
 
-def _gpu(device: Device) -> Check:
+def _gpu(device: Device) -> CheckResult:
     words = [device.title]
     if device.total_bytes:
         total = render_bytes(device.total_bytes)
@@ -549,12 +557,12 @@ def _gpu(device: Device) -> Check:
     if device.capability:
         words.append(f"compute capability {device.capability}")
     if device.usable:
-        return Check("GPU", "fine", ", ".join([*words, f"as {device.name}"]))
+        return CheckResult("GPU", "fine", ", ".join([*words, f"as {device.name}"]))
     why = "part of the processor, not used" if device.integrated else "llama.cpp does not see it"
-    return Check("GPU", "skipped", ", ".join(words), why)
+    return CheckResult("GPU", "skipped", ", ".join(words), why)
 
 
-def _decode(tried: Decode, facts: Facts, reference: str) -> Check:
+def _decode(tried: Decode, facts: Facts, reference: str) -> CheckResult:
     titles = {each.name: each.title for each in facts.hardware.devices if each.name}
     on = titles.get(tried.device, "")
     name = "GPU decode" if on else "CPU decode"
@@ -563,16 +571,18 @@ def _decode(tried: Decode, facts: Facts, reference: str) -> Check:
         findings = facts.hardware.findings
         fix = next((each.fix for each in findings if each.what == "instructions"), "")
         why = "nothing can be computed there"
-        return Check(name, "problem", f"{where}{tried.trouble}", why, fix)
+        return CheckResult(name, "problem", f"{where}{tried.trouble}", why, fix)
     if reference and tried.answer != reference:
-        return Check(
+        return CheckResult(
             name, "problem", f"{where}it answers {tried.answer!r}, the processor {reference!r}",
             "it computes something else: the driver or the build is broken",
         )  # fmt: skip
-    return Check(name, "fine", f"{where}{tried.tokens} tokens, {tried.seconds:.1f} s with loading")
+    return CheckResult(
+        name, "fine", f"{where}{tried.tokens} tokens, {tried.seconds:.1f} s with loading"
+    )
 
 
-CHECKS: tuple[Callable[[Facts], list[Check]], ...] = (
+CHECKS: tuple[Callable[[Facts], list[CheckResult]], ...] = (
     check_python, check_build, check_processor, check_driver, check_gpus, check_memory,
     check_cluster, check_decodes, check_disk, check_models, check_offline, check_hub,
     check_terminal,
@@ -582,26 +592,26 @@ _SHOWN_UNDER = {"instructions": "processor", "cgroup": "memory"}
 _WORST: tuple[State, ...] = ("fine", "skipped", "warning", "problem")
 
 
-def examine(facts: Facts) -> tuple[Check, ...]:
+def examine(facts: Facts) -> tuple[CheckResult, ...]:
     """Every check, pure over the facts."""
     checks = [check for each in CHECKS for check in each(facts)]
-    merged: list[Check] = []
+    merged: list[CheckResult] = []
     for finding in facts.hardware.findings:
         _place(finding, checks, merged)
     return tuple(checks)
 
 
-def count_problems(checks: Sequence[Check]) -> int:
+def count_problems(checks: Sequence[CheckResult]) -> int:
     """How many of them make the exit status 1."""
     return sum(check.state == "problem" for check in checks)
 
 
-def _place(finding: Finding, checks: list[Check], merged: list[Check]) -> None:
+def _place(finding: Finding, checks: list[CheckResult], merged: list[CheckResult]) -> None:
     """What detection found becomes the reason and the fix of the check of its name; of several
     GPUs, of the one that it speaks of. A second one stands behind the first; one that no check has
     stands before the GPUs."""
     name = _SHOWN_UNDER.get(finding.what, finding.what)
-    found = Check(name, finding.state, finding.text, fix=finding.fix)
+    found = CheckResult(name, finding.state, finding.text, fix=finding.fix)
     places = [index for index, check in enumerate(checks) if check.name == name]
     titles = {index: checks[index].seen.partition(",")[0] for index in places}
     meant = [index for index in places if titles[index] in finding.text]
@@ -615,7 +625,7 @@ def _place(finding: Finding, checks: list[Check], merged: list[Check]) -> None:
         merged.append(checks[index])
 
 
-def _merge(check: Check, finding: Finding) -> Check:
+def _merge(check: CheckResult, finding: Finding) -> CheckResult:
     """A check that is in trouble already has said why."""
     in_trouble = check.state in ("warning", "problem")
     return replace(
@@ -627,8 +637,8 @@ def _merge(check: Check, finding: Finding) -> Check:
 
 
 __all__ = [
-    "Asking",
-    "Check",
+    "Probes",
+    "CheckResult",
     "Facts",
     "ModelFolder",
     "State",

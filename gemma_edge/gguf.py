@@ -114,7 +114,7 @@ def read_header(path: Path) -> Header:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ModelError(f"`{path}` is not a file", hint="--model takes a .gguf file")
         with path.open("rb") as file:
-            return _Reader(path, _part_of(file), path.stat().st_size).header()
+            return _HeaderReader(path, _part_of(file), path.stat().st_size).header()
     except FileNotFoundError:
         hint = f"check the name; it was looked for in {path.parent.resolve()}"
         raise ModelError(f"there is no file `{path}`", hint=hint) from None
@@ -129,7 +129,7 @@ def parse_header(read_part: ReadPart, file_bytes: int, name: str) -> Header:
     Raises:
         ModelError: as above, and what ``read_part`` raises.
     """
-    return _Reader(Path(name), read_part, file_bytes).header()
+    return _HeaderReader(Path(name), read_part, file_bytes).header()
 
 
 def parse_metadata(
@@ -141,7 +141,7 @@ def parse_metadata(
     Raises:
         ModelError: as above, and what ``read_part`` raises.
     """
-    return _Reader(Path(name), read_part, file_bytes).metadata(frozenset(until))
+    return _HeaderReader(Path(name), read_part, file_bytes).metadata(frozenset(until))
 
 
 def _part_of(file: BinaryIO) -> ReadPart:
@@ -158,7 +158,7 @@ def _is_folder(path: Path) -> ModelError:
     return ModelError(f"`{path}` is a folder, a model is a .gguf file", hint=hint)
 
 
-class _Reader:
+class _HeaderReader:
     """Walks the header once, from one part of the file to the next."""
 
     def __init__(self, path: Path, read_part: ReadPart, file_bytes: int) -> None:

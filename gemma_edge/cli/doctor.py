@@ -20,7 +20,7 @@ from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from gemma_edge.doctor import Asking, Check, Terminal
+    from gemma_edge.doctor import CheckResult, Probes, Terminal
 
 SIGNS = {"fine": "✔", "warning": "?", "problem": "✘", "skipped": "–"}
 NAME_COLUMNS = 14  # "CUDA libraries"
@@ -41,7 +41,7 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     raw: Annotated[
         bool, typer.Option("--raw", help="Print what the machine said, for a bug report.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fix without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fix without probes.")] = False,
     models_dir: flags.ModelsDir = None,
     offline: flags.Offline = False,
     json: flags.Json = False,
@@ -67,7 +67,7 @@ def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
     show: ShowOptions,
     context: Context,
     output: Output,
-    asking: "Asking | None" = None,
+    probes: "Probes | None" = None,
 ) -> ExitStatus:
     """Look, show; fix and look again where that was asked for."""
     output.quiet = show.quiet
@@ -78,13 +78,13 @@ def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
         return ExitStatus.OK
     from gemma_edge import doctor  # noqa: PLC0415  (the store and the engine's words)
 
-    asking = asking or doctor.Asking(detect_hardware=context.detect_hardware)
-    checks = _look(kept, context, output, asking)
+    probes = probes or doctor.Probes(detect_hardware=context.detect_hardware)
+    checks = _look(kept, context, output, probes)
     if wish.fix and (commands := _commands(checks)):
         if not show.json:
             _show(checks, output)
         _fix(commands, kept, context, output)
-        checks = _look(kept, context, output, asking)
+        checks = _look(kept, context, output, probes)
     problems = doctor.count_problems(checks)
     if show.json:
         output.document({"ok": not problems, "checks": [asdict(check) for check in checks]})
@@ -95,18 +95,18 @@ def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
 
 
 def _look(
-    kept: StoreOptions, context: Context, output: Output, asking: "Asking"
-) -> "Sequence[Check]":
+    kept: StoreOptions, context: Context, output: Output, probes: "Probes"
+) -> "Sequence[CheckResult]":
     from gemma_edge import doctor  # noqa: PLC0415
 
     facts = doctor.gather(
-        asking, context.environment, open_runtime(kept, context, output).store,
+        probes, context.environment, open_runtime(kept, context, output).store,
         _terminal(context, output), offline_by=_offline_by(kept, context), on_step=output.note,
     )  # fmt: skip
     return doctor.examine(facts)
 
 
-def _show(checks: "Sequence[Check]", output: Output) -> None:
+def _show(checks: "Sequence[CheckResult]", output: Output) -> None:
     """A fix that is a command stays on its line, however long, so that it can be copied."""
     blank = " " * (NAME_COLUMNS + 2)
     shown: set[str] = set()
@@ -133,7 +133,7 @@ def _summary(problems: int, runnable: int, *, fixed: bool) -> str:
     return f"{count}; the way out stands above"
 
 
-def _commands(checks: "Sequence[Check]") -> list[tuple[str, ...]]:
+def _commands(checks: "Sequence[CheckResult]") -> list[tuple[str, ...]]:
     """What the problems' fixes are as commands, each once."""
     found = (_parse(check.fix) for check in checks if check.state == "problem")
     return list(dict.fromkeys(filter(None, found)))

@@ -230,7 +230,7 @@ _CONTROLS = dict.fromkeys((*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0))
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class ExtractedText:
     """``pages`` are texts in order, each with a word on what it is (``sheet "May"``); ``notes``
     are lines that a person must see."""
 

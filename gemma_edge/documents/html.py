@@ -12,7 +12,7 @@ from email.policy import default
 from typing import TYPE_CHECKING
 
 from gemma_edge.documents.document import (
-    Content,
+    ExtractedText,
     Writer,
     cut_note,
     decode_text,
@@ -50,7 +50,7 @@ _NOT_IN_BYTES = (b"utf-16", b"utf-32", b"utf_", b"utf-7", b"idna", b"punycode", 
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
 
-def read_html(data: bytes, name: str) -> Content:
+def read_html(data: bytes, name: str) -> ExtractedText:
     """A page of HTML as one page of text, its title first.
 
     Raises:
@@ -60,7 +60,7 @@ def read_html(data: bytes, name: str) -> Content:
     found, hidden, is_cut = html_to_text(text)
     notes += (f"{name}: hidden parts are left out ({hidden:,})",) if hidden else ()
     notes += (cut_note(name),) if is_cut else ()
-    return Content(((found, "HTML"),), notes)
+    return ExtractedText(((found, "HTML"),), notes)
 
 
 def html_to_text(markup: str) -> tuple[str, int, bool]:
@@ -281,14 +281,14 @@ _TRIPPED = (AttributeError, LookupError, TypeError, ValueError)
 _POOR = 0.3  # a written body shorter than this share of the HTML one is only a stand-in
 
 
-def read_mail(data: bytes, name: str) -> Content:
+def read_mail(data: bytes, name: str) -> ExtractedText:
     """One page: the head's lines, then the body; attachments are named in a note.
 
     Raises:
         InputError: there is neither a head nor a body.
     """
     message = email.message_from_bytes(data.removeprefix(b"\xef\xbb\xbf"), policy=default)
-    reader = _Reader()
+    reader = _MailReader()
     reader.read(message, 0)
     text = reader.writer.take()
     if not text:
@@ -300,10 +300,10 @@ def read_mail(data: bytes, name: str) -> Content:
         )
     if reader.writer.is_full:
         notes.append(cut_note(name))
-    return Content(((text, "an e-mail"),), tuple(notes))
+    return ExtractedText(((text, "an e-mail"),), tuple(notes))
 
 
-class _Reader:
+class _MailReader:
     """Collects what the parts of a message say."""
 
     def __init__(self) -> None:

@@ -517,33 +517,33 @@ _CELL_LINES = 6  # lines between gaps, from which it is no row of a table
 _Line = list[Placed]
 
 
-class Block(NamedTuple):
+class TextBlock(NamedTuple):
     """Words that are read line by line; ``in_column`` says that there are columns beside it."""
 
     words: list[Placed]
     in_column: bool
 
 
-def in_reading_order(words: Sequence[Placed], cell: float, depth: int = 0) -> list[Block]:
+def in_reading_order(words: Sequence[Placed], cell: float, depth: int = 0) -> list[TextBlock]:
     """Blocks, one after the other; ``cell`` is the width of a character, pt."""
     lines = find_lines(words) if len(words) <= _MAX_COLUMN_WORDS and depth < _MAX_DEPTH else []
     if not _MIN_COLUMN_LINES <= len(lines) <= _MAX_LINES:
-        return [Block(list(words), depth > 0)]
-    blocks: list[Block] = []
+        return [TextBlock(list(words), depth > 0)]
+    blocks: list[TextBlock] = []
     for _ in range(_MAX_BANDS):
         found = _find_band(lines, cell) if lines else None
         if found is None:
             break
         first, last, gutter = found
         if first:
-            blocks.append(Block(_flat(lines[:first]), depth > 0))
+            blocks.append(TextBlock(_flat(lines[:first]), depth > 0))
         band = _flat(lines[first:last])
         sides = sides_of(band, gutter)
         for side in reversed(sides) if is_right_to_left(band) else sides:
             blocks += in_reading_order(side, cell, depth + 1)
         lines = lines[last:]
     if lines:
-        blocks.append(Block(_flat(lines), depth > 0))
+        blocks.append(TextBlock(_flat(lines), depth > 0))
     return blocks
 
 

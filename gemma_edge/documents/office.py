@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemma_edge.documents.document import (
     MAX_CELL,
-    Content,
+    ExtractedText,
     Writer,
     cut_note,
     decode_text,
@@ -184,7 +184,7 @@ _DRAWN = (f"{_W}drawing", f"{_W}pict")
 _PAGE = "\f"  # stands in a line where a page ends
 
 
-def read_docx(data: bytes, name: str) -> Content:
+def read_docx(data: bytes, name: str) -> ExtractedText:
     """The body in order, the first head before it, notes and the foot after it.
 
     Raises:
@@ -200,7 +200,7 @@ def read_docx(data: bytes, name: str) -> Content:
             f"{name} is not a Word file that is read (one with macros, a template, or damaged)",
             hint="save it as .docx, or as PDF",
         ) from None
-    reader = _Reader(Numbering(word))
+    reader = _WordReader(Numbering(word))
     reader.outside(word, "header")
     reader.blocks(word.element.body)
     reader.notes_at_the_end(word)
@@ -212,7 +212,7 @@ def read_docx(data: bytes, name: str) -> Content:
             hint="save it as PDF: pages without text are looked at" if reader.pictures
             else "check how it was saved",
         )  # fmt: skip
-    return Content(
+    return ExtractedText(
         tuple(
             (page, "a page as Word saved it" if len(pages) > 1 else "a Word file") for page in pages
         ),
@@ -220,7 +220,7 @@ def read_docx(data: bytes, name: str) -> Content:
     )
 
 
-class _Reader:
+class _WordReader:
     """Collects the text of a body."""
 
     def __init__(self, numbering: Numbering) -> None:
@@ -277,7 +277,7 @@ class _Reader:
             for each in (getattr(section, f"first_page_{kind}"), getattr(section, kind)):
                 if each.is_linked_to_previous:
                     continue
-                apart = _Reader(self._numbering)
+                apart = _WordReader(self._numbering)
                 apart.blocks(each._element)
                 self.pictures += apart.pictures
                 text = "\n".join(apart.pages())
@@ -423,7 +423,7 @@ _SEPARATORS = ",;\t|"
 _LOOKED_AT = 20  # rows that tell the separator
 
 
-def read_sheets(data: bytes, name: str) -> Content:
+def read_sheets(data: bytes, name: str) -> ExtractedText:
     """Every sheet of a workbook; hidden ones are read too, and said.
 
     Raises:
@@ -459,10 +459,10 @@ def read_sheets(data: bytes, name: str) -> Content:
             break
     if not any(text for text, _ in pages):
         raise InputError(f"{name} has no cell with anything in it", hint="check how it was saved")
-    return Content(tuple(pages), tuple(notes))
+    return ExtractedText(tuple(pages), tuple(notes))
 
 
-def read_separated(data: bytes, name: str) -> Content:
+def read_separated(data: bytes, name: str) -> ExtractedText:
     """CSV or TSV as one page; quotes are opened, so that values stand as they are.
 
     Raises:
@@ -481,7 +481,7 @@ def read_separated(data: bytes, name: str) -> Content:
         page = writer.take()
     if writer.is_full:
         notes += (cut_note(name),)
-    return Content(((page, "CSV"),), notes)
+    return ExtractedText(((page, "CSV"),), notes)
 
 
 def _page(rows: Iterable[Sequence[Cell]], writer: Writer, title: str) -> str:
@@ -556,7 +556,7 @@ _STREAMS = (  # of an OLE file: the name of a stream, what it is, what to do
 )
 
 
-def read_office(data: bytes, name: str) -> Content:
+def read_office(data: bytes, name: str) -> ExtractedText:
     """The file by the reader of its kind.
 
     Raises:
@@ -604,7 +604,7 @@ def _refused(name: str, names: set[str], kind: str) -> InputError:
     )
 
 
-def _read_ole(data: bytes, name: str) -> Content:
+def _read_ole(data: bytes, name: str) -> ExtractedText:
     """Old Excel files are read; what else it may be is told by the names of its streams."""
     if any(_holds(data, stream) for stream in ("Workbook", "Book")):
         return read_sheets(data, name)

@@ -7,8 +7,8 @@ limits; plain text, CSV and the usual images here.
 from gemma_edge.documents.document import (
     MAX_CHARS,
     MIN_TOKENS,
-    Content,
     Document,
+    ExtractedText,
     Page,
     PageNumbers,
     StrPath,
@@ -95,7 +95,7 @@ def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
     return Document(name, tuple(found), tuple(notes), source=data, media="image")
 
 
-def _read_text(data: bytes, name: str) -> Content:
+def _read_text(data: bytes, name: str) -> ExtractedText:
     """Plain text or Markdown; form feeds part pages, as `pdftotext` writes them."""
     for mark, what, hint in _REFUSED:
         if data.startswith(mark):
@@ -106,10 +106,10 @@ def _read_text(data: bytes, name: str) -> Content:
     parts = [part.strip("\n") for part in text.split("\f")]
     while len(parts) > 1 and not parts[-1].strip():
         parts.pop()
-    return Content(tuple((part, "text") for part in parts), notes)
+    return ExtractedText(tuple((part, "text") for part in parts), notes)
 
 
-def _of_text(found: Content, name: str, pages: PageNumbers | None) -> Document:
+def _of_text(found: ExtractedText, name: str, pages: PageNumbers | None) -> Document:
     """The pages that were asked for, of all that were found."""
     read = [
         Page(number, text, "text" if text.strip() else "empty", _reason(text, what))

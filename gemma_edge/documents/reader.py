@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gemma_edge.documents.document import Content
+from gemma_edge.documents.document import ExtractedText
 from gemma_edge.errors import InputError
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Handler, Limits, Message, Request
 
@@ -28,7 +28,9 @@ class ReaderLimits:
 READER_LIMITS = ReaderLimits()
 
 
-def read_apart(kind: Kind, data: bytes, name: str, limits: ReaderLimits = READER_LIMITS) -> Content:
+def read_apart(
+    kind: Kind, data: bytes, name: str, limits: ReaderLimits = READER_LIMITS
+) -> ExtractedText:
     """What the reader of this kind finds in the bytes.
 
     Raises:
@@ -51,7 +53,9 @@ def read_apart(kind: Kind, data: bytes, name: str, limits: ReaderLimits = READER
             raise InputError(
                 f"{name} is damaged, or too much to read (its reader stopped: {error})", hint=_HINT
             ) from None
-    return Content(tuple((text, what) for text, what in found["pages"]), tuple(found["notes"]))
+    return ExtractedText(
+        tuple((text, what) for text, what in found["pages"]), tuple(found["notes"])
+    )
 
 
 def main(kind: Kind) -> Handler:
@@ -66,7 +70,7 @@ def main(kind: Kind) -> Handler:
     return answer
 
 
-def _reader(kind: Kind) -> Callable[[bytes, str], Content]:
+def _reader(kind: Kind) -> Callable[[bytes, str], ExtractedText]:
     """Only the libraries of the one that is asked for are imported."""
     if kind == "office":
         from gemma_edge.documents.office import read_office

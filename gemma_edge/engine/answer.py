@@ -215,7 +215,7 @@ class Speech:
     newline: Sequence[int]
 
 
-class Answer:
+class RunningAnswer:
     """Follows the tokens of one answer. ``limit`` is the most it may generate, in tokens.
 
     Without ``forcing`` each token is chosen, also where only one is legal: the same text, slower.
@@ -390,7 +390,7 @@ def model_sampling(model: LlamaModel) -> Sampling:
     )
 
 
-class Chooser:
+class Sampler:
     """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it.
 
     ``odds`` are of the last token, where ``scored`` asks for them: a third of a millisecond a token

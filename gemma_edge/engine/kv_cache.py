@@ -202,7 +202,7 @@ class Unusable(Exception):
     """A file that cannot be used; its text says why, for a person."""
 
 
-class Part:
+class CacheWriter:
     """A file that is being written, beside its place. ``state`` is to be filled, then ``finish``
     is called, or ``discard``.
 
@@ -506,7 +506,7 @@ class Held:
             )
         )
 
-    def copy_out(self, path: Path, wanted: Fingerprint) -> Part:
+    def copy_out(self, path: Path, wanted: Fingerprint) -> CacheWriter:
         """All that it holds, copied into a file that is still to be finished.
 
         Raises:
@@ -515,7 +515,7 @@ class Held:
         if not self.units:
             raise EngineError("there is nothing to save: the cache is empty")
         size = self._context.state_bytes()
-        part = Part(path, wanted, self.units, self._checkpoints, size)
+        part = CacheWriter(path, wanted, self.units, self._checkpoints, size)
         if not self._context.copy_state(part.state):
             part.discard()
             raise EngineError("llama.cpp could not copy its cache")

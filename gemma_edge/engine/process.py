@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from gemma_edge.engine.failures import (
+from gemma_edge.engine.fallback import (
     REBUILD_HINT,
-    Turnstile,
+    RequestLock,
     next_plan,
     render_change,
     render_numbers,
@@ -102,7 +102,7 @@ _LOADING_LOOK_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedProcess:
     """A process that is ready; ``plan`` is what it loaded."""
 
     process: EngineProcess
@@ -120,12 +120,12 @@ class Loading:
         self._lock = threading.Lock()
         self._closed = False
         self._process: EngineProcess | None = None
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedProcess | None = None
         self._error: Exception | None = None
         self._done = threading.Event()
         threading.Thread(target=self._run, args=(plan,), daemon=True).start()
 
-    def result(self, given_up: Callable[[], bool] = lambda: False) -> Loaded | None:
+    def result(self, given_up: Callable[[], bool] = lambda: False) -> LoadedProcess | None:
         """Wait for it; None once ``given_up()`` is true.
 
         Raises:
@@ -147,13 +147,13 @@ class Loading:
 
     def _run(self, plan: Plan) -> None:
         try:
-            self._loaded = self._climb(plan)
+            self._loaded = self._load_first(plan)
         except Exception as error:  # noqa: BLE001  (raised again in the thread that waits)
             self._error = error
         finally:
             self._done.set()
 
-    def _climb(self, plan: Plan) -> Loaded:
+    def _load_first(self, plan: Plan) -> LoadedProcess:
         """The first plan of the ladder that loads."""
         first = plan
         tried: list[str] = []
@@ -162,7 +162,7 @@ class Loading:
             if isinstance(outcome, EngineInfo):
                 info = replace(outcome, notes=(*self._notes, *outcome.notes), plan=plan)
                 assert self._process is not None
-                return Loaded(self._process, plan, info)
+                return LoadedProcess(self._process, plan, info)
             if self._closed:
                 raise EngineError("the engine was closed while it was loading")
             if outcome.cause != "memory":
@@ -234,7 +234,7 @@ class RemoteEngine:
 
     def __init__(self, plan: Plan, *, program: Sequence[str] = WORKER) -> None:
         self._program = program
-        self._turnstile = Turnstile()
+        self._request_lock = RequestLock()
         self._restarts = 0
         self._notices: list[str] = []
         self._cancelled = self._closed = False
@@ -302,7 +302,7 @@ class RemoteEngine:
         self._loading.close()
 
     def _ask(self, name: CallName, argument: object) -> Any:
-        with self._turnstile:
+        with self._request_lock:
             while True:
                 loaded = self._loading.result()
                 assert loaded is not None
@@ -317,7 +317,7 @@ class RemoteEngine:
         return stream
 
     def _answer(self, name: CallName, request: Request) -> Generator[Event, None, None]:
-        with self._turnstile:
+        with self._request_lock:
             self._cancelled = False
             loaded = self._begin(name, request)
             try:
@@ -348,7 +348,7 @@ class RemoteEngine:
                 loaded = self._begin(name, request)
             yield _cancelled_early()
 
-    def _begin(self, name: CallName, request: Request) -> Loaded | None:
+    def _begin(self, name: CallName, request: Request) -> LoadedProcess | None:
         """Send the request until a process accepts it; None if it was cancelled before."""
         while True:
             loaded = self._loading.result(lambda: self._cancelled)
@@ -365,7 +365,7 @@ class RemoteEngine:
                 loaded.process.cancel()
             return loaded
 
-    def _listen(self, loaded: Loaded) -> Generator[Event, None, None]:
+    def _listen(self, loaded: LoadedProcess) -> Generator[Event, None, None]:
         """The events of the answer that has begun; left early, it is cancelled and drained."""
         ended = False
         try:
@@ -387,7 +387,7 @@ class RemoteEngine:
         notices, self._notices = self._notices, []
         yield from map(Notice, notices)
 
-    def _recover(self, loaded: Loaded, error: ChildStopped | OutOfMemory) -> str:
+    def _recover(self, loaded: LoadedProcess, error: ChildStopped | OutOfMemory) -> str:
         """Start again; return what happened, and what was changed, as a sentence.
 
         Raises:

@@ -36,13 +36,13 @@ class Markup:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class MessageText:
     """Text that a person or a document wrote; control tokens in it are just characters."""
 
     text: str
 
 
-Piece = Markup | Content | Picture
+Piece = Markup | MessageText | Picture
 
 
 class ChatTemplate:
@@ -67,7 +67,9 @@ class ChatTemplate:
         if self._fold_system:
             messages = _folded(messages)
         nonce = f"PART{secrets.token_hex(8)}N"
-        marks = {f"{nonce}{index}E": Content(m.text.strip()) for index, m in enumerate(messages)}
+        marks = {
+            f"{nonce}{index}E": MessageText(m.text.strip()) for index, m in enumerate(messages)
+        }
         rendered = self._call(messages, list(marks), think)
         pieces: list[Piece] = []
         pictures = [picture for message in messages for picture in message.pictures]
@@ -240,7 +242,7 @@ class Markers:
         return min(filter(None, (self.planned_tokens, self.whole_tokens)), default=0)
 
 
-class Prompter:
+class PromptBuilder:
     """Renders requests with the model's own template and tokenizes them piece by piece."""
 
     def __init__(self, model: LlamaModel, markers: Markers | None) -> None:
@@ -273,9 +275,9 @@ class Prompter:
                 units += self._placed(piece)
                 pictures[piece.digest] = piece
                 continue
-            tokens = self._model.tokenize(piece.text, special=not isinstance(piece, Content))
+            tokens = self._model.tokenize(piece.text, special=not isinstance(piece, MessageText))
             units += tokens
-            if isinstance(piece, Content):
+            if isinstance(piece, MessageText):
                 written += len(tokens)
                 settled_before, settled = settled, len(units)
         if request.goes_on:  # the header of the answer stands before what was said of it
@@ -289,7 +291,7 @@ class Prompter:
         if not request.goes_on:
             return self._template.render(request.messages, think=request.think)
         *before, last = request.messages
-        return [*self._template.render(before, think=request.think), Content(last.text)]
+        return [*self._template.render(before, think=request.think), MessageText(last.text)]
 
     def _placed(self, picture: Picture) -> list[Unit]:
         markers = self._markers
@@ -329,7 +331,7 @@ class LlamaCounter:
 
     def __init__(self, plan: Plan) -> None:
         self._model = LlamaModel(plan.model, vocabulary_only=True)
-        self._prompter = Prompter(self._model, self._markers(plan.projector))
+        self._prompter = PromptBuilder(self._model, self._markers(plan.projector))
 
     def _markers(self, projector: Path | None) -> Markers | None:
         if projector is None:

@@ -32,7 +32,7 @@ def open_llama(plan: Plan) -> Engine:
         EngineError: they cannot be loaded. And whatever loading raises.
     """
     with _libraries():
-        from gemma_edge.engine.llama_engine import LlamaEngine
+        from gemma_edge.engine.engine import LlamaEngine
     return LlamaEngine(plan)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.errors import UsageError
-from gemma_edge.hardware.findings import Facts, find
+from gemma_edge.hardware.findings import MachineFacts, find
 from gemma_edge.hardware.gpus import (
     SMI,
     SMI_QUERY,
@@ -270,7 +270,7 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
         devices=devices,
         wsl=is_wsl(answers),
     )
-    return replace(hardware, findings=find(Facts(answers, hardware, nvidia, cards, idle)))
+    return replace(hardware, findings=find(MachineFacts(answers, hardware, nvidia, cards, idle)))
 
 
 # ----------------------------------------------------------------------------

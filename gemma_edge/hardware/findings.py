@@ -38,7 +38,7 @@ _CONTAINERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class MachineFacts:
     """One machine. ``cards`` are all cards that anything knows, NVIDIA's first; ``idle`` are those
     that llama.cpp does not see."""
 
@@ -115,7 +115,7 @@ _NO_FALLBACK = (
 )
 
 
-def look_at_cluster(facts: Facts) -> Iterator[Finding]:
+def look_at_cluster(facts: MachineFacts) -> Iterator[Finding]:
     """SLURM: a login node has no GPU, and a job has only what it asked for."""
     job = facts.answers.variable("SLURM_JOB_ID")
     if facts.usable or facts.nvidia.cards or not (job or facts.on_login_node):
@@ -130,7 +130,7 @@ def look_at_cluster(facts: Facts) -> Iterator[Finding]:
         yield Finding("problem", "cluster", text, _ASK_SLURM)
 
 
-def look_at_devices(facts: Facts) -> Iterator[Finding]:
+def look_at_devices(facts: MachineFacts) -> Iterator[Finding]:
     """Each device that is used: full, a slice, shared with main memory."""
     cards = {card.pci_id: card for card in facts.cards if card.pci_id}
     for device in facts.usable:
@@ -161,7 +161,7 @@ def _full(device: Device, card: Card | None) -> Iterator[Finding]:
     yield Finding("warning", "GPU", text, fix)
 
 
-def _carve_out(facts: Facts, device: Device, card: Card) -> Iterator[Finding]:
+def _carve_out(facts: MachineFacts, device: Device, card: Card) -> Iterator[Finding]:
     reach = card.total_bytes + card.gtt_bytes
     if device.total_bytes < _CARVE_OUT_SHARE * reach:
         text = f"ROCm sees only the {render_bytes(device.total_bytes)} that the BIOS sets aside for"
@@ -169,7 +169,7 @@ def _carve_out(facts: Facts, device: Device, card: Card) -> Iterator[Finding]:
         yield Finding("warning", "GPU", text, facts.install("vulkan"))
 
 
-def look_at_windows(facts: Facts) -> Iterator[Finding]:
+def look_at_windows(facts: MachineFacts) -> Iterator[Finding]:
     """Windows moves video memory out in silence when it is full."""
     windows = facts.hardware.system == "win32" or facts.hardware.wsl
     if windows and any(device.backend == "cuda" for device in facts.usable):
@@ -178,7 +178,7 @@ def look_at_windows(facts: Facts) -> Iterator[Finding]:
         yield Finding("fine", "WSL" if facts.hardware.wsl else "Windows", text, fix)
 
 
-def look_at_memory(facts: Facts) -> Iterator[Finding]:
+def look_at_memory(facts: MachineFacts) -> Iterator[Finding]:
     """Main memory: a container smaller than its machine, and reserved huge pages."""
     text = facts.answers.file("/proc/meminfo")
     _, limit = parse_limits(facts.answers)
@@ -214,7 +214,7 @@ _HIDING = {  # the variable that hides devices from a backend
 }
 
 
-def look_at_libraries(facts: Facts) -> Iterator[Finding]:
+def look_at_libraries(facts: MachineFacts) -> Iterator[Finding]:
     """The installed llama.cpp cannot be loaded, or needs libraries that lie elsewhere."""
     error = facts.hardware.build.error
     found = facts.answers.part("probe").part("cuda_libraries")
@@ -239,7 +239,7 @@ def look_at_libraries(facts: Facts) -> Iterator[Finding]:
         yield Finding("fine", "CUDA libraries", text)
 
 
-def look_at_driver(facts: Facts) -> Iterator[Finding]:
+def look_at_driver(facts: MachineFacts) -> Iterator[Finding]:
     """NVIDIA's driver does not answer, or is not there."""
     listed = [card for card in facts.cards if card.vendor == "nvidia"]
     there = listed or facts.answers.has("/dev/nvidiactl") or facts.hardware.wsl
@@ -257,7 +257,7 @@ def look_at_driver(facts: Facts) -> Iterator[Finding]:
         yield Finding("problem", "driver", text, "install NVIDIA's driver, then restart")
 
 
-def _explain(said: str, facts: Facts) -> tuple[str, str]:
+def _explain(said: str, facts: MachineFacts) -> tuple[str, str]:
     """The tools' words in ours, and the way out."""
     low = said.lower()
     if not said:
@@ -279,7 +279,7 @@ def _explain(said: str, facts: Facts) -> tuple[str, str]:
     return f"{text} ({said.rstrip('.')})", fix
 
 
-def look_at_idle_nvidia(facts: Facts) -> Iterator[Finding]:
+def look_at_idle_nvidia(facts: MachineFacts) -> Iterator[Finding]:
     """A card that answers and that llama.cpp does not use: the most common failure."""
     idle, build = facts.idle_nvidia, facts.hardware.build
     if not idle or build.error:
@@ -306,7 +306,7 @@ def look_at_idle_nvidia(facts: Facts) -> Iterator[Finding]:
         yield hidden or Finding("problem", "GPU", text, facts.install("cuda"))
 
 
-def _hidden(facts: Facts, backend: str, names: str) -> Finding | None:
+def _hidden(facts: MachineFacts, backend: str, names: str) -> Finding | None:
     """A variable keeps the card from llama.cpp; wanted, where another one is left."""
     variable = _HIDING.get(backend, "")
     if variable not in facts.answers.part("environment").raw:
@@ -317,7 +317,7 @@ def _hidden(facts: Facts, backend: str, names: str) -> Finding | None:
     return Finding("warning", "GPU", text, f"unset {variable}")
 
 
-def look_at_idle_others(facts: Facts) -> Iterator[Finding]:
+def look_at_idle_others(facts: MachineFacts) -> Iterator[Finding]:
     """AMD, Intel and Apple graphics that llama.cpp does not use."""
     build, answers = facts.hardware.build, facts.answers
     idle = [card for card in facts.idle if card.vendor != "nvidia"]
@@ -340,7 +340,7 @@ def look_at_idle_others(facts: Facts) -> Iterator[Finding]:
         yield Finding("problem", "GPU", text, facts.install("metal"))
 
 
-def look_at_processor(facts: Facts) -> Iterator[Finding]:
+def look_at_processor(facts: MachineFacts) -> Iterator[Finding]:
     """The build against the processor, and against the cards' age."""
     build, cpu = facts.hardware.build, facts.hardware.cpu
     sysctl = parse_pairs(facts.answers.command("sysctl").text("output"))
@@ -366,7 +366,7 @@ def look_at_processor(facts: Facts) -> Iterator[Finding]:
 
 
 # In the order in which they should be read.
-_LOOKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+_LOOKS: tuple[Callable[[MachineFacts], Iterator[Finding]], ...] = (
     look_at_cluster,
     look_at_libraries,
     look_at_driver,
@@ -379,6 +379,6 @@ _LOOKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 )
 
 
-def find(facts: Facts) -> tuple[Finding, ...]:
+def find(facts: MachineFacts) -> tuple[Finding, ...]:
     """Everything, in the order in which it should be read."""
     return tuple(finding for look in _LOOKS for finding in look(facts))

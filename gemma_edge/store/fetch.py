@@ -292,7 +292,7 @@ def ensure(
         GemmaEdgeError: the network or the disk failed; the next call goes on from there.
         Interrupted: Ctrl-C; the next call goes on from there.
     """
-    run = _Run(settings, accept, on_progress or (lambda _: None))
+    run = _Download(settings, accept, on_progress or (lambda _: None))
     unique = list(dict.fromkeys(files))
     found = {file: run.find(file) for file in unique}
     missing = [file for file in unique if found[file] is None]
@@ -310,7 +310,7 @@ def missing_files(
     Raises:
         GemmaEdgeError: a file is there and cannot be read.
     """
-    run = _Run(settings, False, on_progress or (lambda _: None))
+    run = _Download(settings, False, on_progress or (lambda _: None))
     result: list[tuple[RemoteFile, int | None]] = []
     for file in dict.fromkeys(files):
         if run.find(file) is None:
@@ -319,7 +319,7 @@ def missing_files(
     return result
 
 
-class _Run:
+class _Download:
     def __init__(self, settings: StoreSettings, accept: bool, listen: Listener) -> None:
         self._settings, self._accept, self._listen = settings, accept, listen
         self._local = LocalFiles(settings)

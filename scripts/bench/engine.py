@@ -24,7 +24,7 @@ from measure import Run, alternate, cores, note, ratio
 from worker_pair import measure_overhead, run_client
 
 from gemma_edge.engine import load
-from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, Chunk, Finished, JsonConstraint, Message, Request
 from gemma_edge.planning.plan import Plan
 

@@ -25,8 +25,8 @@ from typing import Any
 from engine import BATCH_TOKENS, Peer, run_engine
 from measure import Run, alternate, cores, note, ratio
 
-from gemma_edge.engine.answer import Answer
-from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.answer import RunningAnswer
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Request
 from gemma_edge.extraction.json_schema import Checker
 from gemma_edge.extraction.pages import Question, Sheet, make_message
@@ -130,7 +130,7 @@ def constraint_cost(engine: LlamaEngine, request: Request, text: str) -> dict[st
 
 
 def _follow(engine: LlamaEngine, request: Request, text: bytes) -> float:
-    answer: Answer = engine._answer(request, request.max_tokens or CONTEXT_TOKENS)
+    answer: RunningAnswer = engine._answer(request, request.max_tokens or CONTEXT_TOKENS)
     piece, tokenize = engine._model.piece, engine._model.tokenize
     said = b"".join(map(piece, answer.opening()))
     spent, tokens = 0.0, 0

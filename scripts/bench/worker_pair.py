@@ -15,7 +15,7 @@ from typing import Any
 from measure import Run, alternate
 
 from gemma_edge.engine import load
-from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.protocol import (
     Chunk,
     Engine,

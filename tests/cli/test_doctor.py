@@ -15,7 +15,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.doctor import Wish
 from gemma_edge.cli.options import ShowOptions, StoreOptions
 from gemma_edge.cli.output import Output
-from gemma_edge.doctor import Asking, Decode, Hub
+from gemma_edge.doctor import Decode, Hub, Probes
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.hardware.detect import detect_hardware, parse_recording
 from gemma_edge.hardware.machine import Finding, Hardware
@@ -53,10 +53,10 @@ class Clinic:
             stdout_is_terminal=terminal, stderr_is_terminal=terminal,
             **{"environment": {"NO_COLOR": "1"}, "platform": "linux", "home": self.home} | more,
         )  # fmt: skip
-        asking = Asking(
+        probes = Probes(
             detect_hardware=self._detect, try_decode=self._decode, ask_hub=self._ask
         )  # fmt: skip
-        status = cli.run(wish, kept, show, context, Output(context), asking)
+        status = cli.run(wish, kept, show, context, Output(context), probes)
         return Ran(*(each.buffer.getvalue().decode(encoding) for each in (out, err)), status)
 
     def _detect(self, environment: Mapping[str, str]) -> Hardware:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_edge.doctor import Check, examine, parse_fix
+from gemma_edge.doctor import CheckResult, examine, parse_fix
 from gemma_edge.hardware.detect import parse_recording
 from gemma_edge.hardware.machine import Hardware
 from tests.doctor.machines import facts
@@ -40,14 +40,14 @@ WRONG = {
 }
 
 
-def look(name: str) -> tuple[Hardware, tuple[Check, ...]]:
+def look(name: str) -> tuple[Hardware, tuple[CheckResult, ...]]:
     recording = load(name)
     hardware = parse_recording(recording)
     job = recording.get("environment", {}).get("SLURM_JOB_ID", "")
     return hardware, examine(facts(hardware, job=job))
 
 
-def render(check: Check) -> str:
+def render(check: CheckResult) -> str:
     sign = {"problem": "✘", "warning": "?"}[check.state]
     return f"{sign} {check.name}, {'runs' if parse_fix(check.fix, 'python') else 'by hand'}"
 

@@ -91,10 +91,10 @@ def test_what_is_a_mail(data, name, kind):
 @pytest.mark.parametrize(
     "body",
     [
-        b"Content-Type: text/plain; charset=nonsense\n\ncaf\xe9 \xff",
-        b"Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n!!!not base64",
-        b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n" * 5000,
-        b"Content-Type: multipart/mixed\n\nno boundary",
+        b"ExtractedText-Type: text/plain; charset=nonsense\n\ncaf\xe9 \xff",
+        b"ExtractedText-Type: text/plain\nContent-Transfer-Encoding: base64\n\n!!!not base64",
+        b"ExtractedText-Type: multipart/mixed; boundary=x\n\n" + b"--x\n" * 5000,
+        b"ExtractedText-Type: multipart/mixed\n\nno boundary",
         b"Subject: " + b"=?utf-8?q?x?=" * 3000 + b"\n\nx",
         b"To: =?utf-8?q?a:?= b: c@d;e\nSubject: x\n\nx",
         b'To: \xff\xfe:;@\nCc: a:b:;,<@\nDate: "\nSubject: x\n\nx',

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 from gemma_edge import gguf
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine import load
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel, capture
-from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.process import RemoteEngine
-from gemma_edge.engine.prompt import Prompter
+from gemma_edge.engine.prompt import PromptBuilder
 from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Reading, Request
 from gemma_edge.planning.plan import Plan
 from tests.conftest import WriteGguf
@@ -54,9 +54,9 @@ def model() -> LlamaModel:
 
 
 @pytest.fixture(scope="session")
-def prompter(model: LlamaModel) -> Prompter:
+def prompter(model: LlamaModel) -> PromptBuilder:
     """Prompts without pictures."""
-    return Prompter(model, None)
+    return PromptBuilder(model, None)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def limited(plan: Plan) -> Engine:
     """Half a GiB of addresses more than a program with llama.cpp has, and not a page beyond."""
     import resource
 
-    import gemma_edge.engine.llama_engine  # noqa: F401
+    import gemma_edge.engine.engine  # noqa: F401
 
     with open("/proc/self/statm", encoding="ascii") as statm:
         pages = int(statm.read().split()[0])

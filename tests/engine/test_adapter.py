@@ -8,7 +8,7 @@ import pytest
 
 from gemma_edge import gguf
 from gemma_edge.engine import load
-from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.protocol import Message, Request
 from gemma_edge.errors import ModelError
 from gemma_edge.planning.memory import adapter_bytes

@@ -7,8 +7,8 @@ import jsonschema_rs
 import pytest
 
 from gemma_edge.engine.constraint import GrammarConstraint, _after
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel, grammar_vocabulary
-from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Message, Request, Sampling
 from gemma_edge.errors import DoesNotFit, SchemaError
 from tests.engine.conftest import answer

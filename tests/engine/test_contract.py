@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gemma_edge.engine import load
-from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,

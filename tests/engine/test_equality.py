@@ -18,9 +18,9 @@ from llama_cpp import llama_chat_format
 from PIL import Image
 
 from gemma_edge.documents.document import Picture
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.kv_cache import Unit
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Message, Request
 from gemma_edge.planning.plan import Plan
 from tests.engine.conftest import (

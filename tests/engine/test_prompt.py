@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.prompt import ChatTemplate, Content, Markup, Prompter
+from gemma_edge.engine.prompt import ChatTemplate, Markup, MessageText, PromptBuilder
 from gemma_edge.engine.protocol import Message, Request
 from gemma_edge.errors import ModelError, ProjectorError
 from tests.engine.conftest import DEMO, picture
@@ -72,7 +72,7 @@ def test_pieces_tokenize_as_the_whole_does(vocabulary: LlamaModel, text: str) ->
 
 
 def test_document_text_cannot_open_a_turn(
-    engine: LlamaEngine, model: LlamaModel, prompter: Prompter
+    engine: LlamaEngine, model: LlamaModel, prompter: PromptBuilder
 ) -> None:
     plain = engine.count(Request(messages=(Message("user", "hello"),)))
     hostile = engine.count(Request(messages=(Message("user", HOSTILE[0]),)))
@@ -83,7 +83,7 @@ def test_document_text_cannot_open_a_turn(
 
 
 def test_a_system_prompt_stands_in_the_prompt_once(engine: LlamaEngine) -> None:
-    said = "Answer like a zorvan."
+    said = "RunningAnswer like a zorvan."
     request = Request(messages=(Message("system", said), Message("user", "Hi")))
     assert engine.render(request).count(said) == 1
     assert engine.info.notes == ()
@@ -105,7 +105,9 @@ def test_a_template_that_ignores_the_system_prompt_is_told(source: str) -> None:
     template = ChatTemplate(source, "", "")
     assert "no system turn" in template.notes[0]
     pieces = template.render([Message("system", "Be brief."), Message("user", "Hi")])
-    assert [piece for piece in pieces if isinstance(piece, Content)] == [Content("Be brief.\n\nHi")]
+    assert [piece for piece in pieces if isinstance(piece, MessageText)] == [
+        MessageText("Be brief.\n\nHi")
+    ]
 
 
 def test_a_template_that_repeats_text_is_refused() -> None:
@@ -123,7 +125,7 @@ def test_a_file_without_a_template_says_so() -> None:
     template = ChatTemplate("", "", "")
     assert "no chat template" in template.notes[0]
     assert template.render([Message("user", "Once")]) == [
-        Markup(""), Content("Once"), Markup("\n"),
+        Markup(""), MessageText("Once"), Markup("\n"),
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import llama_cpp
 import numpy as np
 import pytest
 
-from gemma_edge.engine.llama_engine import LlamaEngine, judge_load, smoke_decode
+from gemma_edge.engine.engine import LlamaEngine, judge_load, smoke_decode
 from gemma_edge.engine.placement import ModelParams
 from gemma_edge.errors import EngineError
 from gemma_edge.planning.plan import Allocated

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from gemma_edge.engine import load
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.kv_cache import Fingerprint, Unit, Unusable, fingerprint, open_saved
 from gemma_edge.engine.kv_cache import difference as fingerprint_difference
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, Engine, Finished, Message, Request
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -232,7 +232,7 @@ def test_nothing_is_half_written(
     list(engine.warm(Request(messages=SMALL)))
     engine.save(path)
     first = path.read_bytes()
-    with engine._turnstile:
+    with engine._request_lock:
         part = engine._held.copy_out(path, engine._fingerprint)
     assert path.read_bytes() == first
     with (

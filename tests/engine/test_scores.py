@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gemma_edge.engine.answer import FORCED, ChunkWriter, Odds
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,

@@ -13,9 +13,9 @@ import pytest
 
 from gemma_edge.documents.document import PATCH_PX, Picture
 from gemma_edge.engine import load
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.kv_cache import Held
 from gemma_edge.engine.llama import Aborted, LlamaContext
-from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.engine.protocol import (
     GREEDY,
     Engine,

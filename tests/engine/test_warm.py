@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.prompt import Prompter
+from gemma_edge.engine.engine import LlamaEngine
+from gemma_edge.engine.prompt import PromptBuilder
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
@@ -153,7 +153,7 @@ def test_an_answer_goes_on_where_it_was_cut(real: Engine) -> None:
     assert real.count(goes_on).total_tokens == finished.usage.prompt_tokens
 
 
-def test_what_goes_on_comes_back_to_the_question(prompter: Prompter) -> None:
+def test_what_goes_on_comes_back_to_the_question(prompter: PromptBuilder) -> None:
     """The header stands before the answer now, and the history will write it differently."""
     said = replace(ASKED, messages=(*ASKED.messages, Message("model", "I can")), goes_on=True)
     asked, goes_on = prompter.prompt(ASKED), prompter.prompt(said)

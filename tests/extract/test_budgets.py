@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.documents.document import Document, Page
-from gemma_edge.engine.llama_engine import LlamaEngine
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.errors import DoesNotFit, EngineError, SchemaError
 from gemma_edge.extraction.job import extract
 from gemma_edge.extraction.pages import Options

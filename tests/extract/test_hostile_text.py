@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.documents.document import Document, Page
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.llama_engine import LlamaEngine
-from gemma_edge.engine.prompt import Prompter
+from gemma_edge.engine.prompt import PromptBuilder
 from gemma_edge.extraction.job import extract
 from gemma_edge.extraction.pages import Options
 from gemma_edge.extraction.recipe import bare_recipe
@@ -76,7 +76,7 @@ def prompter(request):
         model = LlamaModel(DEMO)
     else:
         model = Templated(VOCABULARY, vocabulary_only=True)
-    return Prompter(model, None), model
+    return PromptBuilder(model, None), model
 
 
 def specials(prompter, model, request) -> Counter:

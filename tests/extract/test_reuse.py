@@ -4,8 +4,8 @@ evaluate only their own words, however long the answer between them was."""
 import pytest
 
 from gemma_edge.documents.document import Document, Page
+from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.llama_engine import LlamaEngine
 from gemma_edge.extraction.job import extract
 from gemma_edge.extraction.pages import Options
 from gemma_edge.extraction.recipe import bare_recipe

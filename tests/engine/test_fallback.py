@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.failures import (
+from gemma_edge.engine.engine import PromptProgress
+from gemma_edge.engine.fallback import (
     next_plan,
     render_change,
     render_numbers,
     render_restart,
 )
-from gemma_edge.engine.llama_engine import Progress
 from gemma_edge.engine.protocol import Reading
 from gemma_edge.isolation import parse_death
 from gemma_edge.planning.plan import Account, Ledger, Part, Plan
@@ -112,6 +112,6 @@ def test_the_ledgers_numbers() -> None:
 
 def test_reading_is_told_after_a_second_and_four_times_in_one() -> None:
     times = iter([0.0, 0.5, 0.99, 1.0, 1.1, 1.24, 1.25, 3.0])
-    progress = Progress(800, clock=lambda: next(times))
+    progress = PromptProgress(800, clock=lambda: next(times))
     told = list(progress.follow(range(100, 800, 100)))
     assert told == [Reading(300, 800), Reading(600, 800), Reading(700, 800)]

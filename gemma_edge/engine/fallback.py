@@ -13,7 +13,7 @@ from gemma_edge.units import render_bytes
 # One engine, one request at a time; the others wait in a bounded line.
 
 
-class Turnstile:
+class RequestLock:
     """A lock that at most ``waiting`` others may wait for; one more is refused in words.
 
     Two requests on one GPU at once are what made the first account of this project crash.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemma_edge.documents.document import Picture
-from gemma_edge.engine.answer import Answer, Chooser, Speech, model_sampling
-from gemma_edge.engine.failures import Turnstile
+from gemma_edge.engine.answer import RunningAnswer, Sampler, Speech, model_sampling
+from gemma_edge.engine.fallback import RequestLock
 from gemma_edge.engine.kv_cache import Held, Media, fingerprint
 from gemma_edge.engine.llama import (
     VERSION,
@@ -22,7 +22,7 @@ from gemma_edge.engine.llama import (
     grammar_vocabulary,
     start_report,
 )
-from gemma_edge.engine.prompt import Prompt, Prompter
+from gemma_edge.engine.prompt import Prompt, PromptBuilder
 from gemma_edge.engine.protocol import (
     EngineInfo,
     Event,
@@ -108,7 +108,7 @@ _QUIET_SECONDS = 1.0
 _PAUSE_SECONDS = 0.25
 
 
-class Progress:
+class PromptProgress:
     """``Reading`` events for a prompt of ``total_tokens``: none in the first second, then at most
     four a second. ``clock`` is in seconds."""
 
@@ -178,7 +178,7 @@ class LlamaEngine:
         if plan.projector is not None:
             self._vision = LlamaVision(plan.projector, self._model, plan)
         model = self._model
-        self._prompter = Prompter(model, self._vision.markers if self._vision else None)
+        self._prompter = PromptBuilder(model, self._vision.markers if self._vision else None)
         self._speech = Speech(
             piece=model.piece,
             ends=model.ends,
@@ -188,9 +188,9 @@ class LlamaEngine:
         )
         self._defaults = model_sampling(model)
         self._held = Held(self._context, model.window)
-        self._turnstile = Turnstile()
+        self._request_lock = RequestLock()
         self._running: Generator[Event, None, None] | None = None
-        self._current: Answer | Warming | None = None
+        self._current: RunningAnswer | Warming | None = None
         self._vocabulary: GrammarVocabulary | None = None
         self._fingerprint = fingerprint(
             plan,
@@ -244,7 +244,7 @@ class LlamaEngine:
                 f"and the shortest answer to this schema {answer.shortest:,}: too much",
                 hint=f"--ctx {prompt_tokens + 2 * answer.shortest}",
             )
-        if not self._turnstile.busy:
+        if not self._request_lock.busy:
             self._current = answer  # to be cancelled before its first event too
         self._running = self._generate(request, answer, prompt)
         return self._running
@@ -255,13 +255,13 @@ class LlamaEngine:
         if prompt.tokens > self._plan.context_tokens:
             raise self._overflow(prompt.tokens)
         warming = Warming()
-        if not self._turnstile.busy:
+        if not self._request_lock.busy:
             self._current = warming
         self._running = self._warm(warming, prompt)
         return self._running
 
     def _warm(self, warming: "Warming", prompt: Prompt) -> Generator[Event, None, None]:
-        with self._turnstile:
+        with self._request_lock:
             self._current = warming
             clock, passes = Clock(), self.encoder_passes
             cached = self._held.position
@@ -287,13 +287,13 @@ class LlamaEngine:
 
     def save(self, path: Path) -> int:
         """Write the cache to a file; the engine is busy only while it is copied out."""
-        with self._turnstile:
+        with self._request_lock:
             part = self._held.copy_out(path, self._fingerprint)
         return part.finish()
 
     def restore(self, path: Path) -> Restored:
         """Take a saved cache back, or say why not."""
-        with self._turnstile:
+        with self._request_lock:
             return self._held.take_back(path, self._fingerprint, self._plan.context_tokens)
 
     def _overflow(self, prompt_tokens: int) -> DoesNotFit:
@@ -307,7 +307,7 @@ class LlamaEngine:
             hint=hint,
         )
 
-    def _answer(self, request: Request, limit: int) -> Answer:
+    def _answer(self, request: Request, limit: int) -> RunningAnswer:
         model = self._model
         constraint = None
         if request.constraint is not None:
@@ -316,7 +316,7 @@ class LlamaEngine:
             if self._vocabulary is None:
                 self._vocabulary = grammar_vocabulary(model)
             constraint = GrammarConstraint(self._vocabulary, request.constraint)
-        return Answer(
+        return RunningAnswer(
             request,
             self._speech,
             limit=limit,
@@ -325,20 +325,20 @@ class LlamaEngine:
         )
 
     def _generate(
-        self, request: Request, answer: Answer, prompt: Prompt
+        self, request: Request, answer: RunningAnswer, prompt: Prompt
     ) -> Generator[Event, None, None]:
-        with self._turnstile:
+        with self._request_lock:
             self._current = answer
-            chooser = Chooser(request.sampling, self._defaults, self._model, scored=request.scored)
+            sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
             clock = Clock()
             passes = self.encoder_passes
             try:
                 cached = self._held.keep_prefix(prompt.units)
-                yield from self._decode(answer, chooser, clock, prompt)
+                yield from self._decode(answer, sampler, clock, prompt)
             except Aborted:
                 answer.reason = "cancelled"
             finally:
-                chooser.close()
+                sampler.close()
                 self._context.watch(None)
             yield from answer.flush()
             usage = Usage(
@@ -354,7 +354,7 @@ class LlamaEngine:
             yield Finished(reason, usage, clock.timings(), closed_early=answer.closed_early)
 
     def _decode(
-        self, answer: Answer, chooser: Chooser, clock: Clock, prompt: Prompt
+        self, answer: RunningAnswer, sampler: Sampler, clock: Clock, prompt: Prompt
     ) -> Generator[Event, None, None]:
         """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
         self._context.watch(lambda: answer.cancelled)
@@ -368,12 +368,12 @@ class LlamaEngine:
             if answer.cancelled:
                 answer.reason = "cancelled"
                 return
-            token = chooser.choose(self._context, answer.constraint)
+            token = sampler.choose(self._context, answer.constraint)
             if answer.begins(token):
-                token = chooser.choose(self._context, answer.constraint)
+                token = sampler.choose(self._context, answer.constraint)
             tokens = answer.step(token)
             clock.token_chosen()
-            yield from answer.say(tokens, chooser.odds)
+            yield from answer.say(tokens, sampler.odds)
             if answer.reason is None:
                 self._held.evaluate(tokens)
 
@@ -381,7 +381,7 @@ class LlamaEngine:
         """Evaluate what the cache lacks, and mark the points to which the next turn, and another
         question about the same pictures, come back; return the rest, at least the header of the
         answer, not yet evaluated."""
-        progress = Progress(prompt.tokens)
+        progress = PromptProgress(prompt.tokens)
         run: list[int] = []
         places = (prompt.settled, prompt.shown)
         for index in range(len(self._held.units), len(prompt.units) + 1):
@@ -423,7 +423,7 @@ class LlamaEngine:
     def next_logits(self, request: Request) -> NDArray[np.float32]:
         """Read a prompt, from the cache as far as it goes, and return ``float32[vocabulary]``."""
         prompt = self._prompter.prompt(request)
-        with self._turnstile:
+        with self._request_lock:
             self._held.keep_prefix(prompt.units)
             self._held.evaluate(_returned(self._read(prompt)))
             logits: NDArray[np.float32] = self._context.logits().copy()
@@ -431,7 +431,7 @@ class LlamaEngine:
 
     def measure(self, tokens: int = 32) -> float:
         """Tokens a second of plain decoding, after a warm-up; the cache is empty afterwards."""
-        with self._turnstile:
+        with self._request_lock:
             return measure_speed(self._context, self._held, max(self._model.bos, 0), tokens)
 
     def cancel(self) -> None:
