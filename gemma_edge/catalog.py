@@ -28,11 +28,7 @@ else:
 
 DEFAULT_IMAGE_TOKENS = 280  # Google's own default budget for Gemma 4 (its model card)
 
-KINDS = {
-    "dense": "dense",
-    "ple": "dense with per-layer embeddings",
-    "moe": "mixture of experts",
-}
+KINDS = {"dense": "dense", "ple": "dense with per-layer embeddings", "moe": "mixture of experts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +156,6 @@ def models_folder() -> Path:
 
 @cache
 def sizes() -> tuple[Size, ...]:
-    """All of them, the smallest first."""
     read = (read_size(path) for path in models_folder().glob("*.toml"))
     return tuple(sorted((each for each in read if each), key=lambda each: each.parameters))
 
@@ -179,7 +174,6 @@ def size(name: str) -> Size:
 
 
 def read_entry(path: Path) -> dict[str, Any]:
-    """One TOML file of the catalogue."""
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
@@ -418,7 +412,6 @@ def _nearest(text: str) -> str:
 
 
 def _billions(size: Size) -> int:
-    """The number in its name."""
     digits = re.search(r"\d+", size.name)
     return int(digits[0]) if digits else 0
 

@@ -406,7 +406,6 @@ def check_models(facts: Facts) -> list[CheckResult]:
 
 
 def check_offline(facts: Facts) -> list[CheckResult]:
-    """The switch, and who set it."""
     if facts.offline_by:
         return [
             CheckResult("offline", "fine", f"on, by {facts.offline_by}: no connection is opened")
@@ -433,7 +432,6 @@ def check_hub(facts: Facts) -> list[CheckResult]:
 
 
 def check_terminal(facts: Facts) -> list[CheckResult]:
-    """Can it show what we write?"""
     terminal, name = facts.terminal, "terminal"
     encoding = terminal.encoding.lower()
     if not terminal.attached:
@@ -474,7 +472,6 @@ _NEWEST = ("AVX512", "AVX2", "AVX", "SVE", "MATMUL_INT8", "DOTPROD", "NEON")
 
 
 def check_build(facts: Facts) -> list[CheckResult]:
-    """Which llama.cpp, built for what."""
     build = facts.hardware.build
     if build.error:
         findings = {each.what for each in facts.hardware.findings if each.state != "fine"}
@@ -497,7 +494,6 @@ def check_processor(facts: Facts) -> list[CheckResult]:
 
 
 def check_driver(facts: Facts) -> list[CheckResult]:
-    """The driver of each maker, once."""
     drivers = dict.fromkeys(each.driver for each in facts.hardware.devices if each.driver)
     return [CheckResult("driver", "fine", ", ".join(drivers))] if drivers else []
 
@@ -593,7 +589,6 @@ _WORST: tuple[State, ...] = ("fine", "skipped", "warning", "problem")
 
 
 def examine(facts: Facts) -> tuple[CheckResult, ...]:
-    """Every check, pure over the facts."""
     checks = [check for each in CHECKS for check in each(facts)]
     merged: list[CheckResult] = []
     for finding in facts.hardware.findings:

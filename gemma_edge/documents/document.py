@@ -49,12 +49,10 @@ class Word(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The offset behind its last character."""
         return self.start + len(self.text)
 
     @property
     def box(self) -> Box:
-        """Where it stands."""
         return Box(self.left, self.top, self.right, self.bottom)
 
 
@@ -112,10 +110,6 @@ class Document:
             if page.number == number:
                 return page
         raise KeyError(number)
-
-
-# ----------------------------------------------------------------------------
-# An image as the engine wants it, and the arithmetic of image tokens. Pure; no image library.
 
 
 PATCH_PX = 48  # one token sees 48 x 48 px: patch 16, pooled 3 x 3 (clip.cpp, gemma4v)
@@ -220,10 +214,6 @@ def _within(width: int, height: int, max_tokens: int) -> tuple[int, int]:
     return width, min(height, long_limit)
 
 
-# ----------------------------------------------------------------------------
-# What a reader of one kind of file found: texts, page by page, and what was left out. Pure.
-
-
 MAX_CHARS = 4_000_000  # of one document; no context holds more (as PdfLimits)
 _CELLS = " | "
 _CONTROLS = dict.fromkeys((*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0)))
@@ -296,9 +286,8 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     return ", ".join(shown) + more
 
 
-# ----------------------------------------------------------------------------
-# What kind of document some bytes are: by how they begin, and by the name's ending only where
-# text could be several things. Pure.
+# What kind of document some bytes are: by how they begin, and by the name's ending only where text
+# could be several things.
 
 
 Kind = Literal["pdf", "image", "office", "html", "mail", "separated", "text"]
@@ -370,10 +359,6 @@ def _head(data: bytes) -> str:
     return start.decode(encoding, "replace").removeprefix("\xef\xbb\xbf")
 
 
-# ----------------------------------------------------------------------------
-# Files that people name: read whole, within a limit, or refused in words.
-
-
 StrPath = str | os.PathLike[str]
 
 
@@ -423,10 +408,6 @@ def _nearest(path: StrPath) -> str:
     if not parent.is_dir():
         return f"there is no folder {shown(parent)} either"
     return f"check the name; it was looked for in {shown(parent.resolve())}"
-
-
-# ----------------------------------------------------------------------------
-# Bytes of a text file to text: encodings told apart, binary files refused in words. Pure.
 
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
@@ -486,10 +467,6 @@ def _decode(data: bytes, encoding: str, name: str) -> tuple[str, tuple[str, ...]
         except UnicodeDecodeError:
             continue
     raise AssertionError("Latin-1 decodes any byte")
-
-
-# ----------------------------------------------------------------------------
-# Which pages of a document or frames of an image a person means: `1-3,7,-1`. Pure.
 
 
 _SPAN = re.compile(r"(-?\d{1,6})(?:(-)(-?\d{1,6})?)?")
@@ -573,9 +550,8 @@ def _from_start(number: int | None, count: int) -> int:
     return number if number > 0 else count + 1 + number
 
 
-# ----------------------------------------------------------------------------
 # Files of records, a line or a row each, that many documents or images are written to one after
-# another: read again, gone on with, and mended where a crash cut the last one. Pure.
+# another: read again, gone on with, and mended where a crash cut the last one.
 
 
 MAX_CELL = 1 << 26  # characters
@@ -584,7 +560,6 @@ Lines = Literal["json", "csv", "markdown"]
 
 
 def digest(data: bytes) -> str:
-    """The content hash of a file."""
     return sha256(data).hexdigest()
 
 
@@ -623,7 +598,6 @@ def iter_rows(text: str) -> Iterator[dict[str, Any]]:
 
 
 def render_csv(cells: Sequence[Any]) -> str:
-    """One row, without its end."""
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow(cells)
     return out.getvalue()

@@ -100,7 +100,6 @@ class _Flow:
         self._numbers: dict[int, int] = {}  # the last item of each ordered list
 
     def text(self, text: str) -> None:
-        """Characters in a line."""
         self._line.append(text)
 
     def block(self, *, apart: bool) -> None:
@@ -114,7 +113,6 @@ class _Flow:
             self.writer.gap()
 
     def finish(self) -> str:
-        """All of it."""
         self.block(apart=False)
         return self.writer.take()
 
@@ -237,7 +235,6 @@ def _hang(cells: list[str], hanging: dict[int, tuple[int, str]]) -> None:
 
 
 def _layouts(soup: "Tag") -> frozenset[int]:
-    """The tables that hold tables."""
     above = (table.find_parent("table") for table in soup.find_all("table"))
     return frozenset(id(table) for table in above if table is not None)
 
@@ -269,9 +266,8 @@ def _is_hidden(tag: "Tag") -> bool:
     return tag.has_attr("hidden") or bool(_HIDDEN.search(str(tag.get("style") or "")))
 
 
-# ----------------------------------------------------------------------------
-# An e-mail to text: its head, and its body as it was written or from its HTML. Pure. It reads
-# hostile bytes and their HTML, so it runs in the child process of `reader.py`.
+# An e-mail to text: its head, and its body as it was written or from its HTML. It reads hostile
+# bytes and their HTML, so it runs in the child process of `reader.py`.
 
 
 _HEAD = ("From", "To", "Cc", "Bcc", "Reply-To", "Date", "Subject")

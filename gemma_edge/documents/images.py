@@ -33,10 +33,6 @@ from gemma_edge.isolation import Child, ChildError, Handler, Limits, Message, Re
 if TYPE_CHECKING:
     from PIL import Image
 
-# ----------------------------------------------------------------------------
-# Pages of a PDF as pixels, drawn by `pdf_child.py` in a child process with limits.
-
-
 _FINER = 2.0  # pixels for each that is kept: small letters stay smooth when resized
 
 
@@ -85,11 +81,10 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
             yield PagePixels(number, count, head["width"], head["height"], rgb)
 
 
-# ----------------------------------------------------------------------------
-# Pixels of any kind to upright RGB of no more than a model can use.
-# Sixteen bits are scaled, not clipped; transparency lies on white; colours of a profile become
-# sRGB; what the EXIF says is turned. All of it happens after the image was made smaller, and that
-# in strips, so a large image costs its own storage and little more.
+# Pixels of any kind to upright RGB of no more than a model can use. Sixteen bits are scaled, not
+# clipped; transparency lies on white; colours of a profile become sRGB; what the EXIF says is
+# turned. All of it happens after the image was made smaller, and that in strips, so a large image
+# costs its own storage and little more.
 
 
 # What Pillow's decoders raise on damaged bytes (found by mutating good files).
@@ -246,11 +241,9 @@ def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
     return image.transpose(turns[orientation]) if orientation in turns else image
 
 
-# ----------------------------------------------------------------------------
-# The images in a file, one after another: which decoders may run, and how much they may cost.
-# The size is checked before any pixel is read. A JPEG is decoded at an
-# eighth of its size or more, as much as is needed, so a panorama of a gigapixel costs no more
-# than a photograph.
+# The images in a file, one after another: which decoders may run, and how much they may cost. The
+# size is checked before any pixel is read. A JPEG is decoded at an eighth of its size or more, as
+# much as is needed, so a panorama of a gigapixel costs no more than a photograph.
 
 
 MAX_DECODED_BYTES = 480_000_000  # 120 megapixels of most kinds; phone cameras have 108
@@ -311,7 +304,6 @@ def iter_frames(
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """What decoders raise becomes one line."""
     # Not catch_warnings, which threads would undo for each other. Broken EXIF and the like do not
     # count: the pixels do.
     warnings.filterwarnings("ignore", module=r"PIL\b")
@@ -448,7 +440,6 @@ def _first_line(error: BaseException) -> str:
     return text[0][:120] if text and text[0].isprintable() else type(error).__name__
 
 
-# ----------------------------------------------------------------------------
 # Frames of the kinds whose decoders are not to be trusted with this process: a crash, a loop or a
 # flood of memory ends with the child, and what the libraries print (libtiff does) is not seen. It
 # takes about 0.15 s to start, so it is not for a JPEG.
@@ -688,10 +679,6 @@ def _whole_tokens(image: "Image.Image", *, drawn: bool) -> int:
     return Picture(b"", *fit_size(scale * image.width, scale * image.height, MAX_TOKENS)).tokens
 
 
-# ----------------------------------------------------------------------------
-# A drawn page as a smaller file, for a page that a person looks at.
-
-
 _QUALITY = 75  # letters stay sharp, and a page takes a quarter of its PNG
 _METHOD = 2  # 0 (fast) to 6 (small); 4 takes twice the time for a tenth of the size
 
@@ -711,9 +698,8 @@ def shrink_image(png: bytes) -> bytes:
     return min(png, out.getvalue(), key=len)
 
 
-# ----------------------------------------------------------------------------
-# What was copied: an image, or files. Windows and macOS have a
-# clipboard of their own; elsewhere Pillow asks `wl-paste` or `xclip`.
+# What was copied: an image, or files. Windows and macOS have a clipboard of their own; elsewhere
+# Pillow asks `wl-paste` or `xclip`.
 
 
 NAME = "clipboard"

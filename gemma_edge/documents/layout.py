@@ -25,10 +25,6 @@ from gemma_edge.documents.lines import (
     segments,
 )
 
-# ----------------------------------------------------------------------------
-# Which lines are a table, where its columns stand, and what stands in each. Pure.
-
-
 _OVERLAP = 0.25  # of a cell: boxes of neighbouring columns may overlap by this
 # Lines of one segment that do not end a table: any, and those that are the rest of a cell.
 _MAX_SINGLE, _MAX_REST = 2, 12
@@ -184,7 +180,6 @@ def _places_to_cut(
 
 
 def _loose(table: _Rows, cell: float) -> int:
-    """How many segments are in no column."""
     table = part_at_stripes(table, cell)
     count = sum(len(row) for row in table if len(row) > 1)
     return count - sum(map(len, find_columns(table, cell)))
@@ -203,11 +198,10 @@ def _overlapping(entries: list[Entry], tolerance: float) -> list[list[Entry]]:
     return groups
 
 
-# ----------------------------------------------------------------------------
 # Lines of segments to columns of characters: what stands in one column of the page stands in one
-# column of the text. Pure. Every segment has a natural column, its place on the page by the width
-# of a character. Lines that follow one another and have several segments are a table: their
-# columns are found, and moved to the right where their text needs more room than their print.
+# column of the text. Every segment has a natural column, its place on the page by the width of a
+# character. Lines that follow one another and have several segments are a table: their columns are
+# found, and moved to the right where their text needs more room than their print.
 
 
 _SPACES = 2  # between columns
@@ -400,9 +394,7 @@ def _mapped(x: float, columns: list[_Column], margin: float, cell: float) -> flo
     return marks[at - 1] + share * (marks[at] - marks[at - 1])
 
 
-# ----------------------------------------------------------------------------
-# Lines on both sides of a gutter: whether they are running text, and whether they belong
-# together. Pure.
+# Lines on both sides of a gutter: whether they are running text, and whether they belong together.
 
 
 # Of a line of running text; labels with their values are shorter. Chinese has no spaces.
@@ -491,11 +483,10 @@ def _measured(words: Sequence[Placed], cell: float) -> Side:
     )  # fmt: skip
 
 
-# ----------------------------------------------------------------------------
-# Words of a page to blocks in the order of reading: columns of running text one after another.
-# Pure. A table is read line by line and stays one block. Columns are told from it by what stands
-# in them: on both sides of a gutter lines that are full of words, or lines that stand at other
-# heights than those beside them.
+# Words of a page to blocks in the order of reading: columns of running text one after another. A
+# table is read line by line and stays one block. Columns are told from it by what stands in them:
+# on both sides of a gutter lines that are full of words, or lines that stand at other heights than
+# those beside them.
 
 
 _GUTTER_CELLS = 1.2  # the narrowest gap between columns of a paper

@@ -26,10 +26,8 @@ from gemma_edge.units import render_bytes
 if TYPE_CHECKING:
     from docx.document import Document as Word
 
-# ----------------------------------------------------------------------------
-# The numbers that Word draws before paragraphs ("2.1", "(b)", "IV.", a bullet): they are in no
-# text of the file, but counted by rules of its numbering and styles. Pure over python-docx's
-# tree.
+# The numbers that Word draws before paragraphs ("2.1", "(b)", "IV.", a bullet): they are in no text
+# of the file, but counted by rules of its numbering and styles. Pure over python-docx's tree.
 
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -165,12 +163,10 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and len(text) <= _DIGITS else 0
 
 
-# ----------------------------------------------------------------------------
 # A Word file to text: paragraphs with their numbers, tables row by row, text boxes, heads, notes.
-# python-docx opens the package; its parts are walked here, since its
-# own list of paragraphs leaves out content controls, text boxes and what was inserted. Hostile
-# bytes: it runs in the child process of `reader.py`. Pages end where Word ended them when it
-# last saved the file.
+# python-docx opens the package; its parts are walked here, since its own list of paragraphs leaves
+# out content controls, text boxes and what was inserted. Hostile bytes: it runs in the child
+# process of `reader.py`. Pages end where Word ended them when it last saved the file.
 
 
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -232,12 +228,10 @@ class _WordReader:
         self._boxes: list[Any] = []
 
     def pages(self) -> list[str]:
-        """All pages."""
         self._end_page()
         return self._pages
 
     def notes(self, name: str) -> tuple[str, ...]:
-        """What was left out."""
         counts = (
             (self.pictures, "pictures in it are not looked at; as PDF they are"),
             (self._deleted, "deleted passages (tracked changes) are left out"),
@@ -412,9 +406,8 @@ def _part(word: "Word", kind: str) -> list[Any]:
     return []
 
 
-# ----------------------------------------------------------------------------
-# Cells to text: sheets of Excel and OpenDocument files, one page each, and CSV.
-# Workbooks are hostile bytes: `read_sheets` runs in the child process of `reader.py`.
+# Cells to text: sheets of Excel and OpenDocument files, one page each, and CSV. Workbooks are
+# hostile bytes: `read_sheets` runs in the child process of `reader.py`.
 
 
 Cell = int | float | str | bool | time | date | datetime | timedelta

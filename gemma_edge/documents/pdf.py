@@ -11,10 +11,8 @@ from gemma_edge.documents.layout import Piece, render_layout
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.isolation import Child, ChildError, Limits
 
-# ----------------------------------------------------------------------------
-# What kind of page it is, and why: a text layer that can be trusted, or a picture of text. Pure.
-# The signals and their order were tried on 34 real documents
-# (docs/architecture.md, "Long documents").
+# What kind of page it is, and why: a text layer that can be trusted, or a picture of text. The
+# signals and their order were tried on 34 real documents (docs/architecture.md, "Long documents").
 
 
 _FEW_CHARS = 20  # below it a page that shows anything is a picture
@@ -83,10 +81,6 @@ def _with_few_chars(looks: Looks, covered: str) -> tuple[str, str]:
     return "empty", "nothing is printed on it"
 
 
-# ----------------------------------------------------------------------------
-# The child process that holds PDFium, asked for one page after another.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PdfLimits:
     """What one PDF may cost. After ``seconds`` no further page is begun; after ``page_seconds``
@@ -113,7 +107,6 @@ def is_pdf(data: bytes) -> bool:
 
 
 def damaged(name: str, detail: str) -> InputError:
-    """For a PDF that PDFium refuses."""
     return InputError(f"{name} is damaged ({detail})", hint=_DAMAGED_HINT)
 
 
@@ -192,10 +185,6 @@ class PdfChild:
         self._child.close()
 
 
-# ----------------------------------------------------------------------------
-# The pages that it reads, as a document.
-
-
 _PLACES = 7  # floats of a word, as pdf_child.py says
 _MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
 
@@ -271,7 +260,6 @@ class _Reading:
                 return
 
     def close(self) -> None:
-        """End the child."""
         self._child.close()
 
     def _open(self) -> PdfChild:
@@ -327,7 +315,6 @@ def _pieces(content: bytes, count: int) -> list[Piece]:
 
 
 def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _Reading) -> tuple[str, ...]:
-    """What was not read, and why."""
     notes = []
     damaged_pages = [page for page in pages if page.kind == "damaged"]
     if damaged_pages:

@@ -29,7 +29,6 @@ _WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
 def main() -> Handler:
-    """The program."""
     pdf: Any = None
 
     def answer(request: Request) -> Iterator[Message]:
@@ -166,10 +165,6 @@ def draw_page(pdf: Any, index: int, pixels: int) -> tuple[dict[str, Any], bytes]
         rows[top : top + row] for top in range(0, bitmap.height * bitmap.stride, bitmap.stride)
     )
     return {"width": bitmap.width, "height": bitmap.height}, packed
-
-
-# ----------------------------------------------------------------------------
-# The characters of a PDF page to words with their places.
 
 
 _JUMP = 0.3  # of the character's height: a baseline that moved, so another word
@@ -319,7 +314,6 @@ def _is_unreadable(char: str) -> bool:
     return char == _UNKNOWN or ord(char) in _PRIVATE
 
 
-# ----------------------------------------------------------------------------
 # How a PDF page looks, as far as it says whether its text is what a person sees: how much of it
 # images cover, what is drawn, and whether text lies hidden under a picture.
 

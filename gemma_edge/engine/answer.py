@@ -21,9 +21,6 @@ from gemma_edge.engine.protocol import Channel, Chunk, FinishReason, Request, Sa
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import Constraint
 
-# ----------------------------------------------------------------------------
-# From token bytes to text: whole characters, channels, stop texts. Pure.
-
 
 @dataclass(frozen=True, slots=True)
 class Odds:
@@ -47,7 +44,6 @@ class Trail:
         self._shown = 0  # characters that have no score yet
 
     def add(self, piece: bytes, odds: Odds) -> None:
-        """The next token of the answer."""
         text = self._decoder.decode(piece)
         self._waiting.append(TokenScore(text, odds.probability, odds.legal, odds.forced))
 
@@ -164,10 +160,9 @@ class Channels:
         return piece
 
 
-# ----------------------------------------------------------------------------
-# Notice a model that says the same thing over and over inside a constrained answer. Pure. A
-# grammar keeps such an answer valid but cannot end it: digits, rows and words may go on for ever.
-# Small and quantized models fall into it, Gemma 4 too (ollama, issue 15502).
+# Notice a model that says the same thing over and over inside a constrained answer. A grammar keeps
+# such an answer valid but cannot end it: digits, rows and words may go on for ever. Small and
+# quantized models fall into it, Gemma 4 too (ollama, issue 15502).
 
 
 LONGEST_PERIOD = 32  # tokens; a row of a table is seldom shorter than it repeats by chance
@@ -181,7 +176,6 @@ class Repetition:
         self._tokens: list[int] = []
 
     def add(self, tokens: list[int]) -> None:
-        """These tokens were said."""
         self._tokens += tokens
         del self._tokens[: -(REPEATED + LONGEST_PERIOD)]
 
@@ -329,7 +323,6 @@ class RunningAnswer:
         return True
 
     def _close(self, reason: FinishReason) -> list[int]:
-        """Write the shortest end now."""
         assert self._constraint is not None
         self._chosen = 0
         closing = self._constraint.closing()
@@ -365,10 +358,6 @@ class RunningAnswer:
     def flush(self) -> Iterator[Chunk]:
         """What was held back, at the end."""
         yield from self._writer.flush()
-
-
-# ----------------------------------------------------------------------------
-# Choose the next token: greedy, or llama.cpp's own sampler chain with the model's defaults.
 
 
 # Gemma 4's model card; used where a GGUF carries no general.sampling.* keys.

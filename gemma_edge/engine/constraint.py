@@ -96,7 +96,6 @@ class GrammarConstraint:
             self._bits_are_fresh = True
 
     def allowed(self, token: int) -> bool:
-        """May this token come next?"""
         self._fill()
         return bool((int(self._bits[token >> 5]) >> (token & 31)) & 1)
 
@@ -112,7 +111,6 @@ class GrammarConstraint:
         return flags.view(np.bool_)
 
     def advance(self, token: int) -> None:
-        """This token was chosen."""
         self._bits_are_fresh = False
         if not self._matcher.consume_token(token):
             raise EngineError(
@@ -121,7 +119,6 @@ class GrammarConstraint:
         self._states.append(_after(self._states[-1], self._vocabulary.pieces[token]))
 
     def forced(self) -> list[int]:
-        """Tokens that can only come next."""
         return list(self._matcher.compute_ff_tokens())
 
     @property

@@ -45,10 +45,6 @@ from gemma_edge.units import render_tokens
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import GrammarVocabulary
 
-# ----------------------------------------------------------------------------
-# After loading: is it where the plan says, does it compute, how fast?
-
-
 _WARM_UP_TOKENS = 4
 
 
@@ -100,10 +96,6 @@ def measure_speed(context: LlamaContext, held: Held, token: int, tokens: int) ->
     return tokens / seconds
 
 
-# ----------------------------------------------------------------------------
-# When a long prompt is worth a word about how far it is read.
-
-
 _QUIET_SECONDS = 1.0
 _PAUSE_SECONDS = 0.25
 
@@ -118,7 +110,6 @@ class PromptProgress:
         self._next = clock() + _QUIET_SECONDS
 
     def follow(self, positions: Iterable[int]) -> Iterator[Reading]:
-        """Events for the positions reached."""
         for position in positions:
             yield from self.at(position)
 
@@ -128,10 +119,6 @@ class PromptProgress:
         if now >= self._next:
             self._next = now + _PAUSE_SECONDS
             yield Reading(position, self._total_tokens)
-
-
-# ----------------------------------------------------------------------------
-# Wall-clock marks of one answer.
 
 
 class Clock:
@@ -146,11 +133,9 @@ class Clock:
         self._read = time.perf_counter()
 
     def token_chosen(self) -> None:
-        """One more; the first one counts."""
         self._first = self._first or time.perf_counter()
 
     def timings(self) -> Timings:
-        """Up to now."""
         now = time.perf_counter()
         read = self._read or now
         return Timings(
@@ -204,7 +189,6 @@ class LlamaEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What was loaded."""
         model = self._model
         return EngineInfo(
             name=self._plan.name or model.metadata("general.name") or self._plan.model.stem,
@@ -226,7 +210,6 @@ class LlamaEngine:
         return self._prompter.render(request)
 
     def count(self, request: Request) -> PromptCount:
-        """Exact prompt size; nothing is evaluated."""
         return self._prompter.prompt(request).count
 
     def generate(self, request: Request) -> Iterator[Event]:
@@ -317,11 +300,7 @@ class LlamaEngine:
                 self._vocabulary = grammar_vocabulary(model)
             constraint = GrammarConstraint(self._vocabulary, request.constraint)
         return RunningAnswer(
-            request,
-            self._speech,
-            limit=limit,
-            constraint=constraint,
-            forcing=self._forcing,
+            request, self._speech, limit=limit, constraint=constraint, forcing=self._forcing
         )
 
     def _generate(
@@ -411,7 +390,6 @@ class LlamaEngine:
         self._held.see(unit, lambda position: vision.decode(picture, self._context, position))
 
     def _told(self) -> Iterator[Notice]:
-        """That pictures could not be remembered."""
         if self._vision is not None and (problem := self._vision.take_problem()):
             yield Notice(problem)
 

@@ -9,9 +9,6 @@ from gemma_edge.isolation import Death
 from gemma_edge.planning.plan import Placement, Plan
 from gemma_edge.units import render_bytes
 
-# ----------------------------------------------------------------------------
-# One engine, one request at a time; the others wait in a bounded line.
-
 
 class RequestLock:
     """A lock that at most ``waiting`` others may wait for; one more is refused in words.
@@ -27,7 +24,6 @@ class RequestLock:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody is inside."""
         return self._lock.locked()
 
     def __enter__(self) -> None:

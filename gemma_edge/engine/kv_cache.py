@@ -21,14 +21,12 @@ from gemma_edge.errors import EngineError, OutOfMemory
 from gemma_edge.planning.plan import Plan
 from gemma_edge.units import render_bytes
 
-# ----------------------------------------------------------------------------
-# What the KV cache holds, and how much of it a new prompt may keep. Pure arithmetic. A prompt is
-# a list of units: a token id, or a `Media` (an image by content). The cache holds the same list;
-# a new prompt keeps the longest common prefix, images included. Sliding-window layers forget:
-# they hold cells from `pos_min` on. Cutting back to position `d` is right only if `pos_min == 0
-# or d >= pos_min + n_swa - 1` (measured: docs/architecture.md, "Sliding window").
-# Where it is not, a `Checkpoint` of the window cells, taken at the end of an earlier prompt, brings
-# them back.
+# What the KV cache holds, and how much of it a new prompt may keep. A prompt is a list of units: a
+# token id, or a `Media` (an image by content). The cache holds the same list; a new prompt keeps
+# the longest common prefix, images included. Sliding-window layers forget: they hold cells from
+# `pos_min` on. Cutting back to position `d` is right only if `pos_min == 0 or d >= pos_min + n_swa
+# - 1` (measured: docs/architecture.md, "Sliding window"). Where it is not, a `Checkpoint` of the
+# window cells, taken at the end of an earlier prompt, brings them back.
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +104,6 @@ def window_intact(position: int, pos_min: int, window: int) -> bool:
     return pos_min == 0 or position >= pos_min + window - 1
 
 
-# ----------------------------------------------------------------------------
-# Whether a saved KV cache means the same to this engine. Knows no llama.cpp.
-
-
 _HEAD_BYTES = 1 << 20  # metadata and the first tensors of a model file
 _BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -169,7 +163,6 @@ def difference(then: Fingerprint, now: Fingerprint) -> str:
     return ""
 
 
-# ----------------------------------------------------------------------------
 # A KV cache in a file: what it holds, for whom, and whether it is whole. Knows no llama.cpp.
 #
 #   GEMMAKV1 | header length (u64) | header (JSON) | state | checkpoints ... | CRC-32 of all before
@@ -323,10 +316,7 @@ def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> Cells:
 
 
 def _head(
-    wanted: Fingerprint,
-    units: Sequence[Unit],
-    checkpoints: Sequence[Checkpoint],
-    state_bytes: int,
+    wanted: Fingerprint, units: Sequence[Unit], checkpoints: Sequence[Checkpoint], state_bytes: int
 ) -> bytes:
     header = json.dumps({
         "fingerprint": dict(wanted),
@@ -386,10 +376,6 @@ def _allocate(path: Path, size: int) -> tuple[int, mmap.mmap]:
 
 def _refused(path: Path, error: OSError) -> EngineError:
     return EngineError(f"the cache cannot be saved as {path.name}: {error.strerror or error}")
-
-
-# ----------------------------------------------------------------------------
-# The cache of one context and the record of what it holds; reuse of prefixes happens here.
 
 
 # Window cells saved at the ends of prompts. E4B takes 40 MiB a checkpoint, 31B over 1 GiB: where
@@ -541,7 +527,6 @@ class Held:
         return Restored(self.position)
 
     def forget(self) -> None:
-        """Empty the cache."""
         self._context.cut(0)
         self.units.clear()
         self._checkpoints.clear()

@@ -22,9 +22,8 @@ from gemma_edge.isolation import is_memory
 from gemma_edge.planning.plan import ALL_LAYERS, Adapter, Placement, Plan
 from gemma_edge.units import render_tokens
 
-# ----------------------------------------------------------------------------
-# llama.cpp's own words: complaints for error messages, the report of a load; never printed behind
-# a person's back.
+# llama.cpp's own words: complaints for error messages, the report of a load; never printed behind a
+# person's back.
 
 
 VERSION = str(llama_cpp.__version__)  # of llama-cpp-python; llama.cpp's own says less
@@ -97,10 +96,6 @@ def shortage() -> str:
     return next((line for line in _problems if is_memory(line)), "")
 
 
-# ----------------------------------------------------------------------------
-# A loaded GGUF: vocabulary, tokens, metadata.
-
-
 ON_THE_CPU = Placement(context_tokens=0, batch_tokens=0)
 
 
@@ -171,7 +166,6 @@ class LlamaModel:
         return [part for token in tokens for part in self._spelled(token)]
 
     def _spelled(self, token: int) -> list[int]:
-        """A control token's text as ordinary characters."""
         if not self.is_control(token):
             return [token]
         text = self.piece(token).decode("utf-8", "replace")
@@ -210,7 +204,6 @@ class LlamaModel:
 
     @property
     def device(self) -> str:
-        """Where it computes, in words."""
         return " + ".join(map(device_title, self.devices)) or "CPU"
 
     def ends(self, token: int) -> bool:
@@ -355,7 +348,6 @@ class LlamaContext:
         return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, _WINDOW_ONLY))
 
     def save_window(self) -> bytes:
-        """The sliding-window cells."""
         size = self.window_bytes()
         buffer = (ctypes.c_uint8 * size)()
         written = llama_cpp.llama_state_seq_get_data_ext(
@@ -406,9 +398,6 @@ class Aborted(Exception):
 
 ABORTED = 2  # llama_decode's own status (llama.h)
 
-# ----------------------------------------------------------------------------
-# LoRA adapters on a loaded model.
-
 
 def add_adapters(model: LlamaModel, context: LlamaContext, adapters: Sequence[Adapter]) -> None:
     """Load them beside the weights, which stay as they are, and use all from now on. llama.cpp
@@ -441,10 +430,6 @@ def _load(model: LlamaModel, adapter: Adapter) -> Any:
         f"{adapter.path.name} cannot be added to this model: {problem() or 'no reason given'}",
         hint="--lora takes a GGUF that was trained for this very model",
     )
-
-
-# ----------------------------------------------------------------------------
-# The vocabulary of a GGUF file as llguidance wants it; with or without the weights.
 
 
 @contextmanager

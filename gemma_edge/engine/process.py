@@ -56,7 +56,6 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return self._child.pid
 
     def call(self, name: CallName, argument: object = None) -> Any:
@@ -92,10 +91,6 @@ class EngineProcess:
     def close(self) -> None:
         """End it, at once. Idempotent."""
         self._child.close()
-
-
-# ----------------------------------------------------------------------------
-# Loading a plan in a process of its own, in the background, down the ladder where memory fails.
 
 
 _LOADING_LOOK_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
@@ -175,7 +170,6 @@ class Loading:
             plan = following
 
     def _try(self, plan: Plan) -> EngineInfo | Death:
-        """One plan in a fresh process."""
         with self._lock:
             if self._closed:
                 raise EngineError("the engine is closed")
@@ -214,11 +208,9 @@ def _too_large(plan: Plan, death: Death, tried: list[str]) -> DoesNotFit:
 
 
 def _bare(plan: Plan) -> Plan:
-    """Without what only the parent needs."""
     return replace(plan, fallbacks=(), alternatives=(), attempts=(), reasons=())
 
 
-# ----------------------------------------------------------------------------
 # The engine as the rest of the program sees it: llama.cpp in a process of its own. When that
 # process dies a person sees one line: a new one is started, by the next plan of the ladder where
 # memory was the cause, and what was asked is asked again.
@@ -256,7 +248,6 @@ class RemoteEngine:
         return loaded.process.pid
 
     def count(self, request: Request) -> PromptCount:
-        """Exact prompt size; nothing is evaluated."""
         count: PromptCount = self._ask("count", request)
         return count
 
@@ -425,10 +416,6 @@ def _cancelled_early() -> Finished:
     return Finished("cancelled", nothing, never)
 
 
-# ----------------------------------------------------------------------------
-# The exact size of a prompt before a context is planned: the vocabulary alone, in a process.
-
-
 class RemoteCounter:
     """A ``Counter`` in another process. It starts at once; the first count waits for it."""
 
@@ -439,7 +426,6 @@ class RemoteCounter:
         self._refused: GemmaEdgeError | None = None
 
     def count(self, request: Request) -> PromptCount:
-        """Exact prompt size; nothing is evaluated."""
         try:
             if not self._opened:
                 self._open()
@@ -464,7 +450,6 @@ class RemoteCounter:
         self._process.close()
 
     def __enter__(self) -> Counter:
-        """Itself."""
         return self
 
     def __exit__(
@@ -473,5 +458,4 @@ class RemoteCounter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
         self.close()

@@ -172,10 +172,6 @@ def _folded(messages: Sequence[Message]) -> list[Message]:
     return [Message("user", system), *rest]
 
 
-# ----------------------------------------------------------------------------
-# A request as units: what the template wrote, what people wrote, and pictures, kept apart.
-
-
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """``units`` in order, ``pictures`` by digest; ``written_tokens`` came from messages.
@@ -199,7 +195,6 @@ class Prompt:
 
     @property
     def tokens(self) -> int:
-        """Positions it takes in the context."""
         return position_of(self.units, len(self.units))
 
     def history(self) -> "Prompt":
@@ -208,7 +203,6 @@ class Prompt:
 
     @property
     def count(self) -> PromptCount:
-        """Its size, split by origin."""
         soft = sum(unit.tokens for unit in self.units if isinstance(unit, Media))
         return PromptCount(
             total_tokens=self.tokens,
@@ -312,10 +306,6 @@ def _text_of(model: LlamaModel, token: int) -> str:
     return model.piece(token).decode("utf-8", "replace") if token >= 0 else ""
 
 
-# ----------------------------------------------------------------------------
-# The size of a prompt from a model's vocabulary alone: milliseconds and megabytes, no weights.
-
-
 # What stands round every picture of Gemma 4 (mtmd.cpp, PROJECTOR_TYPE_GEMMA4V and _GEMMA4UV). A
 # model with other markers has no slot for a picture in its template either.
 _BEFORE, _AFTER = "<|image>", "<image|>"
@@ -340,7 +330,6 @@ class LlamaCounter:
         return Markers(tuple(before), tuple(after))
 
     def count(self, request: Request) -> PromptCount:
-        """Exact prompt size."""
         return self._prompter.prompt(request).count
 
     def close(self) -> None:

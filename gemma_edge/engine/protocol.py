@@ -296,7 +296,6 @@ class Counter(Protocol):
         """Close it."""
 
 
-# ----------------------------------------------------------------------------
 # How these values travel to another process: as JSON, and bytes beside it. Nothing that comes from
 # there is executed.
 
@@ -332,7 +331,6 @@ def pack(value: Any, parts: list[bytes]) -> Any:
 
 
 def unpack(value: Any, parts: Sequence[bytes]) -> Any:
-    """The other way."""
     if isinstance(value, list):
         return tuple(unpack(each, parts) for each in value)
     if not isinstance(value, dict):

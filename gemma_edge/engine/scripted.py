@@ -52,7 +52,6 @@ class ScriptedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """A stand-in that says so."""
         return EngineInfo(
             name="scripted",
             architecture="scripted",
@@ -143,7 +142,6 @@ class ScriptedEngine:
         yield Finished(reason, usage, timings)
 
     def warm(self, request: Request) -> Iterator[Event]:
-        """Remember the messages as read."""
         prompt_tokens = self.count(request).total_tokens
         if prompt_tokens > self._context_tokens:
             raise self._overflow(prompt_tokens)
@@ -172,7 +170,6 @@ class ScriptedEngine:
         return self._speed
 
     def cancel(self) -> None:
-        """Stop before the next word."""
         self._cancelled = True
 
     def close(self) -> None:

@@ -33,10 +33,9 @@ from gemma_edge.engine.prompt import Markers
 from gemma_edge.errors import EngineError, OutOfMemory, ProjectorError
 from gemma_edge.planning.plan import Plan
 
-# ----------------------------------------------------------------------------
-# What an encoder made of pictures, kept by content: in memory, and on disk if a person wants it.
-# An entry is `float32[tokens, width]` for one picture (`Picture.digest`: its pixels in its size)
-# and one projector. A file that is damaged, or of another length, is encoded again and replaced.
+# What an encoder made of pictures, kept by content: in memory, and on disk if a person wants it. An
+# entry is `float32[tokens, width]` for one picture (`Picture.digest`: its pixels in its size) and
+# one projector. A file that is damaged, or of another length, is encoded again and replaced.
 
 
 # A picture at the largest detail (1,120 tokens) takes 11 MiB with E4B (width 2,560) and 23 MiB with
@@ -89,7 +88,6 @@ class Sight:
 
     @property
     def held_bytes(self) -> int:
-        """Main memory that it takes."""
         return sum(each.nbytes for each in self._held.values())
 
 

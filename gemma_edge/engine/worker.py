@@ -127,5 +127,4 @@ def serve(open_engine: Open) -> isolation.Handler:
 
 
 def main() -> isolation.Handler:
-    """The program."""
     return serve(open_llama)

@@ -247,12 +247,7 @@ def _read(path: str) -> str:
         return ""
 
 
-# ----------------------------------------------------------------------------
-# A recording to Hardware, purely; and the machine itself by way of a recording.
-
-
 def detect_hardware(environment: Mapping[str, str]) -> Hardware:
-    """This machine."""
     return parse_recording(record(environment))
 
 
@@ -273,7 +268,6 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
     return replace(hardware, findings=find(MachineFacts(answers, hardware, nvidia, cards, idle)))
 
 
-# ----------------------------------------------------------------------------
 # Windows' own answers: memory, cores, features, graphics adapters. Imported on Windows only. The
 # registry knows a card's memory beyond 4 GiB (WMI's AdapterRAM does not), and is read in
 # microseconds.
@@ -318,7 +312,6 @@ def record_windows() -> dict[str, Any]:
 
 
 def _cores(kernel32: Any) -> str:
-    """The records of GetLogicalProcessorInformationEx as hexadecimal text."""
     size = ctypes.c_uint32(0)
     ask = kernel32.GetLogicalProcessorInformationEx
     ask(_RELATION_PROCESSOR_CORE, None, ctypes.byref(size))
@@ -357,11 +350,10 @@ def _value(key: str, name: str) -> Any:
         return None
 
 
-# ----------------------------------------------------------------------------
-# A machine that somebody thinks up: `--vram 8GiB --ram 16GiB --device "RTX 4060"`. Everything
-# that is not named stays as it is on this machine. Apple's chips share one memory, of which Metal
-# gives two thirds to the GPU, and three quarters above 36 GiB (recommendedMaxWorkingSetSize: 10.7
-# GiB of 16, 48 of 64).
+# A machine that somebody thinks up: `--vram 8GiB --ram 16GiB --device "RTX 4060"`. Everything that
+# is not named stays as it is on this machine. Apple's chips share one memory, of which Metal gives
+# two thirds to the GPU, and three quarters above 36 GiB (recommendedMaxWorkingSetSize: 10.7 GiB of
+# 16, 48 of 64).
 
 
 if sys.version_info >= (3, 11):

@@ -26,10 +26,6 @@ from gemma_edge.hardware.machine import (
 )
 from gemma_edge.units import GIB, render_bytes
 
-# ----------------------------------------------------------------------------
-# What the findings look at: the recording, and what was made of it. Pure.
-
-
 _CONTAINERS = {
     "/.dockerenv": "docker",
     "/run/.containerenv": "podman",
@@ -50,7 +46,6 @@ class MachineFacts:
 
     @property
     def usable(self) -> list[Device]:
-        """Devices that llama.cpp can compute on."""
         return [device for device in self.hardware.devices if device.usable]
 
     @property
@@ -101,9 +96,8 @@ class MachineFacts:
         )
 
 
-# ----------------------------------------------------------------------------
-# Findings about the machine: clusters, full cards, slices, memory. Pure. Each function looks at
-# one cause and yields what it found, or nothing.
+# Findings about the machine: clusters, full cards, slices, memory. Each function looks at one cause
+# and yields what it found, or nothing.
 
 
 _FULL_SHARE = 0.2  # of a card's memory: with less left, no model fits beside what is there
@@ -196,9 +190,8 @@ def look_at_memory(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("warning", "huge pages", said, "sudo sysctl vm.nr_hugepages=0")
 
 
-# ----------------------------------------------------------------------------
-# Findings about the software: llama.cpp's build, CUDA's libraries, drivers. Pure. Each function
-# looks at one cause and yields what it found, or nothing.
+# Findings about the software: llama.cpp's build, CUDA's libraries, drivers. Each function looks at
+# one cause and yields what it found, or nothing.
 
 
 _RESTART = {  # how a container is given the host's card

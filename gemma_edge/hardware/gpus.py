@@ -24,10 +24,9 @@ from gemma_edge.hardware.machine import (
 )
 from gemma_edge.units import MIB, render_bytes
 
-# ----------------------------------------------------------------------------
 # NVIDIA's cards as NVML and nvidia-smi describe them. Pure over a recording. Both know cards that
-# llama.cpp may not see, who uses their memory, and the driver. NVML counts more, so its word
-# comes first; nvidia-smi is asked because it is there when nvidia-ml-py is not.
+# llama.cpp may not see, who uses their memory, and the driver. NVML counts more, so its word comes
+# first; nvidia-smi is asked because it is there when nvidia-ml-py is not.
 
 
 SMI = "nvidia-smi"
@@ -215,12 +214,11 @@ def _broken(nvml: str, smi: str) -> str:
     return ""
 
 
-# ----------------------------------------------------------------------------
-# What ggml sees and what everything else knows, joined into devices. Pure.
-# ggml's devices are what will be used, so their names and totals count. Cards join them by PCI
-# id, never by index: CUDA orders by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers.
-# A slice (MIG) has its card's PCI id and joins by its own serial. Where a backend tells no PCI id
-# (Metal, older Vulkan drivers), a name joins if it is the only one of its kind.
+# What ggml sees and what everything else knows, joined into devices. ggml's devices are what will
+# be used, so their names and totals count. Cards join them by PCI id, never by index: CUDA orders
+# by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers. A slice (MIG) has its card's PCI
+# id and joins by its own serial. Where a backend tells no PCI id (Metal, older Vulkan drivers), a
+# name joins if it is the only one of its kind.
 
 
 _GPU, _IGPU = 1, 2  # GGML_BACKEND_DEVICE_TYPE_*
@@ -389,9 +387,8 @@ def merge(nvidia: Sequence[Card], listed: Sequence[Card]) -> tuple[Card, ...]:
     return (*known, *rest)
 
 
-# ----------------------------------------------------------------------------
-# Graphics cards as the system lists them: PCI devices in sysfs, adapters in Windows' registry.
-# For AMD and Intel this is the memory's source; for NVIDIA it shows a card whose driver does not
+# Graphics cards as the system lists them: PCI devices in sysfs, adapters in Windows' registry. For
+# AMD and Intel this is the memory's source; for NVIDIA it shows a card whose driver does not
 # answer. Pure over a recording.
 
 
@@ -477,7 +474,6 @@ def _adapter(entry: Answers) -> Card:
     )
 
 
-# ----------------------------------------------------------------------------
 # CUDA's libraries: does llama.cpp's CUDA backend load, what is missing, and where it lies. The
 # published CUDA wheels leave libcudart and libcublas to the machine. NVIDIA publishes them as
 # `nvidia-*` packages, in folders that no loader searches. Only the loader knows the truth, so the
@@ -551,7 +547,6 @@ def find_llama_folder() -> Path | None:
 
 
 def find_backend(folder: Path | None) -> Path | None:
-    """The CUDA backend among llama.cpp's libraries."""
     names = ("libggml-cuda.so", "ggml-cuda.dll", "libggml-cuda.dll")
     return (
         next((folder / name for name in names if (folder / name).exists()), None)
@@ -657,10 +652,6 @@ def _package_folders(roots: Iterable[Path]) -> Iterable[Path]:
             yield from (path for path in sorted(root.glob(pattern)) if path.is_dir())
 
 
-# ----------------------------------------------------------------------------
-# The installed llama.cpp: what it was built with, and whether this processor can run it. Pure.
-
-
 # ggml's word for an instruction set (ggml-cpu.cpp, get_features) -> /proc/cpuinfo's.
 INSTRUCTIONS = {
     "SSE3": "pni", "SSSE3": "ssse3", "AVX": "avx", "AVX_VNNI": "avx_vnni", "AVX2": "avx2",
@@ -747,14 +738,12 @@ _ENDS = {
     0xC000001D: "illegal instruction",  # Windows' STATUS_ILLEGAL_INSTRUCTION
 }
 
-# ----------------------------------------------------------------------------
-# The command that installs the build of llama-cpp-python that fits. Pure. A checkout has a script
-# that chooses and proves; elsewhere it is pip with llama-cpp-python's own wheel index (its
-# README, "Installation"). A plain `pip install` builds for the processor alone and does not say
-# so. `--only-binary` because pip would otherwise prefer a newer source distribution to a wheel
-# that fits. A build from source is told what this processor has, written out: left to itself it
-# turns on AMX, which a kernel may refuse
-# (docs/architecture.md, "The processor's build").
+# The command that installs the build of llama-cpp-python that fits. A checkout has a script that
+# chooses and proves; elsewhere it is pip with llama-cpp-python's own wheel index (its README,
+# "Installation"). A plain `pip install` builds for the processor alone and does not say so.
+# `--only-binary` because pip would otherwise prefer a newer source distribution to a wheel that
+# fits. A build from source is told what this processor has, written out: left to itself it turns on
+# AMX, which a kernel may refuse (docs/architecture.md, "The processor's build").
 
 
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"

@@ -9,10 +9,6 @@ from typing import Any, Literal
 
 from gemma_edge.units import KIB, render_bytes
 
-# ----------------------------------------------------------------------------
-# Small readers for what kernels and tools print. None of them raises, whatever the text.
-
-
 _NUMBER = re.compile(r"[0-9]{1,18}")  # fits 64 bits; Python's int() refuses thousands of digits
 _MOST_PROCESSORS = 1 << 16  # a list of processors names no more than this
 
@@ -116,7 +112,6 @@ class Answers:
         return path in self.words("present")
 
     def variable(self, name: str) -> str:
-        """A variable of the recorded environment."""
         return self.part("environment").text(name)
 
     def command(self, name: str) -> "Answers":
@@ -127,10 +122,6 @@ class Answers:
     def system(self) -> str:
         """linux, darwin or win32, as ``sys.platform`` says."""
         return self.text("system")
-
-
-# ----------------------------------------------------------------------------
-# The cgroups above this process: where their files lie, and what they leave us (Linux).
 
 
 OWN_GROUPS = "/proc/self/cgroup"
@@ -231,10 +222,9 @@ def _ancestors(base: PurePosixPath, group: PurePosixPath | None) -> list[str]:
     return [str(base / inner), *[str(base / parent) for parent in inner.parents]]
 
 
-# ----------------------------------------------------------------------------
 # How much memory this process may still take, and why. Pure over a recording. It is the least of
-# what the system has left and what each cgroup above us has left; a container or a job on a
-# cluster sees the whole machine's memory and is killed at its own limit.
+# what the system has left and what each cgroup above us has left; a container or a job on a cluster
+# sees the whole machine's memory and is killed at its own limit.
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,11 +300,9 @@ def parse_vm_stat(text: str) -> int | None:
     return sum(pages) * page_bytes
 
 
-# ----------------------------------------------------------------------------
-# How many cores this process may really use, and why.
-# A person has physical cores; a process has what the affinity mask and the cgroups above it
-# leave. Hyper-threads do not count: two threads on one core share the multipliers that llama.cpp
-# keeps busy. All functions are pure over a recording.
+# How many cores this process may really use, and why. A person has physical cores; a process has
+# what the affinity mask and the cgroups above it leave. Hyper-threads do not count: two threads on
+# one core share the multipliers that llama.cpp keeps busy. All functions are pure over a recording.
 
 
 CAPACITIES = "/sys/devices/system/cpu/cpu*/cpu_capacity"  # one line a processor
@@ -347,7 +335,6 @@ class Cpu:
 
 
 def parse_cpu(answers: Answers) -> Cpu:
-    """The processor of a recorded machine."""
     if answers.system == "linux":
         return _parse_linux(answers)
     if answers.system == "darwin":
@@ -468,10 +455,6 @@ def decode_windows_cores(text: str) -> list[int]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-# ----------------------------------------------------------------------------
-# What a machine is, as plain data: devices, processor, memory, and the llama.cpp installed.
 
 
 State = Literal["fine", "warning", "problem"]

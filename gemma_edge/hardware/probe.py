@@ -15,12 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.hardware.gpus import (
-    CudaLibraries,
-    add_folders,
-    cuda_libraries,
-    find_llama_folder,
-)
+from gemma_edge.hardware.gpus import CudaLibraries, add_folders, cuda_libraries, find_llama_folder
 from gemma_edge.hardware.machine import program_of
 from gemma_edge.isolation import Handler, Message, Request
 
@@ -35,7 +30,6 @@ def main() -> Handler:
 
 
 def answer(request: Request) -> Iterator[Message]:
-    """Ask everything, a message each."""
     first, *others = request.header["folders"]
     folder = Path(first) if first else find_llama_folder()
     yield Message({"nvml": ask_nvml()})
@@ -50,7 +44,6 @@ def answer(request: Request) -> Iterator[Message]:
 
 
 def ask_nvml() -> dict[str, Any]:
-    """NVIDIA's management library, through nvidia-ml-py."""
     library = _NVML.get(sys.platform)
     if library is None:
         return {}
@@ -201,7 +194,6 @@ def _load(folder: Path, name: str) -> ctypes.CDLL:
 
 
 def _version(folder: Path | None) -> str:
-    """llama-cpp-python's version, read from its source."""
     try:
         text = (folder or Path()).parent.joinpath("__init__.py").read_text(encoding="utf-8")
     except OSError:

@@ -54,7 +54,6 @@ class StoredFile:
 
     @property
     def name(self) -> str:
-        """As people write it."""
         return f"hf:{self.repo}/{self.file}" if self.repo else self.file
 
 
@@ -262,7 +261,6 @@ class TrailingHash(threading.Thread):
         return self._digest.hexdigest()
 
     def run(self) -> None:
-        """The thread."""
         try:
             with self._path.open("rb", buffering=0) as stream:
                 self._follow(stream.readinto)
@@ -499,7 +497,6 @@ class _Audit:
         self._seen: dict[Path, str] = {}  # two names of one file are read once in one run
 
     def judge(self, stored: StoredFile) -> Verification:
-        """Read it, and compare."""
         expected, promised_by = self._promise(stored)
         found = partial(
             Verification, stored.path, stored.name, expected=expected, promised_by=promised_by
@@ -629,7 +626,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def explain_disk(error: OSError, path: Path, missing_bytes: int | None = None) -> GemmaEdgeError:
-    """The disk or its permissions."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         left = f"; {render_bytes(missing_bytes)} are still to come" if missing_bytes else ""
@@ -694,7 +690,6 @@ class Destination:
 
 
 def cache_folder(cache: Path, repo: str) -> Path:
-    """The repository's folder in the cache."""
     return cache / ("models--" + repo.replace("/", "--"))
 
 
@@ -715,7 +710,6 @@ def cache_destination(
 
 
 def plain_path(models_dir: Path, file: RemoteFile) -> Path:
-    """As a plain file."""
     return models_dir.joinpath(*file.repo.split("/"), *file.filename.split("/"))
 
 

@@ -304,7 +304,6 @@ class _Pump(threading.Thread):
                 self._group.abort()
 
     def run(self) -> None:
-        """The thread."""
         last: BaseException | None = None
         try:
             self._pump()
@@ -357,7 +356,6 @@ class RetryPolicy:
         self._failures, self._reached = 0, False
 
     def progressed(self) -> None:
-        """A byte came."""
         self._failures, self._reached = 0, True
 
     def check(self) -> None:
@@ -666,7 +664,6 @@ def explain_transport(kind: str, text: str, file: RemoteFile) -> Exception:
 
 
 def not_while_offline(names: Sequence[str]) -> ModelError:
-    """What would have to be fetched."""
     offline = "not on this machine, and --offline (or HF_HUB_OFFLINE) is set"
     return ModelError(
         f"{names[0]} is {offline}" if len(names) == 1 else "\n  ".join([f"{offline}:", *names]),
@@ -675,7 +672,6 @@ def not_while_offline(names: Sequence[str]) -> ModelError:
 
 
 def gave_up(name: str, reason: str, kept_bytes: int, total_bytes: int) -> GemmaEdgeError:
-    """The last attempt failed too."""
     kept = ""
     if total_bytes:
         kept = f"; {render_bytes(kept_bytes)} of {render_bytes(total_bytes)} are kept"

@@ -89,7 +89,6 @@ def _parse_entry(entry: dict[str, Any]) -> LockEntry:
 
 
 def render_lock(entries: Entries) -> str:
-    """The file's text."""
     blocks = [f"{_HEADER}version = {_VERSION}\n"]
     for _, entry in sorted(entries.items()):
         blocks.append(

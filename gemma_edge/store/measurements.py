@@ -43,7 +43,6 @@ class Measurement:
 
 
 def measurements_path(settings: StoreSettings) -> Path:
-    """Where they are kept."""
     return settings.data_dir / "speeds.json"
 
 
@@ -79,7 +78,6 @@ def record_measurement(settings: StoreSettings, fresh: Measurement) -> str:
 
 @contextlib.contextmanager
 def _alone(settings: StoreSettings) -> Iterator[None]:
-    """One writer at a time."""
     from filelock import FileLock  # noqa: PLC0415  (0.1 s, and only a writer needs it)
 
     settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -134,12 +134,10 @@ class StoreSettings:
 
     @property
     def user_lock(self) -> Path:
-        """The person's lock file."""
         return self.data_dir / "gemma-edge.lock"
 
     @property
     def import_dir(self) -> Path:
-        """Where files that were imported go."""
         return self.models_dir or self.data_dir / "models"
 
 
@@ -217,7 +215,6 @@ class ProgressMeter:
             self.tell("downloading")
 
     def tell(self, state: str, note: str = "") -> None:
-        """An event now."""
         self._told, self._state = self._clock(), state
         speed = self._speed() if state == "downloading" else None
         left = max(0, self.total_bytes - self.done_bytes)
