@@ -26,8 +26,8 @@ _DRAWN_LETTERS = 200  # drawings of the size of letters; fewer are rules, ticks 
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
-    """How a page looks, as ``pdf_child.py`` finds it. Shares are from 0 to 1."""
+class PageSignals:
+    """What says how far a page's text can be trusted. Shares are from 0 to 1."""
 
     chars: int = 0
     unreadable: int = 0
@@ -39,44 +39,44 @@ class Looks:
     blank: bool = False
 
 
-def page_kind(looks: Looks) -> tuple[str, str]:
+def page_kind(signals: PageSignals) -> tuple[str, str]:
     """The kind, as in ``document.PAGE_KINDS``, and the reason in words."""
-    images = "an image covers" if looks.images == 1 else f"{looks.images:,} images cover"
-    covered = f"{images} {looks.image_share:.0%} of it"
-    if looks.chars < _FEW_CHARS:
-        return _with_few_chars(looks, covered)
-    if looks.image_share >= _SCAN and looks.hidden >= _HIDDEN:
-        it = "it" if looks.images == 1 else "them"
-        hidden = f"{looks.hidden:.0%} of its text lies hidden under {it}"
+    images = "an image covers" if signals.images == 1 else f"{signals.images:,} images cover"
+    covered = f"{images} {signals.image_share:.0%} of it"
+    if signals.chars < _FEW_CHARS:
+        return _with_few_chars(signals, covered)
+    if signals.image_share >= _SCAN and signals.hidden >= _HIDDEN:
+        it = "it" if signals.images == 1 else "them"
+        hidden = f"{signals.hidden:.0%} of its text lies hidden under {it}"
         return "scan+ocr-layer", f"{covered}, and {hidden}"
-    if looks.unreadable >= _UNREADABLE * looks.chars:
-        return "scan", f"{looks.unreadable / looks.chars:.0%} of its characters have no meaning"
-    if looks.image_share >= _SCAN and looks.chars < _LITTLE_TEXT:
-        return "scan", f"{covered}, with {looks.chars} characters beside it"
-    return _with_text(looks, covered)
+    if signals.unreadable >= _UNREADABLE * signals.chars:
+        return "scan", f"{signals.unreadable / signals.chars:.0%} of its characters have no meaning"
+    if signals.image_share >= _SCAN and signals.chars < _LITTLE_TEXT:
+        return "scan", f"{covered}, with {signals.chars} characters beside it"
+    return _with_text(signals, covered)
 
 
-def _with_text(looks: Looks, covered: str) -> tuple[str, str]:
-    reason = f"{looks.chars:,} characters in the text layer"
-    if looks.image_share >= _PART:
+def _with_text(signals: PageSignals, covered: str) -> tuple[str, str]:
+    reason = f"{signals.chars:,} characters in the text layer"
+    if signals.image_share >= _PART:
         return "mixed", f"{reason}, and {covered}"
-    if looks.glyphs >= max(_DRAWN_LETTERS, looks.chars):
-        return "mixed", f"{reason}, and {looks.glyphs:,} drawings of the size of letters"
-    if looks.image_share >= _SEEN:
+    if signals.glyphs >= max(_DRAWN_LETTERS, signals.chars):
+        return "mixed", f"{reason}, and {signals.glyphs:,} drawings of the size of letters"
+    if signals.image_share >= _SEEN:
         reason += f", and {covered}"
     return "text", reason
 
 
-def _with_few_chars(looks: Looks, covered: str) -> tuple[str, str]:
-    found = f"{looks.chars} characters" if looks.chars else "no text layer"
-    if looks.chars and looks.image_share < _PART and looks.glyphs < _DRAWN_LETTERS:
-        return "text", f"{looks.chars} characters in the text layer"
-    if looks.blank:
-        return "empty", "it is blank" if looks.images else "nothing is printed on it"
-    if looks.images:
+def _with_few_chars(signals: PageSignals, covered: str) -> tuple[str, str]:
+    found = f"{signals.chars} characters" if signals.chars else "no text layer"
+    if signals.chars and signals.image_share < _PART and signals.glyphs < _DRAWN_LETTERS:
+        return "text", f"{signals.chars} characters in the text layer"
+    if signals.blank:
+        return "empty", "it is blank" if signals.images else "nothing is printed on it"
+    if signals.images:
         return "scan", f"{covered}, and it has {found}"
-    if looks.drawings:
-        drawn = f"{looks.drawings:,} drawing{'' if looks.drawings == 1 else 's'}"
+    if signals.drawings:
+        drawn = f"{signals.drawings:,} drawing{'' if signals.drawings == 1 else 's'}"
         return "scan", f"it has {found}, only {drawn}"
     return "empty", "nothing is printed on it"
 
@@ -294,11 +294,11 @@ def _page(number: int, head: dict[str, Any], content: bytes) -> Page:
     if "error" in head:
         return Page(number, "", "damaged", f"it cannot be read ({head['error']})")
     width, height = head["width"], head["height"]
-    looks = Looks(**head["looks"])
-    kind, reason = page_kind(looks)
+    signals = PageSignals(**head["signals"])
+    kind, reason = page_kind(signals)
     text, words = render_layout(_pieces(content, head["count"]), width, height)
     reason += "; cut here" if head["cut"] else ""
-    return Page(number, text, kind, reason, words, width, height, looks.image_share)
+    return Page(number, text, kind, reason, words, width, height, signals.image_share)
 
 
 def _pieces(content: bytes, count: int) -> list[Piece]:

@@ -5,8 +5,8 @@ request is ``{"password"}`` with the bytes of a PDF, and its answer ``{"page_cou
 ``{"error": "password" | "damaged", "detail"}``. Then each request is ``{"read": number,
 "max_chars"}`` or ``{"draw": number, "pixels"}``; ``{"error": why}`` is an answer too.
 
-Of a page that is read: ``{"width", "height", "chars", "cut", "looks": …, "count": words}``, and as
-bytes the places of the words (seven floats each: left, top, right, bottom, baseline, turn, glued)
+Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count": words}``, and
+Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count"}``, and as
 and their texts in UTF-8 with a newline between. Of a page that is drawn: ``{"width", "height"}``
 and RGB rows. Points from the top left corner of the page as it is seen; ``turn`` as in
 ``layout.Piece``.
@@ -94,7 +94,7 @@ def read_page(pdf: Any, index: int, max_chars: int) -> tuple[dict[str, Any], byt
     page.close()
     line = {
         "width": width, "height": height, "chars": chars, "cut": chars > max_chars,
-        "looks": {**seen, "chars": found.visible_chars, "unreadable": found.unreadable},
+        "signals": {**seen, "chars": found.visible_chars, "unreadable": found.unreadable},
         "count": len(found.texts),
     }  # fmt: skip
     return line, found.places.tobytes() + "\n".join(found.texts).encode("utf-8")
@@ -314,7 +314,7 @@ def _is_unreadable(char: str) -> bool:
     return char == _UNKNOWN or ord(char) in _PRIVATE
 
 
-# How a PDF page looks, as far as it says whether its text is what a person sees: how much of it
+# What says whether a page's text is what a person sees: how much of it
 # images cover, what is drawn, and whether text lies hidden under a picture.
 
 

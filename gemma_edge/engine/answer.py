@@ -81,7 +81,7 @@ class ChunkWriter:
     def __init__(self, stop: Sequence[str] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._stop = tuple(text for text in stop if text)
-        self._held = ""
+        self._pending = ""
         self._channel: Channel = "answer"
         self._trail = Trail()
         self.stopped = False
@@ -91,8 +91,8 @@ class ChunkWriter:
         if channel != self._channel:
             yield from self.flush()
             self._channel = channel
-        text = self._held + self._decoder.decode(piece)
-        self._held = ""
+        text = self._pending + self._decoder.decode(piece)
+        self._pending = ""
         if channel == "answer" and self._stop:
             text = self._watch(text)
         if odds is not None and piece and channel == "answer":
@@ -103,8 +103,8 @@ class ChunkWriter:
 
     def flush(self) -> Iterator[Chunk]:
         """The end of a channel: show what was held back; half a character becomes U+FFFD."""
-        text = self._held + self._decoder.decode(b"", final=True)
-        self._held = ""
+        text = self._pending + self._decoder.decode(b"", final=True)
+        self._pending = ""
         self._decoder.reset()
         if text and not self.stopped:
             yield Chunk(text, self._channel, self._trail.end(len(text)))
@@ -117,7 +117,7 @@ class ChunkWriter:
             return text[: min(found)]
         held = max(_overlap(text, stop) for stop in self._stop)
         if held:
-            self._held = text[-held:]
+            self._pending = text[-held:]
             return text[:-held]
         return text
 
@@ -198,7 +198,7 @@ NEAR = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
+class AnswerVocabulary:
     """What an answer needs to know of the vocabulary: the bytes of a token, the tokens that end a
     turn, and those that open and close a channel (``None`` where the model has no channels)."""
 
@@ -218,7 +218,7 @@ class RunningAnswer:
     def __init__(
         self,
         request: Request,
-        speech: Speech,
+        vocabulary: AnswerVocabulary,
         *,
         limit: int,
         constraint: "Constraint | None",
@@ -230,10 +230,12 @@ class RunningAnswer:
         self.closed_early = self.cancelled = False
         self._constraint = constraint
         self._waiting = request.think  # the constraint begins after the thought
-        self._speech = speech
-        self._channels = Channels(speech.opens, speech.closes)
+        self._vocabulary = vocabulary
+        self._channels = Channels(vocabulary.opens, vocabulary.closes)
         wanted = request.max_thought_tokens
-        most = max(0, limit * 3 // 4 - len(speech.newline) - 1)  # the end of a thought takes room
+        most = max(
+            0, limit * 3 // 4 - len(vocabulary.newline) - 1
+        )  # the end of a thought takes room
         self._thought_limit = most if wanted is None else min(wanted, most)
         self._forcing = forcing
         self._writer = ChunkWriter(request.stop)
@@ -265,7 +267,7 @@ class RunningAnswer:
 
     def begins(self, token: int) -> bool:
         """With thinking on, the first free token decides: a thought, or the answer at once."""
-        if self._waiting and not self.generated and self._speech.opens != token:
+        if self._waiting and not self.generated and self._vocabulary.opens != token:
             self._waiting = False
             return self._constraint is not None
         return False
@@ -277,7 +279,7 @@ class RunningAnswer:
         """
         constraint = self.constraint
         self._chosen = 1
-        if constraint is None or self._speech.ends(token):
+        if constraint is None or self._vocabulary.ends(token):
             return self._free_step(token)
         if self.limit - self.generated <= self.shortest:
             return self._close("length")
@@ -298,8 +300,8 @@ class RunningAnswer:
         return tokens
 
     def _free_step(self, token: int) -> list[int]:
-        closes = self._speech.closes
-        if self._speech.ends(token):
+        closes = self._vocabulary.closes
+        if self._vocabulary.ends(token):
             thinking = self._waiting and self._channels.current == "thought"
             due = self._waiting and self._constraint is not None
             if closes is not None and (thinking or due):
@@ -309,12 +311,14 @@ class RunningAnswer:
         spent = self.thought_tokens + 1 >= self._thought_limit
         if closes is None or not spent or self._channels.current != "thought" or token == closes:
             return [token]
-        return [token, *self._speech.newline, closes]
+        return [token, *self._vocabulary.newline, closes]
 
     def _affordable(self, constraint: "Constraint", tokens: list[int]) -> bool:
         """Would the shortest end still fit after these tokens?"""
         left = self.limit - self.generated - len(tokens)
-        opens = any(mark in self._speech.piece(token) for token in tokens for mark in (b"{", b"["))
+        opens = any(
+            mark in self._vocabulary.piece(token) for token in tokens for mark in (b"{", b"[")
+        )
         if opens or left <= self.shortest + NEAR:
             closing = constraint.closing()
             if len(closing) > left:
@@ -332,16 +336,16 @@ class RunningAnswer:
         self.reason = reason
         return closing
 
-    def say(self, tokens: list[int], odds: Odds | None = None) -> Iterator[Chunk]:
+    def emit(self, tokens: list[int], odds: Odds | None = None) -> Iterator[Chunk]:
         """Count tokens and yield their text; ``odds`` are of the one that was chosen."""
         for index, token in enumerate(tokens):
             self.generated += 1
-            piece = self._channels.take(token, self._speech.piece(token))
+            piece = self._channels.take(token, self._vocabulary.piece(token))
             channel = self._channels.current
-            if channel == "thought" or token == self._speech.closes:
+            if channel == "thought" or token == self._vocabulary.closes:
                 self.thought_tokens += 1
             yield from self._writer.write(piece, channel, self._odds(index, odds))
-            if token == self._speech.closes:
+            if token == self._vocabulary.closes:
                 self._waiting = False
             if self._writer.stopped:
                 self.reason = "stop_text"

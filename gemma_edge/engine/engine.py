@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemma_edge.documents.document import Picture
-from gemma_edge.engine.answer import RunningAnswer, Sampler, Speech, model_sampling
+from gemma_edge.engine.answer import AnswerVocabulary, RunningAnswer, Sampler, model_sampling
 from gemma_edge.engine.fallback import RequestLock
-from gemma_edge.engine.kv_cache import Held, Media, fingerprint
+from gemma_edge.engine.kv_cache import KvCache, Media, fingerprint
 from gemma_edge.engine.llama import (
     VERSION,
     Aborted,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _WARM_UP_TOKENS = 4
 
 
-def smoke_decode(context: LlamaContext, held: Held, token: int) -> None:
+def smoke_decode(context: LlamaContext, cache: KvCache, token: int) -> None:
     """Evaluate one token and look at the result; the cache is empty afterwards.
 
     It reads the weights once, so the first question does not wait for the disk.
@@ -56,9 +56,9 @@ def smoke_decode(context: LlamaContext, held: Held, token: int) -> None:
     Raises:
         EngineError: what comes out are no numbers.
     """
-    held.evaluate([token])
+    cache.evaluate([token])
     sound = bool(np.isfinite(context.logits()).all())
-    held.forget()
+    cache.forget()
     if not sound:
         raise EngineError(
             "the first decode gave no numbers: the weights are damaged, or llama.cpp computes wrong"
@@ -84,15 +84,15 @@ def judge_load(plan: Plan, allocated: tuple[Allocated, ...]) -> tuple[str, ...]:
     return differences(plan.ledger, allocated) if plan.ledger is not None else ()
 
 
-def measure_speed(context: LlamaContext, held: Held, token: int, tokens: int) -> float:
+def measure_speed(context: LlamaContext, cache: KvCache, token: int, tokens: int) -> float:
     """Tokens a second, one after another and greedy, from an empty cache; left empty again."""
-    held.forget()
-    held.evaluate([token] * _WARM_UP_TOKENS)
+    cache.forget()
+    cache.evaluate([token] * _WARM_UP_TOKENS)
     started = time.perf_counter()
     for _ in range(tokens):
-        held.evaluate([int(context.logits().argmax())])
+        cache.evaluate([int(context.logits().argmax())])
     seconds = time.perf_counter() - started
-    held.forget()
+    cache.forget()
     return tokens / seconds
 
 
@@ -164,7 +164,7 @@ class LlamaEngine:
             self._vision = LlamaVision(plan.projector, self._model, plan)
         model = self._model
         self._prompter = PromptBuilder(model, self._vision.markers if self._vision else None)
-        self._speech = Speech(
+        self._vocabulary = AnswerVocabulary(
             piece=model.piece,
             ends=model.ends,
             opens=model.token("<|channel>"),
@@ -172,18 +172,18 @@ class LlamaEngine:
             newline=model.tokenize("\n", special=False),
         )
         self._defaults = model_sampling(model)
-        self._held = Held(self._context, model.window)
+        self._cache = KvCache(self._context, model.window)
         self._request_lock = RequestLock()
         self._running: Generator[Event, None, None] | None = None
         self._current: RunningAnswer | Warming | None = None
-        self._vocabulary: GrammarVocabulary | None = None
+        self._grammar_vocabulary: GrammarVocabulary | None = None
         self._fingerprint = fingerprint(
             plan,
             template=model.chat_template,
             version=VERSION,
             flash_attention=self._context.flash_attention,
         )
-        smoke_decode(self._context, self._held, max(model.bos, 0))
+        smoke_decode(self._context, self._cache, max(model.bos, 0))
         self._allocated = parse_report(end_report())
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
 
@@ -247,13 +247,13 @@ class LlamaEngine:
         with self._request_lock:
             self._current = warming
             clock, passes = Clock(), self.encoder_passes
-            cached = self._held.position
+            cached = self._cache.position
             reason: FinishReason = "end"
             try:
-                if prompt.units and self._held.units != prompt.units:
-                    cached = self._held.keep_prefix(prompt.units)
+                if prompt.units and self._cache.units != prompt.units:
+                    cached = self._cache.keep_prefix(prompt.units)
                     self._context.watch(lambda: warming.cancelled)
-                    self._held.evaluate((yield from self._read(prompt)))
+                    self._cache.evaluate((yield from self._read(prompt)))
             except Aborted:
                 reason = "cancelled"
             finally:
@@ -262,7 +262,7 @@ class LlamaEngine:
             usage = Usage(
                 prompt_tokens=prompt.tokens,
                 cached_tokens=cached,
-                evaluated_tokens=self._held.position - cached,
+                evaluated_tokens=self._cache.position - cached,
                 generated_tokens=0,
                 encoded_pictures=self.encoder_passes - passes,
             )
@@ -271,13 +271,13 @@ class LlamaEngine:
     def save(self, path: Path) -> int:
         """Write the cache to a file; the engine is busy only while it is copied out."""
         with self._request_lock:
-            part = self._held.copy_out(path, self._fingerprint)
+            part = self._cache.copy_out(path, self._fingerprint)
         return part.finish()
 
     def restore(self, path: Path) -> Restored:
         """Take a saved cache back, or say why not."""
         with self._request_lock:
-            return self._held.take_back(path, self._fingerprint, self._plan.context_tokens)
+            return self._cache.take_back(path, self._fingerprint, self._plan.context_tokens)
 
     def _overflow(self, prompt_tokens: int) -> DoesNotFit:
         trained = self._model.trained_context_tokens
@@ -296,11 +296,11 @@ class LlamaEngine:
         if request.constraint is not None:
             from gemma_edge.engine.constraint import GrammarConstraint  # noqa: PLC0415
 
-            if self._vocabulary is None:
-                self._vocabulary = grammar_vocabulary(model)
-            constraint = GrammarConstraint(self._vocabulary, request.constraint)
+            if self._grammar_vocabulary is None:
+                self._grammar_vocabulary = grammar_vocabulary(model)
+            constraint = GrammarConstraint(self._grammar_vocabulary, request.constraint)
         return RunningAnswer(
-            request, self._speech, limit=limit, constraint=constraint, forcing=self._forcing
+            request, self._vocabulary, limit=limit, constraint=constraint, forcing=self._forcing
         )
 
     def _generate(
@@ -312,7 +312,7 @@ class LlamaEngine:
             clock = Clock()
             passes = self.encoder_passes
             try:
-                cached = self._held.keep_prefix(prompt.units)
+                cached = self._cache.keep_prefix(prompt.units)
                 yield from self._decode(answer, sampler, clock, prompt)
             except Aborted:
                 answer.reason = "cancelled"
@@ -323,7 +323,7 @@ class LlamaEngine:
             usage = Usage(
                 prompt_tokens=prompt.tokens,
                 cached_tokens=cached,
-                evaluated_tokens=min(self._held.position, prompt.tokens) - cached,
+                evaluated_tokens=min(self._cache.position, prompt.tokens) - cached,
                 generated_tokens=answer.generated,
                 thought_tokens=answer.thought_tokens,
                 forced_tokens=answer.forced_tokens,
@@ -339,10 +339,10 @@ class LlamaEngine:
         self._context.watch(lambda: answer.cancelled)
         pending = yield from self._read(prompt)
         opening = answer.opening()
-        self._held.evaluate([*pending, *opening])
+        self._cache.evaluate([*pending, *opening])
         self._context.watch(None)
         clock.prompt_read()
-        yield from answer.say(opening)
+        yield from answer.emit(opening)
         while answer.reason is None:
             if answer.cancelled:
                 answer.reason = "cancelled"
@@ -352,33 +352,33 @@ class LlamaEngine:
                 token = sampler.choose(self._context, answer.constraint)
             tokens = answer.step(token)
             clock.token_chosen()
-            yield from answer.say(tokens, sampler.odds)
+            yield from answer.emit(tokens, sampler.odds)
             if answer.reason is None:
-                self._held.evaluate(tokens)
+                self._cache.evaluate(tokens)
 
     def _read(self, prompt: Prompt) -> Generator[Event, None, list[int]]:
-        """Evaluate what the cache lacks, and mark the points to which the next turn, and another
+        """Evaluate what the cache lacks, and save checkpoints to which the next turn, and another
         question about the same pictures, come back; return the rest, at least the header of the
         answer, not yet evaluated."""
         progress = PromptProgress(prompt.tokens)
         run: list[int] = []
-        places = (prompt.settled, prompt.shown)
-        for index in range(len(self._held.units), len(prompt.units) + 1):
+        places = (prompt.history_units, prompt.shown)
+        for index in range(len(self._cache.units), len(prompt.units) + 1):
             if index in places:
-                far = self._held.far_from_marks(prompt.units[:index])
+                far = self._cache.worth_checkpoint(prompt.units[:index])
                 if far or len(run) > self._context.batch_tokens:  # else one batch does it all
-                    yield from progress.follow(self._held.iter_evaluate(run))
+                    yield from progress.follow(self._cache.iter_evaluate(run))
                     run = []
                 if far:
-                    self._held.mark()
+                    self._cache.save_checkpoint()
             if index == len(prompt.units):
                 break
             unit = prompt.units[index]
             if isinstance(unit, Media):
-                yield from progress.follow(self._held.iter_evaluate(run))
+                yield from progress.follow(self._cache.iter_evaluate(run))
                 self._see(unit, prompt.pictures[unit.digest])
-                yield from progress.at(self._held.position)
-                yield from self._told()
+                yield from progress.at(self._cache.position)
+                yield from self._vision_notice()
                 run = []
             else:
                 run.append(unit)
@@ -387,30 +387,30 @@ class LlamaEngine:
     def _see(self, unit: Media, picture: Picture) -> None:
         vision = self._vision
         assert vision is not None  # the prompter has refused pictures otherwise
-        self._held.see(unit, lambda position: vision.decode(picture, self._context, position))
+        self._cache.see(unit, lambda position: vision.decode(picture, self._context, position))
 
-    def _told(self) -> Iterator[Notice]:
+    def _vision_notice(self) -> Iterator[Notice]:
         if self._vision is not None and (problem := self._vision.take_problem()):
             yield Notice(problem)
 
     @property
     def encoder_passes(self) -> int:
         """How often the projector's encoder has run."""
-        return self._vision.sight.passes if self._vision else 0
+        return self._vision.cache.passes if self._vision else 0
 
     def next_logits(self, request: Request) -> NDArray[np.float32]:
         """Read a prompt, from the cache as far as it goes, and return ``float32[vocabulary]``."""
         prompt = self._prompter.prompt(request)
         with self._request_lock:
-            self._held.keep_prefix(prompt.units)
-            self._held.evaluate(_returned(self._read(prompt)))
+            self._cache.keep_prefix(prompt.units)
+            self._cache.evaluate(_returned(self._read(prompt)))
             logits: NDArray[np.float32] = self._context.logits().copy()
             return logits
 
     def measure(self, tokens: int = 32) -> float:
         """Tokens a second of plain decoding, after a warm-up; the cache is empty afterwards."""
         with self._request_lock:
-            return measure_speed(self._context, self._held, max(self._model.bos, 0), tokens)
+            return measure_speed(self._context, self._cache, max(self._model.bos, 0), tokens)
 
     def cancel(self) -> None:
         """Stop the running answer before its next token."""

@@ -63,38 +63,38 @@ def position_of(units: Sequence[Unit], count: int) -> int:
     return count + extra
 
 
-def common_prefix(held: Sequence[Unit], wanted: Sequence[Unit]) -> int:
+def common_prefix(cached: Sequence[Unit], wanted: Sequence[Unit]) -> int:
     """Number of leading units that are equal."""
-    limit = min(len(held), len(wanted))
-    if held[:limit] == wanted[:limit]:
+    limit = min(len(cached), len(wanted))
+    if cached[:limit] == wanted[:limit]:
         return limit
-    return next(i for i in range(limit) if held[i] != wanted[i])
+    return next(i for i in range(limit) if cached[i] != wanted[i])
 
 
 def plan_reuse(
-    held: Sequence[Unit],
+    cached: Sequence[Unit],
     wanted: Sequence[Unit],
     *,
     pos_min: int,
     window: int,
     checkpoints: Sequence[Checkpoint] = (),
 ) -> Reuse:
-    """How much of ``held`` the prompt ``wanted`` may keep.
+    """How much of ``cached`` the prompt ``wanted`` may keep.
 
     At least one unit is left to evaluate, so that there are logits to sample from. ``window`` is
     n_swa in tokens, 0 for a model without sliding layers; ``pos_min`` is read from llama.cpp
     **before** anything is removed.
     """
-    keep = min(common_prefix(held, wanted), len(wanted) - 1)
+    keep = min(common_prefix(cached, wanted), len(wanted) - 1)
     if keep <= 0:
         return Reuse(0)
-    if keep == len(held) or window == 0:
+    if keep == len(cached) or window == 0:
         return Reuse(keep)
-    if window_intact(position_of(held, keep), pos_min, window):
+    if window_intact(position_of(cached, keep), pos_min, window):
         return Reuse(keep)
     for checkpoint in reversed(checkpoints):
         target = min(keep, checkpoint.units)
-        if window_intact(position_of(held, target), checkpoint.pos_min, window):
+        if window_intact(position_of(cached, target), checkpoint.pos_min, window):
             return Reuse(target, checkpoint)
     return Reuse(0)
 
@@ -386,7 +386,7 @@ CHECKPOINTS = 4
 NEAR_TOKENS = 32
 
 
-class Held:
+class KvCache:
     """``units`` is always exactly what the KV cache holds, up to ``position``."""
 
     def __init__(self, context: LlamaContext, window: int) -> None:
@@ -461,7 +461,7 @@ class Held:
         self.units.append(unit)
         self.position += unit.tokens
 
-    def far_from_marks(self, units: Sequence[Unit]) -> bool:
+    def worth_checkpoint(self, units: Sequence[Unit]) -> bool:
         """Whether the way back to the end of ``units`` would cost more than a moment, so that a
         checkpoint there is worth a pass over the weights of its own."""
         if self._window == 0 or self._too_large:
@@ -470,7 +470,7 @@ class Held:
         between = units[last:]
         return last == 0 or position_of(between, len(between)) >= NEAR_TOKENS
 
-    def mark(self) -> None:
+    def save_checkpoint(self) -> None:
         """Save the window cells here, so that a later prompt may come back to this point.
 
         llama.cpp saves no more than the window before the last position, so the way back leads to

@@ -93,7 +93,7 @@ class EngineProcess:
         self._child.close()
 
 
-_LOADING_LOOK_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
+_LOADING_POLL_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Loading:
         Raises:
             ModelError, ProjectorError, DoesNotFit, EngineError: why nothing is loaded.
         """
-        while not self._done.wait(_LOADING_LOOK_SECONDS):
+        while not self._done.wait(_LOADING_POLL_SECONDS):
             if given_up():
                 return None
         if self._error is not None:
@@ -216,7 +216,7 @@ def _bare(plan: Plan) -> Plan:
 # memory was the cause, and what was asked is asked again.
 
 
-_LOOK_SECONDS = 0.02  # between looks whether a file is written
+_POLL_SECONDS = 0.02  # between looks whether a file is written
 MAX_RESTARTS = 3  # in a row, with no answer that ended by itself between them
 
 
@@ -274,7 +274,7 @@ class RemoteEngine:
             size: int | None = self._ask("saved", None)
             if size is not None:
                 return size
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def restore(self, path: Path) -> Restored:
         """Take a saved cache back, or say why not."""
@@ -320,7 +320,7 @@ class RemoteEngine:
                 raise
             said = False
             while loaded is not None:
-                yield from self._told()
+                yield from self._pending_notices()
                 events = self._listen(loaded)
                 try:
                     for event in events:
@@ -374,7 +374,7 @@ class RemoteEngine:
             if not ended:
                 _drain(loaded.process)
 
-    def _told(self) -> Iterator[Notice]:
+    def _pending_notices(self) -> Iterator[Notice]:
         notices, self._notices = self._notices, []
         yield from map(Notice, notices)
 

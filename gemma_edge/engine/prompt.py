@@ -67,15 +67,15 @@ class ChatTemplate:
         if self._fold_system:
             messages = _folded(messages)
         nonce = f"PART{secrets.token_hex(8)}N"
-        marks = {
+        placeholders = {
             f"{nonce}{index}E": MessageText(m.text.strip()) for index, m in enumerate(messages)
         }
-        rendered = self._call(messages, list(marks), think)
+        rendered = self._call(messages, list(placeholders), think)
         pieces: list[Piece] = []
         pictures = [picture for message in messages for picture in message.pictures]
-        for index, (mark, content) in enumerate(marks.items()):
-            before, found, rendered = rendered.partition(mark)
-            if not found or mark in rendered:
+        for index, (placeholder, content) in enumerate(placeholders.items()):
+            before, found, rendered = rendered.partition(placeholder)
+            if not found or placeholder in rendered:
                 raise ModelError(
                     f"the chat template of this model loses or repeats the {messages[index].role} "
                     f"text of turn {index + 1}",
@@ -91,13 +91,16 @@ class ChatTemplate:
             )
         return pieces
 
-    def _call(self, messages: Sequence[Message], marks: Sequence[str], think: bool) -> str:
+    def _call(self, messages: Sequence[Message], placeholders: Sequence[str], think: bool) -> str:
         from jinja2.exceptions import TemplateError
 
         try:
             return str(
                 self._template.render(
-                    messages=[_as_dict(m, mark) for m, mark in zip(messages, marks, strict=True)],
+                    messages=[
+                        _as_dict(m, placeholder)
+                        for m, placeholder in zip(messages, placeholders, strict=True)
+                    ],
                     add_generation_prompt=True,
                     enable_thinking=think,
                     **self._special,
@@ -138,13 +141,13 @@ def _compile(source: str) -> Any:
         raise ModelError(f"the chat template of this model is not valid: {error}") from error
 
 
-def _as_dict(message: Message, mark: str) -> dict[str, Any]:
+def _as_dict(message: Message, placeholder: str) -> dict[str, Any]:
     """The form templates expect. A system text stays a string: as a list it is printed as one."""
     role = "assistant" if message.role == "model" else message.role
     if not message.pictures:
-        return {"role": role, "content": mark}
+        return {"role": role, "content": placeholder}
     parts: list[dict[str, str]] = [{"type": "image"} for _ in message.pictures]
-    return {"role": role, "content": [*parts, {"type": "text", "text": mark}]}
+    return {"role": role, "content": [*parts, {"type": "text", "text": placeholder}]}
 
 
 def _slots(text: str, pictures: list[Picture]) -> list[Piece]:
@@ -176,15 +179,15 @@ def _folded(messages: Sequence[Message]) -> list[Message]:
 class Prompt:
     """``units`` in order, ``pictures`` by digest; ``written_tokens`` came from messages.
 
-    The first ``settled`` units stay as they are when the conversation goes on. What follows is the
-    header of the answer, which the next prompt may write differently: Gemma 4's has an empty
+    The first ``history_units`` units stay as they are when the conversation goes on. What follows
+    is the header of the answer, which the next prompt may write differently: Gemma 4's has an empty
     thought channel that its history has not.
     """
 
     units: Sequence[Unit]
     pictures: Mapping[str, Picture]
     written_tokens: int
-    settled: int
+    history_units: int
 
     @property
     def shown(self) -> int:
@@ -199,7 +202,7 @@ class Prompt:
 
     def history(self) -> "Prompt":
         """What stays, without the header of the answer."""
-        return replace(self, units=self.units[: self.settled])
+        return replace(self, units=self.units[: self.history_units])
 
     @property
     def count(self) -> PromptCount:
@@ -263,7 +266,7 @@ class PromptBuilder:
         """
         units: list[Unit] = []
         pictures: dict[str, Picture] = {}
-        written = settled = settled_before = 0
+        written = history_units = history_units_before = 0
         for piece in self._pieces(request):
             if isinstance(piece, Picture):
                 units += self._placed(piece)
@@ -273,13 +276,13 @@ class PromptBuilder:
             units += tokens
             if isinstance(piece, MessageText):
                 written += len(tokens)
-                settled_before, settled = settled, len(units)
+                history_units_before, history_units = history_units, len(units)
         if request.goes_on:  # the header of the answer stands before what was said of it
-            settled = settled_before
+            history_units = history_units_before
         if self._model.adds_bos and units[:1] != [self._model.bos]:
             units.insert(0, self._model.bos)
-            settled += 1
-        return Prompt(units, pictures, written, settled)
+            history_units += 1
+        return Prompt(units, pictures, written, history_units)
 
     def _pieces(self, request: Request) -> list[Piece]:
         if not request.goes_on:

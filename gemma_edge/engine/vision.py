@@ -52,27 +52,31 @@ _SUFFIX = ".seen"
 Embedding = NDArray[np.float32]
 
 
-class Sight:
+class VisionCache:
     """Encoded pictures in memory, the one used last is dropped last. ``passes`` counts how often
     the encoder really ran."""
 
     def __init__(
-        self, width: int, disk: "SightFolder | None" = None, *, memory_bytes: int = MEMORY_BYTES
+        self,
+        width: int,
+        disk: "VisionCacheFolder | None" = None,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.passes = 0
         self._width = width
         self._disk = disk
         self._memory_bytes = memory_bytes
-        self._held: OrderedDict[str, Embedding] = OrderedDict()
+        self._kept: OrderedDict[str, Embedding] = OrderedDict()
 
-    def look(self, picture: Picture, encode: Callable[[], Embedding]) -> Embedding:
+    def get(self, picture: Picture, encode: Callable[[], Embedding]) -> Embedding:
         """What the encoder makes of a picture; it runs only where nobody remembers.
 
         Raises:
             Whatever ``encode`` raises.
         """
         digest = picture.digest
-        found = self._held.get(digest)
+        found = self._kept.get(digest)
         if found is None and self._disk is not None:
             found = self._disk.read(digest, (picture.tokens, self._width))
         if found is None:
@@ -80,18 +84,18 @@ class Sight:
             self.passes += 1
             if self._disk is not None:
                 self._disk.write(digest, found)
-        self._held[digest] = found
-        self._held.move_to_end(digest)
-        while len(self._held) > 1 and self.held_bytes > self._memory_bytes:
-            self._held.popitem(last=False)
+        self._kept[digest] = found
+        self._kept.move_to_end(digest)
+        while len(self._kept) > 1 and self.kept_bytes > self._memory_bytes:
+            self._kept.popitem(last=False)
         return found
 
     @property
-    def held_bytes(self) -> int:
-        return sum(each.nbytes for each in self._held.values())
+    def kept_bytes(self) -> int:
+        return sum(each.nbytes for each in self._kept.values())
 
 
-class SightFolder:
+class VisionCacheFolder:
     """The same on disk, readable by its owner alone, for one projector (``identity``: which file it
     is, and what computed). What was used longest ago goes when ``most_bytes`` are exceeded.
 
@@ -194,7 +198,7 @@ class LlamaVision:
         self.markers = self._probe(plan)
         self._width = int(llama_cpp.llama_model_n_embd_inp(model.pointer))
         self._folder = _folder(path, plan)
-        self.sight = Sight(self._width, self._folder)
+        self.cache = VisionCache(self._width, self._folder)
 
     def _probe(self, plan: Plan) -> Markers:
         """Read from one blank patch what is the same for every picture."""
@@ -229,7 +233,7 @@ class LlamaVision:
                     f"{picture.name or 'an image'} of {picture.width}x{picture.height} px should "
                     f"take {picture.tokens} tokens, but the model counts {counted}"
                 )
-            embedding = self.sight.look(picture, lambda: self._encode(picture, image))
+            embedding = self.cache.get(picture, lambda: self._encode(picture, image))
             after = llama_cpp.llama_pos(0)
             status = mtmd_cpp.mtmd_helper_decode_image_chunk(
                 self.pointer,
@@ -273,12 +277,12 @@ class LlamaVision:
             self.pointer = None
 
 
-def _folder(projector: Path, plan: Plan) -> SightFolder | None:
+def _folder(projector: Path, plan: Plan) -> VisionCacheFolder | None:
     """Where pictures are remembered: other files, and other devices, make other numbers."""
     if plan.remember is None:
         return None
     made_by = f"{identity(projector)} {VERSION} {plan.projector_device or 'CPU'}"
-    return SightFolder(plan.remember / "encoded", made_by)
+    return VisionCacheFolder(plan.remember / "encoded", made_by)
 
 
 _TEXT = mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_TEXT

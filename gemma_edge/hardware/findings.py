@@ -109,7 +109,7 @@ _NO_FALLBACK = (
 )
 
 
-def look_at_cluster(facts: MachineFacts) -> Iterator[Finding]:
+def check_cluster(facts: MachineFacts) -> Iterator[Finding]:
     """SLURM: a login node has no GPU, and a job has only what it asked for."""
     job = facts.answers.variable("SLURM_JOB_ID")
     if facts.usable or facts.nvidia.cards or not (job or facts.on_login_node):
@@ -124,7 +124,7 @@ def look_at_cluster(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("problem", "cluster", text, _ASK_SLURM)
 
 
-def look_at_devices(facts: MachineFacts) -> Iterator[Finding]:
+def check_devices(facts: MachineFacts) -> Iterator[Finding]:
     """Each device that is used: full, a slice, shared with main memory."""
     cards = {card.pci_id: card for card in facts.cards if card.pci_id}
     for device in facts.usable:
@@ -163,7 +163,7 @@ def _carve_out(facts: MachineFacts, device: Device, card: Card) -> Iterator[Find
         yield Finding("warning", "GPU", text, facts.install("vulkan"))
 
 
-def look_at_windows(facts: MachineFacts) -> Iterator[Finding]:
+def check_windows(facts: MachineFacts) -> Iterator[Finding]:
     """Windows moves video memory out in silence when it is full."""
     windows = facts.hardware.system == "win32" or facts.hardware.wsl
     if windows and any(device.backend == "cuda" for device in facts.usable):
@@ -172,7 +172,7 @@ def look_at_windows(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("fine", "WSL" if facts.hardware.wsl else "Windows", text, fix)
 
 
-def look_at_memory(facts: MachineFacts) -> Iterator[Finding]:
+def check_memory(facts: MachineFacts) -> Iterator[Finding]:
     """Main memory: a container smaller than its machine, and reserved huge pages."""
     text = facts.answers.file("/proc/meminfo")
     _, limit = parse_limits(facts.answers)
@@ -207,7 +207,7 @@ _HIDING = {  # the variable that hides devices from a backend
 }
 
 
-def look_at_libraries(facts: MachineFacts) -> Iterator[Finding]:
+def check_libraries(facts: MachineFacts) -> Iterator[Finding]:
     """The installed llama.cpp cannot be loaded, or needs libraries that lie elsewhere."""
     error = facts.hardware.build.error
     found = facts.answers.part("probe").part("cuda_libraries")
@@ -232,7 +232,7 @@ def look_at_libraries(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("fine", "CUDA libraries", text)
 
 
-def look_at_driver(facts: MachineFacts) -> Iterator[Finding]:
+def check_driver(facts: MachineFacts) -> Iterator[Finding]:
     """NVIDIA's driver does not answer, or is not there."""
     listed = [card for card in facts.cards if card.vendor == "nvidia"]
     there = listed or facts.answers.has("/dev/nvidiactl") or facts.hardware.wsl
@@ -272,7 +272,7 @@ def _explain(said: str, facts: MachineFacts) -> tuple[str, str]:
     return f"{text} ({said.rstrip('.')})", fix
 
 
-def look_at_idle_nvidia(facts: MachineFacts) -> Iterator[Finding]:
+def check_idle_nvidia(facts: MachineFacts) -> Iterator[Finding]:
     """A card that answers and that llama.cpp does not use: the most common failure."""
     idle, build = facts.idle_nvidia, facts.hardware.build
     if not idle or build.error:
@@ -310,7 +310,7 @@ def _hidden(facts: MachineFacts, backend: str, names: str) -> Finding | None:
     return Finding("warning", "GPU", text, f"unset {variable}")
 
 
-def look_at_idle_others(facts: MachineFacts) -> Iterator[Finding]:
+def check_idle_others(facts: MachineFacts) -> Iterator[Finding]:
     """AMD, Intel and Apple graphics that llama.cpp does not use."""
     build, answers = facts.hardware.build, facts.answers
     idle = [card for card in facts.idle if card.vendor != "nvidia"]
@@ -333,7 +333,7 @@ def look_at_idle_others(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("problem", "GPU", text, facts.install("metal"))
 
 
-def look_at_processor(facts: MachineFacts) -> Iterator[Finding]:
+def check_processor(facts: MachineFacts) -> Iterator[Finding]:
     """The build against the processor, and against the cards' age."""
     build, cpu = facts.hardware.build, facts.hardware.cpu
     sysctl = parse_pairs(facts.answers.command("sysctl").text("output"))
@@ -359,19 +359,19 @@ def look_at_processor(facts: MachineFacts) -> Iterator[Finding]:
 
 
 # In the order in which they should be read.
-_LOOKS: tuple[Callable[[MachineFacts], Iterator[Finding]], ...] = (
-    look_at_cluster,
-    look_at_libraries,
-    look_at_driver,
-    look_at_idle_nvidia,
-    look_at_idle_others,
-    look_at_processor,
-    look_at_devices,
-    look_at_windows,
-    look_at_memory,
+_CHECKS: tuple[Callable[[MachineFacts], Iterator[Finding]], ...] = (
+    check_cluster,
+    check_libraries,
+    check_driver,
+    check_idle_nvidia,
+    check_idle_others,
+    check_processor,
+    check_devices,
+    check_windows,
+    check_memory,
 )
 
 
 def find(facts: MachineFacts) -> tuple[Finding, ...]:
     """Everything, in the order in which it should be read."""
-    return tuple(finding for look in _LOOKS for finding in look(facts))
+    return tuple(finding for check in _CHECKS for finding in check(facts))

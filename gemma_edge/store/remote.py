@@ -183,7 +183,7 @@ class ProgressMeter:
         self.file, self.total_bytes, self.done_bytes = file, total_bytes, 0
         self.listen, self._clock = listen, clock
         self._marks: deque[tuple[float, int]] = deque()
-        self._told = float("-inf")
+        self._last_event = float("-inf")
         self._state = ""
         self._guard = threading.Lock()  # one thread counts, another one keeps the time
 
@@ -198,24 +198,24 @@ class ProgressMeter:
     def add(self, count_bytes: int) -> None:
         """So many more bytes are on disk."""
         self.done_bytes += count_bytes
-        if self._clock() - self._told >= _EVERY_SECONDS:
+        if self._clock() - self._last_event >= _EVERY_SECONDS:
             self._mark()
             self.tell("downloading")
 
     def checked(self, count_bytes: int) -> None:
         """So many bytes in all have been hashed."""
-        if self._clock() - self._told >= _EVERY_SECONDS:
+        if self._clock() - self._last_event >= _EVERY_SECONDS:
             self.done_bytes = count_bytes
             self.tell("checking")
 
     def tick(self) -> None:
         """From time to time, by another thread: when nothing comes, the speed is seen to fall."""
-        if self._state == "downloading" and self._clock() - self._told >= _IDLE_SECONDS:
+        if self._state == "downloading" and self._clock() - self._last_event >= _IDLE_SECONDS:
             self._mark()
             self.tell("downloading")
 
     def tell(self, state: str, note: str = "") -> None:
-        self._told, self._state = self._clock(), state
+        self._last_event, self._state = self._clock(), state
         speed = self._speed() if state == "downloading" else None
         left = max(0, self.total_bytes - self.done_bytes)
         eta = left / speed if speed else None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemma_edge.engine.kv_cache import Held, Unit
+from gemma_edge.engine.kv_cache import KvCache, Unit
 from gemma_edge.engine.llama import LlamaContext, LlamaModel
 from gemma_edge.planning.plan import Plan
 from tests.engine.conftest import DEMO
@@ -10,7 +10,7 @@ from tests.engine.conftest import DEMO
 BOUND = 1e-3
 
 
-class Cache(Held):
+class Cache(KvCache):
     """With the context that it is the cache of."""
 
     def __init__(self, context: LlamaContext, window: int) -> None:
@@ -31,7 +31,7 @@ def read(held: Cache, units: list[Unit], settled: int) -> int:
     tokens = [unit for unit in units if isinstance(unit, int)]
     if kept < settled:
         held.evaluate(tokens[kept:settled])
-        held.mark()
+        held.save_checkpoint()
     held.evaluate(tokens[max(kept, settled) :])
     return kept
 

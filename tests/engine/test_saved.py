@@ -70,7 +70,7 @@ def test_restored_it_gives_the_logits_of_a_fresh_read(f32_path: Path, tmp_path: 
     for context_tokens in (2048, 4096):
         other = LlamaEngine(replace(plan, context_tokens=context_tokens), flash_attention=False)
         restored = other.restore(tmp_path / "kv")
-        held_tokens = other._held.position
+        held_tokens = other._cache.position
         worst = np.abs(other.next_logits(NEXT) - wanted).max()
         other.close()
         assert (restored.tokens, restored.reason) == (held_tokens, "")
@@ -176,12 +176,12 @@ def test_another_model_says_so_and_goes_on(
 ) -> None:
     other = short_lived(replace(demo_plan(), model=MOE, projector=None))
     list(other.warm(Request(messages=SMALL)))
-    before = list(other._held.units)
+    before = list(other._cache.units)
     restored = other.restore(saved)
     assert (restored.tokens, restored.reason) == (
         0, "the weights are another file than when it was saved",
     )  # fmt: skip
-    assert other._held.units == before
+    assert other._cache.units == before
 
 
 def test_a_context_that_is_too_small_says_the_numbers(
@@ -233,7 +233,7 @@ def test_nothing_is_half_written(
     engine.save(path)
     first = path.read_bytes()
     with engine._request_lock:
-        part = engine._held.copy_out(path, engine._fingerprint)
+        part = engine._cache.copy_out(path, engine._fingerprint)
     assert path.read_bytes() == first
     with (
         pytest.raises(Unusable, match="damaged"),

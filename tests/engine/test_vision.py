@@ -14,7 +14,7 @@ import pytest
 from gemma_edge.documents.document import PATCH_PX, Picture
 from gemma_edge.engine import load
 from gemma_edge.engine.engine import LlamaEngine
-from gemma_edge.engine.kv_cache import Held
+from gemma_edge.engine.kv_cache import KvCache
 from gemma_edge.engine.llama import Aborted, LlamaContext
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -124,7 +124,7 @@ def test_a_picture_larger_than_the_window_is_kept_behind_a_long_answer(
     """Sliding layers have forgotten it by then; a checkpoint behind the picture brings it back."""
     shown = noise(16, 15, seed=3)
     used(engine, ask("Tell a story.", shown))
-    engine._held.evaluate([300] * 600)
+    engine._cache.evaluate([300] * 600)
     assert engine._context.pos_min > shown.tokens
     second = used(engine, ask("What color is it?", shown))
     assert second.cached_tokens > shown.tokens
@@ -202,7 +202,7 @@ def in_parts(engine: LlamaEngine, request: Request, size: int) -> np.ndarray:
     vision = engine._vision
     assert vision is not None
     context = LlamaContext(engine._model, replace(engine._plan, batch_tokens=size))
-    held = Held(context, engine._model.window)
+    held = KvCache(context, engine._model.window)
     run: list[int] = []
     for unit in prompt.units:
         if isinstance(unit, int):
@@ -255,7 +255,7 @@ def test_what_is_too_large_for_the_plan_is_refused_before_anything_is_read() -> 
 def test_ctrl_c_while_a_picture_is_evaluated_keeps_what_was_before(engine: LlamaEngine) -> None:
     context, vision = engine._context, engine._vision
     assert vision is not None
-    held = Held(context, engine._model.window)
+    held = KvCache(context, engine._model.window)
     held.forget()
     held.evaluate([300, 301])
     unit = next(
@@ -268,7 +268,7 @@ def test_ctrl_c_while_a_picture_is_evaluated_keeps_what_was_before(engine: Llama
     assert (held.units, held.position) == ([300, 301], 2)
     held.evaluate([302])
     held.forget()
-    engine._held.forget()
+    engine._cache.forget()
 
 
 def test_a_warmed_picture_is_not_encoded_again(remote: Engine) -> None:

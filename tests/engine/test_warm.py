@@ -107,10 +107,10 @@ def test_a_short_question_needs_no_checkpoint_of_its_own(engine: LlamaEngine) ->
     words = " ".join(f"w{number}" for number in range(150))
     history = (Message("user", words), Message("model", "Yes."))
     warm(engine, *history)
-    before = len(engine._held._checkpoints)
+    before = len(engine._cache._checkpoints)
     for text, more in (("Why?", 0), (words, 1)):
         answer(engine, replace(ASKED, messages=(*history, Message("user", text)), max_tokens=2))
-        assert len(engine._held._checkpoints) == before + more
+        assert len(engine._cache._checkpoints) == before + more
 
 
 def test_too_much_to_warm_is_refused_with_numbers(any_engine: Engine) -> None:
@@ -157,7 +157,7 @@ def test_what_goes_on_comes_back_to_the_question(prompter: PromptBuilder) -> Non
     """The header stands before the answer now, and the history will write it differently."""
     said = replace(ASKED, messages=(*ASKED.messages, Message("model", "I can")), goes_on=True)
     asked, goes_on = prompter.prompt(ASKED), prompter.prompt(said)
-    assert goes_on.settled == asked.settled < len(asked.units) < len(goes_on.units)
+    assert goes_on.history_units == asked.history_units < len(asked.units) < len(goes_on.units)
     assert list(goes_on.units[: len(asked.units)]) == list(asked.units)
 
 
