@@ -11,8 +11,8 @@ from gemma_edge.app.request import ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.app_batch import STDIN, Source
 from gemma_edge.cli.context import Context, recipes_dir
-from gemma_edge.cli.inputs import read_piped, whole_text
-from gemma_edge.cli.options import PASSWORD_VARIABLE, ModelOptions, ShowOptions
+from gemma_edge.cli.inputs import read_piped
+from gemma_edge.cli.options import PASSWORD_VARIABLE, ModelOptions, ShowFlags, whole_text
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import show_aside
@@ -690,7 +690,7 @@ def extract_one(  # noqa: PLR0913, PLR0917  (what, how, and the world)
     source: Source,
     asked: ExtractOptions,
     model: ModelOptions,
-    how: ShowOptions,
+    how: ShowFlags,
     context: Context,
     output: Output,
 ) -> ExitStatus:

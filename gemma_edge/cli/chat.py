@@ -2,17 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from gemma_edge.app.load import VisionMode, open_engine, prepare
 from gemma_edge.app.request import AUTO
 from gemma_edge.chat.journal import Attachment
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context, history_path
 from gemma_edge.cli.conversation import (
     ChatWishes,
@@ -26,8 +23,20 @@ from gemma_edge.cli.conversation import (
     wake,
     with_its_model,
 )
-from gemma_edge.cli.inputs import read_pictures, read_piped, read_value, whole_text
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
+from gemma_edge.cli.inputs import read_pictures, read_piped, read_value
+from gemma_edge.cli.options import (
+    FetchFlags,
+    Job,
+    MaxTokens,
+    ModelFlags,
+    ModelOptions,
+    SamplingFlags,
+    ShowFlags,
+    argument,
+    build,
+    option,
+    whole_text,
+)
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import conclude, render_status, stream_json
@@ -39,70 +48,64 @@ if TYPE_CHECKING:
     from gemma_edge.chat.persona import Persona
 
 
-@flags.takes_model
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    text: Annotated[
-        str | None,
-        typer.Argument(metavar="TEXT", help="A question; without one, a conversation."),
-    ] = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionFlags:
+    """What is said, and to whom."""
+
+    text: Annotated[str | None, argument("TEXT", "A question; without one, a conversation.")] = None
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", metavar="TEXT", help="The same as TEXT.")
-    ] = None,
-    system: Annotated[
-        str, typer.Option(metavar="TEXT|@FILE", help="Who the model is to be.", show_default=False)
-    ] = "",
+        str | None, option("--prompt", "-p", metavar="TEXT", help="The same as TEXT.")
+    ] = None
     persona: Annotated[
         str,
-        typer.Option(
-            "--as", metavar="NAME", show_default=False,
+        option(
+            "--as",
+            metavar="NAME",
             help="A persona: a system prompt with its settings; NAME or a TOML file.",
         ),
-    ] = "",
-    think: Annotated[bool, typer.Option("--think", help="Think before answering.")] = False,
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFlags:
+    """How it is answered, and what becomes of it: fields of ``ChatWishes``."""
+
+    system: Annotated[
+        str, option("--system", metavar="TEXT|@FILE", help="Who the model is to be.")
+    ] = ""
+    think: Annotated[bool, option("--think", help="Think before answering.")] = False
     think_tokens: Annotated[
         int | None,
-        typer.Option("--think-tokens", metavar="N", min=1, help="Think, for N tokens at most."),
-    ] = None,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option("--image", "-i", metavar="FILE", help="An image to look at; repeatable."),
-    ] = None,
-    file: Annotated[
-        list[Path] | None,
-        typer.Option("--file", "-f", metavar="FILE", help="A file to read, whole; repeatable."),
-    ] = None,
+        option("--think-tokens", metavar="N", min=1, help="Think, for N tokens at most."),
+    ] = None
+    images: Annotated[
+        tuple[Path, ...],
+        option("--image", "-i", metavar="FILE", help="An image to look at; repeatable."),
+    ] = ()
+    files: Annotated[
+        tuple[Path, ...],
+        option("--file", "-f", metavar="FILE", help="A file to read, whole; repeatable."),
+    ] = ()
     resume: Annotated[
-        bool, typer.Option("--continue", "-c", help="Go on with the last conversation.")
-    ] = False,
+        bool, option("--continue", "-c", help="Go on with the last conversation.")
+    ] = False
     session: Annotated[
         str,
-        typer.Option(
-            "--session", metavar="NAME", show_default=False,
-            help="Go on with this conversation, or begin it.",
-        ),
-    ] = "",
-    private: Annotated[
-        bool, typer.Option("--private", help="Write nothing of it to the disk.")
-    ] = False,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Show Markdown as it was written.")
-    ] = False,
-    temperature: flags.Temperature = None,
-    top_p: flags.TopP = None,
-    top_k: flags.TopK = None,
-    min_p: flags.MinP = None,
-    seed: flags.Seed = None,
+        option("--session", metavar="NAME", help="Go on with this conversation, or begin it."),
+    ] = ""
+    private: Annotated[bool, option("--private", help="Write nothing of it to the disk.")] = False
+    plain: Annotated[bool, option("--plain", help="Show Markdown as it was written.")] = False
     stop: Annotated[
-        list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="End the answer before TEXT; repeatable."),
-    ] = None,
-    max_tokens: flags.MaxTokens = None,
-    *,
-    placed: ModelOptions,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:  # fmt: skip
+        tuple[str, ...],
+        option("--stop", metavar="TEXT", help="End the answer before TEXT; repeatable."),
+    ] = ()
+    max_tokens: MaxTokens = None
+    sampling: SamplingFlags
+
+
+def command(
+    said: QuestionFlags, asked: ChatFlags, model: ModelFlags, store: FetchFlags, show: ShowFlags
+) -> Job:
     """Talk. Without a question it is a conversation; piped text comes before the question.
 
     \b
@@ -112,37 +115,27 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge chat --image cat.jpg "what is this?"
     gemma-edge chat -c
     """
-    if text is not None and prompt is not None:
+    if said.text is not None and said.prompt is not None:
         raise UsageError("the question is there twice", hint="TEXT or -p TEXT, not both")
-    if private and (resume or session):
+    if asked.private and (asked.resume or asked.session):
         raise UsageError("a private conversation is not kept", hint="--private or --session")
-    if resume and session:
+    if asked.resume and asked.session:
         raise UsageError("two conversations to go on with", hint="-c or --session NAME, not both")
-    wishes = ChatWishes(
-        question=prompt if prompt is not None else text or "",
-        system=system,
-        think=think or think_tokens is not None,
-        think_tokens=think_tokens,
-        images=tuple(image or ()),
-        files=tuple(file or ()),
-        sampling=Sampling(
-            temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed
-        ),
-        stop=tuple(stop or ()),
-        max_tokens=max_tokens,
-        resume=resume,
-        session=session,
-        private=private,
-        plain=plain,
+    wishes = build(
+        ChatWishes,
+        asked,
+        question=said.prompt if said.prompt is not None else said.text or "",
+        think=asked.think or asked.think_tokens is not None,
+        sampling=build(Sampling, asked.sampling),
     )
-    return partial(run, wishes, persona, placed, ShowOptions(json=json, quiet=quiet))
+    return partial(run, wishes, said.persona, build(ModelOptions, model, store=store), show)
 
 
 def run(  # noqa: PLR0913, PLR0917  (the wish, in parts, and the world)
     wishes: ChatWishes,
     persona: str,
     model: ModelOptions,
-    show: ShowOptions,
+    show: ShowFlags,
     context: Context,
     output: Output,
 ) -> ExitStatus:

@@ -13,12 +13,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import typer
-
 from gemma_edge.app.load import Prepared, open_engine, prepare
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import ModelFiles
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.app_batch import (
     BatchOptions,
     Counts,
@@ -31,13 +28,25 @@ from gemma_edge.cli.app_batch import (
     open_records,
 )
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.inputs import whole_text
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     REMEMBER_VARIABLE,
+    Detail,
+    FetchFlags,
     Job,
+    MaxTokens,
+    ModelFlags,
     ModelOptions,
-    ShowOptions,
+    Password,
+    SeedFlags,
+    ShowFlags,
+    Trust,
+    argument,
+    build,
+    option,
+    parse_pages,
+    parse_tiles,
+    whole_text,
 )
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
@@ -54,11 +63,9 @@ from gemma_edge.description import (
 )
 from gemma_edge.documents.document import (
     MAX_TOKENS,
-    TILES,
     PageNumbers,
     Picture,
     digest,
-    parse_page_numbers,
     render_cost,
     shown,
     task_digest,
@@ -674,6 +681,138 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskFlags:
+    """What about them: fields of ``AskOptions``."""
+
+    questions: Annotated[
+        tuple[str, ...],
+        option(
+            "--question",
+            "-q",
+            metavar="TEXT",
+            parser=whole_text,
+            help="Ask something about them instead; repeatable.",
+        ),
+    ] = ()
+    kind: Annotated[
+        Kind | None,
+        option(
+            "--as",
+            metavar="KIND",
+            choices=KINDS,
+            help=f"{', '.join(KINDS)} (default: caption).",
+        ),
+    ] = None
+    schema: Annotated[
+        str | None,
+        option(
+            "--schema",
+            "-s",
+            metavar="SCHEMA",
+            parser=whole_text,
+            help="For --as json: a JSON Schema (file or text), or names.",
+        ),
+    ] = None
+    trust: Trust = False
+    language: Annotated[
+        str, option("--lang", metavar="LANG", parser=whole_text, help="Answer in: de, German.")
+    ] = ""
+    max_tokens: MaxTokens = None
+    sampling: SeedFlags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookFlags:
+    """How closely: fields of ``Looking``."""
+
+    detail_tokens: Detail = None
+    tiles: Annotated[
+        int,
+        option(
+            "--tiles",
+            metavar="2|4",
+            parser=parse_tiles,
+            help="Cut what loses detail into overlapping halves or quarters.",
+        ),
+    ] = 1
+    pages: Annotated[
+        PageNumbers | None,
+        option(
+            "--pages",
+            metavar="LIST",
+            parser=parse_pages,
+            help="Pages of a PDF or TIFF, frames of what moves, like 1-3,7.",
+        ),
+    ] = None
+    password: Password = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EachFlags:
+    """One after another: fields of ``BatchOptions``."""
+
+    each: Annotated[bool, option("--each", help="One after another; a line of JSON each.")] = False
+    out: Annotated[
+        Path | None,
+        option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write the lines there (.csv: as CSV); what is in it is not done again.",
+        ),
+    ] = None
+    csv: Annotated[bool, option("--csv", help="CSV instead of lines of JSON.")] = False
+    sidecar: Annotated[
+        bool, option("--sidecar", help="Write photo.jpg.alt.txt beside each photo.jpg.")
+    ] = False
+    replace: Annotated[
+        bool, option("--replace", help="Write over what --sidecar wrote before.")
+    ] = False
+    jobs: Annotated[
+        int,
+        option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            max=32,
+            help="Images that are decoded at once (default: 2).",
+        ),
+    ] = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeFlags:
+    """Which images, what about them, how closely, and one by one or together."""
+
+    files: Annotated[
+        tuple[Path, ...],
+        argument(
+            "FILE",
+            "Images and PDFs, looked at together; - for stdin. A folder or a quoted "
+            "pattern: one after another.",
+        ),
+    ] = ()
+    clipboard: Annotated[bool, option("--clipboard", help="Look at what was copied.")] = False
+    asking: AskFlags
+    looking: LookFlags
+    batch: EachFlags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberFlags(ModelFlags):
+    """The model, and whether what it saw is kept."""
+
+    remember: Annotated[
+        bool,
+        option(
+            "--remember",
+            help="Keep on disk what was read of the images, so that later questions about them are "
+            f"answered at once; or {REMEMBER_VARIABLE}=1.",
+        ),
+    ] = False  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeOptions:
     """What the command line asks: which images, how closely, what about them; ``batch`` is how
     they are gone through one after another."""
@@ -685,128 +824,7 @@ class DescribeOptions:
     batch: BatchOptions
 
 
-def _kind(text: str) -> Kind:
-    for kind in KINDS:
-        if text == kind:
-            return kind
-    raise typer.BadParameter(f"`{text}` is none of {', '.join(KINDS)}")
-
-
-def _pages(text: str) -> PageNumbers:
-    try:
-        return parse_page_numbers(text)
-    except ValueError:
-        raise typer.BadParameter(f"`{text}` does not name pages, like 3, 1-4 or 2,5-") from None
-
-
-def _tiles(text: str) -> int:
-    if text in map(str, TILES):
-        return int(text)
-    raise typer.BadParameter(f"`{text}` is neither 2 (halves) nor 4 (quarters)")
-
-
-@flags.takes_model
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FILE", show_default=False,
-            help="Images and PDFs, looked at together; - for stdin. A folder or a quoted pattern: "
-            "one after another.",
-        ),
-    ] = None,
-    question: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--question", "-q", metavar="TEXT", show_default=False,
-            help="Ask something about them instead; repeatable.",
-        ),
-    ] = None,
-    kind: Annotated[
-        Kind | None,
-        typer.Option(
-            "--as", metavar="KIND", parser=_kind, show_default=False,
-            help=f"{', '.join(KINDS)} (default: caption).",
-        ),
-    ] = None,
-    schema: Annotated[
-        str | None,
-        typer.Option(
-            "--schema", "-s", metavar="SCHEMA", show_default=False,
-            help="For --as json: a JSON Schema (file or text), or names.",
-        ),
-    ] = None,
-    trust: flags.Trust = False,
-    lang: Annotated[
-        str | None,
-        typer.Option("--lang", metavar="LANG", show_default=False, help="Answer in: de, German."),
-    ] = None,
-    detail: flags.Detail = None,
-    tiles: Annotated[
-        int | None,
-        typer.Option(
-            "--tiles", metavar="2|4", parser=_tiles, show_default=False,
-            help="Cut what loses detail into overlapping halves or quarters.",
-        ),
-    ] = None,
-    pages: Annotated[
-        PageNumbers | None,
-        typer.Option(
-            "--pages", metavar="LIST", parser=_pages, show_default=False,
-            help="Pages of a PDF or TIFF, frames of what moves, like 1-3,7.",
-        ),
-    ] = None,
-    password: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", show_default=False,
-            help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}.",
-        ),
-    ] = None,
-    clipboard: Annotated[
-        bool, typer.Option("--clipboard", help="Look at what was copied.")
-    ] = False,
-    each: Annotated[
-        bool, typer.Option("--each", help="One after another; a line of JSON each.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", show_default=False,
-            help="Write the lines there (.csv: as CSV); what is in it is not done again.",
-        ),
-    ] = None,
-    csv: Annotated[bool, typer.Option("--csv", help="CSV instead of lines of JSON.")] = False,
-    sidecar: Annotated[
-        bool, typer.Option("--sidecar", help="Write photo.jpg.alt.txt beside each photo.jpg.")
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Write over what --sidecar wrote before.")
-    ] = False,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs", metavar="N", min=1, max=32, show_default=False,
-            help="Images that are decoded at once (default: 2).",
-        ),
-    ] = 2,
-    remember: Annotated[
-        bool,
-        typer.Option(
-            "--remember",
-            help="Keep on disk what was read of the images, so that later questions about them are "
-            f"answered at once; or {REMEMBER_VARIABLE}=1.",
-        ),
-    ] = False,
-    temperature: flags.Temperature = None,
-    seed: flags.Seed = None,
-    max_tokens: flags.MaxTokens = None,
-    *,
-    placed: ModelOptions,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:  # fmt: skip
+def command(flags: DescribeFlags, model: RememberFlags, store: FetchFlags, show: ShowFlags) -> Job:
     """Look at images and say what they show.
 
     \b
@@ -816,29 +834,22 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge describe photos/ --sidecar --lang de
     gemma-edge describe "photos/**/*.jpg" --as tags --out tags.jsonl
     """
-    sought = kind or ("json" if schema is not None else "alt" if sidecar else "caption")
+    asking, batch = flags.asking, flags.batch
+    usual: Kind = "json" if asking.schema is not None else "alt" if batch.sidecar else "caption"
     asked = DescribeOptions(
-        files=tuple(files or ()),
-        clipboard=clipboard,
-        looking=Looking(
-            detail_tokens=detail, tiles=tiles or 1, pages=pages, password=password,
+        files=flags.files,
+        clipboard=flags.clipboard,
+        looking=build(Looking, flags.looking),
+        asking=build(
+            AskOptions, asking, kind=asking.kind or usual, sampling=build(Sampling, asking.sampling)
         ),
-        asking=AskOptions(
-            kind=sought, schema=whole_text(schema) if schema is not None else None,
-            questions=tuple(map(whole_text, question or ())), language=whole_text(lang or ""),
-            sampling=Sampling(temperature=temperature, seed=seed),
-            max_tokens=max_tokens, trust=trust,
-        ),
-        batch=BatchOptions(
-            each=each, out=out, csv=csv, sidecar=sidecar, replace=replace, jobs=jobs
-        ),
-    )  # fmt: skip
-    placed = changed(placed, remember=remember)
-    return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
+        batch=build(BatchOptions, batch),
+    )
+    return partial(run, asked, build(ModelOptions, model, store=store), show)
 
 
 def run(
-    asked: DescribeOptions, model: ModelOptions, show: ShowOptions, context: Context, output: Output
+    asked: DescribeOptions, model: ModelOptions, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """Open the images first: a wrong one is told before a model is loaded."""
     output.quiet = show.quiet

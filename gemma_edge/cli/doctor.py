@@ -9,12 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from gemma_edge.app.runtime import OFFLINE_VARIABLES
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
+from gemma_edge.cli.options import FetchFlags, Job, ShowFlags, option
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
@@ -27,27 +24,25 @@ NAME_COLUMNS = 14  # "CUDA libraries"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class DoctorFlags:
     """``raw`` prints a recording instead of the checks; ``fix`` runs what they advise."""
 
-    raw: bool = False
-    fix: bool = False
+    fix: Annotated[bool, option("--fix", help="Run the fixes, one by one, then look again.")] = (
+        False
+    )
+    raw: Annotated[bool, option("--raw", help="Print what the machine said, for a bug report.")] = (
+        False
+    )
 
 
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Run the fixes, one by one, then look again.")
-    ] = False,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Print what the machine said, for a bug report.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fix without probes.")] = False,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixFlags(FetchFlags):
+    """Whether to ask first."""
+
+    yes: Annotated[bool, option("--yes", "-y", help="Fix without asking.")] = False
+
+
+def command(wish: DoctorFlags, store: FixFlags, show: ShowFlags) -> Job:
     """Find out what is wrong: llama.cpp, driver, GPU, memory, disk, hub, and a real decode.
 
     Each check says what was seen, and what to do. Status 1 if there is a problem.
@@ -57,14 +52,13 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge doctor --fix
     gemma-edge doctor --raw > machine.json
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir, yes=yes)
-    return partial(run, Wish(raw=raw, fix=fix), kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run, wish, store, show)
 
 
 def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
-    wish: Wish,
-    kept: StoreOptions,
-    show: ShowOptions,
+    wish: DoctorFlags,
+    kept: FetchFlags,
+    show: ShowFlags,
     context: Context,
     output: Output,
     probes: "Probes | None" = None,
@@ -95,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
 
 
 def _look(
-    kept: StoreOptions, context: Context, output: Output, probes: "Probes"
+    kept: FetchFlags, context: Context, output: Output, probes: "Probes"
 ) -> "Sequence[CheckResult]":
     from gemma_edge import doctor  # noqa: PLC0415
 
@@ -149,7 +143,7 @@ def _parse(fix: str) -> tuple[str, ...] | None:
 
 
 def _fix(
-    commands: list[tuple[str, ...]], kept: StoreOptions, context: Context, output: Output
+    commands: list[tuple[str, ...]], kept: FetchFlags, context: Context, output: Output
 ) -> None:
     """Show each, ask, run it. One that fails does not keep the next from being tried.
 
@@ -198,7 +192,7 @@ def _terminal(context: Context, output: Output) -> "Terminal":
     )
 
 
-def _offline_by(kept: StoreOptions, context: Context) -> str:
+def _offline_by(kept: FetchFlags, context: Context) -> str:
     """The switch that is on, "" where none is."""
     if kept.offline:
         return "--offline"

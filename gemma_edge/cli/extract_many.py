@@ -31,7 +31,7 @@ from gemma_edge.cli.app_extract import (
     write_beside,
 )
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import PASSWORD_VARIABLE, ModelOptions, ShowOptions
+from gemma_edge.cli.options import PASSWORD_VARIABLE, ModelOptions, ShowFlags
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import show_aside
@@ -396,7 +396,7 @@ def evaluate_folder(  # noqa: PLR0913, PLR0917  (what is scored, by what, and ho
     answers: Path | None,
     out: Path | None,
     run: RunEach,
-    show: ShowOptions,
+    show: ShowFlags,
     output: Output,
 ) -> ExitStatus:
     """Score every document of ``folder`` that has gold data. Its answers are those of the file
@@ -568,7 +568,7 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, and the world)
 
 
 def evaluate(
-    asked: ExtractOptions, model: ModelOptions, show: ShowOptions, context: Context, output: Output
+    asked: ExtractOptions, model: ModelOptions, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """``extract eval DIR``: its documents are read, unless there are ``--answers``."""
     folder = _only(asked.files[1:], "extract eval DIR")
@@ -691,7 +691,7 @@ _MAX_DIFF_BYTES = 1 << 30
 _DIFF_SHOWN_CHARS = 80
 
 
-def show_difference(first: Path, second: Path, show: ShowOptions, output: Output) -> ExitStatus:
+def show_difference(first: Path, second: Path, show: ShowFlags, output: Output) -> ExitStatus:
     """Two files of answers, or two single answers, value by value.
 
     Raises:

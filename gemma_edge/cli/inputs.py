@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_edge.cli.context import Context
+from gemma_edge.cli.options import whole_text
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.document import Picture, decode_text, read_file, shown
 from gemma_edge.documents.images import fit_picture, open_image
@@ -65,11 +66,6 @@ def read_pictures(paths: Sequence[Path], max_tokens: int, output: Output) -> tup
         output.note(f"{picture.name} {size}, {render_tokens(picture.tokens)}")
         pictures.append(picture)
     return tuple(pictures)
-
-
-def whole_text(text: str) -> str:
-    """Text from a command line or a terminal; bytes that were not UTF-8 there become U+FFFD."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def parse_path(text: str) -> Path:

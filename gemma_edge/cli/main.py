@@ -16,9 +16,8 @@ from typer.core import TyperCommand
 
 from gemma_edge import __version__
 from gemma_edge.cli import context as world
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import Job
+from gemma_edge.cli.options import HelpAsked, Job, expand
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageError
 
@@ -82,18 +81,17 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": []},  # ours writes where Output writes
     )
-    app.callback(invoke_without_command=True)(top)
+    app.callback(invoke_without_command=True)(expand(top))
     for name in names:
         module, _, function = COMMANDS[name].partition(":")
         command = getattr(import_module(f"gemma_edge.cli.{module}"), function)
-        app.command(name, cls=Page, context_settings={"help_option_names": []})(command)
+        app.command(name, cls=Page, context_settings={"help_option_names": []})(expand(command))
     return app
 
 
 def top(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-    show_help: flags.Help = False,
 ) -> Job | None:
     """Gemma 4 on the computer you have: chat, describe images, read documents into JSON.
 
@@ -146,7 +144,7 @@ def parse(argv: Sequence[str], width: int) -> Job:
             standalone_mode=False,
             terminal_width=min(width, HELP_WIDTH),
         )
-    except flags.HelpAsked as asked:
+    except HelpAsked as asked:
         return _page(asked.page)
     except typer.TyperException as error:
         raise _usage_error(error, argv) from error

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from gemma_edge import catalog, gguf
 from gemma_edge.app.load import constraints_of, open_quick_planner
 from gemma_edge.app.models import (
@@ -29,9 +27,8 @@ from gemma_edge.app.models import (
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, Quant, Size
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
+from gemma_edge.cli.options import Job, ShowFlags, StoreFlags, argument, option
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.plan import machine_line, render_row
 from gemma_edge.cli.runtime import open_runtime
@@ -97,15 +94,11 @@ BILLION = 1_000_000_000
 There = frozenset[tuple[str, str]]  # (repo, file) of what is on disk
 
 
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One of them; without it, all.")
-    ] = None,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
+def command(
+    name: Annotated[str | None, argument("NAME", "One of them; without it, all.")] = None,
+    *,
+    store: StoreFlags,
+    show: ShowFlags,
 ) -> Job:
     """Show the models that can be fetched: what each is for, its quants, their sizes.
 
@@ -113,12 +106,11 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge models
     gemma-edge models e4b
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir)
-    return partial(run, name, kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run, name, store, show)
 
 
 def run(
-    name: str | None, kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+    name: str | None, kept: StoreFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """From the catalogue and the disk alone."""
     output.quiet = show.quiet
@@ -257,11 +249,9 @@ DAY_SECONDS = 86_400
 
 
 def list_command(
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
+    *,
+    store: StoreFlags,
+    show: ShowFlags,
 ) -> Job:
     """List the model files on this machine: size, last use, name.
 
@@ -269,11 +259,10 @@ def list_command(
     gemma-edge list
     gemma-edge list --json
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir)
-    return partial(run_list, kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run_list, store, show)
 
 
-def run_list(kept: StoreOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def run_list(kept: StoreFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """Whatever the store finds, our own downloads or not."""
     output.quiet = show.quiet
     runtime = open_runtime(kept, context, output)
@@ -342,16 +331,14 @@ class Shown:
     sha256: str | None
 
 
-def show_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+def show_command(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME|PATH", help="A model, a file, or hf:owner/repo/file.gguf."),
+        argument("NAME|PATH", "A model, a file, or hf:owner/repo/file.gguf."),
     ],
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
+    *,
+    store: StoreFlags,
+    show: ShowFlags,
 ) -> Job:
     """Show what a model file says about itself. Of a file on the hub only the header is fetched.
 
@@ -360,12 +347,11 @@ def show_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge show model.gguf --json
     gemma-edge show hf:owner/repo/file.gguf
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir)
-    return partial(run_show, name, kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run_show, name, store, show)
 
 
 def run_show(
-    name: str, kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+    name: str, kept: StoreFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """Metadata, tensors by type, hash."""
     output.quiet = show.quiet
@@ -490,19 +476,17 @@ def _as_json(value: Value) -> Any:
 # `gemma-edge path`: where a model's file is, or where all of them are.
 
 
-def path_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+def path_command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A model; without one, the store's folders."),
+        argument("NAME", "A model; without one, the store's folders."),
     ] = None,
     projector: Annotated[
-        bool, typer.Option("--projector", help="The model's projector instead.")
+        bool, option("--projector", help="The model's projector instead.")
     ] = False,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
+    *,
+    store: StoreFlags,
+    show: ShowFlags,
 ) -> Job:
     """Print the path of a model that is on this machine, for other programs. Fetches nothing.
 
@@ -510,13 +494,11 @@ def path_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     llama-server -m "$(gemma-edge path e4b)" --mmproj "$(gemma-edge path e4b --projector)"
     gemma-edge path
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir)
-    show = ShowOptions(json=json, quiet=quiet)
-    return partial(run_path, name, projector, kept, show)
+    return partial(run_path, name, projector, store, show)
 
 
 def run_path(  # noqa: PLR0913, PLR0917  (the world, the wish, and where)
-    name: str | None, projector: bool, kept: StoreOptions, show: ShowOptions,
+    name: str | None, projector: bool, kept: StoreFlags, show: ShowFlags,
     context: Context, output: Output,
 ) -> ExitStatus:  # fmt: skip
     """A path that is printed leads to a file with the hash that it has to have."""
@@ -560,7 +542,7 @@ def find_path(name: str, projector: bool, runtime: Runtime) -> Path:
     return found
 
 
-def _folders(settings: StoreSettings, show: ShowOptions, output: Output) -> ExitStatus:
+def _folders(settings: StoreSettings, show: ShowFlags, output: Output) -> ExitStatus:
     folders = {
         "cache": settings.cache_dir,
         "models": settings.models_dir,
@@ -585,16 +567,14 @@ BAD = ("wrong", "unreadable")
 _SAID_BY = {"lock": "as the lock says", "hub": "as the hub says", "": "nothing to compare with"}
 
 
-def verify_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
+def verify_command(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="Of `gemma-edge list`; without any, all of them."),
-    ] = None,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
+        tuple[str, ...],
+        argument("NAME", "Of `gemma-edge list`; without any, all of them."),
+    ] = (),
+    *,
+    store: StoreFlags,
+    show: ShowFlags,
 ) -> Job:
     """Prove that model files are what they were: every byte is read again. Status 4 if one is not.
 
@@ -602,12 +582,11 @@ def verify_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge verify
     gemma-edge verify e4b
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir)
-    return partial(run_verify, tuple(names or ()), kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run_verify, names, store, show)
 
 
 def run_verify(
-    names: tuple[str, ...], kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+    names: tuple[str, ...], kept: StoreFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """Opens no connection: the lock and the cache know what each file has to be."""
     output.quiet = show.quiet
@@ -659,16 +638,18 @@ def _verdict_document(verdict: Verification) -> dict[str, Any]:
 # `gemma-edge rm`: delete model files, after saying what that frees.
 
 
-def rm_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="Of `gemma-edge list`: a model or a file.")
-    ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteFlags(StoreFlags):
+    """Whether to ask first."""
+
+    yes: Annotated[bool, option("--yes", "-y", help="Delete without asking.")] = False
+
+
+def rm_command(
+    names: Annotated[tuple[str, ...], argument("NAME", "Of `gemma-edge list`: a model or a file.")],
+    *,
+    store: DeleteFlags,
+    show: ShowFlags,
 ) -> Job:
     """Delete models from this machine. A projector that another model needs stays.
 
@@ -676,12 +657,11 @@ def rm_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge rm e4b
     gemma-edge rm hf:owner/repo/file.gguf --yes
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir, yes=yes)
-    return partial(run_rm, tuple(names), kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run_rm, names, store, show)
 
 
 def run_rm(
-    names: tuple[str, ...], kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+    names: tuple[str, ...], kept: DeleteFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """Plan, say, ask, delete. What a file is to be stays in the lock."""
     output.quiet = show.quiet
@@ -718,15 +698,11 @@ def _document(removal: Removal, done: bool, output: Output) -> None:
 # `gemma-edge import`: take model files from elsewhere in among the store's.
 
 
-def import_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="A GGUF file; it stays where it is.")
-    ],
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
+def import_command(
+    files: Annotated[tuple[Path, ...], argument("FILE", "A GGUF file; it stays where it is.")],
+    *,
+    store: StoreFlags,
+    show: ShowFlags,
 ) -> Job:
     """Copy GGUF files from elsewhere into the store, checked and locked. Prints where they are.
 
@@ -734,12 +710,11 @@ def import_command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge import /media/stick/gemma-4-E4B.gguf
     gemma-edge chat --model gemma-4-E4B.gguf
     """
-    kept = StoreOptions(offline=offline, models_dir=models_dir)
-    return partial(run_import, tuple(files), kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run_import, files, store, show)
 
 
 def run_import(
-    files: tuple[Path, ...], kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+    files: tuple[Path, ...], kept: StoreFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """The headers first: a truncated file is told before gigabytes are copied."""
     output.quiet = show.quiet

@@ -1,19 +1,42 @@
-"""The flags that commands share, with the parsers of their values."""
+"""The flags that commands share, each declared once, and the parsers of their values.
+
+A flag is a field ``name: Annotated[T, option(...)] = default`` of a small dataclass. A command
+takes such dataclasses as parameters; ``expand`` gives Typer the signature with a parameter a flag,
+and the command one object for each dataclass. ``build`` makes a request of the application from
+them, by the names of the fields, so that nothing is copied by hand.
+"""
 
 import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any
+from types import GenericAlias
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Protocol,
+    TypeGuard,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import typer
 
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.document import MAX_TOKENS, MIN_TOKENS
+from gemma_edge.documents.document import (
+    MAX_TOKENS,
+    MIN_TOKENS,
+    TILES,
+    PageNumbers,
+    parse_page_numbers,
+)
 from gemma_edge.errors import ExitStatus
 from gemma_edge.planning.plan import ALL_LAYERS, Adapter, KvType
 from gemma_edge.units import parse_bytes, parse_tokens
@@ -34,27 +57,10 @@ DETAILS = {"low": 70, "normal": 280, "high": 560, "max": 1120}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreOptions:
-    """Where model files are kept, and what may be done without asking."""
-
-    offline: bool = False
-    models_dir: Path | None = None
-    yes: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions(ModelRequest):
     """The request with what the flags say of the store."""
 
-    store: StoreOptions = StoreOptions()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShowOptions:
-    """How the result is shown."""
-
-    json: bool = False
-    quiet: bool = False
+    store: "StoreFlags"
 
 
 def parse_adapter(text: str) -> Adapter:
@@ -90,13 +96,6 @@ def _layers(text: str) -> int:
     return int(text)
 
 
-def _kv_type(text: str) -> KvType:
-    for kind in KV_TYPES:
-        if text == kind:
-            return kind
-    raise typer.BadParameter(f"`{text}` is none of {', '.join(KV_TYPES)}")
-
-
 def parse_detail(text: str) -> int:
     """``low``, ``normal``, ``high``, ``max`` or a number of tokens to a budget in tokens."""
     if text in DETAILS:
@@ -116,6 +115,26 @@ def parse_size(text: str) -> int:
         raise typer.BadParameter(f"`{text}` is not a size, like 8GiB or 512MiB") from None
 
 
+def parse_pages(text: str) -> PageNumbers:
+    """``3``, ``1-4``, ``2,-1``: the pages that are wanted."""
+    try:
+        return parse_page_numbers(text)
+    except ValueError:
+        raise typer.BadParameter(f"`{text}` does not name pages, like 3, 1-4 or 2,-1") from None
+
+
+def parse_tiles(text: str) -> int:
+    """In how many pieces a picture is cut."""
+    if text in map(str, TILES):
+        return int(text)
+    raise typer.BadParameter(f"`{text}` is neither 2 (halves) nor 4 (quarters)")
+
+
+def whole_text(text: str) -> str:
+    """Text from a command line or a terminal; bytes that were not UTF-8 there become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 class HelpAsked(Exception):
     """``--help`` ends parsing with a page; Typer would write it by itself, past ``Output``."""
 
@@ -130,168 +149,320 @@ def show_help(ctx: typer.Context, wanted: bool) -> None:
         raise HelpAsked(ctx.get_help())
 
 
-def _option(*names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, show_default=False, **more)
-
-
-def _placing(*names: str, **more: Any) -> Any:
-    return _option(*names, rich_help_panel=PLACING, **more)
-
-
-def _everywhere(*names: str, **more: Any) -> Any:
-    return _option(*names, rich_help_panel=EVERYWHERE, **more)
-
-
-Help = Annotated[
-    bool, _everywhere("--help", "-h", help="Show this page.", is_eager=True, callback=show_help)
-]
-Model = Annotated[
-    str,
-    _placing(
-        "--model", "-m", metavar="NAME|PATH",
-        help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo "
-        "(default: the best one for this machine).",
-    ),
-]  # fmt: skip
-Mmproj = Annotated[
-    Path | None,
-    _placing("--mmproj", metavar="FILE", help="The projector that lets the model see images."),
-]
-QuantName = Annotated[
-    str | None, _placing("--quant", metavar="NAME", help="Of this model, like q8 or q4_0.")
-]
-Lora = Annotated[
-    list[Adapter] | None,
-    _placing(
-        "--lora", metavar="FILE[:X]", parser=parse_adapter,
-        help="Add a LoRA in a GGUF file, X times as strong; repeatable.",
-    ),
-]  # fmt: skip
-Vision = Annotated[
-    bool | None,
-    _placing("--vision/--no-vision", help="Room for images, or none (default: as needed)."),
-]
-Ctx = Annotated[
-    int | None,
-    _placing("--ctx", metavar="N", parser=_context, help="Context in tokens, like 8192 or 8k."),
-]
-Kv = Annotated[
-    KvType | None,
-    _placing("--kv", metavar="TYPE", parser=_kv_type, help="KV cache: f16, or q8_0 (smaller)."),
-]
-GpuLayers = Annotated[
-    int | None,
-    _placing(
-        "--gpu-layers", metavar="N|all", parser=_layers,
-        help="Layers on the GPU (default: all that fit).",
-    ),
-]  # fmt: skip
-CpuExperts = Annotated[
-    int | None,
-    _placing("--cpu-experts", metavar="N", min=0, help="Layers whose experts stay in main memory."),
-]
-RequireGpu = Annotated[bool, _placing("--require-gpu", help="Rather fail than use the CPU.")]
-MinSpeed = Annotated[
-    float | None,
-    _placing("--min-speed", metavar="X", min=0.0, help="At least so many tokens a second."),
-]
-Threads = Annotated[
-    int | None,
-    _placing("--threads", metavar="N", min=1, help="CPU threads (default: the physical cores)."),
-]
-Temperature = Annotated[
-    float | None,
-    _option("--temperature", metavar="X", min=0.0, help="0 always takes the likeliest word."),
-]
-TopP = Annotated[
-    float | None,
-    _option(
-        "--top-p", metavar="X", min=0.0, max=1.0, help="Keep the likeliest, this share of all."
-    ),
-]
-TopK = Annotated[
-    int | None, _option("--top-k", metavar="N", min=0, help="Keep the N likeliest; 0 keeps all.")
-]
-MinP = Annotated[
-    float | None,
-    _option("--min-p", metavar="X", min=0.0, max=1.0, help="Keep this share of the likeliest."),
-]
-Seed = Annotated[
-    int | None, _option("--seed", metavar="N", min=0, help="The same seed, the same answer.")
-]
-MaxTokens = Annotated[
-    int | None,
-    _option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
-]
-Offline = Annotated[
-    bool, _everywhere("--offline", help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")
-]
-ModelsDir = Annotated[
-    Path | None,
-    _everywhere(
-        "--models-dir",
-        metavar="DIR",
-        help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR.",
-    ),
-]
-Yes = Annotated[
-    bool, _everywhere("--yes", "-y", help="Download without asking; or GEMMA_EDGE_YES=1.")
-]
-Trust = Annotated[bool, _option("--trust", help="Run the Python file of a --schema file.py:Class.")]
-Json = Annotated[bool, _everywhere("--json", help="Print JSON for programs.")]
-Quiet = Annotated[bool, _everywhere("--quiet", help="Print nothing but the result and errors.")]
-Detail = Annotated[
-    int | None,
-    _option(
-        "--detail",
-        metavar="LEVEL",
-        parser=parse_detail,
-        help=f"How closely to look: {', '.join(DETAILS)}, or {MIN_TOKENS} to {MAX_TOKENS} tokens.",
-    ),
-]
-
-
-def model_options(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    model: Model = AUTO,
-    mmproj: Mmproj = None,
-    quant: QuantName = None,
-    lora: Lora = None,
-    vision: Vision = None,
-    ctx: Ctx = None,
-    kv: Kv = None,
-    gpu_layers: GpuLayers = None,
-    cpu_experts: CpuExperts = None,
-    require_gpu: RequireGpu = False,
-    min_speed: MinSpeed = None,
-    threads: Threads = None,
-    models_dir: ModelsDir = None,
-    offline: Offline = False,
-    yes: Yes = False,
-) -> ModelOptions:
-    """The flags of every command that loads or places a model."""
-    return ModelOptions(
-        model=model, mmproj=mmproj, quant=quant, adapters=tuple(lora or ()), vision=vision,
-        context_tokens=ctx, kv_type=kv, gpu_layers=gpu_layers, cpu_expert_layers=cpu_experts,
-        require_gpu=require_gpu, min_speed=min_speed, threads=threads,
-        store=StoreOptions(offline=offline, models_dir=models_dir, yes=yes),
+def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:
+    """How a flag is written and explained. ``panel`` is the title that it stands under in a help
+    page; ``choices`` are the words that it takes; the rest is Typer's."""
+    choices: tuple[str, ...] = more.pop("choices", ())
+    if choices:
+        more = {"metavar": "|".join(choices), "parser": partial(_choose, choices=choices), **more}
+    return typer.Option(
+        *names, help=help, rich_help_panel=panel, **{"show_default": False, **more}
     )  # fmt: skip
 
 
-def takes_model(command: Callable[..., Job]) -> Callable[..., Job]:
-    """Gives a command the flags of ``model_options``, which come as its argument ``placed``. A flag
-    of the command's own takes the place of a shared one of that name."""
-    own = inspect.signature(command).parameters
-    given_to_all = inspect.signature(model_options).parameters
-    shared = {name: each for name, each in given_to_all.items() if name not in own}
+def argument(metavar: str, help: str, **more: Any) -> Any:
+    """What stands on the command line without a flag."""
+    return typer.Argument(metavar=metavar, help=help, **{"show_default": False, **more})
+
+
+def _choose(text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise typer.BadParameter(f"`{text}` is none of {', '.join(choices)}")
+    return text
+
+
+# ----------------------------------------------------------------------------
+# The flags of several commands.
+
+
+Help = Annotated[
+    bool,
+    option(
+        "--help", "-h", help="Show this page.", panel=EVERYWHERE, is_eager=True,
+        callback=show_help,
+    ),
+]  # fmt: skip
+MaxTokens = Annotated[
+    int | None,
+    option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
+]
+ModelsDir = Annotated[
+    Path | None,
+    option(
+        "--models-dir", metavar="DIR", panel=EVERYWHERE,
+        help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR.",
+    ),
+]  # fmt: skip
+Trust = Annotated[bool, option("--trust", help="Run the Python file of a --schema file.py:Class.")]
+Detail = Annotated[
+    int | None,
+    option(
+        "--detail", metavar="LEVEL", parser=parse_detail,
+        help=f"How closely to look: {', '.join(DETAILS)}, or {MIN_TOKENS} to {MAX_TOKENS} tokens.",
+    ),
+]  # fmt: skip
+
+
+Password = Annotated[
+    str | None,
+    option("--password", metavar="TEXT", help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}."),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowFlags:
+    """How the result is shown."""
+
+    json: Annotated[bool, option("--json", panel=EVERYWHERE, help="Print JSON for programs.")] = (
+        False
+    )
+    quiet: Annotated[
+        bool, option("--quiet", panel=EVERYWHERE, help="Print nothing but the result and errors.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFlags:
+    """Where model files are kept, and whether the network may be used."""
+
+    models_dir: ModelsDir = None
+    offline: Annotated[
+        bool,
+        option("--offline", panel=EVERYWHERE, help="Open no connection; or GEMMA_EDGE_OFFLINE=1."),
+    ] = False  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchFlags(StoreFlags):
+    """The same, where what is missing may be downloaded."""
+
+    yes: Annotated[
+        bool,
+        option(
+            "--yes", "-y", panel=EVERYWHERE, help="Download without asking; or GEMMA_EDGE_YES=1."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementFlags:
+    """Which model, and how it is to be placed: fields of ``ModelRequest``."""
+
+    model: Annotated[
+        str,
+        option(
+            "--model",
+            "-m",
+            metavar="NAME|PATH",
+            panel=PLACING,
+            help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo "
+            "(default: the best one for this machine).",
+        ),
+    ] = AUTO
+    mmproj: Annotated[
+        Path | None,
+        option(
+            "--mmproj",
+            metavar="FILE",
+            panel=PLACING,
+            help="The projector that lets the model see images.",
+        ),
+    ] = None
+    quant: Annotated[
+        str | None,
+        option("--quant", metavar="NAME", panel=PLACING, help="Of this model, like q8 or q4_0."),
+    ] = None
+    adapters: Annotated[
+        tuple[Adapter, ...],
+        option(
+            "--lora",
+            metavar="FILE[:X]",
+            parser=parse_adapter,
+            panel=PLACING,
+            help="Add a LoRA in a GGUF file, X times as strong; repeatable.",
+        ),
+    ] = ()
+    context_tokens: Annotated[
+        int | None,
+        option(
+            "--ctx",
+            metavar="N",
+            parser=_context,
+            panel=PLACING,
+            help="Context in tokens, like 8192 or 8k.",
+        ),
+    ] = None
+    kv_type: Annotated[
+        KvType | None,
+        option(
+            "--kv",
+            metavar="TYPE",
+            choices=KV_TYPES,
+            panel=PLACING,
+            help="KV cache: f16, or q8_0 (smaller).",
+        ),
+    ] = None
+    gpu_layers: Annotated[
+        int | None,
+        option(
+            "--gpu-layers",
+            metavar="N|all",
+            parser=_layers,
+            panel=PLACING,
+            help="Layers on the GPU (default: all that fit).",
+        ),
+    ] = None
+    cpu_expert_layers: Annotated[
+        int | None,
+        option(
+            "--cpu-experts",
+            metavar="N",
+            min=0,
+            panel=PLACING,
+            help="Layers whose experts stay in main memory.",
+        ),
+    ] = None
+    require_gpu: Annotated[
+        bool, option("--require-gpu", panel=PLACING, help="Rather fail than use the CPU.")
+    ] = False
+    min_speed: Annotated[
+        float | None,
+        option(
+            "--min-speed",
+            metavar="X",
+            min=0.0,
+            panel=PLACING,
+            help="At least so many tokens a second.",
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        option(
+            "--threads", metavar="N", min=1, panel=PLACING,
+            help="CPU threads (default: the physical cores).",
+        ),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFlags(PlacementFlags):
+    """The same, where a person says whether pictures must be possible."""
+
+    vision: Annotated[
+        bool | None,
+        option(
+            "--vision/--no-vision", panel=PLACING,
+            help="Room for images, or none (default: as needed).",
+        ),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedFlags:
+    """How much chance there is in an answer: fields of ``Sampling``."""
+
+    temperature: Annotated[
+        float | None,
+        option("--temperature", metavar="X", min=0.0, help="0 always takes the likeliest word."),
+    ] = None
+    seed: Annotated[
+        int | None, option("--seed", metavar="N", min=0, help="The same seed, the same answer.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingFlags(SeedFlags):
+    """All that says how words are chosen."""
+
+    top_p: Annotated[
+        float | None,
+        option(
+            "--top-p", metavar="X", min=0.0, max=1.0, help="Keep the likeliest, this share of all."
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        option("--top-k", metavar="N", min=0, help="Keep the N likeliest; 0 keeps all."),
+    ] = None
+    min_p: Annotated[
+        float | None,
+        option("--min-p", metavar="X", min=0.0, max=1.0, help="Keep this share of the likeliest."),
+    ] = None
+
+
+# ----------------------------------------------------------------------------
+# From a command with dataclasses of flags to what Typer reads, and from flags to a request.
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Request = TypeVar("Request", bound=_Dataclass)
+
+
+def build(request: type[Request], *flags: _Dataclass, **given: Any) -> Request:
+    """A request of the application: its fields by name from ``flags``, or as they are ``given``.
+
+    Raises:
+        TypeError: the request has no field for a flag, which would be lost.
+    """
+    values = {each.name: getattr(some, each.name) for some in flags for each in fields(some)}
+    return request(**values | given)
+
+
+def expand(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command as Typer takes it: a parameter a flag instead of dataclasses of flags, lists
+    instead of tuples, and ``--help``. A dataclass of flags may hold others."""
+    hints = get_type_hints(command, include_extras=True)
+    rows = [_parameter("show_help", Help, False)]
+    for name, each in inspect.signature(command).parameters.items():
+        rows += _rows(name, hints[name], each.default)
 
     @wraps(command)
-    def gathered(**given: Any) -> Job:
-        placed = model_options(**{name: given.pop(name) for name in shared})
-        return command(**given, placed=placed)
+    def gathered(**given: Any) -> Any:
+        values = {name: tuple(each) if isinstance(each, list) else each
+                  for name, each in given.items()}  # fmt: skip
+        return command(**{name: _gather(name, kind, values)
+                          for name, kind in hints.items() if name != "return"})  # fmt: skip
 
-    rows: list[inspect.Parameter] = []
-    for name, each in own.items():
-        rows += shared.values() if name == "placed" else [each]
-    gathered.__signature__ = inspect.Signature(rows)  # type: ignore[attr-defined]
+    gathered.__signature__ = inspect.Signature(rows[1:] + rows[:1])  # type: ignore[attr-defined]
     gathered.__annotations__ = {each.name: each.annotation for each in rows}
     return gathered
+
+
+def _is_flags(kind: Any) -> TypeGuard[type[_Dataclass]]:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+def _rows(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
+    if not _is_flags(kind):
+        yield _parameter(name, kind, default)
+        return
+    hints = get_type_hints(kind, include_extras=True)
+    for each in fields(kind):
+        yield from _rows(each.name, hints[each.name], each.default)
+
+
+def _gather(name: str, kind: Any, values: dict[str, Any]) -> Any:
+    """The value of a parameter or of a field: one that Typer parsed, or an object of several."""
+    if not _is_flags(kind):
+        return values[name]
+    hints = get_type_hints(kind)
+    return kind(
+        **{each.name: _gather(each.name, hints[each.name], values) for each in fields(kind)}
+    )
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """What Typer reads of a flag or an argument; several values are a list to it."""
+    kind, *said = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    if get_origin(kind) is tuple:
+        kind = GenericAlias(list, get_args(kind)[:1])
+        default = list(default) if isinstance(default, tuple) else default
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[kind, said[0]] if said else kind,
+    )

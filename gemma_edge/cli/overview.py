@@ -8,7 +8,7 @@ from gemma_edge.app.load import Planner, constraints_of, open_quick_planner
 from gemma_edge.app.models import Stock, offered_quants
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import StoreOptions
+from gemma_edge.cli.options import StoreFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import DoesNotFit, ExitStatus
@@ -35,7 +35,7 @@ def run(context: Context, output: Output) -> ExitStatus:
     """Nothing is measured and nothing fetched: the page has to be there at once."""
     output.table([(f"gemma-edge {__version__} · Gemma 4 on this machine; nothing leaves it",)])
     output.page("")
-    runtime = open_runtime(StoreOptions(), context, output)
+    runtime = open_runtime(StoreFlags(), context, output)
     planner = open_quick_planner(runtime)
     output.table(_machine(planner.hardware))
     for finding in planner.hardware.findings:

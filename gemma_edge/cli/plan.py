@@ -7,15 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import typer
-
 from gemma_edge.app.load import best_here, constraints_of, open_planner
 from gemma_edge.app.models import Stock, fetch_headers, offer
 from gemma_edge.app.request import AUTO
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import Job, ModelOptions, ShowOptions
+from gemma_edge.cli.options import (
+    FetchFlags,
+    Job,
+    ModelFlags,
+    ModelOptions,
+    ShowFlags,
+    argument,
+    build,
+    option,
+    parse_size,
+)
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
@@ -50,16 +57,44 @@ from gemma_edge.units import GIB, MIB, render_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
+class PlanFlags:
     """What the command line asks of a plan. ``vram_bytes``, ``ram_bytes`` and ``device`` make up a
     machine that is not this one; ``headers`` fetches those that are not here."""
 
-    every: bool = False
-    explain: bool = False
-    headers: bool = False
-    vram_bytes: int | None = None
-    ram_bytes: int | None = None
-    device: str | None = None
+    name: Annotated[str | None, argument("NAME|PATH", "A model; without one, the best of all.")] = (
+        None
+    )
+    every: Annotated[
+        bool, option("--all", help="Every size and quant: where it would run, how fast.")
+    ] = False
+    explain: Annotated[
+        bool, option("--explain", help="What was tried, why it fell, what was detected.")
+    ] = False
+    headers: Annotated[
+        bool, option("--headers", help="Fetch headers (15 MB a model) to be exact, not estimate.")
+    ] = False
+    vram_bytes: Annotated[
+        int | None,
+        option(
+            "--vram",
+            metavar="SIZE",
+            parser=parse_size,
+            help="For a machine whose GPU has so much memory, like 8GiB.",
+        ),
+    ] = None
+    ram_bytes: Annotated[
+        int | None,
+        option(
+            "--ram",
+            metavar="SIZE",
+            parser=parse_size,
+            help="For a machine with so much main memory.",
+        ),
+    ] = None
+    device: Annotated[
+        str | None,
+        option("--device", metavar="TITLE", help='For a machine with a "RTX 4060".'),
+    ] = None  # fmt: skip
 
     @property
     def pretends(self) -> bool:
@@ -67,42 +102,7 @@ class PlanOptions:
         return (self.vram_bytes, self.ram_bytes, self.device) != (None, None, None)
 
 
-@flags.takes_model
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME|PATH", help="A model; without one, the best of all."),
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every size and quant: where it would run, how fast.")
-    ] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="What was tried, why it fell, what was detected.")
-    ] = False,
-    headers: Annotated[
-        bool,
-        typer.Option("--headers", help="Fetch headers (15 MB a model) to be exact, not estimate."),
-    ] = False,
-    vram: Annotated[
-        int | None,
-        typer.Option("--vram", metavar="SIZE", parser=flags.parse_size,
-                     help="For a machine whose GPU has so much memory, like 8GiB."),
-    ] = None,
-    ram: Annotated[
-        int | None,
-        typer.Option("--ram", metavar="SIZE", parser=flags.parse_size,
-                     help="For a machine with so much main memory."),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="TITLE", help='For a machine with a "RTX 4060".'),
-    ] = None,
-    *,
-    placed: ModelOptions,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:  # fmt: skip
+def command(asked: PlanFlags, model: ModelFlags, store: FetchFlags, show: ShowFlags) -> Job:
     """Say what would run: which model, where every MiB goes, how fast, and why. Loads nothing.
 
     \b
@@ -111,18 +111,14 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge plan --all
     gemma-edge plan --vram 8GiB --ram 16GiB --device "RTX 4060"
     """
-    if name is not None and placed.model != AUTO:
+    if asked.name is not None and model.model != AUTO:
         raise UsageError("the model is there twice", hint="NAME or --model NAME, not both")
-    asked = PlanOptions(
-        every=every, explain=explain, headers=headers, vram_bytes=vram, ram_bytes=ram,
-        device=device,
-    )  # fmt: skip
-    placed = replace(placed, model=name or placed.model)
-    return partial(run, asked, placed, ShowOptions(json=json, quiet=quiet))
+    placed = build(ModelOptions, replace(model, model=asked.name or model.model), store=store)
+    return partial(run, asked, placed, show)
 
 
 def run(
-    asked: PlanOptions, model: ModelOptions, show: ShowOptions, context: Context, output: Output
+    asked: PlanFlags, model: ModelOptions, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """Plan, and show it."""
 
@@ -483,7 +479,7 @@ def _labelled(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def plan_and_show(
-    asked: PlanOptions, model: ModelOptions, show: ShowOptions, context: Context, output: Output
+    asked: PlanFlags, model: ModelOptions, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """Headers from disk or from what the catalogue knows; no weights are read."""
     output.quiet = show.quiet
@@ -525,7 +521,7 @@ def plan_and_show(
     return ExitStatus.OK
 
 
-def _pretend(asked: PlanOptions, runtime: Runtime) -> Hardware | None:
+def _pretend(asked: PlanFlags, runtime: Runtime) -> Hardware | None:
     """The machine that somebody thought up, on the ground of this one."""
     if not asked.pretends:
         return None

@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from gemma_edge import catalog
 from gemma_edge.app.models import (
     Target,
@@ -18,9 +16,8 @@ from gemma_edge.app.models import (
     say_newer,
 )
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
+from gemma_edge.cli.options import Job, ShowFlags, StoreFlags, argument, option
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus
@@ -29,32 +26,21 @@ from gemma_edge.store.remote import RemoteFile, StoreSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullOptions:
+class PullFlags:
     """What is to be fetched; ``accept`` takes what is upstream now, whatever the lock says."""
 
-    names: tuple[str, ...]
-    drafter: bool = False
-    accept: bool = False
-
-
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     names: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME", help="Of `gemma-edge models`, or hf:owner/repo/file.gguf."),
-    ],
+        tuple[str, ...], argument("NAME", "Of `gemma-edge models`, or hf:owner/repo/file.gguf.")
+    ]
     drafter: Annotated[
-        bool, typer.Option("--drafter", help="The drafter too, which guesses words ahead.")
-    ] = False,
-    accept_change: Annotated[
-        bool,
-        typer.Option("--accept-change", help="Take what is on the hub now, and lock that."),
-    ] = False,
-    models_dir: flags.ModelsDir = None,
-    offline: flags.Offline = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:
+        bool, option("--drafter", help="The drafter too, which guesses words ahead.")
+    ] = False
+    accept: Annotated[
+        bool, option("--accept-change", help="Take what is on the hub now, and lock that.")
+    ] = False
+
+
+def command(asked: PullFlags, store: StoreFlags, show: ShowFlags) -> Job:
     """Download a model and its projector, checked and resumable. Prints where the files are.
 
     \b
@@ -62,13 +48,11 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge pull 31b-q6 --drafter
     gemma-edge pull hf:owner/repo/file.gguf@revision
     """
-    asked = PullOptions(names=tuple(names), drafter=drafter, accept=accept_change)
-    kept = StoreOptions(offline=offline, models_dir=models_dir)
-    return partial(run, asked, kept, ShowOptions(json=json, quiet=quiet))
+    return partial(run, asked, store, show)
 
 
 def run(
-    asked: PullOptions, kept: StoreOptions, show: ShowOptions, context: Context, output: Output
+    asked: PullFlags, kept: StoreFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """All names are understood before anything is fetched; then all files at once."""
     output.quiet = show.quiet
@@ -94,12 +78,12 @@ def run(
     return ExitStatus.OK
 
 
-def _files(target: Target, asked: PullOptions) -> list[RemoteFile]:
+def _files(target: Target, asked: PullFlags) -> list[RemoteFile]:
     drafter = target.drafter if asked.drafter else None
     return [file for file in (target.model, target.projector, drafter) if file is not None]
 
 
-def _announce(targets: list[Target], asked: PullOptions, runtime: Runtime) -> None:
+def _announce(targets: list[Target], asked: PullFlags, runtime: Runtime) -> None:
     """What comes, from where, how much; before the first byte."""
     for target in targets:
         if target.note:

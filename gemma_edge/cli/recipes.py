@@ -6,11 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context, recipes_dir
-from gemma_edge.cli.options import Job, ShowOptions
+from gemma_edge.cli.options import Job, ShowFlags, Trust, argument, option
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
 
@@ -22,35 +19,21 @@ _FIELDS = 6  # fields that a line of the list names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecipesOptions:
+class RecipesFlags:
     """What is asked: an action, and the names or files of recipes."""
 
-    action: str
-    what: tuple[str, ...] = ()
-    prompt: bool = False
-    replace: bool = False
-    trust: bool = False
-
-
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    action: Annotated[
-        str, typer.Argument(metavar="ACTION", help="list, show, save or lint; see above.")
-    ] = "list",
+    action: Annotated[str, argument("ACTION", "list, show, save or lint; see above.")] = "list"
     what: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="RECIPE", help="A name of `recipes list`, or a .yaml file."),
-    ] = None,
+        tuple[str, ...], argument("RECIPE", "A name of `recipes list`, or a .yaml file.")
+    ] = ()
     prompt: Annotated[
-        bool, typer.Option("--prompt", help="show: what the model reads of it instead.")
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="save: over one of that name.")
-    ] = False,
-    trust: flags.Trust = False,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:
+        bool, option("--prompt", help="show: what the model reads of it instead.")
+    ] = False
+    replace: Annotated[bool, option("--replace", help="save: over one of that name.")] = False
+    trust: Trust = False
+
+
+def command(asked: RecipesFlags, show: ShowFlags) -> Job:
     """Recipes for `extract -r`: a schema, what an expert knows of such documents, and arithmetic
     that code does.
 
@@ -90,13 +73,10 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     depends on a value that is missing is not checked. There are sum, min, max, len, round, abs,
     any, all, date, default, previous, following and mrz.
     """
-    asked = RecipesOptions(
-        action=action, what=tuple(what or ()), prompt=prompt, replace=replace, trust=trust
-    )
-    return partial(run, asked, ShowOptions(json=json, quiet=quiet))
+    return partial(run, asked, show)
 
 
-def run(asked: RecipesOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def run(asked: RecipesFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """One action; all of them are offline, and none loads a model."""
     output.quiet = show.quiet
     action = ACTIONS.get(asked.action)
@@ -107,7 +87,7 @@ def run(asked: RecipesOptions, show: ShowOptions, context: Context, output: Outp
     return action(asked, show, recipes_dir(context), output)
 
 
-def _list(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -> ExitStatus:
+def _list(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import owned, shipped  # noqa: PLC0415  (PyYAML)
 
     if asked.what:
@@ -141,7 +121,7 @@ def _in_words(row: dict[str, Any]) -> str:
     return f"{said}{' (yours)' if row['path'] else ''}: {', '.join(names[:_FIELDS])}{more}"
 
 
-def _show(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -> ExitStatus:
+def _show(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import find  # noqa: PLC0415
 
     name = _only(asked)
@@ -159,7 +139,7 @@ def _show(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -
     return ExitStatus.OK
 
 
-def _save(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -> ExitStatus:
+def _save(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415
         find,  # noqa: PLC0415
         render_recipe,
@@ -184,7 +164,7 @@ def _save(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -
     return ExitStatus.OK
 
 
-def _refers(text: str, asked: RecipesOptions) -> bool:
+def _refers(text: str, asked: RecipesFlags) -> bool:
     """Whether a recipe, which can be read, cannot without the files beside it."""
     from gemma_edge.extraction.recipe_file import read_recipe  # noqa: PLC0415
 
@@ -195,7 +175,7 @@ def _refers(text: str, asked: RecipesOptions) -> bool:
     return False
 
 
-def _lint(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -> ExitStatus:
+def _lint(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import owned  # noqa: PLC0415
 
     names = asked.what or tuple(owned([own]))
@@ -219,7 +199,7 @@ def _lint(asked: RecipesOptions, show: ShowOptions, own: Path, output: Output) -
     return ExitStatus.INPUT if wrong else ExitStatus.OK
 
 
-def _findings(name: str, own: Path, asked: RecipesOptions) -> "list[Finding]":
+def _findings(name: str, own: Path, asked: RecipesFlags) -> "list[Finding]":
     from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415  (llguidance)
         Finding,
         lint,
@@ -233,7 +213,7 @@ def _findings(name: str, own: Path, asked: RecipesOptions) -> "list[Finding]":
     return lint(recipe)
 
 
-ACTIONS: dict[str, Callable[[RecipesOptions, ShowOptions, Path, Output], ExitStatus]] = {
+ACTIONS: dict[str, Callable[[RecipesFlags, ShowFlags, Path, Output], ExitStatus]] = {
     "list": _list,
     "show": _show,
     "save": _save,
@@ -241,7 +221,7 @@ ACTIONS: dict[str, Callable[[RecipesOptions, ShowOptions, Path, Output], ExitSta
 }
 
 
-def _only(asked: RecipesOptions) -> str:
+def _only(asked: RecipesFlags) -> str:
     if len(asked.what) != 1:
         many = f"{len(asked.what)} recipes were named" if asked.what else "no recipe was named"
         raise UsageError(
@@ -251,7 +231,7 @@ def _only(asked: RecipesOptions) -> str:
     return asked.what[0]
 
 
-def _load(name: str, own: Path, asked: RecipesOptions) -> "Recipe":
+def _load(name: str, own: Path, asked: RecipesFlags) -> "Recipe":
     from gemma_edge.extraction.recipe_file import load_recipe  # noqa: PLC0415  (30 ms)
 
     return load_recipe(name, [own], trust=asked.trust)

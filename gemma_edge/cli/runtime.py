@@ -2,14 +2,14 @@
 
 from gemma_edge.app.runtime import Runtime, is_on, store_settings
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import REMEMBER_VARIABLE, StoreOptions
+from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.progress import show_progress
 
 YES_VARIABLE = "GEMMA_EDGE_YES"
 
 
-def open_runtime(options: StoreOptions, context: Context, output: Output) -> Runtime:
+def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runtime:
     """Made once a run: the machine is detected once, and asked where a person can answer."""
     return Runtime(
         store=store_settings(
@@ -25,7 +25,8 @@ def open_runtime(options: StoreOptions, context: Context, output: Output) -> Run
         ),
         models_dir=options.models_dir,
         remember=context.is_on(REMEMBER_VARIABLE),
-        agreed=options.yes or is_on(context.environment, YES_VARIABLE),
+        agreed=isinstance(options, FetchFlags) and options.yes
+        or is_on(context.environment, YES_VARIABLE),
         clock=context.clock,
         load=context.load,
         open_counter=context.open_counter,

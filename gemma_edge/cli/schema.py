@@ -8,14 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from gemma_edge import catalog, gguf
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.inputs import read_piped, whole_text
+from gemma_edge.cli.inputs import read_piped
 from gemma_edge.cli.models import find_path
-from gemma_edge.cli.options import Job, ShowOptions, StoreOptions
+from gemma_edge.cli.options import (
+    Job,
+    ModelsDir,
+    ShowFlags,
+    StoreFlags,
+    Trust,
+    argument,
+    option,
+    whole_text,
+)
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, UsageError
@@ -43,8 +49,8 @@ if TYPE_CHECKING:
 def run_trials(  # noqa: PLR0913, PLR0917  (the files, whose tokens, and the world)
     what: Sequence[str],
     model: str,
-    store: StoreOptions,
-    show: ShowOptions,
+    store: StoreFlags,
+    show: ShowFlags,
     context: Context,
     output: Output,
     *,
@@ -92,7 +98,7 @@ def _iter_files(what: Sequence[str]) -> Iterator[str]:
 
 @contextmanager
 def _open_tokens(
-    model: str, store: StoreOptions, context: Context, output: Output
+    model: str, store: StoreFlags, context: Context, output: Output
 ) -> Iterator["InTokens"]:
     """Whether a text passes a constraint in the tokens of ``model``; its weights are not read."""
     from gemma_edge.engine.constraint import (  # noqa: PLC0415  (llama.cpp, half a second)
@@ -201,46 +207,34 @@ FATES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaOptions:
+class SchemaFlags:
     """What is asked. ``what`` are schemas, examples or files, as the action wants them;
     ``model`` names a vocabulary for ``test``."""
 
-    action: str
-    what: tuple[str, ...] = ()
-    decoding: bool = False
-    strict: bool = False
-    trust: bool = False
-    model: str = BUNDLED
-    store: StoreOptions = StoreOptions()
-
-
-def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
-    action: Annotated[
-        str, typer.Argument(metavar="ACTION", help="show, check, infer, types or test; see above.")
-    ],
+    action: Annotated[str, argument("ACTION", "show, check, infer, types or test; see above.")]
     what: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="WHAT", help="A schema as `extract --schema` takes it, or files."),
-    ] = None,
+        tuple[str, ...], argument("WHAT", "A schema as `extract --schema` takes it, or files.")
+    ] = ()
     decoding: Annotated[
-        bool, typer.Option("--decoding", help="show: what the decoder is held to instead.")
-    ] = False,
+        bool, option("--decoding", help="show: what the decoder is held to instead.")
+    ] = False
     strict: Annotated[
-        bool, typer.Option("--strict", help="As `extract --strict`: no value may be missing.")
-    ] = False,
-    trust: flags.Trust = False,
+        bool, option("--strict", help="As `extract --strict`: no value may be missing.")
+    ] = False
+    trust: Trust = False
     model: Annotated[
         str,
-        typer.Option(
-            "--model", "-m", metavar="NAME|PATH", show_default=False,
+        option(
+            "--model",
+            "-m",
+            metavar="NAME|PATH",
             help="test: whose tokens to use (default: the bundled model's).",
         ),
-    ] = BUNDLED,
-    models_dir: flags.ModelsDir = None,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:  # fmt: skip
+    ] = BUNDLED
+    models_dir: ModelsDir = None  # fmt: skip
+
+
+def command(asked: SchemaFlags, show: ShowFlags) -> Job:
     """Look at a schema before a document is read with it.
 
     `show` prints it as JSON Schema, `check` says what becomes of each keyword, `infer` makes one
@@ -255,14 +249,10 @@ def command(  # noqa: PLR0913, PLR0917  (one parameter a flag)
     gemma-edge schema show models.py:Invoice --trust
     gemma-edge schema test schemas/*.json
     """
-    asked = SchemaOptions(
-        action=action, what=tuple(what or ()), decoding=decoding, strict=strict, trust=trust,
-        model=model, store=StoreOptions(offline=True, models_dir=models_dir),
-    )  # fmt: skip
-    return partial(run, asked, ShowOptions(json=json, quiet=quiet))
+    return partial(run, asked, show)
 
 
-def run(asked: SchemaOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def run(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """One action; all of them are offline, and none loads the weights of a model."""
     output.quiet = show.quiet
     action = ACTIONS.get(asked.action)
@@ -273,7 +263,7 @@ def run(asked: SchemaOptions, show: ShowOptions, context: Context, output: Outpu
     return action(asked, show, context, output)
 
 
-def _show(asked: SchemaOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def _show(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     schema = _only_schema(asked, context, output)
     shown = schema.source
     if asked.decoding:
@@ -283,7 +273,7 @@ def _show(asked: SchemaOptions, show: ShowOptions, context: Context, output: Out
     return ExitStatus.OK
 
 
-def _check(asked: SchemaOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def _check(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     from gemma_edge.extraction.schema_trial import examine  # noqa: PLC0415  (25 ms of llguidance)
 
     schema = _only_schema(asked, context, output)
@@ -328,7 +318,7 @@ def _places(place: str, count: int) -> str:
     return place if count == 1 else f"{place} and {count - 1:,} more"
 
 
-def _infer(asked: SchemaOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def _infer(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     if not asked.what:
         raise UsageError("there is no example", hint="gemma-edge schema infer FILE.json")
     examples: list[Any] = []
@@ -343,7 +333,7 @@ def _infer(asked: SchemaOptions, show: ShowOptions, context: Context, output: Ou
     return ExitStatus.OK
 
 
-def _types(asked: SchemaOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def _types(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     if asked.what:
         raise UsageError("`types` takes nothing more", hint="gemma-edge schema types")
     if show.json:
@@ -361,15 +351,21 @@ def _types(asked: SchemaOptions, show: ShowOptions, context: Context, output: Ou
     return ExitStatus.OK
 
 
-def _test(asked: SchemaOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def _test(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     if not asked.what:
         raise UsageError("there is no file to test", hint="gemma-edge schema test FILE.json")
     return run_trials(
-        asked.what, asked.model, asked.store, show, context, output, strict=asked.strict
+        asked.what,
+        asked.model,
+        StoreFlags(offline=True, models_dir=asked.models_dir),
+        show,
+        context,
+        output,
+        strict=asked.strict,
     )
 
 
-ACTIONS: dict[str, Callable[[SchemaOptions, ShowOptions, Context, Output], ExitStatus]] = {
+ACTIONS: dict[str, Callable[[SchemaFlags, ShowFlags, Context, Output], ExitStatus]] = {
     "show": _show,
     "check": _check,
     "infer": _infer,
@@ -378,7 +374,7 @@ ACTIONS: dict[str, Callable[[SchemaOptions, ShowOptions, Context, Output], ExitS
 }
 
 
-def _only_schema(asked: SchemaOptions, context: Context, output: Output) -> Schema:
+def _only_schema(asked: SchemaFlags, context: Context, output: Output) -> Schema:
     if len(asked.what) != 1:
         many = f"{len(asked.what)} schemas were given" if asked.what else "there is no schema"
         raise UsageError(

@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from gemma_edge.chat.journal import load_history
 from gemma_edge.chat.sessions import (
     Listed,
@@ -16,10 +14,9 @@ from gemma_edge.chat.sessions import (
     render_json,
     render_markdown,
 )
-from gemma_edge.cli import options as flags
 from gemma_edge.cli.context import Context, sessions_dir
 from gemma_edge.cli.models import render_age
-from gemma_edge.cli.options import Job, ShowOptions
+from gemma_edge.cli.options import Job, ShowFlags, argument
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.units import render_bytes
@@ -27,26 +24,17 @@ from gemma_edge.units import render_bytes
 ACTIONS = ("list", "show", "rm")
 
 
-@dataclass(frozen=True, slots=True)
-class SessionsOptions:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsFlags:
     """What is to be done with which."""
 
-    action: str
-    names: tuple[str, ...]
-
-
-def command(
-    action: Annotated[
-        str, typer.Argument(metavar="[list|show|rm]", help="See above.", show_default=False)
-    ] = "list",
+    action: Annotated[str, argument("[list|show|rm]", "See above.")] = "list"
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="A name, a title, or a part that only it has."),
-    ] = None,
-    json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    show_help: flags.Help = False,
-) -> Job:
+        tuple[str, ...], argument("NAME", "A name, a title, or a part that only it has.")
+    ] = ()
+
+
+def command(wish: SessionsFlags, show: ShowFlags) -> Job:
     """The conversations that are kept on this machine.
 
     `list` names them, the last one first; `show` prints one as Markdown, or with --json whole;
@@ -57,11 +45,10 @@ def command(
     gemma-edge sessions show 20261124-1205 > talk.md
     gemma-edge sessions rm 20261124-1205
     """
-    wish = SessionsOptions(action, tuple(names or ()))
-    return partial(run, wish, ShowOptions(json=json, quiet=quiet))
+    return partial(run, wish, show)
 
 
-def run(wish: SessionsOptions, show: ShowOptions, context: Context, output: Output) -> ExitStatus:
+def run(wish: SessionsFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """List, show or delete."""
     output.quiet = show.quiet
     folder = sessions_dir(context)

@@ -12,8 +12,8 @@ import pytest
 
 from gemma_edge.cli import doctor as cli
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.doctor import Wish
-from gemma_edge.cli.options import ShowOptions, StoreOptions
+from gemma_edge.cli.doctor import DoctorFlags, FixFlags
+from gemma_edge.cli.options import ShowFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.doctor import Decode, Hub, Probes
 from gemma_edge.errors import ExitStatus, UsageError
@@ -22,7 +22,7 @@ from gemma_edge.hardware.machine import Finding, Hardware
 from tests.cli.conftest import Ran, Shell
 from tests.doctor.machines import GREETING, LAPTOP, NO_CUBLAS, OFFICE
 
-LOOK, ASK, PLAIN = Wish(), StoreOptions(), ShowOptions()
+LOOK, ASK, PLAIN = DoctorFlags(), FixFlags(), ShowFlags()
 OK, FAILED = ExitStatus.OK, ExitStatus.FAILED
 
 
@@ -38,10 +38,10 @@ class Clinic:
 
     def run(
         self,
-        wish: Wish = LOOK,
+        wish: DoctorFlags = LOOK,
         *,
-        kept: StoreOptions = ASK,
-        show: ShowOptions = PLAIN,
+        kept: FixFlags = ASK,
+        show: ShowFlags = PLAIN,
         encoding: str = "utf-8",
         terminal: bool = False,
         stdin: str = "",
@@ -89,7 +89,7 @@ def broken() -> Callable[[str], Hardware]:
 
 
 def test_a_fine_laptop(clinic: Clinic):
-    ran = clinic.run(kept=StoreOptions(models_dir=clinic.home))
+    ran = clinic.run(kept=FixFlags(models_dir=clinic.home))
     lines = ran.stdout.splitlines()
     assert lines[0].startswith("✔ python          3.")
     assert lines[1:6] == [
@@ -124,7 +124,7 @@ def test_60_columns_without_unicode(clinic: Clinic):
     clinic.machines = [NO_CUBLAS]
     clinic.hub = Hub("https://hub", 2.0, "no answer within 2 s")
     ran = clinic.run(
-        kept=StoreOptions(models_dir=Path("/models")), encoding="ascii", terminal=True, width=60
+        kept=FixFlags(models_dir=Path("/models")), encoding="ascii", terminal=True, width=60
     )
     assert ran.stdout.isascii()
     commands = [line for line in ran.stdout.splitlines() if "fix: pip" in line]
@@ -137,7 +137,7 @@ def test_60_columns_without_unicode(clinic: Clinic):
 
 def test_json(clinic: Clinic):
     clinic.machines = [NO_CUBLAS]
-    ran = clinic.run(show=ShowOptions(json=True))
+    ran = clinic.run(show=ShowFlags(json=True))
     found = json.loads(ran.stdout)
     assert (found["ok"], ran.stderr, ran.status) == (False, "", FAILED)
     assert next(check for check in found["checks"] if check["name"] == "CUDA libraries") == {
@@ -153,9 +153,9 @@ def test_json(clinic: Clinic):
 @pytest.mark.parametrize(
     ("kept", "environment", "by"),
     [
-        (StoreOptions(offline=True), {}, "--offline"),
-        (StoreOptions(), {"GEMMA_EDGE_OFFLINE": "1"}, "GEMMA_EDGE_OFFLINE"),
-        (StoreOptions(), {"HF_HUB_OFFLINE": "yes"}, "HF_HUB_OFFLINE"),
+        (FixFlags(offline=True), {}, "--offline"),
+        (FixFlags(), {"GEMMA_EDGE_OFFLINE": "1"}, "GEMMA_EDGE_OFFLINE"),
+        (FixFlags(), {"HF_HUB_OFFLINE": "yes"}, "HF_HUB_OFFLINE"),
     ],
 )
 def test_offline_asks_nobody(clinic: Clinic, kept, environment, by):
@@ -173,7 +173,7 @@ def test_a_mirror_is_asked_in_place_of_the_hub(clinic: Clinic):
 def test_fix_runs_the_command_and_looks_again(clinic: Clinic, broken):
     """A harmless command: pip tells its version."""
     clinic.machines = [broken("pip --version"), LAPTOP]
-    ran = clinic.run(Wish(fix=True), kept=StoreOptions(yes=True))
+    ran = clinic.run(DoctorFlags(fix=True), kept=FixFlags(yes=True))
     assert ran.stdout.count("CUDA libraries") == 1  # before, not after
     assert f"$ {sys.executable} -m pip --version\n" in ran.stderr
     assert "  pip " in ran.stderr
@@ -184,7 +184,7 @@ def test_fix_runs_the_command_and_looks_again(clinic: Clinic, broken):
 @pytest.mark.parametrize(("answer", "runs"), [("y\n", True), ("\n", False), ("", False)])
 def test_fix_asks(clinic: Clinic, broken, answer: str, runs: bool):
     clinic.machines = [broken("pip --version")]
-    ran = clinic.run(Wish(fix=True), terminal=True, stdin=answer, width=400)
+    ran = clinic.run(DoctorFlags(fix=True), terminal=True, stdin=answer, width=400)
     assert "run it? [y/N]" in ran.stderr
     assert ("  pip " in ran.stderr) == runs
     assert ran.stderr.endswith("1 problem left\n")
@@ -194,7 +194,7 @@ def test_fix_asks(clinic: Clinic, broken, answer: str, runs: bool):
 def test_fix_needs_somebody_to_ask(clinic: Clinic, broken):
     clinic.machines = [broken("pip --version")]
     with pytest.raises(UsageError, match="no terminal to ask at"):
-        clinic.run(Wish(fix=True))
+        clinic.run(DoctorFlags(fix=True))
 
 
 def test_a_fix_that_fails_is_told_and_the_next_is_tried(clinic: Clinic):
@@ -203,7 +203,7 @@ def test_a_fix_that_fails_is_told_and_the_next_is_tried(clinic: Clinic):
         for what, fix in (("driver", "pip no-such-command"), ("WSL", "pip --version"))
     )
     clinic.machines = [replace(LAPTOP, findings=found)]
-    ran = clinic.run(Wish(fix=True), kept=StoreOptions(yes=True))
+    ran = clinic.run(DoctorFlags(fix=True), kept=FixFlags(yes=True))
     assert "? it ended with status 1\n" in ran.stderr
     assert "  pip " in ran.stderr
     assert ran.status == FAILED
@@ -211,7 +211,7 @@ def test_a_fix_that_fails_is_told_and_the_next_is_tried(clinic: Clinic):
 
 def test_nothing_to_run_is_said(clinic: Clinic, broken):
     clinic.machines = [broken("install the driver and restart")]
-    for wish in (Wish(), Wish(fix=True)):
+    for wish in (DoctorFlags(), DoctorFlags(fix=True)):
         ran = clinic.run(wish)
         assert "fix: install the driver and restart\n" in ran.stdout
         assert "$ " not in ran.stderr
@@ -222,7 +222,7 @@ def test_only_problems_are_fixed(clinic: Clinic, broken):
     advice = Finding("warning", "WSL", "so it is", "pip --no-such-flag")
     machine = broken("pip --version")
     clinic.machines = [replace(machine, findings=(*machine.findings, advice))]
-    ran = clinic.run(Wish(fix=True), kept=StoreOptions(yes=True))
+    ran = clinic.run(DoctorFlags(fix=True), kept=FixFlags(yes=True))
     assert "fix: pip --no-such-flag\n" in ran.stdout
     assert "no-such-flag" not in ran.stderr
 
@@ -230,7 +230,7 @@ def test_only_problems_are_fixed(clinic: Clinic, broken):
 def test_one_fix_for_two_problems_is_written_and_run_once(clinic: Clinic):
     found = tuple(Finding("problem", what, "gone", "pip --version") for what in ("driver", "MIG"))
     clinic.machines = [replace(LAPTOP, findings=found)]
-    ran = clinic.run(Wish(fix=True), kept=StoreOptions(yes=True))
+    ran = clinic.run(DoctorFlags(fix=True), kept=FixFlags(yes=True))
     assert ran.stdout.count("fix: pip --version\n") == 2  # before and after
     assert ran.stdout.count("fix: the same as above\n") == 2
     assert ran.stderr.count("$ ") == 1
@@ -238,7 +238,7 @@ def test_one_fix_for_two_problems_is_written_and_run_once(clinic: Clinic):
 
 def test_json_after_a_fix_is_one_document(clinic: Clinic, broken):
     clinic.machines = [broken("pip --version"), LAPTOP]
-    ran = clinic.run(Wish(fix=True), kept=StoreOptions(yes=True), show=ShowOptions(json=True))
+    ran = clinic.run(DoctorFlags(fix=True), kept=FixFlags(yes=True), show=ShowFlags(json=True))
     assert json.loads(ran.stdout)["ok"] is True
 
 
@@ -246,14 +246,14 @@ def test_a_folder_that_cannot_be_read_is_a_row_not_an_error(clinic: Clinic):
     folder = clinic.home / "models"
     (folder / "owner").mkdir(parents=True)
     (folder / "owner" / "loop.gguf").symlink_to("loop.gguf")
-    ran = clinic.run(kept=StoreOptions(models_dir=folder))
+    ran = clinic.run(kept=FixFlags(models_dir=folder))
     assert f"free for models in {folder}\n" in ran.stdout
 
 
 def test_a_file_is_no_folder_for_models(clinic: Clinic):
     file = clinic.home / "models"
     file.touch()
-    ran = clinic.run(kept=StoreOptions(models_dir=file))
+    ran = clinic.run(kept=FixFlags(models_dir=file))
     assert f"✘ disk            {file} cannot be written to\n" in ran.stdout
 
 
