@@ -155,14 +155,19 @@ def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any
     choices: tuple[str, ...] = more.pop("choices", ())
     if choices:
         more = {"metavar": "|".join(choices), "parser": partial(_choose, choices=choices), **more}
-    return typer.Option(
-        *names, help=help, rich_help_panel=panel, **{"show_default": False, **more}
-    )  # fmt: skip
+    if parser := more.get("parser"):
+        more["parser"] = partial(_parse, parser=parser)
+    return typer.Option(*names, help=help, rich_help_panel=panel, **{"show_default": False, **more})
 
 
 def argument(metavar: str, help: str, **more: Any) -> Any:
     """What stands on the command line without a flag."""
     return typer.Argument(metavar=metavar, help=help, **{"show_default": False, **more})
+
+
+def _parse(value: Any, parser: Callable[[str], Any]) -> Any:
+    """Typer gives a parser the default too, which needs none."""
+    return parser(value) if isinstance(value, str) else value
 
 
 def _choose(text: str, choices: tuple[str, ...]) -> str:

@@ -262,7 +262,7 @@ def test_from_the_clipboard(tmp_path):
     [
         ((), "missing argument `FILE`", "gemma-edge describe --help"),
         (("x.png", "--as", "poem"), "`poem` is none of caption, alt, ocr, tags, json", ""),
-        (("x.png", "--pages", "3-1"), "`3-1` does not name pages, like 3, 1-4 or 2,5-", ""),
+        (("x.png", "--pages", "3-1"), "`3-1` does not name pages, like 3, 1-4 or 2,-1", ""),
         (("x.png", "--tiles", "3"), "`3` is neither 2 (halves) nor 4 (quarters)", ""),
         (
             ("x.png", "--as", "alt", "--schema", "a"),

@@ -1,4 +1,4 @@
-"""``gemma-edge schema`` through its own function: what it prints, and with which status."""
+"""``gemma-edge schema`` in memory: what it prints, and with which status."""
 
 import io
 import json
@@ -6,8 +6,8 @@ import json
 import pytest
 
 from gemma_edge.cli.context import Context
+from gemma_edge.cli.main import parse
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.schema import command
 from gemma_edge.errors import ExitStatus, SchemaError, UsageError
 
 CASE = {
@@ -22,13 +22,13 @@ CASE = {
 
 
 def schema(*words, stdin="", terminal=False, **flags):
-    action, *what = words
     out, err = io.StringIO(), io.StringIO()
     context = Context(
         stdin=io.StringIO(stdin), stdout=out, stderr=err, stdin_is_terminal=terminal,
         environment={}, clock=lambda: 0.0,
     )  # fmt: skip
-    status = command(action=action, what=what, **flags)(context, Output(context))
+    argv = ["schema", *words, *(f"--{name}" for name, wanted in flags.items() if wanted)]
+    status = parse(argv, context.width)(context, Output(context))
     return out.getvalue(), err.getvalue(), status
 
 
