@@ -6,7 +6,7 @@ Each prompt file has two lines: what is asked of one picture, and of several.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
@@ -18,8 +18,17 @@ from gemma_edge.documents.document import (
     render_cell,
     render_csv,
 )
-from gemma_edge.engine.protocol import Engine, Event, JsonConstraint, Message, Request, Sampling
+from gemma_edge.engine.protocol import (
+    Engine,
+    Event,
+    Finished,
+    JsonConstraint,
+    Message,
+    Request,
+    Sampling,
+)
 from gemma_edge.errors import UsageError
+from gemma_edge.units import render_tokens
 
 Kind = Literal["caption", "alt", "ocr", "tags", "json"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,7 +41,7 @@ _FILES: dict[Kind, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class ImageTask:
     """What is asked. ``question`` replaces the usual one of a caption and is added to any other;
     ``language`` is a name or a code, "" for the model's choice; ``form`` is a schema as the model
     reads it."""
@@ -124,7 +133,7 @@ Key = tuple[str, int, str, str]  # sha256, page (0: the file is one image), ques
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class ImageRecord:
     """One answer, or why there is none (``error``). ``page`` is 0 where the file is one image;
     ``answer`` is text, or data where a schema was asked for; ``lost`` says what resizing cost."""
 
@@ -147,10 +156,10 @@ class Record:
         return self.sha256, self.page, self.question, self.task
 
 
-COLUMNS = tuple(field.name for field in fields(Record))
+COLUMNS = tuple(field.name for field in fields(ImageRecord))
 
 
-def as_document(record: Record) -> dict[str, Any]:
+def as_document(record: ImageRecord) -> dict[str, Any]:
     """The record as plain data, without what says nothing."""
     values = {name: value for name, value in asdict(record).items() if value not in ("", (), 0)}
     if record.error:
@@ -158,7 +167,7 @@ def as_document(record: Record) -> dict[str, Any]:
     return {"file": record.file, "answer": record.answer, **values}
 
 
-def render_record(record: Record, form: Format) -> str:
+def render_record(record: ImageRecord, form: Format) -> str:
     """One line, without its end. In CSV, data is JSON in its cell."""
     if form == "json":
         return json.dumps(as_document(record), ensure_ascii=False)
@@ -175,28 +184,19 @@ def render_head(form: Format) -> str:
     return render_csv(COLUMNS) if form == "csv" else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What a file of records holds: the answers that are ``done``, and ``told`` are files with
-    their error. In CSV, data is JSON in its cell."""
-
-    done: Mapping[Key, Any] = field(default_factory=dict)
-    told: frozenset[tuple[str, str]] = frozenset()
+def read_rows(text: str, form: Format) -> Iterable[Mapping[str, Any]]:
+    """The records of a file as plain data. A line that is none is left out."""
+    return iter_rows(text) if form == "csv" else iter_objects(text)
 
 
-def read_before(text: str, form: Format) -> Before:
-    """The records of a file. A line that is none counts for nothing."""
-    rows: Iterable[Any] = iter_rows(text) if form == "csv" else iter_objects(text)
-    done: dict[Key, Any] = {}
-    told: set[tuple[str, str]] = set()
-    for row in rows:
-        page = str(row.get("page") or 0)
-        if row.get("error"):
-            told.add((str(row.get("file")), str(row["error"])))
-        elif row.get("sha256") and row.get("answer") not in (None, "") and page.isdecimal():
-            key = str(row["sha256"]), int(page), row.get("question") or "", row.get("task") or ""
-            done[key] = row["answer"]
-    return Before(done, frozenset(told))
+def answer_of(row: Mapping[str, Any]) -> tuple[Key, Any] | None:
+    """The key and the answer of a record as plain data; None where it has none. In CSV, data is
+    JSON in its cell."""
+    page = str(row.get("page") or 0)
+    if not row.get("sha256") or row.get("answer") in (None, "") or not page.isdecimal():
+        return None
+    key = str(row["sha256"]), int(page), row.get("question") or "", row.get("task") or ""
+    return key, row["answer"]
 
 
 def describe(  # noqa: PLR0913  (three of them are optional and named)
@@ -226,3 +226,12 @@ def describe(  # noqa: PLR0913  (three of them are optional and named)
             constraint=constraint,
         )
     )
+
+
+def cut_short(finished: Finished) -> tuple[str, ...]:
+    """Why a text is not whole, if it is not."""
+    if finished.reason not in ("length", "repetition"):
+        return ()
+    said = render_tokens(finished.usage.generated_tokens)
+    why = ", because it repeated itself" if finished.reason == "repetition" else ""
+    return (f"the answer stopped after {said}{why}; it is not complete",)

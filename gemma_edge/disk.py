@@ -1,4 +1,5 @@
-"""Files written whole or not at all, and, where it matters, safe from a loss of power."""
+"""Files written whole or not at all, safe from a loss of power where it matters; folders that do
+not grow."""
 
 import contextlib
 import os
@@ -48,3 +49,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def keep_within(folder: Path, most_bytes: int) -> None:
+    """Remove what was used longest ago until no more than ``most_bytes`` lie in a folder."""
+    files: list[tuple[float, int, Path]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process was faster
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    over = sum(size for _, size, _ in files) - most_bytes
+    for _, size, path in sorted(files)[:-1]:
+        if over <= 0:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+        over -= size

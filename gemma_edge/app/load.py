@@ -51,10 +51,9 @@ from gemma_edge.planning.plan import (
     Plan,
     with_fallbacks,
 )
-from gemma_edge.planning.planner import Planner
+from gemma_edge.planning.planner import Row, describe_measurement, matrix, plan
 from gemma_edge.planning.render import brief_title, render_devices, render_first_line
-from gemma_edge.planning.speed import describe_measurement
-from gemma_edge.store.measurements import read_measurements, record_measurement
+from gemma_edge.store.measurements import Measurement, read_measurements, record_measurement
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
 
@@ -70,15 +69,13 @@ NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than 
 
 
 @dataclass(slots=True)
-class Timed:
-    """An engine that notes how fast it answers: once, for a model without a measured speed.
-    ``say`` tells a person why that could not be kept."""
+class LoadedEngine:
+    """An engine with the plan that it was loaded by; leaving its ``with`` frees the model. It notes
+    how fast it answers: once, for a model without a measured speed; ``say`` tells a person why
+    that could not be kept."""
 
     engine: Engine
-    plan: Plan
-    candidate: Candidate
-    hardware: Hardware
-    settings: StoreSettings
+    prepared: "Prepared"
     say: Callable[[str], None]
     _known: bool = field(init=False)
     _cancelled: bool = field(init=False, default=False)
@@ -86,9 +83,15 @@ class Timed:
     def __post_init__(self) -> None:
         """The bundled model is so small that its speed says nothing about others, and adapters
         make a model slower than it is."""
-        bundled = self.candidate.files is not None and self.candidate.files.bundled
-        measured = self.plan.speed is not None and self.plan.speed.measured
-        self._known = bundled or bool(self.plan.adapters) or measured
+        plan = self.prepared.plan
+        measured = plan.speed is not None and plan.speed.measured
+        self._known = self.prepared.files.bundled or bool(plan.adapters) or measured
+
+    def __enter__(self) -> "LoadedEngine":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     @property
     def info(self) -> EngineInfo:
@@ -131,7 +134,7 @@ class Timed:
 
     def learn(self) -> None:
         """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""
-        speed = self.plan.speed
+        speed = self.prepared.plan.speed
         if self._known or self._cancelled or speed is None:
             return
         if speed.tokens_per_second * MAX_SECONDS < TOKENS:
@@ -162,9 +165,10 @@ class Timed:
         self._known = True
         if tokens_per_second <= 0:
             return
-        loaded = self.engine.info.plan or self.plan
-        run = describe_measurement(loaded, self.candidate, self.hardware, tokens_per_second)
-        if problem := record_measurement(self.settings, run):
+        prepared = self.prepared
+        loaded = self.engine.info.plan or prepared.plan
+        run = describe_measurement(loaded, prepared.candidate, prepared.hardware, tokens_per_second)
+        if problem := record_measurement(prepared.settings, run):
             self.say(problem)
 
 
@@ -242,7 +246,9 @@ def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
 
 
 @contextmanager
-def open_engine(prepared: Prepared, runtime: Runtime, *, wait: bool = True) -> Iterator[Engine]:
+def open_engine(
+    prepared: Prepared, runtime: Runtime, *, wait: bool = True
+) -> Iterator[LoadedEngine]:
     """Load the plan and pass on what the engine has to say; it is closed whatever happens. Without
     ``wait`` it is still loading, and no time is spent on measuring it at the end."""
     engine = load(prepared, runtime)
@@ -256,12 +262,9 @@ def open_engine(prepared: Prepared, runtime: Runtime, *, wait: bool = True) -> I
         engine.close()
 
 
-def load(prepared: Prepared, runtime: Runtime) -> Timed:
+def load(prepared: Prepared, runtime: Runtime) -> LoadedEngine:
     """Begin to load the plan; the first use waits for it. Whoever asked closes it."""
-    return Timed(
-        runtime.load(prepared.plan), prepared.plan, prepared.candidate, prepared.hardware,
-        prepared.settings, runtime.note,
-    )  # fmt: skip
+    return LoadedEngine(runtime.load(prepared.plan), prepared, runtime.note)
 
 
 def _agreed_vision(request: ModelRequest, vision: VisionMode) -> VisionMode:
@@ -309,6 +312,49 @@ def _fits(header: gguf.Header, path: Path) -> bool:
 # From flags to a Plan: what was pinned, the machine that it is for, and how llama.cpp is asked.
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """A machine and all that plans for it are made of, but for the models. ``quick`` measures by
+    numbers from elsewhere, for a choice among many."""
+
+    hardware: Hardware
+    measure: Measure
+    quick: Measure
+    speeds: tuple[Measurement, ...] = ()
+    busy_programs: int | None = None
+
+    def plan(self, candidates: Sequence[Candidate], constraints: Constraints) -> Plan:
+        """The best of them. Among many the choice is quick, and the chosen one is measured.
+
+        Raises:
+            DoesNotFit: none fits; the message has the numbers.
+        """
+        if len(candidates) == 1:
+            return self._plan(candidates, constraints, self.measure)
+        choice = self._plan(candidates, constraints, self.quick)
+        chosen = [each for each in candidates if each.name == choice.name]
+        try:
+            exact = self._plan(chosen, constraints, self.measure)
+        except DoesNotFit:  # so close to the edge that only measuring tells
+            return self._plan(candidates, constraints, self.measure)
+        return replace(
+            exact, reasons=(*choice.reasons[:1], *exact.reasons[1:]),
+            attempts=choice.attempts, alternatives=choice.alternatives,
+        )  # fmt: skip
+
+    def matrix(self, candidates: Sequence[Candidate], constraints: Constraints) -> tuple[Row, ...]:
+        """Each by itself, quickly."""
+        return matrix(self.hardware, candidates, constraints, self.quick, self.speeds)
+
+    def _plan(
+        self, candidates: Sequence[Candidate], constraints: Constraints, measure: Measure
+    ) -> Plan:
+        return plan(
+            self.hardware, candidates, constraints, measure, self.speeds,
+            busy_programs=self.busy_programs,
+        )  # fmt: skip
+
+
 @contextmanager
 def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterator[Planner]:
     """For this machine, or for one that somebody thought up."""
@@ -346,7 +392,9 @@ def open_quick_planner(runtime: Runtime) -> Planner:
     """For a page that must be there at once: llama.cpp is not asked."""
     hardware = runtime.hardware
     quick = quick_measure(hardware)
-    return Planner(hardware=hardware, measure=quick, speeds=read_measurements(runtime.store)[0])
+    return Planner(
+        hardware=hardware, measure=quick, quick=quick, speeds=read_measurements(runtime.store)[0]
+    )
 
 
 def constraints_of(

@@ -1,11 +1,21 @@
 """What is asked for, as plain data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from gemma_edge.planning.plan import Adapter, KvType
 
+if TYPE_CHECKING:  # a command line is parsed before any of this is needed
+    from gemma_edge.description import Kind
+    from gemma_edge.documents.document import PageNumbers
+    from gemma_edge.engine.protocol import Sampling
+    from gemma_edge.extraction.pages import Strategy, Vision
+
 AUTO = "auto"  # no model was named: the plan chooses
+
+Form = Literal["json", "csv", "markdown", "sqlite"]
+FORMS: tuple[Form, ...] = ("json", "csv", "markdown", "sqlite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +38,66 @@ class ModelRequest:
     min_speed: float | None = None
     threads: int | None = None
     remember: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeRequest:
+    """``schema`` is a file, JSON, or the one-line language; ``recipe`` a name or a file. The rest
+    is added to the recipe. ``trust`` lets the schema be a Python class."""
+
+    schema: str | None = None
+    recipe: str | None = None
+    trust: bool = False
+    rules: tuple[str, ...] = ()
+    counter_examples: tuple[str, ...] = ()
+    worked: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    habits: tuple[str, ...] = ()
+    compute: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractRequest:
+    """How documents are read. ``tiles`` is into how many parts a picture of a page is cut (1, 2,
+    4); ``scored`` gives each value a confidence; ``located`` asks where a value that was read from
+    a picture stands."""
+
+    pages: "PageNumbers | None" = None
+    password: str | None = field(default=None, repr=False)
+    vision: "Vision" = "auto"
+    tiles: int = 1
+    strategy: "Strategy" = "auto"
+    strict: bool = False
+    max_tokens: int | None = None
+    scored: bool = True
+    located: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeRequest:
+    """What is asked about images, and how closely they are looked at. ``schema`` is a file, JSON,
+    or the one-line language, for the kind ``json``; ``detail_tokens`` is the budget of a picture,
+    None for what the image needs; ``tiles`` is into how many parts it is cut (1, 2, 4)."""
+
+    kind: "Kind" = "caption"
+    questions: tuple[str, ...] = ()
+    schema: str | None = None
+    language: str = ""
+    sampling: "Sampling | None" = None
+    max_tokens: int | None = None
+    trust: bool = False
+    detail_tokens: int | None = None
+    tiles: int = 1
+    pages: "PageNumbers | None" = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRequest:
+    """Where the answers about many files go (``out`` None: to whoever asked), in which form (None:
+    what the name of ``out`` says), and how many files are read ahead of the model."""
+
+    out: Path | None = None
+    form: Form | None = None
+    jobs: int = 2

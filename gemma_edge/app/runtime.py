@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from gemma_edge.store.remote import Listener, StoreSettings
 
 if TYPE_CHECKING:
-    from gemma_edge.engine.protocol import Counter, Engine
+    from gemma_edge.engine.protocol import Counter, Engine, Event
     from gemma_edge.hardware.machine import Hardware
     from gemma_edge.planning.memory import Measure
     from gemma_edge.planning.plan import Plan
@@ -78,8 +78,41 @@ def count_busy_programs() -> int | None:
     return max(0, min(counts))
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something is wrong with the data that is about to come."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One file of many could not be done."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One file more of ``total`` is behind us; ``kept`` took no time, its answer was there."""
+
+    done: int
+    total: int
+    failed: int
+    kept: bool
+
+
 def say_nothing(_text: str) -> None:
     """For whom no line is of interest."""
+
+
+def uncancelled(_engine: "Engine") -> AbstractContextManager[None]:
+    """For whom Ctrl-C ends more than an answer."""
+    return nullcontext()
+
+
+def watch_nothing(_event: object) -> None:
+    """For whom no event is of interest."""
 
 
 def show_nothing() -> AbstractContextManager[Listener]:
@@ -91,18 +124,22 @@ def show_nothing() -> AbstractContextManager[Listener]:
 class Runtime:
     """Where files are kept, who is told and asked, and how the outside is reached.
 
-    ``note`` takes a line that a person may want to know, ``progress`` opens what is told how far
-    downloads are. ``confirm`` asks a question whose usual answer is yes; None where nobody can be
-    asked. ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder
-    as a person named it, for hints; ``remember`` keeps on disk what the encoder made of pictures,
-    whatever a request says. ``environment`` is read for what hides GPUs (``CUDA_VISIBLE_DEVICES``)
-    and for job schedulers; ``clock`` is in seconds.
+    ``note`` takes a line that a person may want to know, ``on_event`` what an engine says while it
+    answers and how far a batch is, ``progress`` opens what is told how far downloads are.
+    ``cancelling`` is entered while an engine answers, so that Ctrl-C may stop the answer alone.
+    ``confirm`` asks a question whose usual answer is yes; None where nobody can be asked.
+    ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder as a
+    person named it, for hints; ``remember`` keeps on disk what the encoder made of pictures,
+    whatever a request says. ``environment`` is read for what hides GPUs
+    (``CUDA_VISIBLE_DEVICES``) and for job schedulers; ``clock`` is in seconds.
     """
 
     store: StoreSettings
     environment: Mapping[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = say_nothing
+    on_event: "Callable[[Event | Problem | Failure | Step], None]" = watch_nothing
     progress: Callable[[], AbstractContextManager[Listener]] = show_nothing
+    cancelling: "Callable[[Engine], AbstractContextManager[None]]" = uncancelled
     confirm: Callable[[str], bool] | None = None
     agreed: bool = False
     models_dir: Path | None = None
@@ -135,6 +172,12 @@ class Runtime:
         """The same, but somebody else is told."""
         return self._but(note=note, progress=progress)
 
+    def watched_by(
+        self, on_event: "Callable[[Event | Problem | Failure | Step], None]"
+    ) -> "Runtime":
+        """The same, but somebody else sees the events."""
+        return self._but(on_event=on_event)
+
     def without_network(self) -> "Runtime":
         """The same, but no connection may be opened."""
         return self._but(store=replace(self.store, offline=True))
@@ -153,6 +196,7 @@ def library_runtime(
     offline: bool = False,
     download: bool = False,
     note: Callable[[str], None] = say_nothing,
+    on_event: "Callable[[Event | Problem | Failure | Step], None]" = watch_nothing,
 ) -> Runtime:
     """For a Python program: the folders that the command line uses. ``download`` agrees to fetch
     what a call needs; without it a model that is not on this machine is refused with the size."""
@@ -160,7 +204,10 @@ def library_runtime(
     settings = store_settings(
         environment, Path.home(), models_dir=models_dir, offline=offline or is_offline(environment)
     )
-    return Runtime(store=settings, environment=environment, note=note, agreed=download)
+    return Runtime(
+        store=settings, environment=environment, note=note, on_event=on_event, agreed=download,
+        models_dir=models_dir,
+    )  # fmt: skip
 
 
 def store_settings(  # noqa: PLR0913  (each stands for itself)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from gemma_edge.app.load import Prepared, Timed, VisionMode, load, prepare
+from gemma_edge.app.load import LoadedEngine, Prepared, VisionMode, load, prepare
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import kind_of
@@ -56,7 +56,7 @@ class Loaded:
     """A model that is loading, or loaded, and the plan and the wish that it came from."""
 
     prepared: Prepared
-    engine: Timed
+    engine: LoadedEngine
     request: ModelRequest
 
 
@@ -798,7 +798,7 @@ class Talk:
         return self._loaded
 
     @property
-    def engine(self) -> Timed:
+    def engine(self) -> LoadedEngine:
         """Where the answers come from; nothing is read beside what is asked of it."""
         self.settling.stop(self.loaded.engine)
         return self.loaded.engine

@@ -1,26 +1,26 @@
 """``gemma-edge extract``: read documents into JSON that a schema accepts."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from gemma_edge.cli.app_batch import DOCUMENTS, find_sources
-from gemma_edge.cli.app_extract import (
-    EVIDENCES,
+from gemma_edge.app.request import (
     FORMS,
-    EvidenceForm,
-    ExtractOptions,
+    BatchRequest,
+    ExtractRequest,
     Form,
-    RecipeOptions,
+    ModelRequest,
+    RecipeRequest,
 )
-from gemma_edge.cli.context import Context
+from gemma_edge.cli.context import Context, recipes_dir
+from gemma_edge.cli.inputs import read_piped, read_stdin
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     FetchFlags,
     Job,
     MaxTokens,
-    ModelOptions,
     PlacementFlags,
     ShowFlags,
     Trust,
@@ -32,17 +32,32 @@ from gemma_edge.cli.options import (
     whole_text,
 )
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.document import PageNumbers
+from gemma_edge.cli.runtime import open_runtime
+from gemma_edge.cli.streaming import BatchProgress
+from gemma_edge.documents.document import PageNumbers, shown
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.extraction.pages import STRATEGIES, VISIONS, Strategy, Vision
+from gemma_edge.units import render_tokens
+
+if TYPE_CHECKING:
+    from gemma_edge.app.batch import Counts, Emit, Source
+    from gemma_edge.app.extract import Extraction, Preview
+    from gemma_edge.app.runtime import Runtime
+    from gemma_edge.extraction.evidence.evidence import Evidence
+    from gemma_edge.extraction.recipe import Recipe
+    from gemma_edge.extraction.schema_trial import Examination
 
 ASKING, READING = "What is asked", "How it is read"
 SHOWING, MANY = "What comes out", "Many documents"
 
+EvidenceForm = Literal["inline", "sidecar"]
+EVIDENCES: tuple[EvidenceForm, ...] = ("inline", "sidecar")
+STDIN = "-"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeFlags:
-    """What is asked: fields of ``RecipeOptions``."""
+class AskedFlags:
+    """What is asked: fields of ``RecipeRequest``."""
 
     schema: Annotated[
         str | None,
@@ -135,6 +150,14 @@ class RecipeFlags:
             help='What has to hold: "items_sum ~= total"; repeatable.',
         ),
     ] = ()
+    trust: Trust = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeFlags:
+    """What is asked, and whether it is kept."""
+
+    asked: AskedFlags
     save_as: Annotated[
         str | None,
         option(
@@ -144,16 +167,12 @@ class RecipeFlags:
             help="Keep all of this as a recipe.",
         ),
     ] = None
-    trust: Trust = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractFlags:
-    """Which documents, how they are read, and what comes out: fields of ``ExtractOptions``."""
+class ReadFlags:
+    """How documents are read: fields of ``ExtractRequest``."""
 
-    files: Annotated[
-        tuple[Path, ...], argument("FILE", "A PDF, image, office or text file, - for stdin.")
-    ]
     strict: Annotated[
         bool,
         option(
@@ -209,32 +228,13 @@ class ExtractFlags:
             help="The document in one piece, or by windows of pages.",
         ),
     ] = "auto"
-    dry_run: Annotated[
-        bool,
-        option(
-            "--dry-run",
-            panel=READING,
-            help="Show pages, tokens, passes and time; read nothing.",
-        ),
-    ] = False
-    evidence: Annotated[
-        EvidenceForm | None,
-        option(
-            "--evidence",
-            choices=EVIDENCES,
-            panel=SHOWING,
-            help="Where each value stands: in the result, or in FILE.evidence.json.",
-        ),
-    ] = None
-    html: Annotated[
-        Path | None,
-        option(
-            "--html",
-            metavar="FILE",
-            panel=SHOWING,
-            help="A page to review it: the document beside its values.",
-        ),
-    ] = None
+    max_tokens: MaxTokens = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFlags:
+    """Where the answers about many documents go: fields of ``BatchRequest``."""
+
     out: Annotated[
         Path | None,
         option(
@@ -260,30 +260,57 @@ class ExtractFlags:
             help="Documents that are read ahead of the model (default: 2).",
         ),
     ] = 2
-    answers: Annotated[
-        Path | None,
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFlags:
+    """What comes out besides the data."""
+
+    evidence: Annotated[
+        EvidenceForm | None,
         option(
-            "--answers",
-            metavar="FILE",
-            panel=MANY,
-            help="eval: score these instead of reading the documents.",
+            "--evidence",
+            choices=EVIDENCES,
+            panel=SHOWING,
+            help="Where each value stands: in the result, or in FILE.evidence.json.",
         ),
     ] = None
-    max_tokens: MaxTokens = None  # fmt: skip
+    html: Annotated[
+        Path | None,
+        option(
+            "--html",
+            metavar="FILE",
+            panel=SHOWING,
+            help="A page to review it: the document beside its values.",
+        ),
+    ] = None
 
 
-def command(
-    recipe: RecipeFlags,
-    asked: ExtractFlags,
-    model: PlacementFlags,
-    store: FetchFlags,
-    show: ShowFlags,
-) -> Job:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractFlags:
+    """All flags of the command, but those of the model."""
+
+    files: Annotated[
+        tuple[Path, ...], argument("FILE", "A PDF, image, office or text file, - for stdin.")
+    ]
+    recipe: RecipeFlags
+    read: ReadFlags
+    dry_run: Annotated[
+        bool,
+        option(
+            "--dry-run",
+            panel=READING,
+            help="Show pages, tokens, passes and time; read nothing.",
+        ),
+    ] = False
+    result: ResultFlags
+    batch: BatchFlags
+
+
+def command(flags: ExtractFlags, model: PlacementFlags, store: FetchFlags, show: ShowFlags) -> Job:
     """Read documents into JSON. A value that is not in one is null.
 
-    Several documents, a folder or a quoted pattern give a line of JSON each. `extract eval DIR`
-    scores the answers about its documents against gold data beside them (bill.gold.json for
-    bill.pdf); `extract diff A B` compares two files of answers.
+    Several documents, a folder or a quoted pattern give a line of JSON each.
 
     \b
     gemma-edge extract bill.pdf --schema "vendor, date, total num"
@@ -291,40 +318,358 @@ def command(
     gemma-edge extract bill.pdf -r invoice --check "subtotal + tax ~= total"
     gemma-edge extract contract.pdf -s contract.schema.json --dry-run
     gemma-edge extract bills/ -r invoice --out bills.csv
-    gemma-edge extract eval bills/ -r invoice
     """
-    request = build(
-        ExtractOptions,
-        asked,
-        recipe=build(RecipeOptions, recipe),
-        scored=show.json or asked.evidence is not None or asked.html is not None,
-    )
-    return partial(run, request, build(ModelOptions, model, store=store), show)
+    return partial(run, flags, build(ModelRequest, model), store, show)
 
 
-def run(
-    asked: ExtractOptions, model: ModelOptions, show: ShowFlags, context: Context, output: Output
+def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
+    flags: ExtractFlags,
+    model: ModelRequest,
+    store: FetchFlags,
+    show: ShowFlags,
+    context: Context,
+    output: Output,
 ) -> ExitStatus:
-    """One document or many, or what `eval` and `diff` do with answers."""
+    """One document, or many."""
+    from gemma_edge.app.batch import DOCUMENTS, find_sources
+    from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
+
     output.quiet = show.quiet
-    first = str(asked.files[0])
-    if first == "eval" and not asked.files[0].is_file():
-        from gemma_edge.cli.extract_many import evaluate  # noqa: PLC0415  (--help needs none)
-
-        return evaluate(asked, model, show, context, output)
-    if first == "diff" and not asked.files[0].is_file():
-        from gemma_edge.cli.extract_many import show_difference  # noqa: PLC0415
-
-        if len(asked.files) != 3:  # noqa: PLR2004  (diff, and two files)
-            raise UsageError("two files are compared", hint="gemma-edge extract diff A B")
-        return show_difference(asked.files[1], asked.files[2], show, output)
+    batch = build(BatchRequest, flags.batch)
     sources = find_sources(
-        asked.files, clipboard=False, context=context, output=output, wanted=DOCUMENTS
+        flags.files, DOCUMENTS, note=output.note,
+        read_stdin=None if context.stdin_is_terminal else partial(read_stdin, context),
+    )  # fmt: skip
+    many = sources.many or len(sources.each) > 1 or batch.out is not None or batch.form is not None
+    if many and flags.dry_run:
+        raise UsageError("--dry-run looks at one document", hint="extract FILE --dry-run")
+    recipe = read_asked(flags.recipe, context, output, taken=STDIN in map(str, flags.files))
+    request = request_of(flags.read, flags.result, show, context)
+    runtime = open_runtime(store, context, output)
+    if many:
+        counts = extract_many(
+            sources.each, recipe, request, model, batch, flags.result, runtime, context, output,
+            evidence=flags.result.evidence == "inline",
+        )  # fmt: skip
+        return counts.status
+    document = read_source(sources.each[0], request, context.ask_secret)
+    for note in notes_about(document, request):
+        output.note(note)
+    if flags.dry_run:
+        found = preview(document, recipe, request, model, runtime)
+        return show_preview(found, as_json=show.json, output=output)
+    extraction = extract_document(document, recipe, request, model, runtime)
+    return show_result(sources.each[0], extraction, flags.result, as_json=show.json, output=output)
+
+
+def read_asked(flags: RecipeFlags, context: Context, output: Output, *, taken: bool) -> "Recipe":
+    """The recipe that the flags describe; ``taken`` is whether stdin is a document.
+
+    Raises:
+        UsageError: neither a schema nor a recipe, or stdin is asked for twice.
+        SchemaError, InputError: one of them cannot be read.
+    """
+    from gemma_edge.app.extract import read_recipe
+
+    asked = flags.asked
+    schema = asked.schema
+    if schema == STDIN:
+        if taken:
+            raise UsageError(
+                "stdin cannot be both the document and the schema", hint="extract FILE"
+            )
+        if context.stdin_is_terminal:
+            raise UsageError(
+                "`--schema -` reads stdin, and stdin is a terminal", hint="--schema FILE"
+            )
+        schema = read_piped(context, output)
+    folder = recipes_dir(context)
+    recipe = read_recipe(build(RecipeRequest, asked, schema=schema), [folder])
+    if flags.save_as is not None:
+        from gemma_edge.extraction.recipe_file import render_recipe, save_text  # (YAML, 30 ms)
+
+        path = save_text(render_recipe(recipe), flags.save_as, folder)
+        output.note(f"saved as {shown(path)}")
+    return recipe
+
+
+def request_of(
+    read: ReadFlags, result: ResultFlags, show: ShowFlags, context: Context
+) -> ExtractRequest:
+    """How documents are read. A confidence costs time: only where it is shown."""
+    located = result.evidence is not None or result.html is not None
+    password = read.password or context.environment.get(PASSWORD_VARIABLE) or None
+    return build(
+        ExtractRequest, read, password=password, located=located, scored=located or show.json
     )
-    if sources.many or len(sources.each) > 1 or asked.out is not None or asked.form is not None:
-        from gemma_edge.cli.extract_many import extract_many  # noqa: PLC0415
 
-        return extract_many(sources.each, asked, model, context, output)
-    from gemma_edge.cli.app_extract import extract_one  # noqa: PLC0415
 
-    return extract_one(sources.each[0], asked, model, show, context, output)
+def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and the world)
+    sources: "Sequence[Source]",
+    recipe: "Recipe",
+    request: ExtractRequest,
+    model: ModelRequest,
+    batch: BatchRequest,
+    result: ResultFlags,
+    runtime: "Runtime",
+    context: Context,
+    output: Output,
+    *,
+    evidence: bool,
+    emit: "Emit | None" = None,
+) -> "Counts":
+    """Each document by itself; ``emit`` takes the records in the place of stdout."""
+    from gemma_edge.app.extract import extract_batch
+
+    progress = BatchProgress(output, context.clock, "documents")
+    counts = extract_batch(
+        sources, recipe, request, model, batch, runtime.watched_by(progress),
+        emit=emit or output.record, evidence=evidence,
+        after=lambda source, found: write_beside(source, found, result, output, folder=True),
+    )  # fmt: skip
+    done = f"{counts.done:,} document{'' if counts.done == 1 else 's'} extracted"
+    remark = f"{counts.invalid:,} not valid" if counts.invalid else ""
+    output.note(progress.render_end(len(sources), counts, done, remark))
+    return counts
+
+
+# ----------------------------------------------------------------------------
+# One result: data on stdout, everything about it on stderr.
+
+
+MOST_NOT_FOUND = 8  # lines about values that are not printed
+VALUE_SHOWN = 60  # characters of one
+
+
+def show_result(
+    source: "Source", found: "Extraction", result: ResultFlags, *, as_json: bool, output: Output
+) -> ExitStatus:
+    """Print the data, then what is to be said about it."""
+    answer = found.answer
+    if as_json:
+        output.document(_envelope(found))
+    elif answer.data is None and answer.printed is None:
+        output.data(answer.text)  # no JSON came of it: shown as it is, with its problem
+    else:
+        output.document(_with_places(found) if result.evidence == "inline" else answer.data)
+    write_beside(source, found, result, output)
+    for note in answer.notes:
+        output.note(note)
+    for problem in answer.problems:
+        output.problem(problem)
+    for line in _not_found(found):
+        output.note(line)
+    output.note(_render_result(found))
+    return ExitStatus.RESULT if answer.problems else ExitStatus.OK
+
+
+def write_beside(
+    source: "Source",
+    found: "Extraction",
+    result: ResultFlags,
+    output: Output,
+    *,
+    folder: bool = False,
+) -> None:
+    """The files besides the data that were asked for: ``bill.pdf.evidence.json`` beside
+    ``bill.pdf``, and the page for a review; of many documents in the folder that `--html` names.
+
+    Raises:
+        DoesNotFit: one of them cannot be written.
+    """
+    from gemma_edge.app.extract import write_evidence, write_review
+
+    if result.evidence == "sidecar":
+        beside = source.path or Path(source.name)
+        target = beside.with_name(f"{beside.name}.evidence.json")
+        write_evidence(target, found)
+        output.note(f"evidence: {shown(target)}")
+    if result.html is not None:
+        target = result.html / f"{Path(source.name).name}.html" if folder else result.html
+        write_review(
+            target, found,
+            lambda done, of: output.draw(f"drawing page {done + 1:,} of {of:,}"),
+        )  # fmt: skip
+        output.note(f"review: {shown(target)}")
+
+
+def _envelope(found: "Extraction") -> dict[str, Any]:
+    """What ``--json`` prints."""
+    from gemma_edge.extraction.records import evidence_record
+
+    answer, document = found.answer, found.document
+    return {
+        "model": found.info.name,
+        "document": {
+            "name": document.name,
+            "pages": len(document.pages),
+            "kinds": [
+                {"page": look.page.number, "kind": look.page.kind, "read_as": look.how}
+                for look in found.passes.looks
+            ],
+        },
+        "recipe": found.recipe.name or None,
+        "data": answer.data,
+        "valid": not answer.problems,
+        "problems": list(answer.problems),
+        "notes": list(answer.notes),
+        "checks": [asdict(each) for each in answer.checks],
+        "truncated": list(answer.truncated),
+        "evidence": [evidence_record(each) for each in answer.evidence],
+        "strategy": found.passes.strategy,
+        "passes": answer.passes,
+        "seconds": round(found.seconds, 3),
+        **asdict(answer.finished),
+    }
+
+
+def _with_places(found: "Extraction") -> Any:
+    """The data with each value in an object that says where it stands."""
+    from gemma_edge.extraction.records import evidence_record
+
+    known = {each.path: each for each in found.answer.evidence}
+
+    def dress(value: Any, path: tuple[str | int, ...]) -> Any:
+        if isinstance(value, dict):
+            return {name: dress(each, (*path, name)) for name, each in value.items()}
+        if isinstance(value, list):
+            return [dress(each, (*path, index)) for index, each in enumerate(value)]
+        each = known.get(path)
+        if each is None:
+            return {"value": value}
+        return {name: v for name, v in evidence_record(each).items() if name != "path"}
+
+    return dress(found.data, ())
+
+
+def _not_found(found: "Extraction") -> list[str]:
+    """A line for each value that is not found where its field is."""
+    if not any(look.how in ("text", "both") for look in found.passes.looks):
+        return []  # pictures alone: there is no text to look in
+    absent = {
+        path: each for path, each in found.evidence.items()
+        if not each.found and each.source == "text"
+    }  # fmt: skip
+    lines = [
+        f"{path}: {shorten(str(each.value), VALUE_SHOWN)} is {_whereabouts(each)}"
+        for path, each in list(absent.items())[:MOST_NOT_FOUND]
+    ]
+    rest = len(absent) - len(lines)
+    return lines + ([f"and {rest:,} more values; --html review.html shows them"] if rest else [])
+
+
+def _whereabouts(evidence: "Evidence") -> str:
+    return "printed, but not beside its field" if evidence.places else "not printed in the document"
+
+
+def shorten(text: str, most: int) -> str:
+    """A value for one line: at most so many characters of it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _render_result(found: "Extraction") -> str:
+    """``valid · 11 of 12 values found in the document · 1.9 s · 210 tokens, 96 of them forced``."""
+    answer = found.answer
+    usage = answer.usage
+    parts = ["not valid" if answer.problems else "valid"]
+    if answer.evidence and found.document.text.strip():  # a scan has no text to look in
+        count = sum(each.found for each in answer.evidence)
+        parts.append(f"{count:,} of {len(answer.evidence):,} values found")
+    if checks := len(found.recipe.checks):
+        parts.append(f"{checks - min(len(answer.checks), checks)} of {checks} checks hold")
+    forced = f", {usage.forced_tokens:,} of them forced" if usage.forced_tokens else ""
+    passes = f" in {answer.passes} answers" if answer.passes > 1 else ""
+    parts += [f"{found.seconds:.1f} s", f"{render_tokens(usage.generated_tokens)}{forced}{passes}"]
+    return " · ".join(parts)
+
+
+# ----------------------------------------------------------------------------
+# `extract --dry-run`: what would be read, and at what cost.
+
+
+MOST_ROWS = 40  # lines of pages
+_FATES = {"decoding": "enforced while decoding", "afterwards": "checked afterwards",
+          "refused": "refused"}  # fmt: skip
+
+
+def show_preview(found: "Preview", *, as_json: bool, output: Output) -> ExitStatus:
+    """Pages with kinds and tokens, passes, time, and what holds the schema."""
+    if as_json:
+        output.document(_plan_document(found))
+        return ExitStatus.OK
+    rows = [("page", "kind", "read as", "tokens", "why")]
+    for look, tokens in zip(found.passes.looks, found.page_tokens, strict=True):
+        rows.append(
+            (str(look.page.number), look.page.kind, look.how, f"{tokens:,}", look.page.reason)
+        )
+    more = len(rows) - MOST_ROWS - 1
+    output.table(rows[: MOST_ROWS + 1])
+    if more > 0:
+        output.page(f"… {more:,} more pages; --json has them all")
+    output.note(found.prepared.render())
+    output.page(_render_passes(found))
+    output.page(found.cost.render())
+    output.page(_render_schema(found.schema))
+    return ExitStatus.OK if found.schema.enforced else ExitStatus.INPUT
+
+
+def _render_passes(found: "Preview") -> str:
+    passes = found.passes
+    total = render_tokens(sum(passes.page_tokens))
+    if passes.strategy == "whole":
+        return f"{total} of pages in one pass of {passes.each[0].prompt_tokens:,}: {passes.reason}"
+    lines = [f"{total} of pages in {len(passes.each)} passes: {passes.reason}"]
+    for number, one in enumerate(passes.each, 1):
+        first, last = one.pages[0], one.pages[-1]
+        pages = f"page {first}" if first == last else f"pages {first}-{last}"
+        fields = f", for {', '.join(one.part.names)}" if one.part.names else ""
+        lines.append(f"  pass {number}: {pages}, {render_tokens(one.prompt_tokens)}{fields}")
+    return "\n".join(lines)
+
+
+def _render_schema(schema: "Examination") -> str:
+    """``keywords: 14 enforced while decoding, 2 checked afterwards (format, not)``."""
+    parts = []
+    for fate, words in _FATES.items():
+        some = [each for each in schema.rulings if each.fate == fate]
+        if some:
+            keywords = ", ".join(dict.fromkeys(each.keyword for each in some))
+            names = "" if fate == "decoding" else f" ({keywords})"
+            parts.append(f"{sum(each.places for each in some):,} {words}{names}")
+    said = f"keywords: {', '.join(parts) or 'none'}"
+    return f"{said}\n{schema.refusal}" if schema.refusal else said
+
+
+def _plan_document(found: "Preview") -> dict[str, Any]:
+    plan, passes, cost = found.prepared.plan, found.passes, found.cost
+    return {
+        "document": found.document.name,
+        "model": plan.name or plan.model.stem,
+        "pages": [
+            {"page": look.page.number, "kind": look.page.kind, "reason": look.page.reason,
+             "read_as": look.how, "tokens": tokens}
+            for look, tokens in zip(passes.looks, found.page_tokens, strict=True)
+        ],
+        "strategy": passes.strategy,
+        "reason": passes.reason,
+        "context_tokens": plan.context_tokens,
+        "whole_tokens": passes.whole_tokens,
+        "passes": [
+            {"pages": list(one.pages), "prompt_tokens": one.prompt_tokens,
+             "picture_tokens": one.picture_tokens, "fields": list(one.part.names)}
+            for one in passes.each
+        ],
+        "read_tokens": cost.read_tokens,
+        "answer_tokens": cost.answer_tokens,
+        "seconds": cost.seconds and round(cost.seconds, 1),
+        "keywords": {
+            fate: [
+                {"keyword": each.keyword, "place": each.place, "places": each.places,
+                 "reason": each.reason or None}
+                for each in found.schema.rulings
+                if each.fate == fate
+            ]
+            for fate in _FATES
+        },
+        "refusal": found.schema.refusal or None,
+    }  # fmt: skip

@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from gemma_edge import __version__
 from gemma_edge.cli import context as world
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import HelpAsked, Job, expand
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageError
+from gemma_edge.version import __version__
 
 # ----------------------------------------------------------------------------
 # Help pages: flags in groups, so that the many of a model do not hide the few of a command.
@@ -59,6 +59,8 @@ COMMANDS = {
     "sessions": "sessions:command",
     "describe": "describe:command",
     "extract": "extract:command",
+    "eval": "evaluate:evaluate_command",
+    "diff": "evaluate:diff_command",
     "plan": "plan:command",
     "doctor": "doctor:command",
     "schema": "schema:command",

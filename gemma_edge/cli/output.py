@@ -9,7 +9,7 @@ import signal
 import textwrap
 import threading
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -75,6 +75,13 @@ class Output:
     def event(self, value: Any) -> None:
         """One JSON document on one line."""
         self.data(json.dumps(value, ensure_ascii=not _is_unicode(self._out)))
+
+    def record(self, value: Mapping[str, Any] | str) -> None:
+        """One of many answers: data, or a line of a table."""
+        if isinstance(value, str):
+            self.data(value)
+        else:
+            self.event(value)
 
     def answer(self, text: str) -> None:
         """A piece of an answer, as it comes."""

@@ -1,10 +1,13 @@
 """From flags, the context and the terminal to the ``Runtime`` that the use cases take."""
 
+from functools import partial
+
 from gemma_edge.app.runtime import Runtime, is_on, store_settings
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
-from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm
 from gemma_edge.cli.progress import show_progress
+from gemma_edge.cli.streaming import show_aside
 
 YES_VARIABLE = "GEMMA_EDGE_YES"
 
@@ -18,6 +21,8 @@ def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runti
         ),
         environment=context.environment,
         note=output.note,
+        on_event=partial(show_aside, output=output),
+        cancelling=cancel_on_interrupt,
         progress=lambda: show_progress(output, context.clock),
         confirm=(
             (lambda question: confirm(question, context, output, usual=True))

@@ -1,14 +1,23 @@
 """An answer on its way to the screen: pieces as they come, then the quiet line about it."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from gemma_edge.app.runtime import Failure, Problem, Step
 from gemma_edge.cli.output import Output
+from gemma_edge.cli.progress import EVERY_SECONDS, render_seconds
+from gemma_edge.description import cut_short
 from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Reading
 from gemma_edge.errors import ExitStatus, GemmaEdgeError
 from gemma_edge.units import render_tokens
+
+if TYPE_CHECKING:
+    from gemma_edge.app.batch import Counts
+
+# What a use case tells while it is at work.
+Watched = Event | Problem | Failure | Step
 
 WHOLE_SPEED = 10  # tok/s; below it a decimal matters
 
@@ -18,14 +27,9 @@ def stream_text(events: Iterable[Event], output: Output) -> Finished:
     finished = None
     with ending(events):
         for event in events:
+            show_event(event, output)
             if isinstance(event, Finished):
                 finished = event
-            elif not isinstance(event, Chunk):
-                show_aside(event, output)
-            elif event.channel == "thought":
-                output.thought(event.text)
-            else:
-                output.answer(event.text)
     output.end_answer()
     return ended(finished)
 
@@ -55,12 +59,26 @@ def collect(events: Iterable[Event], output: Output) -> tuple[str, Finished]:
     return "".join(said), ended(finished)
 
 
-def show_aside(event: Event, output: Output) -> None:
+def show_event(event: Watched, output: Output) -> None:
+    """A piece of an answer to stdout, a thought and what is no part of the answer to stderr."""
+    if not isinstance(event, Chunk):
+        show_aside(event, output)
+    elif event.channel == "thought":
+        output.thought(event.text)
+    else:
+        output.answer(event.text)
+
+
+def show_aside(event: Watched, output: Output) -> None:
     """What is no part of the answer, on stderr: what happened to the engine, how far it reads."""
     if isinstance(event, Notice):
         output.note(event.text)
     elif isinstance(event, Reading):
         output.draw(f"reading {event.done_tokens:,} of {render_tokens(event.total_tokens)}")
+    elif isinstance(event, Problem):
+        output.problem(event.text)
+    elif isinstance(event, Failure):
+        output.error(event.text)
 
 
 def render_event(event: Event) -> dict[str, Any]:
@@ -82,15 +100,6 @@ def render_status(finished: Finished, info: EngineInfo) -> str:
     if usage.cached_tokens:
         parts.append(f"{usage.cached_tokens:,} cached")
     return " · ".join(parts)
-
-
-def cut_short(finished: Finished) -> tuple[str, ...]:
-    """Why the answer is not whole, if it is not."""
-    if finished.reason not in ("length", "repetition"):
-        return ()
-    said = render_tokens(finished.usage.generated_tokens)
-    why = ", because it repeated itself" if finished.reason == "repetition" else ""
-    return (f"the answer stopped after {said}{why}; it is not complete",)
 
 
 def conclude(finished: Finished, output: Output) -> ExitStatus:
@@ -123,3 +132,60 @@ def ended(finished: Finished | None) -> Finished:
     if finished is None:  # the Engine contract: exactly one Finished
         raise GemmaEdgeError("the engine stopped without saying why")
     return finished
+
+
+# ----------------------------------------------------------------------------
+# How far a batch is, with the time left: a line that is drawn over on a terminal, one now and
+# then elsewhere.
+
+
+_HOUR = 3600.0  # seconds
+
+
+class BatchProgress:
+    """Takes the events of a batch; ``clock`` is in seconds. With a ``unit`` the speed is said."""
+
+    def __init__(self, output: Output, clock: Callable[[], float], unit: str = "") -> None:
+        self._output, self._clock, self._unit = output, clock, unit
+        self._kept = 0
+        self._started = self._told = clock()
+
+    def __call__(self, event: Watched) -> None:
+        if not isinstance(event, Step):
+            show_aside(event, self._output)
+            return
+        self._kept += event.kept
+        if event.done == event.total:
+            return
+        if self._output.draws:
+            self._output.draw(self._render(event))
+        elif self._clock() - self._told >= EVERY_SECONDS:
+            self._told = self._clock()
+            self._output.note(self._render(event))
+
+    def _render(self, step: Step) -> str:
+        """``12 of 300, 1 failed, 4:10 left, 240 documents an hour``."""
+        parts = [f"{step.done:,} of {step.total:,}"]
+        if step.failed:
+            parts.append(f"{step.failed:,} failed")
+        spent, worked = self._clock() - self._started, step.done - self._kept
+        if spent > 0 and worked:
+            left = spent / worked * (step.total - step.done)
+            parts.append(f"{render_seconds(left)} left")
+        return ", ".join([*parts, *self._speed(worked - step.failed)])
+
+    def render_end(self, files: int, counts: "Counts", done: str, remark: str = "") -> str:
+        """``300 files: 280 images described, 15 done before, 5 failed · REMARK · 2:10``."""
+        said = [done]
+        said += [f"{counts.kept:,} done before"] if counts.kept else []
+        said += [f"{counts.failed:,} failed"] if counts.failed else []
+        parts = [f"{files:,} file{'' if files == 1 else 's'}: {', '.join(said)}"]
+        parts += filter(None, [remark])
+        parts += self._speed(counts.done)
+        return " · ".join([*parts, render_seconds(self._clock() - self._started)])
+
+    def _speed(self, worked: int) -> list[str]:
+        spent = self._clock() - self._started
+        if not self._unit or worked < 1 or spent < EVERY_SECONDS:  # before, it is a guess
+            return []
+        return [f"{worked / spent * _HOUR:,.0f} {self._unit} an hour"]

@@ -5,7 +5,6 @@ Shapes: a prompt is ``Message``s, which carry ``Picture``s already resized to wh
 Quantities carry their unit in the name.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +12,6 @@ from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from gemma_edge.documents.document import Picture
-from gemma_edge.errors import EngineError
 from gemma_edge.planning.plan import Account, Adapter, Allocated, Ledger, Part, Plan, Speed
 
 Role = Literal["system", "user", "model"]
@@ -347,41 +345,3 @@ def unpack(value: Any, parts: Sequence[bytes]) -> Any:
     for field, each in zip(_NAMES[kind], content, strict=True):
         object.__setattr__(made, field, unpack(each, parts))
     return made
-
-
-class RequestLock:
-    """A lock that at most ``waiting`` others may wait for; one more is refused in words. A context
-    of llama.cpp evaluates one request at a time."""
-
-    def __init__(self, waiting: int = 8) -> None:
-        self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(waiting + 1)
-        self._waiting = waiting
-        self._owner = 0
-
-    @property
-    def busy(self) -> bool:
-        return self._lock.locked()
-
-    def __enter__(self) -> None:
-        if self._owner == threading.get_ident():
-            raise EngineError(
-                "the answer before this one is still open", hint="read it to its end, or close it"
-            )
-        if not self._places.acquire(blocking=False):
-            raise EngineError(
-                f"the model is busy and {self._waiting} requests already wait",
-                hint="try again when an answer has ended",
-            )
-        self._lock.acquire()
-        self._owner = threading.get_ident()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._owner = 0
-        self._lock.release()
-        self._places.release()

@@ -15,7 +15,7 @@ import numpy as np
 from llama_cpp import mtmd_cpp
 from numpy.typing import NDArray
 
-from gemma_edge.disk import write_atomically
+from gemma_edge.disk import keep_within, write_atomically
 from gemma_edge.documents.document import MAX_TOKENS, PATCH_PX, Picture
 from gemma_edge.engine.kv_cache import identity
 from gemma_edge.engine.llama import (
@@ -137,22 +137,6 @@ class VisionCacheFolder:
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}-{self._projector}{_SUFFIX}"
-
-
-def keep_within(folder: Path, most_bytes: int) -> None:
-    """Remove what was used longest ago until no more than ``most_bytes`` lie in a folder."""
-    files: list[tuple[float, int, Path]] = []
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process was faster
-            status = path.stat()
-            files.append((status.st_mtime, status.st_size, path))
-    over = sum(size for _, size, _ in files) - most_bytes
-    for _, size, path in sorted(files)[:-1]:
-        if over <= 0:
-            return
-        with contextlib.suppress(OSError):
-            path.unlink()
-        over -= size
 
 
 def _head(payload: bytes) -> bytes:

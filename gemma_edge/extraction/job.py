@@ -203,7 +203,7 @@ def _record_line(path: ValuePath, data: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Extraction:
+class CheckedAnswer:
     """``text`` is the answer as it came, of several the first; ``data`` is what was read, None
     where nothing was.
 
@@ -269,7 +269,7 @@ def listen(engine: Engine, request: Request, on_event: Callable[[Event], None] |
 
 def ask_by_schema(
     ask: Callable[[JsonConstraint], tuple[str, Finished]], schema: Schema, *, strict: bool = False
-) -> Extraction:
+) -> CheckedAnswer:
     """Ask with as much of ``schema`` held as llguidance can hold, and judge the answer; ``ask``
     gives its text and its end.
 
@@ -316,7 +316,7 @@ def judge(
     *,
     strict: bool = False,
     notes: tuple[str, ...] = (),
-) -> Extraction:
+) -> CheckedAnswer:
     """The answer's text to data with its problems."""
     problems = list(cut_short(finished))
     try:
@@ -325,16 +325,16 @@ def judge(
         verdict = schema.checker.check(outcome.data, strict=strict)
     except ValueError as error:
         problems.append(f"the answer is not JSON ({error})")
-        return Extraction(None, text, tuple(problems), finished, notes)
+        return CheckedAnswer(None, text, tuple(problems), finished, notes)
     except RecursionError:  # a schema that refers to itself, and a model that never leaves it
         problems.append("the answer is nested too deeply to be checked")
-        return Extraction(None, text, tuple(problems), finished, notes)
+        return CheckedAnswer(None, text, tuple(problems), finished, notes)
     problems += repeated
     if not finished.closed_early:  # else it was not looked for to the end
         notes += tuple(f"{at}: required, and not found" for at in verdict.missing)
     problems += verdict.problems
     notes += outcome.notes
-    return Extraction(verdict.data, text, tuple(problems), finished, notes)
+    return CheckedAnswer(verdict.data, text, tuple(problems), finished, notes)
 
 
 def parse_answer(text: str) -> tuple[Any, list[str]]:
@@ -741,7 +741,7 @@ def extract(  # noqa: PLR0913 (three of them are optional)
     *,
     passes: Passes | None = None,
     on_event: Listener | None = None,
-) -> Extraction:
+) -> CheckedAnswer:
     """Read ``document`` into the form of ``recipe``. ``passes`` is the plan, if it was made
     already; ``on_event`` sees every event as it comes.
 
@@ -800,7 +800,7 @@ class _Job:
         self._strict = options.strict
         self._merger = Merger()
 
-    def run(self, passes: Passes) -> Extraction:
+    def run(self, passes: Passes) -> CheckedAnswer:
         """All passes, then the verdict."""
         read = self._read(passes)
         answers = self._asker.answers
@@ -814,7 +814,7 @@ class _Job:
         notes += [f"{each.text}" for each in judged.outcome.failures if each.severity == "warn"]
         if not read.missing:  # else it was not looked for to the end
             notes += (f"{at}: required, and not found" for at in judged.verdict.missing)
-        return Extraction(
+        return CheckedAnswer(
             judged.verdict.data, answers[0].text, tuple(problems),
             sum_up(answers, cut=bool(read.missing)), tuple(dict.fromkeys(notes)),
             printed=plain(judged.tree), scores=answers[0].scores, evidence=self._evidence(judged),
@@ -911,12 +911,12 @@ class _Job:
         parts = [*lists.values(), *([f"not reached: {', '.join(rest)}"] if rest else [])]
         return [f"{why}; {'; '.join(parts)}"]
 
-    def _unreadable(self, answers: Sequence[Answer], notes: Sequence[str]) -> Extraction:
+    def _unreadable(self, answers: Sequence[Answer], notes: Sequence[str]) -> CheckedAnswer:
         """An answer that is no JSON: it is shown as it came."""
         last = answers[-1]
         problems = (*cut_short(last.finished), last.flaw)
         finished = sum_up(answers, cut=last.cut)
-        return Extraction(
+        return CheckedAnswer(
             None, last.text, problems, finished, tuple(dict.fromkeys(notes)), passes=len(answers)
         )
 

@@ -9,11 +9,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from gemma_edge import __version__
-from gemma_edge.documents.document import iter_rows, render_cell, render_csv, shown, task_digest
+from gemma_edge.documents.document import (
+    Box,
+    iter_rows,
+    render_cell,
+    render_csv,
+    shown,
+    task_digest,
+)
 from gemma_edge.errors import DoesNotFit, InputError
-from gemma_edge.extraction.job import Extraction
+from gemma_edge.extraction.evidence.evidence import Evidence
+from gemma_edge.extraction.job import CheckedAnswer
 from gemma_edge.extraction.json_schema import Json, Subschema, iter_views, member_schemas
+from gemma_edge.extraction.merge import render_path
+from gemma_edge.version import __version__
 
 # ----------------------------------------------------------------------------
 # By what a document is known when a batch is run again: its bytes, what is asked of it, of whom,
@@ -35,7 +44,7 @@ def content_key(data: bytes, settings: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class DocumentRecord:
     """An answer, or why there is none (``error``). ``key`` is a ``content_key``, "" where the file
     could not be read; ``evidence`` is None where it was not asked for. ``seconds`` is what the
     model took."""
@@ -60,7 +69,7 @@ _ALWAYS = ("file", "key", "data", "valid", "problems", "seconds")
 
 
 def record_of(  # noqa: PLR0913 (named, all of them)
-    found: Extraction,
+    found: CheckedAnswer,
     *,
     file: str,
     key: str,
@@ -69,9 +78,9 @@ def record_of(  # noqa: PLR0913 (named, all of them)
     seconds: float,
     notes: Iterable[str] = (),
     evidence: tuple[Mapping[str, Any], ...] | None = None,
-) -> Record:
+) -> DocumentRecord:
     """The record of an answer; ``notes`` are those of the document, ``evidence`` is plain data."""
-    return Record(
+    return DocumentRecord(
         file=file, key=key, data=found.data, valid=not found.problems, problems=found.problems,
         notes=(*notes, *found.notes), computed=dict(found.computed) or None,
         truncated=found.truncated, model=model, pages=pages, seconds=round(seconds, 3),
@@ -79,7 +88,7 @@ def record_of(  # noqa: PLR0913 (named, all of them)
     )  # fmt: skip
 
 
-def as_document(record: Record) -> dict[str, Any]:
+def as_document(record: DocumentRecord) -> dict[str, Any]:
     """The record as plain data, without what says nothing."""
     values = {name: getattr(record, name) for name in record.__dataclass_fields__}
     if record.error:
@@ -90,6 +99,33 @@ def as_document(record: Record) -> dict[str, Any]:
         for name, value in values.items()
         if name in _ALWAYS or (name == "evidence" and value is not None) or value
     }
+
+
+def evidence_record(each: Evidence) -> dict[str, Any]:
+    """Evidence as plain data."""
+    record = {
+        "path": render_path(each.path),
+        "value": each.value,
+        "status": each.status,
+        "score": each.score,
+        "page": each.page,
+        "start": each.start,
+        "end": each.end,
+        "text": each.text,
+        "boxes": _rounded(each.boxes),
+        "source": each.source,
+        "confidence": each.confidence,
+    }
+    if each.further:
+        record["further"] = [
+            {"page": p.page, "start": p.start, "end": p.end, "boxes": _rounded(p.boxes)}
+            for p in each.further
+        ]
+    return record
+
+
+def _rounded(boxes: Iterable[Box]) -> list[list[float]]:
+    return [[round(edge, 2) for edge in box] for box in boxes]
 
 
 # ----------------------------------------------------------------------------
@@ -142,7 +178,7 @@ class Database:
         self.done = frozenset(key for _, key, error in rows if key and not error)
         self.told = frozenset((file, error) for file, _, error in rows if error)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: DocumentRecord) -> None:
         """Keep one record, with all of its evidence, or nothing of it; for one that is there
         already, such as of a file that was named twice.
 
@@ -289,7 +325,7 @@ def render_head(columns: Sequence[str], form: Form) -> str:
     return f"{_markdown(names)}\n|{' --- |' * len(names)}"
 
 
-def render_row(record: Record, columns: Sequence[str], form: Form) -> str:
+def render_row(record: DocumentRecord, columns: Sequence[str], form: Form) -> str:
     """One record on one line."""
     known = as_document(record)
     ours = {name: render_cell(known.get(name)) for name in (*_FIRST, *_LAST)}

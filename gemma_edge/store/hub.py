@@ -22,7 +22,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gemma_edge import __version__
 from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, ModelError
 from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header
@@ -35,6 +34,7 @@ from gemma_edge.store.remote import (
     StoreSettings,
 )
 from gemma_edge.units import render_bytes
+from gemma_edge.version import __version__
 
 _ETAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # it becomes a file name
 _ASK_SECONDS = 10.0

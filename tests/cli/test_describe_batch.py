@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gemma_edge.cli.app_batch import Source, read_ahead
+from gemma_edge.app.batch import Source, read_ahead
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus, InputError
 from gemma_edge.planning.plan import Plan

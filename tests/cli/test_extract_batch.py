@@ -284,7 +284,7 @@ def test_scores_against_gold_data(shell, folder):
     for name, total in (("a", 1), ("c", 3), ("d", 9)):
         (folder / f"{name}.gold.json").write_text(f'{{"vendor": "Acme", "total": "{total}.00"}}')
     shell.engine = Clerk()
-    ran = shell.run("extract", "eval", str(folder), *ASK)
+    ran = shell.run("eval", str(folder), *ASK)
     assert ran.status == 0, ran.stderr
     field, total, vendor, *_ = (line.split() for line in ran.stdout.splitlines())
     assert field == ["field", "F1", "right", "missing", "extra"]
@@ -296,7 +296,7 @@ def test_scores_against_gold_data(shell, folder):
         "documents  2 of 3 all right",
         "grounding  100.0% of 6 values have a place",
     ]
-    report = json.loads(shell.run("extract", "eval", str(folder), *ASK, "--json").stdout)
+    report = json.loads(shell.run("eval", str(folder), *ASK, "--json").stdout)
     assert (report["documents"], report["whole_documents"], report["failed"]) == (3, 2, 0)
     assert report["each"][0]["wrong"] == [{"path": "total", "expected": "9.00", "found": 4}]
 
@@ -308,13 +308,13 @@ def test_scores_of_answers_that_are_there(shell, folder, tmp_path):
     out = tmp_path / "out.jsonl"
     out.write_text('{"file": "bills/a.txt", "key": "k", "data": {"total": 1}}\n')
     shell.plans.clear()
-    ran = shell.run("extract", "eval", str(folder), "--answers", str(out))
+    ran = shell.run("eval", str(folder), "--answers", str(out))
     assert shell.plans == []  # no model
     assert "1 of 2 all right" in ran.stdout
     assert "there is no answer" in ran.stdout
     # Without answers, by the schema that lies there.
     shell.engine = ScriptedEngine(['{"total": 1}', '{"total": 2}'])
-    ran = shell.run("extract", "eval", str(folder))
+    ran = shell.run("eval", str(folder))
     assert "2 of 2 all right" in ran.stdout, ran.stderr
 
 
@@ -323,16 +323,16 @@ def test_two_sets_of_answers(shell, folder, tmp_path):
     first, second = tmp_path / "a.jsonl", tmp_path / "b.db"
     for out in (first, second):
         shell.run("extract", str(folder), *ASK, "--out", str(out))
-    ran = shell.run("extract", "diff", str(first), str(second), model=False)
+    ran = shell.run("diff", str(first), str(second), model=False)
     assert (ran.stdout, ran.status) == ("", 0)
     assert ran.stderr == "4 documents: 4 the same\n"
     first.write_text(first.read_text().replace('"total": 3', '"total": 7'))
-    ran = shell.run("extract", "diff", str(first), str(second), model=False)
+    ran = shell.run("diff", str(first), str(second), model=False)
     assert ran.stdout == "c.pdf: total: 7 -> 3\n"
     assert ran.stderr == "4 documents: 3 the same, 1 differs in 1 value (total 1)\n"
     with first.open("a") as file:
         file.write('{"file": "half')
-    ran = shell.run("extract", "diff", str(first), str(second), "--json", model=False)
+    ran = shell.run("diff", str(first), str(second), "--json", model=False)
     assert "left out a line that is no JSON object" in " ".join(ran.stderr.split())
     told = json.loads(ran.stdout)
     assert told["changes"][0] == {
@@ -342,7 +342,7 @@ def test_two_sets_of_answers(shell, folder, tmp_path):
 
 def test_a_score_needs_a_schema(shell, folder):
     (folder / "a.gold.json").write_text("{}")
-    ran = shell.run("extract", "eval", str(folder))
+    ran = shell.run("eval", str(folder))
     assert ran.status == ExitStatus.USAGE
     assert f"there is no --schema, no --recipe, and no schema.json in {folder}" in ran.stderr
 
@@ -351,7 +351,7 @@ def test_a_score_can_be_gone_on_with(shell, folder, tmp_path):
     for name in ("a", "b", "c"):
         (folder / f"{name}.gold.json").write_text(f'{{"total": {"abc".index(name) + 1}}}')
     out = tmp_path / "answers.db"
-    argv = ("extract", "eval", str(folder), *ASK, "--out", str(out))
+    argv = ("eval", str(folder), *ASK, "--out", str(out))
     shell.engine = Clerk()
     first = shell.run(*argv)
     shell.plans.clear()
@@ -359,7 +359,7 @@ def test_a_score_can_be_gone_on_with(shell, folder, tmp_path):
     assert "0 documents extracted, 3 done before" in again.stderr
     assert (shell.plans, again.stdout) == ([], first.stdout)
     assert "value F1   0.667 " in first.stdout  # vendors are too much
-    ran = shell.run("extract", "eval", str(folder), *ASK, "--out", str(tmp_path / "x.csv"))
+    ran = shell.run("eval", str(folder), *ASK, "--out", str(tmp_path / "x.csv"))
     assert (ran.status, "is a table" in ran.stderr) == (ExitStatus.USAGE, True)
 
 
@@ -368,20 +368,21 @@ def test_a_score_can_be_gone_on_with(shell, folder, tmp_path):
     [
         (("eval", "nowhere"), "is not a folder"),
         (("eval", "empty"), "no document with gold data"),
-        (("diff", "nowhere"), "two files are compared"),
+        (("diff", "nowhere"), "missing argument `B`"),
         (("diff", "nowhere", "none"), "does not exist"),
         (("diff", "text", "text"), "holds no answers"),
         (("diff", "deep", "deep"), "holds no answers"),
-        (("empty",), "has no document in it"),
+        (("extract", "empty"), "has no document in it"),
     ],
 )
 def test_wrong_input_is_one_line(shell, tmp_path, argv, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("dear diary\n")
     (tmp_path / "deep").write_text("[" * 100_000)
-    words = ("eval", "diff")
-    named = (each if each in words else str(tmp_path / each) for each in argv)
-    ran = shell.run("extract", *named, *ASK)
+    command, *named = argv
+    more = () if command == "diff" else ASK
+    files = (str(tmp_path / each) for each in named)
+    ran = shell.run(command, *files, *more, model=command != "diff")
     assert ran.stdout == ""
     assert message in ran.stderr
     assert ran.stderr.count("error: ") == 1

@@ -135,11 +135,11 @@ def test_wrong_flags_are_one_line_before_a_model_is_loaded(shell, bill, argv, st
 
 
 def test_diff_takes_two_files(shell, tmp_path):
-    ran = shell.run("extract", "diff", "a.jsonl")
-    assert ran.status == ExitStatus.USAGE and "two files are compared" in ran.stderr
+    ran = shell.run("diff", "a.jsonl", model=False)
+    assert ran.status == ExitStatus.USAGE and "missing argument `B`" in ran.stderr
     for name, total in (("a.json", 1), ("b.json", 2)):
         (tmp_path / name).write_text(json.dumps({"total": total}))
-    ran = shell.run("extract", "diff", str(tmp_path / "a.json"), str(tmp_path / "b.json"))
+    ran = shell.run("diff", str(tmp_path / "a.json"), str(tmp_path / "b.json"), model=False)
     assert ran.status == 0, ran.stderr
     assert "total: 1 -> 2" in ran.stdout
 
@@ -147,6 +147,6 @@ def test_diff_takes_two_files(shell, tmp_path):
 def test_eval_scores_against_gold(shell, bill, tmp_path):
     shell.script([answer()])
     (tmp_path / "bill.gold.json").write_text(answer(total=6))
-    ran = shell.run("extract", "eval", str(tmp_path), *SCHEMA)
+    ran = shell.run("eval", str(tmp_path), *SCHEMA)
     assert ran.status == 0, ran.stderr
     assert "0.833 (precision 0.833, recall 0.833)" in ran.stdout

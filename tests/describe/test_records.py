@@ -6,23 +6,23 @@ import json
 
 import pytest
 
+from gemma_edge.app.describe import record_format
 from gemma_edge.description import (
     COLUMNS,
-    Record,
+    ImageRecord,
     as_document,
-    read_before,
     render_head,
     render_record,
 )
 from gemma_edge.documents.document import digest, task_digest, whole_lines
 
 RECORDS = [
-    Record(file="a.jpg", answer='He said "hello",\nand left.', tokens=280, model="e4b",
+    ImageRecord(file="a.jpg", answer='He said "hello",\nand left.', tokens=280, model="e4b",
            sha256="aa", task="t1"),
-    Record(file="b.pdf", page=2, question="was, nun?", answer=["rot", "grün"], sha256="bb",
+    ImageRecord(file="b.pdf", page=2, question="was, nun?", answer=["rot", "grün"], sha256="bb",
            task="t1", problems=("one", "two"), lost="4000x3000 -> 912x672"),
-    Record(file="c.jpg", error="c.jpg is damaged (x)", hint="copy it again", task="t1"),
-    Record(file="d.jpg", answer={"total": 2.5, "page": None}, sha256="dd", task="t2"),
+    ImageRecord(file="c.jpg", error="c.jpg is damaged (x)", hint="copy it again", task="t1"),
+    ImageRecord(file="d.jpg", answer={"total": 2.5, "page": None}, sha256="dd", task="t2"),
 ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def written(form):
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_what_is_written_is_known_again(form):
-    before = read_before(written(form), form)
+    before = record_format(form).read(written(form))
     assert before.done.keys() == {RECORDS[0].key, RECORDS[1].key, RECORDS[3].key}
     assert before.told == {("c.jpg", "c.jpg is damaged (x)")}
 
@@ -46,16 +46,16 @@ def test_lines_of_json():
     assert (second["page"], second["problems"]) == (2, ["one", "two"])
     assert "answer" not in third
     assert fourth["answer"] == {"total": 2.5, "page": None}
-    assert as_document(Record(file="e.jpg", answer=""))["answer"] == ""
+    assert as_document(ImageRecord(file="e.jpg", answer=""))["answer"] == ""
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_only_a_newline_ends_a_line(form):
     """JSON keeps U+2028 and U+0085 as they are, and Python's splitlines ends lines there."""
-    record = Record(file="a.jpg", answer="one\u2028two\x85three", sha256="aa", task="t1")
+    record = ImageRecord(file="a.jpg", answer="one\u2028two\x85three", sha256="aa", task="t1")
     text = f"{render_head(form)}\n" * (form == "csv") + render_record(record, form) + "\n"
     assert whole_lines(text, form) == text
-    assert read_before(text, form).done == {record.key: record.answer}
+    assert record_format(form).read(text).done == {record.key: record.answer}
 
 
 def test_csv_opens_in_a_spreadsheet():
@@ -76,16 +76,17 @@ def test_a_crash_in_the_middle_of_a_record_loses_that_record_only(form):
         render_record(record, form) for record in RECORDS
     ]:
         ends.append(ends[-1] + len(record) + 1)
+    look = record_format(form)
     for cut in range(len(text)):
         kept = whole_lines(text[:cut], form)
         assert len(kept) == max(end for end in ends if end <= cut)
-        assert read_before(kept, form).done.items() <= read_before(text, form).done.items()
+        assert look.read(kept).done.items() <= look.read(text).done.items()
 
 
 @pytest.mark.parametrize("text", ["", "[]\n", "{\n", "null\n1\n", '{"file": "a"}\n', "\0\n"])
 def test_lines_that_are_no_records_count_for_nothing(text):
-    assert read_before(text, "json").done == {}
-    assert read_before(text.replace("\0", ""), "csv").done == {}
+    assert record_format("json").read(text).done == {}
+    assert record_format("csv").read(text.replace("\0", "")).done == {}
 
 
 def test_digests():

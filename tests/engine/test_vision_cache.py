@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gemma_edge.disk import keep_within
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Message, Request, pack, unpack
-from gemma_edge.engine.vision import Embedding, VisionCache, VisionCacheFolder, keep_within
+from gemma_edge.engine.vision import Embedding, VisionCache, VisionCacheFolder
 
 WIDTH = 8
 

@@ -7,10 +7,10 @@ import pytest
 
 from gemma_edge.engine.protocol import Finished, Timings, Usage
 from gemma_edge.errors import DoesNotFit, InputError
-from gemma_edge.extraction.job import Extraction
+from gemma_edge.extraction.job import CheckedAnswer
 from gemma_edge.extraction.records import (
     Database,
-    Record,
+    DocumentRecord,
     as_document,
     columns_of,
     content_key,
@@ -44,8 +44,8 @@ DATA = {
 EVIDENCE = (
     {"path": "vendor", "value": "A", "status": "exact", "page": 1, "boxes": [[1, 2, 3, 4]]},
 )
-GOOD = Record(file="a.pdf", key="k1", data=DATA, valid=True, evidence=EVIDENCE, seconds=1.5)
-BAD = Record(file="b.pdf", error="b.pdf is damaged", hint="copy it again")
+GOOD = DocumentRecord(file="a.pdf", key="k1", data=DATA, valid=True, evidence=EVIDENCE, seconds=1.5)
+BAD = DocumentRecord(file="b.pdf", error="b.pdf is damaged", hint="copy it again")
 
 
 def test_columns_are_the_values_of_the_schema():
@@ -90,7 +90,7 @@ def test_the_record_of_an_answer():
     finished = Finished(
         "stop", usage, Timings(prompt_seconds=0, first_token_seconds=0, decode_seconds=0)
     )
-    found = Extraction({"a": 1}, "{}", ("wrong",), finished, ("note",), truncated=("items",))
+    found = CheckedAnswer({"a": 1}, "{}", ("wrong",), finished, ("note",), truncated=("items",))
     record = record_of(
         found, file="a", key="k", pages=2, model="m", seconds=0.12345, notes=("read",)
     )
@@ -113,7 +113,7 @@ def test_a_database_keeps_answers_and_their_places(tmp_path):
     database.close()
     again = Database(path)
     assert (again.done, again.told) == ({"k1"}, {("b.pdf", "b.pdf is damaged")})
-    again.write(Record(file="b.pdf", key="k2", data={"vendor": "B"}, valid=True))
+    again.write(DocumentRecord(file="b.pdf", key="k2", data={"vendor": "B"}, valid=True))
     again.close()
     assert Database(path).told == frozenset()  # it was read in the end
     documents = read_database(path)

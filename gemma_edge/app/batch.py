@@ -1,0 +1,516 @@
+"""Many files through one model: found, read ahead in threads, answered one after another.
+
+Each answer is a record, written whole before the next begins, and known again when the batch is
+run again. What is wrong with one file is an error of that file; the rest goes on. The pipeline
+knows nothing of documents or images: a ``RecordFormat`` says how a record looks in a file.
+"""
+
+import glob
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, Protocol, TextIO, TypeVar
+
+from gemma_edge.app.load import Prepared, open_engine
+from gemma_edge.app.request import Form
+from gemma_edge.app.runtime import Failure, Problem, Runtime, Step
+from gemma_edge.disk import write_atomically
+from gemma_edge.documents.document import Lines, read_file, shown, whole_lines
+from gemma_edge.documents.images import MAX_IMAGE_BYTES, NAME, SUFFIXES, read_clipboard
+from gemma_edge.engine.protocol import Engine
+from gemma_edge.errors import (
+    DoesNotFit,
+    EngineError,
+    EngineStopped,
+    ExitStatus,
+    GemmaEdgeError,
+    InputError,
+    Interrupted,
+    ProjectorError,
+    UsageError,
+)
+
+# ----------------------------------------------------------------------------
+# The files that somebody named: paths, folders, patterns, stdin, the clipboard.
+
+
+STDIN = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """What a command reads: its name, the endings that are taken from a folder, and an ending for
+    examples."""
+
+    name: str
+    command: str
+    suffixes: frozenset[str]
+    example: str
+
+
+IMAGES = FileKind("image", "describe", SUFFIXES, "jpg")
+DOCUMENTS = FileKind(
+    "document",
+    "extract",
+    SUFFIXES - {".gif", ".bmp", ".ppm", ".pgm", ".pbm"}
+    | {".pdf", ".docx", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv", ".tsv", ".html", ".htm"}
+    | {".xhtml", ".eml", ".txt", ".text", ".md", ".markdown"},
+    "pdf",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, or bytes that are there already. ``name`` is what lines about it begin with."""
+
+    name: str
+    path: Path | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+    def read(self) -> bytes:
+        """All bytes.
+
+        Raises:
+            InputError: missing, empty, or too large.
+        """
+        if self.path is None:
+            return self.data or b""
+        return read_file(self.path, max_bytes=MAX_IMAGE_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """``many`` is whether a folder or a pattern was named: then each file stands for itself."""
+
+    each: tuple[Source, ...]
+    many: bool
+
+
+def find_sources(
+    files: Sequence[Path],
+    kind: FileKind,
+    *,
+    clipboard: bool = False,
+    read_stdin: Callable[[], bytes] | None = None,
+    note: Callable[[str], None],
+) -> Sources:
+    """What was named, in that order; a folder's files by their names. ``read_stdin`` is None where
+    stdin is a terminal.
+
+    Raises:
+        UsageError: nothing was named, or stdin is a terminal.
+        InputError: a folder or a pattern without what is wanted, a pipe that cannot be read.
+    """
+    found: list[Source] = []
+    many = False
+    for path in files:
+        if path == STDIN:
+            found.append(Source("stdin", data=_piped(read_stdin, kind)))
+        elif path.is_dir():
+            many = True
+            found += _in_folder(path, kind, note)
+        elif not os.path.lexists(path) and glob.has_magic(str(path)):
+            many = True
+            found += _matching(path)
+        elif _is_plain(path):
+            found.append(Source(shown(path), path))
+        else:  # a pipe such as <(command): it can be read once
+            data = read_file(path, max_bytes=MAX_IMAGE_BYTES)
+            found.append(Source(shown(path), data=data))
+    if clipboard:
+        found += _copied()
+    if not found:
+        raise UsageError("missing argument `FILE`", hint=f"gemma-edge {kind.command} --help")
+    return Sources(tuple(found), many)
+
+
+def _piped(read_stdin: Callable[[], bytes] | None, kind: FileKind) -> bytes:
+    if read_stdin is None:
+        article = "an" if kind.name[0] in "aeiou" else "a"
+        raise UsageError(
+            f"`-` reads {article} {kind.name} from stdin, and stdin is a terminal",
+            hint="name a file",
+        )
+    return read_stdin()
+
+
+def _in_folder(folder: Path, kind: FileKind, note: Callable[[str], None]) -> Iterator[Source]:
+    try:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(
+            f"{shown(folder)} cannot be read ({error.strerror or error})", hint="check its mode"
+        ) from None
+    taken = {path for path in paths if path.suffix.lower() in kind.suffixes and _is_plain(path)}
+    if not taken:
+        raise InputError(
+            f"{shown(folder)} has no {kind.name} in it",
+            hint=f"name files, or '{shown(folder)}/**/*.{kind.example}'",
+        )
+    others = Counter(
+        "folder" if path.is_dir() else path.suffix.lower() or "no ending"
+        for path in paths
+        if path not in taken
+    )
+    if others:
+        kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(others.items()))
+        note(f"{shown(folder)}: {len(taken):,} {kind.name}s; left out: {kinds}")
+    return (Source(shown(path), path) for path in paths if path in taken)
+
+
+def _matching(pattern: Path) -> Iterator[Source]:
+    names = sorted(glob.glob(str(pattern.expanduser()), recursive=True))
+    paths = [path for path in map(Path, names) if _is_plain(path)]
+    if not paths:
+        raise InputError(f"nothing matches {shown(pattern)}", hint="check the pattern")
+    return (Source(shown(path), path) for path in paths)
+
+
+def _is_plain(path: Path) -> bool:
+    """A file, or a link to nothing, which is an error worth a line; no folder, and no pipe that
+    nobody writes to."""
+    return path.is_file() or not path.exists()
+
+
+def _copied() -> Iterator[Source]:
+    found = read_clipboard()
+    if isinstance(found, bytes):
+        return iter([Source(NAME, data=found)])
+    return (Source(shown(name), Path(name)) for name in found)
+
+
+# ----------------------------------------------------------------------------
+# Where records go: to whoever asked, or to the end of a file that is gone on with.
+
+
+class BatchRecord(Protocol):
+    """What the pipeline knows of a record: the file that it is about, and why there is no answer
+    ("" where there is one)."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+
+
+Kept = TypeVar("Kept", bound=BatchRecord)
+Content = TypeVar("Content")
+Said = TypeVar("Said")
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a file of records holds: the answers that are ``done``, by key, and ``told`` are files
+    with their error, which is not told again."""
+
+    done: Mapping[Hashable, Any] = field(default_factory=dict)
+    told: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFormat(Generic[Kept]):
+    """How records look: lines of JSON, made of ``document``, or rows of a table below ``head``.
+    ``title`` names the format in an error, ``rows`` reads a text back, and ``answer`` gives the
+    key and the answer of what was read, None where it is no whole answer."""
+
+    document: Callable[[Kept], Mapping[str, Any]]
+    rows: Callable[[str], Iterable[Mapping[str, Any]]]
+    answer: Callable[[Mapping[str, Any]], tuple[Hashable, Any] | None]
+    lines: Lines = "json"
+    title: str = "lines of JSON"
+    head: str = ""
+    row: Callable[[Kept], str] | None = None
+
+    def render(self, record: Kept) -> str:
+        """One line, without its end."""
+        if self.row is not None:
+            return self.row(record)
+        return json.dumps(self.document(record), ensure_ascii=False)
+
+    def read(self, text: str) -> Before:
+        """What a text holds. A line that is no record counts for nothing."""
+        done: dict[Hashable, Any] = {}
+        told: set[tuple[str, str]] = set()
+        for row in self.rows(text):
+            if row.get("error"):
+                told.add((str(row.get("file")), str(row["error"])))
+            elif found := self.answer(row):
+                done[found[0]] = found[1]
+        return Before(done, frozenset(told))
+
+    def begins(self, line: str) -> bool:
+        """Whether a file of this format may begin with the line."""
+        return line == self.head.partition("\n")[0] if self.head else line.startswith("{")
+
+
+@dataclass(frozen=True, slots=True)
+class Sink(Generic[Kept]):
+    """Takes records. ``before`` is what its file held; ``keeps`` is whether there is one."""
+
+    put: Callable[[Kept], object]
+    before: Before = Before()
+    keeps: bool = False
+
+    def write(self, record: Kept) -> None:
+        """Keep one record; an error that the file tells already is not told again.
+
+        Raises:
+            DoesNotFit: it cannot be written.
+        """
+        if (record.file, record.error) not in self.before.told:
+            self.put(record)
+
+
+# Takes a record on its way to whoever asked: data, or a line of a table.
+Emit = Callable[[Mapping[str, Any] | str], None]
+
+_ENDINGS: dict[str, Form] = {
+    ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".md": "markdown",
+    ".markdown": "markdown", ".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite",
+}  # fmt: skip
+
+
+def form_of(out: Path | None, asked: Form | None = None) -> Form:
+    """What was asked for, or what the file's name says, or lines of JSON."""
+    named = _ENDINGS.get(out.suffix.lower(), "json") if out is not None else "json"
+    return asked or named
+
+
+@contextmanager
+def open_sink(
+    out: Path | None, look: RecordFormat[Kept], emit: Emit, note: Callable[[str], None]
+) -> Iterator[Sink[Kept]]:
+    """Records go to ``emit``, or behind the last whole record of the file ``out``.
+
+    Raises:
+        InputError: the file holds something else, or cannot be read.
+        DoesNotFit: it cannot be written.
+    """
+    if out is None:
+        yield Sink(_emitting(look, emit))
+        return
+    held = _held(out, look)
+    text = whole_lines(held, look.lines)
+    if len(text) < len(held):
+        note(f"{shown(out)} ended in the middle of a record, which is cut off")
+    try:
+        with out.open("a", encoding="utf-8", newline="") as file:
+            file.truncate(len(text.encode("utf-8")))
+            if not text and look.head:
+                _write_line(file, look.head)
+            yield Sink(lambda each: _write_line(file, look.render(each)), look.read(text), True)
+    except OSError as error:
+        raise unwritable(out, error) from None
+
+
+def _emitting(look: RecordFormat[Kept], emit: Emit) -> Callable[[Kept], None]:
+    begun = not look.head
+
+    def put(record: Kept) -> None:
+        nonlocal begun
+        if not begun:
+            emit(look.head)
+            begun = True
+        emit(look.document(record) if look.row is None else look.row(record))
+
+    return put
+
+
+def _write_line(file: TextIO, line: str) -> None:
+    """One line, on the disk when this returns."""
+    try:
+        file.write(line + "\n")
+        file.flush()
+    except OSError as error:
+        raise unwritable(Path(file.name), error) from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A file that is there whole, or not at all.
+
+    Raises:
+        DoesNotFit: it cannot be written.
+    """
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> DoesNotFit:
+    """For a file that is not to be written."""
+    return DoesNotFit(
+        f"{shown(path)} cannot be written ({error.strerror or error})",
+        hint="check the folder, its mode and the disk, or name another file",
+    )
+
+
+def _held(out: Path, look: RecordFormat[Kept]) -> str:
+    """What the file holds, if that is records of this format."""
+    other = InputError(
+        f"{shown(out)} does not hold {look.title}; nothing was written", hint="name another file"
+    )
+    try:
+        text = out.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError:
+        raise other from None
+    except OSError as error:
+        raise unwritable(out, error) from None
+    if text and not look.begins(text.partition("\n")[0]):
+        raise other
+    return text
+
+
+# ----------------------------------------------------------------------------
+# The batch itself.
+
+
+# No answer is worse than one that is not whole; what is wrong with all is worst.
+_SEVERITY = (
+    ExitStatus.OK, ExitStatus.RESULT, ExitStatus.INPUT, ExitStatus.USAGE, ExitStatus.DOES_NOT_FIT,
+    ExitStatus.MODEL, ExitStatus.FAILED, ExitStatus.INTERRUPTED,
+)  # fmt: skip
+
+# What may be wrong with one file; the others may do all the same.
+FILE_ERRORS = (InputError, UsageError, DoesNotFit, EngineError, ProjectorError)
+
+
+@dataclass(slots=True)
+class Counts:
+    """How it went: ``done`` now, ``kept`` from before, ``failed``; ``invalid`` answers, images that
+    ``lost`` detail, and the worst that happened as an exit status."""
+
+    done: int = 0
+    kept: int = 0
+    failed: int = 0
+    invalid: int = 0
+    lost: int = 0
+    status: ExitStatus = ExitStatus.OK
+
+    def worsen(self, status: ExitStatus) -> None:
+        """Remember the worst."""
+        self.status = max(self.status, status, key=_SEVERITY.index)
+
+
+class Batch(Generic[Kept]):
+    """One batch on its way into ``sink``. The model is loaded when the first file needs it, and
+    closed by ``open_batch``."""
+
+    def __init__(
+        self, sink: Sink[Kept], prepared: Prepared, runtime: Runtime, stack: ExitStack
+    ) -> None:
+        self.sink, self.prepared, self.runtime = sink, prepared, runtime
+        self.counts = Counts()
+        self._stack = stack
+        self._engine: Engine | None = None
+        self._noted: set[str] = set()
+
+    @property
+    def engine(self) -> Engine:
+        """The model; what is wrong with it is wrong with all files, and raised."""
+        if self._engine is None:
+            opened = open_engine(self.prepared, self.runtime)
+            self._engine = self._stack.enter_context(opened)
+            self.runtime.note(self.prepared.render(self._engine.info))
+        return self._engine
+
+    def run(
+        self,
+        sources: Sequence[Source],
+        read: Callable[[Source], Content | None],
+        use: Callable[[Source, Content], None],
+        failed: Callable[[Source, GemmaEdgeError], Kept],
+        *,
+        jobs: int,
+    ) -> Counts:
+        """Read each source in a thread, None where it is done already, and use it here, until the
+        last or until someone stops it. What ``read`` and ``use`` raise about one file becomes the
+        record that ``failed`` makes.
+
+        Raises:
+            GemmaEdgeError: what is wrong with all of them: no model, no room for the answers.
+        """
+        try:
+            for number, (source, content) in enumerate(read_ahead(read, sources, jobs), 1):
+                kept = self.counts.kept
+                try:
+                    found = content()
+                    if found is None:
+                        self.counts.kept += 1
+                    else:
+                        use(source, found)
+                except (InputError, UsageError) as error:
+                    self.fail(failed(source, error), error)
+                counts = self.counts
+                self.runtime.on_event(
+                    Step(number, len(sources), counts.failed, kept=counts.kept > kept)
+                )
+        except (Interrupted, KeyboardInterrupt):
+            self.counts.worsen(ExitStatus.INTERRUPTED)
+        return self.counts
+
+    def ask(self, question: Callable[[Engine], Said]) -> Said:
+        """One answer; asked again where the engine stopped in the middle of it."""
+        engine = self.engine
+        with self.runtime.cancelling(engine):
+            try:
+                return question(engine)
+            except EngineStopped as stop:
+                self.runtime.note(f"{stop.message}; asking again")
+                return question(engine)
+
+    def tell(self, name: str, problems: Iterable[str]) -> None:
+        """What is wrong with an answer, to whoever listens; the record has it too."""
+        for problem in problems:
+            self.counts.worsen(ExitStatus.RESULT)
+            self.runtime.on_event(Problem(f"{name}: {problem}"))
+
+    def fail(self, record: Kept, error: GemmaEdgeError) -> None:
+        """One line, one record, and on."""
+        self.counts.failed += 1
+        self.counts.worsen(error.exit_status)
+        said = error.message
+        self.runtime.on_event(Failure(said if record.file in said else f"{record.file}: {said}"))
+        self.sink.write(record)
+
+    def note_once(self, note: str, said: str = "") -> None:
+        """What may be so of every file is said of the first only."""
+        if note not in self._noted:
+            self._noted.add(note)
+            self.runtime.note(said or note)
+
+
+@contextmanager
+def open_batch(sink: Sink[Kept], prepared: Prepared, runtime: Runtime) -> Iterator[Batch[Kept]]:
+    """A batch whose model is closed at the end, if it was opened."""
+    with ExitStack() as stack:
+        yield Batch(sink, prepared, runtime, stack)
+
+
+def read_ahead(
+    read: Callable[[Source], Content], sources: Sequence[Source], jobs: int
+) -> Iterator[tuple[Source, Callable[[], Content]]]:
+    """Each source with what gives its content, or raises why there is none; ``jobs`` are read
+    while one is used, and no more, so memory does not grow with their number."""
+    waiting: deque[tuple[Source, Future[Content]]] = deque()
+    rest = iter(sources)
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="decode")
+    try:
+        for source in islice(rest, jobs):
+            waiting.append((source, pool.submit(read, source)))
+        while waiting:
+            source, future = waiting.popleft()
+            future.exception()  # wait
+            for following in islice(rest, 1):
+                waiting.append((following, pool.submit(read, following)))
+            yield source, future.result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

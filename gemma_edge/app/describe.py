@@ -1,0 +1,640 @@
+"""Images to words or data: pictures in the detail that they need, questions, answers.
+
+``open_images`` looks at several together, ``describe_batch`` at one after another. Nothing is
+printed here.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from gemma_edge.app.batch import (
+    FILE_ERRORS,
+    Batch,
+    Counts,
+    Emit,
+    RecordFormat,
+    Source,
+    form_of,
+    open_batch,
+    open_sink,
+    write_whole,
+)
+from gemma_edge.app.load import LoadedEngine, Prepared, open_engine, prepare
+from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
+from gemma_edge.app.runtime import Runtime
+from gemma_edge.catalog import ModelFiles
+from gemma_edge.description import (
+    Format,
+    ImageRecord,
+    ImageTask,
+    Key,
+    Kind,
+    answer_of,
+    as_document,
+    cut_short,
+    describe,
+    read_rows,
+    render_head,
+    render_record,
+    schema_text,
+    unique_tags,
+)
+from gemma_edge.disk import keep_within
+from gemma_edge.documents.document import (
+    MAX_TOKENS,
+    Picture,
+    digest,
+    render_cost,
+    shown,
+    task_digest,
+)
+from gemma_edge.documents.images import fit_tiles, iter_images, origin_of, wants_detail
+from gemma_edge.engine.protocol import (
+    GREEDY,
+    Chunk,
+    Engine,
+    EngineInfo,
+    Finished,
+    JsonConstraint,
+    Sampling,
+)
+from gemma_edge.errors import (
+    EngineError,
+    GemmaEdgeError,
+    Interrupted,
+    UsageError,
+)
+from gemma_edge.extraction.job import ask_by_schema
+from gemma_edge.extraction.schema import Schema, parse_schema
+from gemma_edge.units import render_bytes
+
+# ----------------------------------------------------------------------------
+# What is asked.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """A request that was understood: a task for each question, all of one kind. ``schema`` holds
+    the answers; without it they are text."""
+
+    request: DescribeRequest
+    tasks: tuple[ImageTask, ...]
+    schema: Schema | None
+    sampling: Sampling
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of all tasks."""
+        return self.tasks[0].kind
+
+    @property
+    def detail_tokens(self) -> int | None:
+        """The budget of a picture that a person or the task asks for; without it the image
+        decides."""
+        return self.request.detail_tokens or self.tasks[0].detail_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """An answer about images. ``data`` is what ``text`` says by a schema, or the text itself where
+    no schema was asked for; ``None`` where it says nothing. Without ``problems`` it is whole and
+    valid."""
+
+    question: str
+    text: str
+    data: Any
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    finished: Finished
+
+    def __str__(self) -> str:
+        return self.text.strip()
+
+
+def parse_questions(request: DescribeRequest) -> Questions:
+    """What is asked, checked.
+
+    Raises:
+        SchemaError, InputError: the schema cannot be read or enforced.
+        UsageError: flags that do not go together.
+    """
+    kind, schema = request.kind, request.schema
+    if schema is not None and kind != "json":
+        raise UsageError(f"--schema does not go with --as {kind}", hint="--as json --schema SCHEMA")
+    text = schema if schema is not None else schema_text(kind)
+    held_to = parse_schema(text, trust=request.trust) if text else None
+    form = held_to.form() if held_to is not None and kind == "json" else ""
+    tasks = tuple(
+        ImageTask(kind=kind, question=question, language=request.language, form=form)
+        for question in request.questions or ("",)
+    )
+    sampling = request.sampling or Sampling()
+    exact = tasks[0].copies and sampling == Sampling()
+    return Questions(
+        request=request, tasks=tasks, schema=held_to, sampling=GREEDY if exact else sampling
+    )
+
+
+# ----------------------------------------------------------------------------
+# From files to pictures in the detail that the task and the image need.
+
+
+_FEW = 4  # frames
+MAX_TOGETHER = 64  # pictures in one prompt; at the usual 280 tokens they take 18,000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The pictures of one page or image, several where it was cut; ``page`` is 0 where its file
+    is one image. ``unread`` says how to see the frames that were left out, if any were."""
+
+    pictures: tuple[Picture, ...]
+    page: int
+    unread: str = ""
+
+
+def iter_views(
+    questions: Questions, source: Source, data: bytes, files: ModelFiles, paid_tokens: int
+) -> Iterator[View]:
+    """The pages or frames of a file, one after another. ``paid_tokens`` is the largest picture
+    that the plan has room for, 0 for any.
+
+    Raises:
+        InputError, UsageError: it cannot be read.
+    """
+    request = questions.request
+    most = _most_tokens(request, files, paid_tokens)
+    images = iter_images(
+        data, source.name, pages=request.pages, max_tokens=most * request.tiles,
+        password=request.password,
+    )  # fmt: skip
+    for image in images:
+        budget = questions.detail_tokens
+        if not budget:
+            budget = MAX_TOKENS if wants_detail(image) else files.image_tokens
+        name = source.path.name if source.path else source.name
+        pictures = fit_tiles(image, name, min(budget, most), request.tiles)
+        origin = origin_of(image)
+        more = f"--pages 1-{min(origin.pages, _FEW)} reads more" if origin.note else ""
+        yield View(pictures, origin.page, more)
+
+
+def _most_tokens(request: DescribeRequest, files: ModelFiles, paid_tokens: int) -> int:
+    """The largest budget that any image of this run may get."""
+    if request.detail_tokens:
+        return min(request.detail_tokens, paid_tokens or request.detail_tokens)
+    # The bundled model has never seen more than its usual detail.
+    most = files.image_tokens if files.bundled else MAX_TOKENS
+    return min(most, paid_tokens or most)
+
+
+def _smaller_budget(info: EngineInfo, pictures: Sequence[Picture]) -> int:
+    """The budget to look again with, where memory was short and the plan that was loaded has room
+    for smaller pictures only; 0 where these fit."""
+    most = info.plan.image_tokens if info.plan else 0
+    return most if any(picture.tokens > most for picture in pictures) else 0
+
+
+def _render_smaller(image_tokens: int) -> str:
+    return f"memory is short: looked at again, with at most {image_tokens:,} tokens an image"
+
+
+# ----------------------------------------------------------------------------
+# One question about pictures to one whole answer.
+
+
+def _answer(
+    engine: Engine, views: Sequence[View], task: ImageTask, questions: Questions, runtime: Runtime
+) -> Description:
+    """Ask, and wait for the whole answer; its pieces are events on the way.
+
+    Raises:
+        SchemaError: nothing can enforce the schema.
+        DoesNotFit, EngineError, ProjectorError: from the engine.
+    """
+    cut = any(len(each.pictures) > 1 for each in views)
+
+    def ask(constraint: JsonConstraint | None) -> tuple[str, Finished]:
+        events = describe(
+            engine, pictures_of(views), task.prompt(len(views), cut=cut),
+            max_tokens=questions.request.max_tokens, sampling=questions.sampling,
+            constraint=constraint,
+        )  # fmt: skip
+        said: list[str] = []
+        try:
+            for event in events:
+                runtime.on_event(event)
+                if isinstance(event, Finished):
+                    return "".join(said), event
+                if isinstance(event, Chunk) and event.channel == "answer":
+                    said.append(event.text)
+        finally:
+            if isinstance(events, Generator):
+                events.close()  # an answer that cannot be shown ends before its engine is closed
+        raise EngineError("the engine stopped without an end", hint="try again")
+
+    if questions.schema is not None:
+        # A tag is never null, and each is said once.
+        strict = questions.kind == "tags"
+        found = ask_by_schema(ask, questions.schema, strict=strict)
+        data = unique_tags(found.data) if strict else found.data
+        return Description(
+            task.question, found.text, data, found.problems, found.notes, found.finished
+        )
+    text, finished = ask(None)
+    return Description(task.question, text, text.strip(), cut_short(finished), (), finished)
+
+
+def pictures_of(views: Sequence[View]) -> tuple[Picture, ...]:
+    """All pictures, in order."""
+    return tuple(picture for each in views for picture in each.pictures)
+
+
+def render_answer(data: Any, kind: Kind) -> str:
+    """An answer, or what a record holds of it, as text: tags with commas between, other data as
+    JSON."""
+    if isinstance(data, str) and kind in ("tags", "json"):
+        with contextlib.suppress(ValueError):
+            data = json.loads(data)
+    if kind == "tags" and isinstance(data, list):
+        return ", ".join(map(str, data))
+    return data.strip() if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+
+
+# ----------------------------------------------------------------------------
+# Several images in one prompt; each question after the other, so that they are read once.
+
+
+@dataclass(slots=True)
+class ImageSet:
+    """Images before an open engine. ``interrupted`` is whether an answer was stopped."""
+
+    engine: LoadedEngine
+    views: tuple[View, ...]
+    questions: Questions
+    runtime: Runtime
+    interrupted: bool = False
+
+    def ask(self, task: ImageTask) -> Description:
+        """One answer; its pieces are events on the way.
+
+        Raises:
+            SchemaError, DoesNotFit, EngineError, ProjectorError: from the engine.
+        """
+        with self.runtime.cancelling(self.engine):
+            found = _answer(self.engine, self.views, task, self.questions, self.runtime)
+        self.interrupted |= found.finished.reason == "cancelled"
+        return found
+
+
+@contextmanager
+def open_images(
+    sources: Sequence[Source], questions: Questions, model: ModelRequest, runtime: Runtime
+) -> Iterator[ImageSet]:
+    """Look at the images, load a model that sees them, and close it at the end. A wrong image is
+    told before a model is downloaded or loaded.
+
+    Raises:
+        InputError: an image cannot be read.
+        UsageError: too many of them, or a page that there is not.
+        ModelError, ProjectorError, DoesNotFit: no model that sees them.
+    """
+    _check_together(len(sources))  # before any of them is opened
+    wanted = questions.detail_tokens or _wanted_tokens(questions.request, sources)
+    prepared = prepare(model, runtime, vision="needed", image_tokens=wanted)
+    views = _look(questions, sources, prepared, prepared.plan.image_tokens, runtime)
+    with open_engine(prepared, runtime) as engine:
+        runtime.note(prepared.render(engine.info))
+        if most := _smaller_budget(engine.info, pictures_of(views)):
+            runtime.note(_render_smaller(most))
+            views = _look(questions, sources, prepared, most, runtime)
+        saved = SavedCache(engine, pictures_of(views), runtime)
+        saved.restore()
+        opened = ImageSet(engine, views, questions, runtime)
+        yield opened
+        if not opened.interrupted:
+            saved.save()
+
+
+def look_with(
+    engine: LoadedEngine, sources: Sequence[Source], questions: Questions, runtime: Runtime
+) -> ImageSet:
+    """The same with a model that is open.
+
+    Raises:
+        InputError, UsageError: as above.
+    """
+    _check_together(len(sources))
+    plan = engine.info.plan or engine.prepared.plan
+    views = _look(questions, sources, engine.prepared, plan.image_tokens, runtime)
+    return ImageSet(engine, views, questions, runtime)
+
+
+def _wanted_tokens(request: DescribeRequest, sources: Sequence[Source]) -> int | None:
+    """The budget that the plan has to pay for; ``None``: the model's usual one. Every file is
+    opened for it."""
+    needs = False
+    for source in sources:
+        images = iter_images(
+            source.read(), source.name, pages=request.pages, password=request.password
+        )
+        needs |= wants_detail(next(images))
+    return MAX_TOKENS if needs else None
+
+
+def _look(
+    questions: Questions,
+    sources: Sequence[Source],
+    prepared: Prepared,
+    paid_tokens: int,
+    runtime: Runtime,
+) -> tuple[View, ...]:
+    """All images and pages, with a line for each picture."""
+    views: list[View] = []
+    for source in sources:
+        for each in iter_views(questions, source, source.read(), prepared.files, paid_tokens):
+            views.append(each)
+            _check_together(len(pictures_of(views)))
+            for picture in each.pictures:
+                runtime.note("; ".join(filter(None, (render_cost(picture), each.unread))))
+    return tuple(views)
+
+
+def _check_together(count: int) -> None:
+    """Refuse what no prompt should hold."""
+    if count > MAX_TOGETHER:
+        raise UsageError(
+            f"more than {MAX_TOGETHER} images cannot be looked at together",
+            hint="--each looks at one after another, --pages 1-8 takes fewer pages",
+        )
+
+
+# As much as one saved cache may take (engine/kv_cache.py): of E4B some 300 pictures at 280 tokens.
+CACHE_BYTES = 4 << 30
+
+
+class SavedCache:
+    """The cache of an engine after it has read ``pictures``, in a file for the next run. Nothing
+    happens where the plan does not remember."""
+
+    def __init__(self, engine: LoadedEngine, pictures: Sequence[Picture], runtime: Runtime) -> None:
+        self._engine, self._runtime = engine, runtime
+        self._path: Path | None = None
+        plan = engine.prepared.plan
+        if plan.remember is not None:
+            named = [str(plan.model), *(f"{each.path} {each.scale}" for each in plan.adapters)]
+            named += [picture.digest for picture in pictures]
+            key = sha256("\n".join(named).encode()).hexdigest()[:32]
+            self._path = plan.remember / "read" / f"{key}.kv"
+        self._there = False
+
+    def restore(self) -> None:
+        """Take back what an earlier run has read, and say why where that cannot be."""
+        if self._path is None or not self._path.exists():
+            return
+        restored = self._engine.restore(self._path)
+        self._there = restored.tokens > 0
+        if not self._there:
+            self._runtime.note(f"the images are read again: {restored.reason}")
+        with contextlib.suppress(OSError):
+            os.utime(self._path)  # what was used longest ago goes first
+
+    def save(self) -> None:
+        """Keep what was read now. That it cannot be kept costs the next run its time, no more."""
+        if self._path is None or self._there:
+            return
+        try:
+            size_bytes = self._engine.save(self._path)
+            keep_within(self._path.parent, CACHE_BYTES)
+        except (EngineError, OSError) as error:
+            self._runtime.note(f"the images are not remembered: {error}")
+            return
+        where = shown(self._path.parent.parent)
+        self._runtime.note(
+            f"remembered in {where} ({render_bytes(size_bytes)}); delete it to forget"
+        )
+
+
+# ----------------------------------------------------------------------------
+# Images one after another: a record for each image and question.
+
+
+# A photograph needs the usual detail; anything else may be a screen or a page of small letters.
+_PHOTOS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif"))
+
+
+def record_format(form: Format) -> RecordFormat[ImageRecord]:
+    """How the records look."""
+    if form == "json":
+        return RecordFormat(
+            document=as_document, rows=lambda text: read_rows(text, "json"), answer=answer_of
+        )
+    return RecordFormat(
+        document=as_document, rows=lambda text: read_rows(text, "csv"), answer=answer_of,
+        lines="csv", title="CSV with our columns", head=render_head("csv"),
+        row=lambda record: render_record(record, "csv"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecars:
+    """A text beside each image: ``photo.jpg.alt.txt``, ``photo.jpg.json``. One that is there is
+    kept unless it is to be replaced."""
+
+    kind: Kind
+    replace: bool
+
+    def is_there(self, source: Source, page: int) -> bool:
+        """Whether the image has its text already, and it is to be kept."""
+        return not self.replace and self.path(source, page).exists()
+
+    def write(self, source: Source, page: int, text: str) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            DoesNotFit: it cannot be written.
+        """
+        if not self.is_there(source, page):
+            write_whole(self.path(source, page), text + "\n")
+
+    def path(self, source: Source, page: int) -> Path:
+        """Where the text goes.
+
+        Raises:
+            UsageError: the image is no file.
+        """
+        if source.path is None:
+            raise UsageError(f"there is no file beside {source.name}", hint="leave out --sidecar")
+        ending = "json" if self.kind == "json" else f"{self.kind}.txt"
+        number = f".page{page}" if page else ""
+        return source.path.with_name(f"{source.path.name}{number}.{ending}")
+
+
+def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
+    sources: Sequence[Source],
+    questions: Questions,
+    model: ModelRequest,
+    batch: BatchRequest,
+    runtime: Runtime,
+    *,
+    emit: Emit,
+    sidecar: bool = False,
+    replace_sidecars: bool = False,
+) -> Counts:
+    """Describe every image by itself. A file that cannot be read is one record with its error; the
+    rest goes on. ``sidecar`` writes texts beside the images.
+
+    Raises:
+        UsageError: flags that do not go together.
+        GemmaEdgeError: no model, or no room for the answers.
+    """
+    if sidecar and len(questions.tasks) > 1:
+        raise UsageError("--sidecar writes one text an image, not one a question",
+                         hint="--out answers.jsonl")  # fmt: skip
+    paid = questions.detail_tokens or _paid_tokens(sources)
+    prepared = prepare(model, runtime, vision="needed", image_tokens=paid)
+    form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
+    sidecars = Sidecars(questions.kind, replace=replace_sidecars) if sidecar else None
+    with (
+        open_sink(batch.out, record_format(form), emit, runtime.note) as sink,
+        open_batch(sink, prepared, runtime) as opened,
+    ):
+        look = _Describer(opened, questions, sidecars)
+        return opened.run(sources, look.read, look.use, look.failed, jobs=batch.jobs)
+
+
+def _paid_tokens(sources: Sequence[Source]) -> int | None:
+    """The budget that the plan must have room for, before any image was opened."""
+    photos = all(source.path and source.path.suffix.lower() in _PHOTOS for source in sources)
+    return None if photos else MAX_TOKENS
+
+
+def _settings(questions: Questions, prepared: Prepared) -> dict[str, object]:
+    """All that could change an answer, as plain data."""
+    first, request = questions.tasks[0], questions.request
+    adapters = [[each.path.name, each.scale] for each in prepared.plan.adapters]
+    return {
+        "model": prepared.files.model.name, "kind": first.kind, "language": first.language,
+        "form": first.form, "schema": questions.schema.source if questions.schema else None,
+        "sampling": repr(questions.sampling), "max_tokens": request.max_tokens,
+        "detail": request.detail_tokens, "tiles": request.tiles,
+        **({"adapters": adapters} if adapters else {}),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A file that was read ahead: its hash, and its images, the first of them decoded already."""
+
+    sha256: str
+    views: Iterator[View]
+
+
+class _Describer:
+    """Turns one file after another into records."""
+
+    def __init__(
+        self, batch: Batch[ImageRecord], questions: Questions, sidecars: Sidecars | None
+    ) -> None:
+        self._batch, self._questions, self._sidecars = batch, questions, sidecars
+        self._files, self._paid = batch.prepared.files, batch.prepared.plan.image_tokens
+        self._task = task_digest(_settings(questions, batch.prepared))
+
+    def read(self, source: Source) -> _Opened | None:
+        """In a thread: the bytes, their hash, and the first image of them."""
+        data = source.read()
+        known = digest(data)
+        if self._is_done(source, known, 0):
+            return None
+        views = iter_views(self._questions, source, data, self._files, self._paid)
+        return _Opened(sha256=known, views=chain(list(islice(views, 1)), views))
+
+    def use(self, source: Source, opened: _Opened) -> None:
+        """All images of one file."""
+        for view in opened.views:
+            if self._is_done(source, opened.sha256, view.page) or self._copies(
+                source, opened.sha256, view.page
+            ):
+                self._batch.counts.kept += 1
+                continue
+            if most := _smaller_budget(self._batch.engine.info, view.pictures):
+                view = self._again(source, view.page, most)
+            self._ask(source, view, opened.sha256)
+
+    def failed(self, source: Source, error: GemmaEdgeError) -> ImageRecord:
+        """The record of a file that could not be done."""
+        return ImageRecord(file=source.name, task=self._task, error=error.message, hint=error.hint)
+
+    def _is_done(self, source: Source, known: str, page: int) -> bool:
+        """All that was asked for is there: the records, the text beside the image."""
+        if self._sidecars is not None and not self._sidecars.is_there(source, page):
+            return False
+        if not self._batch.sink.keeps:
+            return self._sidecars is not None
+        return self._is_recorded(known, page)
+
+    def _is_recorded(self, known: str, page: int) -> bool:
+        done = self._batch.sink.before.done
+        return all(self._key(known, page, task) in done for task in self._questions.tasks)
+
+    def _key(self, known: str, page: int, task: ImageTask) -> Key:
+        return known, page, task.question, self._task
+
+    def _copies(self, source: Source, known: str, page: int) -> bool:
+        """Writes the text beside the image from the record that is there, if one is."""
+        if self._sidecars is None or not self._is_recorded(known, page):
+            return False
+        data = self._batch.sink.before.done[self._key(known, page, self._questions.tasks[0])]
+        self._sidecars.write(source, page, render_answer(data, self._questions.kind))
+        return True
+
+    def _again(self, source: Source, page: int, most: int) -> View:
+        """The same image or page in less detail: the plan that was loaded is smaller."""
+        self._batch.note_once(_render_smaller(most))
+        views = iter_views(self._questions, source, source.read(), self._files, most)
+        return next(view for view in views if view.page == page)
+
+    def _ask(self, source: Source, view: View, known: str) -> None:
+        """Every question about one image; what is wrong with one is that image's error."""
+        batch = self._batch
+        blank = ImageRecord(
+            file=source.name, page=view.page, sha256=known, task=self._task,
+            model=self._files.name, tokens=sum(each.tokens for each in view.pictures),
+            lost="; ".join(each.lost for each in view.pictures if each.lost),
+        )  # fmt: skip
+        batch.counts.lost += any(each.whole_tokens for each in view.pictures)
+        for task in self._questions.tasks:
+            record = replace(blank, question=task.question)
+            if record.key in batch.sink.before.done:
+                continue
+            try:
+                found = self._answer(view, task)
+            except FILE_ERRORS as error:
+                batch.fail(replace(record, error=error.message, hint=error.hint), error)
+                return
+            for note in found.notes:  # it may be so of every image; the records tell
+                batch.note_once(note, f"{source.name}: {note} (said of the first only)")
+            batch.tell(source.name, found.problems)
+            batch.sink.write(replace(record, answer=found.data, problems=found.problems))
+            if self._sidecars is not None:
+                data = found.text if found.data is None else found.data
+                text = render_answer(data, self._questions.kind)
+                self._sidecars.write(source, view.page, text)
+        batch.counts.done += 1
+
+    def _answer(self, view: View, task: ImageTask) -> Description:
+        runtime = self._batch.runtime
+        found = self._batch.ask(
+            lambda engine: _answer(engine, [view], task, self._questions, runtime)
+        )
+        if found.finished.reason == "cancelled":
+            raise Interrupted("stopped")
+        return found

@@ -1,0 +1,680 @@
+"""Documents to JSON: a recipe, a model with room for the document, and the answer as one value.
+
+``extract_document`` reads one, ``extract_batch`` many, and ``preview`` says what reading one would
+cost. Nothing is printed here.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gemma_edge.app.batch import (
+    FILE_ERRORS,
+    Batch,
+    Before,
+    Counts,
+    Emit,
+    RecordFormat,
+    Sink,
+    Source,
+    form_of,
+    open_batch,
+    open_sink,
+    write_whole,
+)
+from gemma_edge.app.load import (
+    LoadedEngine,
+    Prepared,
+    VisionMode,
+    constraints_of,
+    open_engine,
+    open_planner,
+    prepare,
+)
+from gemma_edge.app.request import (
+    BatchRequest,
+    ExtractRequest,
+    Form,
+    ModelRequest,
+    RecipeRequest,
+)
+from gemma_edge.app.runtime import Runtime
+from gemma_edge.documents.document import MAX_TOKENS, Document, iter_objects, shown
+from gemma_edge.documents.open import open_document, read_document
+from gemma_edge.documents.pdf import encrypted
+from gemma_edge.engine.protocol import Counter, Engine, EngineInfo
+from gemma_edge.errors import (
+    DoesNotFit,
+    EngineError,
+    GemmaEdgeError,
+    InputError,
+    ProjectorError,
+    UsageError,
+)
+from gemma_edge.extraction.evidence.evidence import Evidence, locate
+from gemma_edge.extraction.job import CheckedAnswer, extract
+from gemma_edge.extraction.json_schema import parse_json
+from gemma_edge.extraction.merge import render_path
+from gemma_edge.extraction.pages import (
+    LONG_TOKENS,
+    Estimate,
+    Look,
+    Options,
+    Passes,
+    answer_room,
+    estimate,
+    look_at,
+    needs_pictures,
+    notes_on,
+    plan_passes,
+)
+from gemma_edge.extraction.recipe import Example, Recipe, bare_recipe
+from gemma_edge.extraction.records import (
+    Database,
+    DocumentRecord,
+    as_document,
+    columns_of,
+    content_key,
+    evidence_record,
+    read_rows,
+    record_of,
+    render_head,
+    render_row,
+    settings_key,
+)
+from gemma_edge.extraction.schema import Schema, parse_schema, read_text
+from gemma_edge.extraction.schema_trial import Examination, examine
+from gemma_edge.planning.plan import with_fallbacks
+from gemma_edge.units import render_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What was read from a document. With no ``problems`` the ``data`` is whole and valid by the
+    schema; None where nothing was read. ``seconds`` is what the model took."""
+
+    document: Document
+    recipe: Recipe
+    passes: Passes
+    answer: CheckedAnswer
+    info: EngineInfo
+    seconds: float
+
+    @property
+    def data(self) -> Any:
+        """What was read, as the schema says: plain JSON values."""
+        return self.answer.data
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the data, a sentence each."""
+        return self.answer.problems
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth a line, but no failure: of the document, then of the answer."""
+        return (*self.document.notes, *self.answer.notes)
+
+    @property
+    def evidence(self) -> Mapping[str, Evidence]:
+        """Where each value stands, by its path: ``evidence["items[0].price"].page``."""
+        return {render_path(each.path): each for each in self.answer.evidence}
+
+
+# ----------------------------------------------------------------------------
+# What is asked, and of which document.
+
+
+def read_recipe(request: RecipeRequest, folders: Sequence[Path]) -> Recipe:
+    """The recipe with what was added to it; one of a name is looked for in ``folders``, then among
+    those that ship.
+
+    Raises:
+        UsageError: neither a schema nor a recipe.
+        SchemaError, InputError: one of them cannot be read.
+    """
+    if request.schema is None and request.recipe is None:
+        raise UsageError(
+            "there is no --schema and no --recipe", hint='--schema "vendor, date, total num"'
+        )
+    schema: Schema | None = None
+    if request.schema is not None:
+        schema = parse_schema(request.schema, trust=request.trust)
+    if request.recipe is not None:
+        from gemma_edge.extraction.recipe_file import load_recipe  # noqa: PLC0415  (YAML, 30 ms)
+
+        recipe = load_recipe(request.recipe, folders, trust=request.trust)
+    else:
+        assert schema is not None
+        recipe, schema = bare_recipe(schema), None
+    return recipe.with_(
+        schema=schema, rules=request.rules, counter_examples=request.counter_examples,
+        worked=request.worked, examples=tuple(map(_example, request.examples)),
+        normalize=request.habits, compute=request.compute, checks=request.checks,
+    )  # fmt: skip
+
+
+def _example(text: str) -> Example:
+    """``bill.pdf=bill.json``: a document and its answer."""
+    document, sign, answer = text.rpartition("=")
+    if not sign or not document or not answer:
+        raise UsageError(
+            f"the example `{text[:80]}` is not FILE=JSON", hint="--example bill.pdf=bill.json"
+        )
+    expect = parse_json(read_text(answer), shown(answer))
+    return Example(open_document(document).text, expect, shown(document))
+
+
+def read_source(
+    source: Source, request: ExtractRequest, ask_password: Callable[[str], str] | None = None
+) -> Document:
+    """The document of a source; a password that is missing is asked for, where somebody can be
+    asked.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    data = source.read()
+
+    def read(password: str | None) -> Document:
+        return read_document(data, source.name, password=password, pages=request.pages)
+
+    try:
+        return read(request.password)
+    except InputError as error:
+        is_locked = error.message == encrypted(source.name, None).message
+        if request.password is not None or ask_password is None or not is_locked:
+            raise
+        return read(ask_password(f"password of {source.name}: "))
+
+
+# ----------------------------------------------------------------------------
+# From a document to a model with room for it: counted exactly before anything is loaded, and a
+# larger context asked of the plan where the document needs one.
+
+
+_STEP = 1024  # contexts are asked for in steps of so many tokens
+_FRAME_TOKENS = 2048  # of a prompt besides the document, its form and its rules: far more than any
+_MARKER_TOKENS = 16  # round one picture
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model, and how the document will be read; ``passes`` is None where it surely fits and
+    was not counted yet."""
+
+    prepared: Prepared
+    options: Options
+    passes: Passes | None
+
+
+def get_ready(  # noqa: PLR0913, PLR0917  (what is read, by what, and the world)
+    document: Document,
+    recipe: Recipe,
+    request: ExtractRequest,
+    model: ModelRequest,
+    runtime: Runtime,
+    *,
+    counted: bool = False,
+) -> Ready:
+    """A plan for this document; nothing is loaded but, where it may be long or is to be
+    ``counted`` in any case, a vocabulary.
+
+    Raises:
+        InputError: it has nothing to read.
+        ProjectorError: a page is a picture, and the model sees none.
+        DoesNotFit: the document, with ``--strategy whole``, or the model.
+    """
+    looks = look_at(document, request.vision)
+    prepared = _prepare(document, looks, request, model, runtime)
+    options = _options(request, prepared)
+    if not counted and _surely_fits(looks, recipe, options, prepared):
+        return Ready(prepared, options, None)
+    with runtime.open_counter(prepared.plan) as counter:
+        passes = _count(document, recipe, options, counter, prepared)
+        pinned = model.context_tokens is not None
+        if passes.whole_tokens > prepared.plan.context_tokens and request.strategy != "windows":
+            larger = None if pinned else _enlarged(prepared, passes, model, runtime)
+            if larger is not None:
+                prepared = larger
+                passes = _count(document, recipe, options, counter, prepared)
+            elif request.strategy == "whole":
+                raise _too_long(document, passes, prepared, prepared.plan.context_tokens)
+    return Ready(prepared, options, passes)
+
+
+def _prepare(
+    document: Document,
+    looks: tuple[Look, ...],
+    request: ExtractRequest,
+    model: ModelRequest,
+    runtime: Runtime,
+) -> Prepared:
+    if not needs_pictures(looks):
+        return prepare(model, runtime, vision="unused")
+    try:
+        return prepare(model, runtime, vision="needed", image_tokens=MAX_TOKENS)
+    except ProjectorError as error:
+        look = next(look for look in looks if look.how in ("picture", "both"))
+        raise ProjectorError(
+            f"{document.name}, page {look.page.number}, goes in as a picture ({look.page.kind}), "
+            f"and {error.message}",
+            hint=f"{error.hint}{_without_pictures(looks)}",
+        ) from None
+
+
+def _without_pictures(looks: tuple[Look, ...]) -> str:
+    """What is left without a projector."""
+    kinds = {look.page.kind for look in looks}
+    if "scan" in kinds and not kinds & {"text", "mixed", "scan+ocr-layer"}:
+        return ""
+    layer = " (the OCR layer, where there is one)" if "scan+ocr-layer" in kinds else ""
+    return f"; --vision never reads the text alone{layer}"
+
+
+def _options(request: ExtractRequest, prepared: Prepared) -> Options:
+    """The job's own. A page gets the largest budget, but no more than the plan paid for; the
+    bundled model has never seen more than its usual one."""
+    most = prepared.files.image_tokens if prepared.files.bundled else MAX_TOKENS
+    return Options(
+        strategy=request.strategy, vision=request.vision, tiles=request.tiles,
+        image_tokens=min(most, prepared.plan.image_tokens or most), strict=request.strict,
+        max_tokens=request.max_tokens,
+        scored=request.scored or request.max_tokens is not None,  # where a cut is likely, exactly
+    )  # fmt: skip
+
+
+def _surely_fits(
+    looks: tuple[Look, ...], recipe: Recipe, options: Options, prepared: Prepared
+) -> bool:
+    """Whether it fits and is short however it is tokenized: a token is a byte at least."""
+    words = [recipe.render_instructions(), recipe.form()]
+    words += [look.page.text for look in looks if look.how in ("text", "both")]
+    pictures = options.tiles * sum(look.how in ("picture", "both") for look in looks)
+    document = sum(len(each.encode()) for each in words)
+    document += pictures * (options.image_tokens + _MARKER_TOKENS)
+    needed = document + _FRAME_TOKENS + answer_room(document)
+    return document <= LONG_TOKENS and needed <= prepared.plan.context_tokens
+
+
+def _count(
+    document: Document, recipe: Recipe, options: Options, counter: Counter, prepared: Prepared
+) -> Passes:
+    return plan_passes(document, recipe, options, counter.count, prepared.plan.context_tokens)
+
+
+def _enlarged(
+    prepared: Prepared, passes: Passes, model: ModelRequest, runtime: Runtime
+) -> Prepared | None:
+    """The same model with room for the whole document; None where it reads less, or where it
+    would not fit in memory."""
+    wanted = -(-passes.whole_tokens // _STEP) * _STEP
+    if wanted > _trained_tokens(prepared):
+        return None
+    pictures = any(sheet.pictures for one in passes.each for sheet in one.sheets)
+    image_tokens = MAX_TOKENS if pictures else None
+    constraints = constraints_of(
+        replace(model, context_tokens=wanted), vision=pictures or None, image_tokens=image_tokens
+    )
+    try:
+        with open_planner(runtime) as planner:
+            larger = planner.plan([prepared.candidate], constraints)
+    except DoesNotFit:
+        return None
+    return replace(prepared, plan=with_fallbacks(larger, remember=prepared.plan.remember))
+
+
+def _trained_tokens(prepared: Prepared) -> int:
+    return prepared.candidate.header.integer(".context_length") or 0
+
+
+def _too_long(
+    document: Document, passes: Passes, prepared: Prepared, context_tokens: int
+) -> DoesNotFit:
+    name = prepared.plan.name or prepared.plan.model.stem
+    trained = _trained_tokens(prepared)
+    if passes.whole_tokens > trained:
+        holds = f"{name} reads at most {render_tokens(trained)}"
+    else:
+        holds = f"{name} has room for {render_tokens(context_tokens)} here"
+    return DoesNotFit(
+        f"{document.name} needs {render_tokens(passes.whole_tokens)} with its answer, {holds}",
+        hint="--strategy windows reads it in parts; --pages reads less",
+    )
+
+
+# ----------------------------------------------------------------------------
+# What reading a document would cost; no weights are loaded.
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be read, by which model, at what cost, and what holds the schema."""
+
+    document: Document
+    prepared: Prepared
+    passes: Passes
+    cost: Estimate
+    schema: Examination
+
+    @property
+    def page_tokens(self) -> tuple[int, ...]:
+        """Of each page of the document; 0 of one that is not read."""
+        counts = iter(self.passes.page_tokens)
+        looks = self.passes.looks
+        return tuple(next(counts) if look.how != "nothing" else 0 for look in looks)
+
+
+def preview(
+    document: Document,
+    recipe: Recipe,
+    request: ExtractRequest,
+    model: ModelRequest,
+    runtime: Runtime,
+) -> Preview:
+    """What ``extract_document`` would do.
+
+    Raises:
+        InputError, ProjectorError, DoesNotFit: as it would.
+    """
+    ready = get_ready(document, recipe, request, model, runtime, counted=True)
+    assert ready.passes is not None
+    speed = ready.prepared.plan.speed
+    cost = estimate(ready.passes, speed.tokens_per_second if speed else None)
+    schema = examine(recipe.asked, strict=request.strict)
+    return Preview(document, ready.prepared, ready.passes, cost, schema)
+
+
+# ----------------------------------------------------------------------------
+# One document.
+
+
+def extract_document(
+    document: Document,
+    recipe: Recipe,
+    request: ExtractRequest,
+    model: ModelRequest,
+    runtime: Runtime,
+) -> Extraction:
+    """Load a model with room for the document, read it, and close the model.
+
+    Raises:
+        InputError: there is nothing to read, or a page cannot be drawn.
+        ModelError, ProjectorError: no model, or one that sees no pictures.
+        DoesNotFit: the document, with the strategy ``whole``, or the model.
+        SchemaError: nothing can enforce the schema.
+        EngineError, Interrupted: while it answered.
+    """
+    ready = get_ready(document, recipe, request, model, runtime)
+    with open_engine(ready.prepared, runtime) as engine:
+        return extract_with(engine, document, recipe, request, runtime, passes=ready.passes)
+
+
+def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
+    engine: LoadedEngine,
+    document: Document,
+    recipe: Recipe,
+    request: ExtractRequest,
+    runtime: Runtime,
+    *,
+    passes: Passes | None = None,
+) -> Extraction:
+    """The same with a model that is open.
+
+    Raises:
+        InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as above.
+    """
+    prepared, context_tokens = engine.prepared, engine.info.context_tokens
+    options = _options(request, prepared)
+    if passes is None or context_tokens < prepared.plan.context_tokens:  # a fallback was loaded
+        passes = plan_passes(document, recipe, options, engine.count, context_tokens)
+        if request.strategy == "whole" and passes.whole_tokens > context_tokens:
+            raise _too_long(document, passes, prepared, context_tokens)
+    runtime.note(_render_read(document, passes, prepared.render(engine.info)))
+    with runtime.cancelling(engine):
+        return _read(engine, document, recipe, options, passes, request, runtime)
+
+
+def _read(  # noqa: PLR0913, PLR0917  (all that an answer depends on)
+    engine: Engine,
+    document: Document,
+    recipe: Recipe,
+    options: Options,
+    passes: Passes,
+    request: ExtractRequest,
+    runtime: Runtime,
+) -> Extraction:
+    started = runtime.clock()
+    answer = extract(engine, document, recipe, options, passes=passes, on_event=runtime.on_event)
+    if request.located:
+        answer = _located(engine, document, answer, options)
+    seconds = runtime.clock() - started
+    return Extraction(document, recipe, passes, answer, engine.info, seconds)
+
+
+def _located(
+    engine: Engine, document: Document, answer: CheckedAnswer, options: Options
+) -> CheckedAnswer:
+    """With a box for each value that the model read from a picture: a second, cheap question."""
+    try:
+        evidence = locate(engine, document, answer.evidence, max_tokens=options.image_tokens)
+    except (EngineError, DoesNotFit, InputError) as error:  # the data is there all the same
+        return replace(answer, notes=(*answer.notes, f"not located: {error.message}"))
+    return replace(answer, evidence=evidence)
+
+
+def _render_read(document: Document, passes: Passes, loaded: str) -> str:
+    """What is read, in pages and tokens, and by whom."""
+    pages = len(document.pages)
+    extent = f"{pages} page{'' if pages == 1 else 's'}"
+    tokens = render_tokens(sum(passes.page_tokens))
+    windows = ""
+    if passes.strategy == "windows":
+        windows = f" in {len(passes.each)} passes ({passes.reason})"
+    return f"{document.name}: {extent}, {tokens}{windows} · {loaded}"
+
+
+def notes_about(document: Document, request: ExtractRequest) -> tuple[str, ...]:
+    """What a person may want to know before the document is read."""
+    return (*document.notes, *notes_on(look_at(document, request.vision)))
+
+
+# ----------------------------------------------------------------------------
+# Files beside the data.
+
+
+def write_evidence(path: Path, found: Extraction) -> None:
+    """Where each value stands, as a list in JSON.
+
+    Raises:
+        DoesNotFit: it cannot be written.
+    """
+    records = [evidence_record(each) for each in found.answer.evidence]
+    write_whole(path, json.dumps(records, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_review(
+    path: Path, found: Extraction, on_page: Callable[[int, int], None] | None = None
+) -> None:
+    """A page of HTML with the document beside its values. ``on_page`` is told before each page
+    that is drawn how many are done, of how many.
+
+    Raises:
+        InputError: a page cannot be drawn.
+        DoesNotFit: it cannot be written.
+    """
+    from gemma_edge.extraction.review import (  # noqa: PLC0415  (40 ms of jinja2)
+        draw_pages,
+        render_review,
+    )
+
+    answer = found.answer
+    images = draw_pages(found.document, answer.evidence, on_page=on_page)
+    page = render_review(
+        found.document, answer.data, answer.evidence, images,
+        problems=answer.problems, notes=answer.notes, computed=answer.computed,
+    )  # fmt: skip
+    write_whole(path, page)
+
+
+# ----------------------------------------------------------------------------
+# Many documents: one record a document.
+
+
+_TITLES = {"csv": "CSV with these columns", "markdown": "a Markdown table with these columns"}
+
+
+def record_format(form: Form, columns: Sequence[str]) -> RecordFormat[DocumentRecord]:
+    """How the records look; ``columns`` are those of a table."""
+    if form not in ("csv", "markdown"):
+        return RecordFormat(document=as_document, rows=iter_objects, answer=_answer)
+    table = form
+    return RecordFormat(
+        document=as_document, rows=lambda text: read_rows(text, table), answer=_answer,
+        lines=table, title=_TITLES[table], head=render_head(columns, table),
+        row=lambda record: render_row(record, columns, table),
+    )  # fmt: skip
+
+
+def _answer(row: Mapping[str, Any]) -> tuple[str, None] | None:
+    return (str(row["key"]), None) if row.get("key") else None
+
+
+def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
+    sources: Sequence[Source],
+    recipe: Recipe,
+    request: ExtractRequest,
+    model: ModelRequest,
+    batch: BatchRequest,
+    runtime: Runtime,
+    *,
+    emit: Emit,
+    evidence: bool = False,
+    after: Callable[[Source, Extraction], None] | None = None,
+) -> Counts:
+    """Extract from every document by itself. One that cannot be read is one record with its error;
+    the rest goes on. ``evidence`` is part of the records, ``after`` is told of each answer.
+
+    Raises:
+        UsageError: a database without a file.
+        GemmaEdgeError: no model, or no room for the answers.
+    """
+    form = form_of(batch.out, batch.form)
+    if form == "sqlite" and batch.out is None:
+        raise UsageError("SQLite is written to a file", hint="--out answers.db")
+    sees = request.vision != "never"
+    vision: VisionMode = "possible" if sees else "unused"
+    prepared = prepare(model, runtime, vision=vision, image_tokens=MAX_TOKENS if sees else None)
+    options = _options(request, prepared)
+    evidence = evidence or form == "sqlite"  # it has a table for them
+    settings = settings_key({
+        "recipe": recipe.fingerprint, "model": prepared.candidate.weights_key,
+        "adapters": repr(prepared.plan.adapters), "options": asdict(options),
+        "pages": request.pages.text if request.pages else "", "evidence": evidence,
+    })  # fmt: skip
+    columns = columns_of(recipe.schema.source, [each.name for each in recipe.compute])
+
+    def go(sink: Sink[DocumentRecord]) -> Counts:
+        with open_batch(sink, prepared, runtime) as opened:
+            reader = _Reader(
+                opened, recipe, request, options, settings, evidence=evidence, after=after
+            )
+            # A folder may hold what was written there.
+            rest = [each for each in sources if not _is_same(each.path, batch.out)]
+            return opened.run(rest, reader.read, reader.use, _failed, jobs=batch.jobs)
+
+    if form == "sqlite" and batch.out is not None:
+        with closing(Database(batch.out)) as database:
+            before = Before(dict.fromkeys(database.done), database.told)
+            return go(Sink(database.write, before, keeps=True))
+    with open_sink(batch.out, record_format(form, columns), emit, runtime.note) as sink:
+        return go(sink)
+
+
+def _is_same(path: Path | None, out: Path | None) -> bool:
+    if path is None or out is None:
+        return False
+    return path.exists() and out.exists() and path.samefile(out)
+
+
+def _failed(source: Source, error: GemmaEdgeError) -> DocumentRecord:
+    return DocumentRecord(file=source.name, error=error.message, hint=error.hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A document that was read ahead, and the key of its answer."""
+
+    key: str
+    document: Document
+
+
+class _Reader:
+    """Reads one document after another into records."""
+
+    def __init__(  # noqa: PLR0913  (what extract_batch worked out)
+        self,
+        batch: Batch[DocumentRecord],
+        recipe: Recipe,
+        request: ExtractRequest,
+        options: Options,
+        settings: str,
+        *,
+        evidence: bool,
+        after: Callable[[Source, Extraction], None] | None,
+    ) -> None:
+        self._batch, self._recipe, self._request = batch, recipe, request
+        self._options, self._settings = options, settings
+        self._evidence, self._after = evidence, after
+
+    def read(self, source: Source) -> _Known | None:
+        """In a thread: the bytes, their key, and the document in them."""
+        data = source.read()
+        key = content_key(data, self._settings)
+        if key in self._batch.sink.before.done:
+            return None
+        request = self._request
+        return _Known(
+            key=key,
+            document=read_document(
+                data, source.name, password=request.password, pages=request.pages
+            ),
+        )
+
+    def use(self, source: Source, known: _Known) -> None:
+        """One document to one record."""
+        batch, document = self._batch, known.document
+        _ = batch.engine  # what is wrong with the model is wrong with all documents
+        try:
+            found = batch.ask(lambda engine: self._extract(engine, document))
+        except ProjectorError as error:  # the others may be text
+            raise InputError(error.message, hint=error.hint) from None
+        except FILE_ERRORS as error:
+            batch.fail(_failed(source, error), error)
+            return
+        answer = found.answer
+        batch.tell(source.name, answer.problems)
+        batch.counts.invalid += bool(answer.problems)
+        if self._after is not None:
+            self._after(source, found)
+        places = tuple(map(evidence_record, answer.evidence)) if self._evidence else None
+        batch.sink.write(
+            record_of(
+                answer, file=source.name, key=known.key, pages=len(document.pages),
+                model=batch.prepared.plan.name or batch.prepared.plan.model.stem,
+                seconds=found.seconds, notes=document.notes, evidence=places,
+            )
+        )  # fmt: skip
+        batch.counts.done += 1
+
+    def _extract(self, engine: Engine, document: Document) -> Extraction:
+        runtime, options = self._batch.runtime, self._options
+        passes = plan_passes(
+            document, self._recipe, options, engine.count, engine.info.context_tokens
+        )
+        if passes.strategy == "windows":
+            runtime.note(f"{document.name}: in {len(passes.each)} passes ({passes.reason})")
+        return _read(engine, document, self._recipe, options, passes, self._request, runtime)
