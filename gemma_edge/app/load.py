@@ -51,9 +51,10 @@ from gemma_edge.planning.plan import (
     Plan,
     with_fallbacks,
 )
-from gemma_edge.planning.planner import Row, describe_measurement, matrix, plan
+from gemma_edge.planning.planner import Planner
 from gemma_edge.planning.render import brief_title, render_devices, render_first_line
-from gemma_edge.store.measurements import Measurement, read_measurements, record_measurement
+from gemma_edge.planning.speed import describe_measurement
+from gemma_edge.store.measurements import read_measurements, record_measurement
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
 
@@ -312,49 +313,6 @@ def _fits(header: gguf.Header, path: Path) -> bool:
 # From flags to a Plan: what was pinned, the machine that it is for, and how llama.cpp is asked.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planner:
-    """A machine and all that plans for it are made of, but for the models. ``quick`` measures by
-    numbers from elsewhere, for a choice among many."""
-
-    hardware: Hardware
-    measure: Measure
-    quick: Measure
-    speeds: tuple[Measurement, ...] = ()
-    busy_programs: int | None = None
-
-    def plan(self, candidates: Sequence[Candidate], constraints: Constraints) -> Plan:
-        """The best of them. Among many the choice is quick, and the chosen one is measured.
-
-        Raises:
-            DoesNotFit: none fits; the message has the numbers.
-        """
-        if len(candidates) == 1:
-            return self._plan(candidates, constraints, self.measure)
-        choice = self._plan(candidates, constraints, self.quick)
-        chosen = [each for each in candidates if each.name == choice.name]
-        try:
-            exact = self._plan(chosen, constraints, self.measure)
-        except DoesNotFit:  # so close to the edge that only measuring tells
-            return self._plan(candidates, constraints, self.measure)
-        return replace(
-            exact, reasons=(*choice.reasons[:1], *exact.reasons[1:]),
-            attempts=choice.attempts, alternatives=choice.alternatives,
-        )  # fmt: skip
-
-    def matrix(self, candidates: Sequence[Candidate], constraints: Constraints) -> tuple[Row, ...]:
-        """Each by itself, quickly."""
-        return matrix(self.hardware, candidates, constraints, self.quick, self.speeds)
-
-    def _plan(
-        self, candidates: Sequence[Candidate], constraints: Constraints, measure: Measure
-    ) -> Plan:
-        return plan(
-            self.hardware, candidates, constraints, measure, self.speeds,
-            busy_programs=self.busy_programs,
-        )  # fmt: skip
-
-
 @contextmanager
 def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterator[Planner]:
     """For this machine, or for one that somebody thought up."""
@@ -392,9 +350,7 @@ def open_quick_planner(runtime: Runtime) -> Planner:
     """For a page that must be there at once: llama.cpp is not asked."""
     hardware = runtime.hardware
     quick = quick_measure(hardware)
-    return Planner(
-        hardware=hardware, measure=quick, quick=quick, speeds=read_measurements(runtime.store)[0]
-    )
+    return Planner(hardware=hardware, measure=quick, speeds=read_measurements(runtime.store)[0])
 
 
 def constraints_of(

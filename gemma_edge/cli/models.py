@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from gemma_edge import catalog, gguf
-from gemma_edge.app.load import constraints_of, open_quick_planner
+from gemma_edge.app.load import open_quick_planner
 from gemma_edge.app.models import (
     Stock,
     count_bytes,
@@ -24,17 +24,16 @@ from gemma_edge.app.models import (
     render_count,
     select,
 )
-from gemma_edge.app.request import ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, Quant, Size
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job, ShowFlags, StoreFlags, argument, option
 from gemma_edge.cli.output import Output, can_ask, confirm
-from gemma_edge.cli.plan import machine_line, render_row
+from gemma_edge.cli.plan import Row, as_verdict, machine_line, render_row
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, ModelError, UsageError
 from gemma_edge.gguf import Header, Skipped, Value
-from gemma_edge.planning.planner import Row
+from gemma_edge.planning.plan import Constraints
 from gemma_edge.store.files import (
     Removal,
     StoredFile,
@@ -49,49 +48,9 @@ from gemma_edge.store.lock import Locks
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
 
-# ----------------------------------------------------------------------------
-# Whether each quant of the catalogue would run on this machine: quickly, as an estimate.
-
-
-@dataclass(frozen=True, slots=True)
-class Fits:
-    """``rows`` by the name that a person types; ``machine`` is what they are for, in a line."""
-
-    rows: Mapping[str, Row]
-    machine: str
-    available_bytes: int | None
-
-    def words(self, name: str) -> str:
-        """``GPU, 32k, ~60 tok/s``; ``no``."""
-        return render_row(self.rows[name])
-
-    def document(self, name: str) -> dict[str, Any]:
-        """The same as plain data."""
-        row = self.rows[name]
-        return {
-            "class": row.placement,
-            "context_tokens": row.plan.context_tokens if row.plan else None,
-            "tokens_per_second": (
-                row.plan.speed.tokens_per_second if row.plan and row.plan.speed else None
-            ),
-            "reason": row.reason,
-        }
-
-
-def find_fits(pairs: Iterable[tuple[Size, Quant]], runtime: Runtime) -> Fits:
-    """What the plan says to each, alone on this machine."""
-    planner = open_quick_planner(runtime)
-    found = list(pairs)
-    rows = planner.matrix(
-        Stock(runtime.store).quants(found), constraints_of(ModelRequest(), vision=None)
-    )
-    hardware = planner.hardware
-    named = {name_of(*pair): row for pair, row in zip(found, rows, strict=True)}
-    return Fits(named, machine_line(hardware), hardware.memory.available_bytes)
-
-
 BILLION = 1_000_000_000
 There = frozenset[tuple[str, str]]  # (repo, file) of what is on disk
+Fits = Mapping[str, Row]  # whether a quant would run here, by the name that a person types
 
 
 def command(
@@ -120,11 +79,14 @@ def run(
     there = frozenset((each.repo, each.file) for each in stored)
     bundled, sizes = _choose(name, output)
 
-    pairs = [(size, quant) for size in sizes for quant in size.quants]
-    fits = find_fits(pairs, runtime)
+    planner = open_quick_planner(runtime)
+    hardware = planner.hardware
+    quants = Stock(settings).quants((size, quant) for size in sizes for quant in size.quants)
+    results = planner.plan_each(quants, Constraints())
+    fits = {row[0].name: row for row in zip(quants, results, strict=True)}
     if show.json:
         models = [_as_document(size, there, fits) for size in sizes]
-        available = fits.available_bytes
+        available = hardware.memory.available_bytes
         output.document({"bundled": list(bundled), "available_bytes": available, "models": models})
         return ExitStatus.OK
     for each in bundled:
@@ -141,7 +103,7 @@ def run(
             "gemma-edge pull NAME fetches one with its projector; no size: nobody measured it yet"
         )
         output.note("where it runs, context, speed: estimates; gemma-edge plan NAME says more")
-        output.note(fits.machine)
+        output.note(machine_line(hardware))
     return ExitStatus.OK
 
 
@@ -169,13 +131,13 @@ def _aligned(tables: list[list[list[str]]]) -> list[list[list[str]]]:
     ]
 
 
-def _row(size: Size, quant: Quant, there: There, fits: "Fits") -> list[str]:
+def _row(size: Size, quant: Quant, there: There, fits: Fits) -> list[str]:
     weight = quant.model.size_bytes
     state = "on disk" if _is_there(quant.model, there) else ""
     if state and quant.projector is not None and not _is_there(quant.projector, there):
         state = "on disk, without projector"
     name = name_of(size, quant)
-    said = ", ".join(filter(None, [fits.words(name), state]))
+    said = ", ".join(filter(None, [render_row(*fits[name]), state]))
     return [f"  {name}", quant.title, render_bytes(weight) if weight else "", said]  # fmt: skip
 
 
@@ -191,7 +153,7 @@ def _is_there(file: CatalogFile, there: There) -> bool:
     return (file.repo, file.filename) in there
 
 
-def _as_document(size: Size, there: There, fits: "Fits") -> dict[str, Any]:
+def _as_document(size: Size, there: There, fits: Fits) -> dict[str, Any]:
     return {
         "name": size.name,
         "title": size.title,
@@ -212,7 +174,7 @@ def _as_document(size: Size, there: There, fits: "Fits") -> dict[str, Any]:
                 "bits": quant.bits,
                 "default": quant is size.default,
                 "quality": _quality(quant),
-                "fits": fits.document(name_of(size, quant)),
+                "fits": as_verdict(*fits[name_of(size, quant)]),
                 "model": _file(quant.model, there),
                 "projector": _file(quant.projector, there),
                 "drafter": _file(quant.drafter, there),

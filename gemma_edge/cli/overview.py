@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from gemma_edge.app.load import Planner, constraints_of, open_quick_planner
+from gemma_edge.app.load import constraints_of, open_quick_planner
 from gemma_edge.app.models import Stock, offered_quants
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.cli.context import Context
@@ -13,6 +13,7 @@ from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import DoesNotFit, ExitStatus
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.plan import Candidate, Plan
+from gemma_edge.planning.planner import Planner
 from gemma_edge.planning.render import render_short_place, render_speed, short_title, short_tokens
 from gemma_edge.units import GIB, render_bytes
 from gemma_edge.version import __version__
@@ -103,7 +104,7 @@ def _plans(stock: Stock, planner: Planner) -> tuple[Rows, str]:
 
 def _row(label: str, plan: Plan, candidate: Candidate) -> tuple[str, ...]:
     where = f"{render_short_place(plan, candidate)}, {short_tokens(plan.context_tokens)} context"
-    return label, short_title(candidate), render_speed(plan), where
+    return label, short_title(candidate), render_speed(plan.speed), where
 
 
 def _commands(download: str) -> Rows:

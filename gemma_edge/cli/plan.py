@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -36,14 +36,16 @@ from gemma_edge.planning.plan import (
     Part,
     PartName,
     Placement,
+    PlacementKind,
     Plan,
+    Refusal,
     Speed,
+    placement_items,
 )
-from gemma_edge.planning.planner import NothingFits, PlacementClass, Row
+from gemma_edge.planning.planner import NothingFits
 from gemma_edge.planning.render import (
     brief_title,
     gpu_layers,
-    layers_of,
     render_details,
     render_devices,
     render_place,
@@ -51,9 +53,11 @@ from gemma_edge.planning.render import (
     render_speed,
     short_title,
     short_tokens,
-    taken_bytes,
 )
 from gemma_edge.units import GIB, MIB, render_bytes
+
+Candidates = Mapping[str, Candidate]  # by the plan's name
+Row = tuple[Candidate, Plan | Refusal]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +133,7 @@ def run(
 # A plan as JSON: every number in bytes, tokens or tokens a second, under names that stay.
 
 
-def as_document(
-    plan: Plan, candidates: Mapping[str, Candidate], hardware: Hardware
-) -> dict[str, Any]:
+def as_document(plan: Plan, candidates: Candidates, hardware: Hardware) -> dict[str, Any]:
     """The plan with all that is known about it."""
     return {
         "fits": True,
@@ -156,17 +158,29 @@ def as_failure(error: NothingFits, hardware: Hardware) -> dict[str, Any]:
 
 
 def as_rows(rows: Sequence[Row], hardware: Hardware) -> dict[str, Any]:
-    """The matrix."""
+    """Each candidate by itself."""
+    return {"rows": [_row_document(*row) for row in rows], "hardware": as_hardware(hardware)}
+
+
+def as_verdict(candidate: Candidate, result: Plan | Refusal) -> dict[str, Any]:
+    """Whether it would run: in which class of placement, with what context, how fast, and why."""
+    if isinstance(result, Refusal):
+        return {"class": "no", "context_tokens": None, "tokens_per_second": None,
+                "reason": result.reason}  # fmt: skip
     return {
-        "rows": [
-            {
-                "class": row.placement,
-                "reason": row.reason,
-                **(_plan(row.plan, row.candidate) if row.plan else _model(row.candidate)),
-            }
-            for row in rows
-        ],
-        "hardware": as_hardware(hardware),
+        "class": result.kind(candidate.layers),
+        "context_tokens": result.context_tokens,
+        "tokens_per_second": result.speed.tokens_per_second if result.speed else None,
+        "reason": result.reasons[0],
+    }
+
+
+def _row_document(candidate: Candidate, result: Plan | Refusal) -> dict[str, Any]:
+    verdict = as_verdict(candidate, result)
+    return {
+        "class": verdict["class"],
+        "reason": verdict["reason"],
+        **(_plan(result, candidate) if isinstance(result, Plan) else _model(candidate)),
     }
 
 
@@ -186,7 +200,7 @@ def _plan(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         "adapters": [{"file": str(each.path), "scale": each.scale} for each in plan.adapters],
         "placement": {
             **_placement(plan),
-            "layers": layers_of(candidate),
+            "layers": candidate.layers,
             "layers_on_gpu": gpu_layers(plan, candidate),
             "threads": plan.threads,
             "prefill_threads": plan.prefill_threads,
@@ -209,7 +223,7 @@ def _model(candidate: Candidate) -> dict[str, Any]:
 
 
 def _placement(placement: Placement) -> dict[str, Any]:
-    return {each.name: _plain(getattr(placement, each.name)) for each in fields(Placement)}
+    return {name: _plain(value) for name, value in placement_items(placement)}
 
 
 def _ledger(ledger: Ledger) -> list[dict[str, Any]]:
@@ -271,7 +285,7 @@ def render_bar(account: Account, columns: int) -> str:
 
 def render_sum(account: Account) -> str:
     """``5.9 of 7.6 GiB``, without the margin, which is only kept free."""
-    taken = f"{taken_bytes(account) / GIB:.1f}"
+    taken = f"{account.taken_bytes / GIB:.1f}"
     if account.budget_bytes is None:
         return f"{taken} GiB"
     return f"{taken} of {account.budget_bytes / GIB:.1f} GiB"
@@ -285,7 +299,7 @@ def render_table(ledger: Ledger, *, notes: bool = False) -> list[tuple[str, ...]
     found = {part.name for account in accounts for part in account.parts if part.size_bytes}
     rows = [("  MiB", *(f"{name:>7}" for name in place_names(ledger)), "")]
     rows += [_row(name, accounts) for name in PARTS if name in found and name != "margin"]
-    rows.append(_sums("in all", [taken_bytes(account) for account in accounts]))
+    rows.append(_sums("in all", [account.taken_bytes for account in accounts]))
     rows.append(_row("margin", accounts))
     rows.append(_sums("free now", [account.budget_bytes for account in accounts]))
     return rows if notes else [row[:-1] for row in rows]
@@ -344,10 +358,8 @@ def _mib(size_bytes: int) -> str:
 # The page of a plan: the ledger first, then why it is so, then what else is possible.
 
 
-Candidates = Mapping[str, Candidate]  # by the plan's name
-
-PLACES: dict[PlacementClass, str] = {
-    "gpu": "GPU", "experts": "experts on CPU", "partial": "partly on CPU", "cpu": "CPU", "no": "no",
+PLACES: dict[PlacementKind, str] = {
+    "gpu": "GPU", "experts": "experts on CPU", "partial": "partly on CPU", "cpu": "CPU",
 }  # fmt: skip
 
 
@@ -368,7 +380,7 @@ def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
         output.page("")
     output.table([("  " + render_place(plan, candidate) + ", " + render_details(plan),)])
     if plan.speed is not None:
-        output.table([("  " + _speed(plan.speed, render_speed(plan), explain),)])
+        output.table([("  " + _speed(plan.speed, render_speed(plan.speed), explain),)])
     output.page("")
     others = tuple(candidates[each.name].title for each in plan.alternatives)
     rows = [("why", reason) for reason in plan.reasons if not reason.startswith(others)]
@@ -406,24 +418,24 @@ def show_machine(hardware: Hardware, output: Output) -> None:
     output.table(_labelled(rows))
 
 
-def show_matrix(rows: Sequence[Row], hardware: Hardware, output: Output) -> None:
+def show_rows(rows: Sequence[Row], hardware: Hardware, output: Output) -> None:
     """Every candidate by itself."""
-    output.table([_matrix_row(row) for row in rows])
+    output.table([_row_cells(*row) for row in rows])
     output.note(machine_line(hardware))
 
 
-def _matrix_row(row: Row) -> tuple[str, ...]:
-    size = f"{'' if row.candidate.exact else '~'}{render_bytes(row.candidate.header.file_bytes)}"
-    said = render_row(row) if row.plan else f"no: {row.reason}"
-    return row.candidate.name, size, said
+def _row_cells(candidate: Candidate, result: Plan | Refusal) -> tuple[str, ...]:
+    size = f"{'' if candidate.exact else '~'}{render_bytes(candidate.header.file_bytes)}"
+    said = render_row(candidate, result)
+    return candidate.name, size, f"no: {result.reason}" if isinstance(result, Refusal) else said
 
 
-def render_row(row: Row) -> str:
+def render_row(candidate: Candidate, result: Plan | Refusal) -> str:
     """``GPU, 32k, ~60 tok/s``; ``no``."""
-    if row.plan is None:
+    if isinstance(result, Refusal):
         return "no"
-    context = short_tokens(row.plan.context_tokens)
-    return ", ".join(filter(None, [PLACES[row.placement], context, render_speed(row.plan)]))
+    parts = [PLACES[result.kind(candidate.layers)], short_tokens(result.context_tokens)]
+    return ", ".join(filter(None, [*parts, render_speed(result.speed)]))
 
 
 def machine_line(hardware: Hardware) -> str:
@@ -445,7 +457,7 @@ def _alternative(plan: Plan, candidates: Candidates) -> str:
     parts = [
         render_short_place(plan, candidate),
         f"{short_tokens(plan.context_tokens)} context",
-        render_speed(plan),
+        render_speed(plan.speed),
     ]
     said = ", ".join(filter(None, parts))
     return f"{short_title(candidate)}: {said} (--model {shlex.quote(candidate.name)})"
@@ -492,11 +504,12 @@ def plan_and_show(
         candidates = offer(model, stock, runtime)
         by_name = {each.name: each for each in candidates}
         if asked.every:
-            rows = planner.matrix(candidates, constraints)
+            results = planner.plan_each(candidates, constraints)
+            rows = list(zip(candidates, results, strict=True))
             if show.json:
                 output.document(as_rows(rows, planner.hardware))
             else:
-                show_matrix(rows, planner.hardware, output)
+                show_rows(rows, planner.hardware, output)
             return ExitStatus.OK
         try:
             plan = planner.plan(candidates, constraints)

@@ -19,9 +19,9 @@ from typing import BinaryIO
 from gemma_edge.errors import EngineError
 from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
-from gemma_edge.planning.memory import RAM, Compute
+from gemma_edge.planning.memory import Compute
 from gemma_edge.planning.model import Shape
-from gemma_edge.planning.plan import Account, Allocated, Ledger, PartName, Placement
+from gemma_edge.planning.plan import RAM, Account, Allocated, Ledger, PartName, Placement
 from gemma_edge.units import MIB
 
 # ----------------------------------------------------------------------------

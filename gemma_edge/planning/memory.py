@@ -12,7 +12,7 @@ from gemma_edge.gguf import Header, Tensor
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.model import EXPERTS, Layer, Shape, Weights
 from gemma_edge.planning.plan import (
-    ALL_LAYERS,
+    RAM,
     Account,
     KvType,
     Ledger,
@@ -98,8 +98,6 @@ def layer_bytes(
 # Where llama.cpp puts what (llama-model.cpp, `load_tensors`; ggml-cpu/repack.cpp).
 
 
-RAM = "RAM"
-
 # Matrix types that the CPU holds repacked, by the instruction set that it needs (repack.cpp,
 # ggml_repack_get_optimal_repack_type; amx.cpp). In ggml's words.
 _REPACKED = {
@@ -117,9 +115,8 @@ def layer_places(layers: int, placement: Placement) -> tuple[str, ...]:
     The last ``gpu_layers`` go to the devices, the output counts as one. Among several they go by
     ``split``; without one they are shared out evenly.
     """
-    count = layers + 1
-    wanted = count if placement.gpu_layers == ALL_LAYERS else min(placement.gpu_layers, count)
-    if not placement.devices or not wanted:
+    count, wanted = layers + 1, placement.placed_layers(layers)
+    if not wanted:
         return (RAM,) * count
     split = placement.split or (1,) * len(placement.devices)
     whole = sum(split)

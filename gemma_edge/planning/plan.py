@@ -1,17 +1,195 @@
-"""What goes into planning and what comes out: candidates, constraints, plans. Plain data.
+"""What goes into planning and what comes out, as plain data.
 
-A ``Plan`` is everything that ``engine.load`` needs to know, decided before anything is loaded.
+A ``Candidate`` is a model that could run, ``Constraints`` are what a person pinned. A ``Placement``
+says where the model's parts go, its ``Ledger`` what that takes, and a ``Plan`` is a placement with
+all that ``engine.load`` needs to know, decided before anything is loaded. A ``Refusal`` says why
+there is none.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gemma_edge.catalog import DEFAULT_IMAGE_TOKENS, ModelFiles
 from gemma_edge.gguf import Header
 
+KvType = Literal["f32", "f16", "q8_0"]
+LoadMode = Literal["mmap", "none"]
+# Where a model computes: all of it on GPUs, with experts or with whole layers on the CPU, the CPU.
+PlacementKind = Literal["gpu", "experts", "partial", "cpu"]
+ALL_LAYERS = -1  # llama.cpp's n_gpu_layers: as many as there are
+RAM = "RAM"  # main memory, among the names of devices
+
 # ----------------------------------------------------------------------------
-# The ledger: every part of memory that a plan takes, device by device. Plain data.
+# What could run, and what a person pinned.
+
+# The better first; sizes of the same family, so more parameters that work is better.
+SIZES_BY_QUALITY = ("31b", "26b-a4b", "12b", "e4b", "e2b")
+# The 4 bits that a model was trained for are the default: half the memory and the time of 8 bits
+# for nearly the same answers (E2B: 98 % of the most likely tokens stay, against 89 % when 4 bits
+# are only rounded to; docs/memory.md, "Search order"). More bits are taken when they are named, or
+# are what is on disk.
+QAT_BITS = 9
+FEWEST_BITS = 4  # with fewer a model is worth less than the next smaller one (as above)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One quant of one model. ``files`` is None where it is not on this machine; ``header`` is
+    then a header read from the hub, or one made from the catalogue's facts (``exact`` is False).
+    ``size_name`` is the catalogue's ("e4b"), "" for a file that only has a path. ``download_bytes``
+    is what would have to be fetched. ``weights`` is the sha256 of the model file, "" if unknown.
+    """
+
+    name: str
+    title: str
+    header: Header
+    projector: Header | None = None
+    files: ModelFiles | None = None
+    exact: bool = True
+    on_disk: bool = True
+    size_name: str = ""
+    bits: int = 0
+    qat: bool = False
+    image_tokens: int = DEFAULT_IMAGE_TOKENS
+    download_bytes: int | None = None
+    weights: str = ""
+
+    @property
+    def model_path(self) -> Path:
+        """The model file, or only its name where it is not on this machine."""
+        return self.files.model if self.files else self.header.path
+
+    @property
+    def projector_path(self) -> Path | None:
+        """The projector's file or name."""
+        if self.projector is None:
+            return None
+        return (self.files.projector if self.files else None) or self.projector.path
+
+    @property
+    def layers(self) -> int:
+        """Of the model, the output not counted."""
+        return self.header.integer(".block_count") or 0
+
+    @property
+    def size(self) -> str:
+        """What it is one quant of."""
+        return self.size_name or self.name
+
+    @property
+    def weights_key(self) -> str:
+        """What a measured speed is kept under: the hash, else name and size."""
+        return self.weights or f"{self.model_path.name}:{self.header.file_bytes}"
+
+    @property
+    def few_bits(self) -> bool:
+        """Whether it was rounded further than is good for it."""
+        return 0 < self.bits < FEWEST_BITS
+
+    @property
+    def quality(self) -> tuple[int, int, int]:
+        """Rank among candidates, larger is better: the size, then whether it is at hand, then the
+        bits of its weights. With too few bits it counts as the worst of the next size."""
+        known = self.size_name in SIZES_BY_QUALITY
+        size = -SIZES_BY_QUALITY.index(self.size_name) if known else -len(SIZES_BY_QUALITY)
+        if self.few_bits:
+            return size - 1, -1, self.bits
+        return size, int(self.on_disk), QAT_BITS if self.qat else self.bits
+
+    def without_projector(self) -> "Candidate":
+        """The same, for pictures that will not come."""
+        files = replace(self.files, projector=None) if self.files else None
+        return replace(self, projector=None, files=files)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA in a GGUF file, added to the weights with ``scale``."""
+
+    path: Path
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFile:
+    """A LoRA that was asked for, and the header of its file."""
+
+    adapter: Adapter
+    header: Header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """What a person pinned; ``None`` leaves it to the plan, anything else is kept or refused.
+
+    ``image_tokens`` is the budget of the largest picture that may come. ``vision``: True needs a
+    projector, False leaves it out, None takes one where there is one. ``gpu_layers`` is llama.cpp's
+    n_gpu_layers, ``ALL_LAYERS`` (experts included) or a number; 0 is the CPU. ``min_speed`` is in
+    tokens a second. ``adapters`` are added to whatever model is taken. A model is pinned by
+    offering no other size among the candidates.
+    """
+
+    context_tokens: int | None = None
+    gpu_layers: int | None = None
+    cpu_expert_layers: int | None = None
+    threads: int | None = None
+    image_tokens: int | None = None
+    kv_type: KvType | None = None
+    require_gpu: bool = False
+    min_speed: float | None = None
+    vision: bool | None = None
+    adapters: tuple[AdapterFile, ...] = ()
+
+
+# ----------------------------------------------------------------------------
+# Where the parts of a model go, and what they take there.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the parts of one model go, and how large its context is.
+
+    ``batch_tokens`` is both llama.cpp's n_batch and n_ubatch: they must be equal, and not smaller
+    than the largest image, or an image is split in silence (docs/memory.md, "Images").
+    ``devices`` are ggml's names of the GPUs that are used ("CUDA0"), empty for the CPU alone.
+    ``gpu_layers`` is llama.cpp's n_gpu_layers: the last layers, and the output counts as one more.
+    ``split`` says how many of them each device takes, empty for one device. The experts of the
+    first ``cpu_expert_layers`` layers stay in main memory. ``projector_device`` is "" for the CPU;
+    ``image_tokens`` is the largest picture that was paid for, 0 for none. ``repack`` lets the CPU
+    build a faster copy of its weights in anonymous memory; ``lazy`` reads rows of the per-layer
+    embeddings from disk as they are needed.
+    """
+
+    context_tokens: int
+    batch_tokens: int
+    kv_type: KvType = "f16"
+    devices: tuple[str, ...] = ()
+    gpu_layers: int = 0
+    split: tuple[int, ...] = ()
+    cpu_expert_layers: int = 0
+    projector_device: str = ""
+    image_tokens: int = 0
+    load_mode: LoadMode = "mmap"
+    lazy: bool = False
+    repack: bool = True
+
+    def placed_layers(self, layers: int) -> int:
+        """Layers on GPUs of a model that has so many, from 0 to ``layers + 1``: the output counts
+        as one more (llama-model.cpp, ``load_tensors``)."""
+        if not self.devices:
+            return 0
+        return layers + 1 if self.gpu_layers == ALL_LAYERS else min(self.gpu_layers, layers + 1)
+
+    def kind(self, layers: int) -> PlacementKind:
+        """Where a model of so many layers computes."""
+        placed = self.placed_layers(layers)
+        if not placed:
+            return "cpu"
+        if placed <= layers:
+            return "partial"
+        return "experts" if self.cpu_expert_layers else "gpu"
 
 
 # In the order in which they are shown.
@@ -50,6 +228,11 @@ class Account:
         return sum(part.size_bytes for part in self.parts)
 
     @property
+    def taken_bytes(self) -> int:
+        """All parts but the margin, which is only kept free."""
+        return sum(part.size_bytes for part in self.parts if part.name != "margin")
+
+    @property
     def fits(self) -> bool:
         """Whether all of it is within the budget."""
         return self.budget_bytes is None or self.total_bytes <= self.budget_bytes
@@ -57,7 +240,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """One account a device that is used, in the plan's order, then RAM."""
+    """What a placement takes: one account a device that is used, in its order, then RAM."""
 
     accounts: tuple[Account, ...]
 
@@ -66,8 +249,13 @@ class Ledger:
         """Whether every account is within its budget."""
         return all(account.fits for account in self.accounts)
 
+    @property
+    def fits_devices(self) -> bool:
+        """Whether every GPU's account is, whatever main memory says."""
+        return all(account.fits for account in self.accounts if account.place != RAM)
+
     def account(self, place: str) -> Account:
-        """The account of one memory; KeyError where the plan does not use it."""
+        """The account of one memory; KeyError where the placement does not use it."""
         for account in self.accounts:
             if account.place == place:
                 return account
@@ -76,8 +264,8 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """One buffer. ``place`` is a device by ggml's name, or "RAM"; ``reclaimable``: pages of the
-    model's file. Rounded by llama.cpp to 0.01 MiB."""
+    """One buffer of llama.cpp. ``place`` is a device by ggml's name, or "RAM"; ``reclaimable``:
+    pages of the model's file. Rounded by llama.cpp to 0.01 MiB."""
 
     place: str
     part: PartName
@@ -85,37 +273,8 @@ class Allocated:
     reclaimable: bool = False
 
 
-KvType = Literal["f32", "f16", "q8_0"]
-LoadMode = Literal["mmap", "none"]
-ALL_LAYERS = -1  # as many layers on the GPU as there are
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Where the parts of one model go, and how large its context is.
-
-    ``batch_tokens`` is both llama.cpp's n_batch and n_ubatch: they must be equal, and not smaller
-    than the largest image, or an image is split in silence (docs/memory.md, "Images").
-    ``devices`` are ggml's names of the GPUs that are used ("CUDA0"), empty for the CPU alone.
-    ``gpu_layers`` is llama.cpp's n_gpu_layers: the last layers, and the output counts as one more.
-    ``split`` says how many of them each device takes, empty for one device. The experts of the
-    first ``cpu_expert_layers`` layers stay in main memory. ``projector_device`` is "" for the CPU;
-    ``image_tokens`` is the largest picture that was paid for, 0 for none. ``repack`` lets the CPU
-    build a faster copy of its weights in anonymous memory.
-    """
-
-    context_tokens: int
-    batch_tokens: int
-    kv_type: KvType = "f16"
-    devices: tuple[str, ...] = ()
-    gpu_layers: int = 0
-    split: tuple[int, ...] = ()
-    cpu_expert_layers: int = 0
-    projector_device: str = ""
-    image_tokens: int = 0
-    load_mode: LoadMode = "mmap"
-    lazy: bool = False
-    repack: bool = True
+# ----------------------------------------------------------------------------
+# The result.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,14 +293,6 @@ class Attempt:
     what: str
     taken: bool
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """A LoRA in a GGUF file, added to the weights with ``scale``."""
-
-    path: Path
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,108 +316,26 @@ class Plan(Placement):
     alternatives: tuple["Plan", ...] = ()
     remember: Path | None = None
 
+    @property
+    def placement(self) -> Placement:
+        """Where its parts go, and nothing else."""
+        return Placement(**dict(placement_items(self)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a candidate cannot run as asked, and what was tried."""
+
+    reason: str
+    attempts: tuple[Attempt, ...] = ()
+
+
+def placement_items(placement: Placement) -> Iterator[tuple[str, Any]]:
+    """The fields of a placement, or those of a plan that say where its parts go."""
+    return ((each.name, getattr(placement, each.name)) for each in fields(Placement))
+
 
 def with_fallbacks(plan: Plan, **changes: Any) -> Plan:
     """The plan with other fields, and so its fallbacks."""
     fallbacks = tuple(with_fallbacks(each, **changes) for each in plan.fallbacks)
     return replace(plan, fallbacks=fallbacks, **changes)
-
-
-# ----------------------------------------------------------------------------
-# What can be planned, and what a person pinned. Plain data.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterFile:
-    """A LoRA that was asked for, and the header of its file."""
-
-    adapter: Adapter
-    header: Header
-
-
-# The better first; sizes of the same family, so more parameters that work is better.
-SIZES_BY_QUALITY = ("31b", "26b-a4b", "12b", "e4b", "e2b")
-# The 4 bits that a model was trained for are the default: half the memory and the time of 8 bits
-# for nearly the same answers (E2B: 98 % of the most likely tokens stay, against 89 % when 4 bits
-# are only rounded to; docs/memory.md, "Search order"). More bits are taken when they are named, or
-# are what is on disk.
-QAT_BITS = 9
-FEWEST_BITS = 4  # with fewer a model is worth less than the next smaller one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One quant of one model. ``files`` is None where it is not on this machine; ``header`` is
-    then a header read from the hub, or one made from the catalogue's facts (``exact`` is False).
-    ``size_name`` is the catalogue's ("e4b"), "" for a file that only has a path. ``download_bytes``
-    is what would have to be fetched. ``weights`` is the sha256 of the model file, "" if unknown.
-    """
-
-    name: str
-    title: str
-    header: Header
-    projector: Header | None = None
-    files: ModelFiles | None = None
-    exact: bool = True
-    on_disk: bool = True
-    size_name: str = ""
-    bits: int = 0
-    qat: bool = False
-    image_tokens: int = DEFAULT_IMAGE_TOKENS
-    download_bytes: int | None = None
-    weights: str = ""
-
-    @property
-    def model_path(self) -> Path:
-        """The model file, or only its name where it is not on this machine."""
-        return self.files.model if self.files else self.header.path
-
-    @property
-    def projector_path(self) -> Path | None:
-        """The projector's file or name."""
-        if self.projector is None:
-            return None
-        return (self.files.projector if self.files else None) or self.projector.path
-
-    @property
-    def weights_key(self) -> str:
-        """What a measured speed is kept under: the hash, else name and size."""
-        return self.weights or f"{self.model_path.name}:{self.header.file_bytes}"
-
-    @property
-    def few_bits(self) -> bool:
-        """Whether it was rounded further than is good for it."""
-        return 0 < self.bits < FEWEST_BITS
-
-    @property
-    def quality(self) -> tuple[int, int, int]:
-        """Rank among candidates, larger is better: the size, then whether it is at hand, then the
-        bits of its weights. With too few bits it counts as the worst of the next size."""
-        known = self.size_name in SIZES_BY_QUALITY
-        size = -SIZES_BY_QUALITY.index(self.size_name) if known else -len(SIZES_BY_QUALITY)
-        if self.few_bits:
-            return size - 1, -1, self.bits
-        return size, int(self.on_disk), QAT_BITS if self.qat else self.bits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraints:
-    """What a person pinned; ``None`` leaves it to the plan, anything else is kept or refused.
-
-    ``image_tokens`` is the budget of the largest picture that may come. ``vision``: True needs a
-    projector, False leaves it out, None takes one where there is one. ``gpu_layers`` is llama.cpp's
-    n_gpu_layers, ``ALL_LAYERS`` (experts included) or a number; 0 is the CPU. ``min_speed`` is in
-    tokens a second. ``adapters`` are added to whatever model is taken. A model is pinned by
-    offering no other size among the candidates.
-    """
-
-    context_tokens: int | None = None
-    gpu_layers: int | None = None
-    cpu_expert_layers: int | None = None
-    threads: int | None = None
-    image_tokens: int | None = None
-    kv_type: KvType | None = None
-    require_gpu: bool = False
-    min_speed: float | None = None
-    vision: bool | None = None
-    adapters: tuple[AdapterFile, ...] = ()

@@ -1,342 +1,43 @@
-"""Hardware, models and constraints to a plan, with its reasons. Pure but for ``measure``."""
+"""The best plan for a machine: which candidate, where its parts go, and why.
+
+Each candidate is searched by itself (``find_plan``): every strategy that the constraints leave open
+is followed until a placement fits, and the best of these is the candidate's plan. The search weighs
+dozens of placements by a formula; the best candidate is then weighed by llama.cpp itself, and where
+it does not fit after all, it is searched again by those numbers. Between candidates tiers come
+first: A answers at reading speed with room for documents, B is usable, C is the rest. Within A and
+B the better model wins, within C the faster one. Pure but for ``measure``.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from gemma_edge.errors import DoesNotFit
 from gemma_edge.hardware.machine import Hardware
-from gemma_edge.planning.memory import Measure, account, closed_form
-from gemma_edge.planning.model import Shape, parse_shape
+from gemma_edge.planning.memory import Measure, adapter_problem, closed_form
+from gemma_edge.planning.model import parse_shape
 from gemma_edge.planning.plan import (
     ALL_LAYERS,
     Attempt,
     Candidate,
     Constraints,
-    Ledger,
-    Placement,
+    PlacementKind,
     Plan,
+    Refusal,
 )
+from gemma_edge.planning.render import render_kind, render_speed, short_tokens
 from gemma_edge.planning.search import (
-    BATCHES,
-    FLOOR_CONTEXT_TOKENS,
-    FLUENT_SPEED,
-    UNSEEN,
-    USABLE_SPEED,
+    MIN_CONTEXT_TOKENS,
     WANTED_CONTEXT_TOKENS,
-    Case,
-    Option,
-    Outcome,
-    Rank,
-    Weigh,
-    classify,
-    climb,
-    describe_run,
-    estimate,
-    make_option,
-    rank,
-    render_context,
-    render_option,
-    render_speed,
-    search,
-    tier,
-    ways,
+    Search,
+    iter_strategies,
 )
+from gemma_edge.planning.shortage import FLOOR_CONTEXT_TOKENS, follow, iter_fallbacks
+from gemma_edge.planning.speed import has_fast_memory
 from gemma_edge.store.measurements import Measurement
 from gemma_edge.units import render_bytes
-
-# ----------------------------------------------------------------------------
-# Which measure weighs a placement: a law while searching, llama.cpp itself for what was found. A
-# dry run takes 20 to 60 ms, and a search weighs dozens of placements of every candidate.
-
-
-Tried = tuple[Case, Outcome]
-
-
-@dataclass(kw_only=True)
-class Scales:
-    """Makes cases that are weighed by the law of their graph, and weighs again exactly."""
-
-    hardware: Hardware
-    measure: Measure
-    speeds: Sequence[Measurement] = ()
-    busy_programs: int | None = None
-
-    def __post_init__(self) -> None:
-        self._law = closed_form(self.measure, self.hardware)
-
-    def case(
-        self, candidate: Candidate, constraints: Constraints, *, alone: bool, order: int = 0
-    ) -> Case:
-        """One candidate, to be searched."""
-        shape = parse_shape(candidate.header, exact=candidate.exact)
-        # The law says nothing about a cache that only llama.cpp can size.
-        measure = self.measure if shape.cache_problem else self._law
-        return Case(
-            candidate=candidate,
-            shape=shape,
-            hardware=self.hardware,
-            constraints=constraints,
-            weigh=self._weigh(shape, candidate, measure, constraints),
-            alone=alone,
-            order=order,
-            speeds=self.speeds,
-            busy_programs=self.busy_programs,
-        )
-
-    def confirm(self, case: Case, outcome: Outcome) -> Tried:
-        """The best option as llama.cpp itself weighs it; where it does not fit after all, what a
-        search by those weights comes to."""
-        assert outcome.best
-        exact = replace(
-            case, weigh=self._weigh(case.shape, case.candidate, self.measure, case.constraints),
-            weighed={},
-        )  # fmt: skip
-        ledger = exact.ledger(outcome.best.placement)
-        if not ledger.fits:
-            return exact, search(exact)
-        return case, replace(outcome, best=replace(outcome.best, ledger=ledger))
-
-    def _weigh(
-        self, shape: Shape, candidate: Candidate, measure: Measure, constraints: Constraints
-    ) -> Weigh:
-        adapters = tuple(each.header for each in constraints.adapters)
-
-        def weigh(placement: Placement) -> Ledger:
-            return account(shape, candidate.projector, placement, self.hardware, measure, adapters)
-
-        return weigh
-
-
-# ----------------------------------------------------------------------------
-# The ladder on from a plan: what to load when memory runs out in spite of the ledger. Other
-# programs take memory between plan and load, and drivers take what nobody can predict. Each step
-# gives up one thing more than the one before; what is pinned stays.
-
-
-EXPERTS_STEP = 2  # layers; about 0.8 GiB of 26B-A4B at 4 bits
-
-Step = tuple[Callable[[Case, Placement], Placement], str]
-
-
-def iter_fallbacks(case: Case, option: Option) -> Iterator[tuple[Option, str]]:
-    """Smaller placements that fit, the next first, each with what it gives up."""
-    placement = option.placement
-    for give_up, what in (*_STEPS, *_STEPS[1:]):
-        smaller = give_up(case, placement)
-        if smaller == placement:
-            continue
-        ledger = case.ledger(smaller)
-        if ledger.fits:
-            placement = smaller
-            yield make_option(case, smaller, ledger), what
-    if classify(placement, case.layers) == "cpu":
-        return
-    for way in ways(case):
-        if way.kind == "cpu":
-            last = climb(case, way).option
-            if last:
-                yield last, "the CPU alone"
-
-
-def _projector(_: Case, now: Placement) -> Placement:
-    return replace(now, projector_device="")
-
-
-def _batch(case: Case, now: Placement) -> Placement:
-    batch = max(BATCHES[-1], now.batch_tokens // 2)
-    images = now.image_tokens
-    if images > batch and not case.shape.causal_images:  # a picture must be one batch
-        if case.constraints.image_tokens:
-            return now
-        images = batch
-    return replace(now, batch_tokens=min(batch, now.batch_tokens), image_tokens=images)
-
-
-def _context(case: Case, now: Placement) -> Placement:
-    if case.constraints.context_tokens or now.context_tokens <= FLOOR_CONTEXT_TOKENS:
-        return now
-    context = max(FLOOR_CONTEXT_TOKENS, now.context_tokens // 2)
-    return replace(now, context_tokens=context, batch_tokens=min(now.batch_tokens, context))
-
-
-def _experts(case: Case, now: Placement) -> Placement:
-    open_to_it = case.constraints.gpu_layers is None and case.constraints.cpu_expert_layers is None
-    if not case.shape.has_experts or not open_to_it or len(now.devices) != 1:
-        return now
-    if classify(now, case.layers) not in ("gpu", "experts"):
-        return now
-    count = min(case.layers, now.cpu_expert_layers + EXPERTS_STEP)
-    return replace(now, cpu_expert_layers=count)
-
-
-_STEPS: tuple[Step, ...] = (
-    (_projector, "the projector on the CPU"),
-    (_batch, "batches half as large"),
-    (_context, "half the context"),
-    (_experts, "two more layers of experts on the CPU"),
-)
-
-# ----------------------------------------------------------------------------
-# When nothing fits: the one flag to change, found by trying it.
-
-
-SMALLER_CONTEXTS = (4096, 2048, 1024)
-SHOW_ALL = "gemma-edge plan --all shows what fits this machine"
-
-
-def nearest(cases: Sequence[Case]) -> str:
-    """A hint: the flag that would have to be another, the first model first."""
-    for case in cases:
-        for relaxed, pin in _relaxed(case):
-            try:
-                option = search(relaxed).best
-            except DoesNotFit:
-                continue
-            if option:
-                return _flag(pin, option, relaxed)
-    memory = cases[0].hardware.memory
-    if memory.available_bytes and memory.total_bytes and not cases[0].devices:
-        taken = memory.total_bytes - memory.available_bytes
-        if taken > memory.available_bytes:
-            return f"close other programs, which take {render_bytes(taken)}; {SHOW_ALL}"
-    return SHOW_ALL
-
-
-def _relaxed(case: Case) -> Iterator[tuple[Case, str]]:
-    """The case without one of its pins, then with less context."""
-    for pin in ("context_tokens", "image_tokens", "kv_type", "cpu_expert_layers", "gpu_layers",
-                "min_speed"):  # fmt: skip
-        if getattr(case.constraints, pin) is not None:
-            yield case.wish(**{pin: None}), pin
-    if case.constraints.require_gpu:
-        yield case.wish(require_gpu=False), "require_gpu"
-    if case.sees:
-        yield case.wish(vision=False), "vision"
-    for context in SMALLER_CONTEXTS:
-        if context < (case.constraints.context_tokens or case.wanted):
-            yield case.wish(context_tokens=context), "context_tokens"
-
-
-def _flag(pin: str, option: Option, case: Case) -> str:
-    placement = option.placement
-    if pin == "require_gpu":
-        return f"without --require-gpu it runs {option.what}"
-    if pin == "cpu_expert_layers" and not placement.cpu_expert_layers:
-        return f"without --cpu-experts it runs {option.what}"
-    if pin == "gpu_layers":
-        count = placement.gpu_layers
-        return f"--gpu-layers {'all' if count == ALL_LAYERS else count}" + (
-            f" --cpu-experts {placement.cpu_expert_layers}" if placement.cpu_expert_layers else ""
-        )
-    return {
-        "context_tokens": f"--ctx {placement.context_tokens}",
-        "image_tokens": f"--detail {case.candidate.image_tokens}",
-        "kv_type": f"--kv {placement.kv_type}",
-        "cpu_expert_layers": f"--cpu-experts {placement.cpu_expert_layers}",
-        "min_speed": f"--min-speed {math.floor(option.speed.tokens_per_second * 10) / 10}",
-        "vision": "--no-vision",
-    }[pin]
-
-
-# ----------------------------------------------------------------------------
-# The plan's sentences: why this model, why so much context, why these threads. Pure.
-
-
-def explain_choice(case: Case, option: Option, fitting: Sequence[tuple[Case, Option]]) -> list[str]:
-    """Why this model, and what speaks against each better one that would be usable too."""
-    said, reasons = {case.candidate.size_name}, [_why_this(case, option)]
-    for other, fits in fitting:
-        size = other.candidate.size_name
-        better = other.candidate.quality > case.candidate.quality and tier(other, fits) != "C"
-        if better and size not in said:
-            said.add(size)
-            reasons.append(f"{other.candidate.title} fits too, but {render_option(fits)}")
-    return reasons
-
-
-def explain(case: Case, option: Option) -> Iterator[str]:
-    """Context, placement, what is out of the ordinary, threads."""
-    placement, threads = option.placement, option.threads
-    yield f"context {placement.context_tokens:,} tokens: {_why_context(case, option)}"
-    yield option.what
-    if classify(placement, case.layers) == "cpu":
-        yield from _why_cpu(case)
-    if case.candidate.few_bits:
-        yield f"its weights have {case.candidate.bits} bits, which costs noticeably"
-    if placement.kv_type == "q8_0" and case.constraints.kv_type is None:
-        yield "the KV cache has 8 bits, which Gemma 4 notices: there is no room for 16"
-    if case.sees and placement.image_tokens < case.candidate.image_tokens:
-        yield f"images of at most {placement.image_tokens} tokens: memory is short"
-    yield from option.notes
-    if placement.lazy:
-        yield "embeddings are read from disk as they are needed: main memory is short"
-    if not placement.repack:
-        yield "no faster copy of the weights is made: main memory is short"
-    slowed = estimate(case, placement, threads.decode) != option.speed  # by other programs
-    alone = f"; alone {render_speed(option.speed)}" if slowed else ""
-    yield f"{threads.decode} thread{'' if threads.decode == 1 else 's'}: {threads.reason}{alone}"
-
-
-def _why_this(case: Case, option: Option) -> str:
-    grade, context = tier(case, option), render_context(min(WANTED_CONTEXT_TOKENS, case.wanted))
-    fluent, usable = (case.constraints.min_speed or speed for speed in (FLUENT_SPEED, USABLE_SPEED))
-    if case.alone:
-        return "the model that was asked for"
-    if grade == "C":
-        return "the fastest of the models that fit"
-    if grade == "B":
-        floor = render_context(min(FLOOR_CONTEXT_TOKENS, case.wanted))
-        return f"the best model at {usable:g} tok/s or more with {floor} context or more"
-    if classify(option.placement, case.layers) == "gpu":
-        return f"the best model that stays on the GPU with {context} context or more"
-    return f"the best model at {fluent:g} tok/s or more with {context} context or more"
-
-
-def _why_cpu(case: Case) -> Iterator[str]:
-    """Never without a word: what became of the GPUs that the machine has."""
-    if case.constraints.gpu_layers == 0:
-        yield "no layers on the GPU, as asked"
-        return
-    for device in case.hardware.devices:
-        if device.usable:
-            yield f"{device.title} is not enough: {render_bytes(device.free_bytes)} are free on it"
-        elif not device.integrated:
-            yield f"{device.title} is not used: {UNSEEN}"
-
-
-def _why_context(case: Case, option: Option) -> str:
-    context = option.placement.context_tokens
-    if case.constraints.context_tokens:
-        return "as asked"
-    if case.shape.trained_context_tokens is None:
-        return "the model does not say what it was trained with"
-    if context >= case.trained:
-        return "all that the model was trained with"
-    if context < case.wanted:
-        return f"less than the {render_context(case.wanted)} wanted, memory is short"
-    return f"the model reads up to {case.trained:,}"
-
-
-__all__ = [
-    "Candidate", "NothingFits", "PlacementClass", "Row", "Constraints", "describe_measurement",
-    "matrix", "plan",
-]  # fmt: skip
-
-PlacementClass = Literal["gpu", "experts", "partial", "cpu", "no"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One candidate on this machine: ``placement`` is fully on the GPU ("gpu"), with experts on
-    the CPU, partly on the CPU, on the CPU, or "no": then ``plan`` is None and ``reason`` has the
-    numbers."""
-
-    candidate: Candidate
-    placement: PlacementClass
-    plan: Plan | None
-    reason: str
 
 
 class NothingFits(DoesNotFit):
@@ -347,169 +48,453 @@ class NothingFits(DoesNotFit):
         self.attempts = attempts
 
 
-def plan(  # noqa: PLR0913  (machine, models, constraints, and what is known of memory and speed)
-    hardware: Hardware,
-    candidates: Sequence[Candidate],
-    constraints: Constraints,
-    measure: Measure,
-    speeds: Sequence[Measurement] = (),
-    *,
-    busy_programs: int | None = None,
-) -> Plan:
-    """The best plan for this machine; ``alternatives`` are the other sizes that fit, the best
-    first. ``busy_programs`` want a core now: those cores are left alone.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Plans for one machine. ``measure`` says how large llama.cpp's buffers will be; ``quick`` says
+    it by numbers from elsewhere, for a choice among many. ``speeds`` were measured here.
+    ``busy_programs`` want a core now: those cores are left alone."""
 
-    Raises:
-        NothingFits: with the numbers, the nearest thing that fits as the hint, and the attempts.
-        DoesNotFit: a context that no model can have.
-        EngineError: ``measure`` cannot answer.
-    """
-    scales = Scales(hardware=hardware, measure=measure, speeds=speeds, busy_programs=busy_programs)
-    alone = len({_size(each) for each in candidates}) == 1
-    tried = [
-        _try(scales.case(each, constraints, alone=alone, order=order), alone)
-        for order, each in enumerate(candidates)
-    ]
-    chosen = _choose(scales, tried)
-    fitting = [(each, outcome.best) for each, outcome in tried if outcome.best]
-    if chosen is None:
-        raise _nothing_fits(tried)
-    case, option, attempts = chosen
-    return replace(
-        _plan(case, option),
-        reasons=(*explain_choice(case, option, fitting), *explain(case, option)),
-        attempts=attempts if len(tried) == 1 else (*_model_attempts(tried, case), *attempts),
-        fallbacks=tuple(
-            replace(_plan(case, each), reasons=(f"memory ran out: {what}",))
-            for each, what in iter_fallbacks(case, option)
-        ),
-        alternatives=tuple(
-            replace(_plan(*pair), reasons=tuple(explain(*pair)))
-            for pair in _other_sizes(case, fitting)
-        ),
-    )
+    hardware: Hardware
+    measure: Measure
+    quick: Measure | None = None
+    speeds: Sequence[Measurement] = ()
+    busy_programs: int | None = None
+    _planned: list[tuple[Candidate, Constraints, Plan]] = field(default_factory=list, repr=False)
 
+    def plan(self, candidates: Sequence[Candidate], constraints: Constraints) -> Plan:
+        """The best plan; ``alternatives`` are the other sizes that fit, the best first. Among many
+        the choice is quick, and the chosen one is measured.
 
-def matrix(
-    hardware: Hardware,
-    candidates: Sequence[Candidate],
-    constraints: Constraints,
-    measure: Measure,
-    speeds: Sequence[Measurement] = (),
-) -> tuple[Row, ...]:
-    """Each candidate as if the person had named it, in the order given."""
-    scales = Scales(hardware=hardware, measure=measure, speeds=speeds)
-    rows = []
-    for candidate in candidates:
-        case, outcome = _try(scales.case(candidate, constraints, alone=True), False)
-        if outcome.best is None:
-            rows.append(Row(candidate=candidate, placement="no", plan=None, reason=outcome.refusal))
-            continue
-        kind = classify(outcome.best.placement, case.layers)
-        decided = replace(_plan(case, outcome.best), attempts=outcome.attempts)
-        reason = render_option(outcome.best)
-        rows.append(Row(candidate=candidate, placement=kind, plan=decided, reason=reason))
-    return tuple(rows)
+        Raises:
+            NothingFits: with the numbers, the nearest thing that fits as the hint, and what was
+                tried.
+            DoesNotFit: a context that no model can have.
+            EngineError: ``measure`` cannot answer.
+        """
+        if len(candidates) == 1:
+            return self._plan_one(candidates[0], constraints)
+        if self.quick is None:
+            return self._choose(candidates, constraints, self.measure)
+        choice = self._choose(candidates, constraints, self.quick)
+        chosen = next(each for each in candidates if each.name == choice.name)
+        try:
+            exact = self._plan_one(chosen, constraints)
+        except DoesNotFit:  # so close to the edge that only measuring tells
+            return self._choose(candidates, constraints, self.measure)
+        return replace(
+            exact, reasons=(*choice.reasons[:1], *exact.reasons[1:]),
+            attempts=choice.attempts, alternatives=choice.alternatives,
+        )  # fmt: skip
 
+    def plan_each(
+        self, candidates: Sequence[Candidate], constraints: Constraints
+    ) -> list[Plan | Refusal]:
+        """Each by itself as if the person had named it, quickly, in the order given. The reason of
+        a plan is what it is, in words."""
+        results = []
+        for search in self._searches(candidates, constraints, self.quick or self.measure):
+            result = find_plan(replace(search, alone=True))
+            if isinstance(result, Plan):
+                result = replace(result, reasons=(search.render_with_speed(result),))
+            results.append(result)
+        return results
 
-def describe_measurement(
-    plan: Plan, candidate: Candidate, hardware: Hardware, tokens_per_second: float
-) -> Measurement:
-    """What ``store.record_measurement`` keeps of a run of this plan."""
-    shape = parse_shape(candidate.header, exact=candidate.exact)
-    run, _ = describe_run(shape, plan, hardware, plan.threads, candidate.weights_key)
-    return replace(run, tokens_per_second=tokens_per_second)
+    def _plan_one(self, candidate: Candidate, constraints: Constraints) -> Plan:
+        """A candidate is planned once: it is asked for when it is chosen, before it is fetched, and
+        before it is loaded."""
+        if constraints.vision is False:
+            candidate = candidate.without_projector()
+        for known, asked, plan in self._planned:
+            if (known, asked) == (candidate, constraints):
+                return plan
+        plan = self._choose([candidate], constraints, self.measure)
+        self._planned.append((candidate, constraints, plan))
+        return plan
 
-
-def _try(case: Case, alone: bool) -> Tried:
-    """A context that one model cannot have is no reason against the others."""
-    try:
-        return case, search(case)
-    except DoesNotFit as error:
-        if alone:
-            raise
-        return case, Outcome(best=None, attempts=(), refusal=error.message)
-
-
-def _choose(scales: Scales, tried: list[Tried]) -> tuple[Case, Option, tuple[Attempt, ...]] | None:
-    """The best that fits by llama.cpp's own weights too; what does not is searched again by them,
-    and changes ``tried``."""
-    exact: set[int] = set()
-    while True:
-        open_places = [place for place, (_, outcome) in enumerate(tried) if outcome.best]
-        if not open_places:
-            return None
-        place = max(open_places, key=lambda place: _rank(*tried[place]))
-        case, outcome = tried[place]
-        assert outcome.best
-        if place in exact:
-            return case, outcome.best, outcome.attempts
-        exact.add(place)
-        tried[place] = scales.confirm(case, outcome)
-
-
-def _rank(case: Case, outcome: Outcome) -> Rank:
-    assert outcome.best
-    return rank(case, outcome.best)
-
-
-def _nothing_fits(tried: Sequence[Tried]) -> NothingFits:
-    """With the numbers of the smallest model, which came nearest."""
-    by_size = sorted(tried, key=lambda pair: pair[0].candidate.header.file_bytes)
-    case, outcome = by_size[0]
-    title = f"{case.candidate.title} does not fit"
-    if len(tried) > 1:
-        title = f"no model fits; {case.candidate.title} is the smallest"
-    attempts = outcome.attempts if len(tried) == 1 else _model_attempts(tried, None)
-    hint = nearest([case for case, _ in by_size])
-    return NothingFits(f"{title}: {outcome.refusal}", hint=hint, attempts=attempts)
-
-
-def _model_attempts(tried: Sequence[Tried], chosen: Case | None) -> tuple[Attempt, ...]:
-    """One attempt a candidate, the best model first."""
-    ordered = sorted(tried, key=lambda pair: pair[0].candidate.quality, reverse=True)
-    return tuple(
-        Attempt(
-            what=case.candidate.title,
-            taken=case is chosen,
-            reason=render_option(outcome.best) if outcome.best else outcome.refusal,
+    def _choose(
+        self, candidates: Sequence[Candidate], constraints: Constraints, measure: Measure
+    ) -> Plan:
+        """Search each, take the best that fits by ``measure`` too, and say why."""
+        searches = self._searches(candidates, constraints, measure)
+        if searches[0].alone:
+            for problem in filter(None, map(_context_problem, searches)):
+                raise problem
+        found = [(search, find_plan(search)) for search in searches]
+        index = _best(found, measure)
+        if index is None:
+            raise _nothing_fits(found)
+        search, plan = found[index]
+        assert isinstance(plan, Plan)
+        fitting = [(each, result) for each, result in found if isinstance(result, Plan)]
+        attempts = plan.attempts
+        return replace(
+            plan,
+            reasons=(*_explain_choice(search, plan, fitting), *_explain(search, plan)),
+            attempts=attempts if len(found) == 1 else (*_one_each(found, search), *attempts),
+            fallbacks=tuple(iter_fallbacks(search, plan)),
+            alternatives=tuple(
+                replace(other, reasons=tuple(_explain(each, other)), attempts=())
+                for each, other in _other_sizes(search, fitting)
+            ),
         )
-        for case, outcome in ordered
+
+    def _searches(
+        self, candidates: Sequence[Candidate], constraints: Constraints, measure: Measure
+    ) -> list[Search]:
+        """By the formula of ``measure``, which says nothing about a cache that only llama.cpp can
+        size."""
+        formula = closed_form(measure, self.hardware)
+        alone = len({each.size for each in candidates}) == 1
+        searches = []
+        for order, candidate in enumerate(candidates):
+            shape = parse_shape(candidate.header, exact=candidate.exact)
+            searches.append(Search(
+                candidate=candidate, shape=shape, hardware=self.hardware, constraints=constraints,
+                measure=measure if shape.cache_problem else formula, alone=alone, order=order,
+                speeds=self.speeds, busy_programs=self.busy_programs,
+            ))  # fmt: skip
+        return searches
+
+
+Found = tuple[Search, Plan | Refusal]
+
+
+def find_plan(search: Search) -> Plan | Refusal:
+    """The best placement of one candidate, and everything that was tried."""
+    if reason := _pin_problem(search):
+        attempt = Attempt(what=search.candidate.title, taken=False, reason=reason)
+        return Refusal(reason=reason, attempts=(attempt,))
+    tried: list[Attempt | Plan] = []
+    refusals: list[str] = []
+    for strategy in iter_strategies(search):
+        found = follow(search, strategy)
+        tried += found.attempts
+        if isinstance(found, Refusal):
+            refusals.append(found.reason)
+            continue
+        tried.append(found)
+        if tier(search, found) == "A":  # what comes after is slower and no better
+            break
+    plans = [each for each in tried if isinstance(each, Plan)]
+    fast = [each for each in plans if _speed(search, each) >= (search.constraints.min_speed or 0)]
+    best = max(fast, key=partial(rank, search), default=None)
+    attempts = tuple(
+        each if isinstance(each, Attempt) else _attempt(search, each, each is best)
+        for each in tried
     )
+    if best is None:
+        return Refusal(reason=_why_not(search, plans, refusals), attempts=attempts)
+    return replace(best, attempts=attempts)
 
 
-def _other_sizes(chosen: Case, fitting: Sequence[tuple[Case, Option]]) -> list[tuple[Case, Option]]:
+def _best(found: list[Found], measure: Measure) -> int | None:
+    """Which of them ranks best and fits by ``measure`` itself too; what does not is searched again
+    by it, in its place in ``found``. None where nothing fits."""
+    measured: set[int] = set()
+    while True:
+        ranked = [
+            (rank(search, plan), index)
+            for index, (search, plan) in enumerate(found)
+            if isinstance(plan, Plan)
+        ]
+        if not ranked:
+            return None
+        index = max(ranked, key=lambda each: each[0])[1]
+        if index in measured:
+            return index
+        measured.add(index)
+        search, plan = found[index]
+        assert isinstance(plan, Plan)
+        exact = search.measured_by(measure)
+        ledger = exact.ledger(plan.placement)
+        fits = replace(plan, ledger=ledger)
+        found[index] = (search, fits) if ledger.fits else (exact, find_plan(exact))
+
+
+# ----------------------------------------------------------------------------
+# Which plan is the better one.
+
+
+FLUENT_SPEED = 25.0  # tokens a second; faster than anyone reads along
+USABLE_SPEED = 6.0  # about as fast as one reads
+MIXED_SHARE = 0.8  # of an estimate; published reports lie so far below (docs/memory.md, "Speed")
+_KINDS: tuple[PlacementKind, ...] = ("cpu", "partial", "experts", "gpu")  # the better last
+
+
+def tier(search: Search, plan: Plan) -> Literal["A", "B", "C"]:
+    """A person who names a least speed says what is fast enough: then A and B ask for it. What
+    computes beside ordinary main memory is never A: it reads documents so slowly that only the
+    answer's quality is left to choose by."""
+    asked, context = search.constraints.min_speed, plan.context_tokens
+    speed = search.idle_speed(plan)
+    # Nobody knows the main memory's speed, nor what handing over costs, before a placement that
+    # uses both memories was measured.
+    sure = speed.measured or plan.kind(search.layers) in ("gpu", "cpu")
+    safe = speed.tokens_per_second * (1.0 if sure else MIXED_SHARE)
+    fluent = safe >= (asked or FLUENT_SPEED)
+    fluent &= bool(asked) or has_fast_memory(plan, search.hardware)
+    if fluent and context >= min(WANTED_CONTEXT_TOKENS, search.wanted_tokens):
+        return "A"
+    usable = safe >= (asked or USABLE_SPEED)
+    return "B" if usable and context >= min(FLOOR_CONTEXT_TOKENS, search.wanted_tokens) else "C"
+
+
+def rank(search: Search, plan: Plan) -> tuple[float, ...]:
+    """Larger is better; plans of one model and of several are compared by the same rule."""
+    speed, kind = _speed(search, plan), _KINDS.index(plan.kind(search.layers))
+    cache = float(plan.kv_type != "q8_0")
+    context = min(plan.context_tokens, WANTED_CONTEXT_TOKENS)
+    rest = (*search.candidate.quality, kind, cache, context, -search.order)
+    grade = tier(search, plan)
+    if grade == "C":
+        return (0, not search.candidate.few_bits, speed, *rest)
+    return ("BA".index(grade) + 1, *rest, speed)
+
+
+def _speed(search: Search, plan: Plan) -> float:
+    return search.idle_speed(plan).tokens_per_second
+
+
+def _other_sizes(
+    chosen: Search, fitting: Sequence[tuple[Search, Plan]]
+) -> list[tuple[Search, Plan]]:
     """The best of every size but the chosen one: the better model first, the slow ones last."""
-    best: dict[str, tuple[Case, Option]] = {}
+    best: dict[str, tuple[Search, Plan]] = {}
     for pair in sorted(fitting, key=lambda pair: rank(*pair), reverse=True):
-        best.setdefault(_size(pair[0].candidate), pair)
-    best.pop(_size(chosen.candidate))
+        best.setdefault(pair[0].candidate.size, pair)
+    best.pop(chosen.candidate.size)
 
-    def place(pair: tuple[Case, Option]) -> tuple[float, ...]:
-        case, option = pair
-        if tier(case, option) == "C":
-            return (0, option.speed.tokens_per_second)
-        return (1, *case.candidate.quality)
+    def place(pair: tuple[Search, Plan]) -> tuple[float, ...]:
+        slow = tier(*pair) == "C"
+        return (0, _speed(*pair)) if slow else (1, *pair[0].candidate.quality)
 
     return sorted(best.values(), key=place, reverse=True)
 
 
-def _size(candidate: Candidate) -> str:
-    return candidate.size_name or candidate.name
+# ----------------------------------------------------------------------------
+# Why a candidate cannot run, and the one flag to change, found by trying it.
 
 
-def _plan(case: Case, option: Option) -> Plan:
-    candidate, threads = case.candidate, option.threads
-    fields = asdict(option.placement)
-    return Plan(
-        **fields,
-        model=candidate.model_path,
-        projector=candidate.projector_path if case.sees else None,
-        adapters=tuple(each.adapter for each in case.constraints.adapters),
-        name=candidate.name,
-        threads=threads.decode,
-        prefill_threads=threads.prefill,
-        ledger=option.ledger,
-        # The option's is that of a machine without other programs, to choose by.
-        speed=estimate(case, option.placement, threads.decode),
+UNSEEN = "llama.cpp does not see it; gemma-edge doctor says why"
+SMALLER_CONTEXTS = (4096, 2048, 1024)
+SHOW_ALL = "gemma-edge plan --all shows what fits this machine"
+
+
+def _context_problem(search: Search) -> DoesNotFit | None:
+    """A context that was asked for, and is smaller than the least or larger than the model's."""
+    asked, trained = search.constraints.context_tokens, search.shape.trained_context_tokens
+    if asked is not None and asked < MIN_CONTEXT_TOKENS:
+        return DoesNotFit(
+            f"a context of {asked:,} tokens is too small, the least is {MIN_CONTEXT_TOKENS}",
+            hint=f"--ctx {MIN_CONTEXT_TOKENS} or more",
+        )
+    if asked is not None and trained is not None and asked > trained >= MIN_CONTEXT_TOKENS:
+        return DoesNotFit(
+            f"a context of {asked:,} tokens was asked for, {search.candidate.title} reads at most "
+            f"{trained:,}",
+            hint=f"--ctx {trained}",
+        )
+    return None
+
+
+def _pin_problem(search: Search) -> str:
+    """What was pinned and no placement of this model can keep, or ""."""
+    pinned, candidate = search.constraints, search.candidate
+    if problem := _context_problem(search):
+        return problem.message
+    for adapter in pinned.adapters:
+        if reason := adapter_problem(candidate.header, adapter.header, exact=candidate.exact):
+            return reason
+    if pinned.vision and candidate.projector is None:
+        return f"{candidate.title} has no projector and sees no images"
+    return _expert_problem(search) or _gpu_problem(search)
+
+
+def _expert_problem(search: Search) -> str:
+    count, title = search.constraints.cpu_expert_layers or 0, search.candidate.title
+    if count and not search.shape.has_experts:
+        return f"{title} is no mixture of experts, there are none to keep on the CPU"
+    return f"{title} has {search.layers} layers, not {count}" if count > search.layers else ""
+
+
+def _gpu_problem(search: Search) -> str:
+    pinned = search.constraints
+    wanted = pinned.require_gpu or pinned.gpu_layers not in (None, 0) or pinned.cpu_expert_layers
+    if wanted and not search.devices:
+        for device in search.hardware.devices:
+            if not device.integrated:
+                return f"{device.title} cannot be used: {UNSEEN}"
+        return "this machine has no GPU that llama.cpp sees"
+    if pinned.require_gpu and pinned.gpu_layers == 0:
+        return "a GPU was required, and 0 layers on it"
+    return ""
+
+
+def _why_not(search: Search, plans: Sequence[Plan], refusals: Sequence[str]) -> str:
+    """What was short in every way, or the fastest where a speed was asked for."""
+    if plans:
+        fastest = search.render_with_speed(max(plans, key=partial(_speed, search)))
+        return f"{fastest}; {search.constraints.min_speed:g} tok/s were asked for"
+    return "; ".join(dict.fromkeys(refusals)) or "these flags leave no way to place it"
+
+
+def _nothing_fits(found: Sequence[Found]) -> NothingFits:
+    """With the numbers of the smallest model, which came nearest."""
+    by_size = sorted(found, key=lambda pair: pair[0].candidate.header.file_bytes)
+    search, refusal = by_size[0]
+    assert isinstance(refusal, Refusal)
+    title = f"{search.candidate.title} does not fit"
+    if len(found) > 1:
+        title = f"no model fits; {search.candidate.title} is the smallest"
+    return NothingFits(
+        f"{title}: {refusal.reason}",
+        hint=_nearest([each for each, _ in by_size]),
+        attempts=refusal.attempts if len(found) == 1 else _one_each(found, None),
     )
+
+
+def _nearest(searches: Sequence[Search]) -> str:
+    """A hint: the flag that would have to be another, the first model first."""
+    for search in searches:
+        for relaxed, pin in _relax(search):
+            plan = find_plan(relaxed)
+            if isinstance(plan, Plan):
+                return _flag(pin, plan, relaxed)
+    memory = searches[0].hardware.memory
+    if memory.available_bytes and memory.total_bytes and not searches[0].devices:
+        taken_bytes = memory.total_bytes - memory.available_bytes
+        if taken_bytes > memory.available_bytes:
+            return f"close other programs, which take {render_bytes(taken_bytes)}; {SHOW_ALL}"
+    return SHOW_ALL
+
+
+def _relax(search: Search) -> Iterator[tuple[Search, str]]:
+    """The search without one of its pins, then with less context."""
+    for pin in ("context_tokens", "image_tokens", "kv_type", "cpu_expert_layers", "gpu_layers",
+                "min_speed"):  # fmt: skip
+        if getattr(search.constraints, pin) is not None:
+            yield search.constrained(**{pin: None}), pin
+    if search.constraints.require_gpu:
+        yield search.constrained(require_gpu=False), "require_gpu"
+    if search.sees:
+        yield search.constrained(vision=False), "vision"
+    for context in SMALLER_CONTEXTS:
+        if context < search.wanted_tokens:
+            yield search.constrained(context_tokens=context), "context_tokens"
+
+
+def _flag(pin: str, plan: Plan, search: Search) -> str:
+    runs = render_kind(plan, search.layers)
+    if pin == "require_gpu":
+        return f"without --require-gpu it runs {runs}"
+    if pin == "cpu_expert_layers" and not plan.cpu_expert_layers:
+        return f"without --cpu-experts it runs {runs}"
+    experts = f"--cpu-experts {plan.cpu_expert_layers}"
+    if pin == "gpu_layers":
+        count = "all" if plan.gpu_layers == ALL_LAYERS else plan.gpu_layers
+        return f"--gpu-layers {count}" + (f" {experts}" if plan.cpu_expert_layers else "")
+    return {
+        "context_tokens": f"--ctx {plan.context_tokens}",
+        "image_tokens": f"--detail {search.candidate.image_tokens}",
+        "kv_type": f"--kv {plan.kv_type}",
+        "cpu_expert_layers": experts,
+        "min_speed": f"--min-speed {math.floor(_speed(search, plan) * 10) / 10}",
+        "vision": "--no-vision",
+    }[pin]
+
+
+# ----------------------------------------------------------------------------
+# What was tried, and the sentences that say why.
+
+
+def _attempt(search: Search, plan: Plan, taken: bool) -> Attempt:
+    fits = f"fits, {render_speed(search.idle_speed(plan))}"
+    return Attempt(what=search.render(plan), taken=taken, reason=fits)
+
+
+def _one_each(found: Sequence[Found], chosen: Search | None) -> tuple[Attempt, ...]:
+    """One attempt a candidate, the best model first."""
+    ordered = sorted(found, key=lambda pair: pair[0].candidate.quality, reverse=True)
+    return tuple(
+        Attempt(
+            what=search.candidate.title,
+            taken=search is chosen,
+            reason=each.reason if isinstance(each, Refusal) else search.render_with_speed(each),
+        )
+        for search, each in ordered
+    )
+
+
+def _explain_choice(
+    search: Search, plan: Plan, fitting: Sequence[tuple[Search, Plan]]
+) -> Iterator[str]:
+    """Why this model, and what speaks against each better one that would be usable too."""
+    yield _why_this(search, plan)
+    said = {search.candidate.size_name}
+    for other, fits in fitting:
+        candidate = other.candidate
+        better = candidate.quality > search.candidate.quality and tier(other, fits) != "C"
+        if better and candidate.size_name not in said:
+            said.add(candidate.size_name)
+            yield f"{candidate.title} fits too, but {other.render_with_speed(fits)}"
+
+
+def _explain(search: Search, plan: Plan) -> Iterator[str]:
+    """Context, placement, what is out of the ordinary, threads."""
+    candidate, pinned = search.candidate, search.constraints
+    yield f"context {plan.context_tokens:,} tokens: {_why_context(search, plan)}"
+    yield render_kind(plan, search.layers)
+    if plan.kind(search.layers) == "cpu":
+        yield from _why_cpu(search)
+    if candidate.few_bits:
+        yield f"its weights have {candidate.bits} bits, which costs noticeably"
+    if plan.kv_type == "q8_0" and pinned.kv_type is None:
+        yield "the KV cache has 8 bits, which Gemma 4 notices: there is no room for 16"
+    if search.sees and plan.image_tokens < candidate.image_tokens:
+        yield f"images of at most {plan.image_tokens} tokens: memory is short"
+    yield from plan.reasons
+    if plan.lazy:
+        yield "embeddings are read from disk as they are needed: main memory is short"
+    if not plan.repack:
+        yield "no faster copy of the weights is made: main memory is short"
+    idle, threads = search.idle_speed(plan), search.threads(plan)
+    alone = f"; alone {render_speed(idle)}" if plan.speed != idle else ""  # by other programs
+    yield f"{threads.decode} thread{'' if threads.decode == 1 else 's'}: {threads.reason}{alone}"
+
+
+def _why_this(search: Search, plan: Plan) -> str:
+    if search.alone:
+        return "the model that was asked for"
+    grade, wanted = tier(search, plan), search.wanted_tokens
+    if grade == "C":
+        return "the fastest of the models that fit"
+    context = FLOOR_CONTEXT_TOKENS if grade == "B" else WANTED_CONTEXT_TOKENS
+    room = f"with {short_tokens(min(context, wanted))} context or more"
+    if grade == "A" and plan.kind(search.layers) == "gpu":
+        return f"the best model that stays on the GPU {room}"
+    speed = search.constraints.min_speed or (USABLE_SPEED if grade == "B" else FLUENT_SPEED)
+    return f"the best model at {speed:g} tok/s or more {room}"
+
+
+def _why_cpu(search: Search) -> Iterator[str]:
+    """Never without a word: what became of the GPUs that the machine has."""
+    if search.constraints.gpu_layers == 0:
+        yield "no layers on the GPU, as asked"
+        return
+    for device in search.hardware.devices:
+        if device.usable:
+            yield f"{device.title} is not enough: {render_bytes(device.free_bytes)} are free on it"
+        elif not device.integrated:
+            yield f"{device.title} is not used: {UNSEEN}"
+
+
+def _why_context(search: Search, plan: Plan) -> str:
+    if search.constraints.context_tokens:
+        return "as asked"
+    if search.shape.trained_context_tokens is None:
+        return "the model does not say what it was trained with"
+    if plan.context_tokens >= search.trained_tokens:
+        return "all that the model was trained with"
+    if plan.context_tokens < search.wanted_tokens:
+        return f"less than the {short_tokens(search.wanted_tokens)} wanted, memory is short"
+    return f"the model reads up to {search.trained_tokens:,}"

@@ -1,17 +1,10 @@
 """A plan in words: where it runs, in one line before an answer and in a few on the plan's page."""
 
 from gemma_edge.hardware.machine import Hardware
-from gemma_edge.planning.plan import ALL_LAYERS, Account, Candidate, Plan
-from gemma_edge.units import GIB
-
-
-def taken_bytes(account: Account) -> int:
-    """All parts but the margin."""
-    return sum(part.size_bytes for part in account.parts if part.name != "margin")
-
+from gemma_edge.planning.plan import RAM, Account, Candidate, Placement, Plan, Speed
+from gemma_edge.units import GIB, KIB
 
 WHOLE_SPEED = 10  # tok/s; below it a decimal matters
-KILO = 1024
 
 
 def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> str:
@@ -21,21 +14,22 @@ def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> s
         where = f"the CPU, {plan.threads} thread{'' if plan.threads == 1 else 's'}"
     else:
         where = render_devices(plan, hardware)
-        parts.append(f"{gpu_layers(plan, candidate)}/{layers_of(candidate)} layers")
+        parts.append(f"{gpu_layers(plan, candidate)}/{candidate.layers} layers")
         if plan.cpu_expert_layers:
             parts.append(f"experts of {plan.cpu_expert_layers} on the CPU")
     parts += [f"LoRA {each.path.name} at {each.scale:g}" for each in plan.adapters]
     parts.append(f"{short_tokens(plan.context_tokens)} context")
     if plan.ledger is not None:
         used = [each for each in plan.ledger.accounts if each.place in plan.devices]
-        parts.append(render_accounts(used or [plan.ledger.account("RAM")]))
+        parts.append(render_accounts(used or [plan.ledger.account(RAM)]))
     return f"{brief_title(candidate)} on {where}: {', '.join(parts)}"
 
 
 def render_place(plan: Plan, candidate: Candidate) -> str:
-    """``42 of 42 layers on the GPU``, ``the experts of 24 of 30 layers on the CPU``."""
-    layers = layers_of(candidate)
-    if not plan.devices or not plan.gpu_layers:
+    """``42 of 42 layers on the GPU``, ``30 of 30 layers on the GPU, the experts of 24 on the
+    CPU``."""
+    layers = candidate.layers
+    if plan.kind(layers) == "cpu":
         return "all on the CPU"
     gpu = "GPU" if len(plan.devices) == 1 else f"{len(plan.devices)} GPUs"
     said = f"{gpu_layers(plan, candidate)} of {layers} layers on the {gpu}"
@@ -45,16 +39,22 @@ def render_place(plan: Plan, candidate: Candidate) -> str:
 
 
 def render_short_place(plan: Plan, candidate: Candidate) -> str:
-    """``all on the GPU``, ``24 expert layers on the CPU``, ``20 of 42 layers on the GPU``, ``all
-    on the CPU``."""
-    if not plan.devices or not plan.gpu_layers:
-        return "all on the CPU"
-    layers = layers_of(candidate)
-    if gpu_layers(plan, candidate) < layers:
-        return f"{gpu_layers(plan, candidate)} of {layers} layers on the GPU"
-    if plan.cpu_expert_layers:
-        return f"{plan.cpu_expert_layers} of {layers} expert layers on the CPU"
-    return "all on the GPU" if len(plan.devices) == 1 else f"all on {len(plan.devices)} GPUs"
+    """``all on the GPU``, ``24 of 30 expert layers on the CPU``, ``all on the CPU``."""
+    kind = plan.kind(candidate.layers)
+    return "all on the CPU" if kind == "cpu" else render_kind(plan, candidate.layers)
+
+
+def render_kind(placement: Placement, layers: int) -> str:
+    """``all on the GPU``, ``24 of 30 expert layers on the CPU``, ``20 of 42 layers on the GPU``,
+    ``on the CPU``, of a model of so many layers."""
+    kind, many = placement.kind(layers), len(placement.devices)
+    if kind == "experts":
+        return f"{placement.cpu_expert_layers} of {layers} expert layers on the CPU"
+    if kind == "partial":
+        return f"{placement.gpu_layers} of {layers} layers on the GPU"
+    if kind == "cpu":
+        return "on the CPU"
+    return "all on the GPU" if many == 1 else f"all on {many} GPUs"
 
 
 def render_details(plan: Plan) -> str:
@@ -68,12 +68,12 @@ def render_details(plan: Plan) -> str:
     return ", ".join(parts)
 
 
-def render_speed(plan: Plan) -> str:
+def render_speed(speed: Speed | None) -> str:
     """``~60 tok/s``, ``58 tok/s`` where it was measured, "" where nobody knows."""
-    if plan.speed is None:
+    if speed is None:
         return ""
-    rate = plan.speed.tokens_per_second
-    return f"{'' if plan.speed.measured else '~'}{rate:.{0 if rate >= WHOLE_SPEED else 1}f} tok/s"
+    rate = speed.tokens_per_second
+    return f"{'' if speed.measured else '~'}{rate:.{0 if rate >= WHOLE_SPEED else 1}f} tok/s"
 
 
 def render_devices(plan: Plan, hardware: Hardware) -> str:
@@ -87,7 +87,7 @@ def render_accounts(accounts: list[Account]) -> str:
     sums = []
     for account in accounts:
         free = account.budget_bytes
-        taken = f"{taken_bytes(account) / GIB:.1f}"
+        taken = f"{account.taken_bytes / GIB:.1f}"
         sums.append(taken if free is None else f"{taken} of {free / GIB:.1f}")
     return f"{' + '.join(sums)} GiB"
 
@@ -104,22 +104,12 @@ def short_title(candidate: Candidate) -> str:
     return candidate.title.partition(" (")[0] if candidate.size_name else candidate.title
 
 
-def layers_of(candidate: Candidate) -> int:
-    """Of the model, without the output."""
-    return candidate.header.integer(".block_count") or 0
-
-
 def gpu_layers(plan: Plan, candidate: Candidate) -> int:
     """As ``--gpu-layers`` counts: the output is one of them, and does not make them more than there
     are."""
-    layers = layers_of(candidate)
-    if not plan.devices:
-        return 0
-    return layers if plan.gpu_layers == ALL_LAYERS else min(plan.gpu_layers, layers)
+    return min(plan.placed_layers(candidate.layers), candidate.layers)
 
 
 def short_tokens(count_tokens: int) -> str:
     """``131072`` -> ``128k``, ``5000`` -> ``5,000``."""
-    if count_tokens % KILO == 0:
-        return f"{count_tokens // KILO}k"
-    return f"{count_tokens:,}"
+    return f"{count_tokens // KIB}k" if count_tokens % KIB == 0 else f"{count_tokens:,}"

@@ -31,9 +31,9 @@ from gemma_edge.gguf import read_header
 from gemma_edge.hardware.detect import detect_hardware
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.dry_run import DryRun, parse_report, write_skeleton
-from gemma_edge.planning.memory import LLAMA_OWN_BYTES, RAM, Measure, account, closed_form
+from gemma_edge.planning.memory import LLAMA_OWN_BYTES, Measure, account, closed_form
 from gemma_edge.planning.model import Shape, parse_shape, synthesize
-from gemma_edge.planning.plan import ALL_LAYERS, KvType, Placement
+from gemma_edge.planning.plan import ALL_LAYERS, RAM, KvType, Placement
 from gemma_edge.units import MIB
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Constraints, Plan
-from gemma_edge.planning.planner import NothingFits, matrix, plan
-from gemma_edge.planning.search import render_context
+from gemma_edge.planning.planner import NothingFits, Planner
+from gemma_edge.planning.render import short_tokens
 from gemma_edge.units import GIB
-from tests.planning.table import MACHINES, candidates, measure, only
+from tests.planning.table import MACHINES, candidates, measure, only, plan
 
 PATH = Path(__file__).with_name("golden.txt")
 
@@ -75,8 +75,13 @@ def _pinned() -> Iterator[str]:
 def _every_quant() -> Iterator[str]:
     hardware = MACHINES[ALL_ON]
     yield f"{_headline(ALL_ON, hardware)}, --all"
-    for row in matrix(hardware, candidates(all_quants=True), Constraints(), measure(hardware)):
-        yield f"  {row.candidate.name:<24} {row.placement:<9} {row.reason}"
+    offered = candidates(all_quants=True)
+    planner = Planner(hardware=hardware, measure=measure(hardware))
+    for candidate, result in zip(offered, planner.plan_each(offered, Constraints()), strict=True):
+        fits = isinstance(result, Plan)
+        kind = result.kind(candidate.layers) if fits else "no"
+        reason = result.reasons[0] if fits else result.reason
+        yield f"  {candidate.name:<24} {kind:<9} {reason}"
 
 
 def _headline(name: str, hardware: Hardware) -> str:
@@ -120,7 +125,7 @@ def _line(decided: Plan | NothingFits) -> str:
         f"{each.place} {each.total_bytes / GIB:.1f}" for each in decided.ledger.accounts
     )
     return (
-        f"{decided.name:<10} {' '.join(where):<24} {render_context(decided.context_tokens):>4} "
+        f"{decided.name:<10} {' '.join(where):<24} {short_tokens(decided.context_tokens):>4} "
         f"ub {decided.batch_tokens:<4} {seen if decided.image_tokens else 'no images':<18} "
         f"{decided.threads}/{decided.prefill_threads} threads  "
         f"~{decided.speed.tokens_per_second:.1f} tok/s  [{memory} GiB]"

@@ -1,15 +1,18 @@
 """Machines and models that the tests of the search share, and a measure without llama.cpp."""
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from gemma_edge.catalog import sizes
 from gemma_edge.hardware.detect import parse_recording
 from gemma_edge.hardware.machine import Build, Cpu, Device, Hardware, Memory
-from gemma_edge.planning.memory import RAM, Compute, Measure, closed_form, pad_cells, window_cells
+from gemma_edge.planning.memory import Compute, Measure, closed_form, pad_cells, window_cells
 from gemma_edge.planning.model import Shape, synthesize, synthesize_projector
-from gemma_edge.planning.plan import Candidate, Placement
+from gemma_edge.planning.plan import RAM, Candidate, Constraints, Placement, Plan
+from gemma_edge.planning.planner import Planner
+from gemma_edge.store.measurements import Measurement
 from gemma_edge.units import GIB
 
 # KiB of activations a token of the batch, by layers (docs/memory.md, "Compute buffers").
@@ -30,6 +33,22 @@ def cpu_law(shape: Shape, placement: Placement) -> Compute:
 def measure(hardware: Hardware) -> Measure:
     """Compute buffers of a machine that nobody has here."""
     return closed_form(cpu_law, hardware)
+
+
+def plan(  # noqa: PLR0913
+    hardware: Hardware,
+    offered: Sequence[Candidate],
+    constraints: Constraints,
+    measure: Measure,
+    speeds: Sequence[Measurement] = (),
+    *,
+    busy_programs: int | None = None,
+) -> Plan:
+    """By a planner that knows one measure."""
+    planner = Planner(
+        hardware=hardware, measure=measure, speeds=speeds, busy_programs=busy_programs
+    )
+    return planner.plan(offered, constraints)
 
 
 @cache

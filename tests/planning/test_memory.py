@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from gemma_edge import catalog
 from gemma_edge.planning.dry_run import differences, parse_report, place_of
 from gemma_edge.planning.memory import (
-    RAM,
     Compute,
     account,
     closed_form,
@@ -20,7 +19,7 @@ from gemma_edge.planning.memory import (
     window_cells,
 )
 from gemma_edge.planning.model import Shape, parse_shape, synthesize, synthesize_projector
-from gemma_edge.planning.plan import ALL_LAYERS, Allocated, Ledger, Placement
+from gemma_edge.planning.plan import ALL_LAYERS, RAM, Allocated, Ledger, Placement
 from tests.planning.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of
 
 MIB = 1 << 20

@@ -10,9 +10,9 @@ import pytest
 from gemma_edge.errors import EngineError
 from gemma_edge.gguf import Header
 from gemma_edge.planning.dry_run import DryRun, differences, parse_report
-from gemma_edge.planning.memory import RAM, account, closed_form
+from gemma_edge.planning.memory import account, closed_form
 from gemma_edge.planning.model import parse_shape
-from gemma_edge.planning.plan import Allocated, KvType, Ledger, Placement
+from gemma_edge.planning.plan import RAM, Allocated, KvType, Ledger, Placement
 from tests.planning.memory_machines import (
     DEMO,
     MOE,

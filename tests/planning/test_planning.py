@@ -11,10 +11,11 @@ from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Cpu
 from gemma_edge.planning.memory import account, closed_form
 from gemma_edge.planning.model import parse_shape
-from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Constraints
-from gemma_edge.planning.planner import NothingFits, describe_measurement, matrix, plan
+from gemma_edge.planning.plan import ALL_LAYERS, Candidate, Constraints, Plan
+from gemma_edge.planning.planner import NothingFits, Planner
+from gemma_edge.planning.speed import describe_measurement
 from gemma_edge.units import GIB
-from tests.planning.table import candidates, cpu_law, gpu, machine, measure, only
+from tests.planning.table import candidates, cpu_law, gpu, machine, measure, only, plan
 
 CARD = machine(12, gpu("RTX 4060 Laptop", 8, 7.6), total_gib=15.5)
 BIG_CARD = machine(56, gpu("RTX 4090", 24, 23.5), total_gib=62)
@@ -375,17 +376,40 @@ def test_a_search_asks_the_measure_a_few_times_only():
     assert len(asked) == 2 * 5 + 1  # two a graph for the law, and the chosen one
 
 
-def test_the_matrix_has_every_candidate_in_its_order():
-    rows = matrix(CARD, candidates(all_quants=True), Constraints(), measure(CARD))
-    assert [row.candidate for row in rows] == list(candidates(all_quants=True))
-    kinds = {row.candidate.name: row.placement for row in rows}
+def test_each_candidate_is_planned_in_its_order():
+    offered = candidates(all_quants=True)
+    planner = Planner(hardware=CARD, measure=measure(CARD))
+    results = planner.plan_each(offered, Constraints())
+    kinds = {
+        each.name: result.kind(each.layers) if isinstance(result, Plan) else "no"
+        for each, result in zip(offered, results, strict=True)
+    }
     assert kinds["e4b"] == "gpu"
     assert kinds["26b-a4b"] == "experts"
     assert kinds["31b:q8_0"] == "no"
     assert kinds["12b:q8_0"] == "partial"
-    for row in rows:
-        assert (row.plan is None) == (row.placement == "no")
-        assert row.reason
+    for each, result in zip(offered, results, strict=True):
+        if isinstance(result, Plan):
+            assert result.name == each.name
+            assert result.reasons[0]
+        else:
+            assert result.reason
+
+
+def test_a_candidate_is_planned_once():
+    asked = []
+
+    def counted(shape, placement):
+        asked.append(placement)
+        return cpu_law(shape, placement)
+
+    planner = Planner(hardware=NO_CARD, measure=counted, quick=measure(NO_CARD))
+    chosen = planner.plan(candidates(), Constraints())
+    first = len(asked)
+    again = planner.plan(only(chosen.name), Constraints())
+    assert (len(asked), again.ledger) == (first, chosen.ledger)
+    planner.plan(only(chosen.name), Constraints(context_tokens=4096))
+    assert len(asked) > first
 
 
 def test_what_is_on_disk_wins_among_quants_but_not_with_too_few_bits():

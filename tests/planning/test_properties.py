@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from gemma_edge.hardware.machine import Cpu, Hardware
 from gemma_edge.planning.memory import account
 from gemma_edge.planning.model import parse_shape
-from gemma_edge.planning.plan import ALL_LAYERS, Constraints, Placement, Plan
-from gemma_edge.planning.planner import NothingFits, Scales, plan
-from gemma_edge.planning.search import Option, Threads, rank
+from gemma_edge.planning.plan import ALL_LAYERS, Constraints, Plan
+from gemma_edge.planning.planner import NothingFits, rank
+from gemma_edge.planning.search import Search
 from gemma_edge.units import GIB
-from tests.planning.table import candidates, gpu, machine, measure
+from tests.planning.table import candidates, gpu, machine, measure, plan
 
 QUICK = settings(max_examples=30, deadline=None, derandomize=True)
 GIBS = st.floats(1, 96).map(lambda gib: round(gib, 2))
@@ -73,7 +73,7 @@ def test_no_plan_exceeds_its_budget_nor_any_way_on_from_it(hardware, constraints
         assert each.ledger
         candidate = next(one for one in candidates() if one.name == each.name)
         again = account(
-            parse_shape(candidate.header, exact=False), candidate.projector, placement_of(each),
+            parse_shape(candidate.header, exact=False), candidate.projector, each.placement,
             hardware, measure(hardware),
         )  # fmt: skip
         assert again == each.ledger
@@ -83,11 +83,6 @@ def test_no_plan_exceeds_its_budget_nor_any_way_on_from_it(hardware, constraints
             assert memory.total_bytes <= memory.budget_bytes
     used = {name for each in decided.ledger.accounts for name in [each.place]}
     assert set(decided.devices) <= used
-
-
-def placement_of(decided: Plan) -> Placement:
-    names = Placement.__dataclass_fields__
-    return Placement(**{name: getattr(decided, name) for name in names})
 
 
 @QUICK
@@ -150,11 +145,10 @@ def test_more_memory_never_gives_a_worse_plan(hardware, constraints, more_gpu, m
 
 def value(decided: Plan, hardware: Hardware, constraints: Constraints) -> tuple[float, ...]:
     """The rank but for its last places, speed and order, which stand for no promise."""
-    scales = Scales(hardware=hardware, measure=measure(hardware))
     candidate = next(one for one in candidates() if one.name == decided.name)
-    option = Option(
-        placement=placement_of(decided), ledger=decided.ledger, speed=decided.speed,
-        threads=Threads(1, 1, ""), what="",
+    search = Search(
+        candidate=candidate, shape=parse_shape(candidate.header, exact=False), hardware=hardware,
+        constraints=constraints, measure=measure(hardware),
     )  # fmt: skip
-    ranked = rank(scales.case(candidate, constraints, alone=False), option)
+    ranked = rank(search, decided)
     return ranked if ranked[0] == 0 else ranked[:-2]

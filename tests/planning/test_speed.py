@@ -7,7 +7,7 @@ import pytest
 from gemma_edge.hardware.machine import Cpu
 from gemma_edge.planning.model import parse_shape
 from gemma_edge.planning.plan import ALL_LAYERS, Placement
-from gemma_edge.planning.search import (
+from gemma_edge.planning.speed import (
     cpu_bytes_per_second,
     gpu_bandwidth,
     normalize_title,

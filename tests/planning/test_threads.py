@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.hardware.machine import Cpu
-from gemma_edge.planning.search import choose_threads
+from gemma_edge.planning.speed import choose_threads
 
 BIG = 4 << 30
 
