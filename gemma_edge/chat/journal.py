@@ -170,7 +170,7 @@ def title_of(text: str) -> str:
     return cut[: cut.rfind(" ") if cut.rfind(" ") > TITLE_CHARS // 2 else None].rstrip() + "…"
 
 
-class Teller:
+class Replay:
     """Makes a conversation from records, one by one: those of a session as it happens, and those
     of its journal later, so both are the same. An answer is open until its end is told.
 
@@ -189,8 +189,8 @@ class Teller:
     def take(self, record: Record) -> None:
         """Follow one record; one of an unknown kind is noted."""
         kind = str(record.get("type", ""))
-        tell: Callable[[Record], None] | None = getattr(self, f"_tell_{kind}", None)
-        if tell is None:
+        follow: Callable[[Record], None] | None = getattr(self, f"_on_{kind}", None)
+        if follow is None:
             note = f"a line of the session file is of an unknown kind: `{kind}`"
             if note not in self.history.notes:
                 self.history.notes.append(note)
@@ -198,7 +198,7 @@ class Teller:
         if kind not in _DURING_ANSWER:
             self.end()
         try:
-            tell(record)
+            follow(record)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             self.history.notes.append(f"a line of the session file is damaged: `{kind}`")
 
@@ -230,21 +230,21 @@ class Teller:
         self.history.exchanges.append(before)
         return True
 
-    def _tell_session(self, record: Record) -> None:
+    def _on_session(self, record: Record) -> None:
         self.history.created = float(record.get("at", 0.0))
-        self._tell_model(record)
-        self._tell_system(record)
+        self._on_model(record)
+        self._on_system(record)
 
-    def _tell_model(self, record: Record) -> None:
+    def _on_model(self, record: Record) -> None:
         self.history.model = record.get("model", "")
 
-    def _tell_system(self, record: Record) -> None:
+    def _on_system(self, record: Record) -> None:
         self.history.system = record.get("system") or None
 
-    def _tell_title(self, record: Record) -> None:
+    def _on_title(self, record: Record) -> None:
         self.history.title = record["title"]
 
-    def _tell_question(self, record: Record) -> None:
+    def _on_question(self, record: Record) -> None:
         question = self._question(record)
         self.history.title = self.history.title or title_of(question.text) or question.names
         self._ask(question)
@@ -261,7 +261,7 @@ class Teller:
         files = [Attachment(f["name"], f["text"], f["tokens"]) for f in record.get("files", ())]
         return Question(record["text"], tuple(pictures), tuple(files), tuple(lost))
 
-    def _tell_again(self, record: Record) -> None:
+    def _on_again(self, record: Record) -> None:
         """The last question is asked once more, perhaps in other words: its answer is undone."""
         history = self.history
         more = self._question(record) if "text" in record else None
@@ -272,41 +272,41 @@ class Teller:
             question = before.question
         self._ask(question.amended(more) if more else question, before)
 
-    def _tell_continue(self, record: Record) -> None:
+    def _on_continue(self, record: Record) -> None:
         """The last answer goes on."""
         last = self.history.take_back("")
         self._ask(last.question, last, last.answer)
         self._thought = [last.thought]
 
-    def _tell_said(self, record: Record) -> None:
+    def _on_said(self, record: Record) -> None:
         self._said.append(record["text"])
 
-    def _tell_thought(self, record: Record) -> None:
+    def _on_thought(self, record: Record) -> None:
         self._thought.append(record["text"])
 
-    def _tell_answered(self, record: Record) -> None:
+    def _on_answered(self, record: Record) -> None:
         self.end(record["reason"])
 
-    def _tell_refused(self, record: Record) -> None:
+    def _on_refused(self, record: Record) -> None:
         """The engine did not take it: all is as before it was asked."""
         if self._asked is not None and not self._take_back():
             self.history.open = self._open
         self._asked = None
 
-    def _tell_undo(self, record: Record) -> None:
+    def _on_undo(self, record: Record) -> None:
         history = self.history
         if history.open is not None:
             history.open = None
         else:
             history.take_back("undone")
 
-    def _tell_drop(self, record: Record) -> None:
+    def _on_drop(self, record: Record) -> None:
         self.history.take_out(record["count"], "dropped")
 
-    def _tell_compact(self, record: Record) -> None:
+    def _on_compact(self, record: Record) -> None:
         self.history.shorten(record["count"], record["summary"])
 
-    def _tell_clear(self, record: Record) -> None:
+    def _on_clear(self, record: Record) -> None:
         self.history.clear()
 
 
@@ -381,13 +381,13 @@ class Journal:
         """In seconds since 1970, as records say it."""
         return round(self._clock(), 3)
 
-    def load(self) -> Teller:
-        """What was said so far, as a teller that goes on from there."""
-        teller = Teller(self._picture)
-        for record in read_records(self.path, teller.history.notes):
-            teller.take(record)
-        teller.end()
-        return teller
+    def load(self) -> Replay:
+        """What was said so far, as a replay that goes on from there."""
+        replay = Replay(self._picture)
+        for record in read_records(self.path, replay.history.notes):
+            replay.take(record)
+        replay.end()
+        return replay
 
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Write a record; to all but pieces of an answer ``at`` is added, in seconds since 1970.
@@ -568,7 +568,7 @@ def _write(number: int, data: bytes) -> None:
 # Whatever changes a conversation is a record: told to the conversation, and to its journal.
 
 
-class Telling:
+class Recorder:
     """A conversation with its journal, if it has one. A journal that was opened goes on where it
     ended; a new one waits for the first question, so a conversation without a word leaves nothing.
 
@@ -582,14 +582,14 @@ class Telling:
         self._problem = ""
         self._waiting: list[Record] | None = None
         if journal is not None and journal.exists:
-            self._teller = journal.load()
-            self._teller.find_picture = self._picture
+            self._replay = journal.load()
+            self._replay.find_picture = self._picture
             self.set_system(self.history.system if system is None else system)
             self.set_model(model)
         else:
-            self._teller = Teller(self._picture)
+            self._replay = Replay(self._picture)
             self._waiting = []
-            self.tell({
+            self.record({
                 "type": "session", "version": VERSION, "model": model, "system": system or "",
                 "at": journal.now() if journal else 0.0,
             })  # fmt: skip
@@ -597,11 +597,11 @@ class Telling:
     @property
     def history(self) -> History:
         """What was said."""
-        return self._teller.history
+        return self._replay.history
 
-    def tell(self, record: Record, *, sync: bool = False) -> None:
+    def record(self, record: Record, *, sync: bool = False) -> None:
         """Something happened. With ``sync`` it survives a loss of power too."""
-        self._teller.take(record)
+        self._replay.take(record)
         if self.journal is None:
             return
         if self._waiting is not None and record["type"] != "question":
@@ -618,12 +618,12 @@ class Telling:
     def set_system(self, text: str | None) -> None:
         """Who the model is to be, if that is new."""
         if (text or None) != self.history.system:
-            self.tell({"type": "system", "system": text or ""})
+            self.record({"type": "system", "system": text or ""})
 
     def set_model(self, name: str) -> None:
         """Which model answers from here on, if that is new."""
         if name and name != self.history.model:
-            self.tell({"type": "model", "model": name})
+            self.record({"type": "model", "model": name})
 
     def question(self, question: Question) -> Record:
         """The record that asks it; its pictures are kept by now."""

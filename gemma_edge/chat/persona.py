@@ -12,7 +12,7 @@ temperature = 0.2
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,12 @@ def load_persona(name: str, folders: Sequence[Path]) -> Persona:
             f"there is no persona `{name}`", hint=f"{guess}there are: {', '.join(sorted(found))}"
         )
     return _read(found[name])
+
+
+def merge_sampling(own: Sampling, asked: Sampling) -> Sampling:
+    """What was asked for, and where nothing was, a persona's own."""
+    given = {name: getattr(asked, name) for name in _SAMPLING}
+    return replace(own, **{name: value for name, value in given.items() if value is not None})
 
 
 def _find(folders: Sequence[Path]) -> dict[str, Path]:

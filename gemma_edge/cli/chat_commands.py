@@ -1,23 +1,180 @@
-"""What can be typed in a conversation beside messages: ``/help`` and all other ``/commands``."""
+"""A conversation at a terminal: what its ``/commands`` act on, and all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from gemma_edge.app.request import AUTO
+from gemma_edge.app.chat import Chat
+from gemma_edge.chat.conversation import KEPT, Conversation
 from gemma_edge.chat.sessions import find_journal, remove, render_json, render_markdown
-from gemma_edge.cli.context import sessions_dir
-from gemma_edge.cli.conversation import Talk, Wish, as_path, file, image, paste
-from gemma_edge.cli.inputs import read_value
-from gemma_edge.cli.output import cancel_on_interrupt
+from gemma_edge.cli.context import Context
+from gemma_edge.cli.inputs import as_path, find_files, name_files, read_value
+from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.sessions import render_rows
-from gemma_edge.cli.streaming import render_status
-from gemma_edge.cli.terminal import FENCE, copy, hush
-from gemma_edge.errors import DoesNotFit, InputError, UsageError
+from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status
+from gemma_edge.cli.terminal import FENCE, copy, no_echo
+from gemma_edge.documents.document import shown
+from gemma_edge.documents.images import read_clipboard
+from gemma_edge.engine.protocol import Engine, Event
+from gemma_edge.errors import (
+    DoesNotFit,
+    EngineStopped,
+    ExitStatus,
+    GemmaEdgeError,
+    InputError,
+    UsageError,
+)
 from gemma_edge.units import parse_tokens, render_bytes, render_tokens
+
+# ----------------------------------------------------------------------------
+# What the commands act on: the conversation, and the terminal that it is shown at.
+
+
+KILO, ROOM = 1024, 1024  # tokens
+_TYPED = 5  # lines; a longer message was pasted, and what it names is not meant
+_SEARCHED = 50
+
+
+@dataclass(slots=True, kw_only=True)
+class ChatTerminal:
+    """``draft`` stands in the next line already; ``amending`` says that the next message is the
+    last question in other words."""
+
+    context: Context
+    output: Output
+    chat: Chat
+    display: AnswerDisplay
+    draft: str = ""
+    amending: bool = False
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was said so far."""
+        return self.chat.conversation
+
+    @property
+    def engine(self) -> Engine:
+        """Where the answers come from; nothing is read beside what is asked of it."""
+        return self.chat.engine
+
+    def tell(self) -> None:
+        """What was noted in the background."""
+        while self.chat.notes:
+            self.output.note(self.chat.notes.popleft())
+
+    def note_all(self, notes: Iterable[str]) -> None:
+        """A line each."""
+        for note in notes:
+            self.output.note(note)
+
+    def say(self, text: str) -> None:
+        """A message, with the files that it names and all else that goes with it. If it is refused
+        it is the next draft, and what went with it goes with that."""
+        conversation = self.conversation
+        before = conversation.pictures, conversation.files
+        try:
+            message = self._attach_named(text)
+            self.answer((conversation.edit if self.amending else conversation.say)(message))
+            self.amending = False
+        except GemmaEdgeError as error:
+            if isinstance(error, DoesNotFit):
+                error.hint = self._choices(text)
+            self.draft, (conversation.pictures, conversation.files) = text, before
+            raise
+
+    def answer(self, events: Iterator[Event]) -> None:
+        """Show an answer to its end, and the line about it; one whose engine dies is asked for
+        again. The engine counts how often and at last refuses, so this ends."""
+        engine = self.engine
+        with cancel_on_interrupt(engine):
+            while True:
+                try:
+                    finished = self.display.show(events)
+                    break
+                except EngineStopped as stop:
+                    self.output.note(f"{stop.message}, {KEPT}")
+                    events = self.conversation.say_again()
+        if conclude(finished, self.output) is ExitStatus.INTERRUPTED:
+            self.output.note("stopped; what was said is kept")
+        elif finished.reason in ("length", "repetition"):
+            self.output.note("/continue goes on")
+        self.output.status(render_status(finished, engine.info))
+
+    def status(self) -> str:
+        """The quiet line under the one that is typed."""
+        if not self.chat.opened:
+            return self.output.cut("looking at this machine …")
+        conversation, parts = self.conversation, []
+        if (used := conversation.used) is not None:
+            parts.append(f"{used.used_tokens:,} of {used.context_tokens:,}")
+        if (reading := conversation.reading) is not None:
+            parts.append(f"reading {reading.done_tokens:,} of {reading.total_tokens:,}")
+        if self.amending:
+            parts.append("changing the last question")
+        if count := len(conversation.pictures):
+            parts.append(f"{count} image{'s' if count > 1 else ''}")
+        parts += [f"{file.name} {render_tokens(file.tokens)}" for file in conversation.files]
+        return self.output.cut(" · ".join([*parts, self.chat.prepared.brief]))
+
+    def _attach_named(self, text: str) -> str:
+        """The message with names in the place of paths; what the paths lead to goes with it."""
+        lines = text.split("\n")
+        found = find_files("\n".join(lines[:_SEARCHED]), self.context.home)
+        if len(lines) > _TYPED:
+            if found:
+                self.output.note(
+                    f"{shown(found[0].path)} in so long a text is not attached; /file does"
+                )
+            return text
+        for each in found:
+            self.note_all(self.conversation.attach(each.path))
+        return name_files(text, found)
+
+    def _choices(self, text: str) -> str:
+        """What can be done about a message that is too long; with a context that would hold it,
+        and an answer of ``ROOM`` tokens, where the model was trained for that."""
+        conversation = self.conversation
+        needed = conversation.meter(text).used_tokens + ROOM
+        needed += sum(file.tokens for file in conversation.files)
+        needed += sum(picture.tokens for picture in conversation.pictures)
+        trained = self.engine.info.trained_context_tokens
+        larger = (
+            f"/ctx {-(-needed // KILO)}k if there is memory for it, " if needed <= trained else ""
+        )
+        shorter = "/compact, /drop, " if conversation.history.exchanges else ""
+        return f"{larger}{shorter}or less text".removeprefix("or ")
+
+
+def recall(conversation: Conversation) -> list[str]:
+    """What a person sees of a conversation that goes on: what it is, and the last words of it."""
+    history = conversation.history
+    count = len(history.exchanges) + len(history.earlier)
+    if not history.title:
+        return []
+    lines = [
+        f"{history.title} · {count} question{'' if count == 1 else 's'} so far",
+        *history.notes,
+    ]
+    if history.open is not None:
+        lines.append(f"not answered yet: {history.open.text} (/regen asks it again)")
+    elif history.exchanges:
+        last = history.exchanges[-1]
+        lines.append(f"› {_short(last.question.text)}")
+        lines.append(_short(last.answer, end=True))
+        if last.reason in (None, "stopped", "length"):
+            lines.append("that answer is not complete; /continue goes on, /regen asks again")
+    return lines
+
+
+def _short(text: str, *, end: bool = False, characters: int = 300) -> str:
+    text = text.strip()
+    if len(text) <= characters:
+        return text
+    return f"… {text[-characters:]}" if end else f"{text[:characters]} …"
+
 
 # ----------------------------------------------------------------------------
 # What a `/command` of the conversation is: an entry of a table, from which `/help`, completion
@@ -40,7 +197,7 @@ class Command:
     name: str
     arguments: str = ""
     help: str
-    run: "Callable[[Talk, str], None]"
+    run: "Callable[[ChatTerminal, str], None]"
     completes: Completes = ""
     words: tuple[str, ...] = ()
     asks: bool = False
@@ -57,80 +214,115 @@ def help_rows(commands: tuple[Command, ...]) -> list[tuple[str, str]]:
 
 
 # ----------------------------------------------------------------------------
+# Commands about what goes with the next message: images, and files, whole.
+
+
+NONE = "-"
+
+
+def image(terminal: ChatTerminal, value: str) -> None:
+    """An image for the next message; ``-`` takes back what waits for it."""
+    if value == NONE:
+        terminal.conversation.pictures = ()
+        terminal.output.note("no image goes with the next message")
+        return
+    path = _path(terminal, value, "/image FILE")
+    terminal.output.note(terminal.conversation.attach_image(path))
+
+
+def file(terminal: ChatTerminal, value: str) -> None:
+    """A file for the next message, whole; ``-`` takes back what waits for it."""
+    if value == NONE:
+        terminal.conversation.files = ()
+        terminal.output.note("no file goes with the next message")
+        return
+    terminal.note_all(terminal.conversation.attach_file(_path(terminal, value, "/file FILE")))
+
+
+def paste(terminal: ChatTerminal, _value: str) -> None:
+    """What is in the clipboard: an image, or files."""
+    found = read_clipboard()
+    if isinstance(found, bytes):
+        terminal.output.note(terminal.conversation.attach_image(found))
+        return
+    for name in found:
+        terminal.note_all(terminal.conversation.attach(name))
+
+
+def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
+    if not value.strip("'\" "):
+        raise UsageError("no file was named", hint=usage)
+    return as_path(value, terminal.context.home)
+
+
+# ----------------------------------------------------------------------------
 # Commands about what was said: back, again, on, shorter.
 
 
-def undo(talk: Talk, _value: str) -> None:
+def undo(terminal: ChatTerminal, _value: str) -> None:
     """Take the last question and its answer back; the question is the next draft."""
-    history = talk.session.history
-    asked = history.open or (history.exchanges[-1].question if history.exchanges else None)
-    if asked is None or not talk.session.undo():
-        raise UsageError("nothing was asked yet", hint="type a question")
-    talk.draft = asked.text
-    talk.pictures, talk.files = asked.pictures, asked.files
-    talk.output.note("taken back; the session file keeps it")
+    terminal.draft = terminal.conversation.last_question.text
+    terminal.conversation.undo()
+    terminal.output.note("taken back; the session file keeps it")
 
 
-def edit(talk: Talk, value: str) -> None:
+def edit(terminal: ChatTerminal, value: str) -> None:
     """The last question in other words, with all that went with it."""
-    history = talk.session.history
-    if history.open is None and not history.exchanges:
-        raise UsageError("nothing was asked yet", hint="type a question")
-    talk.amending = True
+    question = terminal.conversation.last_question
+    terminal.amending = True
     if value:
-        talk.say(value)
+        terminal.say(value)
         return
-    talk.draft = (history.open or history.exchanges[-1].question).text
-    talk.output.note("the next message takes the place of the last question")
+    terminal.draft = question.text
+    terminal.output.note("the next message takes the place of the last question")
 
 
-def regenerate(talk: Talk, _value: str) -> None:
+def regenerate(terminal: ChatTerminal, _value: str) -> None:
     """Another answer to the last question."""
-    talk.answer(talk.session.regenerate())
+    terminal.answer(terminal.conversation.regenerate())
 
 
-def go_on(talk: Talk, _value: str) -> None:
+def go_on(terminal: ChatTerminal, _value: str) -> None:
     """The last answer goes on where it ended."""
-    talk.answer(talk.session.continue_answer())
+    terminal.answer(terminal.conversation.continue_answer())
 
 
-def drop(talk: Talk, value: str) -> None:
+def drop(terminal: ChatTerminal, value: str) -> None:
     """Leave the oldest questions out of the context."""
     if value and not value.isdecimal():
         raise UsageError(f"`{value}` is not a number of questions", hint="/drop 2")
-    count = talk.session.drop(int(value or 1))
+    count = terminal.conversation.drop(int(value or 1))
     if not count:
         raise UsageError("there is nothing to drop", hint="type a question")
     left = f"{count} oldest questions" if count > 1 else "oldest question"
-    talk.output.note(f"the {left} left the context; the session file keeps all")
+    terminal.output.note(f"the {left} left the context; the session file keeps all")
 
 
-def compact(talk: Talk, _value: str) -> None:
+def compact(terminal: ChatTerminal, _value: str) -> None:
     """A summary in the place of all but the last question."""
-    session = talk.session
-    before = session.meter().used_tokens
-    talk.output.note("summary of what was said before:")
-    with cancel_on_interrupt(talk.engine):
-        talk.show.answer(session.compact(), talk.output)
-    after = session.meter().used_tokens
+    conversation = terminal.conversation
+    before = conversation.meter().used_tokens
+    terminal.output.note("summary of what was said before:")
+    with cancel_on_interrupt(terminal.engine):
+        terminal.display.show(conversation.compact())
+    after = conversation.meter().used_tokens
     if after != before:
-        talk.output.note(
+        terminal.output.note(
             f"{before:,} tokens of conversation are {after:,} now; the session file keeps all"
         )
 
 
-def clear(talk: Talk, _value: str) -> None:
+def clear(terminal: ChatTerminal, _value: str) -> None:
     """Forget what was said."""
-    talk.session.clear()
-    talk.pictures, talk.files, talk.last = (), (), None
-    talk.output.note("cleared")
+    terminal.conversation.clear()
+    terminal.output.note("cleared")
 
 
-def copy_answer(talk: Talk, value: str) -> None:
+def copy_answer(terminal: ChatTerminal, value: str) -> None:
     """The last answer to the clipboard, or the last code in it."""
     from gemma_edge.cli.markdown import last_fence  # noqa: PLC0415  (rich, 0.1 s)
 
-    exchanges = talk.session.history.exchanges
+    exchanges = terminal.conversation.history.exchanges
     if not exchanges:
         raise UsageError("there is no answer to copy", hint="type a question")
     text = exchanges[-1].answer
@@ -140,8 +332,8 @@ def copy_answer(talk: Talk, value: str) -> None:
             raise UsageError("there is no code in the last answer", hint="/copy takes all of it")
     elif value:
         raise UsageError(f"`{value}` cannot be copied", hint="/copy, /copy code")
-    how = copy(text, talk.context)
-    talk.output.note(f"{len(text):,} characters copied {how}")
+    how = copy(text, terminal.context)
+    terminal.output.note(f"{len(text):,} characters copied {how}")
 
 
 OWN = ("default", "auto")  # back to the model's own
@@ -188,27 +380,27 @@ SETTINGS = (
 )
 
 
-def configure(talk: Talk, value: str) -> None:
+def configure(terminal: ChatTerminal, value: str) -> None:
     """``/set``: all of them; ``/set NAME VALUE`` changes one, ``default`` takes the model's own."""
     name, _, wanted = value.replace("=", " ", 1).partition(" ")
     if not name:
-        talk.output.note("\n".join(render_settings(talk)))
+        terminal.output.note("\n".join(render_settings(terminal)))
         return
     setting = next((each for each in SETTINGS if each.name == name.replace("-", "_")), None)
     if setting is None:
         names = ", ".join(each.name for each in SETTINGS)
         raise UsageError(f"there is no setting `{name}`", hint=f"/set {names}")
     if wanted.strip():
-        _change(talk, setting, wanted.strip())
-    talk.output.note(_line(talk, setting.name))
+        _change(terminal, setting, wanted.strip())
+    terminal.output.note(_line(terminal, setting.name))
 
 
-def render_settings(talk: Talk) -> list[str]:
+def render_settings(terminal: ChatTerminal) -> list[str]:
     """A line a setting, with what the model asks for itself."""
-    return [_line(talk, each.name) for each in SETTINGS]
+    return [_line(terminal, each.name) for each in SETTINGS]
 
 
-def _change(talk: Talk, setting: Setting, wanted: str) -> None:
+def _change(terminal: ChatTerminal, setting: Setting, wanted: str) -> None:
     own = wanted in OWN
     try:
         value = None if own else setting.parse(wanted)
@@ -216,26 +408,26 @@ def _change(talk: Talk, setting: Setting, wanted: str) -> None:
         raise UsageError(
             f"`{wanted}` is not {setting.wanted}", hint=f"/set {setting.name} default"
         ) from None
-    session = talk.session
+    conversation = terminal.conversation
     if setting.name == "max_tokens":
-        session.max_tokens = value
+        conversation.max_tokens = value
     elif setting.name == "stop":
-        session.stop = () if own else (_unescaped(wanted),)
+        conversation.stop = () if own else (_unescaped(wanted),)
     else:
         changes: dict[str, Any] = {setting.name: value}
-        session.sampling = replace(session.sampling, **changes)
+        conversation.sampling = replace(conversation.sampling, **changes)
 
 
-def _line(talk: Talk, name: str) -> str:
-    session = talk.session
+def _line(terminal: ChatTerminal, name: str) -> str:
+    conversation = terminal.conversation
     if name == "max_tokens":
-        most = session.max_tokens
+        most = conversation.max_tokens
         shown = render_tokens(most) if most else "as many as the context leaves"
         return f"{name:12} {shown}"
     if name == "stop":
-        return f"{name:12} {', '.join(map(repr, session.stop)) or 'nothing'}"
-    value = getattr(session.sampling, name)
-    own = getattr(talk.engine.info.sampling, name)
+        return f"{name:12} {', '.join(map(repr, conversation.stop)) or 'nothing'}"
+    value = getattr(conversation.sampling, name)
+    own = getattr(terminal.engine.info.sampling, name)
     default = "by chance" if name == "seed" else f"{own:g}" if own is not None else "none"
     if value is None:
         return (
@@ -250,53 +442,54 @@ def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def think(talk: Talk, value: str) -> None:
+def think(terminal: ChatTerminal, value: str) -> None:
     """``on``, ``off``, a budget in tokens; alone: the other way."""
-    session = talk.session
+    conversation = terminal.conversation
     if value in ("", _TRUE, _FALSE):
-        session.think = value == _TRUE if value else not session.think
+        conversation.think = value == _TRUE if value else not conversation.think
         if value != _FALSE:
-            session.max_thought_tokens = None
+            conversation.max_thought_tokens = None
     else:
         try:
-            session.max_thought_tokens = parse_tokens(value)
+            conversation.max_thought_tokens = parse_tokens(value)
         except ValueError:
             raise UsageError(
                 f"`{value}` is neither on nor off, nor a number of tokens",
                 hint="/think on, /think off, /think 500",
             ) from None
-        session.think = True
-    talk.output.note(_thinking(talk))
+        conversation.think = True
+    terminal.output.note(_thinking(terminal))
 
 
-def _thinking(talk: Talk) -> str:
-    session = talk.session
-    if not session.think:
+def _thinking(terminal: ChatTerminal) -> str:
+    conversation = terminal.conversation
+    if not conversation.think:
         return "not thinking"
-    if session.max_thought_tokens is None:
+    if conversation.max_thought_tokens is None:
         return "thinking before each answer"
-    return f"thinking up to {render_tokens(session.max_thought_tokens)} before each answer"
+    return f"thinking up to {render_tokens(conversation.max_thought_tokens)} before each answer"
 
 
-def system(talk: Talk, value: str) -> None:
+def system(terminal: ChatTerminal, value: str) -> None:
     """Who the model is to be; alone: what was said of that."""
     if value:
-        talk.session.system = None if value in OWN else read_value(value, talk.output)
-    talk.output.note(f"system: {talk.session.system or 'none'}")
+        terminal.conversation.system = None if value in OWN else read_value(value, terminal.output)
+    terminal.output.note(f"system: {terminal.conversation.system or 'none'}")
 
 
-def stats(talk: Talk, _value: str) -> None:
+def stats(terminal: ChatTerminal, _value: str) -> None:
     """The last answer in numbers, and what the context holds."""
-    talk.output.note("\n".join(_stats(talk)))
+    terminal.output.note("\n".join(_stats(terminal)))
 
 
-def _stats(talk: Talk) -> list[str]:
-    meter = talk.session.meter()
+def _stats(terminal: ChatTerminal) -> list[str]:
+    meter = terminal.conversation.meter()
     lines = []
-    if talk.last is not None:
-        usage, timings = talk.last.usage, talk.last.timings
+    last = terminal.conversation.finished
+    if last is not None:
+        usage, timings = last.usage, last.timings
         lines += [
-            render_status(talk.last, talk.engine.info),
+            render_status(last, terminal.engine.info),
             f"{'prompt':12} {usage.prompt_tokens:,} tokens: {usage.cached_tokens:,} remembered, "
             f"{usage.evaluated_tokens:,} read in {timings.prompt_seconds:.1f} s",
             f"{'answer':12} {usage.generated_tokens:,} tokens, {usage.thought_tokens:,} of them "
@@ -310,45 +503,44 @@ def _stats(talk: Talk) -> list[str]:
     return lines
 
 
-def show(talk: Talk, value: str) -> None:
-    """A part of what is going on."""
-    shows: dict[str, Callable[[], list[str]]] = {
-        "": lambda: [*_model(talk), *_told_system(talk), _thinking(talk), *render_settings(talk)],
-        "model": lambda: _model(talk),
-        "system": lambda: _told_system(talk),
-        "settings": lambda: [_thinking(talk), *render_settings(talk)],
-        "thought": lambda: [talk.show.thought.strip() or "there was no thought"],
-        "summary": lambda: [talk.session.history.summary or "nothing was summed up"],
-        "messages": lambda: _messages(talk),
-    }
-    if value not in shows:
-        raise UsageError(f"there is no `{value}` to show", hint=f"/show {', '.join(shows)[2:]}")
-    talk.output.note("\n".join(shows[value]()))
-
-
-SHOWN = ("model", "system", "settings", "thought", "summary", "messages")
-
-
-def _model(talk: Talk) -> list[str]:
-    info = talk.engine.info
-    lines = [talk.loaded.prepared.render(info)]
+def _model(terminal: ChatTerminal) -> list[str]:
+    info = terminal.engine.info
+    lines = [terminal.chat.prepared.render(info)]
     sees = "images are seen" if info.vision else "no images"
     trained = f"trained for {info.trained_context_tokens:,}"
     lines.append(f"{info.context_tokens:,} tokens of context ({trained}), {sees}")
     return lines
 
 
-def _told_system(talk: Talk) -> list[str]:
-    return [f"system: {talk.session.system or 'none'}"]
+def _system(terminal: ChatTerminal) -> list[str]:
+    return [f"system: {terminal.conversation.system or 'none'}"]
 
 
-def _messages(talk: Talk) -> list[str]:
+def _messages(terminal: ChatTerminal) -> list[str]:
     lines: list[str] = []
-    for exchange in talk.session.history.exchanges:
+    for exchange in terminal.conversation.history.exchanges:
         asked = exchange.question
         names = [*(each.name for each in asked.pictures), *(each.name for each in asked.files)]
         lines += [f"› {asked.text}", *(f"  {name}" for name in names), exchange.answer]
     return lines or ["nothing was said yet"]
+
+
+SHOWN: dict[str, Callable[[ChatTerminal], list[str]]] = {
+    "model": _model,
+    "system": _system,
+    "settings": lambda terminal: [_thinking(terminal), *render_settings(terminal)],
+    "thought": lambda terminal: [terminal.display.thought.strip() or "there was no thought"],
+    "summary": lambda terminal: [terminal.conversation.history.summary or "nothing was summed up"],
+    "messages": _messages,
+}
+
+
+def show(terminal: ChatTerminal, value: str) -> None:
+    """A part of what is going on; alone: how the next answer is made."""
+    parts = [value] if value else ["model", "system", "settings"]
+    if parts[0] not in SHOWN:
+        raise UsageError(f"there is no `{value}` to show", hint=f"/show {', '.join(SHOWN)}")
+    terminal.output.note("\n".join(line for part in parts for line in SHOWN[part](terminal)))
 
 
 def sampling_names() -> tuple[str, ...]:
@@ -360,57 +552,53 @@ def sampling_names() -> tuple[str, ...]:
 # Commands about sessions: named, listed, loaded, deleted, written to a file.
 
 
-def save(talk: Talk, value: str) -> None:
+def save(terminal: ChatTerminal, value: str) -> None:
     """Give the session a title; alone: where it is."""
-    session = talk.session
-    if session.journal is None:
+    conversation = terminal.conversation
+    if conversation.journal is None:
         raise UsageError("this conversation is private", hint="/export FILE writes it down")
     if value:
-        session.title = value
-    title = f"{session.history.title} · " if session.history.title else ""
-    talk.output.note(
-        f"{title}saved as it happens: gemma-edge chat --session {session.journal.name}"
+        conversation.title = value
+    title = f"{conversation.history.title} · " if conversation.history.title else ""
+    terminal.output.note(
+        f"{title}saved as it happens: gemma-edge chat --session {conversation.journal.name}"
     )
 
 
-def load(talk: Talk, value: str) -> None:
+def load(terminal: ChatTerminal, value: str) -> None:
     """Go on with another session."""
     if not value:
         raise UsageError("no session was named", hint="/sessions lists them")
-    if talk.wishes.private:
-        raise UsageError(
-            "a private conversation is not kept, and goes on with none that is",
-            hint=f"gemma-edge chat --session {value}",
-        )
-    talk.switch_session(find_journal(sessions_dir(talk.context), value))
+    if terminal.chat.switch_session(value):
+        terminal.chat.notes += recall(terminal.conversation)
 
 
-def sessions(talk: Talk, value: str) -> None:
+def sessions(terminal: ChatTerminal, value: str) -> None:
     """What there is; ``rm NAME`` deletes one."""
-    folder = sessions_dir(talk.context)
+    folder = terminal.chat.sessions
     action, _, name = value.partition(" ")
     if action == "rm" and name.strip():
         path = find_journal(folder, name.strip())
         size = remove(path)
-        talk.output.note(f"{path.name} deleted, {render_bytes(size)}")
+        terminal.output.note(f"{path.name} deleted, {render_bytes(size)}")
     elif value:
         raise UsageError(f"`{value}` is not known", hint="/sessions, /sessions rm NAME")
     else:
-        rows = render_rows(folder, talk.context.now())
-        talk.output.rows(rows)
+        rows = render_rows(folder, terminal.context.now())
+        terminal.output.rows(rows)
         if not rows:
-            talk.output.note("no session is kept yet")
+            terminal.output.note("no session is kept yet")
 
 
-def export(talk: Talk, value: str) -> None:
+def export(terminal: ChatTerminal, value: str) -> None:
     """The conversation as Markdown, or as JSON where the name says so."""
     if not value:
         raise UsageError("no file was named", hint="/export talk.md, /export talk.json")
-    path = as_path(value, talk.context.home)
-    history = talk.session.history
+    path = as_path(value, terminal.context.home)
+    history = terminal.conversation.history
     text = render_json(history) if path.suffix.lower() == ".json" else render_markdown(history)
     write_new(path, text)
-    talk.output.note(f"written to {path}")
+    terminal.output.note(f"written to {path}")
 
 
 def write_new(path: Path, text: str) -> None:
@@ -434,24 +622,20 @@ def write_new(path: Path, text: str) -> None:
 # Commands that load again: another model, a larger context. The conversation goes along.
 
 
-def switch_model(talk: Talk, value: str) -> None:
+def switch_model(terminal: ChatTerminal, value: str) -> None:
     """Go on with another model; alone: which one this is."""
-    if not value:
-        talk.output.note(talk.loaded.prepared.render(talk.engine.info))
-        talk.output.note("/model NAME goes on with another; `gemma-edge models` lists them")
+    if value:
+        _tell_loaded(terminal, terminal.chat.switch_model(value))
         return
-    request = replace(
-        talk.loaded.request, model=value, quant=None, mmproj=None, gpu_layers=None,
-        cpu_expert_layers=None,
-    )  # fmt: skip
-    _reload(talk, Wish(request=request, sight="possible"))
+    terminal.output.note(terminal.chat.prepared.render(terminal.engine.info))
+    terminal.output.note("/model NAME goes on with another; `gemma-edge models` lists them")
 
 
-def resize(talk: Talk, value: str) -> None:
+def resize(terminal: ChatTerminal, value: str) -> None:
     """A context of so many tokens, if the plan has memory for it; alone: what it is."""
-    info = talk.engine.info
+    info = terminal.engine.info
     if not value:
-        talk.output.note(
+        terminal.output.note(
             f"{info.context_tokens:,} tokens; this model was trained for "
             f"{info.trained_context_tokens:,}"
         )
@@ -460,42 +644,29 @@ def resize(talk: Talk, value: str) -> None:
         tokens = parse_tokens(value)
     except ValueError:
         raise UsageError(f"`{value}` is not a number of tokens", hint="/ctx 16k") from None
-    used = talk.session.meter().used_tokens
-    if tokens <= used:
-        raise DoesNotFit(
-            f"the conversation takes {used:,} tokens, more than {tokens:,}",
-            hint="/compact, /drop, or a larger number",
-        )
-    request = replace(talk.loaded.request, context_tokens=tokens)
-    if request.model == AUTO:  # the same one, whatever would be the best for that size
-        request = replace(request, model=talk.loaded.prepared.wanted, quant=None)
     try:
-        _reload(talk, Wish(request=request, sight="possible"))
+        _tell_loaded(terminal, terminal.chat.resize(tokens))
     except DoesNotFit as error:
         error.hint = error.hint.replace("--ctx ", "/ctx ")
         raise
 
 
-def _reload(talk: Talk, wish: Wish) -> None:
-    for sentence in talk.reload(wish):
-        talk.output.note(sentence)
-    info = talk.engine.info
-    talk.output.note(talk.loaded.prepared.render(info))
-    for note in info.notes:
-        talk.output.note(note)
-    if talk.session.history.exchanges:
-        talk.output.note("the conversation is read again while you type")
+def _tell_loaded(terminal: ChatTerminal, changes: tuple[str, ...]) -> None:
+    info = terminal.engine.info
+    terminal.note_all((*changes, terminal.chat.prepared.render(info), *info.notes))
+    if terminal.conversation.history.exchanges:
+        terminal.output.note("the conversation is read again while you type")
 
 
 # ----------------------------------------------------------------------------
 # All `/commands` of the conversation: `/help`, completion and the README are made of this.
 
 
-def _help(talk: Talk, _value: str) -> None:
-    talk.output.rows([*help_rows(COMMANDS), *KEYS])
+def _help(terminal: ChatTerminal, _value: str) -> None:
+    terminal.output.rows([*help_rows(COMMANDS), *KEYS])
 
 
-def _leave(_talk: Talk, _value: str) -> None:
+def _leave(_terminal: ChatTerminal, _value: str) -> None:
     raise Leave
 
 
@@ -543,7 +714,7 @@ COMMANDS = (
     ),
     Command(
         name="show", arguments="[WHAT]", run=show,
-        completes="word", words=SHOWN,
+        completes="word", words=tuple(SHOWN),
         help=f"{', '.join(SHOWN)}",
     ),
     Command(name="stats", help="tokens and seconds of the last answer", run=stats),
@@ -609,7 +780,7 @@ def find(word: str) -> Command:
     raise UsageError(f"there is no command `/{word}`", hint=f"{guess}/help lists them")
 
 
-def carry_out(talk: Talk, text: str) -> None:
+def carry_out(terminal: ChatTerminal, text: str) -> None:
     """A line that ``is_command``.
 
     Raises:
@@ -620,9 +791,9 @@ def carry_out(talk: Talk, text: str) -> None:
     command = find(word)
     if value.strip() and not command.arguments:
         raise UsageError(f"/{command.name} takes nothing after it", hint=command.usage)
-    talk.amending = False  # whatever comes now, it is not the last question in other words
-    with nullcontext() if command.asks else hush(talk.context):
-        command.run(talk, value.strip())
+    terminal.amending = False  # whatever comes now, it is not the last question in other words
+    with nullcontext() if command.asks else no_echo(terminal.context):
+        command.run(terminal, value.strip())
 
 
 def is_command(text: str) -> bool:

@@ -1,15 +1,18 @@
-"""What a person hands in besides flags: piped text, ``@FILE`` values, pictures."""
+"""What a person hands in besides flags: piped text, ``@FILE`` values, named files."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import whole_text
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.document import Picture, decode_text, read_file, shown
-from gemma_edge.documents.images import fit_picture, open_image
-from gemma_edge.errors import InputError, UsageError
-from gemma_edge.units import render_bytes, render_tokens
+from gemma_edge.documents.document import decode_text, read_file, shown
+from gemma_edge.documents.images import SUFFIXES
+from gemma_edge.errors import InputError
+from gemma_edge.units import render_bytes
 
 MAX_PIPED_BYTES = 64 << 20  # far above any context; a pipe may never end
 
@@ -53,38 +56,117 @@ def read_value(text: str, output: Output) -> str:
     return _decode(read_file(path, max_bytes=MAX_PIPED_BYTES), shown(path), output).strip()
 
 
-def read_pictures(paths: Sequence[Path], max_tokens: int, output: Output) -> tuple[Picture, ...]:
-    """Open and fit images; a line for each says what resizing cost.
-
-    Raises:
-        InputError: one of them cannot be read.
-    """
-    pictures = []
-    for path in paths:
-        picture = fit_picture(open_image(path), path.name, max_tokens)
-        size = picture.lost or f"{picture.width}x{picture.height}"
-        output.note(f"{picture.name} {size}, {render_tokens(picture.tokens)}")
-        pictures.append(picture)
-    return tuple(pictures)
-
-
-def parse_path(text: str) -> Path:
-    """A path as a person types or drags it: quotes around it, ``~`` before it.
-
-    Raises:
-        UsageError: nothing was named.
-    """
-    cleaned = text.strip()
-    for quote in ('"', "'"):
-        if len(cleaned) > 1 and cleaned[0] == cleaned[-1] == quote:
-            cleaned = cleaned[1:-1]
-    if not cleaned:
-        raise UsageError("no file was named", hint="/image FILE")
-    return Path(cleaned).expanduser()
-
-
 def _decode(data: bytes, name: str, output: Output) -> str:
     text, notes = decode_text(data, name)
     for note in notes:
         output.note(note)
     return text
+
+
+# ----------------------------------------------------------------------------
+# Files that are named in a message: typed or dragged in, quoted, with `~`, spaces, `file://`. A
+# name is only taken for a file when it is one, and when its ending is one that can be read; a
+# document must be named by a path, since a bare name is often just talked about. In a long text,
+# which was pasted, all names are talked about.
+
+
+DOCUMENTS = frozenset(
+    (".pdf", ".docx", ".xlsx", ".xls", ".ods", ".eml", ".html", ".htm", ".csv", ".tsv")
+    + (".txt", ".md", ".rst", ".log", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".ini")
+    + (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".sh", ".sql", ".css")
+)
+MAX_WORDS = 24  # of an unquoted path with spaces in it
+_QUOTED = re.compile(r"\"([^\"\n]+)\"|'([^'\n]+)'")
+_WORD = re.compile(r"(?:\\.|[^\s\\]|\\(?=\s*$))+")
+_ESCAPED = re.compile(r"\\(.)")
+_STARTS = re.compile(r"(?:~?/|\.{1,2}/|file://|[A-Za-z]:[\\/]|\\\\)")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that stands in a text at ``start:end``."""
+
+    path: Path
+    start: int
+    end: int
+
+
+def find_files(text: str, home: Path) -> tuple[NamedFile, ...]:
+    """The files that ``text`` names, in order."""
+    found: list[NamedFile] = []
+    place = 0
+    for start, spellings in _candidates(text):
+        if start < place:
+            continue
+        for end, spelling in spellings:
+            path = as_path(spelling, home)
+            if _is_meant(path, spelling):
+                found.append(NamedFile(path, start, end))
+                place = end
+                break
+    return tuple(found)
+
+
+def name_files(text: str, found: tuple[NamedFile, ...]) -> str:
+    """The text with each file's name in the place of its path."""
+    for each in reversed(found):
+        text = text[: each.start] + each.path.name + text[each.end :]
+    return text.strip()
+
+
+def as_path(spelling: str, home: Path) -> Path:
+    """A path as a person types or drags it."""
+    text = spelling.strip()
+    if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
+        text = text[1:-1]
+    if text.startswith("file://"):
+        parts = urlsplit(text)
+        name = unquote(parts.path)
+        if re.match(r"/[A-Za-z]:", name):  # file:///C:/...
+            name = name[1:]
+        return Path(f"//{parts.netloc}{name}" if parts.netloc not in ("", "localhost") else name)
+    if text == "~" or text.startswith(("~/", "~\\")):
+        return home / text[2:]
+    path = Path(text)
+    if "\\" in text and not _exists(path):  # as a shell would read it
+        unescaped = Path(_ESCAPED.sub(r"\1", text)).as_posix()
+        return home / unescaped[2:] if unescaped.startswith("~/") else Path(unescaped)
+    return path
+
+
+def _candidates(text: str) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    """Where a name may begin, with its possible ends, the longest spelling last."""
+    starts: list[tuple[int, list[tuple[int, str]]]] = []
+    for found in _QUOTED.finditer(text):
+        starts.append((found.start(), [(found.end(), found.group(1) or found.group(2))]))
+    words = list(_WORD.finditer(text))
+    for number, word in enumerate(words):
+        spellings = [(word.end(), word.group())]
+        stripped = word.group().rstrip(".,;:!?)")
+        if stripped != word.group():
+            spellings.append((word.start() + len(stripped), stripped))
+        if _STARTS.match(word.group()):
+            for later in words[number + 1 : number + MAX_WORDS]:
+                if "\n" in text[word.start() : later.start()]:
+                    break
+                whole = text[word.start() : later.end()]
+                spellings.append((later.end(), whole))
+                if whole.rstrip(".,;:!?)") != whole:
+                    whole = whole.rstrip(".,;:!?)")
+                    spellings.append((word.start() + len(whole), whole))
+        starts.append((word.start(), spellings))
+    return iter(sorted(starts, key=lambda each: each[0]))
+
+
+def _is_meant(path: Path, spelling: str) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in DOCUMENTS:
+        return bool(_STARTS.match(spelling)) and _exists(path)
+    return suffix in SUFFIXES and _exists(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False

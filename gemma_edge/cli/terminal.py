@@ -178,14 +178,14 @@ def _hand_to(command: tuple[str, ...], text: str) -> bool:
 if sys.platform == "win32":
 
     @contextmanager
-    def hush(_context: Context) -> Iterator[None]:
+    def no_echo(_context: Context) -> Iterator[None]:
         """Windows echoes no keys by itself."""
         yield
 
 else:
 
     @contextmanager
-    def hush(context: Context) -> Iterator[None]:
+    def no_echo(context: Context) -> Iterator[None]:
         """Inside, a terminal shows no keys and hands on each at once; Ctrl-C stays a signal."""
         import termios  # noqa: PLC0415  (POSIX alone has it)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from measure import cores, note
 
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine import load
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Request
@@ -44,8 +44,8 @@ def measure_model(
     )  # fmt: skip
     engine = load(plan)
     try:
-        session = Session(engine, sampling=GREEDY, max_tokens=32)
-        document = session.attach("document.txt", _document(session))
+        session = Conversation(engine, sampling=GREEDY, max_tokens=32)
+        document = session.count_file("document.txt", _document(session))
         pictures = [_picture()] if projector else []
         for _ in session.say("What does the document say?", pictures, [document]):
             pass
@@ -59,7 +59,7 @@ def measure_model(
         engine.close()
 
 
-def _rounds(engine: Engine, session: Session, rounds: int) -> dict[str, Any]:
+def _rounds(engine: Engine, session: Conversation, rounds: int) -> dict[str, Any]:
     history = session.messages
     asked = Request(messages=(*history, Message("user", QUESTION)), sampling=GREEDY, max_tokens=8)
     new = engine.count(asked).total_tokens - _warm(engine, session)
@@ -87,7 +87,7 @@ def _rounds(engine: Engine, session: Session, rounds: int) -> dict[str, Any]:
     }
 
 
-def _resume(engine: Engine, session: Session) -> dict[str, Any]:
+def _resume(engine: Engine, session: Conversation) -> dict[str, Any]:
     """From a file, as a session that is opened again."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cache.kv"
@@ -101,7 +101,7 @@ def _resume(engine: Engine, session: Session) -> dict[str, Any]:
     return {"restore_ms": round(seconds * 1e3, 1), "saved_bytes": size}
 
 
-def _warm(engine: Engine, session: Session) -> int:
+def _warm(engine: Engine, session: Conversation) -> int:
     """Read the history, as a terminal does while a person reads; its tokens."""
     *_, finished = engine.warm(Request(messages=session.messages))
     assert isinstance(finished, Finished)
@@ -119,13 +119,13 @@ def _first_token(engine: Engine, request: Request) -> tuple[float, Finished]:
     return first or time.perf_counter() - started, event
 
 
-def _document(session: Session) -> str:
+def _document(session: Conversation) -> str:
     """Lines of an invoice, until they take about ``DOCUMENT_TOKENS``."""
     lines: list[str] = []
     step = 64
     while step:
         longer = [*lines, *(_line(len(lines) + number) for number in range(step))]
-        if session.attach("document.txt", "\n".join(longer)).tokens <= DOCUMENT_TOKENS:
+        if session.count_file("document.txt", "\n".join(longer)).tokens <= DOCUMENT_TOKENS:
             lines = longer
         else:
             step //= 2

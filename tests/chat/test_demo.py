@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.chat.journal import Journal
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.engine import load
 from gemma_edge.engine.protocol import GREEDY, Chunk, Finished
 from gemma_edge.errors import DoesNotFit
@@ -29,27 +29,27 @@ def run(events):
 
 
 def first_turn(session):
-    document = session.attach("data.txt", "\n".join(f"line {number}" for number in range(100)))
+    document = session.count_file("data.txt", "\n".join(f"line {number}" for number in range(100)))
     return run(session.say("Describe this image.", [picture()], [document]))
 
 
 @pytest.mark.parametrize("think", [False, True])
 def test_a_second_turn_costs_its_own_tokens(engine, think):
     engine.measure(1)
-    session = Session(engine, "Be short.", think, sampling=GREEDY, max_tokens=60)
+    session = Conversation(engine, "Be short.", think=think, sampling=GREEDY, max_tokens=60)
     _, first = first_turn(session)
     assert first.usage.cached_tokens == 0
-    *_, settled = session.settle()
+    *_, warmed = session.prefill()
     before, after = session.meter().used_tokens, session.meter("What color?").used_tokens
     _, second = run(session.say("What color?"))
     assert second.usage.prompt_tokens == after
-    assert second.usage.cached_tokens == settled.usage.prompt_tokens
+    assert second.usage.cached_tokens == warmed.usage.prompt_tokens
     assert second.usage.evaluated_tokens < after - before + 12  # and the header of the answer
     assert second.usage.encoded_pictures == 0
 
 
 def test_the_meter_is_exact(engine):
-    session = Session(engine, "Be short.", sampling=GREEDY, max_tokens=40)
+    session = Conversation(engine, "Be short.", sampling=GREEDY, max_tokens=40)
     draft = session.meter("Describe this image.", [picture()])
     _, finished = run(session.say("Describe this image.", [picture()]))
     assert finished.usage.prompt_tokens == draft.used_tokens
@@ -59,27 +59,27 @@ def test_the_meter_is_exact(engine):
 
 
 def test_what_does_not_fit_evaluates_nothing(engine):
-    session = Session(engine, sampling=GREEDY, max_tokens=20)
+    session = Conversation(engine, sampling=GREEDY, max_tokens=20)
     run(session.say("What can you do?"))
     before = session.meter()
     with pytest.raises(DoesNotFit, match=r"this message takes [\d,]+ tokens, \d+ are used already"):
         run(session.say("word " * 3000))
     assert session.meter() == before
-    *_, settled = session.settle()
-    assert settled.usage.cached_tokens > 0
+    *_, warmed = session.prefill()
+    assert warmed.usage.cached_tokens > 0
 
 
 def test_a_session_is_back_without_reading(engine, tmp_path: Path):
-    session = Session(engine, sampling=GREEDY, max_tokens=60, journal=Journal.create(tmp_path))
+    session = Conversation(engine, sampling=GREEDY, max_tokens=60, journal=Journal.create(tmp_path))
     said, _ = first_turn(session)
-    run(session.settle())
+    run(session.prefill())
     size = session.save_cache()
     assert size == session.journal.kv_path.stat().st_size
     path = session.journal.path
     session.journal.close()
     fresh = load(demo_plan())
     try:
-        again = Session(fresh, sampling=GREEDY, max_tokens=60, journal=Journal.open(path))
+        again = Conversation(fresh, sampling=GREEDY, max_tokens=60, journal=Journal.open(path))
         restored = again.restore_cache()
         assert (restored.tokens > 500, restored.reason) == (True, "")
         assert again.turns[-1].text == said
@@ -92,7 +92,7 @@ def test_a_session_is_back_without_reading(engine, tmp_path: Path):
 
 
 def test_a_summary_makes_room(engine):
-    session = Session(engine, sampling=GREEDY, max_tokens=40)
+    session = Conversation(engine, sampling=GREEDY, max_tokens=40)
     first_turn(session)
     run(session.say("What can you do?"))
     before = session.meter().used_tokens

@@ -3,7 +3,7 @@
 import json
 
 from gemma_edge.chat.journal import Attachment
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.sessions import render_json, render_markdown
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -55,7 +55,7 @@ It is
 
 def conversation():
     engine = ScriptedEngine(["A dot.", "Undone.", "There was a dot.", "It is gone."])
-    session = Session(engine, "Be short.", model="E4B")
+    session = Conversation(engine, "Be short.", model="E4B")
     file = Attachment("notes.md", "```\ncode\n```\n", 5)
     list(session.say("what is this?", [PICTURE], [file]))
     list(session.say("never mind"))

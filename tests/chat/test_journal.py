@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.chat.journal import FILE, Attachment, Journal, load_history
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Notice
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -29,14 +29,14 @@ def talk(session, *texts):
 
 
 def new(folder, answers, **options):
-    return Session(ScriptedEngine(answers), journal=Journal.create(folder), **options)
+    return Conversation(ScriptedEngine(answers), journal=Journal.create(folder), **options)
 
 
 def reopened(session, engine=None, **options):
     """The same conversation in another process, as far as it can tell."""
     path = session.journal.path
     session.journal.close()
-    return Session(engine or ScriptedEngine([]), journal=Journal.open(path), **options)
+    return Conversation(engine or ScriptedEngine([]), journal=Journal.open(path), **options)
 
 
 def told(history):
@@ -105,7 +105,7 @@ def test_originals_are_kept_and_read_back(tmp_path, change, seen, fates):
 
 
 def test_a_refused_message_is_on_disk_as_refused(tmp_path):
-    session = Session(ScriptedEngine(["1"], context_tokens=9), journal=Journal.create(tmp_path))
+    session = Conversation(ScriptedEngine(["1"], context_tokens=9), journal=Journal.create(tmp_path))
     talk(session, "a")
     with pytest.raises(DoesNotFit, match=r"takes 7 tokens, 6 are used already.*9: 5 too many"):
         talk(session, "b c d e f")
@@ -129,10 +129,10 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from gemma_edge.chat.journal import Journal
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.engine.scripted import ScriptedEngine
 engine = ScriptedEngine(["fine", "one two three four"])
-session = Session(engine, journal=Journal.create(Path(sys.argv[1])))
+session = Conversation(engine, journal=Journal.create(Path(sys.argv[1])))
 for _ in session.say("how are you?"): pass
 events = session.say("count slowly")
 for _ in range(int(sys.argv[2])): next(events)
@@ -153,7 +153,7 @@ def test_kill_9_loses_nothing(tmp_path, words, said):
     os.kill(process.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     process.wait()
     process.stdout.close()
-    session = Session(ScriptedEngine(["five"]), journal=Journal.open(path))
+    session = Conversation(ScriptedEngine(["five"]), journal=Journal.open(path))
     assert told(session.history) == [("how are you?", "fine", "end"), ("count slowly", said, None)]
     for _ in session.continue_answer():
         pass
@@ -179,7 +179,7 @@ def test_half_a_line_at_the_end_is_passed_over(tmp_path, cut):
     path = session.journal.path / FILE
     session.journal.close()
     path.write_bytes(path.read_bytes()[:-cut])
-    again = Session(ScriptedEngine(["3"]), journal=Journal.open(path.parent))
+    again = Conversation(ScriptedEngine(["3"]), journal=Journal.open(path.parent))
     assert [e.question.text for e in again.history.exchanges] == ["a", "b"]
     talk(again, "c")
     assert [e.question.text for e in load_history(path.parent).exchanges] == ["a", "b", "c"]
@@ -237,7 +237,7 @@ def test_for_the_owner_alone(tmp_path):
 
 def test_two_that_begin_in_the_same_second(tmp_path):
     sessions = [
-        Session(ScriptedEngine(["1"]), journal=Journal.create(tmp_path, clock=lambda: 1e9))
+        Conversation(ScriptedEngine(["1"]), journal=Journal.create(tmp_path, clock=lambda: 1e9))
         for _ in range(3)
     ]
     for session in sessions:
@@ -248,7 +248,7 @@ def test_two_that_begin_in_the_same_second(tmp_path):
 
 
 def test_names(tmp_path):
-    session = Session(ScriptedEngine(["1"]), journal=Journal.create(tmp_path, "trip to Rome"))
+    session = Conversation(ScriptedEngine(["1"]), journal=Journal.create(tmp_path, "trip to Rome"))
     talk(session, "a")
     with pytest.raises(UsageError, match="there is a session `trip to Rome` already"):
         Journal.create(tmp_path, "trip to Rome")
@@ -261,7 +261,7 @@ def test_names(tmp_path):
 
 def test_a_disk_that_refuses_does_not_end_the_conversation(tmp_path):
     """A folder where the file should be: nothing can be written there."""
-    session = Session(ScriptedEngine(["1", "2"]), journal=Journal.create(tmp_path, "here"))
+    session = Conversation(ScriptedEngine(["1", "2"]), journal=Journal.create(tmp_path, "here"))
     (tmp_path / "here" / FILE).mkdir(parents=True)
     events = list(session.say("a"))
     notices = [event.text for event in events if isinstance(event, Notice)]

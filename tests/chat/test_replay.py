@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_edge.chat.journal import Journal, load_history
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.engine.protocol import Chunk
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError, EngineStopped, GemmaEdgeError
@@ -87,7 +87,7 @@ def seen(history):
 def test_what_is_on_disk_is_what_is_here(steps):
     with tempfile.TemporaryDirectory() as folder:
         engine = Fickle()
-        session = Session(engine, "Be short.", journal=Journal.create(Path(folder)), model="E4B")
+        session = Conversation(engine, "Be short.", journal=Journal.create(Path(folder)), model="E4B")
         for step in steps:
             if isinstance(step, tuple):
                 before = len(session.history.exchanges)
@@ -97,7 +97,7 @@ def test_what_is_on_disk_is_what_is_here(steps):
                 change(session, step)
             elif session.journal.exists:
                 session.journal.close()
-                session = Session(engine, journal=Journal.open(session.journal.path))
+                session = Conversation(engine, journal=Journal.open(session.journal.path))
             assert session.journal is not None
             if session.journal.exists:
                 history = load_history(session.journal.path)
@@ -111,7 +111,7 @@ def test_what_is_on_disk_is_what_is_here(steps):
 
 def test_the_engine_of_these_tests_says_something():
     engine = Fickle()
-    session = Session(engine, think=True)
+    session = Conversation(engine, think=True)
     ask(session, engine, ("say", "whole", 0, True))
     assert session.history.exchanges[0].answer == "answer 1 in some words"
     ask(session, engine, ("say", "left", 3, True))

@@ -5,14 +5,14 @@ import os
 import pytest
 
 from gemma_edge.chat.journal import FILE, Journal
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.sessions import find_journal, list_journals, prune, remove
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import InputError
 
 
 def make(folder, name, *questions, title="", used=0.0, cache=0):
-    session = Session(
+    session = Conversation(
         ScriptedEngine(["yes"] * 9), journal=Journal.create(folder, name), model="E2B"
     )
     for question in questions:

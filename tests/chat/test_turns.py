@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.chat.journal import Attachment, Journal, render_file, title_of
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -23,7 +23,7 @@ def texts(session):
 
 def talk(answers, *questions, **options):
     engine = ScriptedEngine(answers, **options)
-    session = Session(engine, "Be short.")
+    session = Conversation(engine, "Be short.")
     for question in questions:
         run(session.say(question))
     return engine, session
@@ -49,13 +49,13 @@ def test_edit_asks_the_same_in_other_words():
 
 def test_what_is_added_to_a_question_in_other_words_goes_with_it_and_is_kept(tmp_path):
     engine = ScriptedEngine(["1", "2"])
-    session = Session(engine, journal=Journal.create(tmp_path, "one"))
+    session = Conversation(engine, journal=Journal.create(tmp_path, "one"))
     run(session.say("a", [PICTURE], [Attachment("f", "x", 1)]))
     other = Picture(bytes([1] * 48 * 48 * 3), 48, 48, "other.png")
     run(session.edit("b", [other], [Attachment("g", "y", 1)]))
     assert engine.requests[-1].messages[-1].pictures == (PICTURE, other)
     session.journal.close()
-    kept = Session(engine, journal=Journal.open(tmp_path / "one"))
+    kept = Conversation(engine, journal=Journal.open(tmp_path / "one"))
     assert kept.history.exchanges == session.history.exchanges
     assert [file.name for file in kept.history.exchanges[-1].question.files] == ["f", "g"]
     kept.journal.close()
@@ -84,7 +84,7 @@ def test_a_refused_change_leaves_all_as_it_was():
 
 
 def test_nothing_to_change_is_said():
-    session = Session(ScriptedEngine())
+    session = Conversation(ScriptedEngine())
     for change in (session.say_again, session.regenerate, session.continue_answer, session.compact):
         with pytest.raises(UsageError, match=r"nothing|no answer"):
             list(change())
@@ -186,7 +186,7 @@ def test_the_meter_is_what_the_engine_counts():
     assert (meter.text_tokens, meter.picture_tokens, meter.template_tokens) == (7, 1, 6)
     assert session.meter("d e").used_tokens == 14 + 2 + 2
     assert session.meter("d e", [PICTURE], [Attachment("f", "x")]).picture_tokens == 2
-    file = session.attach("log.txt", "four words are here")
+    file = session.count_file("log.txt", "four words are here")
     assert (file.name, file.tokens) == ("log.txt", 4 + 3)  # its name and two fences
 
 
@@ -199,7 +199,7 @@ def test_too_large_a_message_says_the_numbers_and_the_choices():
     )
     assert raised.value.hint == "/compact, /drop, or /ctx with a larger number"
     assert (texts(session), session.history.open, len(engine.requests)) == (["a", "1"], None, 1)
-    run_first = Session(ScriptedEngine(["x"], context_tokens=5))
+    run_first = Conversation(ScriptedEngine(["x"], context_tokens=5))
     with pytest.raises(DoesNotFit, match="this message takes 12 tokens, and the context holds 5"):
         run(run_first.say("w " * 10))
 
@@ -210,7 +210,7 @@ def test_a_lack_of_memory_is_not_the_message():
             raise OutOfMemory("no memory")
 
     with pytest.raises(OutOfMemory, match="no memory"):
-        run(Session(Poor()).say("a"))
+        run(Conversation(Poor()).say("a"))
 
 
 def test_a_model_without_eyes_is_told_the_names():
@@ -231,20 +231,20 @@ def test_a_model_without_eyes_is_told_the_names():
 
 
 def test_a_resumed_conversation_says_once_that_its_images_are_not_seen(tmp_path):
-    session = Session(ScriptedEngine(["1"]), journal=Journal.create(tmp_path))
+    session = Conversation(ScriptedEngine(["1"]), journal=Journal.create(tmp_path))
     run(session.say("what?", [PICTURE]))
     session.journal.close()
     blind = ScriptedEngine(["2", "3"], vision=False)
-    session = Session(blind, journal=Journal.open(session.journal.path))
+    session = Conversation(blind, journal=Journal.open(session.journal.path))
     notices = [e.text for _ in "ab" for e in session.say("and?") if isinstance(e, Notice)]
     assert notices == ["1 image of this conversation: this model sees none, only their names"]
 
 
-def test_settle_reads_the_history_ahead():
+def test_a_prefill_reads_the_history_ahead():
     engine, session = talk(["1"])
-    assert list(session.settle()) == []
+    assert list(session.prefill()) == []
     run(session.say("a"))
-    (finished,) = session.settle()
+    (finished,) = session.prefill()
     assert isinstance(finished, Finished)
     assert [m.text for m in engine.warmed[0].messages] == ["Be short.", "a", "1"]
 
@@ -257,7 +257,7 @@ def test_after_a_death_in_a_regenerated_answer_the_new_words_are_kept():
                     raise EngineStopped("the engine stopped")
                 yield event
 
-    session = Session(Mortal(["old words", "new words", "newer words"]))
+    session = Conversation(Mortal(["old words", "new words", "newer words"]))
     run(session.say("a"))
     with pytest.raises(EngineStopped):
         run(session.regenerate())
@@ -270,7 +270,7 @@ def test_an_interrupt_before_the_first_word_keeps_the_question():
         def generate(self, request):
             raise KeyboardInterrupt
 
-    session = Session(Interrupted())
+    session = Conversation(Interrupted())
     with pytest.raises(KeyboardInterrupt):
         run(session.say("a"))
     assert session.history.open.text == "a"

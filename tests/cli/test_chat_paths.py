@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.cli.chat_commands import is_command
-from gemma_edge.cli.conversation import find_files, name_files
+from gemma_edge.cli.inputs import find_files, name_files
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_edge.chat.session import Session
+from gemma_edge.chat.conversation import Conversation
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -21,7 +21,7 @@ def texts(messages):
 
 def test_turns_are_kept_and_sent_again():
     engine = ScriptedEngine(["Hello.", "Ann."])
-    session = Session(engine, "Be short.")
+    session = Conversation(engine, "Be short.")
     assert said(session, "I am Ann.") == "Hello."
     assert said(session, "Who am I?") == "Ann."
     assert texts(engine.requests[1].messages) == [
@@ -34,7 +34,7 @@ def test_turns_are_kept_and_sent_again():
 
 
 def test_thoughts_are_shown_but_not_remembered():
-    session = Session(ScriptedEngine([("hm hm", "42")]), think=True)
+    session = Conversation(ScriptedEngine([("hm hm", "42")]), think=True)
     events = list(session.say("6 x 7"))
     assert {event.channel for event in events[:-1]} == {"thought", "answer"}
     assert isinstance(events[-1], Finished)
@@ -43,7 +43,7 @@ def test_thoughts_are_shown_but_not_remembered():
 
 def test_a_cancelled_answer_is_kept_as_far_as_it_went():
     engine = ScriptedEngine(["one two three"])
-    session = Session(engine)
+    session = Conversation(engine)
     for event in session.say("count"):
         if isinstance(event, Chunk):
             engine.cancel()
@@ -51,7 +51,7 @@ def test_a_cancelled_answer_is_kept_as_far_as_it_went():
 
 
 def test_a_closed_stream_is_kept_too():
-    session = Session(ScriptedEngine(["one two three"]))
+    session = Conversation(ScriptedEngine(["one two three"]))
     events = session.say("count")
     next(events)
     events.close()
@@ -74,7 +74,7 @@ def test_the_engine_is_closed_with_its_listener():
 
     engine = Held(["one two three"])
     engine.closed = False
-    events = Session(engine).say("count")
+    events = Conversation(engine).say("count")
     next(events)
     events.close()
     assert engine.closed
@@ -82,7 +82,7 @@ def test_the_engine_is_closed_with_its_listener():
 
 def test_cancelled_before_the_first_word_can_be_asked_again():
     engine = ScriptedEngine([("hm hm", "yes")])
-    session = Session(engine, think=True)
+    session = Conversation(engine, think=True)
     for event in session.say("really?"):
         if isinstance(event, Chunk):
             engine.cancel()
@@ -90,7 +90,7 @@ def test_cancelled_before_the_first_word_can_be_asked_again():
 
 
 def test_an_empty_answer_is_an_answer():
-    session = Session(ScriptedEngine([""]))
+    session = Conversation(ScriptedEngine([""]))
     assert said(session, "say nothing") == ""
     assert texts(session.turns) == [("user", "say nothing"), ("model", "")]
 
@@ -103,7 +103,7 @@ def test_an_empty_answer_is_an_answer():
     ],
 )
 def test_a_refused_message_changes_nothing(engine, pictures, error):
-    session = Session(engine)
+    session = Conversation(engine)
     with pytest.raises(error):
         list(session.say("a b c d e", pictures))
     assert session.turns == []
@@ -111,7 +111,7 @@ def test_a_refused_message_changes_nothing(engine, pictures, error):
 
 def test_pictures_stay_with_their_turn():
     engine = ScriptedEngine(["A dot.", "Yes."])
-    session = Session(engine)
+    session = Conversation(engine)
     said(session, "what?", [PICTURE])
     said(session, "sure?")
     assert [len(m.pictures) for m in engine.requests[1].messages] == [1, 0, 0]
@@ -119,7 +119,7 @@ def test_pictures_stay_with_their_turn():
 
 def test_clear_forgets_the_turns_and_keeps_the_system_prompt():
     engine = ScriptedEngine(["a", "b"])
-    session = Session(engine, "Be short.", sampling=Sampling(seed=1), max_tokens=5)
+    session = Conversation(engine, "Be short.", sampling=Sampling(seed=1), max_tokens=5)
     said(session, "one")
     session.clear()
     said(session, "two")
@@ -136,7 +136,7 @@ class Restarted(ScriptedEngine):
 
 
 def test_a_restart_in_a_conversation_says_that_it_is_kept():
-    session = Session(Restarted(["a", "b"]))
+    session = Conversation(Restarted(["a", "b"]))
     assert next(iter(session.say("one"))) == Notice("started again")  # nothing to keep yet
     said(session, "one")
     first, *_ = session.say("two")
@@ -162,7 +162,7 @@ class Mortal(ScriptedEngine):
 @pytest.mark.parametrize(("answer", "think"), [("one two three", False), (("hm hm", "ok"), True)])
 def test_after_a_death_the_same_is_asked_again(answer, think):
     engine = Mortal(["A", answer, answer], deaths=[1000, 1])
-    session = Session(engine, think=think)
+    session = Conversation(engine, think=think)
     said(session, "first", [PICTURE])
     with pytest.raises(EngineStopped):
         said(session, "second", [PICTURE])
@@ -178,7 +178,7 @@ def test_after_a_death_the_same_is_asked_again(answer, think):
 
 
 def test_what_was_said_is_not_lost_when_it_dies_again_without_a_word():
-    session = Session(Mortal(["one two three"] * 2, deaths=[2, 0]))
+    session = Conversation(Mortal(["one two three"] * 2, deaths=[2, 0]))
     with pytest.raises(EngineStopped):
         said(session, "count")
     with pytest.raises(EngineStopped):
