@@ -3,6 +3,7 @@
 import re
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+DAY_SECONDS = 86_400
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*(?:([kmgt])i?b?)?", re.IGNORECASE)
 
@@ -47,3 +48,11 @@ def parse_bytes(text: str) -> int:
     if found is None:
         raise ValueError(text)
     return int(float(found[1]) * KIB ** ("kmgt".index((found[2] or "g").lower()) + 1))
+
+
+def render_age(seconds: float) -> str:
+    """In days: disks note a use no more exactly."""
+    days = int(seconds // DAY_SECONDS)
+    if days <= 0:
+        return "today"
+    return "yesterday" if days == 1 else f"{days} days ago"

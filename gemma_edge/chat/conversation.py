@@ -46,7 +46,6 @@ from gemma_edge.errors import (
 )
 from gemma_edge.units import render_tokens
 
-# ----------------------------------------------------------------------------
 # How full the context is, exactly, and what a message that does not fit would have needed.
 
 
@@ -92,7 +91,6 @@ def too_large(whole: Meter, before: Meter | None) -> DoesNotFit:
     )
 
 
-# ----------------------------------------------------------------------------
 # A summary in place of older turns: what is asked for, and whether it is worth taking.
 
 

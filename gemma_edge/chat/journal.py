@@ -27,7 +27,6 @@ from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-# ----------------------------------------------------------------------------
 # What was said in a conversation, and how a journal's records make it again. Pure. Nothing is
 # ever taken out of the records: a turn that was undone, dropped or summarized is still in them,
 # and in `earlier`.
@@ -564,7 +563,6 @@ def _write(number: int, data: bytes) -> None:
         rest = rest[os.write(number, rest) :]
 
 
-# ----------------------------------------------------------------------------
 # Whatever changes a conversation is a record: told to the conversation, and to its journal.
 
 

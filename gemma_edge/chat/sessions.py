@@ -175,7 +175,6 @@ def _remove_cache(path: Path) -> bool:
     return True
 
 
-# ----------------------------------------------------------------------------
 # A conversation as a document: Markdown for people, JSON for programs. Pure. Everything that was
 # said is in it: turns that were summarized, dropped or cleared stand where they were said, those
 # that were undone only in the JSON.

@@ -167,7 +167,6 @@ def _answer_once(terminal: ChatTerminal, question: str, *, as_json: bool) -> Exi
         return status
 
 
-# ----------------------------------------------------------------------------
 # The conversation in a terminal: read a message, answer it or carry out its `/command`. Where a
 # line can be drawn it is there before the model is: `Chat.begin` plans and loads behind it.
 

@@ -29,7 +29,6 @@ from gemma_edge.errors import (
 )
 from gemma_edge.units import parse_tokens, render_bytes, render_tokens
 
-# ----------------------------------------------------------------------------
 # What the commands act on: the conversation, and the terminal that it is shown at.
 
 
@@ -176,7 +175,6 @@ def _short(text: str, *, end: bool = False, characters: int = 300) -> str:
     return f"… {text[-characters:]}" if end else f"{text[:characters]} …"
 
 
-# ----------------------------------------------------------------------------
 # What a `/command` of the conversation is: an entry of a table, from which `/help`, completion
 # and the README are made.
 
@@ -213,7 +211,6 @@ def help_rows(commands: tuple[Command, ...]) -> list[tuple[str, str]]:
     return [(each.usage, each.help) for each in commands]
 
 
-# ----------------------------------------------------------------------------
 # Commands about what goes with the next message: images, and files, whole.
 
 
@@ -255,7 +252,6 @@ def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
     return as_path(value, terminal.context.home)
 
 
-# ----------------------------------------------------------------------------
 # Commands about what was said: back, again, on, shorter.
 
 
@@ -548,7 +544,6 @@ def sampling_names() -> tuple[str, ...]:
     return tuple(each.name for each in SETTINGS)
 
 
-# ----------------------------------------------------------------------------
 # Commands about sessions: named, listed, loaded, deleted, written to a file.
 
 
@@ -618,7 +613,6 @@ def write_new(path: Path, text: str) -> None:
         ) from None
 
 
-# ----------------------------------------------------------------------------
 # Commands that load again: another model, a larger context. The conversation goes along.
 
 
@@ -658,7 +652,6 @@ def _tell_loaded(terminal: ChatTerminal, changes: tuple[str, ...]) -> None:
         terminal.output.note("the conversation is read again while you type")
 
 
-# ----------------------------------------------------------------------------
 # All `/commands` of the conversation: `/help`, completion and the README are made of this.
 
 

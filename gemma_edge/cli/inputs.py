@@ -63,7 +63,6 @@ def _decode(data: bytes, name: str, output: Output) -> str:
     return text
 
 
-# ----------------------------------------------------------------------------
 # Files that are named in a message: typed or dragged in, quoted, with `~`, spaces, `file://`. A
 # name is only taken for a file when it is one, and when its ending is one that can be read; a
 # document must be named by a path, since a bare name is often just talked about. In a long text,

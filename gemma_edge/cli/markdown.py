@@ -194,7 +194,6 @@ def _parser() -> MarkdownIt:
     return parser.disable("reference")  # a definition would be swallowed
 
 
-# ----------------------------------------------------------------------------
 # The bottom of a terminal's page: lines that are printed for good, and below them a few that are
 # drawn again. Only lines that changed are written, all in one write, so nothing flickers; what is
 # printed for good is never touched again, so it can be scrolled back to.
@@ -264,7 +263,6 @@ def _shared(before: Sequence[str], after: Sequence[str]) -> int:
     return min(len(before), len(after))
 
 
-# ----------------------------------------------------------------------------
 # An answer on a terminal: Markdown, drawn while it streams. What is finished is printed once.
 
 
@@ -349,7 +347,6 @@ class AnswerView:
         )
 
 
-# ----------------------------------------------------------------------------
 # What stands in an answer's Markdown, without drawing it.
 
 

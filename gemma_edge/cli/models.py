@@ -46,7 +46,7 @@ from gemma_edge.store.files import (
 )
 from gemma_edge.store.lock import Locks
 from gemma_edge.store.remote import StoreSettings
-from gemma_edge.units import render_bytes
+from gemma_edge.units import render_age, render_bytes
 
 BILLION = 1_000_000_000
 There = frozenset[tuple[str, str]]  # (repo, file) of what is on disk
@@ -207,9 +207,6 @@ def _file(file: CatalogFile | None, there: There) -> dict[str, Any] | None:
 # `gemma-edge list`: which model files are on this machine.
 
 
-DAY_SECONDS = 86_400
-
-
 def list_command(
     *,
     store: StoreFlags,
@@ -262,14 +259,6 @@ def as_document(stored: StoredFile) -> dict[str, Any]:
         "last_used": stored.last_used,
         "sha256": stored.sha256,
     }
-
-
-def render_age(seconds: float) -> str:
-    """In days: disks note a use no more exactly."""
-    days = int(seconds // DAY_SECONDS)
-    if days <= 0:
-        return "today"
-    return "yesterday" if days == 1 else f"{days} days ago"
 
 
 def _what(stored: StoredFile) -> tuple[str, str]:

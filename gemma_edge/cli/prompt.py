@@ -196,7 +196,6 @@ def _nothing() -> None:
     """Nobody waits any more."""
 
 
-# ----------------------------------------------------------------------------
 # What Tab offers: commands, their words, models, sessions, and files.
 
 

@@ -15,11 +15,10 @@ from gemma_edge.chat.sessions import (
     render_markdown,
 )
 from gemma_edge.cli.context import Context, sessions_dir
-from gemma_edge.cli.models import render_age
 from gemma_edge.cli.options import Job, ShowFlags, argument
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, UsageError
-from gemma_edge.units import render_bytes
+from gemma_edge.units import render_age, render_bytes
 
 ACTIONS = ("list", "show", "rm")
 

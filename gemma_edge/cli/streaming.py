@@ -135,7 +135,6 @@ def ended(finished: Finished | None) -> Finished:
     return finished
 
 
-# ----------------------------------------------------------------------------
 # How far a batch is, with the time left: a line that is drawn over on a terminal, one now and
 # then elsewhere.
 

@@ -66,7 +66,6 @@ def unfenced(text: str) -> str:
     return text
 
 
-# ----------------------------------------------------------------------------
 # Messages as plain lines: a dumb terminal, or none that can be drawn on.
 
 
@@ -112,7 +111,6 @@ class LineAsker:
         return line
 
 
-# ----------------------------------------------------------------------------
 # Text to the clipboard: by a tool of the platform, else by asking the terminal (OSC 52).
 
 
@@ -171,7 +169,6 @@ def _hand_to(command: tuple[str, ...], text: str) -> bool:
     return done.returncode == 0
 
 
-# ----------------------------------------------------------------------------
 # While a model answers, typed keys are not echoed into its answer; they wait for the next line.
 
 

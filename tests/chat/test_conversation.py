@@ -1,12 +1,16 @@
 """A conversation over the Engine protocol: what is kept, what is sent, what is forgotten."""
 
+import time
+
 import pytest
 
+import gemma_edge
 from gemma_edge.chat.conversation import Conversation
+from gemma_edge.chat.journal import Journal
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
-from gemma_edge.errors import DoesNotFit, EngineStopped, ProjectorError
+from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, ProjectorError
 
 PICTURE = Picture(bytes(48 * 48 * 3), 48, 48, "dot.png")
 
@@ -184,3 +188,99 @@ def test_what_was_said_is_not_lost_when_it_dies_again_without_a_word():
     with pytest.raises(EngineStopped):
         list(session.say_again())
     assert texts(session.turns) == [("user", "count"), ("model", "one two ")]
+
+
+def test_ask_gives_the_whole_answer_without_its_thought():
+    conversation = Conversation(ScriptedEngine([("hm hm", "It is 42.")]), think=True)
+    assert conversation.ask("6 x 7") == "It is 42."
+    assert conversation.finished.reason == "end"
+
+
+def test_an_engine_that_dies_is_asked_again():
+    engine = Mortal(["one two three"] * 3, deaths=[1, 2])
+    conversation = Conversation(engine)
+    assert conversation.ask("count") == "one two three"
+    assert texts(conversation.turns) == [("user", "count"), ("model", "one two three")]
+
+
+def test_what_was_attached_goes_with_one_message_and_stays_if_it_is_refused(tmp_path):
+    pytest.importorskip("PIL.Image").new("RGB", (480, 480)).save(tmp_path / "a.png")
+    (tmp_path / "log.txt").write_text("disk full")
+    engine = ScriptedEngine(["a", "b"], context_tokens=200)
+    conversation = Conversation(engine)
+    assert conversation.attach(tmp_path / "a.png") == ("a.png 480x480, 100 tokens",)
+    assert conversation.attach(str(tmp_path / "log.txt")) == ("log.txt: 5 tokens",)
+    with pytest.raises(DoesNotFit):
+        conversation.ask("word " * 200)
+    assert (len(conversation.pictures), len(conversation.files)) == (1, 1)
+    conversation.ask("what?")
+    assert (conversation.pictures, conversation.files) == ((), ())
+    conversation.ask("and?")
+    first, second = (request.messages[-1] for request in engine.requests)
+    assert ("disk full" in first.text, len(first.pictures)) == (True, 1)
+    assert (second.text, second.pictures) == ("and?", ())
+    question = conversation.undo()
+    assert question.text == "and?"
+    conversation.undo()
+    assert [file.name for file in conversation.files] == ["log.txt"]
+
+
+def test_a_model_without_eyes_takes_no_image(tmp_path):
+    pytest.importorskip("PIL.Image").new("RGB", (48, 48)).save(tmp_path / "a.png")
+    with pytest.raises(ProjectorError):
+        Conversation(ScriptedEngine(vision=False)).attach(tmp_path / "a.png")
+
+
+def test_a_persona_gives_what_is_not_given_otherwise(tmp_path):
+    path = tmp_path / "pirate.toml"
+    path.write_text('system = "Arr."\nthink = true\n[sampling]\ntemperature = 0.5\ntop_k = 3\n')
+    engine = ScriptedEngine(["a"])
+    conversation = Conversation(
+        engine, persona=str(path), think=False, sampling=Sampling(temperature=0.1)
+    )
+    conversation.ask("hi")
+    (request,) = engine.requests
+    assert request.messages[0].text == "Arr."
+    assert (request.think, request.sampling) == (False, Sampling(temperature=0.1, top_k=3))
+
+
+def test_a_conversation_is_kept_and_goes_on(tmp_path):
+    with Conversation(ScriptedEngine(["a"]), journal=Journal.create(tmp_path, "one")) as first:
+        first.ask("hi")
+    engine = ScriptedEngine(["b"])
+    with Conversation(engine, journal=Journal.open(tmp_path / "one")) as again:
+        assert again.restore_cache().tokens > 0
+        assert again.ask("more") == "b"
+    assert texts(engine.requests[0].messages) == [("user", "hi"), ("model", "a"), ("user", "more")]
+
+
+def test_it_is_read_ahead_while_nobody_asks():
+    engine = ScriptedEngine(["a", "b"])
+    conversation = Conversation(engine)
+    conversation.ask("hi")
+    done = []
+    conversation.first, conversation.changed = lambda: done.append("first"), lambda: None
+    conversation.start_prefill()
+    assert conversation.ask("more") == "b"
+    assert (done, conversation.pending) == (["first"], False)
+    conversation.start_prefill()
+    while conversation.used is None or conversation.used.used_tokens < 10:
+        time.sleep(0.001)
+    conversation.stop_prefill()
+    assert texts(engine.warmed[-1].messages)[-1] == ("model", "b")
+
+
+def test_what_comes_before_reading_ahead_may_fail():
+    def fail():
+        raise EngineError("no model")
+
+    conversation = Conversation(ScriptedEngine(["a"]))
+    conversation.first = fail
+    conversation.start_prefill()
+    with pytest.raises(EngineError, match="no model"):
+        conversation.ask("hi")
+    assert conversation.pending
+
+
+def test_it_is_public():
+    assert gemma_edge.Conversation is Conversation

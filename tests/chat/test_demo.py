@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.chat.journal import Journal
 from gemma_edge.chat.conversation import Conversation
+from gemma_edge.chat.journal import Journal
 from gemma_edge.engine import load
 from gemma_edge.engine.protocol import GREEDY, Chunk, Finished
 from gemma_edge.errors import DoesNotFit

@@ -2,8 +2,8 @@
 
 import json
 
-from gemma_edge.chat.journal import Attachment
 from gemma_edge.chat.conversation import Conversation
+from gemma_edge.chat.journal import Attachment
 from gemma_edge.chat.sessions import render_json, render_markdown
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.scripted import ScriptedEngine

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.chat.journal import FILE, Attachment, Journal, load_history
 from gemma_edge.chat.conversation import Conversation
+from gemma_edge.chat.journal import FILE, Attachment, Journal, load_history
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Notice
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -105,7 +105,9 @@ def test_originals_are_kept_and_read_back(tmp_path, change, seen, fates):
 
 
 def test_a_refused_message_is_on_disk_as_refused(tmp_path):
-    session = Conversation(ScriptedEngine(["1"], context_tokens=9), journal=Journal.create(tmp_path))
+    session = Conversation(
+        ScriptedEngine(["1"], context_tokens=9), journal=Journal.create(tmp_path)
+    )
     talk(session, "a")
     with pytest.raises(DoesNotFit, match=r"takes 7 tokens, 6 are used already.*9: 5 too many"):
         talk(session, "b c d e f")

@@ -6,8 +6,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_edge.chat.journal import Journal, load_history
 from gemma_edge.chat.conversation import Conversation
+from gemma_edge.chat.journal import Journal, load_history
 from gemma_edge.engine.protocol import Chunk
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError, EngineStopped, GemmaEdgeError
@@ -87,7 +87,9 @@ def seen(history):
 def test_what_is_on_disk_is_what_is_here(steps):
     with tempfile.TemporaryDirectory() as folder:
         engine = Fickle()
-        session = Conversation(engine, "Be short.", journal=Journal.create(Path(folder)), model="E4B")
+        session = Conversation(
+            engine, "Be short.", journal=Journal.create(Path(folder)), model="E4B"
+        )
         for step in steps:
             if isinstance(step, tuple):
                 before = len(session.history.exchanges)

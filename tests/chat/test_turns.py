@@ -2,8 +2,8 @@
 
 import pytest
 
-from gemma_edge.chat.journal import Attachment, Journal, render_file, title_of
 from gemma_edge.chat.conversation import Conversation
+from gemma_edge.chat.journal import Attachment, Journal, render_file, title_of
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
