@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -58,123 +59,9 @@ from gemma_edge.store.measurements import read_measurements, record_measurement
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
 
-# ----------------------------------------------------------------------------
-# The first answer of a model on this machine calibrates the plan: how fast it really was is kept.
-# Nothing is delayed for it. An answer that is long enough is a measurement by itself; only where
-# none was, and a measurement is cheap, the engine makes one after the work is done.
-
-
-TOKENS = 32  # a few more or less change the rate by less than the machine does
-MAX_SECONDS = 3.0  # what a person waits for a prompt without wondering
-NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than planned
-
-
-@dataclass(slots=True)
-class LoadedEngine:
-    """An engine with the plan that it was loaded by; leaving its ``with`` frees the model. It notes
-    how fast it answers: once, for a model without a measured speed; ``say`` tells a person why
-    that could not be kept."""
-
-    engine: Engine
-    prepared: "Prepared"
-    say: Callable[[str], None]
-    _known: bool = field(init=False)
-    _cancelled: bool = field(init=False, default=False)
-
-    def __post_init__(self) -> None:
-        """The bundled model is so small that its speed says nothing about others, and adapters
-        make a model slower than it is."""
-        plan = self.prepared.plan
-        measured = plan.speed is not None and plan.speed.measured
-        self._known = self.prepared.files.bundled or bool(plan.adapters) or measured
-
-    def __enter__(self) -> "LoadedEngine":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    @property
-    def info(self) -> EngineInfo:
-        """What was loaded; waits for it."""
-        return self.engine.info
-
-    def count(self, request: Request) -> PromptCount:
-        """Exact prompt size; nothing is evaluated."""
-        return self.engine.count(request)
-
-    def generate(self, request: Request) -> Iterator[Event]:
-        """The answer, event by event."""
-        events = self.engine.generate(request)
-        return events if self._known or request.constraint else self._listen(events)
-
-    def warm(self, request: Request) -> Iterator[Event]:
-        """Read messages into the cache."""
-        return self.engine.warm(request)
-
-    def save(self, path: Path) -> int:
-        """Write the cache to a file."""
-        return self.engine.save(path)
-
-    def restore(self, path: Path) -> Restored:
-        """Take a saved cache back."""
-        return self.engine.restore(path)
-
-    def measure(self, tokens: int = TOKENS) -> float:
-        """Tokens a second of plain decoding."""
-        return self.engine.measure(tokens)
-
-    def cancel(self) -> None:
-        """Ask the running answer to stop."""
-        self._cancelled = True
-        self.engine.cancel()
-
-    def close(self) -> None:
-        """Free the model."""
-        self.engine.close()
-
-    def learn(self) -> None:
-        """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""
-        speed = self.prepared.plan.speed
-        if self._known or self._cancelled or speed is None:
-            return
-        if speed.tokens_per_second * MAX_SECONDS < TOKENS:
-            return
-        try:
-            self._keep(self.engine.measure(TOKENS))
-        except GemmaEdgeError:  # the answer is there; the next run measures
-            self._known = True
-
-    def _listen(self, events: Iterator[Event]) -> Iterator[Event]:
-        try:
-            for event in events:
-                if isinstance(event, Finished):
-                    self._learn_from(event)
-                yield event
-        finally:
-            if isinstance(events, Generator):
-                events.close()  # the engine stops when its listener does
-
-    def _learn_from(self, finished: Finished) -> None:
-        usage, seconds = finished.usage, finished.timings.decode_seconds
-        near = usage.prompt_tokens + usage.generated_tokens <= NEAR_TOKENS
-        if usage.generated_tokens >= TOKENS and seconds > 0 and near:
-            self._keep(usage.generated_tokens / seconds)
-
-    def _keep(self, tokens_per_second: float) -> None:
-        """Under the plan that was really loaded, which may be a fallback."""
-        self._known = True
-        if tokens_per_second <= 0:
-            return
-        prepared = self.prepared
-        loaded = self.engine.info.plan or prepared.plan
-        run = describe_measurement(loaded, prepared.candidate, prepared.hardware, tokens_per_second)
-        if problem := record_measurement(prepared.settings, run):
-            self.say(problem)
-
-
 VisionMode = Literal["needed", "possible", "unused"]
 _VISION = {"needed": True, "possible": None, "unused": False}
+BUNDLED = "demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +93,7 @@ class Prepared:
         return self.candidate.name if self.candidate.size_name else str(self.files.model)
 
 
-def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
+def prepare(  # noqa: PLR0913  (what was asked for, of which process, and what for)
     request: ModelRequest,
     runtime: Runtime,
     *,
@@ -227,29 +114,26 @@ def prepare(  # noqa: PLR0913  (the wish, the world, and what for)
         if request.model == AUTO:
             request, agreed = choose(request, constraints, planner, runtime)
             runtime = runtime.with_agreement(agreed)
-        guard = Guard(
-            request=request, images=images, vision=vision, constraints=constraints, planner=planner,
-            runtime=runtime,
-        )  # fmt: skip
         files = find_model(
             request, runtime, with_projector=vision != "unused",
-            check_inputs=guard.check_inputs, check_plan=guard.check_plan,
+            check_inputs=partial(_check_inputs, request, vision, images),
+            check_plan=partial(_check_plan, request, constraints, planner, runtime),
         )  # fmt: skip
         candidate = _check_files(Stock(runtime.store).local(files), vision)
         for adapter in constraints.adapters:
             check_adapter(candidate.header, adapter.header)
-        decided = planner.plan([candidate], constraints)
+        plan = planner.plan([candidate], constraints)
     if request.remember or runtime.remember:
-        decided = with_fallbacks(decided, remember=runtime.store.data_dir / "seen")
+        plan = with_fallbacks(plan, remember=runtime.store.data_dir / "seen")
     assert candidate.files is not None
-    budget = image_tokens or decided.image_tokens or files.image_tokens
-    return Prepared(candidate.files, decided, budget, candidate, planner.hardware, runtime.store)
+    budget = image_tokens or plan.image_tokens or files.image_tokens
+    return Prepared(candidate.files, plan, budget, candidate, planner.hardware, runtime.store)
 
 
 @contextmanager
 def open_engine(
     prepared: Prepared, runtime: Runtime, *, wait: bool = True
-) -> Iterator[LoadedEngine]:
+) -> Iterator["LoadedEngine"]:
     """Load the plan and pass on what the engine has to say; it is closed whatever happens. Without
     ``wait`` it is still loading, and no time is spent on measuring it at the end."""
     engine = load(prepared, runtime)
@@ -263,7 +147,7 @@ def open_engine(
         engine.close()
 
 
-def load(prepared: Prepared, runtime: Runtime) -> LoadedEngine:
+def load(prepared: Prepared, runtime: Runtime) -> "LoadedEngine":
     """Begin to load the plan; the first use waits for it. Whoever asked closes it."""
     return LoadedEngine(runtime.load(prepared.plan), prepared, runtime.note)
 
@@ -286,10 +170,7 @@ def _check_files(candidate: Candidate, vision: VisionMode) -> Candidate:
         check_pair(candidate.header, candidate.projector)
     elif vision == "needed":
         raise _no_projector(candidate.header)
-    if vision == "unused" and candidate.files is not None:
-        files = replace(candidate.files, projector=None)
-        return replace(candidate, projector=None, files=files)
-    return candidate
+    return candidate.without_projector() if vision == "unused" else candidate
 
 
 def _no_projector(header: gguf.Header) -> ProjectorError:
@@ -309,8 +190,49 @@ def _fits(header: gguf.Header, path: Path) -> bool:
     return True
 
 
-# ----------------------------------------------------------------------------
-# From flags to a Plan: what was pinned, the machine that it is for, and how llama.cpp is asked.
+def _check_inputs(
+    request: ModelRequest, vision: VisionMode, images: Sequence[Path], has_projector: bool
+) -> None:
+    """Before a download: pictures can be read, and there is something to see them with.
+
+    Raises:
+        ProjectorError, InputError, ModelError: not so.
+    """
+    if vision == "needed" and not has_projector:
+        raise ProjectorError(
+            f"`{request.model}` is not in the catalogue, which would know its projector",
+            hint="--mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it",
+        )
+    for path in images:
+        open_image(path)
+    if request.mmproj is not None:
+        gguf.read_header(request.mmproj.expanduser())
+
+
+def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which process)
+    request: ModelRequest, constraints: Constraints, planner: Planner, runtime: Runtime,
+    target: Target, agreed: bool,
+) -> None:  # fmt: skip
+    """Before a download: it will run here. Before anybody ``agreed``, what is known has to do; only
+    where that says no, the header is fetched (15 MiB), because an estimate refuses nobody.
+
+    Raises:
+        DoesNotFit: it will not, by its own header.
+        ModelError: it is no language model.
+    """
+    if target.wanted is None and not agreed:
+        return
+    if agreed:
+        target = fetch_header(target, runtime)
+    candidate = of_hub(target, Stock(runtime.store), runtime.store)
+    if request.mmproj is not None:
+        candidate = with_projector(candidate, request.mmproj.expanduser(), runtime.store)
+    try:
+        planner.plan([candidate], constraints)
+    except DoesNotFit:
+        if candidate.exact:
+            raise
+        _check_plan(request, constraints, planner, runtime, target, True)
 
 
 @contextmanager
@@ -380,22 +302,15 @@ def _read_adapter(named: Adapter) -> AdapterFile:
     return AdapterFile(adapter=adapter, header=gguf.read_header(adapter.path))
 
 
-# ----------------------------------------------------------------------------
-# No model was named: the best one on this machine, else the one that it would run if it were
-# fetched, else the bundled one.
-
-
-BUNDLED = "demo"
-
-
-def choose(  # noqa: PLR0913, PLR0917  (the wish, the machine, and the world)
+def choose(
     request: ModelRequest,
     constraints: Constraints,
     planner: Planner,
     runtime: Runtime,
 ) -> tuple[ModelRequest, bool]:
-    """The request with a model in it, and whether its download was agreed to. A quant that was
-    named holds for all sizes.
+    """No model was named: the best one on this machine, else the one that it would run if it were
+    fetched, else the bundled one. The request with that model in it, and whether its download was
+    agreed to; a quant that was named holds for all sizes.
 
     Raises:
         ModelError: no size has the quant that was named.
@@ -459,56 +374,102 @@ def _name_on_disk(candidate: Candidate) -> str:
     return candidate.name if candidate.size_name else str(candidate.model_path)
 
 
-# ----------------------------------------------------------------------------
-# What would be refused after a download is refused before.
+TOKENS = 32  # a few more or less change the rate by less than the machine does
+MAX_SECONDS = 3.0  # what a person waits for a prompt without wondering
+NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than planned
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """All that was asked for, and the machine that it is asked of."""
+@dataclass(slots=True)
+class LoadedEngine:
+    """An engine with the plan that it was loaded by; leaving its ``with`` frees the model. It notes
+    how fast it answers: once, for a model without a measured speed. Nothing is delayed for it: an
+    answer that is long enough is a measurement by itself; only where none was, ``learn`` makes one
+    after the work is done. ``say`` tells a person why it could not be kept."""
 
-    request: ModelRequest
-    images: Sequence[Path]
-    vision: VisionMode
-    constraints: Constraints
-    planner: Planner
-    runtime: Runtime
+    engine: Engine
+    prepared: Prepared
+    say: Callable[[str], None]
+    _known: bool = field(init=False)
+    _cancelled: bool = field(init=False, default=False)
 
-    def check_inputs(self, has_projector: bool) -> None:
-        """Pictures can be read, and there is something to see them with.
+    def __post_init__(self) -> None:
+        """The bundled model is so small that its speed says nothing about others, and adapters
+        make a model slower than it is."""
+        plan = self.prepared.plan
+        measured = plan.speed is not None and plan.speed.measured
+        self._known = self.prepared.files.bundled or bool(plan.adapters) or measured
 
-        Raises:
-            ProjectorError, InputError, ModelError: not so.
-        """
-        if self.vision == "needed" and not has_projector:
-            raise ProjectorError(
-                f"`{self.request.model}` is not in the catalogue, which would know its projector",
-                hint="--mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it",
-            )
-        for path in self.images:
-            open_image(path)
-        if self.request.mmproj is not None:
-            gguf.read_header(self.request.mmproj.expanduser())
+    def __enter__(self) -> "LoadedEngine":
+        return self
 
-    def check_plan(self, target: Target, agreed: bool) -> None:
-        """It will run here. Before anybody ``agreed`` to a download, what is known has to do; only
-        where that says no, the header is fetched (15 MiB), because an estimate refuses nobody.
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
-        Raises:
-            DoesNotFit: it will not, by its own header.
-            ModelError: it is no language model.
-        """
-        if target.wanted is None and not agreed:
+    @property
+    def info(self) -> EngineInfo:
+        return self.engine.info
+
+    def count(self, request: Request) -> PromptCount:
+        return self.engine.count(request)
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        events = self.engine.generate(request)
+        return events if self._known or request.constraint else self._listen(events)
+
+    def warm(self, request: Request) -> Iterator[Event]:
+        return self.engine.warm(request)
+
+    def save(self, path: Path) -> int:
+        return self.engine.save(path)
+
+    def restore(self, path: Path) -> Restored:
+        return self.engine.restore(path)
+
+    def measure(self, tokens: int = TOKENS) -> float:
+        return self.engine.measure(tokens)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self.engine.cancel()
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def learn(self) -> None:
+        """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""
+        speed = self.prepared.plan.speed
+        if self._known or self._cancelled or speed is None:
             return
-        if agreed:
-            target = fetch_header(target, self.runtime)
-        candidate = of_hub(target, Stock(self.runtime.store), self.runtime.store)
-        if self.request.mmproj is not None:
-            path = self.request.mmproj.expanduser()
-            candidate = with_projector(candidate, path, self.runtime.store)
+        if speed.tokens_per_second * MAX_SECONDS < TOKENS:
+            return
         try:
-            self.planner.plan([candidate], self.constraints)
-        except DoesNotFit:
-            if candidate.exact:
-                raise
-            self.check_plan(target, True)
+            self._keep(self.engine.measure(TOKENS))
+        except GemmaEdgeError:  # the answer is there; the next run measures
+            self._known = True
+
+    def _listen(self, events: Iterator[Event]) -> Iterator[Event]:
+        try:
+            for event in events:
+                if isinstance(event, Finished):
+                    self._learn_from(event)
+                yield event
+        finally:
+            if isinstance(events, Generator):
+                events.close()  # the engine stops when its listener does
+
+    def _learn_from(self, finished: Finished) -> None:
+        usage, seconds = finished.usage, finished.timings.decode_seconds
+        near = usage.prompt_tokens + usage.generated_tokens <= NEAR_TOKENS
+        if usage.generated_tokens >= TOKENS and seconds > 0 and near:
+            self._keep(usage.generated_tokens / seconds)
+
+    def _keep(self, tokens_per_second: float) -> None:
+        """Under the plan that was really loaded, which may be a fallback."""
+        self._known = True
+        if tokens_per_second <= 0:
+            return
+        prepared = self.prepared
+        loaded = self.engine.info.plan or prepared.plan
+        run = describe_measurement(loaded, prepared.candidate, prepared.hardware, tokens_per_second)
+        if problem := record_measurement(prepared.settings, run):
+            self.say(problem)

@@ -7,7 +7,7 @@ there is none.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,13 +40,14 @@ class Candidate:
     then a header read from the hub, or one made from the catalogue's facts (``exact`` is False).
     ``size_name`` is the catalogue's ("e4b"), "" for a file that only has a path. ``download_bytes``
     is what would have to be fetched. ``weights`` is the sha256 of the model file, "" if unknown.
+    Candidates are equal if their headers are, whatever their files are called.
     """
 
     name: str
     title: str
     header: Header
     projector: Header | None = None
-    files: ModelFiles | None = None
+    files: ModelFiles | None = field(default=None, compare=False)
     exact: bool = True
     on_disk: bool = True
     size_name: str = ""

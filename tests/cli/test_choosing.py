@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gemma_edge.engine.protocol import Finished
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError, ExitStatus
+from gemma_edge.planning.memory import quick_measure
 from gemma_edge.store.measurements import read_measurements
 from gemma_edge.store.remote import StoreSettings
 from tests.cli.conftest import GAMER, SHAPES, TEXT_MODEL, Online
@@ -73,6 +75,18 @@ def test_what_is_on_this_machine_answers_at_once(pulled: Online):
     ran = chat(pulled)
     assert ran.stderr.startswith("E4B Q4 QAT on the CPU")
     assert len(pulled.hub.requests) == asked
+
+
+def test_what_is_chosen_is_planned_once(pulled: Online):
+    asked, measure = [], quick_measure(pulled.shell.hardware)
+
+    def counted(shape, placement):
+        asked.append(placement)
+        return measure(shape, placement)
+
+    ran = chat(pulled, open_measure=lambda _: nullcontext(counted))
+    assert ran.stderr.startswith("E4B Q4 QAT on the CPU")
+    assert len(asked) == 3  # two for the formula of its graph, one for the plan
 
 
 def test_an_imported_gemma_4_counts_another_model_does_not(online: Online, write_gguf):
