@@ -209,8 +209,8 @@ _ISOLATED = ("-I", "-S")  # no variable of Python's, no .pth file, no sitecustom
 # What a program may need to find its libraries, its folders and its devices. These patterns are
 # compiled where they are used: a child needs none of them.
 _VARIABLES = (
-    r"(?i:PATH|HOME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TMP|TEMP|LD_\w+|DYLD_\w+|DISPLAY|WAYLAND_DISPLAY"
-    r"|XDG_(CACHE|DATA|CONFIG|RUNTIME)_\w+|WSL\w*"
+    r"(?i:PATH|HOME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TMP|TEMP|LD_\w+|DYLD_\w+|NIX_LD\w*|DISPLAY"
+    r"|WAYLAND_DISPLAY|XDG_(CACHE|DATA|CONFIG|RUNTIME)_\w+|WSL\w*"
     r"|SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC|PATHEXT|USERPROFILE|(LOCAL)?APPDATA|PROGRAM(DATA|FILES)"
     r"|NUMBER_OF_PROCESSORS|PROCESSOR_\w+"
     # Where accelerators and their libraries take settings from.
@@ -431,9 +431,10 @@ def _start(
     if not trusted:
         variables = {name: value for name, value in variables.items() if is_named(name)}
     python = sys.executable
-    if sys.platform == "win32" and sys._base_executable != python:
+    base = getattr(sys, "_base_executable", python)
+    if sys.platform == "win32" and base != python:
         # The Python of an environment starts another process; multiprocessing goes past it so.
-        variables["__PYVENV_LAUNCHER__"], python = python, sys._base_executable
+        variables["__PYVENV_LAUNCHER__"], python = python, base
     boot = [_BOOT, os.pathsep, os.pathsep.join(folders), program, *arguments]
     try:
         return subprocess.Popen(
@@ -475,13 +476,14 @@ def _skip_noise(stream: IO[bytes]) -> None:
 def _read_error(frame: _Frame) -> Exception:
     """What the child's program raised."""
     if frame.kind == _BUG:
-        bug = ChildBug(frame.header["error"])
-        bug.__cause__ = _Trace(frame.header["trace"])
+        bug = ChildBug(frame.header.get("error"))
+        bug.__cause__ = _Trace(frame.header.get("trace"))
         return bug
-    kind = getattr(errors, frame.header["error"], None)
+    name, message, hint = (str(frame.header.get(key)) for key in ("error", "message", "hint"))
+    kind = getattr(errors, name, None)
     if not (isinstance(kind, type) and issubclass(kind, GemmaEdgeError)):
         kind = GemmaEdgeError
-    return kind(frame.header["message"], hint=frame.header["hint"])
+    return kind(message, hint=hint)
 
 
 def used_memory(pid: int) -> int:
@@ -675,10 +677,10 @@ def _serve(
 
 def _set_limits(limits: Limits) -> None:
     """Limits on this process where the platform has them; a crash writes no core file."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent holds it in a job
+    if sys.platform == "win32":  # the parent holds it in a job
         return
+    import resource
+
     wanted = {"RLIMIT_CORE": 0}
     if limits.memory_bytes is not None:
         wanted["RLIMIT_AS"] = limits.memory_bytes
@@ -757,5 +759,5 @@ def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _J
         limits.process_memory = memory_bytes
     size = ctypes.sizeof(limits)
     kernel.SetInformationJobObject(job, _JOB_LIMITS, ctypes.byref(limits), size)
-    kernel.AssignProcessToJobObject(job, ctypes.c_void_p(int(process._handle)))
+    kernel.AssignProcessToJobObject(job, ctypes.c_void_p(int(vars(process)["_handle"])))
     return _Job(job.value or 0)
