@@ -421,7 +421,7 @@ class RemoteCounter:
 
     def __init__(self, plan: Plan, *, program: Sequence[str] = WORKER) -> None:
         self._process = EngineProcess(program)
-        self._process.send("open_counter", plan)
+        self._process.send("open_counter", _bare(plan))
         self._opened = False
         self._refused: GemmaEdgeError | None = None
 

@@ -12,7 +12,16 @@ from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from gemma_edge.documents.document import Picture
-from gemma_edge.planning.plan import Account, Adapter, Allocated, Ledger, Part, Plan, Speed
+from gemma_edge.planning.plan import (
+    Account,
+    Adapter,
+    Allocated,
+    Attempt,
+    Ledger,
+    Part,
+    Plan,
+    Speed,
+)
 
 Role = Literal["system", "user", "model"]
 Channel = Literal["thought", "answer"]
@@ -305,7 +314,7 @@ _KINDS: dict[str, Any] = {
     for kind in (
         Message, Picture, Sampling, JsonConstraint, Request, TokenScore, Chunk, Usage, Timings,
         Finished, Notice, Reading, Restored, PromptCount, EngineInfo, Allocated, Plan, Adapter,
-        Speed, Ledger, Account, Part,
+        Speed, Attempt, Ledger, Account, Part,
     )
 }  # fmt: skip
 
