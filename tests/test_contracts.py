@@ -29,7 +29,7 @@ def loaded_by(module: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "gemma_edge.cli.main", "gemma_edge.engine", "gemma_edge.documents",
+        "gemma_edge", "gemma_edge.cli.main", "gemma_edge.engine", "gemma_edge.documents",
         ", ".join(f"gemma_edge.cli.{place.partition(':')[0]}" for place in COMMANDS.values()),
     ],
 )  # fmt: skip
