@@ -351,7 +351,7 @@ class Conversation:
             pages = f"page{'s' if len(numbers) > 1 else ''} {named} of {document.name}"
             notes.append(f"{pages}: pictures of text, which this model does not see")
             return ()
-        from gemma_edge.documents.render import (  # noqa: PLC0415  (starts a child process)
+        from gemma_edge.documents.images import (  # noqa: PLC0415  (starts a child process)
             render_page,
         )
 

@@ -1,14 +1,11 @@
-"""HTML and e-mails to text: paragraphs, lists, tables row by row.
+"""HTML to text: paragraphs, lists, tables row by row.
 
 Nothing is fetched, no script runs. It reads hostile bytes, so it runs in the child process of
 ``reader.py``; the tree is walked without recursion, however deep it is.
 """
 
-import email
 import re
 from collections.abc import Iterator
-from email.message import EmailMessage, Message, MIMEPart
-from email.policy import default
 from typing import TYPE_CHECKING
 
 from gemma_edge.documents.document import (
@@ -16,11 +13,8 @@ from gemma_edge.documents.document import (
     Writer,
     cut_note,
     decode_text,
-    listed,
     render_row,
-    shown,
 )
-from gemma_edge.errors import InputError
 
 if TYPE_CHECKING:
     from bs4 import Tag
@@ -264,107 +258,3 @@ def _span(cell: "Tag", direction: str) -> int:
 
 def _is_hidden(tag: "Tag") -> bool:
     return tag.has_attr("hidden") or bool(_HIDDEN.search(str(tag.get("style") or "")))
-
-
-# An e-mail to text: its head, and its body as it was written or from its HTML. It reads hostile
-# bytes and their HTML, so it runs in the child process of `reader.py`.
-
-
-_HEAD = ("From", "To", "Cc", "Bcc", "Reply-To", "Date", "Subject")
-_MAX_DEPTH = 3  # of messages in messages
-# What Python's library raises over fields and parts that are broken.
-_TRIPPED = (AttributeError, LookupError, TypeError, ValueError)
-_POOR = 0.3  # a written body shorter than this share of the HTML one is only a stand-in
-
-
-def read_mail(data: bytes, name: str) -> ExtractedText:
-    """One page: the head's lines, then the body; attachments are named in a note.
-
-    Raises:
-        InputError: there is neither a head nor a body.
-    """
-    message = email.message_from_bytes(data.removeprefix(b"\xef\xbb\xbf"), policy=default)
-    reader = _MailReader()
-    reader.read(message, 0)
-    text = reader.writer.take()
-    if not text:
-        raise InputError(f"{name} holds no text", hint="export the e-mail again")
-    notes = [f"{name}: {said}" for said in dict.fromkeys(reader.notes)]
-    if reader.attached:
-        notes.append(
-            f"{name}: attachments are not read: {listed(reader.attached)}; save them, and name them"
-        )
-    if reader.writer.is_full:
-        notes.append(cut_note(name))
-    return ExtractedText(((text, "an e-mail"),), tuple(notes))
-
-
-class _MailReader:
-    """Collects what the parts of a message say."""
-
-    def __init__(self) -> None:
-        self.writer = Writer()
-        self.attached: list[str] = []
-        self.notes: list[str] = []
-
-    def read(self, message: EmailMessage, depth: int) -> None:
-        """Head and body of a message, and of those that it forwards."""
-        for field in _HEAD:
-            for value in _values(message, field):
-                self.writer.line(f"{field}: {' '.join(value.split())}")
-        self.writer.gap()
-        self._body(message)
-        for part in message.iter_attachments():
-            inner = _forwarded(part) if depth < _MAX_DEPTH else None
-            if inner is None:
-                self.attached.append(_title(part))
-            else:
-                self.writer.gap()
-                self.writer.line("--- forwarded message ---")
-                self.read(inner, depth + 1)
-
-    def _body(self, message: EmailMessage) -> None:
-        plain, html = (message.get_body((kind,)) for kind in ("plain", "html"))
-        written = _text(plain).strip() if plain is not None else ""
-        from_html = ""
-        if html is not None:
-            from_html, hidden, is_cut = html_to_text(_text(html))
-            self.writer.is_full |= is_cut
-            if len(written) < _POOR * len(from_html) and hidden:
-                self.notes.append(f"hidden parts of its HTML are left out ({hidden:,})")
-        body = from_html if len(written) < _POOR * len(from_html) else written
-        for line in body.splitlines():
-            self.writer.line(line)
-
-
-def _values(message: EmailMessage, field: str) -> list[str]:
-    """What stands in a field; as it is in the file where the library trips over it."""
-    try:
-        return [str(value) for value in message.get_all(field, [])]
-    except _TRIPPED:
-        return [str(value) for name, value in message.raw_items() if name.lower() == field.lower()]
-
-
-def _title(part: Message) -> str:
-    try:
-        return shown(part.get_filename() or part.get_content_type())
-    except _TRIPPED:
-        return "one without a name"
-
-
-def _forwarded(part: Message) -> EmailMessage | None:
-    """The message that a part holds, if it holds one."""
-    inner = part.get_payload()
-    if part.get_content_type() != "message/rfc822" or not isinstance(inner, list) or not inner:
-        return None
-    return inner[0] if isinstance(inner[0], EmailMessage) else None
-
-
-def _text(part: MIMEPart) -> str:
-    """The characters of a part; a wrong or unknown encoding costs some, never the mail."""
-    try:
-        content = part.get_content()
-    except _TRIPPED:
-        payload = part.get_payload(decode=True)
-        return payload.decode("latin-1") if isinstance(payload, bytes) else ""
-    return content if isinstance(content, str) else ""

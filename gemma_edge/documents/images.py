@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from gemma_edge.documents.document import (
     MAX_TOKENS,
     PATCH_PX,
+    Document,
     PageNumbers,
     Picture,
     StrPath,
@@ -33,212 +34,242 @@ from gemma_edge.isolation import Child, ChildError, Handler, Limits, Message, Re
 if TYPE_CHECKING:
     from PIL import Image
 
-_FINER = 2.0  # pixels for each that is kept: small letters stay smooth when resized
+MAX_IMAGE_BYTES = 256 << 20
+# What is taken from a folder; a file that is named is read whatever its name ends with.
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+    + (".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm")
+)
+
+_KINDS = (  # how a file begins, what it is, what to do
+    (b"<svg", "an SVG drawing, not pixels", "save it as PNG"),
+    (b"GGUF", "a GGUF model, not an image", "--model or --mmproj takes it"),
+)
+_KEY = "gemma_edge"  # of an Origin in Image.info
+_KEPT = 0.9  # of the pixels: a loss up to here is not worth a word
+_BENT = 1.5  # the ratio of sides may change by this before it is said
 
 
 @dataclass(frozen=True, slots=True)
-class PagePixels:
-    """One page: RGB rows, ``len(rgb) == width * height * 3``."""
+class Origin:
+    """Where an image comes from. ``width`` and ``height`` are its size in the file, as seen, 0
+    for a page that is drawn at any size; ``page`` counts from 1 among ``pages``, 0 where the file
+    is one image. ``note`` says what was left out."""
 
-    number: int
-    count: int
-    width: int
-    height: int
-    rgb: bytes = field(repr=False)
+    name: str = ""
+    width: int = 0
+    height: int = 0
+    page: int = 0
+    pages: int = 1
+    document: bool = False
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """``scan.tiff page 2``."""
+        return f"{self.name} page {self.page}" if self.page else self.name
 
 
-def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, and how)
-    data: bytes,
-    name: str,
-    pages: PageNumbers | None,
-    max_tokens: int,
-    password: str | None = None,
-    limits: PdfLimits = LIMITS,
-) -> Iterator[PagePixels]:
-    """The pages, in the order of the document, each with about twice the pixels of
-    ``max_tokens`` patches. While one is made use of the next is being drawn.
+def open_image(path: StrPath) -> "Image.Image":
+    """The first image at ``path``: mode RGB, turned as its EXIF says, transparency on white, and
+    not much larger than the model can use; ``origin_of`` knows its size in the file.
 
     Raises:
-        InputError: encrypted, damaged, or too slow to draw.
+        InputError: missing, empty, not an image, damaged, or too large.
+    """
+    return read_image(read_file(path, max_bytes=MAX_IMAGE_BYTES), shown(path))
+
+
+def read_image(data: bytes, name: str) -> "Image.Image":
+    """The same for bytes that are there already, such as those of stdin."""
+    image = next(iter_images(data, name))
+    origin = origin_of(image)
+    if origin.document and origin.pages > 1:
+        image.info[_KEY] = replace(origin, note=f"the first of {origin.pages:,} pages")
+    return image
+
+
+def iter_images(
+    data: bytes,
+    name: str,
+    *,
+    pages: PageNumbers | None = None,
+    max_tokens: int = MAX_TOKENS,
+    password: str | None = None,
+) -> "Iterator[Image.Image]":
+    """All images of a file that ``pages`` names, as ``read_image`` gives them, each read when it
+    is asked for, and reduced to what ``max_tokens`` can use. Without ``pages``: all pages of a
+    PDF or TIFF, the first frame of what moves.
+
+    Raises:
+        InputError: empty, of a kind that is not read, damaged, encrypted, or too large.
         UsageError: a page that there is not.
     """
-    pixels = int(_FINER * max_tokens * PATCH_PX * PATCH_PX)
-    with PdfChild(data, name, password, limits) as child:
-        count = child.page_count
-        if not count:
-            raise damaged(name, "it has no pages")
-        numbers = range(1, count + 1) if pages is None else pages.choose(count, name)
-        child.send({"draw": numbers[0], "pixels": pixels})
-        for number, following in zip(numbers, [*numbers[1:], None], strict=True):
-            try:
-                head, rgb = child.receive()
-            except ChildError as stopped:
-                raise unreadable(f"{name} page {number}", str(stopped)) from None
-            if "error" in head:
-                raise damaged(f"{name} page {number}", head["error"])
-            if following is not None:
-                child.send({"draw": following, "pixels": pixels})
-            yield PagePixels(number, count, head["width"], head["height"], rgb)
+    if not data:
+        raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
+    for mark, kind, hint in _KINDS:
+        if data.startswith(mark):
+            raise InputError(f"{name} is {kind}", hint=hint)
+    if is_pdf(data):
+        yield from _pdf_pages(data, name, pages, max_tokens, password)
+        return
+    frames = iter_frames_apart if is_apart(data) else iter_frames
+    for frame in frames(data, name, pages, max_tokens):
+        yield _marked(frame, name, is_tiff=data[:2] in (b"II", b"MM"))
 
 
-# Pixels of any kind to upright RGB of no more than a model can use. Sixteen bits are scaled, not
-# clipped; transparency lies on white; colours of a profile become sRGB; what the EXIF says is
-# turned. All of it happens after the image was made smaller, and that in strips, so a large image
-# costs its own storage and little more.
+def origin_of(image: "Image.Image") -> Origin:
+    """What is known of an image; of one that was not opened here, its size."""
+    known = image.info.get(_KEY)
+    return known if isinstance(known, Origin) else Origin("", image.width, image.height)
 
 
-# What Pillow's decoders raise on damaged bytes (found by mutating good files).
-DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-GAP = 2.0  # finer than the final size by this: the one resizing that counts comes after
-_STRIP_PX = 4 << 20  # pixels that are converted at a time
-_WHITE_8, _WHITE_16 = 255, 65535
-_ORIENTATION = 0x0112  # EXIF: 1 is upright, from 5 on width and height are exchanged
-_UPRIGHT, _LIES = 1, 5
-# A screen with text: most pixels are as their neighbour, and many edges are sharp. Shares of 15
-# screenshots and rendered pages: above 0.64 and 0.007; of photographs, mostly below 0.5, and of
-# drawn shapes, below 0.005. What is taken for one by mistake costs time, no more.
-_SAMPLE_PX, _SAME_STEP, _FLAT, _SHARP_STEP, _SHARP = 1200, 2, 0.6, 64, 0.007
+def wants_detail(image: "Image.Image") -> bool:
+    """Whether it is a page of a document, or a screen with text: small letters need pixels."""
+    return origin_of(image).document or is_screen(image)
 
 
-def shrink_factor(width: int, height: int, max_tokens: int) -> int:
-    """By how much an image may be made smaller before it is resized to ``max_tokens``."""
-    needed = max_tokens * PATCH_PX * PATCH_PX
-    return max(1, math.floor(math.sqrt(width * height / needed) / GAP))
+def fit_picture(image: "Image.Image", name: str, max_tokens: int) -> Picture:
+    """The image resized, once, to whole patches within ``max_tokens``.
+
+    It is stretched, by half a patch at most in all but extreme shapes, as the model was trained
+    with it. ``lost`` is filled when at least a tenth of the pixels went.
+    """
+    return _fitted(image, replace(origin_of(image), name=name), max_tokens)
 
 
-def to_rgb(image: "Image.Image", max_tokens: int = MAX_TOKENS) -> "Image.Image":
-    """A loaded image in mode RGB, upright, with the same look, reduced to what ``max_tokens`` can
-    use."""
-    plain = _reduced(image, shrink_factor(image.width, image.height, max_tokens))
-    if plain.mode == "F":
-        plain = _scaled(plain, is_float=image.mode == "F")
-    return _turned(_in_srgb(plain, image.info.get("icc_profile")), orientation(image))
+def fit_tiles(image: "Image.Image", name: str, max_tokens: int, tiles: int) -> tuple[Picture, ...]:
+    """The image cut into overlapping halves (``tiles`` 2) or quarters (4), each within
+    ``max_tokens``; an image that is seen whole within them is not cut."""
+    origin = replace(origin_of(image), name=name)
+    whole = _fitted(image, origin, max_tokens)
+    if tiles == 1 or not whole.whole_tokens:
+        return (whole,)
+    boxes = tile_boxes(image.width, image.height, tiles)
+    return tuple(
+        _fitted(image.crop(box), _part(origin, image, box, f"{number}/{tiles}"), max_tokens)
+        for number, box in enumerate(boxes, 1)
+    )
 
 
-def orientation(image: "Image.Image") -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none, or a broken one."""
-    try:
-        value = image.getexif().get(_ORIENTATION, _UPRIGHT)
-    except DAMAGED:  # a broken EXIF block turns nothing
-        return _UPRIGHT
-    return value if value in range(1, 9) else _UPRIGHT
-
-
-def exchanges_sides(orientation: int) -> bool:
-    """Whether width and height as stored are height and width as seen."""
-    return orientation >= _LIES
-
-
-def is_screen(image: "Image.Image") -> bool:
-    """Whether an RGB image looks like a screen or a rendered page with text: flat, with many
-    sharp edges. Its middle is looked at."""
-    from PIL import ImageChops
-
-    width, height = min(_SAMPLE_PX, image.width), min(_SAMPLE_PX, image.height)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    if min(width, height) < PATCH_PX:
-        return False
-    grey = image.crop((left, top, left + width, top + height)).convert("L")
-    before, after = grey.crop((0, 0, width - 1, height)), grey.crop((1, 0, width, height))
-    steps = ImageChops.difference(before, after).histogram()
-    pixels = sum(steps)
-    flat, sharp = sum(steps[: _SAME_STEP + 1]), sum(steps[_SHARP_STEP:])
-    return flat >= _FLAT * pixels and sharp >= _SHARP * pixels
-
-
-def _reduced(image: "Image.Image", factor: int) -> "Image.Image":
-    """The image in a plain mode, smaller by ``factor``; converted in strips."""
+def _pdf_pages(
+    data: bytes, name: str, pages: PageNumbers | None, max_tokens: int, password: str | None
+) -> "Iterator[Image.Image]":
     from PIL import Image
 
-    if factor == 1:
-        return _flattened(image)
-    size = -(-image.width // factor), -(-image.height // factor)
-    rows = max(1, _STRIP_PX // image.width // factor) * factor
-    whole: Image.Image | None = None
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        small = _flattened(strip).reduce(factor)
-        whole = whole or Image.new(small.mode, size)
-        whole.paste(small, (0, top // factor))
-    return cast("Image.Image", whole)
+    for page in iter_pdf_pages(data, name, pages, max_tokens, password):
+        image = Image.frombytes("RGB", (page.width, page.height), page.rgb)
+        number = page.number if page.count > 1 else 0
+        image.info = {_KEY: Origin(name, 0, 0, number, page.count, document=True)}
+        yield image
 
 
-def _flattened(image: "Image.Image") -> "Image.Image":
-    """A mode that can be made smaller: F, L, RGB, CMYK or LAB; transparency on white."""
+def _marked(frame: Frame, name: str, *, is_tiff: bool) -> "Image.Image":
+    """The frame's image with its origin; a TIFF of several pages is a document."""
+    several = frame.total > 1 and not frame.note
+    origin = Origin(
+        name, frame.width, frame.height, frame.number if several else 0, frame.total,
+        document=is_tiff and frame.total > 1, note=frame.note,
+    )  # fmt: skip
+    frame.image.info = {_KEY: origin}
+    return frame.image
+
+
+def _part(origin: Origin, image: "Image.Image", box: tuple[int, ...], number: str) -> Origin:
+    """The origin of a tile; ``box`` is in pixels of an image that may have been reduced."""
+    scale = origin.width / image.width
+    width, height = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)
+    return replace(origin, name=f"{origin.title} {number}", page=0, width=width, height=height)
+
+
+def _fitted(image: "Image.Image", origin: Origin, max_tokens: int) -> Picture:
     from PIL import Image
 
-    if image.mode.startswith("I") or image.mode == "F":
-        return image.convert("F")
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        white = Image.new("RGB", over.size, "white")
-        white.paste(over, mask=over.getchannel("A"))
-        return white
-    return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")
+    width, height = fit_size(image.width, image.height, max_tokens)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    lost = [origin.note] if origin.note else []
+    smaller = width * height < _KEPT * origin.width * origin.height
+    if smaller:
+        lost.append(f"{origin.width}x{origin.height} -> {width}x{height}")
+    bent = (width * image.height) / (height * image.width)
+    if max(bent, 1 / bent) > _BENT:
+        lost.append(f"{image.width}x{image.height} is stretched to {width}x{height}")
+    drawn = not origin.width  # a page has no pixels of its own: any budget can be filled
+    return Picture(
+        resized.tobytes(), width, height, origin.title, ", ".join(lost),
+        whole_tokens=_whole_tokens(image, drawn=drawn) if smaller or drawn else 0,
+    )  # fmt: skip
 
 
-def _scaled(grey: "Image.Image", *, is_float: bool) -> "Image.Image":
-    """Grey values of more than 8 bits to 8: by 16 bits, or by the largest value where they are
-    floating point numbers up to 1."""
-    from PIL import Image
-
-    _, largest = cast("tuple[float, float]", grey.getextrema())
-    if is_float and largest <= 1.0:
-        factor = float(_WHITE_8)
-    else:
-        factor = 1.0 if largest <= _WHITE_8 else _WHITE_8 / _WHITE_16
-    return Image.eval(grey, lambda value: value * factor + 0.5).convert("L")
+def _whole_tokens(image: "Image.Image", *, drawn: bool) -> int:
+    scale = MAX_TOKENS if drawn else 1
+    return Picture(b"", *fit_size(scale * image.width, scale * image.height, MAX_TOKENS)).tokens
 
 
-def _in_srgb(image: "Image.Image", profile: object) -> "Image.Image":
-    """RGB by the image's own colour profile; a profile that is broken, or not of this kind of
-    image, is left aside."""
-    from PIL import ImageCms
+_QUALITY = 75  # letters stay sharp, and a page takes a quarter of its PNG
+_METHOD = 2  # 0 (fast) to 6 (small); 4 takes twice the time for a tenth of the size
 
-    lab = image.mode == "LAB"
-    if not lab and (not isinstance(profile, bytes) or not profile):
-        return image.convert("RGB")
-    try:
-        source = (
-            ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-            if lab
-            else ImageCms.ImageCmsProfile(io.BytesIO(cast("bytes", profile)))
+
+def shrink_image(png: bytes) -> bytes:
+    """The same picture as WebP, or as JPEG where this Pillow has no WebP, if that is smaller.
+
+    ``png`` is one that ``render_image`` drew, no file of a stranger.
+    """
+    from PIL import Image, features  # noqa: PLC0415  (40 ms, and only a review needs it)
+
+    form = "WEBP" if features.check("webp") else "JPEG"
+    more = {"method": _METHOD} if form == "WEBP" else {}
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").save(out, form, quality=_QUALITY, **more)
+    return min(png, out.getvalue(), key=len)
+
+
+_TALLEST = 8  # times as high as wide: what a person is shown of a strip
+
+
+def render_page(
+    document: Document, number: int, *, max_tokens: int = MAX_TOKENS, tiles: int = 1
+) -> tuple[Picture, ...]:
+    """The page as the engine wants it: one picture, or ``tiles`` (2 or 4) overlapping parts in
+    reading order, each within ``max_tokens``.
+
+    Raises:
+        UsageError: a document of text has no pages to look at.
+        InputError: it cannot be drawn.
+    """
+    return fit_tiles(_drawn(document, number, max_tokens * tiles), document.name, max_tokens, tiles)
+
+
+def render_image(document: Document, number: int, *, width_px: int) -> bytes:
+    """The page as a PNG, ``width_px`` wide.
+
+    Raises:
+        UsageError: a document of text has no pages to look at.
+        InputError: it cannot be drawn.
+    """
+    page = document.page(number)
+    ratio = page.height / page.width if page.width and page.height else 1.0
+    pixels = width_px * width_px * min(ratio, _TALLEST)
+    image = _drawn(document, number, math.ceil(pixels / PATCH_PX**2))
+    height = max(1, round(width_px * min(image.height / image.width, _TALLEST)))
+    out = io.BytesIO()
+    image.resize((width_px, height)).save(out, "PNG")
+    return out.getvalue()
+
+
+def _drawn(document: Document, number: int, max_tokens: int) -> "Image.Image":
+    if document.source is None or document.media == "text":
+        raise UsageError(
+            f"{document.name} is text, there is nothing to look at", hint="--vision auto"
         )
-        if ImageCms.getProfileDescription(source).startswith("sRGB"):
-            return image.convert("RGB")
-        srgb = ImageCms.createProfile("sRGB")
-        seen = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, *DAMAGED):
-        return image.convert("L" if lab else "RGB").convert("RGB")
-    return cast("Image.Image", seen)
-
-
-def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
-    from PIL import Image
-
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    return image.transpose(turns[orientation]) if orientation in turns else image
+    several = document.media == "pdf" or len(document.pages) > 1 or number > 1
+    pages = PageNumbers(((number, number),), str(number)) if several else None
+    images = iter_images(
+        document.source, document.name, pages=pages, max_tokens=max_tokens,
+        password=document.password,
+    )  # fmt: skip
+    return next(images)
 
 
 # The images in a file, one after another: which decoders may run, and how much they may cost. The
@@ -507,195 +538,212 @@ def decoder() -> Handler:
     return answer
 
 
-MAX_IMAGE_BYTES = 256 << 20
-# What is taken from a folder; a file that is named is read whatever its name ends with.
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-    + (".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm")
-)
-
-_KINDS = (  # how a file begins, what it is, what to do
-    (b"<svg", "an SVG drawing, not pixels", "save it as PNG"),
-    (b"GGUF", "a GGUF model, not an image", "--model or --mmproj takes it"),
-)
-_KEY = "gemma_edge"  # of an Origin in Image.info
-_KEPT = 0.9  # of the pixels: a loss up to here is not worth a word
-_BENT = 1.5  # the ratio of sides may change by this before it is said
+_FINER = 2.0  # pixels for each that is kept: small letters stay smooth when resized
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an image comes from. ``width`` and ``height`` are its size in the file, as seen, 0
-    for a page that is drawn at any size; ``page`` counts from 1 among ``pages``, 0 where the file
-    is one image. ``note`` says what was left out."""
+class PagePixels:
+    """One page: RGB rows, ``len(rgb) == width * height * 3``."""
 
-    name: str = ""
-    width: int = 0
-    height: int = 0
-    page: int = 0
-    pages: int = 1
-    document: bool = False
-    note: str = ""
-
-    @property
-    def title(self) -> str:
-        """``scan.tiff page 2``."""
-        return f"{self.name} page {self.page}" if self.page else self.name
+    number: int
+    count: int
+    width: int
+    height: int
+    rgb: bytes = field(repr=False)
 
 
-def open_image(path: StrPath) -> "Image.Image":
-    """The first image at ``path``: mode RGB, turned as its EXIF says, transparency on white, and
-    not much larger than the model can use; ``origin_of`` knows its size in the file.
-
-    Raises:
-        InputError: missing, empty, not an image, damaged, or too large.
-    """
-    return read_image(read_file(path, max_bytes=MAX_IMAGE_BYTES), shown(path))
-
-
-def read_image(data: bytes, name: str) -> "Image.Image":
-    """The same for bytes that are there already, such as those of stdin."""
-    image = next(iter_images(data, name))
-    origin = origin_of(image)
-    if origin.document and origin.pages > 1:
-        image.info[_KEY] = replace(origin, note=f"the first of {origin.pages:,} pages")
-    return image
-
-
-def iter_images(
+def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, and how)
     data: bytes,
     name: str,
-    *,
-    pages: PageNumbers | None = None,
-    max_tokens: int = MAX_TOKENS,
+    pages: PageNumbers | None,
+    max_tokens: int,
     password: str | None = None,
-) -> "Iterator[Image.Image]":
-    """All images of a file that ``pages`` names, as ``read_image`` gives them, each read when it
-    is asked for, and reduced to what ``max_tokens`` can use. Without ``pages``: all pages of a
-    PDF or TIFF, the first frame of what moves.
+    limits: PdfLimits = LIMITS,
+) -> Iterator[PagePixels]:
+    """The pages, in the order of the document, each with about twice the pixels of
+    ``max_tokens`` patches. While one is made use of the next is being drawn.
 
     Raises:
-        InputError: empty, of a kind that is not read, damaged, encrypted, or too large.
+        InputError: encrypted, damaged, or too slow to draw.
         UsageError: a page that there is not.
     """
-    if not data:
-        raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
-    for mark, kind, hint in _KINDS:
-        if data.startswith(mark):
-            raise InputError(f"{name} is {kind}", hint=hint)
-    if is_pdf(data):
-        yield from _pdf_pages(data, name, pages, max_tokens, password)
-        return
-    frames = iter_frames_apart if is_apart(data) else iter_frames
-    for frame in frames(data, name, pages, max_tokens):
-        yield _marked(frame, name, is_tiff=data[:2] in (b"II", b"MM"))
+    pixels = int(_FINER * max_tokens * PATCH_PX * PATCH_PX)
+    with PdfChild(data, name, password, limits) as child:
+        count = child.page_count
+        if not count:
+            raise damaged(name, "it has no pages")
+        numbers = range(1, count + 1) if pages is None else pages.choose(count, name)
+        child.send({"draw": numbers[0], "pixels": pixels})
+        for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+            try:
+                head, rgb = child.receive()
+            except ChildError as stopped:
+                raise unreadable(f"{name} page {number}", str(stopped)) from None
+            if "error" in head:
+                raise damaged(f"{name} page {number}", head["error"])
+            if following is not None:
+                child.send({"draw": following, "pixels": pixels})
+            yield PagePixels(number, count, head["width"], head["height"], rgb)
 
 
-def origin_of(image: "Image.Image") -> Origin:
-    """What is known of an image; of one that was not opened here, its size."""
-    known = image.info.get(_KEY)
-    return known if isinstance(known, Origin) else Origin("", image.width, image.height)
+# Pixels of any kind to upright RGB of no more than a model can use. Sixteen bits are scaled, not
+# clipped; transparency lies on white; colours of a profile become sRGB; what the EXIF says is
+# turned. All of it happens after the image was made smaller, and that in strips, so a large image
+# costs its own storage and little more.
 
 
-def wants_detail(image: "Image.Image") -> bool:
-    """Whether it is a page of a document, or a screen with text: small letters need pixels."""
-    return origin_of(image).document or is_screen(image)
+# What Pillow's decoders raise on damaged bytes (found by mutating good files).
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+GAP = 2.0  # finer than the final size by this: the one resizing that counts comes after
+_STRIP_PX = 4 << 20  # pixels that are converted at a time
+_WHITE_8, _WHITE_16 = 255, 65535
+_ORIENTATION = 0x0112  # EXIF: 1 is upright, from 5 on width and height are exchanged
+_UPRIGHT, _LIES = 1, 5
+# A screen with text: most pixels are as their neighbour, and many edges are sharp. Shares of 15
+# screenshots and rendered pages: above 0.64 and 0.007; of photographs, mostly below 0.5, and of
+# drawn shapes, below 0.005. What is taken for one by mistake costs time, no more.
+_SAMPLE_PX, _SAME_STEP, _FLAT, _SHARP_STEP, _SHARP = 1200, 2, 0.6, 64, 0.007
 
 
-def fit_picture(image: "Image.Image", name: str, max_tokens: int) -> Picture:
-    """The image resized, once, to whole patches within ``max_tokens``.
-
-    It is stretched, by half a patch at most in all but extreme shapes, as the model was trained
-    with it. ``lost`` is filled when at least a tenth of the pixels went.
-    """
-    return _fitted(image, replace(origin_of(image), name=name), max_tokens)
+def shrink_factor(width: int, height: int, max_tokens: int) -> int:
+    """By how much an image may be made smaller before it is resized to ``max_tokens``."""
+    needed = max_tokens * PATCH_PX * PATCH_PX
+    return max(1, math.floor(math.sqrt(width * height / needed) / GAP))
 
 
-def fit_tiles(image: "Image.Image", name: str, max_tokens: int, tiles: int) -> tuple[Picture, ...]:
-    """The image cut into overlapping halves (``tiles`` 2) or quarters (4), each within
-    ``max_tokens``; an image that is seen whole within them is not cut."""
-    origin = replace(origin_of(image), name=name)
-    whole = _fitted(image, origin, max_tokens)
-    if tiles == 1 or not whole.whole_tokens:
-        return (whole,)
-    boxes = tile_boxes(image.width, image.height, tiles)
-    return tuple(
-        _fitted(image.crop(box), _part(origin, image, box, f"{number}/{tiles}"), max_tokens)
-        for number, box in enumerate(boxes, 1)
-    )
+def to_rgb(image: "Image.Image", max_tokens: int = MAX_TOKENS) -> "Image.Image":
+    """A loaded image in mode RGB, upright, with the same look, reduced to what ``max_tokens`` can
+    use."""
+    plain = _reduced(image, shrink_factor(image.width, image.height, max_tokens))
+    if plain.mode == "F":
+        plain = _scaled(plain, is_float=image.mode == "F")
+    return _turned(_in_srgb(plain, image.info.get("icc_profile")), orientation(image))
 
 
-def _pdf_pages(
-    data: bytes, name: str, pages: PageNumbers | None, max_tokens: int, password: str | None
-) -> "Iterator[Image.Image]":
+def orientation(image: "Image.Image") -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none, or a broken one."""
+    try:
+        value = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    except DAMAGED:  # a broken EXIF block turns nothing
+        return _UPRIGHT
+    return value if value in range(1, 9) else _UPRIGHT
+
+
+def exchanges_sides(orientation: int) -> bool:
+    """Whether width and height as stored are height and width as seen."""
+    return orientation >= _LIES
+
+
+def is_screen(image: "Image.Image") -> bool:
+    """Whether an RGB image looks like a screen or a rendered page with text: flat, with many
+    sharp edges. Its middle is looked at."""
+    from PIL import ImageChops
+
+    width, height = min(_SAMPLE_PX, image.width), min(_SAMPLE_PX, image.height)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    if min(width, height) < PATCH_PX:
+        return False
+    grey = image.crop((left, top, left + width, top + height)).convert("L")
+    before, after = grey.crop((0, 0, width - 1, height)), grey.crop((1, 0, width, height))
+    steps = ImageChops.difference(before, after).histogram()
+    pixels = sum(steps)
+    flat, sharp = sum(steps[: _SAME_STEP + 1]), sum(steps[_SHARP_STEP:])
+    return flat >= _FLAT * pixels and sharp >= _SHARP * pixels
+
+
+def _reduced(image: "Image.Image", factor: int) -> "Image.Image":
+    """The image in a plain mode, smaller by ``factor``; converted in strips."""
     from PIL import Image
 
-    for page in iter_pdf_pages(data, name, pages, max_tokens, password):
-        image = Image.frombytes("RGB", (page.width, page.height), page.rgb)
-        number = page.number if page.count > 1 else 0
-        image.info = {_KEY: Origin(name, 0, 0, number, page.count, document=True)}
-        yield image
+    if factor == 1:
+        return _flattened(image)
+    size = -(-image.width // factor), -(-image.height // factor)
+    rows = max(1, _STRIP_PX // image.width // factor) * factor
+    whole: Image.Image | None = None
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        small = _flattened(strip).reduce(factor)
+        whole = whole or Image.new(small.mode, size)
+        whole.paste(small, (0, top // factor))
+    return cast("Image.Image", whole)
 
 
-def _marked(frame: Frame, name: str, *, is_tiff: bool) -> "Image.Image":
-    """The frame's image with its origin; a TIFF of several pages is a document."""
-    several = frame.total > 1 and not frame.note
-    origin = Origin(
-        name, frame.width, frame.height, frame.number if several else 0, frame.total,
-        document=is_tiff and frame.total > 1, note=frame.note,
-    )  # fmt: skip
-    frame.image.info = {_KEY: origin}
-    return frame.image
-
-
-def _part(origin: Origin, image: "Image.Image", box: tuple[int, ...], number: str) -> Origin:
-    """The origin of a tile; ``box`` is in pixels of an image that may have been reduced."""
-    scale = origin.width / image.width
-    width, height = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)
-    return replace(origin, name=f"{origin.title} {number}", page=0, width=width, height=height)
-
-
-def _fitted(image: "Image.Image", origin: Origin, max_tokens: int) -> Picture:
+def _flattened(image: "Image.Image") -> "Image.Image":
+    """A mode that can be made smaller: F, L, RGB, CMYK or LAB; transparency on white."""
     from PIL import Image
 
-    width, height = fit_size(image.width, image.height, max_tokens)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    lost = [origin.note] if origin.note else []
-    smaller = width * height < _KEPT * origin.width * origin.height
-    if smaller:
-        lost.append(f"{origin.width}x{origin.height} -> {width}x{height}")
-    bent = (width * image.height) / (height * image.width)
-    if max(bent, 1 / bent) > _BENT:
-        lost.append(f"{image.width}x{image.height} is stretched to {width}x{height}")
-    drawn = not origin.width  # a page has no pixels of its own: any budget can be filled
-    return Picture(
-        resized.tobytes(), width, height, origin.title, ", ".join(lost),
-        whole_tokens=_whole_tokens(image, drawn=drawn) if smaller or drawn else 0,
-    )  # fmt: skip
+    if image.mode.startswith("I") or image.mode == "F":
+        return image.convert("F")
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        white = Image.new("RGB", over.size, "white")
+        white.paste(over, mask=over.getchannel("A"))
+        return white
+    return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")
 
 
-def _whole_tokens(image: "Image.Image", *, drawn: bool) -> int:
-    scale = MAX_TOKENS if drawn else 1
-    return Picture(b"", *fit_size(scale * image.width, scale * image.height, MAX_TOKENS)).tokens
+def _scaled(grey: "Image.Image", *, is_float: bool) -> "Image.Image":
+    """Grey values of more than 8 bits to 8: by 16 bits, or by the largest value where they are
+    floating point numbers up to 1."""
+    from PIL import Image
+
+    _, largest = cast("tuple[float, float]", grey.getextrema())
+    if is_float and largest <= 1.0:
+        factor = float(_WHITE_8)
+    else:
+        factor = 1.0 if largest <= _WHITE_8 else _WHITE_8 / _WHITE_16
+    return Image.eval(grey, lambda value: value * factor + 0.5).convert("L")
 
 
-_QUALITY = 75  # letters stay sharp, and a page takes a quarter of its PNG
-_METHOD = 2  # 0 (fast) to 6 (small); 4 takes twice the time for a tenth of the size
+def _in_srgb(image: "Image.Image", profile: object) -> "Image.Image":
+    """RGB by the image's own colour profile; a profile that is broken, or not of this kind of
+    image, is left aside."""
+    from PIL import ImageCms
+
+    lab = image.mode == "LAB"
+    if not lab and (not isinstance(profile, bytes) or not profile):
+        return image.convert("RGB")
+    try:
+        source = (
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+            if lab
+            else ImageCms.ImageCmsProfile(io.BytesIO(cast("bytes", profile)))
+        )
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return image.convert("RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        seen = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, *DAMAGED):
+        return image.convert("L" if lab else "RGB").convert("RGB")
+    return cast("Image.Image", seen)
 
 
-def shrink_image(png: bytes) -> bytes:
-    """The same picture as WebP, or as JPEG where this Pillow has no WebP, if that is smaller.
+def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
+    from PIL import Image
 
-    ``png`` is one that ``render_image`` drew, no file of a stranger.
-    """
-    from PIL import Image, features  # noqa: PLC0415  (40 ms, and only a review needs it)
-
-    form = "WEBP" if features.check("webp") else "JPEG"
-    more = {"method": _METHOD} if form == "WEBP" else {}
-    out = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").save(out, form, quality=_QUALITY, **more)
-    return min(png, out.getvalue(), key=len)
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
 
 
 # What was copied: an image, or files. Windows and macOS have a clipboard of their own; elsewhere

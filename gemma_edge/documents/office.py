@@ -1,33 +1,111 @@
-"""Word, Excel and OpenDocument files and CSV to text, by what is in them.
+"""Office files by what is in them, and Word files to text.
 
 New files are ZIP archives, old ones are OLE files; both can be bombs, so all of this runs in the
 child process of ``reader.py``.
 """
 
-import csv
 import io
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge.documents.document import (
-    MAX_CELL,
     ExtractedText,
     Writer,
     cut_note,
-    decode_text,
     render_row,
-    shown,
 )
+from gemma_edge.documents.sheets import read_sheets
 from gemma_edge.errors import InputError
 from gemma_edge.units import render_bytes
 
 if TYPE_CHECKING:
     from docx.document import Document as Word
 
-# The numbers that Word draws before paragraphs ("2.1", "(b)", "IV.", a bullet): they are in no text
-# of the file, but counted by rules of its numbering and styles. Pure over python-docx's tree.
+
+ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+MAX_UNPACKED_BYTES = 400 << 20
+MAX_ENTRIES = 20_000
+_SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin")
+_OTHERS = (  # an entry that tells the kind, what it is, what to do
+    ("ppt/presentation.xml", "a PowerPoint file", "save it as PDF"),
+    ("META-INF/container.xml", "an e-book (EPUB)", "convert it to PDF or HTML"),
+    ("Index/Document.iwa", "a Pages, Numbers or Keynote file", "export it as PDF"),
+    ("AndroidManifest.xml", "an Android app", "name a document"),
+)
+_OPEN_DOCUMENT = {
+    "text": ("an OpenDocument text", "save it as .docx or PDF"),
+    "presentation": ("an OpenDocument presentation", "save it as PDF"),
+}
+_STREAMS = (  # of an OLE file: the name of a stream, what it is, what to do
+    ("EncryptedPackage", "encrypted with a password", "save it without one, or as PDF"),
+    ("WordDocument", "an old Word file (.doc)", "save it as .docx or PDF"),
+    ("PowerPoint Document", "an old PowerPoint file (.ppt)", "save it as PDF"),
+    ("__properties_version1.0", "an Outlook message (.msg)", "save it as .eml or PDF"),
+)
+
+
+def read_office(data: bytes, name: str) -> ExtractedText:
+    """The file by the reader of its kind.
+
+    Raises:
+        InputError: of a kind that is not read, encrypted, damaged, or a bomb.
+    """
+    if data.startswith(OLE):
+        return _read_ole(data, name)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            _check(entries, name)
+            names = {entry.filename for entry in entries}
+            mimetype = archive.read("mimetype")[:200] if "mimetype" in names else b""
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
+        raise InputError(
+            f"{name} is damaged ({' '.join(str(error).split())[:120]})",
+            hint="copy it again, or open it and save it anew",
+        ) from None
+    if "word/document.xml" in names:
+        return read_docx(data, name)
+    kind = mimetype.decode("latin-1").partition("application/vnd.oasis.opendocument.")[2]
+    if names.intersection(_SPREADSHEETS) or kind.startswith("spreadsheet"):
+        return read_sheets(data, name)
+    raise _refused(name, names, kind)
+
+
+def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
+    """Refuse a bomb before anything of it is unpacked."""
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ENTRIES:
+        raise InputError(
+            f"{name} unpacks to {render_bytes(unpacked)} in {len(entries):,} files; at most "
+            f"{render_bytes(MAX_UNPACKED_BYTES)} in {MAX_ENTRIES:,} are read",
+            hint="save it smaller, or as PDF",
+        )
+
+
+def _refused(name: str, names: set[str], kind: str) -> InputError:
+    what, hint = _OPEN_DOCUMENT.get(kind.partition("-")[0].strip(), ("", ""))
+    for entry, title, way in _OTHERS:
+        if entry in names:
+            what, hint = title, way
+    return InputError(
+        f"{name} is {what or 'a ZIP archive'}", hint=hint or "unpack it, and name what is in it"
+    )
+
+
+def _read_ole(data: bytes, name: str) -> ExtractedText:
+    """Old Excel files are read; what else it may be is told by the names of its streams."""
+    if any(_holds(data, stream) for stream in ("Workbook", "Book")):
+        return read_sheets(data, name)
+    for stream, what, hint in _STREAMS:
+        if _holds(data, stream):
+            raise InputError(f"{name} is {what}", hint=hint)
+    raise InputError(f"{name} is an old Office file", hint="save it as .docx, .xlsx or PDF")
+
+
+def _holds(data: bytes, stream: str) -> bool:
+    """Whether an entry of the directory has this name: UTF-16 with its end, in 64 bytes."""
+    return (stream + "\0").encode("utf-16-le") in data
 
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -42,7 +120,9 @@ _MAX_ROMAN = 4000
 
 
 class Numbering:
-    """Counts the numbered paragraphs of one document, in the order in which they are asked for."""
+    """The numbers that Word draws before paragraphs ("2.1", "(b)", "IV.", a bullet): they are in no
+    text of the file, but counted by rules of its numbering and styles. Paragraphs are counted in
+    the order in which they are asked for."""
 
     def __init__(self, word: Any) -> None:
         self._styles = {
@@ -404,209 +484,3 @@ def _part(word: "Word", kind: str) -> list[Any]:
         if not part.is_external and part.reltype.endswith(f"/{kind}"):
             return list(parse_xml(part.target_part.blob))
     return []
-
-
-# Cells to text: sheets of Excel and OpenDocument files, one page each, and CSV. Workbooks are
-# hostile bytes: `read_sheets` runs in the child process of `reader.py`.
-
-
-Cell = int | float | str | bool | time | date | datetime | timedelta
-_CELL_DIGITS = 15  # what Excel itself shows of a number (its specification)
-_SEPARATORS = ",;\t|"
-_LOOKED_AT = 20  # rows that tell the separator
-
-
-def read_sheets(data: bytes, name: str) -> ExtractedText:
-    """Every sheet of a workbook; hidden ones are read too, and said.
-
-    Raises:
-        InputError: it is encrypted, damaged, or all empty.
-    """
-    import python_calamine as calamine
-
-    try:
-        book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
-    except calamine.PasswordError:
-        raise InputError(
-            f"{name} is encrypted with a password", hint="save it without one, or as PDF"
-        ) from None
-    except calamine.CalamineError as error:
-        raise _damaged(name, error) from None
-    writer, pages, notes = Writer(), [], []
-    for sheet in book.sheets_metadata:
-        title = shown(sheet.name)
-        if sheet.typ != calamine.SheetTypeEnum.WorkSheet:
-            notes.append(f'{name}: sheet "{title}" has no cells (a chart or a macro)')
-            pages.append(("", f'sheet "{title}", without cells'))
-            continue
-        if sheet.visible != calamine.SheetVisibleEnum.Visible:
-            notes.append(f'{name}: sheet "{title}" is hidden, and is read too')
-        try:
-            rows = book.get_sheet_by_name(sheet.name).iter_rows()
-            text = _page(rows, writer, title if len(book.sheet_names) > 1 else "")
-        except calamine.CalamineError as error:
-            raise _damaged(name, error) from None
-        pages.append((text, f'sheet "{title}"'))
-        if writer.is_full:
-            notes.append(cut_note(f'{name} in sheet "{title}"'))
-            break
-    if not any(text for text, _ in pages):
-        raise InputError(f"{name} has no cell with anything in it", hint="check how it was saved")
-    return ExtractedText(tuple(pages), tuple(notes))
-
-
-def read_separated(data: bytes, name: str) -> ExtractedText:
-    """CSV or TSV as one page; quotes are opened, so that values stand as they are.
-
-    Raises:
-        InputError: not text, or empty.
-    """
-    text, notes = decode_text(data, name)
-    csv.field_size_limit(MAX_CELL)
-    writer = Writer()
-    rows = csv.reader(io.StringIO(text), delimiter=_separator(text), strict=True)
-    try:
-        page = _page(rows, writer, "")
-    except csv.Error:  # a quote that never ends, or ends too early: shown as it is
-        writer = Writer()
-        for line in text.split("\n"):
-            writer.line(line)
-        page = writer.take()
-    if writer.is_full:
-        notes += (cut_note(name),)
-    return ExtractedText(((page, "CSV"),), notes)
-
-
-def _page(rows: Iterable[Sequence[Cell]], writer: Writer, title: str) -> str:
-    """The rows that hold anything, one a line; runs of empty rows become one."""
-    lines = 0
-    if title:
-        writer.line(f"Sheet: {title}")
-        writer.gap()
-    for row in rows:
-        line = render_row([_cell(cell) for cell in row])
-        if line.strip(" |"):
-            writer.line(line)
-            lines += 1
-        else:
-            writer.gap()
-        if writer.is_full:
-            break
-    text = writer.take()
-    return text if lines else ""
-
-
-def _cell(value: Cell) -> str:
-    """A value as a person reads it: 3 rather than 3.0, no clock at midnight."""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, float):
-        return f"{value:.{_CELL_DIGITS}g}" if abs(value) < 10**_CELL_DIGITS else f"{value:.0f}"
-    if isinstance(value, datetime):
-        return str(value.date()) if value.time() == time() else value.isoformat(" ")
-    return str(value)
-
-
-def _separator(text: str) -> str:
-    """The sign that parts most of the first rows into the same number of fields."""
-    head = [line for line in text.split("\n", _LOOKED_AT + 1)[:_LOOKED_AT] if line.strip()]
-
-    def worth(sign: str) -> tuple[int, int]:
-        widths = [len(row) for row in csv.reader(head, delimiter=sign)]
-        usual = max(set(widths), key=widths.count)
-        return (widths.count(usual), usual) if usual > 1 else (0, 0)
-
-    return max(_SEPARATORS, key=worth)
-
-
-def _damaged(name: str, error: Exception) -> InputError:
-    return InputError(
-        f"{name} is damaged ({' '.join(str(error).split())[:120]})",
-        hint="open it and save it anew, or as CSV",
-    )
-
-
-ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-MAX_UNPACKED_BYTES = 400 << 20
-MAX_ENTRIES = 20_000
-
-_SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin")
-_OTHERS = (  # an entry that tells the kind, what it is, what to do
-    ("ppt/presentation.xml", "a PowerPoint file", "save it as PDF"),
-    ("META-INF/container.xml", "an e-book (EPUB)", "convert it to PDF or HTML"),
-    ("Index/Document.iwa", "a Pages, Numbers or Keynote file", "export it as PDF"),
-    ("AndroidManifest.xml", "an Android app", "name a document"),
-)
-_OPEN_DOCUMENT = {
-    "text": ("an OpenDocument text", "save it as .docx or PDF"),
-    "presentation": ("an OpenDocument presentation", "save it as PDF"),
-}
-_STREAMS = (  # of an OLE file: the name of a stream, what it is, what to do
-    ("EncryptedPackage", "encrypted with a password", "save it without one, or as PDF"),
-    ("WordDocument", "an old Word file (.doc)", "save it as .docx or PDF"),
-    ("PowerPoint Document", "an old PowerPoint file (.ppt)", "save it as PDF"),
-    ("__properties_version1.0", "an Outlook message (.msg)", "save it as .eml or PDF"),
-)
-
-
-def read_office(data: bytes, name: str) -> ExtractedText:
-    """The file by the reader of its kind.
-
-    Raises:
-        InputError: of a kind that is not read, encrypted, damaged, or a bomb.
-    """
-    if data.startswith(OLE):
-        return _read_ole(data, name)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-            _check(entries, name)
-            names = {entry.filename for entry in entries}
-            mimetype = archive.read("mimetype")[:200] if "mimetype" in names else b""
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
-        raise InputError(
-            f"{name} is damaged ({' '.join(str(error).split())[:120]})",
-            hint="copy it again, or open it and save it anew",
-        ) from None
-    if "word/document.xml" in names:
-        return read_docx(data, name)
-    kind = mimetype.decode("latin-1").partition("application/vnd.oasis.opendocument.")[2]
-    if names.intersection(_SPREADSHEETS) or kind.startswith("spreadsheet"):
-        return read_sheets(data, name)
-    raise _refused(name, names, kind)
-
-
-def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
-    """Refuse a bomb before anything of it is unpacked."""
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ENTRIES:
-        raise InputError(
-            f"{name} unpacks to {render_bytes(unpacked)} in {len(entries):,} files; at most "
-            f"{render_bytes(MAX_UNPACKED_BYTES)} in {MAX_ENTRIES:,} are read",
-            hint="save it smaller, or as PDF",
-        )
-
-
-def _refused(name: str, names: set[str], kind: str) -> InputError:
-    what, hint = _OPEN_DOCUMENT.get(kind.partition("-")[0].strip(), ("", ""))
-    for entry, title, way in _OTHERS:
-        if entry in names:
-            what, hint = title, way
-    return InputError(
-        f"{name} is {what or 'a ZIP archive'}", hint=hint or "unpack it, and name what is in it"
-    )
-
-
-def _read_ole(data: bytes, name: str) -> ExtractedText:
-    """Old Excel files are read; what else it may be is told by the names of its streams."""
-    if any(_holds(data, stream) for stream in ("Workbook", "Book")):
-        return read_sheets(data, name)
-    for stream, what, hint in _STREAMS:
-        if _holds(data, stream):
-            raise InputError(f"{name} is {what}", hint=hint)
-    raise InputError(f"{name} is an old Office file", hint="save it as .docx, .xlsx or PDF")
-
-
-def _holds(data: bytes, stream: str) -> bool:
-    """Whether an entry of the directory has this name: UTF-16 with its end, in 64 bytes."""
-    return (stream + "\0").encode("utf-16-le") in data

@@ -67,7 +67,7 @@ def read_document(
     if kind in ("office", "html", "mail"):
         found = read_apart(kind, data, name)
     elif kind == "separated":
-        from gemma_edge.documents.office import read_separated
+        from gemma_edge.documents.sheets import read_separated
 
         found = read_separated(data, name)
     else:

@@ -77,7 +77,7 @@ def _reader(kind: Kind) -> Callable[[bytes, str], ExtractedText]:
 
         return read_office
     if kind == "mail":
-        from gemma_edge.documents.html import read_mail
+        from gemma_edge.documents.mail import read_mail
 
         return read_mail
     from gemma_edge.documents.html import read_html

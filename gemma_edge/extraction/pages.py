@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Literal
 
 from gemma_edge.documents.document import MAX_TOKENS, Document, Page, Picture
-from gemma_edge.documents.render import render_page
+from gemma_edge.documents.images import render_page
 from gemma_edge.engine.protocol import Message, PromptCount, Request
 from gemma_edge.errors import DoesNotFit, InputError
 from gemma_edge.extraction.recipe import Recipe

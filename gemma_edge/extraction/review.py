@@ -19,8 +19,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from gemma_edge.documents.document import Box, Document, Page
-from gemma_edge.documents.images import shrink_image
-from gemma_edge.documents.render import render_image
+from gemma_edge.documents.images import render_image, shrink_image
 from gemma_edge.errors import InputError
 from gemma_edge.extraction.evidence.evidence import Evidence, iter_leaves
 from gemma_edge.extraction.merge import ValuePath

@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from gemma_edge.documents.document import PAGE_KINDS, Document
+from gemma_edge.documents.images import render_page
 from gemma_edge.documents.open import open_document, read_document
-from gemma_edge.documents.render import render_page
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.conftest import render_pdf, typed
 from tests.documents.pdf_files import KINDS, form_pdf, hostile_pdfs, locked_pdf, picture_pdf

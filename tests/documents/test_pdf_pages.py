@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from gemma_edge.documents.document import Document, parse_page_numbers, render_numbers
+from gemma_edge.documents.images import render_image, render_page
 from gemma_edge.documents.open import open_document, read_document
-from gemma_edge.documents.render import render_image, render_page
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.pdf_files import form_pdf, locked_pdf
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from gemma_edge.documents.document import parse_page_numbers, read_file, shown
+from gemma_edge.documents.images import render_page
 from gemma_edge.documents.open import open_document, read_document
-from gemma_edge.documents.render import render_page
 from gemma_edge.errors import InputError
 
 

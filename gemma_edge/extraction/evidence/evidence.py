@@ -20,7 +20,7 @@ from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 from gemma_edge.documents.document import MAX_TOKENS, Box, Document, Page
-from gemma_edge.documents.render import render_page
+from gemma_edge.documents.images import render_page
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
