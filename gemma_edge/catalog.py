@@ -111,7 +111,7 @@ class Dimensions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
     """A size of Gemma 4. ``parameters`` are those in the text GGUF, ``active_parameters`` those
-    that work on one token; ``called`` maps other names to what is said of them, ``claims`` words
+    that work on one token; ``called`` maps other names to what they mean, ``claims`` words
     that people add ("moe") to what is true, "" where they are right."""
 
     name: str
@@ -318,7 +318,7 @@ def _loose(quant: Quant) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class NamedSize:
-    """A size that was named, what was said of its quant, and what to say about the name."""
+    """A size that was named, the words on its quant, and notes on the name."""
 
     size: Size
     quant: str
@@ -335,12 +335,12 @@ def find_size(text: str) -> NamedSize | None:
     if other := _OTHER_FAMILY.match(word):
         raise _other_family(text, other[1], word[other.end() :])
     word = _FAMILY.sub("", word, count=1) if word.startswith("gemma") else word
-    for alias, size, said in _aliases():
+    for alias, size, meaning in _aliases():
         if word == alias or word.startswith(f"{alias}-"):
             rest = word[len(alias) :].replace("mixture-of-experts", "moe").split("-")
             claims = [size.claims[part] for part in rest if part in size.claims]
             quant = [part for part in rest if part not in size.claims and part not in _NOISE]
-            notes = [f"`{text}` is {said}" if said else "", *claims]
+            notes = [f"`{text}` is {meaning}" if meaning else "", *claims]
             return NamedSize(size, "-".join(quant).strip("-"), "; ".join(filter(None, notes)))
     return None
 
@@ -377,12 +377,12 @@ def _plain(text: str) -> str:
 
 
 def _aliases() -> list[tuple[str, Size, str]]:
-    """Every name of every size with what is said of it, the longest first."""
+    """Every name of every size with its meaning, the longest first."""
 
     def rows() -> Iterator[tuple[str, Size, str]]:
         for each in sizes():
             yield _plain(each.name), each, ""
-            yield from ((_plain(name), each, said) for name, said in each.called.items())
+            yield from ((_plain(name), each, meaning) for name, meaning in each.called.items())
 
     return sorted(rows(), key=lambda row: len(row[0]), reverse=True)
 
@@ -496,10 +496,10 @@ def _not_here(text: str) -> ModelError:
         error = unknown(text)
         between = " " if error.hint.endswith("?") else "; "
         return ModelError(error.message, hint=f"{error.hint}{between}{_LOCAL}")
-    said = (
+    meaning = (
         f"{found.note}: {found.size.summary}" if found.note else f"`{text}` is {found.size.summary}"
     )
-    return ModelError(f"{said}, and not a file on this machine", hint=pull)
+    return ModelError(f"{meaning}, and not a file on this machine", hint=pull)
 
 
 __all__ = [

@@ -105,7 +105,7 @@ def language_name(text: str) -> str:
 
 
 def unique_tags(tags: Any) -> Any:
-    """A list of tags without those that were said before; anything else as it is."""
+    """A list of tags without those that stand there already; anything else as it is."""
     if not isinstance(tags, list):
         return tags
     first: dict[str, str] = {}
@@ -160,7 +160,7 @@ COLUMNS = tuple(field.name for field in fields(ImageRecord))
 
 
 def as_document(record: ImageRecord) -> dict[str, Any]:
-    """The record as plain data, without what says nothing."""
+    """The record as plain data, without empty fields."""
     values = {name: value for name, value in asdict(record).items() if value not in ("", (), 0)}
     if record.error:
         return {name: value for name, value in values.items() if name != "answer"}

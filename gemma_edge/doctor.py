@@ -154,8 +154,8 @@ def try_decode(
 
 @contextmanager
 def _closing(trial: Engine, limit_seconds: float, late: threading.Event) -> Iterator[Engine]:
-    """The engine, closed at the end, or after so many seconds: then whoever waits for it is told
-    that it is closed."""
+    """The engine, closed at the end, or after so many seconds: then whoever waits for it gets
+    an error."""
 
     def end() -> None:
         late.set()
@@ -234,8 +234,8 @@ def _ask(endpoint: str, started: float, seconds: float) -> Hub:
         answer = httpx2.head(endpoint, timeout=seconds)
     except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError) as error:
         # ImportError and ValueError: a proxy that nobody here can speak to.
-        said = _NUMBER.sub("", str(error)) or type(error).__name__
-        return Hub(endpoint, time.monotonic() - started, said)
+        reason = _NUMBER.sub("", str(error)) or type(error).__name__
+        return Hub(endpoint, time.monotonic() - started, reason)
     status = answer.status_code
     trouble = f"it answers with status {status}" if status >= _REFUSES else ""
     return Hub(endpoint, time.monotonic() - started, trouble)
@@ -253,7 +253,7 @@ class Probes:
     ask_hub: Callable[[str], Hub] = ask_hub
 
 
-def gather(  # noqa: PLR0913  (one world)
+def gather(  # noqa: PLR0913  (what it asks, and where)
     probes: Probes,
     environment: Mapping[str, str],
     settings: StoreSettings,
@@ -262,7 +262,7 @@ def gather(  # noqa: PLR0913  (one world)
     offline_by: str = "",
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Facts:
-    """All facts. ``on_step`` hears of what may take longer than a person waits for a prompt."""
+    """All facts. ``on_step`` gets a line on what may take long."""
     with ThreadPoolExecutor(max_workers=1) as pool:  # the hub answers while the machine is asked
         hub = None if offline_by else pool.submit(probes.ask_hub, settings.endpoint or HUB)
         hardware = probes.detect_hardware(environment)
@@ -357,7 +357,7 @@ def check_cluster(facts: Facts) -> list[CheckResult]:
 
 
 def check_disk(facts: Facts) -> list[CheckResult]:
-    """Room and permission where models are kept."""
+    """Free space and permission where models are kept."""
     models, name = facts.models, "disk"
     elsewhere = "another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or HF_HOME"
     if not models.writable:
@@ -603,7 +603,7 @@ def count_problems(checks: Sequence[CheckResult]) -> int:
 
 def _place(finding: Finding, checks: list[CheckResult], merged: list[CheckResult]) -> None:
     """What detection found becomes the reason and the fix of the check of its name; of several
-    GPUs, of the one that it speaks of. A second one stands behind the first; one that no check has
+    GPUs, of the one that it is about. A second one stands behind the first; one that no check has
     stands before the GPUs."""
     name = _SHOWN_UNDER.get(finding.what, finding.what)
     found = CheckResult(name, finding.state, finding.text, fix=finding.fix)
@@ -621,7 +621,7 @@ def _place(finding: Finding, checks: list[CheckResult], merged: list[CheckResult
 
 
 def _merge(check: CheckResult, finding: Finding) -> CheckResult:
-    """A check that is in trouble already has said why."""
+    """A check that failed by itself has a reason already."""
     in_trouble = check.state in ("warning", "problem")
     return replace(
         check,

@@ -266,7 +266,7 @@ def clean(text: str) -> str:
 
 
 def cut_note(what: str) -> str:
-    """Said where a ``Writer`` was full."""
+    """The note where a ``Writer`` was full."""
     return f"{what} is cut: {MAX_CHARS:,} characters are the most that is read"
 
 
@@ -300,7 +300,7 @@ _BOXED = re.compile(rb".{4}ftyp(?:avi|hei|hev|mif1|msf1)", re.DOTALL)  # AVIF, H
 _RIFF = re.compile(rb"RIFF.{4}WEBP", re.DOTALL)
 _BITMAP = re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x6c\x7c]\0\0\0", re.DOTALL)  # size of its header
 _PORTABLE = re.compile(rb"P[1-6]\s+\d")  # PPM, PGM, PBM
-_IMAGE_MARKS = (_BOXED, _RIFF, _BITMAP, _PORTABLE)
+_IMAGE_STARTS = (_BOXED, _RIFF, _BITMAP, _PORTABLE)
 _OFFICE = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
@@ -311,13 +311,13 @@ _SEPARATED_ENDINGS = (".csv", ".tsv", ".tab")
 _SHEET_ENDINGS = (".xls",)  # web programs write HTML and TSV under this name
 _MARKUP = re.compile(r"<\w[^>]*>")
 _HEAD_LINE = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}:(?:[ \t]|$)")
-_MAIL_MARKS = frozenset(("message-id", "mime-version", "return-path"))  # no person types these
+_SERVER_FIELDS = frozenset(("message-id", "mime-version", "return-path"))  # no person types these
 _LOOKED_AT = 16384  # bytes
 
 
 def kind_of(data: bytes, name: str) -> Kind:
     """The kind; bytes that are none of the others are text, or will be refused as such."""
-    if data.startswith(_IMAGES) or any(mark.match(data) for mark in _IMAGE_MARKS):
+    if data.startswith(_IMAGES) or any(start.match(data) for start in _IMAGE_STARTS):
         return "image"
     if data.startswith(_OFFICE):
         return "office"
@@ -337,7 +337,7 @@ def _kind_of_text(head: str, name: str) -> Kind:
 
 def is_mail(head: str, name: str) -> bool:
     """Whether text begins with the head of an e-mail; one that was only typed like one has no
-    marks of a mail server."""
+    fields of a mail server."""
     lines = head.replace("\r\n", "\n").partition("\n\n")[0].split("\n")
     if lines[0].startswith("From "):  # as mbox files begin
         lines = lines[1:]
@@ -349,7 +349,7 @@ def is_mail(head: str, name: str) -> bool:
             return False
         fields.add(line.partition(":")[0].lower())
     written = bool({"from", "subject", "date", "to"} & fields)
-    return written and (name.lower().endswith(".eml") or bool(_MAIL_MARKS & fields))
+    return written and (name.lower().endswith(".eml") or bool(_SERVER_FIELDS & fields))
 
 
 def _head(data: bytes) -> str:

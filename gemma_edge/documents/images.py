@@ -47,7 +47,7 @@ _KINDS = (  # how a file begins, what it is, what to do
 )
 _KEY = "gemma_edge"  # of an Origin in Image.info
 _KEPT = 0.9  # of the pixels: a loss up to here is not worth a word
-_BENT = 1.5  # the ratio of sides may change by this before it is said
+_BENT = 1.5  # the ratio of sides may change by this before it is worth a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def iter_images(
     """
     if not data:
         raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
-    for mark, kind, hint in _KINDS:
-        if data.startswith(mark):
+    for start, kind, hint in _KINDS:
+        if data.startswith(start):
             raise InputError(f"{name} is {kind}", hint=hint)
     if is_pdf(data):
         yield from _pdf_pages(data, name, pages, max_tokens, password)
@@ -164,7 +164,7 @@ def _pdf_pages(
         yield image
 
 
-def _marked(frame: Frame, name: str, *, is_tiff: bool) -> "Image.Image":
+def _marked(frame: "Frame", name: str, *, is_tiff: bool) -> "Image.Image":
     """The frame's image with its origin; a TIFF of several pages is a document."""
     several = frame.total > 1 and not frame.note
     origin = Origin(
@@ -279,7 +279,7 @@ def _drawn(document: Document, number: int, max_tokens: int) -> "Image.Image":
 
 MAX_DECODED_BYTES = 480_000_000  # 120 megapixels of most kinds; phone cameras have 108
 MAX_JPEG_PIXELS = 1_000_000_000  # decoded at an eighth: 16 megapixels
-# What a decoder takes for a pixel, measured; 4 where nothing is said.
+# What a decoder takes for a pixel, measured; 4 for the others.
 _BYTES_PER_PIXEL = {"WEBP": 16, "JPEG2000": 16, "AVIF": 8, "HEIF": 8, "GIF": 8}
 MAX_FRAMES = 10_000
 

@@ -374,9 +374,9 @@ def _place_loose(
 def _aligned(segment: Segment, columns: list[_Column], margin: float, cell: float) -> int:
     edges = [(abs(segment.left - column.left), column.start, 0) for column in columns]
     edges += [(abs(segment.right - column.right), column.end, segment.length) for column in columns]
-    distance, mark, back = min(edges, default=(inf, 0, 0))
+    distance, stop, back = min(edges, default=(inf, 0, 0))
     if distance <= _NEAR_EDGE * cell:
-        return mark - back
+        return stop - back
     left, right = (_mapped(x, columns, margin, cell) for x in (segment.left, segment.right))
     return round((left + right - segment.length) / 2)
 
@@ -384,14 +384,14 @@ def _aligned(segment: Segment, columns: list[_Column], margin: float, cell: floa
 def _mapped(x: float, columns: list[_Column], margin: float, cell: float) -> float:
     """The column of the text that belongs to a place on the page, between known ones."""
     places = [margin, *(edge for column in columns for edge in (column.left, column.right))]
-    marks = [0, *(mark for column in columns for mark in (column.start, column.end))]
+    stops = [0, *(stop for column in columns for stop in (column.start, column.end))]
     at = bisect_right(places, x)
     if at == len(places) or at == 0:
         at = max(at - 1, 0)
-        return marks[at] + (x - places[at]) / cell
+        return stops[at] + (x - places[at]) / cell
     wide = places[at] - places[at - 1]
     share = (x - places[at - 1]) / wide if wide > 0 else 0.0
-    return marks[at - 1] + share * (marks[at] - marks[at - 1])
+    return stops[at - 1] + share * (stops[at] - stops[at - 1])
 
 
 # Lines on both sides of a gutter: whether they are running text, and whether they belong together.
@@ -484,7 +484,7 @@ def _measured(words: Sequence[Placed], cell: float) -> Side:
 
 
 # Words of a page to blocks in the order of reading: columns of running text one after another. A
-# table is read line by line and stays one block. Columns are told from it by what stands in them:
+# table is read line by line and stays one block. Columns differ from it by what stands in them:
 # on both sides of a gutter lines that are full of words, or lines that stand at other heights than
 # those beside them.
 
@@ -616,7 +616,7 @@ def _is_table(lines: list[_Line], gutter: float, cell: float) -> bool:
     """Whether most gaps on either side go through both, at short distances: cells of text."""
     left, right = measured_sides(lines, gutter, cell)
     if not (is_running_text(left) and is_running_text(right)):
-        return False  # they were told by their heights
+        return False  # their heights showed it
     rows = len(_parts(lines, gutter, _ROW_GAP))
     sides = zip(*(sides_of(line, gutter) for line in lines), strict=True)
     most = max(len(_parts([line for line in side if line], gutter, _ROW_GAP)) for side in sides)
@@ -701,7 +701,7 @@ def render_layout(
     for turn, group in sorted(turns.items(), key=lambda item: _rank(item, pieces)):
         if rows:
             rows.append([])
-        if turn == SLANTED or len(group) > _MAX_WORDS:  # a watermark, or no page of this world
+        if turn == SLANTED or len(group) > _MAX_WORDS:  # a watermark, or no page that people read
             rows.append([(0, number) for number in group])
         else:
             rows += _rows([_upright(number, pieces[number], width, height) for number in group])

@@ -37,7 +37,7 @@ def read_mail(data: bytes, name: str) -> ExtractedText:
     text = reader.writer.take()
     if not text:
         raise InputError(f"{name} holds no text", hint="export the e-mail again")
-    notes = [f"{name}: {said}" for said in dict.fromkeys(reader.notes)]
+    notes = [f"{name}: {note}" for note in dict.fromkeys(reader.notes)]
     if reader.attached:
         notes.append(
             f"{name}: attachments are not read: {listed(reader.attached)}; save them, and name them"

@@ -94,7 +94,7 @@ def _refused(name: str, names: set[str], kind: str) -> InputError:
 
 
 def _read_ole(data: bytes, name: str) -> ExtractedText:
-    """Old Excel files are read; what else it may be is told by the names of its streams."""
+    """Old Excel files are read; the names of its streams show what else it may be."""
     if any(_holds(data, stream) for stream in ("Workbook", "Book")):
         return read_sheets(data, name)
     for stream, what, hint in _STREAMS:
@@ -317,7 +317,7 @@ class _WordReader:
             (self._deleted, "deleted passages (tracked changes) are left out"),
             (self._comments, "comments are left out"),
         )
-        found = [f"{name}: {said} ({count:,})" for count, said in counts if count]
+        found = [f"{name}: {what} ({count:,})" for count, what in counts if count]
         if self._writer.is_full:
             found.append(cut_note(name))
         return tuple(found)

@@ -77,7 +77,7 @@ def read_document(
 
 def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
     """Pages to look at: all of a TIFF, the first frame of what moves. Each is decoded once, small,
-    so that a damaged one is told now."""
+    so that a damaged one is refused now."""
     from gemma_edge.documents.images import iter_images, origin_of
 
     found: list[Page] = []
@@ -97,8 +97,8 @@ def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
 
 def _read_text(data: bytes, name: str) -> ExtractedText:
     """Plain text or Markdown; form feeds part pages, as `pdftotext` writes them."""
-    for mark, what, hint in _REFUSED:
-        if data.startswith(mark):
+    for start, what, hint in _REFUSED:
+        if data.startswith(start):
             raise InputError(f"{name} is {what}", hint=hint)
     text, notes = decode_text(data, name)
     if len(text) > MAX_CHARS:
@@ -132,8 +132,8 @@ def _check_ending(data: bytes, name: str) -> None:
     ending = name.lower().rpartition(".")[2]
     if ending in _ENDINGS:
         begins = shown(data[:12].decode("latin-1"))
-        mark = "; a PDF begins with %PDF-" if ending == "pdf" else ""
+        more = "; a PDF begins with %PDF-" if ending == "pdf" else ""
         raise InputError(
             f'{name} is not {_ENDINGS[ending]} (it begins with "{begins}")',
-            hint=f"check the download{mark}",
+            hint=f"check the download{more}",
         )

@@ -139,13 +139,13 @@ class PdfChild:
             InputError: encrypted or damaged, or the child ended on it.
             GemmaEdgeError: no child can be started.
         """
-        held = Limits(
+        child_limits = Limits(
             seconds=limits.page_seconds,
             cpu_seconds=_CPU_SPARE * max(1, limits.page_seconds),
             memory_bytes=limits.memory_bytes + 2 * len(data),
             may_write_files=False,
         )
-        self._child = Child("gemma_edge.documents.pdf_child:main", limits=held)
+        self._child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits)
         try:
             head = self._child.call({"password": password}, data).header
             if head.get("error") == "password":
@@ -167,7 +167,7 @@ class PdfChild:
         self.close()
 
     def send(self, order: dict[str, Any]) -> None:
-        """Ask for a page, as ``pdf_child.py`` says."""
+        """Ask for a page, as ``pdf_child.py`` describes it."""
         self._child.send(order)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
@@ -185,7 +185,7 @@ class PdfChild:
         self._child.close()
 
 
-_PLACES = 7  # floats of a word, as pdf_child.py says
+_PLACES = 7  # floats of a word, as pdf_child.py describes them
 _MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
 
 

@@ -170,12 +170,12 @@ def draw_page(pdf: Any, index: int, pixels: int) -> tuple[dict[str, Any], bytes]
 _JUMP = 0.3  # of the character's height: a baseline that moved, so another word
 _GAP = 0.5  # of the character's height: a gap that is a column even without a space
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl"}
-_HYPHENS = (0x02, 0xFFFE)  # PDFium's marks for a hyphen at the end of a line
+_HYPHENS = (0x02, 0xFFFE)  # PDFium's characters for a hyphen at the end of a line
 _INVISIBLE = (0xAD, 0x200B, 0xFEFF)
 _SLANTED = 4
 _UPRIGHT = 0.1  # of a quarter: the angle up to which text counts as not slanted
 _PRIVATE = range(0xE000, 0xF900)  # characters of one font only, such as those of its bullets
-_RIGHT = ("R", "AL", "NSM")  # letters and marks that are read from right to left
+_RIGHT = ("R", "AL", "NSM")  # letters and signs that are read from right to left
 _UNKNOWN = "\ufffd"
 
 

@@ -37,13 +37,13 @@ def read_apart(
         InputError: what it says; or it crashed, or took too long or too much memory.
         GemmaEdgeError: no process can be started.
     """
-    held = Limits(
+    child_limits = Limits(
         seconds=limits.seconds,
         cpu_seconds=math.ceil(limits.seconds),
         memory_bytes=limits.memory_bytes + 2 * len(data),
         may_write_files=False,
     )
-    with Child("gemma_edge.documents.reader:main", kind, limits=held) as child:
+    with Child("gemma_edge.documents.reader:main", kind, limits=child_limits) as child:
         try:
             found = child.call({"name": name}, data).header
         except ChildError as error:

@@ -29,7 +29,7 @@ _LOOKED_AT = 20  # rows that tell the separator
 
 
 def read_sheets(data: bytes, name: str) -> ExtractedText:
-    """Every sheet of a workbook; hidden ones are read too, and said.
+    """Every sheet of a workbook; hidden ones are read too, with a note.
 
     Raises:
         InputError: it is encrypted, damaged, or all empty.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """How sure the model was of a token, as ``TokenScore`` says it."""
+    """How sure the model was of a token, as in ``TokenScore``."""
 
     probability: float
     legal: float
@@ -115,10 +115,10 @@ class ChunkWriter:
         if found:
             self.stopped = True
             return text[: min(found)]
-        held = max(_overlap(text, stop) for stop in self._stop)
-        if held:
-            self._pending = text[-held:]
-            return text[:-held]
+        begun = max(_overlap(text, stop) for stop in self._stop)
+        if begun:
+            self._pending = text[-begun:]
+            return text[:-begun]
         return text
 
 
@@ -182,12 +182,12 @@ class Repetition:
     @property
     def found(self) -> bool:
         """Is the tail a cycle of at most ``LONGEST_PERIOD`` tokens?"""
-        said = self._tokens
-        if len(said) < REPEATED + LONGEST_PERIOD:
+        tokens = self._tokens
+        if len(tokens) < REPEATED + LONGEST_PERIOD:
             return False
-        tail = said[-REPEATED:]
+        tail = tokens[-REPEATED:]
         return any(
-            said[-1] == said[-1 - period] and tail == said[-REPEATED - period : -period]
+            tokens[-1] == tokens[-1 - period] and tail == tokens[-REPEATED - period : -period]
             for period in range(1, LONGEST_PERIOD + 1)
         )
 
@@ -235,12 +235,12 @@ class RunningAnswer:
         wanted = request.max_thought_tokens
         most = max(
             0, limit * 3 // 4 - len(vocabulary.newline) - 1
-        )  # the end of a thought takes room
+        )  # the end of a thought takes tokens
         self._thought_limit = most if wanted is None else min(wanted, most)
         self._forcing = forcing
         self._writer = ChunkWriter(request.stop)
         self._scored = request.scored
-        self._chosen = 0  # of the tokens that are said next, those that were not forced
+        self._chosen = 0  # of the tokens that come next, those that were not forced
         self._closing: list[int] = constraint.closing() if constraint else []
         self._repetition = Repetition()
 
@@ -317,7 +317,7 @@ class RunningAnswer:
         """Would the shortest end still fit after these tokens?"""
         left = self.limit - self.generated - len(tokens)
         opens = any(
-            mark in self._vocabulary.piece(token) for token in tokens for mark in (b"{", b"[")
+            bracket in self._vocabulary.piece(token) for token in tokens for bracket in (b"{", b"[")
         )
         if opens or left <= self.shortest + NEAR:
             closing = constraint.closing()

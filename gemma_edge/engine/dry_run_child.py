@@ -88,8 +88,8 @@ class _Llama:
 
     def _note(self, level: int, text: bytes, _data: Any) -> None:
         if level >= _INFO_LEVEL:
-            mark = "E " if level == _ERROR_LEVEL else ""
-            self._lines.append(mark + text.decode("utf-8", "replace"))
+            prefix = "E " if level == _ERROR_LEVEL else ""
+            self._lines.append(prefix + text.decode("utf-8", "replace"))
 
     def _problem(self, otherwise: str) -> str:
         errors = [line[2:].strip() for line in self._lines if line.startswith("E ")]

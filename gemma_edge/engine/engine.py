@@ -216,12 +216,12 @@ class LlamaEngine:
         """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated."""
         prompt = self._prompter.prompt(request)
         prompt_tokens = prompt.tokens
-        room = self._plan.context_tokens - prompt_tokens
-        if room <= 0:
+        space = self._plan.context_tokens - prompt_tokens
+        if space <= 0:
             raise self._overflow(prompt_tokens)
-        limit = room if request.max_tokens is None else min(request.max_tokens, room)
+        limit = space if request.max_tokens is None else min(request.max_tokens, space)
         answer = self._answer(request, limit)
-        if answer.shortest > room:
+        if answer.shortest > space:
             raise DoesNotFit(
                 f"the prompt takes {prompt_tokens:,} of {render_tokens(self._plan.context_tokens)} "
                 f"and the shortest answer to this schema {answer.shortest:,}: too much",
@@ -445,5 +445,5 @@ class Warming:
 
 
 def _round_up(tokens: int) -> int:
-    """Room for the prompt and an answer, to the next 1,024."""
+    """Space for the prompt and an answer, to the next 1,024."""
     return (tokens + 1024 + 1023) // 1024 * 1024

@@ -177,7 +177,7 @@ FREE_BYTES = 1 << 30  # left on the disk
 _MAGIC = b"GEMMAKV1"
 _LENGTH = struct.Struct("<Q")
 _CHECK = struct.Struct("<I")
-# Said by disks that cannot set blocks aside (ZFS, some network disks).
+# What disks answer that cannot set blocks aside (ZFS, some network disks).
 _CANNOT = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 _PIECE = 16 << 20  # of a checksum: the lock of the interpreter is free meanwhile
 
@@ -365,7 +365,7 @@ def _allocate(path: Path, size: int) -> tuple[int, mmap.mmap]:
             try:
                 os.posix_fallocate(file, 0, size)
             except OSError as error:
-                if error.errno not in _CANNOT:  # else the disk has room, which was asked before
+                if error.errno not in _CANNOT:  # else the disk has space, which was asked before
                     raise
         return file, mmap.mmap(file, size)
     except OSError:
@@ -482,8 +482,8 @@ class KvCache:
         self._too_large = size > CHECKPOINT_BYTES
         if self._too_large:
             return
-        room = min(CHECKPOINTS, CHECKPOINT_BYTES // max(size, 1))
-        self._checkpoints = self._checkpoints[-(room - 1) :] if room > 1 else []
+        most = min(CHECKPOINTS, CHECKPOINT_BYTES // max(size, 1))
+        self._checkpoints = self._checkpoints[-(most - 1) :] if most > 1 else []
         self._checkpoints.append(
             Checkpoint(
                 units=len(self.units),

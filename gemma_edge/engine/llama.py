@@ -69,14 +69,14 @@ def mirror(file_number: int) -> None:
 
 
 def start_report() -> None:
-    """Keep what llama.cpp tells from here on."""
+    """Keep what llama.cpp reports from here on."""
     global _reporting  # noqa: PLW0603
     _report.clear()
     _reporting = True
 
 
 def end_report() -> tuple[str, ...]:
-    """What it told since ``start_report``, line by line. Complaints that loading survived are
+    """What it reported since ``start_report``, line by line. Complaints that loading survived are
     forgotten: they explain nothing that comes later."""
     global _reporting  # noqa: PLW0603
     _reporting = False
@@ -173,15 +173,15 @@ class LlamaModel:
 
     def _tokenize(self, text: str, special: bool) -> list[int]:
         data = text.encode("utf-8")
-        room = len(data) + 8
+        size = len(data) + 8
         while True:
-            buffer = (llama_cpp.llama_token * room)()
+            buffer = (llama_cpp.llama_token * size)()
             count = llama_cpp.llama_tokenize(
-                self.vocab, data, len(data), buffer, room, False, special
+                self.vocab, data, len(data), buffer, size, False, special
             )
             if count >= 0:
                 return buffer[:count]
-            room = -count
+            size = -count
 
     def token(self, text: str) -> int | None:
         """The id of a token that is written exactly so, or None."""

@@ -231,7 +231,7 @@ class RemoteEngine:
         self._notices: list[str] = []
         self._cancelled = self._closed = False
         self._answering: EngineProcess | None = None
-        self._loading = Loading(plan, program, [])  # what is told of this one stands in ``info``
+        self._loading = Loading(plan, program, [])  # its notes stand in ``info``
 
     @property
     def info(self) -> EngineInfo:

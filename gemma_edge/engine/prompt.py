@@ -62,7 +62,7 @@ class ChatTemplate:
         """Pieces in the order of the prompt, with the header of the next model turn.
 
         Raises:
-            ModelError: the template fails, or drops or repeats what was said.
+            ModelError: the template fails, or drops or repeats a message.
         """
         if self._fold_system:
             messages = _folded(messages)
@@ -277,7 +277,7 @@ class PromptBuilder:
             if isinstance(piece, MessageText):
                 written += len(tokens)
                 history_units_before, history_units = history_units, len(units)
-        if request.goes_on:  # the header of the answer stands before what was said of it
+        if request.goes_on:  # the header of the answer stands before the part of it that is there
             history_units = history_units_before
         if self._model.adds_bos and units[:1] != [self._model.bos]:
             units.insert(0, self._model.bos)

@@ -56,7 +56,7 @@ class JsonConstraint:
     """Hold the answer to a JSON Schema while decoding, on one line with ``", "`` and ``": "``.
 
     ``schema`` is the schema as JSON text, prepared by the caller (closed objects, nullable
-    leaves); ``relaxed`` is llguidance's rung: "", "coerce_one_of" or "lenient".
+    leaves); ``relaxed`` is how far llguidance may relax it: "", "coerce_one_of" or "lenient".
     """
 
     schema: str
@@ -67,7 +67,7 @@ class JsonConstraint:
 class Request:
     """One answer asked for. ``max_tokens`` counts what is generated, thoughts included;
     ``None`` means whatever the context leaves. ``think`` opens the thought channel, for at most
-    ``max_thought_tokens`` (``None``: three quarters of the room), so that it cannot eat the answer.
+    ``max_thought_tokens`` (``None``: three quarters of all), so that it cannot eat the answer.
     ``goes_on``: the last message is the model's, and the answer goes on where it ends.
     ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
 

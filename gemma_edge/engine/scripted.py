@@ -119,23 +119,23 @@ class ScriptedEngine:
     ) -> Iterator[Event]:
         pieces = [Chunk(piece, "thought") for piece in _words(thought)]
         pieces += [Chunk(p, "answer", self._scores(request, p)) for p in _words(answer)]
-        said, thoughts = 0, 0
+        words, thoughts = 0, 0
         reason: FinishReason = "end"
         for piece in pieces:
             if self._cancelled:
                 reason = "cancelled"
                 break
-            if request.max_tokens is not None and said >= request.max_tokens:
+            if request.max_tokens is not None and words >= request.max_tokens:
                 reason = "length"
                 break
-            said += 1
+            words += 1
             thoughts += piece.channel == "thought"
             yield piece
         usage = Usage(
             prompt_tokens=prompt_tokens,
             cached_tokens=0,
             evaluated_tokens=prompt_tokens,
-            generated_tokens=said,
+            generated_tokens=words,
             thought_tokens=thoughts,
         )
         timings = Timings(prompt_seconds=0.0, first_token_seconds=0.0, decode_seconds=0.0)
@@ -166,7 +166,7 @@ class ScriptedEngine:
             return Restored(0, f"{path.name} is damaged")
 
     def measure(self, tokens: int = 32) -> float:
-        """The speed it was told to have, in tokens a second."""
+        """The speed it was given, in tokens a second."""
         return self._speed
 
     def cancel(self) -> None:

@@ -151,7 +151,7 @@ def run_tool(command: list[str], environment: Mapping[str, str], limit: float) -
 def run_probe(
     environment: Mapping[str, str], limit_seconds: float = PROBE_LIMIT_SECONDS
 ) -> dict[str, Any]:
-    """The child program's parts, as many as it said, and its exit status."""
+    """The child program's parts, as many as arrived, and its exit status."""
     toolkits = [environment[name] for name in ("CUDA_PATH", "HIP_PATH") if environment.get(name)]
     folders = [environment.get("LLAMA_CPP_LIB_PATH", ""), *(f"{each}/bin" for each in toolkits)]
     found: dict[str, Any] = {"status": 0}

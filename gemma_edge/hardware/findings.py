@@ -181,13 +181,13 @@ def check_memory(facts: MachineFacts) -> Iterator[Finding]:
         seen = f"this process may use {render_bytes(limit)} of the machine's {render_bytes(total)}"
         yield Finding("fine", "cgroup", seen)
     pages = parse_meminfo(text, "HugePages_Total") or 0
-    held = pages * (parse_meminfo(text, "Hugepagesize") or 0)
+    reserved = pages * (parse_meminfo(text, "Hugepagesize") or 0)
     # llama.cpp takes free huge pages for all that such a GPU has (ggml-cuda.cu:5043).
     unified = any(device.integrated and device.backend == "cuda" for device in facts.usable)
-    if held > (0 if unified else _MANY_HUGE_PAGES * (total or held)):
-        said = f"{render_bytes(held)} are reserved as huge pages, which no model uses"
-        said += "; llama.cpp counts nothing else as free for this GPU" if unified else ""
-        yield Finding("warning", "huge pages", said, "sudo sysctl vm.nr_hugepages=0")
+    if reserved > (0 if unified else _MANY_HUGE_PAGES * (total or reserved)):
+        text = f"{render_bytes(reserved)} are reserved as huge pages, which no model uses"
+        text += "; llama.cpp counts nothing else as free for this GPU" if unified else ""
+        yield Finding("warning", "huge pages", text, "sudo sysctl vm.nr_hugepages=0")
 
 
 # Findings about the software: llama.cpp's build, CUDA's libraries, drivers. Each function looks at
@@ -236,24 +236,24 @@ def check_driver(facts: MachineFacts) -> Iterator[Finding]:
     """NVIDIA's driver does not answer, or is not there."""
     listed = [card for card in facts.cards if card.vendor == "nvidia"]
     there = listed or facts.answers.has("/dev/nvidiactl") or facts.hardware.wsl
-    said = facts.nvidia.broken
+    broken = facts.nvidia.broken
     if facts.nvidia.cards or not there or facts.job_without_gpu:
         return  # libraries of a driver lie on many machines that have no card
     if facts.shut_out:
         text = "the host has an NVIDIA card, and this container was started without it"
         yield Finding("problem", "driver", text, _RESTART[facts.in_container])
-    elif said or (listed and listed[0].driver == "nvidia"):
-        yield Finding("problem", "driver", *_explain(said, facts))
+    elif broken or (listed and listed[0].driver == "nvidia"):
+        yield Finding("problem", "driver", *_explain(broken, facts))
     elif listed and listed[0].pci_id not in {"", *(device.pci_id for device in facts.usable)}:
         uses = f"uses {listed[0].driver}" if listed[0].driver else "has no driver"
         text = f"the NVIDIA card at PCI {listed[0].pci_id} {uses}, which cannot compute"
         yield Finding("problem", "driver", text, "install NVIDIA's driver, then restart")
 
 
-def _explain(said: str, facts: MachineFacts) -> tuple[str, str]:
+def _explain(broken: str, facts: MachineFacts) -> tuple[str, str]:
     """The tools' words in ours, and the way out."""
-    low = said.lower()
-    if not said:
+    low = broken.lower()
+    if not broken:
         return "the NVIDIA driver does not answer", "sudo reboot"
     if "mismatch" in low:
         text = "the NVIDIA driver was updated while the old one runs: its halves do not match"
@@ -269,7 +269,7 @@ def _explain(said: str, facts: MachineFacts) -> tuple[str, str]:
         kernel = facts.answers.text("kernel") or "that runs"
         text = "the NVIDIA driver does not answer"
         fix = f"reinstall NVIDIA's driver for kernel {kernel}, then restart"
-    return f"{text} ({said.rstrip('.')})", fix
+    return f"{text} ({broken.rstrip('.')})", fix
 
 
 def check_idle_nvidia(facts: MachineFacts) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ _BROKEN = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """A card as something other than ggml knows it. ``source`` says who; sizes are 0 where they
-    are not told. ``holders`` are (program, bytes), the largest first. ``wddm``: Windows shares its
+    are not known. ``holders`` are (program, bytes), the largest first. ``wddm``: Windows shares its
     memory out. ``mig``: it is cut into ``slices`` (cards themselves, with serials)."""
 
     pci_id: str
@@ -83,7 +83,7 @@ class Card:
 
     @property
     def version(self) -> Version:
-        """The capability as numbers, (0, 0) where it is not told."""
+        """The capability as numbers, (0, 0) where it is not known."""
         found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", self.capability, re.ASCII)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
@@ -180,8 +180,8 @@ def _nvml_card(entry: Answers, driver: str) -> Card:
         driver=driver,
         capability=entry.text("capability"),
         serial=entry.text("uuid"),
-        display=entry.says("display") or any(item.text("kind") != "C" for item in processes),
-        mig=entry.says("mig"),
+        display=entry.is_true("display") or any(item.text("kind") != "C" for item in processes),
+        mig=entry.is_true("mig"),
         slices=tuple(_nvml_card(piece, driver) for piece in entry.parts("slices")),
         holders=_order((item.text("name"), item.number("bytes")) for item in processes),
         wddm=entry.text("model") == "WDDM",
@@ -217,7 +217,7 @@ def _broken(nvml: str, smi: str) -> str:
 # What ggml sees and what everything else knows, joined into devices. ggml's devices are what will
 # be used, so their names and totals count. Cards join them by PCI id, never by index: CUDA orders
 # by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers. A slice (MIG) has its card's PCI
-# id and joins by its own serial. Where a backend tells no PCI id (Metal, older Vulkan drivers), a
+# id and joins by its own serial. Where a backend gives no PCI id (Metal, older Vulkan drivers), a
 # name joins if it is the only one of its kind.
 
 
@@ -307,19 +307,19 @@ def _free(
     then; NVML's was taken before. Under Windows a process gets less than what is free, and MIG's
     parent says nothing about the slice: there ggml's word is the tighter one.
     """
-    told = entry.number("free")
+    free = entry.number("free")
     if integrated:
         available = memory.available_bytes
         # CUDA's number is that of /proc/meminfo, or of the huge pages alone where there are some.
         unified = backend_of(entry.text("backend")) == "cuda"
-        if available is not None and (available < told or unified):
+        if available is not None and (available < free or unified):
             return available, f"its memory is main memory: {memory.reason}"
-        return told, "its memory is main memory; free as ggml says"
+        return free, "its memory is main memory; free as ggml says"
     piece = _slice(answers, card) if _is_slice(entry, card) else card
     if piece is None or not piece.free_bytes:
-        return told, "free as ggml says, the probe's own share taken off"
-    if told and (piece.wddm or answers.system == "win32" or is_wsl(answers)):
-        return min(told, piece.free_bytes), "free as Windows grants it to one program"
+        return free, "free as ggml says, the probe's own share taken off"
+    if free and (piece.wddm or answers.system == "win32" or is_wsl(answers)):
+        return min(free, piece.free_bytes), "free as Windows grants it to one program"
     return piece.free_bytes, f"free as {piece.source} says"
 
 
@@ -382,7 +382,7 @@ def merge(nvidia: Sequence[Card], listed: Sequence[Card]) -> tuple[Card, ...]:
         card
         for card in listed
         if card.pci_id not in {one.pci_id for one in nvidia if one.pci_id}
-        and not (nvidia and not card.pci_id and card.vendor == "nvidia")  # Windows tells no PCI id
+        and not (nvidia and not card.pci_id and card.vendor == "nvidia")  # Windows gives no PCI id
     ]
     return (*known, *rest)
 
@@ -622,7 +622,7 @@ def _load_windows(
 
 
 def add_folders(folders: Iterable[Path]) -> None:
-    """Let Windows' loader search here; other systems' loaders are not told so."""
+    """Let Windows' loader search here; other systems need it not."""
     if sys.platform == "win32":
         for folder in folders:
             if folder.is_dir():
@@ -694,8 +694,8 @@ def parse_architectures(system_info: str) -> tuple[tuple[int, int], ...]:
 def lacking(build: Build, cpu: Cpu, system: str) -> tuple[str, ...]:
     """Instructions that the build uses and the processor does not have: a crash (SIGILL).
     Linux lists all of them; macOS and Windows answer for a few, and say nothing of the others."""
-    told = {"darwin": MACOS_FEATURES, "win32": WINDOWS_FEATURES}.get(system)
-    covered = INSTRUCTIONS.values() if told is None else told.values()
+    known = {"darwin": MACOS_FEATURES, "win32": WINDOWS_FEATURES}.get(system)
+    covered = INSTRUCTIONS.values() if known is None else known.values()
     return tuple(
         word
         for word in build.instructions
@@ -742,7 +742,7 @@ _ENDS = {
 # chooses and proves; elsewhere it is pip with llama-cpp-python's own wheel index (its README,
 # "Installation"). A plain `pip install` builds for the processor alone and does not say so.
 # `--only-binary` because pip would otherwise prefer a newer source distribution to a wheel that
-# fits. A build from source is told what this processor has, written out: left to itself it turns on
+# fits. A build from source names what this processor has: left to itself it turns on
 # AMX, which a kernel may refuse (docs/architecture.md, "The processor's build").
 
 
@@ -764,7 +764,7 @@ _PIP = "pip install --force-reinstall --no-cache-dir"
 
 def install_command(answers: Answers, backend: str, nvidia: Nvidia, cpu: Cpu) -> str:
     """For one backend (cuda, metal, rocm, vulkan, cpu) on the recorded machine."""
-    if answers.says("checkout"):
+    if answers.is_true("checkout"):
         return f"python3 scripts/setup.py --backend {backend}"
     tag = _tag(answers, backend, nvidia)
     if tag:
@@ -772,8 +772,8 @@ def install_command(answers: Answers, backend: str, nvidia: Nvidia, cpu: Cpu) ->
         return f"{_PIP} llama-cpp-python {wheel}"
     flags = [f"-D{_FLAGS[backend]}=ON"] if backend in _FLAGS else []
     flags += processor_flags(cpu)
-    told = f' -C "cmake.args={";".join(flags)}"' if flags else ""
-    return f"{_PIP} --no-binary llama-cpp-python llama-cpp-python{told}"
+    arguments = f' -C "cmake.args={";".join(flags)}"' if flags else ""
+    return f"{_PIP} --no-binary llama-cpp-python llama-cpp-python{arguments}"
 
 
 def processor_flags(cpu: Cpu) -> list[str]:
@@ -781,7 +781,7 @@ def processor_flags(cpu: Cpu) -> list[str]:
     has = set(cpu.instructions)
     if "avx" not in has:
         return []
-    if "avx2" in has:  # no processor has it without these, which Windows does not tell of
+    if "avx2" in has:  # no processor has it without these, which Windows does not list
         has |= {"fma", "f16c", "bmi2"}
     wide = has >= _AVX512_PARTS
     on = {

@@ -92,7 +92,7 @@ class Answers:
             return 0
         return value if 0 <= value < 1 << 63 else 0
 
-    def says(self, key: str) -> bool:
+    def is_true(self, key: str) -> bool:
         """Whether ``key`` is true."""
         return self.raw.get(key) is True
 

@@ -1,7 +1,7 @@
 """The child program that asks NVML and llama.cpp's own libraries about this machine.
 
 A driver may hang, a library may crash with an illegal instruction, and a CUDA context takes 300 MiB
-until its process ends. Each part is told as soon as it is known, so what was said before a crash
+until its process ends. Each part is sent as soon as it is known, so what came before a crash
 counts. NVML comes first: it needs no context, so the memory that it calls free is free of us.
 llama_cpp's libraries are loaded by ctypes, because importing the package takes half a second.
 ggml's interface is ggml-backend.h of llama.cpp 0.5.0.
@@ -112,8 +112,8 @@ def _processes(nvml: Any, ask: Callable[..., Any]) -> list[dict[str, Any]]:
                 path = nvml.nvmlSystemGetProcessName(process.pid)
             except nvml.NVMLError:
                 path = ""
-            held = process.usedGpuMemory or 0  # None under Windows
-            found.append({"kind": kind, "name": program_of(path), "bytes": held})
+            used = process.usedGpuMemory or 0  # None under Windows
+            found.append({"kind": kind, "name": program_of(path), "bytes": used})
     return found
 
 
@@ -211,9 +211,9 @@ def _describe(libraries: CudaLibraries) -> dict[str, Any]:
     }
 
 
-def _without_folders(said: str) -> str:
+def _without_folders(message: str) -> str:
     """A loader's message about ``/some/where/libname.so`` to one about ``libname.so``."""
-    return re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\s:'\\/]+[\\/])*", "", said)
+    return re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\s:'\\/]+[\\/])*", "", message)
 
 
 def _text(data: bytes | None) -> str:

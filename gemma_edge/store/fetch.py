@@ -70,7 +70,7 @@ def fetch(
             if stop.is_set():
                 raise Stopped
             meter.done_bytes = _size(place.partial)
-            meter.tell("waiting", "another process fetches it")
+            meter.report("waiting", "another process fetches it")
     except OSError as error:
         missing = upstream.size_bytes - _size(place.partial)
         raise explain_disk(error, place.blob, missing) from None
@@ -100,7 +100,7 @@ def _fetch_alone(
             publish(place)
             return sha256
     if place.final == place.blob and place.final.exists():
-        meter.tell("waiting", f"{place.final} has other bytes, and is replaced")
+        meter.report("waiting", f"{place.final} has other bytes, and is replaced")
     while True:
         resumed = _size(place.partial) > 0
         sha256 = _Transfer(upstream, place, settings, meter, stop).run()
@@ -111,7 +111,7 @@ def _fetch_alone(
         if not resumed:
             raise damaged(upstream.file, expected or "", sha256)
         meter.start(0)
-        meter.tell("downloading", "the part from before was damaged; it starts over")
+        meter.report("downloading", "the part from before was damaged; it starts over")
 
 
 class _Transfer:
@@ -168,7 +168,7 @@ class _Transfer:
         except TryAgain as failure:
             if self._by_xet:
                 self._by_xet = False
-                self._meter.tell("downloading", f"Xet: {failure.reason}; plain HTTP from here")
+                self._meter.report("downloading", f"Xet: {failure.reason}; plain HTTP from here")
             else:
                 self._retry_policy.wait(failure)
         except StartOver as failure:
@@ -200,7 +200,7 @@ class _Transfer:
         target.truncate(0)
         self._position = 0
         self._start_hashing()
-        self._meter.tell("downloading", f"{reason}; it starts over")
+        self._meter.report("downloading", f"{reason}; it starts over")
 
 
 _LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk
@@ -434,20 +434,22 @@ class _Download:
                     raise ModelError(
                         f"{error}, again and again", hint="run the same command later"
                     ) from None
-                meter.tell("waiting", f"{error}; it starts over")
+                meter.report("waiting", f"{error}; it starts over")
                 upstream = self._ask(file)
         found = LocalFile(place.final, upstream.commit, sha256)
         self._local.checked.put(place.final, sha256)
         self._local.remember(file, found, certain=True)
         meter.done_bytes = meter.total_bytes
-        meter.tell("done")
+        meter.report("done")
         return found
 
     def _interrupted(self) -> Interrupted:
         kept = sum(meter.done_bytes for meter in self._meters.values())
         total = sum(meter.total_bytes for meter in self._meters.values())
-        said = f"{render_bytes(kept)} of {render_bytes(total)} are kept" if kept else "nothing came"
-        return Interrupted(f"stopped; {said}", hint="the same command goes on from there")
+        progress = (
+            f"{render_bytes(kept)} of {render_bytes(total)} are kept" if kept else "nothing came"
+        )
+        return Interrupted(f"stopped; {progress}", hint="the same command goes on from there")
 
 
 def _still_to_come(

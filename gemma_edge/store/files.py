@@ -194,7 +194,7 @@ _READ_BYTES = 1 << 20  # hashlib lets other threads run above 2 KiB; 1 MiB makes
 
 
 def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
-    """The file's sha256 in hex; ``on_bytes`` is told how many bytes are done.
+    """The file's sha256 in hex; ``on_bytes`` gets the number of bytes done.
 
     Raises:
         OSError: it cannot be read.
@@ -212,7 +212,7 @@ def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
 
 
 def _read_ahead(descriptor: int) -> None:
-    """Tells the system that all of it is read in order, where it can be told."""
+    """Tell the system that all of it is read in order, where it can be done."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
@@ -515,7 +515,7 @@ class _Audit:
             self._seen[real] = hash_file(real, meter.checked)
             self._checked.put(real, self._seen[real])
         meter.done_bytes = stored.size_bytes
-        meter.tell("done")
+        meter.report("done")
         return self._seen[real]
 
     def _promise(self, stored: StoredFile) -> tuple[str | None, str]:
@@ -560,7 +560,7 @@ def import_file(
         raise explain_disk(error, target, size) from None
     Locks(settings).record("", "", source.name, size=size, sha256=sha256)
     meter.done_bytes = size
-    meter.tell("done")
+    meter.report("done")
     return stored_file(target, "models", "", source.name, "")
 
 

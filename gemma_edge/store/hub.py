@@ -194,7 +194,7 @@ def _constants() -> Any:
 
 
 def _hub() -> Any:
-    """The library, told not to look around: else its first call asks huggingface.co (whatever the
+    """The library, without telemetry: else its first call asks huggingface.co (whatever the
     mirror, for up to 3 s) how to recognize the program that started it, and reports that."""
     _constants().HF_HUB_DISABLE_TELEMETRY = True
     return importlib.import_module("huggingface_hub")
@@ -383,7 +383,7 @@ class RetryPolicy:
         if seconds is None:
             doubled = settings.backoff_seconds * 2 ** (self._failures - 1)
             seconds = min(doubled, _MAX_BACKOFF_SECONDS)
-        meter.tell("waiting", f"{failure.reason}; goes on in {seconds:.0f} s")
+        meter.report("waiting", f"{failure.reason}; goes on in {seconds:.0f} s")
         if self._stop.wait(seconds):
             raise Stopped
 

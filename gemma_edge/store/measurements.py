@@ -1,6 +1,6 @@
 """Speeds that were measured on this machine, one small JSON file in ``data_dir``.
 
-A damaged file costs the estimates their correction and nothing else: it is ignored, and said.
+A damaged file costs the estimates their correction and nothing else: it is ignored, with a note.
 """
 
 import contextlib

@@ -167,7 +167,7 @@ Listener = Callable[[Progress], None]
 
 
 class ProgressMeter:
-    """Counts one file's bytes and tells ``listen`` at most ten times a second.
+    """Counts one file's bytes and calls ``listen`` at most ten times a second.
 
     ``clock`` is in seconds; only differences are used.
     """
@@ -193,28 +193,28 @@ class ProgressMeter:
             self.done_bytes = done_bytes
             self._marks.clear()
             self._marks.append((self._clock(), done_bytes))
-        self.tell("downloading")
+        self.report("downloading")
 
     def add(self, count_bytes: int) -> None:
         """So many more bytes are on disk."""
         self.done_bytes += count_bytes
         if self._clock() - self._last_event >= _EVERY_SECONDS:
             self._mark()
-            self.tell("downloading")
+            self.report("downloading")
 
     def checked(self, count_bytes: int) -> None:
         """So many bytes in all have been hashed."""
         if self._clock() - self._last_event >= _EVERY_SECONDS:
             self.done_bytes = count_bytes
-            self.tell("checking")
+            self.report("checking")
 
     def tick(self) -> None:
         """From time to time, by another thread: when nothing comes, the speed is seen to fall."""
         if self._state == "downloading" and self._clock() - self._last_event >= _IDLE_SECONDS:
             self._mark()
-            self.tell("downloading")
+            self.report("downloading")
 
-    def tell(self, state: str, note: str = "") -> None:
+    def report(self, state: str, note: str = "") -> None:
         self._last_event, self._state = self._clock(), state
         speed = self._speed() if state == "downloading" else None
         left = max(0, self.total_bytes - self.done_bytes)
