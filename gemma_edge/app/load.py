@@ -41,8 +41,8 @@ from gemma_edge.errors import (
     UsageError,
 )
 from gemma_edge.hardware.machine import Hardware
-from gemma_edge.planning.memory import Compute, Measure, check_adapter, quick_measure
-from gemma_edge.planning.model import Shape, check_model, check_pair
+from gemma_edge.planning.memory import Compute, Measure, quick_measure
+from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
 from gemma_edge.planning.plan import (
     Adapter,
     AdapterFile,

@@ -24,197 +24,6 @@ from gemma_edge.planning.model import Shape
 from gemma_edge.planning.plan import RAM, Account, Allocated, Ledger, PartName, Placement
 from gemma_edge.units import MIB
 
-# ----------------------------------------------------------------------------
-# A model file without its weights and its vocabulary, for a dry run: the same tensor table, as
-# many tokens without texts, and a hole where the numbers would be. It takes a few KiB of disk.
-# llama.cpp wants a file whose tensors lie inside it, and reads none of them in a dry run.
-# (`llama_model_init_from_user` needs no file, but then takes every optional tensor as present.)
-
-
-ALIGNMENT = 32  # gguf.h, GGUF_DEFAULT_ALIGNMENT
-_TYPES = {name: (number, values, size) for number, (name, values, size) in TENSOR_TYPES.items()}
-_U32, _I32, _F32, _BOOL, _TEXT, _ARRAY, _U64 = 4, 5, 6, 7, 8, 9, 10  # gguf.h, enum gguf_type
-# Left out: words, vocabulary, and what would make llama.cpp look for other parts.
-_DROPPED = ("general.", "tokenizer.", "split.", "quantize.")
-
-
-def write_skeleton(shape: Shape, path: Path) -> None:
-    """Write it.
-
-    Raises:
-        OSError: no room, or a file system without large files.
-    """
-    header = shape.header
-    metadata = _metadata(shape)
-    table, offset = b"", 0
-    for tensor in header.tensors:
-        number, values, size = _TYPES[tensor.type]
-        row = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
-        table += _text(tensor.name) + row + struct.pack("<IQ", number, offset)
-        # Not size_bytes, which ``synthesize`` scales.
-        offset += math.ceil(math.prod(tensor.shape) // values * size / ALIGNMENT) * ALIGNMENT
-    start = b"GGUF" + struct.pack("<IQQ", 3, len(header.tensors), len(metadata))
-    head = start + b"".join(metadata) + table
-    with path.open("wb") as file:
-        _allow_holes(file)
-        file.write(head)
-        file.truncate(math.ceil(len(head) / ALIGNMENT) * ALIGNMENT + offset)
-
-
-def _metadata(shape: Shape) -> list[bytes]:
-    header: Header = shape.header
-    rows = [
-        _pair("general.architecture", header.architecture),
-        _pair("tokenizer.ggml.model", "none"),
-        _pair(f"{header.architecture}.vocab_size", shape.vocabulary_tokens),
-    ]
-    for key, value in header.metadata.items():
-        if isinstance(value, Skipped) or key.startswith(_DROPPED) or key.endswith(".vocab_size"):
-            continue
-        if not isinstance(value, tuple):
-            rows.append(_pair(key, value))
-        elif value:
-            items = [_scalar(item) for item in value]
-            head = struct.pack("<IIQ", _ARRAY, items[0][0], len(items))
-            rows.append(_text(key) + head + b"".join(body for _, body in items))
-    return rows
-
-
-def _pair(key: str, value: Scalar) -> bytes:
-    kind, body = _scalar(value)
-    return _text(key) + struct.pack("<I", kind) + body
-
-
-def _scalar(value: Scalar) -> tuple[int, bytes]:
-    """llama.cpp reads counts as 32 bits without a sign and refuses other types."""
-    if isinstance(value, bool):
-        return _BOOL, struct.pack("<?", value)
-    if isinstance(value, str):
-        return _TEXT, _text(value)
-    if isinstance(value, float):
-        return _F32, struct.pack("<f", value)
-    if value < 0:
-        return _I32, struct.pack("<i", value)
-    return (_U32, struct.pack("<I", value)) if value < 1 << 32 else (_U64, struct.pack("<Q", value))
-
-
-def _text(text: str) -> bytes:
-    data = text.encode("utf-8")
-    return struct.pack("<Q", len(data)) + data
-
-
-def _allow_holes(file: BinaryIO) -> None:
-    """NTFS fills a file that grows unless it is told otherwise; other systems need no word."""
-    if os.name != "nt":
-        return
-    import msvcrt  # noqa: PLC0415  # exists on Windows alone
-
-    set_sparse, done = 0x900C4, ctypes.c_uint32()  # winioctl.h, FSCTL_SET_SPARSE
-    handle = msvcrt.get_osfhandle(file.fileno())  # type: ignore[attr-defined,unused-ignore]
-    kernel32 = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
-    kernel32.DeviceIoControl(
-        ctypes.c_void_p(handle), set_sparse, None, 0, None, 0, ctypes.byref(done), None
-    )
-
-
-# ----------------------------------------------------------------------------
-# What llama.cpp says it allocated, and where that differs from the ledger.
-#
-# Its lines (llama-model.cpp, llama-kv-cache.cpp, llama-context.cpp):
-#
-#     load_tensors:        CUDA0 model buffer size =  2749.01 MiB
-#     llama_kv_cache_iswa: creating     SWA KV cache, size = 1024 cells
-#     llama_kv_cache:      CUDA0 KV buffer size =    40.00 MiB
-#     sched_reserve:       CUDA0 compute buffer size =   112.00 MiB
-#     llama_context:  CUDA_Host  output buffer size =     1.00 MiB
-
-
-WARN_SHARE, WARN_BYTES = 0.02, 32 * MIB  # of one place's parts of one kind
-
-_BUFFER = re.compile(
-    r"^(?:\w+:)? *(\S+?) +(model|LoRA|KV|compute|output) buffer size = +([\d.]+) MiB$", re.ASCII
-)
-_WHOLE_CACHE = re.compile(r"^llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +(\d+) layers")
-_CREATING = re.compile(r"creating +(non-)?SWA KV cache")
-_ENDPOINT = re.compile(r"\[.*\]$")  # RPC0[127.0.0.1:50077]
-_ANONYMOUS = ("CPU_REPACK", "AMX")
-
-
-def parse_report(lines: Iterable[str]) -> tuple[Allocated, ...]:
-    """Every buffer that a load names, in its order. In a dry run weights and KV buffers are empty;
-    the cache is then one row with the place "". A compute buffer that is named again replaces what
-    it was: adapters change the graph."""
-    by_line: dict[int | str, Allocated] = {}
-    cache: PartName = "KV global"
-    for number, line in enumerate(lines):
-        if creating := _CREATING.search(line):
-            cache = "KV global" if creating[1] else "KV window"
-        elif whole := _WHOLE_CACHE.match(line):
-            by_line[number] = Allocated("", cache, _bytes(whole[1]))
-        elif buffer := _BUFFER.match(line.rstrip()):
-            name, kind, size = buffer.groups()
-            if _bytes(size):
-                part: PartName = _PARTS.get(kind, cache)
-                mapped = part == "weights" and "_Mapped" in name  # adapters are copied
-                row = Allocated(place_of(name), part, _bytes(size), mapped)
-                by_line[name if part == "compute" else number] = row
-    found = by_line.values()
-    if any(row.place and row.part.startswith("KV") for row in found):
-        return tuple(row for row in found if row.place)
-    return tuple(found)
-
-
-_PARTS: dict[str, PartName] = {
-    "model": "weights", "LoRA": "adapters", "compute": "compute", "output": "output",
-}  # fmt: skip
-
-
-def place_of(buffer: str) -> str:
-    """``CUDA0``, ``RPC0[host:port]``, ``MTL0_Mapped``, ``CUDA_Host``, ``CPU_REPACK`` to a device's
-    name or "RAM"."""
-    name = _ENDPOINT.sub("", buffer)
-    if name.startswith(("CPU", "BLAS", *_ANONYMOUS)) or name.endswith("_Host"):
-        return RAM
-    return name.removesuffix("_Mapped").removesuffix("_Private")
-
-
-def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ...]:
-    """A sentence for every place and part whose prediction is off by more than 2 % or 32 MiB.
-
-    Pages of a mapped file are left out: llama.cpp counts the whole range of a file that it maps,
-    with all that lies between. So is the projector, of whose buffers no line is said at a load.
-    """
-    said: list[str] = []
-    rows = [row for row in allocated if row.place and not row.reclaimable]
-    for account in ledger.accounts:
-        for part in ("weights", "adapters", "KV global", "KV window", "compute", "output"):
-            predicted = _predicted(account, part)
-            real = sum(r.size_bytes for r in rows if r.place == account.place and r.part == part)
-            if _differs(predicted, real):
-                said.append(
-                    f"{part} on {account.title}: predicted {predicted / MIB:,.0f} MiB, llama.cpp "
-                    f"allocated {real / MIB:,.0f} MiB"
-                )
-    return tuple(said)
-
-
-def _predicted(account: Account, name: str) -> int:
-    """What llama.cpp reports as compute holds the scratch and the copies too."""
-    names = ("compute", "expert copy", "KV scratch") if name == "compute" else (name,)
-    parts = (part for part in account.parts if part.name in names and not part.reclaimable)
-    return sum(part.size_bytes for part in parts)
-
-
-def _differs(predicted: int, real: int) -> bool:
-    difference = abs(predicted - real)
-    # Below a MiB it is rounding and alignment.
-    return difference > MIB and (difference > WARN_SHARE * real or difference > WARN_BYTES)
-
-
-def _bytes(mib: str) -> int:
-    return round(float(mib) * MIB)
-
-
 # It is the engine's program: it loads what the engine would load. Planning knows its name only.
 _CHILD = "gemma_edge.engine.dry_run_child:main"
 LIMIT_SECONDS = 60.0  # for one answer; a GPU's driver may hang
@@ -311,3 +120,190 @@ def _compute(rows: Sequence[Allocated]) -> Compute:
 
     cache = sum(row.size_bytes for row in rows if row.part.startswith("KV"))
     return Compute(compute=by_place("compute"), output=by_place("output"), cache=cache)
+
+
+# What llama.cpp says it allocated, and where that differs from the ledger.
+#
+# Its lines (llama-model.cpp, llama-kv-cache.cpp, llama-context.cpp):
+#
+#     load_tensors:        CUDA0 model buffer size =  2749.01 MiB
+#     llama_kv_cache_iswa: creating     SWA KV cache, size = 1024 cells
+#     llama_kv_cache:      CUDA0 KV buffer size =    40.00 MiB
+#     sched_reserve:       CUDA0 compute buffer size =   112.00 MiB
+#     llama_context:  CUDA_Host  output buffer size =     1.00 MiB
+
+
+WARN_SHARE, WARN_BYTES = 0.02, 32 * MIB  # of one place's parts of one kind
+
+_BUFFER = re.compile(
+    r"^(?:\w+:)? *(\S+?) +(model|LoRA|KV|compute|output) buffer size = +([\d.]+) MiB$", re.ASCII
+)
+_WHOLE_CACHE = re.compile(r"^llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +(\d+) layers")
+_CREATING = re.compile(r"creating +(non-)?SWA KV cache")
+_ENDPOINT = re.compile(r"\[.*\]$")  # RPC0[127.0.0.1:50077]
+_ANONYMOUS = ("CPU_REPACK", "AMX")
+_PARTS: dict[str, PartName] = {
+    "model": "weights", "LoRA": "adapters", "compute": "compute", "output": "output",
+}  # fmt: skip
+
+
+def parse_report(lines: Iterable[str]) -> tuple[Allocated, ...]:
+    """Every buffer that a load names, in its order. In a dry run weights and KV buffers are empty;
+    the cache is then one row with the place "". A compute buffer that is named again replaces what
+    it was: adapters change the graph."""
+    by_line: dict[int | str, Allocated] = {}
+    cache: PartName = "KV global"
+    for number, line in enumerate(lines):
+        if creating := _CREATING.search(line):
+            cache = "KV global" if creating[1] else "KV window"
+        elif whole := _WHOLE_CACHE.match(line):
+            by_line[number] = Allocated("", cache, _bytes(whole[1]))
+        elif buffer := _BUFFER.match(line.rstrip()):
+            name, kind, size = buffer.groups()
+            if _bytes(size):
+                part: PartName = _PARTS.get(kind, cache)
+                mapped = part == "weights" and "_Mapped" in name  # adapters are copied
+                row = Allocated(place_of(name), part, _bytes(size), mapped)
+                by_line[name if part == "compute" else number] = row
+    found = by_line.values()
+    if any(row.place and row.part.startswith("KV") for row in found):
+        return tuple(row for row in found if row.place)
+    return tuple(found)
+
+
+def place_of(buffer: str) -> str:
+    """``CUDA0``, ``RPC0[host:port]``, ``MTL0_Mapped``, ``CUDA_Host``, ``CPU_REPACK`` to a device's
+    name or "RAM"."""
+    name = _ENDPOINT.sub("", buffer)
+    if name.startswith(("CPU", "BLAS", *_ANONYMOUS)) or name.endswith("_Host"):
+        return RAM
+    return name.removesuffix("_Mapped").removesuffix("_Private")
+
+
+def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ...]:
+    """A sentence for every place and part whose prediction is off by more than 2 % or 32 MiB.
+
+    Pages of a mapped file are left out: llama.cpp counts the whole range of a file that it maps,
+    with all that lies between. So is the projector, of whose buffers no line is said at a load.
+    """
+    said: list[str] = []
+    rows = [row for row in allocated if row.place and not row.reclaimable]
+    for account in ledger.accounts:
+        for part in ("weights", "adapters", "KV global", "KV window", "compute", "output"):
+            predicted = _predicted(account, part)
+            real = sum(r.size_bytes for r in rows if r.place == account.place and r.part == part)
+            if _differs(predicted, real):
+                said.append(
+                    f"{part} on {account.title}: predicted {predicted / MIB:,.0f} MiB, llama.cpp "
+                    f"allocated {real / MIB:,.0f} MiB"
+                )
+    return tuple(said)
+
+
+def _predicted(account: Account, name: str) -> int:
+    """What llama.cpp reports as compute holds the scratch and the copies too."""
+    names = ("compute", "expert copy", "KV scratch") if name == "compute" else (name,)
+    parts = (part for part in account.parts if part.name in names and not part.reclaimable)
+    return sum(part.size_bytes for part in parts)
+
+
+def _differs(predicted: int, real: int) -> bool:
+    difference = abs(predicted - real)
+    # Below a MiB it is rounding and alignment.
+    return difference > MIB and (difference > WARN_SHARE * real or difference > WARN_BYTES)
+
+
+def _bytes(mib: str) -> int:
+    return round(float(mib) * MIB)
+
+
+# A model file without its weights and its vocabulary, for a dry run: the same tensor table, as
+# many tokens without texts, and a hole where the numbers would be. It takes a few KiB of disk.
+# llama.cpp wants a file whose tensors lie inside it, and reads none of them in a dry run.
+# (`llama_model_init_from_user` needs no file, but then takes every optional tensor as present.)
+
+
+ALIGNMENT = 32  # gguf.h, GGUF_DEFAULT_ALIGNMENT
+_TYPES = {name: (number, values, size) for number, (name, values, size) in TENSOR_TYPES.items()}
+_U32, _I32, _F32, _BOOL, _TEXT, _ARRAY, _U64 = 4, 5, 6, 7, 8, 9, 10  # gguf.h, enum gguf_type
+# Left out: words, vocabulary, and what would make llama.cpp look for other parts.
+_DROPPED = ("general.", "tokenizer.", "split.", "quantize.")
+
+
+def write_skeleton(shape: Shape, path: Path) -> None:
+    """Write it.
+
+    Raises:
+        OSError: no room, or a file system without large files.
+    """
+    header = shape.header
+    metadata = _metadata(shape)
+    table, offset = b"", 0
+    for tensor in header.tensors:
+        number, values, size = _TYPES[tensor.type]
+        row = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
+        table += _text(tensor.name) + row + struct.pack("<IQ", number, offset)
+        # Not size_bytes, which ``synthesize`` scales.
+        offset += math.ceil(math.prod(tensor.shape) // values * size / ALIGNMENT) * ALIGNMENT
+    start = b"GGUF" + struct.pack("<IQQ", 3, len(header.tensors), len(metadata))
+    head = start + b"".join(metadata) + table
+    with path.open("wb") as file:
+        _allow_holes(file)
+        file.write(head)
+        file.truncate(math.ceil(len(head) / ALIGNMENT) * ALIGNMENT + offset)
+
+
+def _metadata(shape: Shape) -> list[bytes]:
+    header: Header = shape.header
+    rows = [
+        _pair("general.architecture", header.architecture),
+        _pair("tokenizer.ggml.model", "none"),
+        _pair(f"{header.architecture}.vocab_size", shape.vocabulary_tokens),
+    ]
+    for key, value in header.metadata.items():
+        if isinstance(value, Skipped) or key.startswith(_DROPPED) or key.endswith(".vocab_size"):
+            continue
+        if not isinstance(value, tuple):
+            rows.append(_pair(key, value))
+        elif value:
+            items = [_scalar(item) for item in value]
+            head = struct.pack("<IIQ", _ARRAY, items[0][0], len(items))
+            rows.append(_text(key) + head + b"".join(body for _, body in items))
+    return rows
+
+
+def _pair(key: str, value: Scalar) -> bytes:
+    kind, body = _scalar(value)
+    return _text(key) + struct.pack("<I", kind) + body
+
+
+def _scalar(value: Scalar) -> tuple[int, bytes]:
+    """llama.cpp reads counts as 32 bits without a sign and refuses other types."""
+    if isinstance(value, bool):
+        return _BOOL, struct.pack("<?", value)
+    if isinstance(value, str):
+        return _TEXT, _text(value)
+    if isinstance(value, float):
+        return _F32, struct.pack("<f", value)
+    if value < 0:
+        return _I32, struct.pack("<i", value)
+    return (_U32, struct.pack("<I", value)) if value < 1 << 32 else (_U64, struct.pack("<Q", value))
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8")
+    return struct.pack("<Q", len(data)) + data
+
+
+def _allow_holes(file: BinaryIO) -> None:
+    """NTFS fills a file that grows unless it is told otherwise; other systems need no word."""
+    if os.name != "nt":
+        return
+    import msvcrt  # noqa: PLC0415  # exists on Windows alone
+
+    set_sparse, done = 0x900C4, ctypes.c_uint32()  # winioctl.h, FSCTL_SET_SPARSE
+    handle = msvcrt.get_osfhandle(file.fileno())  # type: ignore[attr-defined,unused-ignore]
+    kernel32 = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+    kernel32.DeviceIoControl(
+        ctypes.c_void_p(handle), set_sparse, None, 0, None, 0, ctypes.byref(done), None
+    )

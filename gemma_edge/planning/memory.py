@@ -1,4 +1,9 @@
-"""What a placement takes: every byte, device by device and in main memory."""
+"""What a placement takes: every byte, device by device and in main memory (``account``).
+
+Weights and KV cache are computed from the model's header. Compute buffers come from a ``Measure``:
+llama.cpp itself (``DryRun.measure``), or the formula that it follows (``closed_form``). The source
+of every number is in docs/memory.md; files without a repository are llama.cpp's.
+"""
 
 import re
 from collections import defaultdict
@@ -7,106 +12,183 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import get_args
 
-from gemma_edge.errors import ModelError
-from gemma_edge.gguf import Header, Tensor
+from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Device, Hardware
-from gemma_edge.planning.model import EXPERTS, Layer, Shape, Weights
-from gemma_edge.planning.plan import (
-    RAM,
-    Account,
-    KvType,
-    Ledger,
-    Part,
-    PartName,
-    Placement,
-)
+from gemma_edge.planning.model import EXPERTS, Layer, Shape, Weights, lora_pairs
+from gemma_edge.planning.plan import RAM, Account, KvType, Ledger, Part, PartName, Placement
 from gemma_edge.units import GIB, MIB
 
-# ----------------------------------------------------------------------------
-# What a projector takes while it looks at a picture. A vision tower's compute buffer grows with
-# the picture's patches alone (flash attention keeps no square of them). Measured with towers of
-# the real dimensions and pictures of 64, 289 and 1,089 tokens, encoded by llama.cpp 0c1e57098 on
-# the CPU: 46.1 KB a patch for the E models' (width 768, inner width 3072), 68.6 KB for that of
-# 26B and 31B (1152, 4304), to within 0.1 % in proportion. The rule of others, 0.4 of the file, is
-# three times too much at 280 tokens and too little at 1,120.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """Bytes beside weights and cache, by place ("CUDA0", "RAM"). ``expert_copy`` and ``scratch``
+    are part of ``compute`` where llama.cpp measured it for a real device. ``cache`` is the whole KV
+    cache, None where nobody asked llama.cpp. ``exact``: llama.cpp will allocate just this."""
+
+    compute: Mapping[str, int]
+    output: Mapping[str, int]
+    expert_copy: Mapping[str, int] = field(default_factory=dict)
+    scratch: Mapping[str, int] = field(default_factory=dict)
+    cache: int | None = None
+    exact: bool = True
+    note: str = ""
 
 
-PATCHES_A_TOKEN = 9  # three by three are merged (clip.cpp, gemma4v)
-# Numbers a patch that live at the peak: two inner widths and seven widths, and 3 % for what the
-# 72 values of a head of the larger tower are padded with.
-_INNER, _WIDTHS, _PADDING = 2, 7, 1.03
-# 12B has no tower: a patch of 48 x 48 pixels in three colours is projected at once.
-_PIXELS = 3 * 48 * 48
+Measure = Callable[[Shape, Placement], Compute]
 
 
-def projector_compute_bytes(projector: Header, image_tokens: int) -> tuple[int, str]:
-    """Its compute buffer for the largest picture, and where the number comes from."""
-    width = projector.integer("clip.vision.embedding_length") or 0
-    inner = projector.integer("clip.vision.feed_forward_length") or 0
-    layers = projector.integer("clip.vision.block_count") or 0
-    if layers:
-        values = PATCHES_A_TOKEN * (_INNER * inner + _WIDTHS * width) * _PADDING
+def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measures)
+    shape: Shape,
+    projector: Header | None,
+    placement: Placement,
+    hardware: Hardware,
+    measure: Measure,
+    adapters: Sequence[Header] = (),
+) -> Ledger:
+    """Every part of memory that the placement takes.
+
+    Raises:
+        EngineError: ``measure`` cannot answer.
+        KeyError: the placement names a device that the machine does not have.
+    """
+    devices = {device.name: device for device in hardware.devices}
+    used = [devices[name].name for name in placement.devices if placement.gpu_layers]
+    tallies = {name: _Tally() for name in (*used, RAM)}
+    if placement.projector_device:
+        tallies.setdefault(placement.projector_device, _Tally())
+    _add_weights(tallies, shape, placement, repacks(placement, hardware))
+    for place, size_bytes in adapter_bytes(adapters, len(shape.layers), placement).items():
+        tallies[place].add("adapters", size_bytes)
+    compute = measure(shape, placement)
+    _add_cache(tallies, shape, placement, compute)
+    _add_compute(tallies, compute)
+    if projector is not None and placement.image_tokens:
+        tally = tallies[placement.projector_device or RAM]
+        tally.add("projector", sum(tensor.size_bytes for tensor in projector.tensors))
+        tally.add("projector compute", *projector_compute_bytes(projector, placement.image_tokens))
+    accounts = [
+        _close_device(tally, devices[name], hardware)
+        for name, tally in tallies.items()
+        if name != RAM
+    ]
+    shared = sum(each.total_bytes for each in accounts if devices[each.place].integrated)
+    return Ledger(accounts=(*accounts, _close_ram(tallies[RAM], shape, hardware, shared)))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """One memory while it is added up: bytes by part, and apart those of the model's file."""
+
+    fixed: dict[PartName, int] = field(default_factory=lambda: defaultdict(int))
+    mapped: int = 0
+    notes: dict[PartName, str] = field(default_factory=dict)
+
+    def add(self, name: PartName, size_bytes: int, note: str = "") -> None:
+        self.fixed[name] += size_bytes
+        if note:
+            self.notes[name] = note
+
+    def parts(self) -> Iterator[Part]:
+        """In the ledger's order; what is nothing is left out."""
+        for name in get_args(PartName):
+            if name == "weights" and self.mapped:
+                note = "pages of the file, which the system may drop and read again"
+                yield Part(
+                    name=name, size_bytes=self.mapped, reclaimable=True, note=note,
+                    exact="weights" not in self.notes,
+                )  # fmt: skip
+            if size_bytes := self.fixed.get(name, 0):
+                note = self.notes.get(name, "")
+                yield Part(name=name, size_bytes=size_bytes, exact=not note, note=note)
+
+
+def _add_weights(
+    tallies: Mapping[str, _Tally], shape: Shape, placement: Placement, packed: frozenset[str]
+) -> None:
+    places, ram = layer_places(len(shape.layers), placement), tallies[RAM]
+    mapped = placement.load_mode == "mmap"
+
+    def put(place: str, weights: Weights) -> None:
+        if place != RAM:
+            tallies[place].add("weights", weights.size_bytes)
+            return
+        copied = _packed_bytes(weights, packed) if mapped else weights.size_bytes
+        ram.add("weights", copied)
+        ram.mapped += weights.size_bytes - copied
+
+    for index, layer in enumerate(shape.layers):
+        put(places[index], layer.dense)
+        put(RAM if index < placement.cpu_expert_layers else places[index], layer.experts)
+    put(places[-1], shape.output_norm)
+    if not shape.tied:
+        put(places[-1], shape.output)
+    elif places[-1] != RAM:
+        put(places[-1], shape.token_table)  # the output is a second copy of the table
     else:
-        values = _INNER * _PIXELS + _WIDTHS * (projector.integer("clip.vision.projection_dim") or 0)
-    return round(4 * image_tokens * values), f"for one picture of {image_tokens:,} tokens"
+        ram.add("weights", _packed_bytes(shape.token_table, packed))
+    tables = shape.token_table.size_bytes
+    tables += 0 if placement.lazy else shape.layer_table.size_bytes
+    if mapped:
+        ram.mapped += tables
+    else:
+        ram.add("weights", tables)
+    if not shape.exact:
+        for tally in tallies.values():
+            tally.notes["weights"] = "from the catalogue's facts, not from the file"
 
 
-# ----------------------------------------------------------------------------
-# The size of the KV cache: llama-kv-cache-iswa.cpp, with one sequence and `swa_full` off. Against
-# the library: 5 models x 6 contexts x 5 batches x 3 types, largest error 0.01 MiB; the tests
-# and scripts/bench/fit.py repeat it (docs/memory.md, "KV cache").
+def _packed_bytes(weights: Weights, packed: frozenset[str]) -> int:
+    return sum(size_bytes for kind, size_bytes in weights.packable if kind in packed)
 
 
-CELL_STEP = 256  # llama-context.cpp and llama-kv-cache-iswa.cpp, GGML_PAD(..., 256)
-# Bytes a number: ggml's types; a block of q8_0 is 32 numbers in 34 bytes.
-BYTES: dict[KvType, Fraction] = {"f32": Fraction(4), "f16": Fraction(2), "q8_0": Fraction(34, 32)}
+def _add_cache(
+    tallies: Mapping[str, _Tally], shape: Shape, placement: Placement, compute: Compute
+) -> None:
+    places = layer_places(len(shape.layers), placement)
+    if shape.cache_problem:
+        share = (compute.cache or 0) // max(1, len(shape.layers))
+        for place in places[:-1]:
+            note = f"llama.cpp's own sum, {shape.cache_problem}"
+            tallies[place].add("KV global", share, note)
+        return
+    batch, context = placement.batch_tokens, placement.context_tokens
+    for layer, place in zip(shape.layers, places, strict=False):
+        size_bytes = layer_bytes(shape, layer, context, batch, placement.kv_type)
+        tallies[place].add("KV window" if layer.kind == "window" else "KV global", size_bytes)
 
 
-def pad_cells(count_tokens: int) -> int:
-    """Up to a whole step of cells."""
-    return -(-count_tokens // CELL_STEP) * CELL_STEP
+def _add_compute(tallies: Mapping[str, _Tally], compute: Compute) -> None:
+    rows: tuple[tuple[PartName, Mapping[str, int]], ...] = (
+        ("compute", compute.compute), ("output", compute.output),
+        ("expert copy", compute.expert_copy), ("KV scratch", compute.scratch),
+    )  # fmt: skip
+    note = "" if compute.exact else compute.note
+    for name, by_place in rows:
+        for place, size_bytes in by_place.items():
+            tallies.get(place, tallies[RAM]).add(name, size_bytes, note)
 
 
-def layer_cells(shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int) -> int:
-    """Cells of one layer's own cache."""
-    if layer.kind == "none":
-        return 0
-    whole = pad_cells(context_tokens)
-    if layer.kind == "global":
-        return whole
-    return window_cells(shape, context_tokens, batch_tokens)
+def _close_device(tally: _Tally, device: Device, hardware: Hardware) -> Account:
+    if runtime := RUNTIME_BYTES.get(device.backend, 0):
+        tally.add("runtime", runtime, f"what {device.backend} takes for itself")
+    tally.add("margin", *margin_bytes(device, hardware))
+    return Account(
+        place=device.name, title=device.title, budget_bytes=device.free_bytes,
+        parts=tuple(tally.parts()),
+    )  # fmt: skip
 
 
-def window_cells(shape: Shape, context_tokens: int, batch_tokens: int) -> int:
-    """Cells of a layer with a window: the window and one batch, 0 where there is no window."""
-    if not shape.window_tokens:
-        return 0
-    batch_tokens = min(batch_tokens, context_tokens)
-    return pad_cells(min(pad_cells(context_tokens), shape.window_tokens + batch_tokens))
-
-
-def layer_bytes(
-    shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int, kv_type: KvType
-) -> int:
-    """Keys and values of one layer."""
-    cells = layer_cells(shape, layer, context_tokens, batch_tokens)
-    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
-    return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
-
-
-# ----------------------------------------------------------------------------
-# Where llama.cpp puts what (llama-model.cpp, `load_tensors`; ggml-cpu/repack.cpp).
-
-
-# Matrix types that the CPU holds repacked, by the instruction set that it needs (repack.cpp,
-# ggml_repack_get_optimal_repack_type; amx.cpp). In ggml's words.
-_REPACKED = {
-    "AVX2": ("Q4_0", "Q4_K", "IQ4_NL", "MXFP4"),
-    "AVX512": ("Q2_K",),
-    "AMX_INT8": ("Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS"),
-    "DOTPROD": ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "Q8_0"),
-    "MATMUL_INT8": ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"),
-}
+def _close_ram(tally: _Tally, shape: Shape, hardware: Hardware, shared: int) -> Account:
+    """``shared``: what devices take whose memory is main memory."""
+    note = "the program itself: Python, libraries, vocabulary"
+    tally.add("runtime", program_bytes(shape), note)
+    tally.add("margin", *margin_bytes(None, hardware))
+    available = hardware.memory.available_bytes
+    return Account(
+        place=RAM, title="main memory",
+        budget_bytes=None if available is None else available - shared,
+        parts=tuple(tally.parts()),
+    )  # fmt: skip
 
 
 def layer_places(layers: int, placement: Placement) -> tuple[str, ...]:
@@ -129,6 +211,18 @@ def layer_places(layers: int, placement: Placement) -> tuple[str, ...]:
     return tuple(places)
 
 
+# Matrix types that the CPU holds repacked, by the instruction set that it needs (repack.cpp,
+# ggml_repack_get_optimal_repack_type; amx.cpp). In ggml's words.
+_REPACKED = {
+    "AVX2": ("Q4_0", "Q4_K", "IQ4_NL", "MXFP4"),
+    "AVX512": ("Q2_K",),
+    "AMX_INT8": ("Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS"),
+    "DOTPROD": ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "Q8_0"),
+    "MATMUL_INT8": ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"),
+}
+_HOST_BUFFERS = ("cuda", "rocm", "vulkan", "sycl")
+
+
 def repacks(placement: Placement, hardware: Hardware) -> frozenset[str]:
     """Types of which the CPU keeps a repacked copy in anonymous memory.
 
@@ -144,92 +238,8 @@ def repacks(placement: Placement, hardware: Hardware) -> frozenset[str]:
     return frozenset(kind for kinds in known for kind in kinds)
 
 
-_HOST_BUFFERS = ("cuda", "rocm", "vulkan", "sycl")
-
-# ----------------------------------------------------------------------------
-# Does a LoRA belong to a model, and what memory does it take? Pure over headers. llama.cpp
-# answers the first question after it has read gigabytes of weights, in words about tensors
-# (llama-adapter.cpp, `llama_adapter_lora_init_impl`).
-
-
-_A, _B = ".lora_a", ".lora_b"
 _LAYER = re.compile(r"blk\.(\d+)\.")
-_TOKEN_TABLE = "token_embd.weight"
 ALIGN_BYTES = 128  # of a tensor in a buffer; CUDA's, the largest
-
-
-def check_adapter(model: Header, adapter: Header) -> None:
-    """Refuse what cannot be added to this model.
-
-    Raises:
-        ModelError: it is no LoRA, or one of another model.
-    """
-    if reason := adapter_problem(model, adapter):
-        raise ModelError(reason, hint="--lora takes a GGUF that was trained for this very model")
-
-
-def adapter_problem(model: Header, adapter: Header, *, exact: bool = True) -> str:
-    """Why it cannot be added to this model, or "". Of a model whose header is not ``exact`` only
-    the tensors that it names are compared."""
-    name = adapter.path.name
-    kind = adapter.metadata.get("general.type", "model")
-    if kind != "adapter" or adapter.metadata.get("adapter.type") != "lora":
-        return f"`{name}` is no LoRA adapter but a {kind} (`{adapter.architecture}`)"
-    if "adapter.alora.invocation_tokens" in adapter.metadata:
-        return f"`{name}` is an activated LoRA, which works only behind tokens of its own"
-    if adapter.architecture != model.architecture:
-        return (
-            f"`{name}` was made for another model: for `{adapter.architecture}`, "
-            f"`{model.path.name}` is `{model.architecture}`"
-        )
-    return _tensor_problem(model, adapter, exact)
-
-
-def _tensor_problem(model: Header, adapter: Header, exact: bool) -> str:
-    """The first tensor that fits nowhere."""
-    name, own = adapter.path.name, {tensor.name: tensor for tensor in model.tensors}
-    pairs = _pairs(adapter.tensors)
-    if not pairs:
-        return f"`{name}` changes nothing: it has no LoRA tensors"
-    for base, pair in pairs.items():
-        if set(pair) != {_A, _B}:
-            return f"`{name}` is incomplete: of `{base}` it has only {', '.join(pair)}"
-        target = own.get(base)
-        if target is None and not exact:
-            continue
-        if target is None or not _fits(base, target, pair[_A], pair[_B]):
-            there = "has no such tensor" if target is None else f"has {_size(target)}"
-            return (
-                f"`{name}` was made for another model: it changes `{base}` by "
-                f"{_size(pair[_A])} and {_size(pair[_B])}, `{model.path.name}` {there}"
-            )
-    return ""
-
-
-def _fits(name: str, target: Tensor, first: Tensor, second: Tensor) -> bool:
-    """llama.cpp's own rule; the two factors of the token table are the other way round."""
-    (inner, outer), (a, b) = _sides(target), (_sides(first), _sides(second))
-    if name == _TOKEN_TABLE:
-        return inner == b[1] and outer == a[1]
-    return inner == a[0] and outer == b[1] and a[1] == b[0]
-
-
-def _sides(tensor: Tensor) -> tuple[int, int]:
-    row, column = (*tensor.shape, 1, 1)[:2]
-    return row, column
-
-
-def _size(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape))
-
-
-def _pairs(tensors: Iterable[Tensor]) -> dict[str, dict[str, Tensor]]:
-    pairs: dict[str, dict[str, Tensor]] = {}
-    for tensor in tensors:
-        for ending in (_A, _B):
-            if tensor.name.endswith(ending):
-                pairs.setdefault(tensor.name.removesuffix(ending), {})[ending] = tensor
-    return pairs
 
 
 def adapter_bytes(
@@ -239,8 +249,10 @@ def adapter_bytes(
     places = layer_places(layers, placement)
     taken: dict[str, int] = defaultdict(int)
     for header in adapters:
-        for base, pair in _pairs(header.tensors).items():
-            size_bytes = sum(_aligned(tensor.size_bytes) for tensor in pair.values())
+        for base, pair in lora_pairs(header.tensors).items():
+            size_bytes = sum(
+                -(-tensor.size_bytes // ALIGN_BYTES) * ALIGN_BYTES for tensor in pair.values()
+            )
             taken[_place(base, places, placement)] += size_bytes
     return taken
 
@@ -253,17 +265,237 @@ def _place(name: str, places: tuple[str, ...], placement: Placement) -> str:
     return RAM if EXPERTS.match(name) and index < placement.cpu_expert_layers else places[index]
 
 
-def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // ALIGN_BYTES) * ALIGN_BYTES
+# The KV cache: llama-kv-cache-iswa.cpp, with one sequence and `swa_full` off. Against the library:
+# 5 models x 6 contexts x 5 batches x 3 types, largest error 0.01 MiB; the tests and
+# scripts/bench/fit.py repeat it (docs/memory.md, "KV cache").
+CELL_STEP = 256  # llama-context.cpp and llama-kv-cache-iswa.cpp, GGML_PAD(..., 256)
+# Bytes a number: ggml's types; a block of q8_0 is 32 numbers in 34 bytes.
+BYTES: dict[KvType, Fraction] = {"f32": Fraction(4), "f16": Fraction(2), "q8_0": Fraction(34, 32)}
 
 
-# ----------------------------------------------------------------------------
-# What is taken beside llama.cpp's buffers, and what is left free on purpose, because other
-# programs take memory too (docs/memory.md, "Margins").
+def layer_bytes(
+    shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int, kv_type: KvType
+) -> int:
+    """Keys and values of one layer."""
+    cells = layer_cells(shape, layer, context_tokens, batch_tokens)
+    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
+    return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
+
+
+def layer_cells(shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int) -> int:
+    """Cells of one layer's own cache."""
+    if layer.kind == "none":
+        return 0
+    whole = pad_cells(context_tokens)
+    if layer.kind == "global":
+        return whole
+    return window_cells(shape, context_tokens, batch_tokens)
+
+
+def window_cells(shape: Shape, context_tokens: int, batch_tokens: int) -> int:
+    """Cells of a layer with a window: the window and one batch, 0 where there is no window."""
+    if not shape.window_tokens:
+        return 0
+    batch_tokens = min(batch_tokens, context_tokens)
+    return pad_cells(min(pad_cells(context_tokens), shape.window_tokens + batch_tokens))
+
+
+def pad_cells(count_tokens: int) -> int:
+    """Up to a whole step of cells."""
+    return -(-count_tokens // CELL_STEP) * CELL_STEP
+
+
+# The formula of compute buffers. With flash attention, one output and one device (90 points,
+# residual under 0.1 MiB; docs/memory.md, "Compute buffers"):
+#
+#   compute = batch * a + 2 * (cells + window cells) * batch + b
+#
+# `a` is a model's and a version's number, and `b` is what quantized keys need for their rotation;
+# both come from two dry runs on the CPU, where the graph is the same.
+_SEED_CONTEXT, _SEED_BATCHES = 4096, (256, 512)
+# KiB of `a` by layers of a Gemma 4, for an answer without dry runs; another model gets the largest.
+_KIB_PER_TOKEN = {35: 219, 42: 224, 48: 257, 30: 192, 60: 347}
+# KiB a token of the batch that the graph takes on a device more than on the CPU alone, by layers of
+# a Gemma 4: other tensors live at its peak. Of ggml's RPC device, llama.cpp 0c1e57098, one device
+# with all layers, 4k and 64k context, batches 512 and 1024: the residual is 0.1 MiB
+# (scripts/bench/fit.py repeats it). Another model gets the largest of them.
+_ON_DEVICE_KIB = {35: 8, 42: -22, 48: -15, 30: 0, 60: 11}
+_QUANTIZED_KIB = {42: 1}  # where it is another number with quantized keys
+_PIPELINE_COPIES = 4  # ggml-backend.cpp, GGML_SCHED_MAX_COPIES
+# Of the residual stream, that the last of several devices holds more in a pipeline: measured as
+# above with two devices; 4 and the layers' inputs on the first one.
+_PIPELINE_STREAMS = 8
+_OFFLOADS = ("cuda", "rocm", "vulkan", "sycl")  # offload_op: copy weights over for large batches
+_OFFLOAD_BATCH = 32  # ggml-cuda.cu, GGML_OP_OFFLOAD_MIN_BATCH
+_NOTE = "by llama.cpp's law for this graph, not asked of the device itself"
+
+
+def quick_measure(hardware: Hardware) -> Measure:
+    """The formula with numbers that were measured before, not on this machine: for a page that must
+    be there at once, and for a search over many models of which only the chosen one is measured."""
+    return closed_form(_known_on_cpu, hardware)
+
+
+def _known_on_cpu(shape: Shape, placement: Placement) -> Compute:
+    kib = _KIB_PER_TOKEN.get(len(shape.layers), max(_KIB_PER_TOKEN.values()))
+    return Compute(
+        compute={RAM: placement.batch_tokens * kib * 1024 + _masks(shape, placement)}, output={}
+    )
+
+
+def closed_form(measure: Measure, hardware: Hardware) -> Measure:
+    """The formula as a Measure: for devices that this machine has not, and for a search.
+    ``measure`` is asked twice a size and KV type, for the CPU alone."""
+    constants: dict[tuple[Hashable, KvType], tuple[float, float]] = {}
+    backends = {device.name: device.backend for device in hardware.devices}
+
+    def by_formula(shape: Shape, placement: Placement) -> Compute:
+        key = (shape.graph, placement.kv_type)
+        if key not in constants:
+            constants[key] = _fit(measure, shape, placement.kv_type)
+        return _by_formula(shape, placement, constants[key], backends)
+
+    return by_formula
+
+
+def _fit(measure: Measure, shape: Shape, kv_type: KvType) -> tuple[float, float]:
+    """``a`` and ``b``, in bytes."""
+    left = []
+    for batch in _SEED_BATCHES:
+        placement = Placement(context_tokens=_SEED_CONTEXT, batch_tokens=batch, kv_type=kv_type)
+        compute = measure(shape, placement).compute.get(RAM, 0)
+        left.append(compute - _masks(shape, placement))
+    per_token = (left[1] - left[0]) / (_SEED_BATCHES[1] - _SEED_BATCHES[0])
+    return per_token, left[1] - per_token * _SEED_BATCHES[1]
+
+
+def _masks(shape: Shape, placement: Placement) -> int:
+    """Two attention masks in 16 bits, one without a window."""
+    context, batch = placement.context_tokens, min(placement.batch_tokens, placement.context_tokens)
+    return 2 * batch * (pad_cells(context) + window_cells(shape, context, batch))
+
+
+def _by_formula(
+    shape: Shape, placement: Placement, constants: tuple[float, float], backends: Mapping[str, str]
+) -> Compute:
+    per_token, constant = constants
+    places = layer_places(len(shape.layers), placement)
+    used, whole = sorted(set(places) - {RAM}), RAM not in places
+    batch = min(placement.batch_tokens, placement.context_tokens)
+    masks, streams = _masks(shape, placement), 4 * shape.width * batch
+    inputs = 4 * batch * _layer_input_values(shape)
+    on_cpu = round(batch * per_token + constant) + masks
+    output = {RAM: 4 * shape.vocabulary_tokens}
+    if not used:
+        return Compute(compute={RAM: on_cpu}, output=output, note=_NOTE, exact=False)
+    on_device = on_cpu + _device_kib(shape, placement) * 1024 * batch
+    in_ram = masks + 2 * streams + inputs + round(constant) if whole else on_cpu
+    if placement.cpu_expert_layers:
+        in_ram = max(in_ram, on_cpu)
+    elif whole and len(used) > 1:
+        copies = (_PIPELINE_COPIES - 1) * masks
+        on_device += copies + _PIPELINE_STREAMS * streams + _PIPELINE_COPIES * inputs
+        in_ram += copies + 3 * streams
+    compute = {name: on_device + _borrowed_bytes(shape, placement, places, name) for name in used}
+    return Compute(
+        compute={**compute, RAM: in_ram},
+        output=output,
+        expert_copy=_copied_bytes(shape, placement, used, backends, whole),
+        scratch=_scratch_bytes(shape, placement, used, backends),
+        exact=False,
+        note=_NOTE,
+    )
+
+
+def _device_kib(shape: Shape, placement: Placement) -> int:
+    most = max(_ON_DEVICE_KIB.values())
+    if shape.architecture != "gemma4":
+        return most
+    quantized = _QUANTIZED_KIB if placement.kv_type == "q8_0" else {}
+    return (_ON_DEVICE_KIB | quantized).get(len(shape.layers), most)
+
+
+def _layer_input_values(shape: Shape) -> int:
+    """Values a token of the per-layer inputs, 0 for models without them."""
+    return (shape.header.integer(".embedding_length_per_layer_input") or 0) * len(shape.layers)
+
+
+def _borrowed_bytes(shape: Shape, placement: Placement, places: tuple[str, ...], name: str) -> int:
+    """Keys and values of other places that the layers of this one read: copied at each of them
+    (E models that are split)."""
+    own = [index for index, layer in enumerate(shape.layers) if layer.kind != "none"]
+    if len(own) in (0, len(shape.layers)):
+        return 0
+    source = max((i for i in own if shape.layers[i].kind == "global"), default=own[-1])
+    if places[source] == name:
+        return 0
+    size_bytes = layer_bytes(
+        shape, shape.layers[source], placement.context_tokens, placement.batch_tokens,
+        placement.kv_type,
+    )  # fmt: skip
+    borrowers = [i for i, place in enumerate(places[:-1]) if place == name and i > own[-1]]
+    before = shape.layers[: source + 1]
+    whole = sum(each.kind == "global" for each in before)
+    every = (len(before) - whole) // max(1, whole) + 1
+    return -(-len(borrowers) // every) * size_bytes
+
+
+def _copied_bytes(
+    shape: Shape,
+    placement: Placement,
+    used: list[str],
+    backends: Mapping[str, str],
+    whole: bool,
+) -> dict[str, int]:
+    """Weights of main memory that a device copies over for a large batch, one at a time."""
+    size_bytes = shape.largest_expert_bytes if placement.cpu_expert_layers else 0
+    if not whole:
+        size_bytes = max(size_bytes, shape.largest_matrix_bytes, shape.largest_expert_bytes)
+    if not size_bytes or placement.batch_tokens < _OFFLOAD_BATCH:
+        return {}
+    return {name: size_bytes for name in used[:1] if backends.get(name) in _OFFLOADS}
+
+
+def _scratch_bytes(
+    shape: Shape, placement: Placement, used: list[str], backends: Mapping[str, str]
+) -> dict[str, int]:
+    """CUDA's flash attention reads quantized keys from a copy of one global layer in 16 bits
+    (fattn.cu, ``ggml_cuda_flash_attn_ext_get_alloc_size``)."""
+    if placement.kv_type != "q8_0":
+        return {}
+    size_bytes = pad_cells(placement.context_tokens) * shape.global_cell_bytes_f16
+    return {name: size_bytes for name in used if backends.get(name) in ("cuda", "rocm")}
+
+
+# A vision tower's compute buffer grows with the picture's patches alone (flash attention keeps no
+# square of them). Measured with towers of the real dimensions and pictures of 64, 289 and 1,089
+# tokens, encoded by llama.cpp 0c1e57098 on the CPU: 46.1 KB a patch for the E models' (width 768,
+# inner width 3072), 68.6 KB for that of 26B and 31B (1152, 4304), to within 0.1 % in proportion
+# (docs/memory.md, "Images"). The rule of others, 0.4 of the file, is three times too much at 280
+# tokens and too little at 1,120.
+PATCHES_A_TOKEN = 9  # three by three are merged (clip.cpp, gemma4v)
+# Numbers a patch that live at the peak: two inner widths and seven widths, and 3 % for what the
+# 72 values of a head of the larger tower are padded with.
+_INNER, _WIDTHS, _PADDING = 2, 7, 1.03
+# 12B has no tower: a patch of 48 x 48 pixels in three colours is projected at once.
+_PIXELS = 3 * 48 * 48
+
+
+def projector_compute_bytes(projector: Header, image_tokens: int) -> tuple[int, str]:
+    """Its compute buffer for the largest picture, and where the number comes from."""
+    width = projector.integer("clip.vision.embedding_length") or 0
+    inner = projector.integer("clip.vision.feed_forward_length") or 0
+    layers = projector.integer("clip.vision.block_count") or 0
+    if layers:
+        values = PATCHES_A_TOKEN * (_INNER * inner + _WIDTHS * width) * _PADDING
+    else:
+        values = _INNER * _PIXELS + _WIDTHS * (projector.integer("clip.vision.projection_dim") or 0)
+    return round(4 * image_tokens * values), f"for one picture of {image_tokens:,} tokens"
 
 
 def margin_bytes(device: Device | None, hardware: Hardware) -> tuple[int, str]:
-    """The reserve of one device, None for main memory, and why it is so large."""
+    """The reserve of one device, None for main memory, and why it is so large
+    (docs/memory.md, "Margins")."""
     if device is None:
         total = hardware.memory.total_bytes or hardware.memory.available_bytes or 0
         return max(2 * GIB, total // 10), "2 GiB or a tenth of main memory, for other programs"
@@ -282,12 +514,10 @@ def margin_bytes(device: Device | None, hardware: Hardware) -> tuple[int, str]:
 # What a process holds on a device beside llama.cpp's buffers: cudaMemGetInfo before and after
 # (Unsloth measured 320 to 330 MiB for CUDA; the others are estimates).
 RUNTIME_BYTES = {"cuda": 330 * MIB, "rocm": 300 * MIB, "vulkan": 150 * MIB, "sycl": 300 * MIB}
-
 # What llama.cpp takes outside the buffers that it reports: graphs, tables of tensors, and room for
 # quantized activations. 2.6 to 10.5 MiB more than its buffers were resident when E2B and E4B were
 # loaded at 8k and 32k (scripts/bench/fit.py, "loads").
 LLAMA_OWN_BYTES = 8 * MIB
-
 # Anonymous memory of the two processes, command line and engine, with their libraries; and what
 # one token of the vocabulary takes in llama.cpp, in Python and in llguidance's tree. Gemma 4's
 # 262,144 tokens: 258 MiB with a schema, 110 without; Gemma 3's, without merges, 187
@@ -298,369 +528,3 @@ _PROGRAM_BYTES, _TOKEN_BYTES = 72 * MIB, 1040
 def program_bytes(shape: Shape) -> int:
     """Main memory of the program itself, with a model's vocabulary."""
     return _PROGRAM_BYTES + LLAMA_OWN_BYTES + _TOKEN_BYTES * shape.vocabulary_tokens
-
-
-# ----------------------------------------------------------------------------
-# Compute buffers: what a measurement answers, and the law that they follow.
-# With flash attention, one output and one device (90 points, residual under 0.1 MiB):
-#
-#   compute = batch * a + 2 * (cells + window cells) * batch + b
-#
-# `a` is a model's and a version's number and `b` is what quantized keys need for their rotation;
-# both come from two dry runs on the CPU, where the graph is the same.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compute:
-    """Bytes beside weights and cache, by place ("CUDA0", "RAM"). ``expert_copy`` and ``scratch``
-    are part of ``compute`` where llama.cpp measured it for a real device. ``cache`` is the whole KV
-    cache, None where nobody asked llama.cpp. ``exact``: llama.cpp will allocate just this."""
-
-    compute: Mapping[str, int]
-    output: Mapping[str, int]
-    expert_copy: Mapping[str, int] = field(default_factory=dict)
-    scratch: Mapping[str, int] = field(default_factory=dict)
-    cache: int | None = None
-    exact: bool = True
-    note: str = ""
-
-
-Measure = Callable[[Shape, Placement], Compute]
-
-# KiB a token of the batch that the graph takes on a device more than on the CPU alone, by layers of
-# a Gemma 4: other tensors live at its peak. Of ggml's RPC device, llama.cpp 0c1e57098, one device
-# with all layers, 4k and 64k context, batches 512 and 1024: the law's residual is 0.1 MiB
-# (scripts/bench/fit.py repeats it). Another model gets the largest of them.
-_ON_DEVICE_KIB = {35: 8, 42: -22, 48: -15, 30: 0, 60: 11}
-_QUANTIZED_KIB = {42: 1}  # where it is another number with quantized keys
-_SEED_CONTEXT, _SEED_BATCHES = 4096, (256, 512)
-_PIPELINE_COPIES = 4  # ggml-backend.cpp, GGML_SCHED_MAX_COPIES
-# Of the residual stream, that the last of several devices holds more in a pipeline: measured as
-# above with two devices; 4 and the layers' inputs on the first one.
-_PIPELINE_STREAMS = 8
-_OFFLOADS = ("cuda", "rocm", "vulkan", "sycl")  # offload_op: copy weights over for large batches
-_OFFLOAD_BATCH = 32  # ggml-cuda.cu, GGML_OP_OFFLOAD_MIN_BATCH
-_NOTE = "by llama.cpp's law for this graph, not asked of the device itself"
-
-
-@dataclass(frozen=True, slots=True)
-class _Law:
-    """``compute = batch * per_token + masks + constant`` on the CPU, in bytes."""
-
-    per_token: float
-    constant: float
-
-
-def closed_form(measure: Measure, hardware: Hardware) -> Measure:
-    """The law as a Measure: for devices that this machine has not, and for a search. ``measure``
-    is asked twice a size and KV type, for the CPU alone."""
-    laws: dict[tuple[Hashable, KvType], _Law] = {}
-    backends = {device.name: device.backend for device in hardware.devices}
-
-    def by_law(shape: Shape, placement: Placement) -> Compute:
-        key = (shape.graph, placement.kv_type)
-        if key not in laws:
-            laws[key] = _seed(measure, shape, placement.kv_type)
-        return _by_law(shape, placement, laws[key], backends)
-
-    return by_law
-
-
-def _seed(measure: Measure, shape: Shape, kv_type: KvType) -> _Law:
-    left = []
-    for batch in _SEED_BATCHES:
-        placement = Placement(context_tokens=_SEED_CONTEXT, batch_tokens=batch, kv_type=kv_type)
-        compute = measure(shape, placement).compute.get(RAM, 0)
-        left.append(compute - _masks(shape, placement))
-    per_token = (left[1] - left[0]) / (_SEED_BATCHES[1] - _SEED_BATCHES[0])
-    return _Law(per_token, left[1] - per_token * _SEED_BATCHES[1])
-
-
-def _masks(shape: Shape, placement: Placement) -> int:
-    """Two attention masks in 16 bits, one without a window."""
-    context, batch = placement.context_tokens, min(placement.batch_tokens, placement.context_tokens)
-    return 2 * batch * (pad_cells(context) + window_cells(shape, context, batch))
-
-
-def _by_law(shape: Shape, placement: Placement, law: _Law, backends: Mapping[str, str]) -> Compute:
-    places = layer_places(len(shape.layers), placement)
-    used = sorted(set(places) - {RAM})
-    batch = min(placement.batch_tokens, placement.context_tokens)
-    masks, streams = _masks(shape, placement), 4 * shape.width * batch
-    inputs = 4 * batch * layer_input_values(shape)
-    on_cpu = round(batch * law.per_token + law.constant) + masks
-    output = {RAM: 4 * shape.vocabulary_tokens}
-    if not used:
-        return Compute(compute={RAM: on_cpu}, output=output, note=_NOTE, exact=False)
-    most = max(_ON_DEVICE_KIB.values())
-    known = _ON_DEVICE_KIB | (_QUANTIZED_KIB if placement.kv_type == "q8_0" else {})
-    more = known.get(len(shape.layers), most) if shape.architecture == "gemma4" else most
-    on_device = on_cpu + more * 1024 * batch
-    whole = RAM not in places
-    in_ram = masks + 2 * streams + inputs + round(law.constant) if whole else on_cpu
-    if placement.cpu_expert_layers:
-        in_ram = max(in_ram, on_cpu)
-    elif whole and len(used) > 1:
-        copies = (_PIPELINE_COPIES - 1) * masks
-        on_device += copies + _PIPELINE_STREAMS * streams + _PIPELINE_COPIES * inputs
-        in_ram += copies + 3 * streams
-    compute = {name: on_device + _borrowed_bytes(shape, placement, places, name) for name in used}
-    return Compute(
-        compute={**compute, RAM: in_ram},
-        output=output,
-        expert_copy=_copies(shape, placement, used, backends, whole),
-        scratch=_scratch(shape, placement, used, backends),
-        exact=False,
-        note=_NOTE,
-    )
-
-
-def layer_input_values(shape: Shape) -> int:
-    """Values a token of the per-layer inputs, 0 for models without them."""
-    return (shape.header.integer(".embedding_length_per_layer_input") or 0) * len(shape.layers)
-
-
-def _borrowed_bytes(shape: Shape, placement: Placement, places: tuple[str, ...], name: str) -> int:
-    """Keys and values of other places that the layers of this one read: copied at each of them
-    (E models that are split)."""
-    own = [index for index, layer in enumerate(shape.layers) if layer.kind != "none"]
-    if len(own) in (0, len(shape.layers)):
-        return 0
-    source = max((i for i in own if shape.layers[i].kind == "global"), default=own[-1])
-    if places[source] == name:
-        return 0
-    layer = shape.layers[source]
-    size_bytes = layer_bytes(
-        shape, layer, placement.context_tokens, placement.batch_tokens, placement.kv_type
-    )
-    borrowers = [i for i, place in enumerate(places[:-1]) if place == name and i > own[-1]]
-    every = max(
-        1,
-        sum(each.kind != "global" for each in shape.layers[: source + 1])
-        // max(1, sum(each.kind == "global" for each in shape.layers[: source + 1]))
-        + 1,
-    )
-    return -(-len(borrowers) // every) * size_bytes
-
-
-def _copies(
-    shape: Shape,
-    placement: Placement,
-    used: list[str],
-    backends: Mapping[str, str],
-    whole: bool,
-) -> dict[str, int]:
-    """Weights of main memory that a device copies over for a large batch, one at a time."""
-    size_bytes = shape.largest_expert_bytes if placement.cpu_expert_layers else 0
-    if not whole:
-        size_bytes = max(size_bytes, shape.largest_matrix_bytes, shape.largest_expert_bytes)
-    if not size_bytes or placement.batch_tokens < _OFFLOAD_BATCH:
-        return {}
-    return {name: size_bytes for name in used[:1] if backends.get(name) in _OFFLOADS}
-
-
-def _scratch(
-    shape: Shape, placement: Placement, used: list[str], backends: Mapping[str, str]
-) -> dict[str, int]:
-    """CUDA's flash attention reads quantized keys from a copy of one global layer in 16 bits
-    (fattn.cu, ``ggml_cuda_flash_attn_ext_get_alloc_size``)."""
-    if placement.kv_type != "q8_0":
-        return {}
-    size_bytes = pad_cells(placement.context_tokens) * shape.global_cell_bytes_f16
-    return {name: size_bytes for name in used if backends.get(name) in ("cuda", "rocm")}
-
-
-# ----------------------------------------------------------------------------
-# The ledger of one placement: every byte, device by device and in main memory. Weights and KV
-# cache are computed from the header, compute buffers come from llama.cpp (`DryRun.measure`) or by
-# the linear law that it follows (`closed_form`); docs/memory.md has the source of every number.
-
-
-_ORDER: tuple[PartName, ...] = get_args(PartName)
-
-
-@dataclass(slots=True)
-class _Sheet:
-    """One place while it is being filled: bytes by part, and apart those of the model's file."""
-
-    fixed: dict[PartName, int] = field(default_factory=lambda: defaultdict(int))
-    mapped: int = 0
-    notes: dict[PartName, str] = field(default_factory=dict)
-
-    def parts(self) -> Iterator[Part]:
-        """In the ledger's order; what is nothing is left out."""
-        for name in _ORDER:
-            if name == "weights" and self.mapped:
-                note = "pages of the file, which the system may drop and read again"
-                yield Part(
-                    name=name, size_bytes=self.mapped, reclaimable=True, note=note,
-                    exact="weights" not in self.notes,
-                )  # fmt: skip
-            if size_bytes := self.fixed.get(name, 0):
-                note = self.notes.get(name, "")
-                yield Part(name=name, size_bytes=size_bytes, exact=not note, note=note)
-
-
-def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measures)
-    shape: Shape,
-    projector: Header | None,
-    placement: Placement,
-    hardware: Hardware,
-    measure: Measure,
-    adapters: Sequence[Header] = (),
-) -> Ledger:
-    """Every part of memory that the placement takes.
-
-    Raises:
-        EngineError: ``measure`` cannot answer.
-        KeyError: the placement names a device that the machine does not have.
-    """
-    devices = {device.name: device for device in hardware.devices}
-    used = [devices[name] for name in placement.devices if placement.gpu_layers]
-    sheets = {name: _Sheet() for name in (*(device.name for device in used), RAM)}
-    if placement.projector_device:
-        sheets.setdefault(placement.projector_device, _Sheet())
-    _add_weights(sheets, shape, placement, hardware)
-    for place, size_bytes in adapter_bytes(adapters, len(shape.layers), placement).items():
-        sheets[place].fixed["adapters"] += size_bytes
-    compute = measure(shape, placement)
-    _add_cache(sheets, shape, placement, compute)
-    _add_compute(sheets, compute)
-    if projector is not None and placement.image_tokens:
-        _add_projector(sheets[placement.projector_device or RAM], projector, placement)
-    accounts = [
-        _close(name, sheet, devices.get(name), hardware)
-        for name, sheet in sheets.items()
-        if name != RAM
-    ]
-    shared = sum(each.total_bytes for each in accounts if devices[each.place].integrated)
-    return Ledger(accounts=(*accounts, _close_ram(sheets[RAM], shape, hardware, shared)))
-
-
-def _add_weights(
-    sheets: Mapping[str, _Sheet], shape: Shape, placement: Placement, hardware: Hardware
-) -> None:
-    places = layer_places(len(shape.layers), placement)
-    packed = repacks(placement, hardware)
-    mapped = placement.load_mode == "mmap"
-
-    def put(place: str, weights: Weights) -> None:
-        if place != RAM:
-            sheets[place].fixed["weights"] += weights.size_bytes
-            return
-        copied = sum(size for kind, size in weights.packable if kind in packed)
-        rest = weights.size_bytes - copied
-        sheets[RAM].fixed["weights"] += copied if mapped else weights.size_bytes
-        sheets[RAM].mapped += rest if mapped else 0
-
-    for index, layer in enumerate(shape.layers):
-        put(places[index], layer.dense)
-        put(RAM if index < placement.cpu_expert_layers else places[index], layer.experts)
-    put(places[-1], shape.output_norm)
-    if not shape.tied:
-        put(places[-1], shape.output)
-    elif places[-1] != RAM:
-        put(places[-1], shape.token_table)  # the output is a second copy of the table
-    else:
-        copied = sum(size for kind, size in shape.token_table.packable if kind in packed)
-        sheets[RAM].fixed["weights"] += copied
-    tables = shape.token_table.size_bytes
-    tables += 0 if placement.lazy else shape.layer_table.size_bytes
-    if mapped:
-        sheets[RAM].mapped += tables
-    else:
-        sheets[RAM].fixed["weights"] += tables
-    if not shape.exact:
-        for sheet in sheets.values():
-            sheet.notes["weights"] = "from the catalogue's facts, not from the file"
-
-
-def _add_cache(
-    sheets: Mapping[str, _Sheet], shape: Shape, placement: Placement, compute: Compute
-) -> None:
-    places = layer_places(len(shape.layers), placement)
-    if shape.cache_problem:
-        share = (compute.cache or 0) // max(1, len(shape.layers))
-        for place in places[:-1]:
-            sheets[place].fixed["KV global"] += share
-            sheets[place].notes["KV global"] = f"llama.cpp's own sum, {shape.cache_problem}"
-        return
-    batch, context = placement.batch_tokens, placement.context_tokens
-    for layer, place in zip(shape.layers, places, strict=False):
-        name: PartName = "KV window" if layer.kind == "window" else "KV global"
-        size_bytes = layer_bytes(shape, layer, context, batch, placement.kv_type)
-        sheets[place].fixed[name] += size_bytes
-
-
-def _add_compute(sheets: Mapping[str, _Sheet], compute: Compute) -> None:
-    rows: tuple[tuple[PartName, Mapping[str, int]], ...] = (
-        ("compute", compute.compute),
-        ("output", compute.output),
-        ("expert copy", compute.expert_copy),
-        ("KV scratch", compute.scratch),
-    )
-    for name, by_place in rows:
-        for place, size_bytes in by_place.items():
-            sheet = sheets.get(place) or sheets[RAM]
-            sheet.fixed[name] += size_bytes
-            if not compute.exact:
-                sheet.notes[name] = compute.note
-
-
-def _add_projector(sheet: _Sheet, projector: Header, placement: Placement) -> None:
-    sheet.fixed["projector"] += sum(tensor.size_bytes for tensor in projector.tensors)
-    size_bytes, note = projector_compute_bytes(projector, placement.image_tokens)
-    sheet.fixed["projector compute"] += size_bytes
-    sheet.notes["projector compute"] = note
-
-
-def _close(name: str, sheet: _Sheet, device: Device | None, hardware: Hardware) -> Account:
-    if device is None:
-        raise KeyError(name)
-    if runtime := RUNTIME_BYTES.get(device.backend, 0):
-        sheet.fixed["runtime"] += runtime
-        sheet.notes["runtime"] = f"what {device.backend} takes for itself"
-    sheet.fixed["margin"], sheet.notes["margin"] = margin_bytes(device, hardware)
-    return Account(
-        place=name, title=device.title, budget_bytes=device.free_bytes, parts=tuple(sheet.parts())
-    )
-
-
-def _close_ram(sheet: _Sheet, shape: Shape, hardware: Hardware, shared: int) -> Account:
-    """``shared``: what devices take whose memory is main memory."""
-    sheet.fixed["runtime"] += program_bytes(shape)
-    sheet.notes["runtime"] = "the program itself: Python, libraries, vocabulary"
-    sheet.fixed["margin"], sheet.notes["margin"] = margin_bytes(None, hardware)
-    available = hardware.memory.available_bytes
-    return Account(
-        place=RAM,
-        title="main memory",
-        budget_bytes=None if available is None else available - shared,
-        parts=tuple(sheet.parts()),
-    )
-
-
-# ----------------------------------------------------------------------------
-# Compute buffers without asking llama.cpp: for a page that must be there at once, and for a
-# search over many models of which only the chosen one is then measured.
-
-
-# KiB a token of the batch, by layers of a Gemma 4: llama.cpp 0c1e57098, 90 points with a residual
-# under 0.1 MiB (docs/memory.md, "Compute buffers"). Another model gets the largest of them.
-_KIB_PER_TOKEN = {35: 219, 42: 224, 48: 257, 30: 192, 60: 347}
-
-
-def quick_measure(hardware: Hardware) -> Measure:
-    """The law of ``closed_form`` with numbers that were measured before, not on this machine."""
-    return closed_form(_on_cpu, hardware)
-
-
-def _on_cpu(shape: Shape, placement: Placement) -> Compute:
-    kib = _KIB_PER_TOKEN.get(len(shape.layers), max(_KIB_PER_TOKEN.values()))
-    context, batch = placement.context_tokens, placement.batch_tokens
-    cells = pad_cells(context) + window_cells(shape, context, batch)
-    return Compute(
-        compute={RAM: batch * kib * 1024 + 2 * cells * batch},
-        output={RAM: 4 * shape.vocabulary_tokens},
-        exact=False,
-    )

@@ -1,4 +1,10 @@
-"""A model as numbers, from the header of its file or from the facts of the catalogue. Pure."""
+"""A model as numbers, and whether its files belong together: all from headers.
+
+``parse_shape`` says what each layer weighs and remembers; ``synthesize`` makes a header from the
+catalogue's facts for a file that is not here. ``check_model``, ``check_pair`` and ``check_adapter``
+refuse what llama.cpp refuses late, in words about tensors, or by aborting. Pure. Files without a
+repository are llama.cpp's.
+"""
 
 import math
 import re
@@ -10,11 +16,6 @@ from typing import Literal
 from gemma_edge.catalog import Dimensions, Quant, Size
 from gemma_edge.errors import ModelError, ProjectorError
 from gemma_edge.gguf import TENSOR_TYPES, Header, Skipped, Tensor, Value
-
-# ----------------------------------------------------------------------------
-# A model as numbers: what each layer weighs and remembers. Pure over a GGUF header. Widths and
-# window follow llama.cpp's loaders (src/models/gemma4.cpp, gemma3.cpp, llama-hparams.cpp).
-
 
 LayerKind = Literal["global", "window", "none"]
 
@@ -229,22 +230,172 @@ def _vocabulary(header: Header, table: Sequence[Tensor]) -> int:
     return own or (table[0].shape[-1] if table and len(table[0].shape) > 1 else 0)
 
 
-# ----------------------------------------------------------------------------
+PROJECTOR_ARCHITECTURE = "clip"  # of every mmproj file
+# Architectures of llama.cpp that encode and never write (llama-arch.cpp).
+ENCODERS = (
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2",
+    "jina-bert-v3", "eurobert", "gemma-embedding", "t5encoder",
+)  # fmt: skip
+
+
+def check_model(header: Header) -> None:
+    """Refuse what is a GGUF file but no language model.
+
+    Raises:
+        ModelError: a projector, a drafter, an importance matrix, an adapter, a later part of a
+            split model, or a file without weights.
+    """
+    kind = header.metadata.get("general.type", "model")
+    architecture = header.architecture
+    if architecture == PROJECTOR_ARCHITECTURE or kind == "mmproj":
+        raise ModelError(
+            f"`{header.path}` is a projector (it sees for a model), not a model",
+            hint=f"--model MODEL.gguf --mmproj {header.path}",
+        )
+    if kind == "imatrix" or any(key.startswith("imatrix.") for key in header.metadata):
+        raise _other(header, "an importance matrix")
+    if kind == "adapter":
+        raise ModelError(
+            f"`{header.path}` is a LoRA adapter, not a model",
+            hint=f"--model MODEL.gguf --lora {header.path}",
+        )
+    if architecture in ENCODERS:
+        raise _other(header, f"an embedding model (`{architecture}`), which writes nothing")
+    if architecture.endswith("-assistant"):
+        raise _other(header, f"a drafter (`{architecture}`), which cannot answer alone")
+    if not architecture:
+        raise _other(header, "a GGUF file without `general.architecture`")
+    part = header.integer("split.no") or 0
+    if part > 0:
+        raise ModelError(
+            f"`{header.path}` is part {part + 1} of a split model",
+            hint="name the first part, ...-00001-of-....gguf",
+        )
+    if not header.tensors:
+        raise _other(header, "a file without weights (a vocabulary)")
+
+
+def check_pair(model: Header, projector: Header) -> None:
+    """Refuse a projector that was not made for this model.
+
+    Raises:
+        ProjectorError: not a projector, or its width is not the model's.
+    """
+    if projector.architecture != PROJECTOR_ARCHITECTURE:
+        raise ProjectorError(
+            f"`{projector.path}` is not a projector but a model (`{projector.architecture}`)",
+            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
+        )
+    if projector.metadata.get("clip.has_vision_encoder") is not True:
+        raise ProjectorError(
+            f"`{projector.path}` holds no vision encoder",
+            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
+        )
+    made_for = projector.integer("clip.vision.projection_dim")
+    width = model.integer(".embedding_length")
+    if made_for != width:
+        raise ProjectorError(
+            f"`{projector.path.name}` belongs to another model: it is made for a width of "
+            f"{made_for}, `{model.path.name}` has {width}",
+            hint="--mmproj takes the projector of the same Gemma 4 size",
+        )
+
+
+def _other(header: Header, what: str) -> ModelError:
+    return ModelError(f"`{header.path}` is {what}", hint="--model takes a language model")
+
+
+_A, _B = ".lora_a", ".lora_b"
+
+
+def check_adapter(model: Header, adapter: Header) -> None:
+    """Refuse what cannot be added to this model.
+
+    Raises:
+        ModelError: it is no LoRA, or one of another model.
+    """
+    if reason := adapter_problem(model, adapter):
+        raise ModelError(reason, hint="--lora takes a GGUF that was trained for this very model")
+
+
+def adapter_problem(model: Header, adapter: Header, *, exact: bool = True) -> str:
+    """Why it cannot be added to this model, or "". Of a model whose header is not ``exact`` only
+    the tensors that it names are compared."""
+    name = adapter.path.name
+    kind = adapter.metadata.get("general.type", "model")
+    if kind != "adapter" or adapter.metadata.get("adapter.type") != "lora":
+        return f"`{name}` is no LoRA adapter but a {kind} (`{adapter.architecture}`)"
+    if "adapter.alora.invocation_tokens" in adapter.metadata:
+        return f"`{name}` is an activated LoRA, which works only behind tokens of its own"
+    if adapter.architecture != model.architecture:
+        return (
+            f"`{name}` was made for another model: for `{adapter.architecture}`, "
+            f"`{model.path.name}` is `{model.architecture}`"
+        )
+    return _lora_problem(model, adapter, exact)
+
+
+def _lora_problem(model: Header, adapter: Header, exact: bool) -> str:
+    """The first tensor that fits nowhere."""
+    name, own = adapter.path.name, {tensor.name: tensor for tensor in model.tensors}
+    pairs = lora_pairs(adapter.tensors)
+    if not pairs:
+        return f"`{name}` changes nothing: it has no LoRA tensors"
+    for base, pair in pairs.items():
+        if set(pair) != {_A, _B}:
+            return f"`{name}` is incomplete: of `{base}` it has only {', '.join(pair)}"
+        target = own.get(base)
+        if target is None and not exact:
+            continue
+        if target is None or not _changes(base, target, pair[_A], pair[_B]):
+            there = "has no such tensor" if target is None else f"has {_dimensions(target)}"
+            return (
+                f"`{name}` was made for another model: it changes `{base}` by "
+                f"{_dimensions(pair[_A])} and {_dimensions(pair[_B])}, `{model.path.name}` {there}"
+            )
+    return ""
+
+
+def _changes(name: str, target: Tensor, first: Tensor, second: Tensor) -> bool:
+    """llama.cpp's own rule; the two factors of the token table are the other way round."""
+    (inner, outer), (a, b) = _sides(target), (_sides(first), _sides(second))
+    if name == _TOKEN_TABLE:
+        return inner == b[1] and outer == a[1]
+    return inner == a[0] and outer == b[1] and a[1] == b[0]
+
+
+def _sides(tensor: Tensor) -> tuple[int, int]:
+    row, column = (*tensor.shape, 1, 1)[:2]
+    return row, column
+
+
+def _dimensions(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))
+
+
+def lora_pairs(tensors: Iterable[Tensor]) -> dict[str, dict[str, Tensor]]:
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for tensor in tensors:
+        for ending in (_A, _B):
+            if tensor.name.endswith(ending):
+                pairs.setdefault(tensor.name.removesuffix(ending), {})[ending] = tensor
+    return pairs
+
+
 # The header of a file that is not here, from the catalogue's facts: every tensor that llama.cpp's
 # `gemma4` loader asks for (src/models/gemma4.cpp), in the types of the quant's recipe.
 # Dimensions and metadata are exact, so KV cache and compute buffers are; the weights are those of
-# the recipe, scaled to the file's size where the catalogue knows it. `Shape.exact` says so.
+# the recipe, scaled to the file's size where the catalogue knows it. `Shape.exact` says so
+# (docs/memory.md, "Files that are not here").
 
 
 VOCABULARY_TOKENS = 262_144  # of every Gemma 4 (docs/memory.md, "Dimensions")
 HEAD_WINDOW, HEAD_GLOBAL = 256, 512  # values a head, the same in all sizes
 HEADER_BYTES = 15_825_000  # before the tensors: Google's five QAT files less their tensors
 _BLOCKS = {name: (values, size) for _, (name, values, size) in TENSOR_TYPES.items()}
-
 # Vision towers: width, inner width, layers (docs/memory.md, "Dimensions"). 12B has none.
 _SMALL_TOWER, _LARGE_TOWER = (768, 3072, 16), (1152, 4304, 27)
 _TOWERS: dict[str, tuple[int, ...]] = {"e2b": _SMALL_TOWER, "e4b": _SMALL_TOWER, "12b": ()}
-
 # (layers, embeddings, the layers' more important matrices) by the quant's name without "ud-" and
 # "qat-". Of the K mixtures llama-quant.cpp gives attn_v and ffn_down of about half the layers more.
 _RECIPES = {
@@ -430,84 +581,3 @@ def _place(rows: list[Row]) -> Iterator[Tensor]:
         size_bytes = math.prod(shape) // values * size
         yield Tensor(name, shape, kind, size_bytes, offset)
         offset += -(-size_bytes // 32) * 32
-
-
-# ----------------------------------------------------------------------------
-# Do these files belong together, and can they be loaded at all? Pure over headers. llama.cpp
-# answers the same questions by failing late, in words about tensors, or by aborting.
-
-
-PROJECTOR_ARCHITECTURE = "clip"  # of every mmproj file
-
-# Architectures of llama.cpp that encode and never write (llama-arch.cpp).
-ENCODERS = (
-    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2",
-    "jina-bert-v3", "eurobert", "gemma-embedding", "t5encoder",
-)  # fmt: skip
-
-
-def check_model(header: Header) -> None:
-    """Refuse what is a GGUF file but no language model.
-
-    Raises:
-        ModelError: a projector, a drafter, an importance matrix, an adapter, a later part of a
-            split model, or a file without weights.
-    """
-    kind = header.metadata.get("general.type", "model")
-    architecture = header.architecture
-    if architecture == PROJECTOR_ARCHITECTURE or kind == "mmproj":
-        raise ModelError(
-            f"`{header.path}` is a projector (it sees for a model), not a model",
-            hint=f"--model MODEL.gguf --mmproj {header.path}",
-        )
-    if kind == "imatrix" or any(key.startswith("imatrix.") for key in header.metadata):
-        raise _other(header, "an importance matrix")
-    if kind == "adapter":
-        raise ModelError(
-            f"`{header.path}` is a LoRA adapter, not a model",
-            hint=f"--model MODEL.gguf --lora {header.path}",
-        )
-    if architecture in ENCODERS:
-        raise _other(header, f"an embedding model (`{architecture}`), which writes nothing")
-    if architecture.endswith("-assistant"):
-        raise _other(header, f"a drafter (`{architecture}`), which cannot answer alone")
-    if not architecture:
-        raise _other(header, "a GGUF file without `general.architecture`")
-    part = header.integer("split.no") or 0
-    if part > 0:
-        raise ModelError(
-            f"`{header.path}` is part {part + 1} of a split model",
-            hint="name the first part, ...-00001-of-....gguf",
-        )
-    if not header.tensors:
-        raise _other(header, "a file without weights (a vocabulary)")
-
-
-def check_pair(model: Header, projector: Header) -> None:
-    """Refuse a projector that was not made for this model.
-
-    Raises:
-        ProjectorError: not a projector, or its width is not the model's.
-    """
-    if projector.architecture != PROJECTOR_ARCHITECTURE:
-        raise ProjectorError(
-            f"`{projector.path}` is not a projector but a model (`{projector.architecture}`)",
-            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
-        )
-    if projector.metadata.get("clip.has_vision_encoder") is not True:
-        raise ProjectorError(
-            f"`{projector.path}` holds no vision encoder",
-            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
-        )
-    made_for = projector.integer("clip.vision.projection_dim")
-    width = model.integer(".embedding_length")
-    if made_for != width:
-        raise ProjectorError(
-            f"`{projector.path.name}` belongs to another model: it is made for a width of "
-            f"{made_for}, `{model.path.name}` has {width}",
-            hint="--mmproj takes the projector of the same Gemma 4 size",
-        )
-
-
-def _other(header: Header, what: str) -> ModelError:
-    return ModelError(f"`{header.path}` is {what}", hint="--model takes a language model")

@@ -21,7 +21,6 @@ PlacementKind = Literal["gpu", "experts", "partial", "cpu"]
 ALL_LAYERS = -1  # llama.cpp's n_gpu_layers: as many as there are
 RAM = "RAM"  # main memory, among the names of devices
 
-# ----------------------------------------------------------------------------
 # What could run, and what a person pinned.
 
 # The better first; sizes of the same family, so more parameters that work is better.
@@ -144,7 +143,6 @@ class Constraints:
     adapters: tuple[AdapterFile, ...] = ()
 
 
-# ----------------------------------------------------------------------------
 # Where the parts of a model go, and what they take there.
 
 
@@ -274,7 +272,6 @@ class Allocated:
     reclaimable: bool = False
 
 
-# ----------------------------------------------------------------------------
 # The result.
 
 

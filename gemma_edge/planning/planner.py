@@ -16,8 +16,8 @@ from typing import Literal
 
 from gemma_edge.errors import DoesNotFit
 from gemma_edge.hardware.machine import Hardware
-from gemma_edge.planning.memory import Measure, adapter_problem, closed_form
-from gemma_edge.planning.model import parse_shape
+from gemma_edge.planning.memory import Measure, closed_form
+from gemma_edge.planning.model import adapter_problem, parse_shape
 from gemma_edge.planning.plan import (
     ALL_LAYERS,
     Attempt,
@@ -211,7 +211,6 @@ def _best(found: list[Found], measure: Measure) -> int | None:
         found[index] = (search, fits) if ledger.fits else (exact, find_plan(exact))
 
 
-# ----------------------------------------------------------------------------
 # Which plan is the better one.
 
 
@@ -271,7 +270,6 @@ def _other_sizes(
     return sorted(best.values(), key=place, reverse=True)
 
 
-# ----------------------------------------------------------------------------
 # Why a candidate cannot run, and the one flag to change, found by trying it.
 
 
@@ -403,7 +401,6 @@ def _flag(pin: str, plan: Plan, search: Search) -> str:
     }[pin]
 
 
-# ----------------------------------------------------------------------------
 # What was tried, and the sentences that say why.
 
 

@@ -69,7 +69,6 @@ def follow(search: Search, strategy: Strategy) -> Plan | Refusal:
     return Refusal(reason=reason, attempts=tuple(attempts))
 
 
-# ----------------------------------------------------------------------------
 # The order while searching: for each context the projector on the GPU, then the size of a batch;
 # then a smaller context, and at last the width of the KV cache.
 
@@ -173,7 +172,6 @@ def render_shortage(ledger: Ledger, context_tokens: int = 0) -> str:
     return ""
 
 
-# ----------------------------------------------------------------------------
 # What is left over.
 
 
@@ -224,7 +222,6 @@ def _enlarge_context(search: Search, strategy: Strategy, placement: Placement) -
     return placement
 
 
-# ----------------------------------------------------------------------------
 # The order at loading. Other programs take memory between plan and load, and drivers take what
 # nobody can predict. Each step gives up one thing more than the one before; what is pinned stays.
 

@@ -68,7 +68,6 @@ def choose_threads(
     return Threads(fast, cores, reason)
 
 
-# ----------------------------------------------------------------------------
 # The speed of a placement.
 
 # Of the bandwidth on paper that decoding reaches: fitted to reports (docs/memory.md, "Speed").

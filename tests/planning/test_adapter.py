@@ -7,7 +7,8 @@ import pytest
 
 from gemma_edge import gguf
 from gemma_edge.errors import ModelError
-from gemma_edge.planning.memory import adapter_bytes, adapter_problem, check_adapter
+from gemma_edge.planning.memory import adapter_bytes
+from gemma_edge.planning.model import adapter_problem, check_adapter
 from gemma_edge.planning.plan import RAM, Placement
 from tests.conftest import WriteGguf
 
