@@ -25,7 +25,7 @@ from typing import Any
 import typer
 
 from gemma_edge import __version__, catalog
-from gemma_edge.cli.chat_commands import COMMANDS, KEYS, help_rows
+from gemma_edge.cli.chat_commands import help_rows
 from gemma_edge.cli.main import FIRST, build_app, group_of
 from gemma_edge.errors import ExitStatus
 from gemma_edge.planning.memory import layer_bytes
@@ -131,7 +131,7 @@ def commands() -> str:
 
 def chat() -> str:
     """What can be typed in a conversation: its commands and its keys."""
-    return f"```text{flag_table(dict([*help_rows(COMMANDS), *KEYS]))}```\n"
+    return f"```text{flag_table(dict(help_rows()))}```\n"
 
 
 def flag_table(rows: Mapping[str, str]) -> str:

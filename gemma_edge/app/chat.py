@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 from gemma_edge.app.load import LoadedEngine, Prepared, VisionMode, load, prepare
 from gemma_edge.app.request import AUTO, ModelRequest
@@ -94,12 +93,7 @@ class Chat:
         """Itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Free the model."""
         self.close()
 

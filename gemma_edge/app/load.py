@@ -90,6 +90,8 @@ class Prepared:
     @property
     def wanted(self) -> str:
         """What ``--model`` takes for the same model."""
+        if self.files.bundled:
+            return BUNDLED
         return self.candidate.name if self.candidate.size_name else str(self.files.model)
 
 

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 from gemma_edge.chat.journal import Attachment, History, Journal, Question, Record, Recorder
 from gemma_edge.chat.persona import Persona, load_persona, merge_sampling
@@ -80,7 +79,7 @@ class Meter:
         return self.context_tokens - self.used_tokens
 
 
-def too_large(whole: Meter, before: Meter | None) -> DoesNotFit:
+def _too_large(whole: Meter, before: Meter | None) -> DoesNotFit:
     """A message that makes ``whole`` of what was ``before``: the numbers and the choices."""
     message_tokens = whole.used_tokens - (before.used_tokens if before else 0)
     used = f", {before.used_tokens:,} are used already" if before else ""
@@ -91,26 +90,14 @@ def too_large(whole: Meter, before: Meter | None) -> DoesNotFit:
     )
 
 
-# A summary in place of older turns: what is asked for, and whether it is worth taking.
-
-
 SHARE = 8  # of the context: what a summary may take, so that it makes room
 MIN_TOKENS = 256
+SUMMARY_PROMPT = Path(__file__).with_name("summarize.txt")  # a file that people edit
 
 
-def summary_prompt() -> str:
-    """What the model is asked; a file that people edit."""
-    return Path(__file__).with_name("summarize.txt").read_text("utf-8")
-
-
-def most_tokens(context_tokens: int) -> int:
-    """What a summary may take."""
-    return max(MIN_TOKENS, context_tokens // SHARE)
-
-
-def judge(summary: str, finished: Finished, *, before: Meter, after: Meter) -> str:
-    """Why a summary is not taken, "" if it is. ``before`` is the conversation, ``after`` what it
-    would be with the summary."""
+def _refuse_summary(summary: str, finished: Finished, before: Meter, after: Meter) -> str:
+    """Why it is not taken, "" if it is: ``before`` is the conversation, ``after`` what it would
+    be with the summary."""
     if finished.reason == "cancelled":
         return "the summary was stopped"
     if finished.reason not in ("end", "stop_text") or not summary:
@@ -145,13 +132,14 @@ class Conversation:
     with the next message; ``finished`` is how the last answer ended. ``image_tokens`` is the budget
     of a picture (default: what the engine's plan has room for).
 
-    With a ``journal`` that was opened the conversation goes on where it ended, with its own system
-    prompt where none is given; ``model`` is what it notes of who answers. If it cannot be written
-    any more, one ``Notice`` says so and the conversation goes on. Close it, or use it in a
-    ``with``: what the engine holds is kept beside the journal. The engine stays open.
+    With a ``journal`` (or a folder for one) that was written before, the conversation goes on where
+    it ended, with its own system prompt where none is given; ``restore_cache`` saves reading it
+    again. ``model`` is what the journal notes of who answers. If it cannot be written any more, one
+    ``Notice`` says so and the conversation goes on. Close it, or use it in a ``with``: what the
+    engine holds is kept beside the journal. The engine stays open.
 
     Raises:
-        InputError: the persona or the journal cannot be read.
+        InputError: the persona or the journal cannot be read, or the journal is open elsewhere.
     """
 
     def __init__(  # noqa: PLR0913  (what an answer depends on)
@@ -165,12 +153,14 @@ class Conversation:
         sampling: Sampling | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
-        journal: Journal | None = None,
+        journal: Journal | str | Path | None = None,
         model: str = "",
         image_tokens: int | None = None,
     ) -> None:
         if isinstance(persona, str):
             persona = load_persona(persona, [])
+        if isinstance(journal, str | Path):
+            journal = Journal.at(Path(journal))
         own = persona or Persona(name="")
         self.think = bool(own.think) if think is None else think
         self.max_thought_tokens = max_thought_tokens
@@ -198,12 +188,7 @@ class Conversation:
         """Itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 
@@ -520,7 +505,7 @@ class Conversation:
             return DoesNotFit(error.message, hint=CHOICES)
         whole = self._measure(messages)
         before = self._measure(messages[:-1]) if self.history.exchanges else None
-        return error if whole.free_tokens > 0 else too_large(whole, before)
+        return error if whole.free_tokens > 0 else _too_large(whole, before)
 
     # Changing what was said.
 
@@ -560,11 +545,11 @@ class Conversation:
         count -= keep if count > keep else 0
         older = replace(history, exchanges=history.exchanges[:count])
         request = Request(
-            messages=self._seen(older.asking(Question(summary_prompt()))),
+            messages=self._seen(older.asking(Question(SUMMARY_PROMPT.read_text("utf-8")))),
             think=self.think,  # else the prompt would differ from its first token on
             max_thought_tokens=0,
             sampling=GREEDY,
-            max_tokens=most_tokens(self._engine.info.context_tokens),
+            max_tokens=max(MIN_TOKENS, self._engine.info.context_tokens // SHARE),
         )
         said: list[str] = []
         finished = None
@@ -579,7 +564,7 @@ class Conversation:
         summary = "".join(said).strip()
         shorter = replace(history, summary=summary, exchanges=history.exchanges[count:])
         after, before = (self._measure(h.asking(Question(""))) for h in (shorter, history))
-        if problem := judge(summary, finished, before=before, after=after):
+        if problem := _refuse_summary(summary, finished, before, after):
             yield Notice(f"{problem}: the conversation is as before")
         else:
             record = {"type": "compact", "count": count, "summary": summary}

@@ -361,6 +361,18 @@ class Journal:
         journal._start()
         return journal
 
+    @classmethod
+    def at(cls, path: Path) -> "Journal":
+        """The conversation in this folder, begun or gone on with.
+
+        Raises:
+            InputError: another process has it open.
+            UsageError: it is another folder, or no name.
+        """
+        if (path / FILE).is_file():
+            return cls.open(path)
+        return cls.create(path.parent, path.name)
+
     @property
     def name(self) -> str:
         """What ``--session`` takes."""

@@ -156,13 +156,13 @@ def _answer_once(terminal: ChatTerminal, question: str, *, as_json: bool) -> Exi
         conversation = chat.open()
         terminal.tell()
         output.note(chat.prepared.render(chat.engine.info))
-        terminal.note_all(conversation.history.notes)
+        terminal.note(*conversation.history.notes)
         with cancel_on_interrupt(chat.engine):
             events = conversation.say(question)
             finished = stream_json(events, output) if as_json else terminal.display.show(events)
         output.status(render_status(finished, chat.engine.info))
         status = conclude(finished, output)
-        terminal.note_all(chat.leave())
+        terminal.note(*chat.leave())
         chat.engine.learn()
         return status
 
@@ -287,7 +287,7 @@ class Loop:
         """Whatever happened, what was said is kept and the model is freed."""
         with self._chat:
             try:
-                self._terminal.note_all(self._chat.leave())
+                self._terminal.note(*self._chat.leave())
             except GemmaEdgeError:
                 return  # it ended for this very reason
 

@@ -1,6 +1,6 @@
 """A conversation at a terminal: what its ``/commands`` act on, and all of them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -62,12 +62,12 @@ class ChatTerminal:
     def tell(self) -> None:
         """What was noted in the background."""
         while self.chat.notes:
-            self.output.note(self.chat.notes.popleft())
+            self.note(self.chat.notes.popleft())
 
-    def note_all(self, notes: Iterable[str]) -> None:
-        """A line each."""
-        for note in notes:
-            self.output.note(note)
+    def note(self, *texts: str) -> None:
+        """Lines that a person may want to know."""
+        for text in texts:
+            self.output.note(text)
 
     def say(self, text: str) -> None:
         """A message, with the files that it names and all else that goes with it. If it is refused
@@ -94,12 +94,12 @@ class ChatTerminal:
                     finished = self.display.show(events)
                     break
                 except EngineStopped as stop:
-                    self.output.note(f"{stop.message}, {KEPT}")
+                    self.note(f"{stop.message}, {KEPT}")
                     events = self.conversation.say_again()
         if conclude(finished, self.output) is ExitStatus.INTERRUPTED:
-            self.output.note("stopped; what was said is kept")
+            self.note("stopped; what was said is kept")
         elif finished.reason in ("length", "repetition"):
-            self.output.note("/continue goes on")
+            self.note("/continue goes on")
         self.output.status(render_status(finished, engine.info))
 
     def status(self) -> str:
@@ -124,12 +124,10 @@ class ChatTerminal:
         found = find_files("\n".join(lines[:_SEARCHED]), self.context.home)
         if len(lines) > _TYPED:
             if found:
-                self.output.note(
-                    f"{shown(found[0].path)} in so long a text is not attached; /file does"
-                )
+                self.note(f"{shown(found[0].path)} in so long a text is not attached; /file does")
             return text
         for each in found:
-            self.note_all(self.conversation.attach(each.path))
+            self.note(*self.conversation.attach(each.path))
         return name_files(text, found)
 
     def _choices(self, text: str) -> str:
@@ -150,7 +148,7 @@ class ChatTerminal:
 def recall(conversation: Conversation) -> list[str]:
     """What a person sees of a conversation that goes on: what it is, and the last words of it."""
     history = conversation.history
-    count = len(history.exchanges) + len(history.earlier)
+    count = len(history.exchanges) + sum(each.fate != "undone" for each in history.earlier)
     if not history.title:
         return []
     lines = [
@@ -175,11 +173,12 @@ def _short(text: str, *, end: bool = False, characters: int = 300) -> str:
     return f"… {text[-characters:]}" if end else f"{text[:characters]} …"
 
 
-# What a `/command` of the conversation is: an entry of a table, from which `/help`, completion
-# and the README are made.
+# A `/command` of the conversation is a function; `/help`, completion and the page of commands are
+# made from what stands above it, in this order.
 
 
 Completes = Literal["", "path", "model", "session", "setting", "word"]
+Run = Callable[[ChatTerminal, str], None]
 
 
 class Leave(Exception):
@@ -195,7 +194,7 @@ class Command:
     name: str
     arguments: str = ""
     help: str
-    run: "Callable[[ChatTerminal, str], None]"
+    run: Run
     completes: Completes = ""
     words: tuple[str, ...] = ()
     asks: bool = False
@@ -206,44 +205,74 @@ class Command:
         return f"/{self.name} {self.arguments}".rstrip()
 
 
-def help_rows(commands: tuple[Command, ...]) -> list[tuple[str, str]]:
-    """A row a command."""
-    return [(each.usage, each.help) for each in commands]
+COMMANDS: list[Command] = []
+KEYS = (
+    ("Alt+Enter", f"begins a line; so does Enter between two {FENCE}"),
+    ("Ctrl-R", "searches what was typed before"),
+    ("Ctrl-X Ctrl-E", "opens an editor"),
+    ("Ctrl-C", "stops an answer, clears a line, and twice leaves"),
+    ("Ctrl-D", "leaves"),
+)
 
 
-# Commands about what goes with the next message: images, and files, whole.
+def help_rows() -> list[tuple[str, str]]:
+    """A row a command, then the keys."""
+    return [*((each.usage, each.help) for each in COMMANDS), *KEYS]
+
+
+def _command(name: str, arguments: str = "", **more: Any) -> Callable[[Run], Run]:
+    def register(run: Run) -> Run:
+        COMMANDS.append(Command(name=name, arguments=arguments, run=run, **more))
+        return run
+
+    return register
+
+
+@_command("help", help="this page")
+def _help(terminal: ChatTerminal, _value: str) -> None:
+    terminal.output.rows(help_rows())
+
+
+# What goes with the next message: images, and files, whole.
 
 
 NONE = "-"
 
 
-def image(terminal: ChatTerminal, value: str) -> None:
-    """An image for the next message; ``-`` takes back what waits for it."""
+@_command(
+    "image", "FILE|-", completes="path",
+    help="an image for the next message, as a path in it is; - takes them back",
+)  # fmt: skip
+def _image(terminal: ChatTerminal, value: str) -> None:
     if value == NONE:
         terminal.conversation.pictures = ()
-        terminal.output.note("no image goes with the next message")
-        return
-    path = _path(terminal, value, "/image FILE")
-    terminal.output.note(terminal.conversation.attach_image(path))
+        terminal.note("no image goes with the next message")
+    else:
+        path = _path(terminal, value, "/image FILE")
+        terminal.note(terminal.conversation.attach_image(path))
 
 
-def file(terminal: ChatTerminal, value: str) -> None:
-    """A file for the next message, whole; ``-`` takes back what waits for it."""
+@_command(
+    "file", "FILE|-", completes="path",
+    help="text, code, PDF or office file for the next message, whole; - takes them back",
+)  # fmt: skip
+def _file(terminal: ChatTerminal, value: str) -> None:
     if value == NONE:
         terminal.conversation.files = ()
-        terminal.output.note("no file goes with the next message")
-        return
-    terminal.note_all(terminal.conversation.attach_file(_path(terminal, value, "/file FILE")))
+        terminal.note("no file goes with the next message")
+    else:
+        path = _path(terminal, value, "/file FILE")
+        terminal.note(*terminal.conversation.attach_file(path))
 
 
-def paste(terminal: ChatTerminal, _value: str) -> None:
-    """What is in the clipboard: an image, or files."""
+@_command("paste", help="the image or the files in the clipboard")
+def _paste(terminal: ChatTerminal, _value: str) -> None:
     found = read_clipboard()
     if isinstance(found, bytes):
-        terminal.output.note(terminal.conversation.attach_image(found))
+        terminal.note(terminal.conversation.attach_image(found))
         return
     for name in found:
-        terminal.note_all(terminal.conversation.attach(name))
+        terminal.note(*terminal.conversation.attach(name))
 
 
 def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
@@ -252,84 +281,44 @@ def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
     return as_path(value, terminal.context.home)
 
 
-# Commands about what was said: back, again, on, shorter.
+# Another model, a larger context: the conversation goes along.
 
 
-def undo(terminal: ChatTerminal, _value: str) -> None:
-    """Take the last question and its answer back; the question is the next draft."""
-    terminal.draft = terminal.conversation.last_question.text
-    terminal.conversation.undo()
-    terminal.output.note("taken back; the session file keeps it")
-
-
-def edit(terminal: ChatTerminal, value: str) -> None:
-    """The last question in other words, with all that went with it."""
-    question = terminal.conversation.last_question
-    terminal.amending = True
+@_command("model", "[NAME]", completes="model", asks=True, help="go on with another model")
+def _switch_model(terminal: ChatTerminal, value: str) -> None:
     if value:
-        terminal.say(value)
+        _tell_loaded(terminal, terminal.chat.switch_model(value))
+    else:
+        terminal.note(terminal.chat.prepared.render(terminal.engine.info))
+        terminal.note("/model NAME goes on with another; `gemma-edge models` lists them")
+
+
+@_command("ctx", "[TOKENS]", help="a larger context, like 16k, if there is memory for it")
+def _resize(terminal: ChatTerminal, value: str) -> None:
+    info = terminal.engine.info
+    if not value:
+        trained = f"{info.trained_context_tokens:,}"
+        terminal.note(f"{info.context_tokens:,} tokens; this model was trained for {trained}")
         return
-    terminal.draft = question.text
-    terminal.output.note("the next message takes the place of the last question")
+    try:
+        tokens = parse_tokens(value)
+    except ValueError:
+        raise UsageError(f"`{value}` is not a number of tokens", hint="/ctx 16k") from None
+    try:
+        _tell_loaded(terminal, terminal.chat.resize(tokens))
+    except DoesNotFit as error:
+        error.hint = error.hint.replace("--ctx ", "/ctx ")
+        raise
 
 
-def regenerate(terminal: ChatTerminal, _value: str) -> None:
-    """Another answer to the last question."""
-    terminal.answer(terminal.conversation.regenerate())
+def _tell_loaded(terminal: ChatTerminal, changes: tuple[str, ...]) -> None:
+    info = terminal.engine.info
+    terminal.note(*(*changes, terminal.chat.prepared.render(info), *info.notes))
+    if terminal.conversation.history.exchanges:
+        terminal.note("the conversation is read again while you type")
 
 
-def go_on(terminal: ChatTerminal, _value: str) -> None:
-    """The last answer goes on where it ended."""
-    terminal.answer(terminal.conversation.continue_answer())
-
-
-def drop(terminal: ChatTerminal, value: str) -> None:
-    """Leave the oldest questions out of the context."""
-    if value and not value.isdecimal():
-        raise UsageError(f"`{value}` is not a number of questions", hint="/drop 2")
-    count = terminal.conversation.drop(int(value or 1))
-    if not count:
-        raise UsageError("there is nothing to drop", hint="type a question")
-    left = f"{count} oldest questions" if count > 1 else "oldest question"
-    terminal.output.note(f"the {left} left the context; the session file keeps all")
-
-
-def compact(terminal: ChatTerminal, _value: str) -> None:
-    """A summary in the place of all but the last question."""
-    conversation = terminal.conversation
-    before = conversation.meter().used_tokens
-    terminal.output.note("summary of what was said before:")
-    with cancel_on_interrupt(terminal.engine):
-        terminal.display.show(conversation.compact())
-    after = conversation.meter().used_tokens
-    if after != before:
-        terminal.output.note(
-            f"{before:,} tokens of conversation are {after:,} now; the session file keeps all"
-        )
-
-
-def clear(terminal: ChatTerminal, _value: str) -> None:
-    """Forget what was said."""
-    terminal.conversation.clear()
-    terminal.output.note("cleared")
-
-
-def copy_answer(terminal: ChatTerminal, value: str) -> None:
-    """The last answer to the clipboard, or the last code in it."""
-    from gemma_edge.cli.markdown import last_fence  # noqa: PLC0415  (rich, 0.1 s)
-
-    exchanges = terminal.conversation.history.exchanges
-    if not exchanges:
-        raise UsageError("there is no answer to copy", hint="type a question")
-    text = exchanges[-1].answer
-    if value == "code":
-        text = last_fence(text)
-        if not text:
-            raise UsageError("there is no code in the last answer", hint="/copy takes all of it")
-    elif value:
-        raise UsageError(f"`{value}` cannot be copied", hint="/copy, /copy code")
-    how = copy(text, terminal.context)
-    terminal.output.note(f"{len(text):,} characters copied {how}")
+# How the next answer is made.
 
 
 OWN = ("default", "auto")  # back to the model's own
@@ -376,11 +365,43 @@ SETTINGS = (
 )
 
 
-def configure(terminal: ChatTerminal, value: str) -> None:
-    """``/set``: all of them; ``/set NAME VALUE`` changes one, ``default`` takes the model's own."""
+@_command("system", "[TEXT|@FILE]", help="who the model is to be; alone: shows it")
+def _set_system(terminal: ChatTerminal, value: str) -> None:
+    if value:
+        terminal.conversation.system = None if value in OWN else read_value(value, terminal.output)
+    terminal.note(*_system(terminal))
+
+
+@_command(
+    "think", "[on|off|N]", completes="word", words=("on", "off"),
+    help="think before each answer, for N tokens at most",
+)  # fmt: skip
+def _set_think(terminal: ChatTerminal, value: str) -> None:
+    conversation = terminal.conversation
+    if value in ("", "on", "off"):
+        conversation.think = value == "on" if value else not conversation.think
+        if value != "off":
+            conversation.max_thought_tokens = None
+    else:
+        try:
+            conversation.max_thought_tokens = parse_tokens(value)
+        except ValueError:
+            raise UsageError(
+                f"`{value}` is neither on nor off, nor a number of tokens",
+                hint="/think on, /think off, /think 500",
+            ) from None
+        conversation.think = True
+    terminal.note(_thinking(terminal))
+
+
+@_command(
+    "set", "[NAME VALUE]", completes="word", words=tuple(each.name for each in SETTINGS),
+    help="temperature and the like; alone: all, with the model's own",
+)  # fmt: skip
+def _set(terminal: ChatTerminal, value: str) -> None:
     name, _, wanted = value.replace("=", " ", 1).partition(" ")
     if not name:
-        terminal.output.note("\n".join(render_settings(terminal)))
+        terminal.note(*_settings(terminal))
         return
     setting = next((each for each in SETTINGS if each.name == name.replace("-", "_")), None)
     if setting is None:
@@ -388,12 +409,7 @@ def configure(terminal: ChatTerminal, value: str) -> None:
         raise UsageError(f"there is no setting `{name}`", hint=f"/set {names}")
     if wanted.strip():
         _change(terminal, setting, wanted.strip())
-    terminal.output.note(_line(terminal, setting.name))
-
-
-def render_settings(terminal: ChatTerminal) -> list[str]:
-    """A line a setting, with what the model asks for itself."""
-    return [_line(terminal, each.name) for each in SETTINGS]
+    terminal.note(_line(terminal, setting.name))
 
 
 def _change(terminal: ChatTerminal, setting: Setting, wanted: str) -> None:
@@ -438,78 +454,34 @@ def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def think(terminal: ChatTerminal, value: str) -> None:
-    """``on``, ``off``, a budget in tokens; alone: the other way."""
-    conversation = terminal.conversation
-    if value in ("", _TRUE, _FALSE):
-        conversation.think = value == _TRUE if value else not conversation.think
-        if value != _FALSE:
-            conversation.max_thought_tokens = None
-    else:
-        try:
-            conversation.max_thought_tokens = parse_tokens(value)
-        except ValueError:
-            raise UsageError(
-                f"`{value}` is neither on nor off, nor a number of tokens",
-                hint="/think on, /think off, /think 500",
-            ) from None
-        conversation.think = True
-    terminal.output.note(_thinking(terminal))
+# What is going on.
+
+
+def _model(terminal: ChatTerminal) -> list[str]:
+    info = terminal.engine.info
+    sees = "images are seen" if info.vision else "no images"
+    trained = f"trained for {info.trained_context_tokens:,}"
+    return [
+        terminal.chat.prepared.render(info),
+        f"{info.context_tokens:,} tokens of context ({trained}), {sees}",
+    ]
+
+
+def _system(terminal: ChatTerminal) -> list[str]:
+    return [f"system: {terminal.conversation.system or 'none'}"]
 
 
 def _thinking(terminal: ChatTerminal) -> str:
     conversation = terminal.conversation
     if not conversation.think:
         return "not thinking"
-    if conversation.max_thought_tokens is None:
-        return "thinking before each answer"
-    return f"thinking up to {render_tokens(conversation.max_thought_tokens)} before each answer"
+    most = conversation.max_thought_tokens
+    budget = "" if most is None else f" up to {render_tokens(most)}"
+    return f"thinking{budget} before each answer"
 
 
-def system(terminal: ChatTerminal, value: str) -> None:
-    """Who the model is to be; alone: what was said of that."""
-    if value:
-        terminal.conversation.system = None if value in OWN else read_value(value, terminal.output)
-    terminal.output.note(f"system: {terminal.conversation.system or 'none'}")
-
-
-def stats(terminal: ChatTerminal, _value: str) -> None:
-    """The last answer in numbers, and what the context holds."""
-    terminal.output.note("\n".join(_stats(terminal)))
-
-
-def _stats(terminal: ChatTerminal) -> list[str]:
-    meter = terminal.conversation.meter()
-    lines = []
-    last = terminal.conversation.finished
-    if last is not None:
-        usage, timings = last.usage, last.timings
-        lines += [
-            render_status(last, terminal.engine.info),
-            f"{'prompt':12} {usage.prompt_tokens:,} tokens: {usage.cached_tokens:,} remembered, "
-            f"{usage.evaluated_tokens:,} read in {timings.prompt_seconds:.1f} s",
-            f"{'answer':12} {usage.generated_tokens:,} tokens, {usage.thought_tokens:,} of them "
-            f"thought, in {timings.decode_seconds:.1f} s",
-        ]
-    lines.append(
-        f"{'context':12} {meter.used_tokens:,} of {meter.context_tokens:,} tokens: "
-        f"{meter.text_tokens:,} text, {meter.picture_tokens:,} images, "
-        f"{meter.template_tokens:,} template"
-    )
-    return lines
-
-
-def _model(terminal: ChatTerminal) -> list[str]:
-    info = terminal.engine.info
-    lines = [terminal.chat.prepared.render(info)]
-    sees = "images are seen" if info.vision else "no images"
-    trained = f"trained for {info.trained_context_tokens:,}"
-    lines.append(f"{info.context_tokens:,} tokens of context ({trained}), {sees}")
-    return lines
-
-
-def _system(terminal: ChatTerminal) -> list[str]:
-    return [f"system: {terminal.conversation.system or 'none'}"]
+def _settings(terminal: ChatTerminal) -> list[str]:
+    return [_line(terminal, each.name) for each in SETTINGS]
 
 
 def _messages(terminal: ChatTerminal) -> list[str]:
@@ -524,76 +496,154 @@ def _messages(terminal: ChatTerminal) -> list[str]:
 SHOWN: dict[str, Callable[[ChatTerminal], list[str]]] = {
     "model": _model,
     "system": _system,
-    "settings": lambda terminal: [_thinking(terminal), *render_settings(terminal)],
+    "settings": lambda terminal: [_thinking(terminal), *_settings(terminal)],
     "thought": lambda terminal: [terminal.display.thought.strip() or "there was no thought"],
     "summary": lambda terminal: [terminal.conversation.history.summary or "nothing was summed up"],
     "messages": _messages,
 }
 
 
-def show(terminal: ChatTerminal, value: str) -> None:
-    """A part of what is going on; alone: how the next answer is made."""
+@_command("show", "[WHAT]", completes="word", words=tuple(SHOWN), help=", ".join(SHOWN))
+def _show(terminal: ChatTerminal, value: str) -> None:
     parts = [value] if value else ["model", "system", "settings"]
     if parts[0] not in SHOWN:
         raise UsageError(f"there is no `{value}` to show", hint=f"/show {', '.join(SHOWN)}")
-    terminal.output.note("\n".join(line for part in parts for line in SHOWN[part](terminal)))
+    for part in parts:
+        terminal.note(*SHOWN[part](terminal))
 
 
-def sampling_names() -> tuple[str, ...]:
-    """For completion."""
-    return tuple(each.name for each in SETTINGS)
+@_command("stats", help="tokens and seconds of the last answer")
+def _stats(terminal: ChatTerminal, _value: str) -> None:
+    meter, last = terminal.conversation.meter(), terminal.conversation.finished
+    if last is not None:
+        usage, timings = last.usage, last.timings
+        terminal.note(
+            render_status(last, terminal.engine.info),
+            f"{'prompt':12} {usage.prompt_tokens:,} tokens: {usage.cached_tokens:,} remembered, "
+            f"{usage.evaluated_tokens:,} read in {timings.prompt_seconds:.1f} s",
+            f"{'answer':12} {usage.generated_tokens:,} tokens, {usage.thought_tokens:,} of them "
+            f"thought, in {timings.decode_seconds:.1f} s",
+        )
+    terminal.note(
+        f"{'context':12} {meter.used_tokens:,} of {meter.context_tokens:,} tokens: "
+        f"{meter.text_tokens:,} text, {meter.picture_tokens:,} images, "
+        f"{meter.template_tokens:,} template"
+    )
 
 
-# Commands about sessions: named, listed, loaded, deleted, written to a file.
+# What was said: back, again, on, shorter.
 
 
-def save(terminal: ChatTerminal, value: str) -> None:
-    """Give the session a title; alone: where it is."""
+@_command("undo", help="take the last question back, and its answer")
+def _undo(terminal: ChatTerminal, _value: str) -> None:
+    terminal.draft = terminal.conversation.last_question.text
+    terminal.conversation.undo()
+    terminal.note("taken back; the session file keeps it")
+
+
+@_command("edit", "[TEXT]", help="ask the last question in other words")
+def _edit(terminal: ChatTerminal, value: str) -> None:
+    question = terminal.conversation.last_question
+    terminal.amending = True
+    if value:
+        terminal.say(value)
+    else:
+        terminal.draft = question.text
+        terminal.note("the next message takes the place of the last question")
+
+
+@_command("regen", help="another answer to it")
+def _regenerate(terminal: ChatTerminal, _value: str) -> None:
+    terminal.answer(terminal.conversation.regenerate())
+
+
+@_command("continue", help="go on with an answer that stopped")
+def _continue(terminal: ChatTerminal, _value: str) -> None:
+    terminal.answer(terminal.conversation.continue_answer())
+
+
+@_command("compact", help="a summary in the place of all but the last question")
+def _compact(terminal: ChatTerminal, _value: str) -> None:
+    conversation = terminal.conversation
+    before = conversation.meter().used_tokens
+    terminal.note("summary of what was said before:")
+    with cancel_on_interrupt(terminal.engine):
+        terminal.display.show(conversation.compact())
+    after = conversation.meter().used_tokens
+    if after != before:
+        terminal.note(
+            f"{before:,} tokens of conversation are {after:,} now; the session file keeps all"
+        )
+
+
+@_command("drop", "[N]", help="leave the N oldest questions out of the context")
+def _drop(terminal: ChatTerminal, value: str) -> None:
+    if value and not value.isdecimal():
+        raise UsageError(f"`{value}` is not a number of questions", hint="/drop 2")
+    count = terminal.conversation.drop(int(value or 1))
+    if not count:
+        raise UsageError("there is nothing to drop", hint="type a question")
+    left = f"{count} oldest questions" if count > 1 else "oldest question"
+    terminal.note(f"the {left} left the context; the session file keeps all")
+
+
+@_command("clear", help="forget what was said")
+def _clear(terminal: ChatTerminal, _value: str) -> None:
+    terminal.conversation.clear()
+    terminal.note("cleared")
+
+
+# Sessions: named, listed, gone on with, deleted, written to a file.
+
+
+@_command("save", "[TITLE]", help="give this session a title; it is saved as it happens")
+def _save(terminal: ChatTerminal, value: str) -> None:
     conversation = terminal.conversation
     if conversation.journal is None:
         raise UsageError("this conversation is private", hint="/export FILE writes it down")
     if value:
         conversation.title = value
-    title = f"{conversation.history.title} · " if conversation.history.title else ""
-    terminal.output.note(
+    title = f"{conversation.title} · " if conversation.title else ""
+    terminal.note(
         f"{title}saved as it happens: gemma-edge chat --session {conversation.journal.name}"
     )
 
 
-def load(terminal: ChatTerminal, value: str) -> None:
-    """Go on with another session."""
+@_command("load", "SESSION", completes="session", help="go on with another session")
+def _load(terminal: ChatTerminal, value: str) -> None:
     if not value:
         raise UsageError("no session was named", hint="/sessions lists them")
     if terminal.chat.switch_session(value):
         terminal.chat.notes += recall(terminal.conversation)
 
 
-def sessions(terminal: ChatTerminal, value: str) -> None:
-    """What there is; ``rm NAME`` deletes one."""
+@_command(
+    "sessions", "[rm NAME]", completes="word", words=("rm",),
+    help="list the sessions, or delete one",
+)  # fmt: skip
+def _sessions(terminal: ChatTerminal, value: str) -> None:
     folder = terminal.chat.sessions
     action, _, name = value.partition(" ")
     if action == "rm" and name.strip():
         path = find_journal(folder, name.strip())
-        size = remove(path)
-        terminal.output.note(f"{path.name} deleted, {render_bytes(size)}")
+        terminal.note(f"{path.name} deleted, {render_bytes(remove(path))}")
     elif value:
         raise UsageError(f"`{value}` is not known", hint="/sessions, /sessions rm NAME")
-    else:
-        rows = render_rows(folder, terminal.context.now())
+    elif rows := render_rows(folder, terminal.context.now()):
         terminal.output.rows(rows)
-        if not rows:
-            terminal.output.note("no session is kept yet")
+    else:
+        terminal.note("no session is kept yet")
 
 
-def export(terminal: ChatTerminal, value: str) -> None:
-    """The conversation as Markdown, or as JSON where the name says so."""
+@_command("export", "FILE", completes="path", help="write the conversation to FILE.md or FILE.json")
+def _export(terminal: ChatTerminal, value: str) -> None:
     if not value:
         raise UsageError("no file was named", hint="/export talk.md, /export talk.json")
     path = as_path(value, terminal.context.home)
     history = terminal.conversation.history
     text = render_json(history) if path.suffix.lower() == ".json" else render_markdown(history)
     write_new(path, text)
-    terminal.output.note(f"written to {path}")
+    terminal.note(f"written to {path}")
 
 
 def write_new(path: Path, text: str) -> None:
@@ -613,147 +663,31 @@ def write_new(path: Path, text: str) -> None:
         ) from None
 
 
-# Commands that load again: another model, a larger context. The conversation goes along.
+@_command(
+    "copy", "[code]", completes="word", words=("code",),
+    help="the last answer to the clipboard, or its last code",
+)  # fmt: skip
+def _copy(terminal: ChatTerminal, value: str) -> None:
+    from gemma_edge.cli.markdown import last_fence  # noqa: PLC0415  (rich, 0.1 s)
+
+    exchanges = terminal.conversation.history.exchanges
+    if not exchanges:
+        raise UsageError("there is no answer to copy", hint="type a question")
+    text = exchanges[-1].answer
+    if value == "code":
+        text = last_fence(text)
+        if not text:
+            raise UsageError("there is no code in the last answer", hint="/copy takes all of it")
+    elif value:
+        raise UsageError(f"`{value}` cannot be copied", hint="/copy, /copy code")
+    how = copy(text, terminal.context)
+    terminal.note(f"{len(text):,} characters copied {how}")
 
 
-def switch_model(terminal: ChatTerminal, value: str) -> None:
-    """Go on with another model; alone: which one this is."""
-    if value:
-        _tell_loaded(terminal, terminal.chat.switch_model(value))
-        return
-    terminal.output.note(terminal.chat.prepared.render(terminal.engine.info))
-    terminal.output.note("/model NAME goes on with another; `gemma-edge models` lists them")
-
-
-def resize(terminal: ChatTerminal, value: str) -> None:
-    """A context of so many tokens, if the plan has memory for it; alone: what it is."""
-    info = terminal.engine.info
-    if not value:
-        terminal.output.note(
-            f"{info.context_tokens:,} tokens; this model was trained for "
-            f"{info.trained_context_tokens:,}"
-        )
-        return
-    try:
-        tokens = parse_tokens(value)
-    except ValueError:
-        raise UsageError(f"`{value}` is not a number of tokens", hint="/ctx 16k") from None
-    try:
-        _tell_loaded(terminal, terminal.chat.resize(tokens))
-    except DoesNotFit as error:
-        error.hint = error.hint.replace("--ctx ", "/ctx ")
-        raise
-
-
-def _tell_loaded(terminal: ChatTerminal, changes: tuple[str, ...]) -> None:
-    info = terminal.engine.info
-    terminal.note_all((*changes, terminal.chat.prepared.render(info), *info.notes))
-    if terminal.conversation.history.exchanges:
-        terminal.output.note("the conversation is read again while you type")
-
-
-# All `/commands` of the conversation: `/help`, completion and the README are made of this.
-
-
-def _help(terminal: ChatTerminal, _value: str) -> None:
-    terminal.output.rows([*help_rows(COMMANDS), *KEYS])
-
-
+@_command("exit", help="leave, as Ctrl-D does")
 def _leave(_terminal: ChatTerminal, _value: str) -> None:
     raise Leave
 
-
-KEYS = (
-    ("Alt+Enter", f"begins a line; so does Enter between two {FENCE}"),
-    ("Ctrl-R", "searches what was typed before"),
-    ("Ctrl-X Ctrl-E", "opens an editor"),
-    ("Ctrl-C", "stops an answer, clears a line, and twice leaves"),
-    ("Ctrl-D", "leaves"),
-)
-
-COMMANDS = (
-    Command(name="help", help="this page", run=_help),
-    Command(
-        name="image", arguments="FILE|-", completes="path", run=image,
-        help="an image for the next message, as a path in it is; - takes them back",
-    ),
-    Command(
-        name="file", arguments="FILE|-", completes="path", run=file,
-        help="text, code, PDF or office file for the next message, whole; - takes them back",
-    ),
-    Command(name="paste", help="the image or the files in the clipboard", run=paste),
-    Command(
-        name="model", arguments="[NAME]", completes="model", asks=True,
-        run=switch_model,
-        help="go on with another model",
-    ),
-    Command(
-        name="ctx", arguments="[TOKENS]", run=resize,
-        help="a larger context, like 16k, if there is memory for it",
-    ),
-    Command(
-        name="system", arguments="[TEXT|@FILE]", run=system,
-        help="who the model is to be; alone: shows it",
-    ),
-    Command(
-        name="think", arguments="[on|off|N]", run=think,
-        completes="word", words=("on", "off"),
-        help="think before each answer, for N tokens at most",
-    ),
-    Command(
-        name="set", arguments="[NAME VALUE]", run=configure,
-        completes="word", words=sampling_names(),
-        help="temperature and the like; alone: all, with the model's own",
-    ),
-    Command(
-        name="show", arguments="[WHAT]", run=show,
-        completes="word", words=tuple(SHOWN),
-        help=f"{', '.join(SHOWN)}",
-    ),
-    Command(name="stats", help="tokens and seconds of the last answer", run=stats),
-    Command(
-        name="undo", run=undo,
-        help="take the last question back, and its answer",
-    ),
-    Command(
-        name="edit", arguments="[TEXT]", run=edit,
-        help="ask the last question in other words",
-    ),
-    Command(name="regen", help="another answer to it", run=regenerate),
-    Command(name="continue", help="go on with an answer that stopped", run=go_on),
-    Command(
-        name="compact", run=compact,
-        help="a summary in the place of all but the last question",
-    ),
-    Command(
-        name="drop", arguments="[N]", run=drop,
-        help="leave the N oldest questions out of the context",
-    ),
-    Command(name="clear", help="forget what was said", run=clear),
-    Command(
-        name="save", arguments="[TITLE]", run=save,
-        help="give this session a title; it is saved as it happens",
-    ),
-    Command(
-        name="load", arguments="SESSION", completes="session", run=load,
-        help="go on with another session",
-    ),
-    Command(
-        name="sessions", arguments="[rm NAME]", run=sessions,
-        completes="word", words=("rm",),
-        help="list the sessions, or delete one",
-    ),
-    Command(
-        name="export", arguments="FILE", completes="path", run=export,
-        help="write the conversation to FILE.md or FILE.json",
-    ),
-    Command(
-        name="copy", arguments="[code]", run=copy_answer,
-        completes="word", words=("code",),
-        help="the last answer to the clipboard, or its last code",
-    ),
-    Command(name="exit", help="leave, as Ctrl-D does", run=_leave),
-)  # fmt: skip
 
 _OTHER_NAMES = {"quit": "exit", "bye": "exit", "?": "help", "retry": "regen"}
 

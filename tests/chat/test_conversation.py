@@ -6,7 +6,6 @@ import pytest
 
 import gemma_edge
 from gemma_edge.chat.conversation import Conversation
-from gemma_edge.chat.journal import Journal
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -245,10 +244,10 @@ def test_a_persona_gives_what_is_not_given_otherwise(tmp_path):
 
 
 def test_a_conversation_is_kept_and_goes_on(tmp_path):
-    with Conversation(ScriptedEngine(["a"]), journal=Journal.create(tmp_path, "one")) as first:
+    with Conversation(ScriptedEngine(["a"]), journal=tmp_path / "one") as first:
         first.ask("hi")
     engine = ScriptedEngine(["b"])
-    with Conversation(engine, journal=Journal.open(tmp_path / "one")) as again:
+    with Conversation(engine, journal=str(tmp_path / "one")) as again:
         assert again.restore_cache().tokens > 0
         assert again.ask("more") == "b"
     assert texts(engine.requests[0].messages) == [("user", "hi"), ("model", "a"), ("user", "more")]

@@ -16,10 +16,12 @@ GREEDY = ("--temperature", "0")
 DEMO = ("--model", "demo")
 
 
-def gemma_edge(*argv: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+def gemma_edge(
+    *argv: str, stdin: str = "", model: tuple[str, ...] = DEMO, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """The command as a person runs it, in the root of the project."""
     return subprocess.run(
-        [sys.executable, "-m", "gemma_edge", *argv, *DEMO],
+        [sys.executable, "-m", "gemma_edge", *argv, *model],
         cwd=ROOT,
         input=stdin,
         capture_output=True,
@@ -111,3 +113,15 @@ def test_what_was_read_once_is_not_read_again(shell):
     first, second = [line for line in ran.stderr.splitlines() if "tok/s" in line]
     assert "cached" not in first
     assert int(re.search(r"([\d,]+) cached", second)[1]) > picture_tokens
+
+
+def test_a_conversation_goes_on_with_its_model_and_still_sees(tmp_path):
+    home = {"XDG_DATA_HOME": str(tmp_path)}
+    look = ("chat", "--session", "shapes", "--image", SHAPES, "Describe this image.", *GREEDY)
+    first = gemma_edge(*look, **home)
+    assert first.returncode == 0, first.stderr
+    again = gemma_edge("chat", "-c", "Hello!", *GREEDY, model=(), **home)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.startswith("bundled demo model ")
+    assert "read again" not in again.stderr
+    assert "sees none" not in again.stderr
