@@ -17,13 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TextIO, TypeVar
 
-from gemma_edge.app.load import Prepared, open_engine
+from gemma_edge.app.load import LoadedEngine, Prepared, open_engine
 from gemma_edge.app.request import Form
 from gemma_edge.app.runtime import Failure, Problem, Runtime, Step
 from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import Lines, read_file, shown, whole_lines
 from gemma_edge.documents.images import MAX_IMAGE_BYTES, NAME, SUFFIXES, read_clipboard
-from gemma_edge.engine.protocol import Engine
 from gemma_edge.errors import (
     DoesNotFit,
     EngineError,
@@ -410,11 +409,11 @@ class Batch(Generic[Kept]):
         self.sink, self.prepared, self.runtime = sink, prepared, runtime
         self.counts = Counts()
         self._stack = stack
-        self._engine: Engine | None = None
+        self._engine: LoadedEngine | None = None
         self._noted: set[str] = set()
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> LoadedEngine:
         """The model; what is wrong with it is wrong with all files, and raised."""
         if self._engine is None:
             opened = open_engine(self.prepared, self.runtime)
@@ -457,15 +456,14 @@ class Batch(Generic[Kept]):
             self.counts.worsen(ExitStatus.INTERRUPTED)
         return self.counts
 
-    def ask(self, question: Callable[[Engine], Said]) -> Said:
+    def ask(self, question: Callable[[LoadedEngine], Said]) -> Said:
         """One answer; asked again where the engine stopped in the middle of it."""
         engine = self.engine
-        with self.runtime.cancelling(engine):
-            try:
-                return question(engine)
-            except EngineStopped as stop:
-                self.runtime.note(f"{stop.message}; asking again")
-                return question(engine)
+        try:
+            return question(engine)
+        except EngineStopped as stop:
+            self.runtime.note(f"{stop.message}; asking again")
+            return question(engine)
 
     def tell(self, name: str, problems: Iterable[str]) -> None:
         """What is wrong with an answer, to whoever listens; the record has it too."""

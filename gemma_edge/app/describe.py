@@ -229,16 +229,17 @@ def _answer(
             constraint=constraint,
         )  # fmt: skip
         said: list[str] = []
-        try:
-            for event in events:
-                runtime.on_event(event)
-                if isinstance(event, Finished):
-                    return "".join(said), event
-                if isinstance(event, Chunk) and event.channel == "answer":
-                    said.append(event.text)
-        finally:
-            if isinstance(events, Generator):
-                events.close()  # an answer that cannot be shown ends before its engine is closed
+        with runtime.cancelling(engine):
+            try:
+                for event in events:
+                    runtime.on_event(event)
+                    if isinstance(event, Finished):
+                        return "".join(said), event
+                    if isinstance(event, Chunk) and event.channel == "answer":
+                        said.append(event.text)
+            finally:
+                if isinstance(events, Generator):
+                    events.close()  # what cannot be shown ends before its engine is closed
         raise EngineError("the engine stopped without an end", hint="try again")
 
     if questions.schema is not None:
@@ -289,8 +290,7 @@ class ImageSet:
         Raises:
             SchemaError, DoesNotFit, EngineError, ProjectorError: from the engine.
         """
-        with self.runtime.cancelling(self.engine):
-            found = _answer(self.engine, self.views, task, self.questions, self.runtime)
+        found = _answer(self.engine, self.views, task, self.questions, self.runtime)
         self.interrupted |= found.finished.reason == "cancelled"
         return found
 

@@ -421,8 +421,10 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
     runtime: Runtime,
     *,
     passes: Passes | None = None,
+    on_passes: Callable[[Passes], None] | None = None,
 ) -> Extraction:
-    """The same with a model that is open.
+    """The same with a model that is open. ``on_passes`` is told how the document will be read, in
+    the place of a line to whoever listens.
 
     Raises:
         InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as above.
@@ -433,24 +435,17 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
         passes = plan_passes(document, recipe, options, engine.count, context_tokens)
         if request.strategy == "whole" and passes.whole_tokens > context_tokens:
             raise _too_long(document, passes, prepared, context_tokens)
-    runtime.note(_render_read(document, passes, prepared.render(engine.info)))
-    with runtime.cancelling(engine):
-        return _read(engine, document, recipe, options, passes, request, runtime)
-
-
-def _read(  # noqa: PLR0913, PLR0917  (all that an answer depends on)
-    engine: Engine,
-    document: Document,
-    recipe: Recipe,
-    options: Options,
-    passes: Passes,
-    request: ExtractRequest,
-    runtime: Runtime,
-) -> Extraction:
+    if on_passes is not None:
+        on_passes(passes)
+    else:
+        runtime.note(_render_read(document, passes, prepared.render(engine.info)))
     started = runtime.clock()
-    answer = extract(engine, document, recipe, options, passes=passes, on_event=runtime.on_event)
-    if request.located:
-        answer = _located(engine, document, answer, options)
+    with runtime.cancelling(engine):
+        answer = extract(
+            engine, document, recipe, options, passes=passes, on_event=runtime.on_event
+        )
+        if request.located:
+            answer = _located(engine, document, answer, options)
     seconds = runtime.clock() - started
     return Extraction(document, recipe, passes, answer, engine.info, seconds)
 
@@ -568,20 +563,18 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
     sees = request.vision != "never"
     vision: VisionMode = "possible" if sees else "unused"
     prepared = prepare(model, runtime, vision=vision, image_tokens=MAX_TOKENS if sees else None)
-    options = _options(request, prepared)
     evidence = evidence or form == "sqlite"  # it has a table for them
     settings = settings_key({
         "recipe": recipe.fingerprint, "model": prepared.candidate.weights_key,
-        "adapters": repr(prepared.plan.adapters), "options": asdict(options),
+        "adapters": repr(prepared.plan.adapters),
+        "options": asdict(_options(request, prepared)),
         "pages": request.pages.text if request.pages else "", "evidence": evidence,
     })  # fmt: skip
     columns = columns_of(recipe.schema.source, [each.name for each in recipe.compute])
 
     def go(sink: Sink[DocumentRecord]) -> Counts:
         with open_batch(sink, prepared, runtime) as opened:
-            reader = _Reader(
-                opened, recipe, request, options, settings, evidence=evidence, after=after
-            )
+            reader = _Reader(opened, recipe, request, settings, evidence=evidence, after=after)
             # A folder may hold what was written there.
             rest = [each for each in sources if not _is_same(each.path, batch.out)]
             return opened.run(rest, reader.read, reader.use, _failed, jobs=batch.jobs)
@@ -620,15 +613,13 @@ class _Reader:
         batch: Batch[DocumentRecord],
         recipe: Recipe,
         request: ExtractRequest,
-        options: Options,
         settings: str,
         *,
         evidence: bool,
         after: Callable[[Source, Extraction], None] | None,
     ) -> None:
         self._batch, self._recipe, self._request = batch, recipe, request
-        self._options, self._settings = options, settings
-        self._evidence, self._after = evidence, after
+        self._settings, self._evidence, self._after = settings, evidence, after
 
     def read(self, source: Source) -> _Known | None:
         """In a thread: the bytes, their key, and the document in them."""
@@ -670,11 +661,11 @@ class _Reader:
         )  # fmt: skip
         batch.counts.done += 1
 
-    def _extract(self, engine: Engine, document: Document) -> Extraction:
-        runtime, options = self._batch.runtime, self._options
-        passes = plan_passes(
-            document, self._recipe, options, engine.count, engine.info.context_tokens
-        )
-        if passes.strategy == "windows":
-            runtime.note(f"{document.name}: in {len(passes.each)} passes ({passes.reason})")
-        return _read(engine, document, self._recipe, options, passes, self._request, runtime)
+    def _extract(self, engine: LoadedEngine, document: Document) -> Extraction:
+        runtime = self._batch.runtime
+
+        def note(passes: Passes) -> None:
+            if passes.strategy == "windows":
+                runtime.note(f"{document.name}: in {len(passes.each)} passes ({passes.reason})")
+
+        return extract_with(engine, document, self._recipe, self._request, runtime, on_passes=note)
