@@ -6,42 +6,181 @@ returns the work as a function, which runs here, outside of Typer.
 
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from gemma_edge.cli import context as world
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import HelpAsked, Job, expand
+from gemma_edge.cli.options import (
+    HELP_NAMES,
+    Actions,
+    HelpAsked,
+    Job,
+    expand,
+    option,
+    parse_plainly,
+)
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageError
 from gemma_edge.version import __version__
 
+PROGRAM = "gemma-edge"
+HELP_WIDTH = 100  # wider pages are harder to read
+COMPLETE_VARIABLE = "_GEMMA_EDGE_COMPLETE"  # set by the scripts of `--install-completion`
+
 # ----------------------------------------------------------------------------
-# Help pages: flags in groups, so that the many of a model do not hide the few of a command.
+# The commands. Only the one that is asked for is imported.
+
+TALK, READ, MODELS, MACHINE = "Talk and look", "Read into JSON", "Models", "This machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Module and function (or ``Actions``) of a command, the first sentence of its help, and the
+    title that it stands under."""
+
+    place: str
+    summary: str
+    title: str
+
+
+COMMANDS = {
+    "chat": Entry("chat:command", "Talk.", TALK),
+    "sessions": Entry("sessions:ACTIONS", "The conversations that are kept on this machine.", TALK),
+    "describe": Entry("describe:command", "Look at images and say what they show.", TALK),
+    "extract": Entry("extract:command", "Read documents into JSON.", READ),
+    "eval": Entry("extract:eval_command", "Score answers against gold data.", READ),
+    "diff": Entry("extract:diff_command", "Compare two files of answers, value by value.", READ),
+    "recipes": Entry("recipes:ACTIONS", "What `extract` is told about a kind of document.", READ),
+    "schema": Entry("schema:ACTIONS", "Look at a schema before a document is read with it.", READ),
+    "models": Entry("models:command", "Show the models that can be fetched.", MODELS),
+    "pull": Entry("models:pull_command", "Download a model and its projector.", MODELS),
+    "list": Entry("models:list_command", "List the model files on this machine.", MODELS),
+    "show": Entry("models:show_command", "Show what a model file says about itself.", MODELS),
+    "verify": Entry("models:verify_command", "Prove that model files are what they were.", MODELS),
+    "rm": Entry("models:rm_command", "Delete models from this machine.", MODELS),
+    "path": Entry("models:path_command", "Print the path of a model on this machine.", MODELS),
+    "import": Entry("models:import_command", "Copy GGUF files into the store.", MODELS),
+    "plan": Entry("plan:command", "Say what would run.", MACHINE),
+    "doctor": Entry("doctor:command", "Find out what is wrong.", MACHINE),
+}
+
+# ----------------------------------------------------------------------------
+# Help pages: flags and commands under titles, so that the many of a model do not hide the few of
+# a command.
 
 
 FIRST = ("Arguments", "Options")
+ACTIONS_TITLE = "Actions"
+SETTINGS = {"help_option_names": []}  # ours writes where Output writes
 
 
 class Page(TyperCommand):
     """A command whose flags stand under the title that each was given (``rich_help_panel``)."""
 
+    def __init__(self, name: str | None, **more: Any) -> None:
+        super().__init__(name, **more)
+        parse_plainly(self.params)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """One section a title: arguments, the command's own flags, then the shared ones."""
-        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in FIRST}
-        for each in self.get_params(ctx):
-            record = each.get_help_record(ctx)
-            if record is not None:
-                groups.setdefault(group_of(each), []).append(record)
-        for title, rows in groups.items():
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
+        _write_flags(self, ctx, formatter)
+
+
+class Pages(TyperGroup):
+    """A command whose actions are commands. ``usual`` is the one that needs no name."""
+
+    usual = ""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        parse_plainly(self.params)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """``recipes``, ``recipes --json`` and ``recipes --json list`` are ``recipes list``."""
+        if ctx.resilient_parsing or self.invoke_without_command:
+            return super().parse_args(ctx, args)
+        if not args or args[0].startswith("-") and args[0] not in HELP_NAMES:
+            named = next((each for each in args if each in self.commands), None)
+            if not named and not self.usual:
+                raise UsageError(
+                    f"`{_written(ctx)}` needs one of {', '.join(self.commands)}", hint=_page_of(ctx)
+                )
+            args = [each for each in args if each is not named]
+            args.insert(0, named or self.usual)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names."""
+        word = args[0]
+        if not (word.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, word)):
+            near = get_close_matches(word, self.list_commands(ctx), n=1)
+            guess = f"did you mean {near[0]}? " if near else ""
+            name = f"{_written(ctx)} {word}".strip()
+            raise UsageError(f"there is no command `{name}`", hint=f"{guess}{_page_of(ctx)}")
+        return super().resolve_command(ctx, args)
+
+    def summaries(self) -> Iterator[tuple[str, str, str]]:
+        """Title, name and first sentence of each command."""
+        for name, command in self.commands.items():
+            yield ACTIONS_TITLE, name, command.get_short_help_str(HELP_WIDTH)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The commands under their titles, then the flags."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for title, name, summary in self.summaries():
+            groups.setdefault(title, []).append((name, summary))
+        _write_sections(groups, formatter)
+        _write_flags(self, ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names and flags; no command is imported for it."""
+        from gemma_edge.cli.completion import as_item  # noqa: PLC0415  (only for a shell)
+
+        found = [as_item(name, summary) for _, name, summary in self.summaries()
+                 if name.startswith(incomplete)]  # fmt: skip
+        return found + super(TyperGroup, self).shell_complete(ctx, incomplete)
+
+
+class Top(Pages):
+    """All commands; each is imported when it is asked for."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name; None where there is none."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = load_command(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help page."""
+        return list(COMMANDS)
+
+    def summaries(self) -> Iterator[tuple[str, str, str]]:
+        """Title, name and first sentence of each command."""
+        for name, entry in COMMANDS.items():
+            yield entry.title, name, entry.summary
+
+
+def _write_flags(command: Any, ctx: Any, formatter: Any) -> None:
+    groups: dict[str, list[tuple[str, str]]] = {title: [] for title in FIRST}
+    for each in command.get_params(ctx):
+        record = each.get_help_record(ctx)
+        if record is not None:
+            groups.setdefault(group_of(each), []).append(record)
+    _write_sections(groups, formatter)
+
+
+def _write_sections(groups: dict[str, list[tuple[str, str]]], formatter: Any) -> None:
+    for title, rows in groups.items():
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def group_of(parameter: object) -> str:
@@ -51,50 +190,68 @@ def group_of(parameter: object) -> str:
     return getattr(parameter, "rich_help_panel", None) or FIRST[1]
 
 
-PROGRAM = "gemma-edge"
-HELP_WIDTH = 100  # wider pages are harder to read
-# Module and function of each command; only the one that was asked for is imported.
-COMMANDS = {
-    "chat": "chat:command",
-    "sessions": "sessions:command",
-    "describe": "describe:command",
-    "extract": "extract:command",
-    "eval": "evaluate:evaluate_command",
-    "diff": "evaluate:diff_command",
-    "plan": "plan:command",
-    "doctor": "doctor:command",
-    "schema": "schema:command",
-    "recipes": "recipes:command",
-    "models": "models:command",
-    "pull": "pull:command",
-    "list": "models:list_command",
-    "show": "models:show_command",
-    "verify": "models:verify_command",
-    "rm": "models:rm_command",
-    "path": "models:path_command",
-    "import": "models:import_command",
-}
+def _written(ctx: Any) -> str:
+    """A command as it is written after the program's name."""
+    return str(ctx.command_path).removeprefix(PROGRAM).strip()
 
 
-def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
-    """The command line with these commands."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": []},  # ours writes where Output writes
-    )
-    app.callback(invoke_without_command=True)(expand(top))
-    for name in names:
-        module, _, function = COMMANDS[name].partition(":")
-        command = getattr(import_module(f"gemma_edge.cli.{module}"), function)
-        app.command(name, cls=Page, context_settings={"help_option_names": []})(expand(command))
-    return app
+def _page_of(ctx: Any) -> str:
+    return f"{ctx.command_path} --help"
 
 
-def top(
-    ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> Job | None:
+# ----------------------------------------------------------------------------
+# From functions to Typer's commands.
+
+
+def build_app() -> Top:
+    """The command line; its commands are not imported yet."""
+    app = _app(cls=Top, invoke_without_command=True)
+    app.callback()(expand(top))
+    return typer.main.get_command(app)  # type: ignore[return-value]
+
+
+def load_command(name: str) -> TyperCommand | Pages:
+    """A command of the table with its flags, or with its actions."""
+    module, _, place = COMMANDS[name].place.partition(":")
+    found = getattr(import_module(f"gemma_edge.cli.{module}"), place)
+    if not isinstance(found, Actions):
+        app = _app()
+        app.command(name, cls=Page, context_settings=SETTINGS)(expand(found))
+        return typer.main.get_command(app)  # type: ignore[return-value]
+    app = _app(cls=Pages, help=found.help)
+    app.callback()(expand(_nothing))
+    for action, function in found.commands.items():
+        app.command(action, cls=Page, context_settings=SETTINGS)(expand(function))
+    group: Pages = typer.main.get_command(app)  # type: ignore[assignment]
+    group.usual = found.usual
+    return group
+
+
+def _app(**more: Any) -> typer.Typer:
+    return typer.Typer(
+        add_completion=False, rich_markup_mode=None, suggest_commands=False,
+        context_settings=SETTINGS, **more,
+    )  # fmt: skip
+
+
+def _nothing() -> None:
+    """A command with actions does nothing by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopFlags:
+    """What is asked of the program itself."""
+
+    version: Annotated[bool, option("--version", help="Show the version.")] = False
+    install_completion: Annotated[
+        bool, option("--install-completion", help="Let this shell complete what is typed.")
+    ] = False
+    show_completion: Annotated[
+        bool, option("--show-completion", help="Print what --install-completion would install.")
+    ] = False
+
+
+def top(ctx: typer.Context, asked: TopFlags) -> Job | None:
     """Gemma 4 on the computer you have: chat, describe images, read documents into JSON.
 
     Nothing leaves the machine.
@@ -105,8 +262,12 @@ def top(
     gemma-edge describe photo.jpg
     gemma-edge extract bill.pdf --schema "vendor, date, total num"
     """
-    if version:
+    if asked.version:
         return _page(f"{PROGRAM} {__version__}")
+    if asked.install_completion or asked.show_completion:
+        from gemma_edge.cli.completion import install, show_script  # noqa: PLC0415
+
+        return install if asked.install_completion else show_script
     return _top_page if ctx.invoked_subcommand is None else None
 
 
@@ -114,6 +275,10 @@ def main(argv: Sequence[str], context: Context) -> ExitStatus:
     """Run one command line in the given world. Never raises, never exits."""
     output = Output(context)
     try:
+        if context.environment.get(COMPLETE_VARIABLE):
+            from gemma_edge.cli.completion import complete  # noqa: PLC0415  (only for a shell)
+
+            return complete(build_app(), context)
         return parse(argv, context.width)(context, output)
     except Interrupted as stop:
         output.note(f"{stop.message}; {stop.hint}" if stop.hint else stop.message)
@@ -136,11 +301,8 @@ def parse(argv: Sequence[str], width: int) -> Job:
     Raises:
         UsageError: it cannot be carried out as written.
     """
-    named = argv[:1]
-    known = not named or named[0] in COMMANDS
-    command = typer.main.get_command(build_app(named if known else COMMANDS))
     try:
-        job: Job = command.main(
+        job: Job = build_app().main(
             list(argv),
             PROGRAM,
             standalone_mode=False,
@@ -149,7 +311,7 @@ def parse(argv: Sequence[str], width: int) -> Job:
     except HelpAsked as asked:
         return _page(asked.page)
     except typer.TyperException as error:
-        raise _usage_error(error, argv) from error
+        raise _usage_error(error) from error
     return job
 
 
@@ -180,19 +342,15 @@ def _page(text: str) -> Job:
     return show
 
 
-def _usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
+def _usage_error(error: typer.TyperException) -> UsageError:
     """Click's words in our tone, with the nearest thing that exists."""
-    command = next((word for word in argv if word in COMMANDS), "")
-    hint = f"{PROGRAM} {command}{' ' if command else ''}--help"
-    option = getattr(error, "option_name", None)
+    ctx = getattr(error, "ctx", None)
+    hint = _page_of(ctx) if ctx is not None else f"{PROGRAM} --help"
+    option_name = getattr(error, "option_name", None)
     near: Sequence[str] = getattr(error, "possibilities", None) or ()
     message = error.format_message()
-    if option is not None and message.startswith("No such option"):
-        message = f"there is no option `{option}`"
-    elif not command and argv and message.startswith("No such command"):
-        word = next(word for word in argv if not word.startswith("-"))
-        message = f"there is no command `{word}`"
-        near = get_close_matches(word, COMMANDS, n=1)
+    if option_name is not None and message.startswith("No such option"):
+        message = f"there is no option `{option_name}`"
     else:
         message = message[:1].lower() + message[1:].rstrip(".").replace("'", "`")
     guess = f"did you mean {near[0]}? " if near else ""

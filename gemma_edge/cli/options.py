@@ -8,7 +8,7 @@ them, by the names of the fields, so that nothing is copied by hand.
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -135,6 +135,9 @@ def whole_text(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+HELP_NAMES = ("--help", "-h")
+
+
 class HelpAsked(Exception):
     """``--help`` ends parsing with a page; Typer would write it by itself, past ``Output``."""
 
@@ -155,19 +158,12 @@ def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any
     choices: tuple[str, ...] = more.pop("choices", ())
     if choices:
         more = {"metavar": "|".join(choices), "parser": partial(_choose, choices=choices), **more}
-    if parser := more.get("parser"):
-        more["parser"] = partial(_parse, parser=parser)
     return typer.Option(*names, help=help, rich_help_panel=panel, **{"show_default": False, **more})
 
 
 def argument(metavar: str, help: str, **more: Any) -> Any:
     """What stands on the command line without a flag."""
     return typer.Argument(metavar=metavar, help=help, **{"show_default": False, **more})
-
-
-def _parse(value: Any, parser: Callable[[str], Any]) -> Any:
-    """Typer gives a parser the default too, which needs none."""
-    return parser(value) if isinstance(value, str) else value
 
 
 def _choose(text: str, choices: tuple[str, ...]) -> str:
@@ -395,6 +391,15 @@ class SamplingFlags(SeedFlags):
     ] = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actions:
+    """A command whose actions are commands of their own; ``usual`` is the one without a name."""
+
+    help: str
+    commands: Mapping[str, Callable[..., Job]]
+    usual: str = ""
+
+
 # ----------------------------------------------------------------------------
 # From a command with dataclasses of flags to what Typer reads, and from flags to a request.
 
@@ -471,3 +476,50 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind, said[0]] if said else kind,
     )
+
+
+# ----------------------------------------------------------------------------
+# From words to values. Typer asks Pydantic, which takes longer to import than all the rest.
+
+
+def parse_plainly(parameters: Iterable[Any]) -> None:
+    """Let the words of a command line become values here, with messages in our tone."""
+    for each in parameters:
+        each.get_runtime_param = partial(_Words, each.type_descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Typer's description of a parameter, which says what its words become."""
+
+    said: Any
+
+    def coerce(self, value: Any, **_more: Any) -> Any:
+        """What was given, or the default, which is a value already."""
+        if value is None:
+            return [] if self.said.is_list else None
+        if isinstance(value, (list, tuple)):
+            return [self._value(each) for each in value]
+        return self._value(value)
+
+    def _value(self, word: Any) -> Any:
+        if not isinstance(word, str):
+            return word
+        info, kind = self.said.parameter_info, self.said.annotation
+        if info.parser is not None:
+            return info.parser(word)
+        kind = get_args(kind)[0] if self.said.is_list else kind
+        return _number(word, kind, info.min, info.max) if kind in (int, float) else kind(word)
+
+
+def _number(word: str, kind: Any, least: float | None, most: float | None) -> Any:
+    try:
+        value = kind(word)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise typer.BadParameter(f"`{word}` is not {what}") from None
+    if not (least is None or value >= least) or not (most is None or value <= most):
+        limits = [f"at least {least:g}"] if least is not None else []
+        limits += [f"at most {most:g}"] if most is not None else []
+        raise typer.BadParameter(f"`{word}` has to be {' and '.join(limits)}")
+    return value
