@@ -22,11 +22,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from gemma_edge import __version__, catalog
 from gemma_edge.cli.chat_commands import help_rows
-from gemma_edge.cli.main import FIRST, build_app, group_of
+from gemma_edge.cli.main import COMMANDS, FIRST, group_of, load_command
 from gemma_edge.errors import ExitStatus
 from gemma_edge.planning.memory import layer_bytes
 from gemma_edge.planning.model import parse_shape, synthesize
@@ -107,26 +105,37 @@ def changelog_version(text: str) -> str:
 
 
 def commands() -> str:
-    """Each command with its first line, its examples and its flags; not the help pages
+    """Each command with its first lines, its examples and its flags; not the help pages
     themselves, whose layout belongs to the version of Typer that is installed."""
     pages = []
     shared: dict[str, dict[str, str]] = {}  # the flags of each group, told once
-    for name, command in typer.main.get_command(build_app()).commands.items():  # type: ignore[attr-defined]
-        first, _, examples = (command.callback.__doc__ or "").partition("\b\n")
-        own: dict[str, str] = {}
-        groups: dict[str, None] = {}
-        for each in command.params:
-            group = group_of(each)
-            told = own if group in FIRST else shared.setdefault(group, {})
-            told[flags(each)] = each.help
-            groups |= {} if group in FIRST else {group: None}
-        also = "With the flags of " + ", ".join(f"*{group}*" for group in groups) + "."
-        pages.append(
-            f"**`gemma-edge {name}`**: {' '.join(first.split())}\n\n"
-            f"```text\n{inspect.cleandoc(examples)}\n{flag_table(own)}```\n\n{also}\n"
-        )
+    for name in COMMANDS:
+        command = load_command(name)
+        actions = getattr(command, "commands", {})
+        pages.append(page(name, command, {} if actions else shared))
+        pages += [page(f"{name} {each}", action, shared) for each, action in actions.items()]
     pages += [f"**{group}**\n\n```text{flag_table(rows)}```\n" for group, rows in shared.items()]
     return "\n".join(pages)
+
+
+def page(name: str, command: Any, shared: dict[str, dict[str, str]]) -> str:
+    """One command; flags of a group go into ``shared``."""
+    first, _, examples = (command.help or "").partition("\b\n")
+    own: dict[str, str] = {}
+    groups: dict[str, None] = {}
+    for each in command.params:
+        group = group_of(each)
+        told = own if group in FIRST else shared.setdefault(group, {})
+        told[flags(each)] = each.help
+        groups |= {} if group in FIRST else {group: None}
+    also = "With the flags of " + ", ".join(f"*{group}*" for group in groups) + "."
+    told_first = " ".join(first.split())
+    body = f"{inspect.cleandoc(examples)}\n{flag_table(own)}".strip("\n")
+    return (
+        f"**`gemma-edge {name}`**: {told_first}\n\n"
+        + (f"```text\n{body}\n```\n\n" if body else "")
+        + f"{also}\n"
+    )
 
 
 def chat() -> str:

@@ -11,6 +11,7 @@ from gemma_edge.app.chat import Chat, ChatRequest
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.chat.persona import load_persona
 from gemma_edge.cli.chat_commands import ChatTerminal, Leave, carry_out, is_command, recall
+from gemma_edge.cli.completion import persona_names, session_names
 from gemma_edge.cli.context import Context, history_path, personas_dir, sessions_dir
 from gemma_edge.cli.inputs import read_piped, read_value
 from gemma_edge.cli.options import (
@@ -49,6 +50,7 @@ class QuestionFlags:
         option(
             "--as",
             metavar="NAME",
+            complete=persona_names,
             help="A persona: a system prompt with its settings; NAME or a TOML file.",
         ),
     ] = ""
@@ -80,7 +82,12 @@ class ChatFlags:
     ] = False
     session: Annotated[
         str,
-        option("--session", metavar="NAME", help="Go on with this conversation, or begin it."),
+        option(
+            "--session",
+            metavar="NAME",
+            complete=session_names,
+            help="Go on with this conversation, or begin it.",
+        ),
     ] = ""
     private: Annotated[bool, option("--private", help="Write nothing of it to the disk.")] = False
     stop: Annotated[

@@ -14,6 +14,7 @@ from gemma_edge.app.request import (
     ModelRequest,
     RecipeRequest,
 )
+from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
 from gemma_edge.cli.inputs import read_piped, read_stdin
 from gemma_edge.cli.options import (
@@ -76,6 +77,7 @@ class AskedFlags:
             "-r",
             metavar="NAME|FILE",
             panel=ASKING,
+            complete=recipe_names,
             help="A recipe: schema, rules and checks; `gemma-edge recipes list` shows them.",
         ),
     ] = None

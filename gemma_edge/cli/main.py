@@ -9,12 +9,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from gemma_edge.cli import completion
 from gemma_edge.cli import context as world
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import (
@@ -32,7 +34,6 @@ from gemma_edge.version import __version__
 
 PROGRAM = "gemma-edge"
 HELP_WIDTH = 100  # wider pages are harder to read
-COMPLETE_VARIABLE = "_GEMMA_EDGE_COMPLETE"  # set by the scripts of `--install-completion`
 
 # ----------------------------------------------------------------------------
 # The commands. Only the one that is asked for is imported.
@@ -55,12 +56,14 @@ COMMANDS = {
     "sessions": Entry("sessions:ACTIONS", "The conversations that are kept on this machine.", TALK),
     "describe": Entry("describe:command", "Look at images and say what they show.", TALK),
     "extract": Entry("extract:command", "Read documents into JSON.", READ),
-    "eval": Entry("extract:eval_command", "Score answers against gold data.", READ),
-    "diff": Entry("extract:diff_command", "Compare two files of answers, value by value.", READ),
+    "eval": Entry(
+        "evaluate:evaluate_command", "Score the answers about the documents of a folder.", READ
+    ),
+    "diff": Entry("evaluate:diff_command", "Compare two files of answers, value by value.", READ),
     "recipes": Entry("recipes:ACTIONS", "What `extract` is told about a kind of document.", READ),
     "schema": Entry("schema:ACTIONS", "Look at a schema before a document is read with it.", READ),
     "models": Entry("models:command", "Show the models that can be fetched.", MODELS),
-    "pull": Entry("models:pull_command", "Download a model and its projector.", MODELS),
+    "pull": Entry("models:pull", "Download a model and its projector.", MODELS),
     "list": Entry("models:list_command", "List the model files on this machine.", MODELS),
     "show": Entry("models:show_command", "Show what a model file says about itself.", MODELS),
     "verify": Entry("models:verify_command", "Prove that model files are what they were.", MODELS),
@@ -78,7 +81,7 @@ COMMANDS = {
 
 FIRST = ("Arguments", "Options")
 ACTIONS_TITLE = "Actions"
-SETTINGS = {"help_option_names": []}  # ours writes where Output writes
+SETTINGS: dict[str, Any] = {"help_option_names": []}  # ours writes where Output writes
 
 
 class Page(TyperCommand):
@@ -141,9 +144,7 @@ class Pages(TyperGroup):
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Names and flags; no command is imported for it."""
-        from gemma_edge.cli.completion import as_item  # noqa: PLC0415  (only for a shell)
-
-        found = [as_item(name, summary) for _, name, summary in self.summaries()
+        found = [completion.as_item(name, summary) for _, name, summary in self.summaries()
                  if name.startswith(incomplete)]  # fmt: skip
         return found + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
@@ -172,8 +173,14 @@ def _write_flags(command: Any, ctx: Any, formatter: Any) -> None:
     for each in command.get_params(ctx):
         record = each.get_help_record(ctx)
         if record is not None:
+            record = (_name_of(each) or record[0], record[1])
             groups.setdefault(group_of(each), []).append(record)
     _write_sections(groups, formatter)
+
+
+def _name_of(parameter: Any) -> str:
+    """An argument without its Python type, which says nothing to most."""
+    return str(parameter.metavar or "") if parameter.param_type_name == "argument" else ""
 
 
 def _write_sections(groups: dict[str, list[tuple[str, str]]], formatter: Any) -> None:
@@ -265,9 +272,8 @@ def top(ctx: typer.Context, asked: TopFlags) -> Job | None:
     if asked.version:
         return _page(f"{PROGRAM} {__version__}")
     if asked.install_completion or asked.show_completion:
-        from gemma_edge.cli.completion import install, show_script  # noqa: PLC0415
-
-        return install if asked.install_completion else show_script
+        does = completion.install if asked.install_completion else completion.show_script
+        return partial(does, PROGRAM)
     return _top_page if ctx.invoked_subcommand is None else None
 
 
@@ -275,11 +281,11 @@ def main(argv: Sequence[str], context: Context) -> ExitStatus:
     """Run one command line in the given world. Never raises, never exits."""
     output = Output(context)
     try:
-        if context.environment.get(COMPLETE_VARIABLE):
-            from gemma_edge.cli.completion import complete  # noqa: PLC0415  (only for a shell)
-
-            return complete(build_app(), context)
-        return parse(argv, context.width)(context, output)
+        if context.environment.get(completion.VARIABLE):
+            job: Job = partial(completion.complete, build_app(), PROGRAM)
+        else:
+            job = parse(argv, context.width)
+        return job(context, output)
     except Interrupted as stop:
         output.note(f"{stop.message}; {stop.hint}" if stop.hint else stop.message)
         return stop.exit_status

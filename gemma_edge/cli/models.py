@@ -12,6 +12,8 @@ from gemma_edge import catalog, gguf
 from gemma_edge.app.load import open_quick_planner
 from gemma_edge.app.models import (
     Stock,
+    Target,
+    ask_sizes,
     count_bytes,
     fetch,
     find_missing,
@@ -22,10 +24,13 @@ from gemma_edge.app.models import (
     pull_command,
     read_remote,
     render_count,
+    say_missing,
+    say_newer,
     select,
 )
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, Quant, Size
+from gemma_edge.cli.completion import model_names, stored_names
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import Job, ShowFlags, StoreFlags, argument, option
 from gemma_edge.cli.output import Output, can_ask, confirm
@@ -45,7 +50,7 @@ from gemma_edge.store.files import (
     verify,
 )
 from gemma_edge.store.lock import Locks
-from gemma_edge.store.remote import StoreSettings
+from gemma_edge.store.remote import RemoteFile, StoreSettings
 from gemma_edge.units import render_age, render_bytes
 
 BILLION = 1_000_000_000
@@ -54,7 +59,9 @@ Fits = Mapping[str, Row]  # whether a quant would run here, by the name that a p
 
 
 def command(
-    name: Annotated[str | None, argument("NAME", "One of them; without it, all.")] = None,
+    name: Annotated[
+        str | None, argument("NAME", "One of them; without it, all.", complete=model_names)
+    ] = None,
     *,
     store: StoreFlags,
     show: ShowFlags,
@@ -204,6 +211,107 @@ def _file(file: CatalogFile | None, there: There) -> dict[str, Any] | None:
 
 
 # ----------------------------------------------------------------------------
+# `gemma-edge pull`: fetch models and what belongs to them; their paths are the data.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullFlags:
+    """What is to be fetched; ``accept`` takes what is upstream now, whatever the lock says."""
+
+    names: Annotated[
+        tuple[str, ...],
+        argument(
+            "NAME", "Of `gemma-edge models`, or hf:owner/repo/file.gguf.", complete=model_names
+        ),
+    ]
+    drafter: Annotated[
+        bool, option("--drafter", help="The drafter too, which guesses words ahead.")
+    ] = False
+    accept: Annotated[
+        bool, option("--accept-change", help="Take what is on the hub now, and lock that.")
+    ] = False
+
+
+def pull(asked: PullFlags, store: StoreFlags, show: ShowFlags) -> Job:
+    """Download a model and its projector, checked and resumable. Prints where the files are.
+
+    \b
+    gemma-edge pull e4b
+    gemma-edge pull 31b-q6 --drafter
+    gemma-edge pull hf:owner/repo/file.gguf@revision
+    """
+    return partial(run_pull, asked, store, show)
+
+
+def run_pull(
+    asked: PullFlags, kept: StoreFlags, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
+    """All names are understood before anything is fetched; then all files at once."""
+    output.quiet = show.quiet
+    runtime = open_runtime(kept, context, output)
+    settings = runtime.store
+    bundled = [name for name in asked.names if catalog.kind_of(name) == "bundled"]
+    names = dict.fromkeys(name for name in asked.names if name not in bundled)
+    targets = [find_target(name, settings) for name in names]
+    for name in bundled:
+        output.note(f"{name} is part of gemma-edge, there is nothing to fetch")
+    _announce(targets, asked, runtime)
+    files = list(dict.fromkeys(file for target in targets for file in _wanted_files(target, asked)))
+    paths = fetch(files, runtime, accept=asked.accept)
+    for target in targets:
+        say_newer(target, runtime)
+    rows = [_bundled_row(name) for name in bundled]
+    rows += [_pulled_row(file, path, settings) for file, path in zip(files, paths, strict=True)]
+    if show.json:
+        output.document({"files": rows})
+    else:
+        for row in rows:
+            output.data(row["path"])
+    return ExitStatus.OK
+
+
+def _wanted_files(target: Target, asked: PullFlags) -> list[RemoteFile]:
+    drafter = target.drafter if asked.drafter else None
+    return [file for file in (target.model, target.projector, drafter) if file is not None]
+
+
+def _announce(targets: list[Target], asked: PullFlags, runtime: Runtime) -> None:
+    """What comes, from where, how much; before the first byte."""
+    for target in targets:
+        if target.note:
+            runtime.note(target.note)
+        if asked.drafter and target.drafter is None:
+            runtime.note(f"{target.asked}: there is no drafter for it")
+        if asked.accept:
+            runtime.note(f"{target.asked}: {target.title}, whatever is on the hub now")
+            continue
+        missing = find_missing(_wanted_files(target, asked), runtime)
+        if not missing:
+            runtime.note(f"{target.asked}: {target.title}, on this machine")
+        elif not runtime.store.offline:
+            missing = ask_sizes(missing, runtime)
+            say_missing(target, missing, runtime)
+
+
+def _pulled_row(file: RemoteFile, path: Path, settings: StoreSettings) -> dict[str, Any]:
+    locked = Locks(settings).find(file.repo, file.filename)
+    return {
+        "name": file.name,
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "sha256": locked[0].sha256 if locked else None,
+        "revision": locked[0].revision if locked else None,
+    }
+
+
+def _bundled_row(name: str) -> dict[str, Any]:
+    path = catalog.resolve(name).model
+    size_bytes = path.stat().st_size
+    return {"name": name, "path": str(path), "size_bytes": size_bytes, "sha256": None,
+            "revision": None}  # fmt: skip
+
+
+# ----------------------------------------------------------------------------
 # `gemma-edge list`: which model files are on this machine.
 
 
@@ -285,7 +393,7 @@ class Shown:
 def show_command(
     name: Annotated[
         str,
-        argument("NAME|PATH", "A model, a file, or hf:owner/repo/file.gguf."),
+        argument("NAME|PATH", "A model, a file, or hf:owner/repo/file.gguf.", complete=model_names),
     ],
     *,
     store: StoreFlags,
@@ -430,7 +538,7 @@ def _as_json(value: Value) -> Any:
 def path_command(
     name: Annotated[
         str | None,
-        argument("NAME", "A model; without one, the store's folders."),
+        argument("NAME", "A model; without one, the store's folders.", complete=stored_names),
     ] = None,
     projector: Annotated[
         bool, option("--projector", help="The model's projector instead.")
@@ -521,7 +629,7 @@ _SAID_BY = {"lock": "as the lock says", "hub": "as the hub says", "": "nothing t
 def verify_command(
     names: Annotated[
         tuple[str, ...],
-        argument("NAME", "Of `gemma-edge list`; without any, all of them."),
+        argument("NAME", "Of `gemma-edge list`; without any, all of them.", complete=stored_names),
     ] = (),
     *,
     store: StoreFlags,
@@ -597,7 +705,10 @@ class DeleteFlags(StoreFlags):
 
 
 def rm_command(
-    names: Annotated[tuple[str, ...], argument("NAME", "Of `gemma-edge list`: a model or a file.")],
+    names: Annotated[
+        tuple[str, ...],
+        argument("NAME", "Of `gemma-edge list`: a model or a file.", complete=stored_names),
+    ],
     *,
     store: DeleteFlags,
     show: ShowFlags,

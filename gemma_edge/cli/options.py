@@ -28,6 +28,7 @@ from typing import (
 import typer
 
 from gemma_edge.app.request import AUTO, ModelRequest
+from gemma_edge.cli.completion import completer, model_names
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.document import (
@@ -154,16 +155,24 @@ def show_help(ctx: typer.Context, wanted: bool) -> None:
 
 def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:
     """How a flag is written and explained. ``panel`` is the title that it stands under in a help
-    page; ``choices`` are the words that it takes; the rest is Typer's."""
+    page; ``choices`` are the words that it takes, ``complete`` names those that a shell offers; the
+    rest is Typer's."""
     choices: tuple[str, ...] = more.pop("choices", ())
     if choices:
-        more = {"metavar": "|".join(choices), "parser": partial(_choose, choices=choices), **more}
-    return typer.Option(*names, help=help, rich_help_panel=panel, **{"show_default": False, **more})
+        more = {"metavar": "|".join(choices), "parser": partial(_choose, choices=choices),
+                "complete": lambda _context: ((each, "") for each in choices), **more}  # fmt: skip
+    return typer.Option(*names, help=help, rich_help_panel=panel, **_completed(more))
 
 
 def argument(metavar: str, help: str, **more: Any) -> Any:
     """What stands on the command line without a flag."""
-    return typer.Argument(metavar=metavar, help=help, **{"show_default": False, **more})
+    return typer.Argument(metavar=metavar, help=help, **_completed(more))
+
+
+def _completed(more: dict[str, Any]) -> dict[str, Any]:
+    names = more.pop("complete", None)
+    more = {"show_default": False, **more}
+    return more | {"autocompletion": completer(names)} if names else more
 
 
 def _choose(text: str, choices: tuple[str, ...]) -> str:
@@ -256,6 +265,7 @@ class PlacementFlags:
             "-m",
             metavar="NAME|PATH",
             panel=PLACING,
+            complete=model_names,
             help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo "
             "(default: the best one for this machine).",
         ),

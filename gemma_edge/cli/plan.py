@@ -11,6 +11,7 @@ from gemma_edge.app.load import best_here, constraints_of, open_planner
 from gemma_edge.app.models import Stock, fetch_headers, offer
 from gemma_edge.app.request import AUTO
 from gemma_edge.app.runtime import Runtime
+from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import (
     FetchFlags,
@@ -65,9 +66,10 @@ class PlanFlags:
     """What the command line asks of a plan. ``vram_bytes``, ``ram_bytes`` and ``device`` make up a
     machine that is not this one; ``headers`` fetches those that are not here."""
 
-    name: Annotated[str | None, argument("NAME|PATH", "A model; without one, the best of all.")] = (
-        None
-    )
+    name: Annotated[
+        str | None,
+        argument("NAME|PATH", "A model; without one, the best of all.", complete=model_names),
+    ] = None
     every: Annotated[
         bool, option("--all", help="Every size and quant: where it would run, how fast.")
     ] = False

@@ -1,13 +1,12 @@
 """``gemma-edge recipes``: what a recipe says, and a person's own."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
-from gemma_edge.cli.options import Job, ShowFlags, Trust, argument, option
+from gemma_edge.cli.options import Actions, Job, ShowFlags, Trust, argument, option
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
 
@@ -18,88 +17,127 @@ if TYPE_CHECKING:
 _FIELDS = 6  # fields that a line of the list names
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipesFlags:
-    """What is asked: an action, and the names or files of recipes."""
+HELP = """\
+What `extract` is told about a kind of document: a schema, what an expert knows of it, and
+arithmetic that code does.
 
-    action: Annotated[str, argument("ACTION", "list, show, save or lint; see above.")] = "list"
-    what: Annotated[
-        tuple[str, ...], argument("RECIPE", "A name of `recipes list`, or a .yaml file.")
-    ] = ()
-    prompt: Annotated[
-        bool, option("--prompt", help="show: what the model reads of it instead.")
-    ] = False
-    replace: Annotated[bool, option("--replace", help="save: over one of that name.")] = False
-    trust: Trust = False
+\b
+gemma-edge recipes
+gemma-edge recipes show invoice
+gemma-edge recipes save our-invoices invoice
+gemma-edge recipes lint our-invoices ./receipts.yaml
+gemma-edge extract bill.pdf -r our-invoices
+
+A recipe is a YAML file:
+
+\b
+schema: |
+  vendor: who issues it
+  date: date
+  items[]: {name, qty amount, price amount, amount amount}
+  tax?: amount
+  total: amount
+rules:
+  - {field: total, rule: "what is to be paid, after tax"}
+not:
+  - {field: total, text: Balance forward 12.00, why: of another invoice}
+worked:
+  - 3 x 4.75 = 14.25, and 7 % tax of it is 1.00, so total is 15.25
+normalize: {date: dmy, decimal: ","}
+compute:
+  items_sum: sum(items.amount)
+check:
+  - items_sum + (tax or 0) ~= total
+  - {expr: all(i.qty * i.price ~= i.amount for i in items), severity: warn}
+
+Checks that do not hold are asked again, with the numbers. `~=` is equal within 0.02, and what
+depends on a value that is missing is not checked. There are sum, min, max, len, round, abs,
+any, all, date, default, previous, following and mrz.
+"""
+
+Name = Annotated[
+    str, argument("RECIPE", "A name of `recipes list`, or a .yaml file.", complete=recipe_names)
+]
 
 
-def command(asked: RecipesFlags, show: ShowFlags) -> Job:
-    """Recipes for `extract -r`: a schema, what an expert knows of such documents, and arithmetic
-    that code does.
+def list_command(show: ShowFlags) -> Job:
+    """Name the recipes: those that come with gemma-edge, and your own."""
+    return partial(_list, show)
 
-    `list` names them, `show` prints one, `save NAME RECIPE` keeps a copy of your own to edit, and
-    `lint` looks for what is wrong: fields that are not there, examples that fail their own checks.
+
+def show_command(
+    name: Name,
+    prompt: Annotated[bool, option("--prompt", help="What the model reads of it instead.")] = False,
+    trust: Trust = False,
+    *,
+    show: ShowFlags,
+) -> Job:
+    """Print a recipe.
 
     \b
-    gemma-edge recipes
     gemma-edge recipes show invoice
-    gemma-edge recipes save our-invoices invoice
-    gemma-edge recipes lint our-invoices ./receipts.yaml
-    gemma-edge extract bill.pdf -r our-invoices
+    gemma-edge recipes show invoice --prompt
+    """
+    return partial(_show, name, prompt, trust, show)
 
-    A recipe is a YAML file:
+
+def save_command(
+    new_name: Annotated[str, argument("NAME", "How yours is to be called.")],
+    source: Name,
+    replace: Annotated[bool, option("--replace", help="Over one of that name.")] = False,
+    trust: Trust = False,
+    *,
+    show: ShowFlags,
+) -> Job:
+    """Keep a copy of a recipe as your own, to edit.
 
     \b
-    schema: |
-      vendor: who issues it
-      date: date
-      items[]: {name, qty amount, price amount, amount amount}
-      tax?: amount
-      total: amount
-    rules:
-      - {field: total, rule: "what is to be paid, after tax"}
-    not:
-      - {field: total, text: Balance forward 12.00, why: of another invoice}
-    worked:
-      - 3 x 4.75 = 14.25, and 7 % tax of it is 1.00, so total is 15.25
-    normalize: {date: dmy, decimal: ","}
-    compute:
-      items_sum: sum(items.amount)
-    check:
-      - items_sum + (tax or 0) ~= total
-      - {expr: all(i.qty * i.price ~= i.amount for i in items), severity: warn}
-
-    Checks that do not hold are asked again, with the numbers. `~=` is equal within 0.02, and what
-    depends on a value that is missing is not checked. There are sum, min, max, len, round, abs,
-    any, all, date, default, previous, following and mrz.
+    gemma-edge recipes save our-invoices invoice
     """
-    return partial(run, asked, show)
+    return partial(_save, new_name, source, replace, trust, show)
 
 
-def run(asked: RecipesFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    """One action; all of them are offline, and none loads a model."""
-    output.quiet = show.quiet
-    action = ACTIONS.get(asked.action)
-    if action is None:
-        raise UsageError(
-            f"`{asked.action}` is none of {', '.join(ACTIONS)}", hint="gemma-edge recipes --help"
-        )
-    return action(asked, show, recipes_dir(context), output)
+def lint_command(
+    names: Annotated[
+        tuple[str, ...],
+        argument(
+            "RECIPE", "Names or .yaml files; without any, all of your own.",
+            complete=recipe_names,
+        ),
+    ] = (),
+    trust: Trust = False,
+    *,
+    show: ShowFlags,
+) -> Job:  # fmt: skip
+    """Look for what is wrong in recipes: fields that are not there, examples that fail their own
+    checks. Status 4 if there is an error.
+
+    \b
+    gemma-edge recipes lint our-invoices ./receipts.yaml
+    """
+    return partial(_lint, names, trust, show)
 
 
-def _list(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
+ACTIONS = Actions(
+    help=HELP,
+    commands={
+        "list": list_command, "show": show_command, "save": save_command, "lint": lint_command,
+    },
+    usual="list",
+)  # fmt: skip
+
+
+def _list(show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import owned, shipped  # noqa: PLC0415  (PyYAML)
 
-    if asked.what:
-        raise UsageError(
-            "`list` takes nothing more", hint=f"gemma-edge recipes show {asked.what[0]}"
-        )
+    output.quiet = show.quiet
+    own = recipes_dir(context)
     mine = owned([own])
     rows: list[dict[str, Any]] = []
     for name in sorted({*mine, *shipped()}):
         row: dict[str, Any] = {"name": name, "path": str(mine[name]) if name in mine else None}
         try:
-            recipe = _load(name, own, asked)
+            recipe = _load(name, own)
             row |= {"description": recipe.description, "fields": list(_fields(recipe))}
         except GemmaEdgeError as error:  # one that is damaged hides none of the others
             row["problem"] = error.message
@@ -121,14 +159,17 @@ def _in_words(row: dict[str, Any]) -> str:
     return f"{said}{' (yours)' if row['path'] else ''}: {', '.join(names[:_FIELDS])}{more}"
 
 
-def _show(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
+def _show(  # noqa: PLR0913, PLR0917  (what, how, and the world)
+    name: str, prompt: bool, trust: bool, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import find  # noqa: PLC0415
 
-    name = _only(asked)
-    recipe = _load(name, own, asked)
+    output.quiet = show.quiet
+    own = recipes_dir(context)
+    recipe = _load(name, own, trust=trust)
     if show.json:
         output.document(_as_document(recipe))
-    elif asked.prompt:
+    elif prompt:
         output.data("\n".join(filter(None, (recipe.form(), recipe.render_instructions()))))
     else:
         text, _, path = find(name, [own])
@@ -139,24 +180,29 @@ def _show(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> Ex
     return ExitStatus.OK
 
 
-def _save(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
+def _save(  # noqa: PLR0913, PLR0917  (what, how, and the world)
+    name: str,
+    source: str,
+    replace: bool,
+    trust: bool,
+    show: ShowFlags,
+    context: Context,
+    output: Output,
+) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415
         find,  # noqa: PLC0415
         render_recipe,
         save_text,
     )
 
-    if len(asked.what) != 2:  # noqa: PLR2004  (a new name, and what is kept under it)
-        raise UsageError(
-            "`save` takes a name and a recipe", hint="gemma-edge recipes save our-invoices invoice"
-        )
-    name, source = asked.what
-    recipe = _load(source, own, asked)
+    output.quiet = show.quiet
+    own = recipes_dir(context)
+    recipe = _load(source, own, trust=trust)
     text, _, path = find(source, [own])
-    if path is not None and path.parent != own and _refers(text, asked):
+    if path is not None and path.parent != own and _refers(text, trust):
         text = render_recipe(recipe)
         output.note("what lay in files beside it stands in it now")
-    kept = save_text(text, name, own, replace=asked.replace)
+    kept = save_text(text, name, own, replace=replace)
     if show.json:
         output.document({"path": str(kept)})
     else:
@@ -164,26 +210,30 @@ def _save(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> Ex
     return ExitStatus.OK
 
 
-def _refers(text: str, asked: RecipesFlags) -> bool:
+def _refers(text: str, trust: bool) -> bool:
     """Whether a recipe, which can be read, cannot without the files beside it."""
     from gemma_edge.extraction.recipe_file import read_recipe  # noqa: PLC0415
 
     try:
-        read_recipe(text, "", "", trust=asked.trust)
+        read_recipe(text, "", "", trust=trust)
     except GemmaEdgeError:
         return True
     return False
 
 
-def _lint(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> ExitStatus:
+def _lint(
+    asked: tuple[str, ...], trust: bool, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import owned  # noqa: PLC0415
 
-    names = asked.what or tuple(owned([own]))
+    output.quiet = show.quiet
+    own = recipes_dir(context)
+    names = asked or tuple(owned([own]))
     if not names:
         raise UsageError("you have no recipe of your own", hint="gemma-edge recipes lint FILE.yaml")
     wrong, rows = 0, []
     for name in names:
-        found = [(each.severity, each.line, each.text) for each in _findings(name, own, asked)]
+        found = [(each.severity, each.line, each.text) for each in _findings(name, own, trust)]
         wrong += any(severity == "error" for severity, *_ in found)
         rows += [{"recipe": name, "severity": severity, "line": line or None, "text": text}
                  for severity, line, text in found]  # fmt: skip
@@ -199,7 +249,7 @@ def _lint(asked: RecipesFlags, show: ShowFlags, own: Path, output: Output) -> Ex
     return ExitStatus.INPUT if wrong else ExitStatus.OK
 
 
-def _findings(name: str, own: Path, asked: RecipesFlags) -> "list[Finding]":
+def _findings(name: str, own: Path, trust: bool) -> "list[Finding]":
     from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415  (llguidance)
         Finding,
         lint,
@@ -207,34 +257,16 @@ def _findings(name: str, own: Path, asked: RecipesFlags) -> "list[Finding]":
     )
 
     try:
-        recipe, _ = load_unverified(name, [own], trust=asked.trust)
+        recipe, _ = load_unverified(name, [own], trust=trust)
     except GemmaEdgeError as error:  # the line stands in the message
         return [Finding(error.message)]
     return lint(recipe)
 
 
-ACTIONS: dict[str, Callable[[RecipesFlags, ShowFlags, Path, Output], ExitStatus]] = {
-    "list": _list,
-    "show": _show,
-    "save": _save,
-    "lint": _lint,
-}
-
-
-def _only(asked: RecipesFlags) -> str:
-    if len(asked.what) != 1:
-        many = f"{len(asked.what)} recipes were named" if asked.what else "no recipe was named"
-        raise UsageError(
-            f"{many}, and `{asked.action}` takes one",
-            hint=f"gemma-edge recipes {asked.action} invoice",
-        )
-    return asked.what[0]
-
-
-def _load(name: str, own: Path, asked: RecipesFlags) -> "Recipe":
+def _load(name: str, own: Path, *, trust: bool = False) -> "Recipe":
     from gemma_edge.extraction.recipe_file import load_recipe  # noqa: PLC0415  (30 ms)
 
-    return load_recipe(name, [own], trust=asked.trust)
+    return load_recipe(name, [own], trust=trust)
 
 
 def _fields(recipe: "Recipe") -> tuple[str, ...]:

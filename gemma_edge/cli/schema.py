@@ -1,7 +1,7 @@
 """``gemma-edge schema``: look at a schema before a document is read with it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from gemma_edge import catalog, gguf
+from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.inputs import read_piped
 from gemma_edge.cli.models import find_path
 from gemma_edge.cli.options import (
+    Actions,
     Job,
     ModelsDir,
     ShowFlags,
@@ -46,25 +48,18 @@ if TYPE_CHECKING:
 # becomes of them.
 
 
-def run_trials(  # noqa: PLR0913, PLR0917  (the files, whose tokens, and the world)
-    what: Sequence[str],
-    model: str,
-    store: StoreFlags,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
-    *,
-    strict: bool,
-) -> ExitStatus:
+def run_trials(asked: "TestFlags", show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """Every file gets its line; one that cannot be read stops none of the others."""
-    files = list(_iter_files(what))
+    output.quiet = show.quiet
+    store = StoreFlags(offline=True, models_dir=asked.models_dir)
+    files = list(_iter_files(asked.files))
     counts: Counter[str] = Counter()
-    with _open_tokens(model, store, context, output) as in_tokens:
+    with _open_tokens(asked.model, store, context, output) as in_tokens:
         for file in files:
             started = context.clock()
             counts["files"] += 1
             try:
-                trial = _try_file(file, in_tokens, strict)
+                trial = _try_file(file, in_tokens, asked.strict)
             except GemmaEdgeError as error:
                 counts["unread"] += 1
                 if show.json:
@@ -206,78 +201,134 @@ FATES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaFlags:
-    """What is asked. ``what`` are schemas, examples or files, as the action wants them;
-    ``model`` names a vocabulary for ``test``."""
+SchemaText = Annotated[str, argument("SCHEMA", "As `extract --schema` takes it; - for stdin.")]
+Strict = Annotated[bool, option("--strict", help="As `extract --strict`: no value may be missing.")]
 
-    action: Annotated[str, argument("ACTION", "show, check, infer, types or test; see above.")]
-    what: Annotated[
-        tuple[str, ...], argument("WHAT", "A schema as `extract --schema` takes it, or files.")
-    ] = ()
+
+def show_command(
+    schema: SchemaText,
     decoding: Annotated[
-        bool, option("--decoding", help="show: what the decoder is held to instead.")
-    ] = False
-    strict: Annotated[
-        bool, option("--strict", help="As `extract --strict`: no value may be missing.")
-    ] = False
-    trust: Trust = False
+        bool, option("--decoding", help="What the decoder is held to instead.")
+    ] = False,
+    strict: Strict = False,
+    trust: Trust = False,
+    *,
+    show: ShowFlags,
+) -> Job:
+    """Print a schema as JSON Schema, and what the model reads of it.
+
+    \b
+    gemma-edge schema show "vendor, date: date, items[]: {name, price num}"
+    gemma-edge schema show models.py:Invoice --trust
+    """
+    return partial(_show, schema, decoding, strict, trust, show)
+
+
+def check_command(
+    schema: SchemaText, strict: Strict = False, trust: Trust = False, *, show: ShowFlags
+) -> Job:
+    """Say what becomes of each keyword of a schema: enforced while decoding, checked afterwards,
+    or refused.
+
+    \b
+    gemma-edge schema check invoice.schema.json
+    """
+    return partial(_check, schema, strict, trust, show)
+
+
+def infer_command(
+    examples: Annotated[tuple[str, ...], argument("FILE", "JSON files or texts; - for stdin.")],
+    show: ShowFlags,
+) -> Job:
+    """Make a schema from examples.
+
+    \b
+    gemma-edge schema infer bill1.json bill2.json > bills.schema.json
+    """
+    return partial(_infer, examples, show)
+
+
+def types_command(show: ShowFlags) -> Job:
+    """List the words of the one-line language, and what each becomes."""
+    return partial(_types, show)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestFlags:
+    """Which files are tried, and in whose tokens."""
+
+    files: Annotated[tuple[str, ...], argument("FILE", "Files, or folders of .json files.")]
+    strict: Strict = False
     model: Annotated[
         str,
         option(
             "--model",
             "-m",
             metavar="NAME|PATH",
-            help="test: whose tokens to use (default: the bundled model's).",
+            complete=model_names,
+            help="Whose tokens to use (default: the bundled model's).",
         ),
     ] = BUNDLED
     models_dir: ModelsDir = None  # fmt: skip
 
 
-def command(asked: SchemaFlags, show: ShowFlags) -> Job:
-    """Look at a schema before a document is read with it.
+def test_command(asked: TestFlags, show: ShowFlags) -> Job:
+    """Try schemas with instances that are known to be valid or not.
 
-    `show` prints it as JSON Schema, `check` says what becomes of each keyword, `infer` makes one
-    from examples, `types` lists the words of the one-line language and what each becomes, and
-    `test` tries the instances of {"schema": …, "tests": [{"valid": true, "data": …}]}: --json
-    prints one line a file.
+    A file holds {"schema": …, "tests": [{"valid": true, "data": …}]}; --json prints one line a
+    file. Status 5 if an instance is judged wrong.
 
     \b
-    gemma-edge schema show "vendor, date: date, items[]: {name, price num}"
-    gemma-edge schema check invoice.schema.json
-    gemma-edge schema infer bill1.json bill2.json > bills.schema.json
-    gemma-edge schema show models.py:Invoice --trust
     gemma-edge schema test schemas/*.json
     """
-    return partial(run, asked, show)
+    return partial(run_trials, asked, show)
 
 
-def run(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    """One action; all of them are offline, and none loads the weights of a model."""
+ACTIONS = Actions(
+    help="""\
+Look at a schema before a document is read with it.
+
+All of it is offline, and loads no weights.
+
+\b
+gemma-edge schema show "vendor, date: date, items[]: {name, price num}"
+gemma-edge schema check invoice.schema.json
+gemma-edge schema infer bill1.json bill2.json > bills.schema.json
+""",
+    commands={
+        "show": show_command, "check": check_command, "infer": infer_command,
+        "types": types_command, "test": test_command,
+    },
+)  # fmt: skip
+
+
+def _show(  # noqa: PLR0913, PLR0917  (what, how, and the world)
+    text: str,
+    decoding: bool,
+    strict: bool,
+    trust: bool,
+    show: ShowFlags,
+    context: Context,
+    output: Output,
+) -> ExitStatus:
     output.quiet = show.quiet
-    action = ACTIONS.get(asked.action)
-    if action is None:
-        raise UsageError(
-            f"`{asked.action}` is none of {', '.join(ACTIONS)}", hint="gemma-edge schema --help"
-        )
-    return action(asked, show, context, output)
-
-
-def _show(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    schema = _only_schema(asked, context, output)
+    schema = _read(text, trust, context, output)
     shown = schema.source
-    if asked.decoding:
-        shown = schema.strict_decoding if asked.strict else schema.decoding
+    if decoding:
+        shown = schema.strict_decoding if strict else schema.decoding
     output.note(f"the model reads: {schema.form()}")
     output.document(shown)
     return ExitStatus.OK
 
 
-def _check(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
+def _check(  # noqa: PLR0913, PLR0917  (what, how, and the world)
+    text: str, strict: bool, trust: bool, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
     from gemma_edge.extraction.schema_trial import examine  # noqa: PLC0415  (25 ms of llguidance)
 
-    schema = _only_schema(asked, context, output)
-    found = examine(schema, strict=asked.strict)
+    output.quiet = show.quiet
+    schema = _read(text, trust, context, output)
+    found = examine(schema, strict=strict)
     rung = RUNGS[found.enforced.rung] if found.enforced else ""
     if show.json:
         output.document(
@@ -318,11 +369,10 @@ def _places(place: str, count: int) -> str:
     return place if count == 1 else f"{place} and {count - 1:,} more"
 
 
-def _infer(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    if not asked.what:
-        raise UsageError("there is no example", hint="gemma-edge schema infer FILE.json")
+def _infer(what: tuple[str, ...], show: ShowFlags, context: Context, output: Output) -> ExitStatus:
+    output.quiet = show.quiet
     examples: list[Any] = []
-    for each in asked.what:
+    for each in what:
         name = "stdin" if each == STDIN else Path(each).name
         is_text = each.lstrip().startswith(("{", "["))
         text = _piped(context, output) if each == STDIN else each if is_text else read_text(each)
@@ -333,9 +383,8 @@ def _infer(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output
     return ExitStatus.OK
 
 
-def _types(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    if asked.what:
-        raise UsageError("`types` takes nothing more", hint="gemma-edge schema types")
+def _types(show: ShowFlags, _context: Context, output: Output) -> ExitStatus:
+    output.quiet = show.quiet
     if show.json:
         rows = [
             {"words": list(words), "means": means, "schema": TYPE_WORDS.get(words[0])}
@@ -351,39 +400,9 @@ def _types(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output
     return ExitStatus.OK
 
 
-def _test(asked: SchemaFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    if not asked.what:
-        raise UsageError("there is no file to test", hint="gemma-edge schema test FILE.json")
-    return run_trials(
-        asked.what,
-        asked.model,
-        StoreFlags(offline=True, models_dir=asked.models_dir),
-        show,
-        context,
-        output,
-        strict=asked.strict,
-    )
-
-
-ACTIONS: dict[str, Callable[[SchemaFlags, ShowFlags, Context, Output], ExitStatus]] = {
-    "show": _show,
-    "check": _check,
-    "infer": _infer,
-    "types": _types,
-    "test": _test,
-}
-
-
-def _only_schema(asked: SchemaFlags, context: Context, output: Output) -> Schema:
-    if len(asked.what) != 1:
-        many = f"{len(asked.what)} schemas were given" if asked.what else "there is no schema"
-        raise UsageError(
-            f"{many}, and `{asked.action}` takes one",
-            hint=f'gemma-edge schema {asked.action} "vendor, total num"',
-        )
-    (text,) = asked.what
+def _read(text: str, trust: bool, context: Context, output: Output) -> Schema:
     schema = parse_schema(
-        _piped(context, output) if text == STDIN else whole_text(text), trust=asked.trust
+        _piped(context, output) if text == STDIN else whole_text(text), trust=trust
     )
     for note in schema.remarks:
         output.note(note)

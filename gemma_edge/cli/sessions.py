@@ -1,6 +1,5 @@
 """``gemma-edge sessions``: the conversations that are kept."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,61 +13,78 @@ from gemma_edge.chat.sessions import (
     render_json,
     render_markdown,
 )
+from gemma_edge.cli.completion import session_names
 from gemma_edge.cli.context import Context, sessions_dir
-from gemma_edge.cli.options import Job, ShowFlags, argument
+from gemma_edge.cli.options import Actions, Job, ShowFlags, argument
 from gemma_edge.cli.output import Output
-from gemma_edge.errors import ExitStatus, UsageError
+from gemma_edge.errors import ExitStatus
 from gemma_edge.units import render_age, render_bytes
 
-ACTIONS = ("list", "show", "rm")
+Names = Annotated[
+    tuple[str, ...],
+    argument("NAME", "A name, a title, or a part that only it has.", complete=session_names),
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionsFlags:
-    """What is to be done with which."""
-
-    action: Annotated[str, argument("[list|show|rm]", "See above.")] = "list"
-    names: Annotated[
-        tuple[str, ...], argument("NAME", "A name, a title, or a part that only it has.")
-    ] = ()
+def list_command(show: ShowFlags) -> Job:
+    """Name the conversations, the last one first."""
+    return partial(_list, show)
 
 
-def command(wish: SessionsFlags, show: ShowFlags) -> Job:
-    """The conversations that are kept on this machine.
-
-    `list` names them, the last one first; `show` prints one as Markdown, or with --json whole;
-    `rm` deletes what is named.
+def show_command(names: Names, show: ShowFlags) -> Job:
+    """Print conversations as Markdown, or with --json whole.
 
     \b
-    gemma-edge sessions
     gemma-edge sessions show 20261124-1205 > talk.md
+    """
+    return partial(_show, names, show)
+
+
+def rm_command(names: Names, show: ShowFlags) -> Job:
+    """Delete conversations.
+
+    \b
     gemma-edge sessions rm 20261124-1205
     """
-    return partial(run, wish, show)
+    return partial(_remove, names, show)
 
 
-def run(wish: SessionsFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    """List, show or delete."""
+ACTIONS = Actions(
+    help="""\
+The conversations that are kept on this machine.
+
+\b
+gemma-edge sessions
+gemma-edge sessions show 20261124-1205 > talk.md
+gemma-edge sessions rm 20261124-1205
+""",
+    commands={"list": list_command, "show": show_command, "rm": rm_command},
+    usual="list",
+)
+
+
+def _show(names: tuple[str, ...], show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     output.quiet = show.quiet
-    folder = sessions_dir(context)
-    if wish.action not in ACTIONS:
-        raise UsageError(
-            f"there is no action `{wish.action}`", hint=f"gemma-edge sessions {', '.join(ACTIONS)}"
-        )
-    if wish.action == "list":
-        _list(folder, context, output, as_json=show.json)
-        return ExitStatus.OK
-    if not wish.names:
-        raise UsageError("no session was named", hint="gemma-edge sessions")
-    for path in [find_journal(folder, name) for name in wish.names]:
-        if wish.action == "rm":
-            output.note(f"{path.name} deleted, {render_bytes(remove(path))}")
-            continue
+    for path in _find(names, context):
         history = load_history(path)
         output.data(render_json(history) if show.json else render_markdown(history))
         for note in history.notes:
             output.note(note)
     return ExitStatus.OK
+
+
+def _remove(
+    names: tuple[str, ...], show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
+    output.quiet = show.quiet
+    for path in _find(names, context):
+        output.note(f"{path.name} deleted, {render_bytes(remove(path))}")
+    return ExitStatus.OK
+
+
+def _find(names: tuple[str, ...], context: Context) -> list[Path]:
+    """All of them before anything is done with one."""
+    return [find_journal(sessions_dir(context), name) for name in names]
 
 
 def render_rows(folder: Path, now: float) -> list[tuple[str, ...]]:
@@ -82,17 +98,20 @@ def render_rows(folder: Path, now: float) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def _list(folder: Path, context: Context, output: Output, *, as_json: bool) -> None:
+def _list(show: ShowFlags, context: Context, output: Output) -> ExitStatus:
+    output.quiet = show.quiet
+    folder = sessions_dir(context)
     found = list_journals(folder)
-    if as_json:
+    if show.json:
         output.document({"sessions": [_as_document(each) for each in found]})
-        return
+        return ExitStatus.OK
     if not found:
         output.note("no session is kept yet; gemma-edge chat starts one")
-        return
+        return ExitStatus.OK
     output.table(render_rows(folder, context.now()))
     size = sum(each.size_bytes for each in found)
     output.note(f"{render_bytes(size)}; gemma-edge chat --session NAME goes on with one")
+    return ExitStatus.OK
 
 
 def _as_document(each: Listed) -> dict[str, Any]:
