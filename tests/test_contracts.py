@@ -30,7 +30,7 @@ def loaded_by(module: str) -> set[str]:
     "module",
     [
         "gemma_edge", "gemma_edge.cli.main", "gemma_edge.engine", "gemma_edge.documents",
-        ", ".join(f"gemma_edge.cli.{place.partition(':')[0]}" for place in COMMANDS.values()),
+        ", ".join(f"gemma_edge.cli.{each.place.partition(':')[0]}" for each in COMMANDS.values()),
     ],
 )  # fmt: skip
 def test_importing_loads_no_heavy_library(module: str) -> None:
@@ -40,7 +40,7 @@ def test_importing_loads_no_heavy_library(module: str) -> None:
 def test_a_command_imports_no_other_command() -> None:
     code = (
         "import sys; from gemma_edge.cli.main import COMMANDS, parse; parse(['list'], 80);"
-        "names = [COMMANDS[each].partition(':')[0] for each in ('list', 'chat')];"
+        "names = [COMMANDS[each].place.partition(':')[0] for each in ('list', 'chat')];"
         "print(*(f'gemma_edge.cli.{name}' in sys.modules for name in names))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

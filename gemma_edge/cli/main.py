@@ -4,6 +4,7 @@
 returns the work as a function, which runs here, outside of Typer.
 """
 
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,14 @@ class Page(TyperCommand):
     def __init__(self, name: str | None, **more: Any) -> None:
         super().__init__(name, **more)
         parse_plainly(self.params)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words of this command; what is wrong with them names it."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            vars(error)["ctx"] = ctx  # Typer leaves it out where a flag has no value
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """One section a title: arguments, the command's own flags, then the shared ones."""
@@ -357,6 +366,8 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     message = error.format_message()
     if option_name is not None and message.startswith("No such option"):
         message = f"there is no option `{option_name}`"
+    elif found := re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", message):
+        message = f"nothing is to be done with `{found[1]}`"
     else:
         message = message[:1].lower() + message[1:].rstrip(".").replace("'", "`")
     guess = f"did you mean {near[0]}? " if near else ""

@@ -110,7 +110,7 @@ def lint_command(
     show: ShowFlags,
 ) -> Job:  # fmt: skip
     """Look for what is wrong in recipes: fields that are not there, examples that fail their own
-    checks. Status 4 if there is an error.
+    checks. Status 3 if there is an error.
 
     \b
     gemma-edge recipes lint our-invoices ./receipts.yaml

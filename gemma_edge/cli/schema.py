@@ -276,7 +276,7 @@ def test_command(asked: TestFlags, show: ShowFlags) -> Job:
     """Try schemas with instances that are known to be valid or not.
 
     A file holds {"schema": …, "tests": [{"valid": true, "data": …}]}; --json prints one line a
-    file. Status 5 if an instance is judged wrong.
+    file. Status 6 if an instance is judged wrong.
 
     \b
     gemma-edge schema test schemas/*.json

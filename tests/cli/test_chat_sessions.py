@@ -134,7 +134,7 @@ def test_show_and_rm(shell, converse):
     assert names(shell) == []
     assert sessions(shell, "rm", "tea").status == ExitStatus.INPUT
     assert sessions(shell, "rm").status == ExitStatus.USAGE
-    assert "there is no action `move`" in sessions(shell, "move").stderr
+    assert "there is no command `sessions move`" in sessions(shell, "move").stderr
 
 
 def test_a_cache_that_is_not_of_this_engine_is_told_and_read_again(shell, converse):

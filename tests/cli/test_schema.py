@@ -107,12 +107,13 @@ def test_types_lists_the_words():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("shwo", "a"), "`shwo` is none of show, check, infer, types, test"),
-        (("show",), "there is no schema, and `show` takes one"),
-        (("check", "a", "b"), "2 schemas were given"),
-        (("infer",), "there is no example"),
-        (("test",), "there is no file to test"),
-        (("types", "a"), "takes nothing more"),
+        ((), "`schema` needs one of show, check, infer, types, test"),
+        (("shwo", "a"), "there is no command `schema shwo`"),
+        (("show",), "missing argument `SCHEMA`"),
+        (("check", "a", "b"), "nothing is to be done with `b`"),
+        (("infer",), "missing argument `FILE`"),
+        (("test",), "missing argument `FILE`"),
+        (("types", "a"), "nothing is to be done with `a`"),
     ],
 )
 def test_what_cannot_be_carried_out(words, message):
