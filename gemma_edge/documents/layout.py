@@ -5,6 +5,8 @@ one reading direction are laid out together, so a page with an upright stamp in 
 the page first and then the stamp.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -24,6 +26,394 @@ from gemma_edge.documents.lines import (
     reference,
     segments,
 )
+
+ACROSS, DOWN, UPSIDE_DOWN, UP = 0, 1, 2, 3  # ``turn``: reading directions, quarters clockwise
+SLANTED = 4  # a ``turn`` that is no multiple of a quarter
+
+_MAX_WORDS = 50_000  # that are laid out; a page of a phone book has 5,000
+# Columns of a line, and spaces for each character of a page: hostile pages have no end.
+_MAX_COLUMNS, _MAX_SPACES, _SPACES_PER_CHAR = 400, 100_000, 30
+_PARAGRAPH = 1.4  # times the usual distance of lines
+
+
+class Piece(NamedTuple):
+    """Characters without white space, and where they stand.
+
+    ``baseline`` is the y on which they stand, or the x where ``turn`` is odd. ``turn`` counts
+    clockwise quarters of the reading direction. ``glued`` says that no white space came before.
+    """
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    baseline: float
+    turn: int = 0
+    glued: bool = False
+
+
+def render_layout(
+    pieces: Iterable[Piece], width: float, height: float
+) -> tuple[str, tuple[Word, ...]]:
+    """Text of a page of ``width`` x ``height`` pt, without the margin that is common to its
+    lines, and its words in the order of the text."""
+    pieces = list(pieces)
+    turns: dict[int, list[int]] = {}
+    for number, piece in enumerate(pieces):
+        turns.setdefault(piece.turn, []).append(number)
+    rows: list[Row] = []
+    for turn, group in sorted(turns.items(), key=lambda item: _rank(item, pieces)):
+        if rows:
+            rows.append([])
+        if turn == SLANTED or len(group) > _MAX_WORDS:  # a watermark, or no page that people read
+            rows.append([(0, number) for number in group])
+        else:
+            rows += _rows([_upright(number, pieces[number], width, height) for number in group])
+    return _write(rows, pieces)
+
+
+def _rank(item: tuple[int, list[int]], pieces: list[Piece]) -> tuple[bool, int]:
+    """The direction with the most text first, slanted text last."""
+    turn, group = item
+    return turn == SLANTED, -sum(len(pieces[number].text) for number in group)
+
+
+def _upright(number: int, piece: Piece, width: float, height: float) -> Placed:
+    """The word with the page turned so that its lines run from left to right."""
+    text, left, top, right, bottom, base, turn, glued = piece
+    if turn == DOWN:
+        left, top, right, bottom, base = top, width - right, bottom, width - left, width - base
+    elif turn == UPSIDE_DOWN:
+        left, top, right, bottom = width - right, height - bottom, width - left, height - top
+        base = height - base
+    elif turn == UP:
+        left, top, right, bottom = height - bottom, left, height - top, right
+    return Placed(text, left, top, right, bottom, base, glued, number)
+
+
+def _rows(words: list[Placed]) -> list[Row]:
+    cell = cell_width(words)
+    rows: list[Row] = []
+    for block in in_reading_order(words, cell):
+        if rows:
+            rows.append([])
+        rows += _block_rows(block.words, cell, may_be_justified=block.in_column)
+    return rows
+
+
+def _block_rows(block: Sequence[Placed], cell: float, *, may_be_justified: bool) -> list[Row]:
+    """The rows of words that are read from line to line, blank ones between paragraphs."""
+    lines = find_lines(block)
+    mirror = is_right_to_left(block)
+    ends = min(word.left for word in block) + max(word.right for word in block)
+    bases = [reference(line).baseline for line in lines]
+    lines = [as_read(line, ends if mirror else None) for line in lines]
+    margin = min(line[0].left for line in lines)
+    pitches = [below - above for above, below in pairwise(bases) if below > above]
+    usual = median_low(pitches) if pitches else 0.0
+    parts = [segments(line, cell, may_be_justified=may_be_justified) for line in lines]
+    placed = place_rows(parts, bases, margin, cell)
+    rows = placed[:1]
+    for (above, below), row in zip(pairwise(bases), placed[1:], strict=True):
+        if below - above > _PARAGRAPH * usual:
+            rows.append([])
+        rows.append(row)
+    return rows
+
+
+def _write(rows: Sequence[Row], pieces: Sequence[Piece]) -> tuple[str, tuple[Word, ...]]:
+    """Rows to text, with the place of every word in it. A word whose column is taken follows
+    the one before it: at once, as ``place_rows`` says by a column of -1, or after a space."""
+    parts: list[str] = []
+    words: list[Word] = []
+    at = 0  # of the text
+    spaces = _MAX_SPACES + _SPACES_PER_CHAR * sum(len(piece.text) for piece in pieces)
+    for row in rows:
+        begin = at
+        for column, number in row:
+            if column >= 0 and (at > begin or column):
+                pad = max(min(column, _MAX_COLUMNS) - (at - begin), 0) if spaces > 0 else 0
+                pad = max(pad, int(at > begin))
+                parts.append(" " * pad)
+                spaces -= pad
+                at += pad
+            text, left, top, right, bottom = pieces[number][:5]
+            words.append(Word(text, at, left, top, right, bottom))
+            parts.append(text)
+            at += len(text)
+        parts.append("\n")
+        at += 1
+    return "".join(parts[:-1]), tuple(words)
+
+
+# Words of a page to blocks in the order of reading: columns of running text one after another. A
+# table is read line by line and stays one block. Columns differ from it by what stands in them:
+# on both sides of a gutter lines that are full of words, or lines that stand at other heights than
+# those beside them.
+
+
+_GUTTER_CELLS = 1.2  # the narrowest gap between columns of a paper
+_WIDE_GUTTER_CELLS = 2.0  # and of columns that are not both running text
+_MIN_COLUMN_LINES = 5  # of a column
+_MAX_LINES, _MAX_COLUMN_WORDS = 400, 20_000  # of a page that is looked at
+_MAX_BANDS = 20  # pieces of a page that have columns
+_MIN_COLUMN_ROWS = 3  # of a table
+_CANDIDATES = 6  # left edges that are tried
+_MAX_DEPTH = 3  # columns within columns
+_NARROW_CELLS = 8  # no column is so close to the left margin
+# Times the usual distance: a gap through both columns that parts rows of a table, or parts what
+# stands above or below the columns.
+_ROW_GAP, _APART = 1.2, 1.6
+_AT_EDGE = 1.0  # cells from the edge of a column at which its lines begin
+_SHARED = 0.7  # of the gaps on either side: that many go through both in a table
+_CELL_LINES = 6  # lines between gaps, from which it is no row of a table
+
+_Line = list[Placed]
+
+
+class TextBlock(NamedTuple):
+    """Words that are read line by line; ``in_column`` says that there are columns beside it."""
+
+    words: list[Placed]
+    in_column: bool
+
+
+def in_reading_order(words: Sequence[Placed], cell: float, depth: int = 0) -> list[TextBlock]:
+    """Blocks, one after the other; ``cell`` is the width of a character, pt."""
+    lines = find_lines(words) if len(words) <= _MAX_COLUMN_WORDS and depth < _MAX_DEPTH else []
+    if not _MIN_COLUMN_LINES <= len(lines) <= _MAX_LINES:
+        return [TextBlock(list(words), depth > 0)]
+    blocks: list[TextBlock] = []
+    for _ in range(_MAX_BANDS):
+        found = _find_band(lines, cell) if lines else None
+        if found is None:
+            break
+        first, last, gutter = found
+        if first:
+            blocks.append(TextBlock(_flat(lines[:first]), depth > 0))
+        band = _flat(lines[first:last])
+        sides = sides_of(band, gutter)
+        for side in reversed(sides) if is_right_to_left(band) else sides:
+            blocks += in_reading_order(side, cell, depth + 1)
+        lines = lines[last:]
+    if lines:
+        blocks.append(TextBlock(_flat(lines), depth > 0))
+    return blocks
+
+
+def _flat(lines: Sequence[_Line]) -> list[Placed]:
+    return [word for line in lines for word in line]
+
+
+def _find_band(lines: list[_Line], cell: float) -> tuple[int, int, float] | None:
+    """The first lines that are columns, as a span, and where the gutter ends."""
+    found = []
+    for gutter in _left_edges(lines, cell):
+        for first, last in _free_spans(lines, gutter, cell):
+            trimmed = _trimmed(lines[first:last], gutter, cell)
+            if trimmed is not None:
+                found.append((first + trimmed[0], first + trimmed[1], gutter))
+                break
+    # The first on the page, and of several gutters there the longest, then the leftmost.
+    return min(found, key=lambda band: (band[0], -band[1], band[2]), default=None)
+
+
+def _left_edges(lines: list[_Line], cell: float) -> list[float]:
+    """Where segments begin below one another, away from the left margin; the most common first,
+    each a little to the left of the edge."""
+    starts: dict[int, int] = {}
+    margin = min(line[0].left for line in lines)
+    for line in lines:
+        for segment in segments(line, cell):
+            step = round(segment.left / cell)
+            if segment.left > margin + _NARROW_CELLS * cell:
+                starts[step] = starts.get(step, 0) + 1
+    # Edges that lie on a step's border count for both.
+    counted = {step: count + starts.get(step + 1, 0) for step, count in starts.items()}
+    common = sorted(counted, key=lambda step: -counted[step])
+    return [
+        (step - 1) * cell for step in common[:_CANDIDATES] if counted[step] >= _MIN_COLUMN_LINES
+    ]
+
+
+def _free_spans(lines: list[_Line], gutter: float, cell: float) -> list[tuple[int, int]]:
+    """Spans of lines that leave the strip before ``gutter`` free."""
+    spans: list[tuple[int, int]] = []
+    begin: int | None = None
+    strip = gutter - (_GUTTER_CELLS - 1) * cell
+    for at, line in enumerate(lines):
+        if any(word.left < gutter and word.right > strip for word in line):
+            begin = None
+            continue
+        if begin is None:
+            begin = at
+            spans.append((at, at + 1))
+        spans[-1] = (begin, at + 1)
+    return [span for span in spans if span[1] - span[0] >= _MIN_COLUMN_LINES]
+
+
+def _trimmed(lines: list[_Line], gutter: float, cell: float) -> tuple[int, int] | None:
+    """The part of the lines that is columns, if any: without what stands apart above and below
+    and has other edges, such as the authors of a paper."""
+    parts = _parts(lines, gutter, _APART)
+    good = list(range(len(parts)))
+    if not _are_columns(lines, gutter, cell):
+        good = [at for at in good if _are_columns(lines[slice(*parts[at])], gutter, cell)]
+        if not good:
+            return None
+    core = lines[parts[good[0]][0] : parts[good[-1]][1]]
+    edges = [min(word.left for word in side) for side in sides_of(_flat(core), gutter)]
+    fitting = [_begins_at(lines[slice(*part)], gutter, edges, cell) for part in parts]
+    low, high = good[0], good[-1]
+    while low < high and not fitting[low]:
+        low += 1
+    while low < high and not fitting[high]:
+        high -= 1
+    first, last = parts[low][0], parts[high][1]
+    if not all(sides_of(_flat(lines[first:last]), gutter)):
+        return None
+    return None if _is_table(lines[first:last], gutter, cell) else (first, last)
+
+
+def _is_table(lines: list[_Line], gutter: float, cell: float) -> bool:
+    """Whether most gaps on either side go through both, at short distances: cells of text."""
+    left, right = measured_sides(lines, gutter, cell)
+    if not (is_running_text(left) and is_running_text(right)):
+        return False  # their heights showed it
+    rows = len(_parts(lines, gutter, _ROW_GAP))
+    sides = zip(*(sides_of(line, gutter) for line in lines), strict=True)
+    most = max(len(_parts([line for line in side if line], gutter, _ROW_GAP)) for side in sides)
+    return rows >= _MIN_COLUMN_ROWS and rows >= _SHARED * most and len(lines) < _CELL_LINES * rows
+
+
+def _begins_at(lines: list[_Line], gutter: float, edges: list[float], cell: float) -> bool:
+    """Whether on every side that has any, some line begins at the edge of the column."""
+    for side, edge in enumerate(edges):
+        words = [sides_of(line, gutter)[side] for line in lines]
+        starts = [line[0].left for line in words if line]
+        if starts and all(abs(start - edge) > _AT_EDGE * cell for start in starts):
+            return False
+    return True
+
+
+def _parts(lines: list[_Line], gutter: float, gap: float) -> list[tuple[int, int]]:
+    """Spans of lines between gaps that go through both columns, of ``gap`` times the usual."""
+    heights = [
+        [reference(side).baseline for side in sides_of(line, gutter) if side] for line in lines
+    ]
+    pitches = []
+    for side in (0, 1):
+        words = [sides_of(line, gutter)[side] for line in lines]
+        bases = [reference(line).baseline for line in words if line]
+        pitches.append(median_low([below - above for above, below in pairwise(bases)] or [0.0]))
+    usual = min(filter(None, pitches), default=0.0)
+    cuts = [
+        at
+        for at, (above, below) in enumerate(pairwise(heights), 1)
+        if min(below) - max(above) > gap * usual
+    ]
+    return list(pairwise([0, *cuts, len(lines)]))
+
+
+def _are_columns(lines: list[_Line], gutter: float, cell: float) -> bool:
+    left, right = measured_sides(lines, gutter, cell)
+    if not (left and right and are_beside(left, right, _MIN_COLUMN_LINES)):
+        return False
+    texts = is_running_text(left) + is_running_text(right)
+    wide = min(line.left for line in right) - max(line.right for line in left)
+    apart = texts == 1 and wide >= _WIDE_GUTTER_CELLS * cell and stand_apart(left, right)
+    return apart or texts > 1
+
+
+# Lines on both sides of a gutter: whether they are running text, and whether they belong together.
+
+
+# Of a line of running text; labels with their values are shorter. Chinese has no spaces.
+_LINE_CHARS, _LINE_WORDS, _NO_SPACES = 15, 4, 1
+_LETTERS = 0.6  # share of its characters
+_FULL = 0.7  # share of the column that its lines fill
+_GAPS = 0.2  # share of a line that may be gaps
+_OTHER_HEIGHT = 0.1  # of a word's height: lines of a table stand at one height
+_MOST, _DENSE = 0.5, 0.4  # shares of lines: that stand beside none, and beside a full column
+
+
+class Side(NamedTuple):
+    """One line on one side of a gutter; ``gaps`` is the width of its gaps, pt."""
+
+    left: float
+    right: float
+    words: int
+    chars: int
+    letters: int
+    gaps: float
+    top: float
+    baseline: float
+    height: float
+
+
+def sides_of(words: Sequence[Placed], gutter: float) -> tuple[list[Placed], list[Placed]]:
+    """The words to the left and to the right of ``gutter``."""
+    left = [word for word in words if word.right <= gutter]
+    return left, [word for word in words if word.right > gutter]
+
+
+def measured_sides(
+    lines: Sequence[Sequence[Placed]], gutter: float, cell: float
+) -> tuple[list[Side], list[Side]]:
+    """The lines to the left and to the right of ``gutter``, those that have words there."""
+    both = [sides_of(line, gutter) for line in lines]
+    left, right = ([_measured(words[at], cell) for words in both if words[at]] for at in (0, 1))
+    return left, right
+
+
+def is_running_text(side: Sequence[Side]) -> bool:
+    """Whether most lines are full of words."""
+    width = max(line.right for line in side) - min(line.left for line in side)
+    chars = sum(line.chars for line in side)
+    words = median(line.words for line in side)
+    return (
+        (words >= _LINE_WORDS or words <= _NO_SPACES)
+        and median(line.chars for line in side) >= _LINE_CHARS
+        and sum(line.letters for line in side) >= _LETTERS * chars
+        and median(line.right - line.left for line in side) >= _FULL * width
+        and median(line.gaps for line in side) <= _GAPS * width
+    )
+
+
+def stand_apart(left: Sequence[Side], right: Sequence[Side]) -> bool:
+    """Whether the lines of the shorter side follow one another as text does, most of them at a
+    height where the other side has none."""
+    few, many = sorted((left, right), key=len)
+    beside = [line.baseline for line in many if few[0].top <= line.baseline <= few[-1].baseline]
+    alone = sum(
+        all(abs(line.baseline - height) > _OTHER_HEIGHT * line.height for height in beside)
+        for line in few
+    )
+    fewer, more = sorted((len(few), len(beside)))
+    return alone > _MOST * len(few) and fewer >= _DENSE * more
+
+
+def are_beside(left: Sequence[Side], right: Sequence[Side], least: int) -> bool:
+    """Whether on either side at least so many lines stand at the height of the other."""
+    top = max(left[0].top, right[0].top)
+    bottom = min(left[-1].baseline, right[-1].baseline)
+    return all(
+        sum(top <= line.baseline and line.top <= bottom for line in side) >= least
+        for side in (left, right)
+    )
+
+
+def _measured(words: Sequence[Placed], cell: float) -> Side:
+    parts = segments(words, cell)
+    reading = reference(words)
+    return Side(
+        parts[0].left, parts[-1].right, len(words), sum(len(word.text) for word in words),
+        sum(char.isalpha() for word in words for char in word.text),
+        sum(after.left - before.right for before, after in pairwise(parts)),
+        reading.top, reading.baseline, reading.bottom - reading.top,
+    )  # fmt: skip
+
 
 _OVERLAP = 0.25  # of a cell: boxes of neighbouring columns may overlap by this
 # Lines of one segment that do not end a table: any, and those that are the rest of a cell.
@@ -392,391 +782,3 @@ def _mapped(x: float, columns: list[_Column], margin: float, cell: float) -> flo
     wide = places[at] - places[at - 1]
     share = (x - places[at - 1]) / wide if wide > 0 else 0.0
     return stops[at - 1] + share * (stops[at] - stops[at - 1])
-
-
-# Lines on both sides of a gutter: whether they are running text, and whether they belong together.
-
-
-# Of a line of running text; labels with their values are shorter. Chinese has no spaces.
-_LINE_CHARS, _LINE_WORDS, _NO_SPACES = 15, 4, 1
-_LETTERS = 0.6  # share of its characters
-_FULL = 0.7  # share of the column that its lines fill
-_GAPS = 0.2  # share of a line that may be gaps
-_OTHER_HEIGHT = 0.1  # of a word's height: lines of a table stand at one height
-_MOST, _DENSE = 0.5, 0.4  # shares of lines: that stand beside none, and beside a full column
-
-
-class Side(NamedTuple):
-    """One line on one side of a gutter; ``gaps`` is the width of its gaps, pt."""
-
-    left: float
-    right: float
-    words: int
-    chars: int
-    letters: int
-    gaps: float
-    top: float
-    baseline: float
-    height: float
-
-
-def sides_of(words: Sequence[Placed], gutter: float) -> tuple[list[Placed], list[Placed]]:
-    """The words to the left and to the right of ``gutter``."""
-    left = [word for word in words if word.right <= gutter]
-    return left, [word for word in words if word.right > gutter]
-
-
-def measured_sides(
-    lines: Sequence[Sequence[Placed]], gutter: float, cell: float
-) -> tuple[list[Side], list[Side]]:
-    """The lines to the left and to the right of ``gutter``, those that have words there."""
-    both = [sides_of(line, gutter) for line in lines]
-    left, right = ([_measured(words[at], cell) for words in both if words[at]] for at in (0, 1))
-    return left, right
-
-
-def is_running_text(side: Sequence[Side]) -> bool:
-    """Whether most lines are full of words."""
-    width = max(line.right for line in side) - min(line.left for line in side)
-    chars = sum(line.chars for line in side)
-    words = median(line.words for line in side)
-    return (
-        (words >= _LINE_WORDS or words <= _NO_SPACES)
-        and median(line.chars for line in side) >= _LINE_CHARS
-        and sum(line.letters for line in side) >= _LETTERS * chars
-        and median(line.right - line.left for line in side) >= _FULL * width
-        and median(line.gaps for line in side) <= _GAPS * width
-    )
-
-
-def stand_apart(left: Sequence[Side], right: Sequence[Side]) -> bool:
-    """Whether the lines of the shorter side follow one another as text does, most of them at a
-    height where the other side has none."""
-    few, many = sorted((left, right), key=len)
-    beside = [line.baseline for line in many if few[0].top <= line.baseline <= few[-1].baseline]
-    alone = sum(
-        all(abs(line.baseline - height) > _OTHER_HEIGHT * line.height for height in beside)
-        for line in few
-    )
-    fewer, more = sorted((len(few), len(beside)))
-    return alone > _MOST * len(few) and fewer >= _DENSE * more
-
-
-def are_beside(left: Sequence[Side], right: Sequence[Side], least: int) -> bool:
-    """Whether on either side at least so many lines stand at the height of the other."""
-    top = max(left[0].top, right[0].top)
-    bottom = min(left[-1].baseline, right[-1].baseline)
-    return all(
-        sum(top <= line.baseline and line.top <= bottom for line in side) >= least
-        for side in (left, right)
-    )
-
-
-def _measured(words: Sequence[Placed], cell: float) -> Side:
-    parts = segments(words, cell)
-    reading = reference(words)
-    return Side(
-        parts[0].left, parts[-1].right, len(words), sum(len(word.text) for word in words),
-        sum(char.isalpha() for word in words for char in word.text),
-        sum(after.left - before.right for before, after in pairwise(parts)),
-        reading.top, reading.baseline, reading.bottom - reading.top,
-    )  # fmt: skip
-
-
-# Words of a page to blocks in the order of reading: columns of running text one after another. A
-# table is read line by line and stays one block. Columns differ from it by what stands in them:
-# on both sides of a gutter lines that are full of words, or lines that stand at other heights than
-# those beside them.
-
-
-_GUTTER_CELLS = 1.2  # the narrowest gap between columns of a paper
-_WIDE_GUTTER_CELLS = 2.0  # and of columns that are not both running text
-_MIN_COLUMN_LINES = 5  # of a column
-_MAX_LINES, _MAX_COLUMN_WORDS = 400, 20_000  # of a page that is looked at
-_MAX_BANDS = 20  # pieces of a page that have columns
-_MIN_COLUMN_ROWS = 3  # of a table
-_CANDIDATES = 6  # left edges that are tried
-_MAX_DEPTH = 3  # columns within columns
-_NARROW_CELLS = 8  # no column is so close to the left margin
-# Times the usual distance: a gap through both columns that parts rows of a table, or parts what
-# stands above or below the columns.
-_ROW_GAP, _APART = 1.2, 1.6
-_AT_EDGE = 1.0  # cells from the edge of a column at which its lines begin
-_SHARED = 0.7  # of the gaps on either side: that many go through both in a table
-_CELL_LINES = 6  # lines between gaps, from which it is no row of a table
-
-_Line = list[Placed]
-
-
-class TextBlock(NamedTuple):
-    """Words that are read line by line; ``in_column`` says that there are columns beside it."""
-
-    words: list[Placed]
-    in_column: bool
-
-
-def in_reading_order(words: Sequence[Placed], cell: float, depth: int = 0) -> list[TextBlock]:
-    """Blocks, one after the other; ``cell`` is the width of a character, pt."""
-    lines = find_lines(words) if len(words) <= _MAX_COLUMN_WORDS and depth < _MAX_DEPTH else []
-    if not _MIN_COLUMN_LINES <= len(lines) <= _MAX_LINES:
-        return [TextBlock(list(words), depth > 0)]
-    blocks: list[TextBlock] = []
-    for _ in range(_MAX_BANDS):
-        found = _find_band(lines, cell) if lines else None
-        if found is None:
-            break
-        first, last, gutter = found
-        if first:
-            blocks.append(TextBlock(_flat(lines[:first]), depth > 0))
-        band = _flat(lines[first:last])
-        sides = sides_of(band, gutter)
-        for side in reversed(sides) if is_right_to_left(band) else sides:
-            blocks += in_reading_order(side, cell, depth + 1)
-        lines = lines[last:]
-    if lines:
-        blocks.append(TextBlock(_flat(lines), depth > 0))
-    return blocks
-
-
-def _flat(lines: Sequence[_Line]) -> list[Placed]:
-    return [word for line in lines for word in line]
-
-
-def _find_band(lines: list[_Line], cell: float) -> tuple[int, int, float] | None:
-    """The first lines that are columns, as a span, and where the gutter ends."""
-    found = []
-    for gutter in _left_edges(lines, cell):
-        for first, last in _free_spans(lines, gutter, cell):
-            trimmed = _trimmed(lines[first:last], gutter, cell)
-            if trimmed is not None:
-                found.append((first + trimmed[0], first + trimmed[1], gutter))
-                break
-    # The first on the page, and of several gutters there the longest, then the leftmost.
-    return min(found, key=lambda band: (band[0], -band[1], band[2]), default=None)
-
-
-def _left_edges(lines: list[_Line], cell: float) -> list[float]:
-    """Where segments begin below one another, away from the left margin; the most common first,
-    each a little to the left of the edge."""
-    starts: dict[int, int] = {}
-    margin = min(line[0].left for line in lines)
-    for line in lines:
-        for segment in segments(line, cell):
-            step = round(segment.left / cell)
-            if segment.left > margin + _NARROW_CELLS * cell:
-                starts[step] = starts.get(step, 0) + 1
-    # Edges that lie on a step's border count for both.
-    counted = {step: count + starts.get(step + 1, 0) for step, count in starts.items()}
-    common = sorted(counted, key=lambda step: -counted[step])
-    return [
-        (step - 1) * cell for step in common[:_CANDIDATES] if counted[step] >= _MIN_COLUMN_LINES
-    ]
-
-
-def _free_spans(lines: list[_Line], gutter: float, cell: float) -> list[tuple[int, int]]:
-    """Spans of lines that leave the strip before ``gutter`` free."""
-    spans: list[tuple[int, int]] = []
-    begin: int | None = None
-    strip = gutter - (_GUTTER_CELLS - 1) * cell
-    for at, line in enumerate(lines):
-        if any(word.left < gutter and word.right > strip for word in line):
-            begin = None
-            continue
-        if begin is None:
-            begin = at
-            spans.append((at, at + 1))
-        spans[-1] = (begin, at + 1)
-    return [span for span in spans if span[1] - span[0] >= _MIN_COLUMN_LINES]
-
-
-def _trimmed(lines: list[_Line], gutter: float, cell: float) -> tuple[int, int] | None:
-    """The part of the lines that is columns, if any: without what stands apart above and below
-    and has other edges, such as the authors of a paper."""
-    parts = _parts(lines, gutter, _APART)
-    good = list(range(len(parts)))
-    if not _are_columns(lines, gutter, cell):
-        good = [at for at in good if _are_columns(lines[slice(*parts[at])], gutter, cell)]
-        if not good:
-            return None
-    core = lines[parts[good[0]][0] : parts[good[-1]][1]]
-    edges = [min(word.left for word in side) for side in sides_of(_flat(core), gutter)]
-    fitting = [_begins_at(lines[slice(*part)], gutter, edges, cell) for part in parts]
-    low, high = good[0], good[-1]
-    while low < high and not fitting[low]:
-        low += 1
-    while low < high and not fitting[high]:
-        high -= 1
-    first, last = parts[low][0], parts[high][1]
-    if not all(sides_of(_flat(lines[first:last]), gutter)):
-        return None
-    return None if _is_table(lines[first:last], gutter, cell) else (first, last)
-
-
-def _is_table(lines: list[_Line], gutter: float, cell: float) -> bool:
-    """Whether most gaps on either side go through both, at short distances: cells of text."""
-    left, right = measured_sides(lines, gutter, cell)
-    if not (is_running_text(left) and is_running_text(right)):
-        return False  # their heights showed it
-    rows = len(_parts(lines, gutter, _ROW_GAP))
-    sides = zip(*(sides_of(line, gutter) for line in lines), strict=True)
-    most = max(len(_parts([line for line in side if line], gutter, _ROW_GAP)) for side in sides)
-    return rows >= _MIN_COLUMN_ROWS and rows >= _SHARED * most and len(lines) < _CELL_LINES * rows
-
-
-def _begins_at(lines: list[_Line], gutter: float, edges: list[float], cell: float) -> bool:
-    """Whether on every side that has any, some line begins at the edge of the column."""
-    for side, edge in enumerate(edges):
-        words = [sides_of(line, gutter)[side] for line in lines]
-        starts = [line[0].left for line in words if line]
-        if starts and all(abs(start - edge) > _AT_EDGE * cell for start in starts):
-            return False
-    return True
-
-
-def _parts(lines: list[_Line], gutter: float, gap: float) -> list[tuple[int, int]]:
-    """Spans of lines between gaps that go through both columns, of ``gap`` times the usual."""
-    heights = [
-        [reference(side).baseline for side in sides_of(line, gutter) if side] for line in lines
-    ]
-    pitches = []
-    for side in (0, 1):
-        words = [sides_of(line, gutter)[side] for line in lines]
-        bases = [reference(line).baseline for line in words if line]
-        pitches.append(median_low([below - above for above, below in pairwise(bases)] or [0.0]))
-    usual = min(filter(None, pitches), default=0.0)
-    cuts = [
-        at
-        for at, (above, below) in enumerate(pairwise(heights), 1)
-        if min(below) - max(above) > gap * usual
-    ]
-    return list(pairwise([0, *cuts, len(lines)]))
-
-
-def _are_columns(lines: list[_Line], gutter: float, cell: float) -> bool:
-    left, right = measured_sides(lines, gutter, cell)
-    if not (left and right and are_beside(left, right, _MIN_COLUMN_LINES)):
-        return False
-    texts = is_running_text(left) + is_running_text(right)
-    wide = min(line.left for line in right) - max(line.right for line in left)
-    apart = texts == 1 and wide >= _WIDE_GUTTER_CELLS * cell and stand_apart(left, right)
-    return apart or texts > 1
-
-
-ACROSS, DOWN, UPSIDE_DOWN, UP = 0, 1, 2, 3  # ``turn``: reading directions, quarters clockwise
-SLANTED = 4  # a ``turn`` that is no multiple of a quarter
-
-_MAX_WORDS = 50_000  # that are laid out; a page of a phone book has 5,000
-# Columns of a line, and spaces for each character of a page: hostile pages have no end.
-_MAX_COLUMNS, _MAX_SPACES, _SPACES_PER_CHAR = 400, 100_000, 30
-_PARAGRAPH = 1.4  # times the usual distance of lines
-
-
-class Piece(NamedTuple):
-    """Characters without white space, and where they stand.
-
-    ``baseline`` is the y on which they stand, or the x where ``turn`` is odd. ``turn`` counts
-    clockwise quarters of the reading direction. ``glued`` says that no white space came before.
-    """
-
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-    baseline: float
-    turn: int = 0
-    glued: bool = False
-
-
-def render_layout(
-    pieces: Iterable[Piece], width: float, height: float
-) -> tuple[str, tuple[Word, ...]]:
-    """Text of a page of ``width`` x ``height`` pt, without the margin that is common to its
-    lines, and its words in the order of the text."""
-    pieces = list(pieces)
-    turns: dict[int, list[int]] = {}
-    for number, piece in enumerate(pieces):
-        turns.setdefault(piece.turn, []).append(number)
-    rows: list[Row] = []
-    for turn, group in sorted(turns.items(), key=lambda item: _rank(item, pieces)):
-        if rows:
-            rows.append([])
-        if turn == SLANTED or len(group) > _MAX_WORDS:  # a watermark, or no page that people read
-            rows.append([(0, number) for number in group])
-        else:
-            rows += _rows([_upright(number, pieces[number], width, height) for number in group])
-    return _write(rows, pieces)
-
-
-def _rank(item: tuple[int, list[int]], pieces: list[Piece]) -> tuple[bool, int]:
-    """The direction with the most text first, slanted text last."""
-    turn, group = item
-    return turn == SLANTED, -sum(len(pieces[number].text) for number in group)
-
-
-def _upright(number: int, piece: Piece, width: float, height: float) -> Placed:
-    """The word with the page turned so that its lines run from left to right."""
-    text, left, top, right, bottom, base, turn, glued = piece
-    if turn == DOWN:
-        left, top, right, bottom, base = top, width - right, bottom, width - left, width - base
-    elif turn == UPSIDE_DOWN:
-        left, top, right, bottom = width - right, height - bottom, width - left, height - top
-        base = height - base
-    elif turn == UP:
-        left, top, right, bottom = height - bottom, left, height - top, right
-    return Placed(text, left, top, right, bottom, base, glued, number)
-
-
-def _rows(words: list[Placed]) -> list[Row]:
-    cell = cell_width(words)
-    rows: list[Row] = []
-    for block in in_reading_order(words, cell):
-        if rows:
-            rows.append([])
-        rows += _block_rows(block.words, cell, may_be_justified=block.in_column)
-    return rows
-
-
-def _block_rows(block: Sequence[Placed], cell: float, *, may_be_justified: bool) -> list[Row]:
-    """The rows of words that are read from line to line, blank ones between paragraphs."""
-    lines = find_lines(block)
-    mirror = is_right_to_left(block)
-    ends = min(word.left for word in block) + max(word.right for word in block)
-    bases = [reference(line).baseline for line in lines]
-    lines = [as_read(line, ends if mirror else None) for line in lines]
-    margin = min(line[0].left for line in lines)
-    pitches = [below - above for above, below in pairwise(bases) if below > above]
-    usual = median_low(pitches) if pitches else 0.0
-    parts = [segments(line, cell, may_be_justified=may_be_justified) for line in lines]
-    placed = place_rows(parts, bases, margin, cell)
-    rows = placed[:1]
-    for (above, below), row in zip(pairwise(bases), placed[1:], strict=True):
-        if below - above > _PARAGRAPH * usual:
-            rows.append([])
-        rows.append(row)
-    return rows
-
-
-def _write(rows: Sequence[Row], pieces: Sequence[Piece]) -> tuple[str, tuple[Word, ...]]:
-    """Rows to text, with the place of every word in it. A word whose column is taken follows
-    the one before it: at once, as ``place_rows`` says by a column of -1, or after a space."""
-    parts: list[str] = []
-    words: list[Word] = []
-    at = 0  # of the text
-    spaces = _MAX_SPACES + _SPACES_PER_CHAR * sum(len(piece.text) for piece in pieces)
-    for row in rows:
-        begin = at
-        for column, number in row:
-            if column >= 0 and (at > begin or column):
-                pad = max(min(column, _MAX_COLUMNS) - (at - begin), 0) if spaces > 0 else 0
-                pad = max(pad, int(at > begin))
-                parts.append(" " * pad)
-                spaces -= pad
-                at += pad
-            text, left, top, right, bottom = pieces[number][:5]
-            words.append(Word(text, at, left, top, right, bottom))
-            parts.append(text)
-            at += len(text)
-        parts.append("\n")
-        at += 1
-    return "".join(parts[:-1]), tuple(words)

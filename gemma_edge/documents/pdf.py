@@ -1,5 +1,7 @@
 """A PDF to a document: its pages as the child reads them, their text laid out, their kinds."""
 
+from __future__ import annotations
+
 import time
 from array import array
 from collections.abc import Iterator, Sequence
@@ -10,75 +12,6 @@ from gemma_edge.documents.document import Document, Page, PageNumbers, render_nu
 from gemma_edge.documents.layout import Piece, render_layout
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.isolation import Child, ChildError, Limits
-
-# What kind of page it is, and why: a text layer that can be trusted, or a picture of text. The
-# signals and their order were tried on 34 real documents (docs/architecture.md, "Long documents").
-
-
-_FEW_CHARS = 20  # below it a page that shows anything is a picture
-_SCAN = 0.8  # share of the page from which images are the page
-_PART = 0.3  # share from which an image beside text may hold more of it
-_SEEN = 0.02  # share from which images are worth a word: a banner, a stamp
-_HIDDEN = 0.5  # share of the text from which it is what a program guessed of the image
-_UNREADABLE = 0.1  # share of characters without a meaning from which the text is no use
-_LITTLE_TEXT = 200  # characters on a page-filling image: a stamp or a page number
-_DRAWN_LETTERS = 200  # drawings of the size of letters; fewer are rules, ticks and logos
-
-
-@dataclass(frozen=True, slots=True)
-class PageSignals:
-    """What says how far a page's text can be trusted. Shares are from 0 to 1."""
-
-    chars: int = 0
-    unreadable: int = 0
-    image_share: float = 0.0
-    images: int = 0
-    drawings: int = 0
-    glyphs: int = 0
-    hidden: float = 0.0
-    blank: bool = False
-
-
-def page_kind(signals: PageSignals) -> tuple[str, str]:
-    """The kind, as in ``document.PAGE_KINDS``, and the reason in words."""
-    images = "an image covers" if signals.images == 1 else f"{signals.images:,} images cover"
-    covered = f"{images} {signals.image_share:.0%} of it"
-    if signals.chars < _FEW_CHARS:
-        return _with_few_chars(signals, covered)
-    if signals.image_share >= _SCAN and signals.hidden >= _HIDDEN:
-        it = "it" if signals.images == 1 else "them"
-        hidden = f"{signals.hidden:.0%} of its text lies hidden under {it}"
-        return "scan+ocr-layer", f"{covered}, and {hidden}"
-    if signals.unreadable >= _UNREADABLE * signals.chars:
-        return "scan", f"{signals.unreadable / signals.chars:.0%} of its characters have no meaning"
-    if signals.image_share >= _SCAN and signals.chars < _LITTLE_TEXT:
-        return "scan", f"{covered}, with {signals.chars} characters beside it"
-    return _with_text(signals, covered)
-
-
-def _with_text(signals: PageSignals, covered: str) -> tuple[str, str]:
-    reason = f"{signals.chars:,} characters in the text layer"
-    if signals.image_share >= _PART:
-        return "mixed", f"{reason}, and {covered}"
-    if signals.glyphs >= max(_DRAWN_LETTERS, signals.chars):
-        return "mixed", f"{reason}, and {signals.glyphs:,} drawings of the size of letters"
-    if signals.image_share >= _SEEN:
-        reason += f", and {covered}"
-    return "text", reason
-
-
-def _with_few_chars(signals: PageSignals, covered: str) -> tuple[str, str]:
-    found = f"{signals.chars} characters" if signals.chars else "no text layer"
-    if signals.chars and signals.image_share < _PART and signals.glyphs < _DRAWN_LETTERS:
-        return "text", f"{signals.chars} characters in the text layer"
-    if signals.blank:
-        return "empty", "it is blank" if signals.images else "nothing is printed on it"
-    if signals.images:
-        return "scan", f"{covered}, and it has {found}"
-    if signals.drawings:
-        drawn = f"{signals.drawings:,} drawing{'' if signals.drawings == 1 else 's'}"
-        return "scan", f"it has {found}, only {drawn}"
-    return "empty", "nothing is printed on it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,99 +27,11 @@ class PdfLimits:
     memory_bytes: int = 2 << 30
 
 
-LIMITS = PdfLimits()
-
-_CPU_SPARE = 2  # times the seconds of a page: a second line behind the clock
-_MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
-_DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
-
-
-def is_pdf(data: bytes) -> bool:
-    """Whether the bytes are a PDF, whatever their name says."""
-    return _MARK in data[:_MARK_WITHIN]
-
-
-def damaged(name: str, detail: str) -> InputError:
-    return InputError(f"{name} is damaged ({detail})", hint=_DAMAGED_HINT)
-
-
-def unreadable(name: str, why: str) -> InputError:
-    """For a PDF on which the child ends."""
-    return InputError(f"{name} cannot be read (the PDF reader stopped: {why})", hint=_DAMAGED_HINT)
-
-
-def encrypted(name: str, password: str | None) -> InputError:
-    """For a PDF that wants a password, or another one."""
-    if password is None:
-        message = f"{name} is encrypted"
-    else:
-        message = f"{name} is encrypted, and the password that was given does not open it"
-    return InputError(message, hint="--password, or GEMMA_EDGE_PDF_PASSWORD")
-
-
-class PdfChild:
-    """A child process with one PDF open. ``send`` an order, ``receive`` its answer; two orders may
-    be on their way, so that the child reads a page while the last one is made use of.
-
-    The PDF travels as bytes, so a document from a pipe goes the same way, and the password is on
-    no command line. It takes about 0.1 s to start, most of it PDFium itself.
-    """
-
-    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
-        """Start it and open the PDF; ``page_count`` tells how many pages there are.
-
-        Raises:
-            InputError: encrypted or damaged, or the child ended on it.
-            GemmaEdgeError: no child can be started.
-        """
-        child_limits = Limits(
-            seconds=limits.page_seconds,
-            cpu_seconds=_CPU_SPARE * max(1, limits.page_seconds),
-            memory_bytes=limits.memory_bytes + 2 * len(data),
-            may_write_files=False,
-        )
-        self._child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits)
-        try:
-            head = self._child.call({"password": password}, data).header
-            if head.get("error") == "password":
-                raise encrypted(name, password)
-            if "error" in head:
-                raise damaged(name, head["detail"])
-        except ChildError as error:
-            self.close()
-            raise unreadable(name, str(error)) from None
-        except BaseException:
-            self.close()
-            raise
-        self.page_count: int = head["page_count"]
-
-    def __enter__(self) -> "PdfChild":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def send(self, order: dict[str, Any]) -> None:
-        """Ask for a page, as ``pdf_child.py`` describes it."""
-        self._child.send(order)
-
-    def receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next answer: its header, and the bytes that come with it.
-
-        Raises:
-            ChildError: it crashed, or took too long or too much memory. What it was asked for is
-                to be treated as damaged; another child can be asked for the rest.
-        """
-        head, parts = self._child.receive_answer()
-        return head, b"".join(parts)
-
-    def close(self) -> None:
-        """End it; to be called once the answers are no longer wanted."""
-        self._child.close()
-
-
 _PLACES = 7  # floats of a word, as pdf_child.py describes them
 _MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
+
+
+LIMITS = PdfLimits()
 
 
 def read_pdf(
@@ -326,3 +171,162 @@ def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _Reading) -> 
     most = f"{reading.limits.max_chars:,} characters are the most that is read"
     notes += [f"page {number} is cut: {most}" for number in reading.cut]
     return tuple(notes)
+
+
+class PdfChild:
+    """A child process with one PDF open. ``send`` an order, ``receive`` its answer; two orders may
+    be on their way, so that the child reads a page while the last one is made use of.
+
+    The PDF travels as bytes, so a document from a pipe goes the same way, and the password is on
+    no command line. It takes about 0.1 s to start, most of it PDFium itself.
+    """
+
+    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
+        """Start it and open the PDF; ``page_count`` tells how many pages there are.
+
+        Raises:
+            InputError: encrypted or damaged, or the child ended on it.
+            GemmaEdgeError: no child can be started.
+        """
+        child_limits = Limits(
+            seconds=limits.page_seconds,
+            cpu_seconds=_CPU_SPARE * max(1, limits.page_seconds),
+            memory_bytes=limits.memory_bytes + 2 * len(data),
+            may_write_files=False,
+        )
+        self._child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits)
+        try:
+            head = self._child.call({"password": password}, data).header
+            if head.get("error") == "password":
+                raise encrypted(name, password)
+            if "error" in head:
+                raise damaged(name, head["detail"])
+        except ChildError as error:
+            self.close()
+            raise unreadable(name, str(error)) from None
+        except BaseException:
+            self.close()
+            raise
+        self.page_count: int = head["page_count"]
+
+    def __enter__(self) -> PdfChild:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, order: dict[str, Any]) -> None:
+        """Ask for a page, as ``pdf_child.py`` describes it."""
+        self._child.send(order)
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next answer: its header, and the bytes that come with it.
+
+        Raises:
+            ChildError: it crashed, or took too long or too much memory. What it was asked for is
+                to be treated as damaged; another child can be asked for the rest.
+        """
+        head, parts = self._child.receive_answer()
+        return head, b"".join(parts)
+
+    def close(self) -> None:
+        """End it; to be called once the answers are no longer wanted."""
+        self._child.close()
+
+
+_CPU_SPARE = 2  # times the seconds of a page: a second line behind the clock
+_MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
+_DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
+
+
+def is_pdf(data: bytes) -> bool:
+    """Whether the bytes are a PDF, whatever their name says."""
+    return _MARK in data[:_MARK_WITHIN]
+
+
+def damaged(name: str, detail: str) -> InputError:
+    return InputError(f"{name} is damaged ({detail})", hint=_DAMAGED_HINT)
+
+
+def unreadable(name: str, why: str) -> InputError:
+    """For a PDF on which the child ends."""
+    return InputError(f"{name} cannot be read (the PDF reader stopped: {why})", hint=_DAMAGED_HINT)
+
+
+def encrypted(name: str, password: str | None) -> InputError:
+    """For a PDF that wants a password, or another one."""
+    if password is None:
+        message = f"{name} is encrypted"
+    else:
+        message = f"{name} is encrypted, and the password that was given does not open it"
+    return InputError(message, hint="--password, or GEMMA_EDGE_PDF_PASSWORD")
+
+
+# What kind of page it is, and why: a text layer that can be trusted, or a picture of text. The
+# signals and their order were tried on 34 real documents (docs/architecture.md, "Long documents").
+
+
+_FEW_CHARS = 20  # below it a page that shows anything is a picture
+_SCAN = 0.8  # share of the page from which images are the page
+_PART = 0.3  # share from which an image beside text may hold more of it
+_SEEN = 0.02  # share from which images are worth a word: a banner, a stamp
+_HIDDEN = 0.5  # share of the text from which it is what a program guessed of the image
+_UNREADABLE = 0.1  # share of characters without a meaning from which the text is no use
+_LITTLE_TEXT = 200  # characters on a page-filling image: a stamp or a page number
+_DRAWN_LETTERS = 200  # drawings of the size of letters; fewer are rules, ticks and logos
+
+
+@dataclass(frozen=True, slots=True)
+class PageSignals:
+    """What says how far a page's text can be trusted. Shares are from 0 to 1."""
+
+    chars: int = 0
+    unreadable: int = 0
+    image_share: float = 0.0
+    images: int = 0
+    drawings: int = 0
+    glyphs: int = 0
+    hidden: float = 0.0
+    blank: bool = False
+
+
+def page_kind(signals: PageSignals) -> tuple[str, str]:
+    """The kind, as in ``document.PAGE_KINDS``, and the reason in words."""
+    images = "an image covers" if signals.images == 1 else f"{signals.images:,} images cover"
+    covered = f"{images} {signals.image_share:.0%} of it"
+    if signals.chars < _FEW_CHARS:
+        return _with_few_chars(signals, covered)
+    if signals.image_share >= _SCAN and signals.hidden >= _HIDDEN:
+        it = "it" if signals.images == 1 else "them"
+        hidden = f"{signals.hidden:.0%} of its text lies hidden under {it}"
+        return "scan+ocr-layer", f"{covered}, and {hidden}"
+    if signals.unreadable >= _UNREADABLE * signals.chars:
+        return "scan", f"{signals.unreadable / signals.chars:.0%} of its characters have no meaning"
+    if signals.image_share >= _SCAN and signals.chars < _LITTLE_TEXT:
+        return "scan", f"{covered}, with {signals.chars} characters beside it"
+    return _with_text(signals, covered)
+
+
+def _with_text(signals: PageSignals, covered: str) -> tuple[str, str]:
+    reason = f"{signals.chars:,} characters in the text layer"
+    if signals.image_share >= _PART:
+        return "mixed", f"{reason}, and {covered}"
+    if signals.glyphs >= max(_DRAWN_LETTERS, signals.chars):
+        return "mixed", f"{reason}, and {signals.glyphs:,} drawings of the size of letters"
+    if signals.image_share >= _SEEN:
+        reason += f", and {covered}"
+    return "text", reason
+
+
+def _with_few_chars(signals: PageSignals, covered: str) -> tuple[str, str]:
+    found = f"{signals.chars} characters" if signals.chars else "no text layer"
+    if signals.chars and signals.image_share < _PART and signals.glyphs < _DRAWN_LETTERS:
+        return "text", f"{signals.chars} characters in the text layer"
+    if signals.blank:
+        return "empty", "it is blank" if signals.images else "nothing is printed on it"
+    if signals.images:
+        return "scan", f"{covered}, and it has {found}"
+    if signals.drawings:
+        drawn = f"{signals.drawings:,} drawing{'' if signals.drawings == 1 else 's'}"
+        return "scan", f"it has {found}, only {drawn}"
+    return "empty", "nothing is printed on it"

@@ -5,6 +5,8 @@ is tried first; one after which the shortest end would no longer fit is taken ba
 written instead.
 """
 
+from __future__ import annotations
+
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +22,178 @@ from gemma_edge.engine.protocol import Channel, Chunk, FinishReason, Request, Sa
 
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import Constraint
+
+
+# How many tokens before the last possible moment each step is checked. A step can lengthen the
+# shortest end by more only where it opens an object or a list, and those are checked always.
+NEAR = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerVocabulary:
+    """What an answer needs to know of the vocabulary: the bytes of a token, the tokens that end a
+    turn, and those that open and close a channel (``None`` where the model has no channels)."""
+
+    piece: Callable[[int], bytes]
+    ends: Callable[[int], bool]
+    opens: int | None
+    closes: int | None
+    newline: Sequence[int]
+
+
+class RunningAnswer:
+    """Follows the tokens of one answer. ``limit`` is the most it may generate, in tokens.
+
+    Without ``forcing`` each token is chosen, also where only one is legal: the same text, slower.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        vocabulary: AnswerVocabulary,
+        *,
+        limit: int,
+        constraint: Constraint | None,
+        forcing: bool = True,
+    ) -> None:
+        self.limit = limit
+        self.generated = self.thought_tokens = self.forced_tokens = 0
+        self.reason: FinishReason | None = None
+        self.closed_early = self.cancelled = False
+        self._constraint = constraint
+        self._waiting = request.think  # the constraint begins after the thought
+        self._vocabulary = vocabulary
+        self._channels = Channels(vocabulary.opens, vocabulary.closes)
+        wanted = request.max_thought_tokens
+        most = max(
+            0, limit * 3 // 4 - len(vocabulary.newline) - 1
+        )  # the end of a thought takes tokens
+        self._thought_limit = most if wanted is None else min(wanted, most)
+        self._forcing = forcing
+        self._writer = ChunkWriter(request.stop)
+        self._scored = request.scored
+        self._chosen = 0  # of the tokens that come next, those that were not forced
+        self._closing: list[int] = constraint.closing() if constraint else []
+        self._repetition = Repetition()
+
+    @property
+    def shortest(self) -> int:
+        """Tokens of the shortest end from here; 0 without a constraint."""
+        return len(self._closing)
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """The constraint, if it applies to the next token."""
+        return None if self._waiting else self._constraint
+
+    def opening(self) -> list[int]:
+        """Tokens that are forced before anything is chosen."""
+        if self.constraint is None or self.limit <= self.shortest:
+            return []
+        forced = self.constraint.forced() if self._forcing else []
+        self._chosen = 0
+        for token in forced:
+            self.constraint.advance(token)
+        self.forced_tokens += len(forced)
+        return forced
+
+    def begins(self, token: int) -> bool:
+        """With thinking on, the first free token decides: a thought, or the answer at once."""
+        if self._waiting and not self.generated and self._vocabulary.opens != token:
+            self._waiting = False
+            return self._constraint is not None
+        return False
+
+    def step(self, token: int) -> list[int]:
+        """Follow a chosen token; return it with the tokens forced after it, or the shortest end.
+
+        An empty list means that the answer is over; ``reason`` says why.
+        """
+        constraint = self.constraint
+        self._chosen = 1
+        if constraint is None or self._vocabulary.ends(token):
+            return self._free_step(token)
+        if self.limit - self.generated <= self.shortest:
+            return self._close("length")
+        if self._repetition.found:
+            return self._close("repetition")
+        constraint.advance(token)
+        forced = constraint.forced() if self._forcing else []
+        for following in forced:
+            constraint.advance(following)
+        tokens = [token, *forced]
+        if not self._affordable(constraint, tokens):
+            constraint.take_back(len(tokens))
+            return self._close("length")
+        self._repetition.add(tokens)
+        self.forced_tokens += len(forced)
+        if constraint.complete:
+            self.reason = "end"
+        return tokens
+
+    def _free_step(self, token: int) -> list[int]:
+        closes = self._vocabulary.closes
+        if self._vocabulary.ends(token):
+            thinking = self._waiting and self._channels.current == "thought"
+            due = self._waiting and self._constraint is not None
+            if closes is not None and (thinking or due):
+                return [closes]  # it ended in its thought; the answer is still due
+            self.reason = "end"
+            return []
+        spent = self.thought_tokens + 1 >= self._thought_limit
+        if closes is None or not spent or self._channels.current != "thought" or token == closes:
+            return [token]
+        return [token, *self._vocabulary.newline, closes]
+
+    def _affordable(self, constraint: Constraint, tokens: list[int]) -> bool:
+        """Would the shortest end still fit after these tokens?"""
+        left = self.limit - self.generated - len(tokens)
+        opens = any(
+            bracket in self._vocabulary.piece(token) for token in tokens for bracket in (b"{", b"[")
+        )
+        if opens or left <= self.shortest + NEAR:
+            closing = constraint.closing()
+            if len(closing) > left:
+                return False
+            self._closing = closing
+        return True
+
+    def _close(self, reason: FinishReason) -> list[int]:
+        assert self._constraint is not None
+        self._chosen = 0
+        closing = self._constraint.closing()
+        for token in closing:
+            self._constraint.advance(token)
+        self.closed_early = True
+        self.reason = reason
+        return closing
+
+    def emit(self, tokens: list[int], odds: Odds | None = None) -> Iterator[Chunk]:
+        """Count tokens and yield their text; ``odds`` are of the one that was chosen."""
+        for index, token in enumerate(tokens):
+            self.generated += 1
+            piece = self._channels.take(token, self._vocabulary.piece(token))
+            channel = self._channels.current
+            if channel == "thought" or token == self._vocabulary.closes:
+                self.thought_tokens += 1
+            yield from self._writer.write(piece, channel, self._odds(index, odds))
+            if token == self._vocabulary.closes:
+                self._waiting = False
+            if self._writer.stopped:
+                self.reason = "stop_text"
+                return
+        # A constrained answer ends in ``step``, by its shortest end.
+        if self.reason is None and self._constraint is None and self.generated >= self.limit:
+            self.reason = "length"
+
+    def _odds(self, index: int, odds: Odds | None) -> Odds | None:
+        if not self._scored:
+            return None
+        return odds if index < self._chosen else FORCED
+
+    def flush(self) -> Iterator[Chunk]:
+        """What was held back, at the end."""
+        yield from self._writer.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,178 +366,6 @@ class Repetition:
         )
 
 
-# How many tokens before the last possible moment each step is checked. A step can lengthen the
-# shortest end by more only where it opens an object or a list, and those are checked always.
-NEAR = 64
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerVocabulary:
-    """What an answer needs to know of the vocabulary: the bytes of a token, the tokens that end a
-    turn, and those that open and close a channel (``None`` where the model has no channels)."""
-
-    piece: Callable[[int], bytes]
-    ends: Callable[[int], bool]
-    opens: int | None
-    closes: int | None
-    newline: Sequence[int]
-
-
-class RunningAnswer:
-    """Follows the tokens of one answer. ``limit`` is the most it may generate, in tokens.
-
-    Without ``forcing`` each token is chosen, also where only one is legal: the same text, slower.
-    """
-
-    def __init__(
-        self,
-        request: Request,
-        vocabulary: AnswerVocabulary,
-        *,
-        limit: int,
-        constraint: "Constraint | None",
-        forcing: bool = True,
-    ) -> None:
-        self.limit = limit
-        self.generated = self.thought_tokens = self.forced_tokens = 0
-        self.reason: FinishReason | None = None
-        self.closed_early = self.cancelled = False
-        self._constraint = constraint
-        self._waiting = request.think  # the constraint begins after the thought
-        self._vocabulary = vocabulary
-        self._channels = Channels(vocabulary.opens, vocabulary.closes)
-        wanted = request.max_thought_tokens
-        most = max(
-            0, limit * 3 // 4 - len(vocabulary.newline) - 1
-        )  # the end of a thought takes tokens
-        self._thought_limit = most if wanted is None else min(wanted, most)
-        self._forcing = forcing
-        self._writer = ChunkWriter(request.stop)
-        self._scored = request.scored
-        self._chosen = 0  # of the tokens that come next, those that were not forced
-        self._closing: list[int] = constraint.closing() if constraint else []
-        self._repetition = Repetition()
-
-    @property
-    def shortest(self) -> int:
-        """Tokens of the shortest end from here; 0 without a constraint."""
-        return len(self._closing)
-
-    @property
-    def constraint(self) -> "Constraint | None":
-        """The constraint, if it applies to the next token."""
-        return None if self._waiting else self._constraint
-
-    def opening(self) -> list[int]:
-        """Tokens that are forced before anything is chosen."""
-        if self.constraint is None or self.limit <= self.shortest:
-            return []
-        forced = self.constraint.forced() if self._forcing else []
-        self._chosen = 0
-        for token in forced:
-            self.constraint.advance(token)
-        self.forced_tokens += len(forced)
-        return forced
-
-    def begins(self, token: int) -> bool:
-        """With thinking on, the first free token decides: a thought, or the answer at once."""
-        if self._waiting and not self.generated and self._vocabulary.opens != token:
-            self._waiting = False
-            return self._constraint is not None
-        return False
-
-    def step(self, token: int) -> list[int]:
-        """Follow a chosen token; return it with the tokens forced after it, or the shortest end.
-
-        An empty list means that the answer is over; ``reason`` says why.
-        """
-        constraint = self.constraint
-        self._chosen = 1
-        if constraint is None or self._vocabulary.ends(token):
-            return self._free_step(token)
-        if self.limit - self.generated <= self.shortest:
-            return self._close("length")
-        if self._repetition.found:
-            return self._close("repetition")
-        constraint.advance(token)
-        forced = constraint.forced() if self._forcing else []
-        for following in forced:
-            constraint.advance(following)
-        tokens = [token, *forced]
-        if not self._affordable(constraint, tokens):
-            constraint.take_back(len(tokens))
-            return self._close("length")
-        self._repetition.add(tokens)
-        self.forced_tokens += len(forced)
-        if constraint.complete:
-            self.reason = "end"
-        return tokens
-
-    def _free_step(self, token: int) -> list[int]:
-        closes = self._vocabulary.closes
-        if self._vocabulary.ends(token):
-            thinking = self._waiting and self._channels.current == "thought"
-            due = self._waiting and self._constraint is not None
-            if closes is not None and (thinking or due):
-                return [closes]  # it ended in its thought; the answer is still due
-            self.reason = "end"
-            return []
-        spent = self.thought_tokens + 1 >= self._thought_limit
-        if closes is None or not spent or self._channels.current != "thought" or token == closes:
-            return [token]
-        return [token, *self._vocabulary.newline, closes]
-
-    def _affordable(self, constraint: "Constraint", tokens: list[int]) -> bool:
-        """Would the shortest end still fit after these tokens?"""
-        left = self.limit - self.generated - len(tokens)
-        opens = any(
-            bracket in self._vocabulary.piece(token) for token in tokens for bracket in (b"{", b"[")
-        )
-        if opens or left <= self.shortest + NEAR:
-            closing = constraint.closing()
-            if len(closing) > left:
-                return False
-            self._closing = closing
-        return True
-
-    def _close(self, reason: FinishReason) -> list[int]:
-        assert self._constraint is not None
-        self._chosen = 0
-        closing = self._constraint.closing()
-        for token in closing:
-            self._constraint.advance(token)
-        self.closed_early = True
-        self.reason = reason
-        return closing
-
-    def emit(self, tokens: list[int], odds: Odds | None = None) -> Iterator[Chunk]:
-        """Count tokens and yield their text; ``odds`` are of the one that was chosen."""
-        for index, token in enumerate(tokens):
-            self.generated += 1
-            piece = self._channels.take(token, self._vocabulary.piece(token))
-            channel = self._channels.current
-            if channel == "thought" or token == self._vocabulary.closes:
-                self.thought_tokens += 1
-            yield from self._writer.write(piece, channel, self._odds(index, odds))
-            if token == self._vocabulary.closes:
-                self._waiting = False
-            if self._writer.stopped:
-                self.reason = "stop_text"
-                return
-        # A constrained answer ends in ``step``, by its shortest end.
-        if self.reason is None and self._constraint is None and self.generated >= self.limit:
-            self.reason = "length"
-
-    def _odds(self, index: int, odds: Odds | None) -> Odds | None:
-        if not self._scored:
-            return None
-        return odds if index < self._chosen else FORCED
-
-    def flush(self) -> Iterator[Chunk]:
-        """What was held back, at the end."""
-        yield from self._writer.flush()
-
-
 # Gemma 4's model card; used where a GGUF carries no general.sampling.* keys.
 CARD = Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0)
 
@@ -415,7 +417,7 @@ class Sampler:
             llama_cpp.llama_sampler_chain_add(chain, step)
         self._chain = chain
 
-    def choose(self, context: LlamaContext, constraint: "Constraint | None") -> int:
+    def choose(self, context: LlamaContext, constraint: Constraint | None) -> int:
         """One token from the last logits. Only a choice that the constraint refuses costs a mask:
         drawing again from what is legal gives the same distribution as masking every time."""
         weights = _weights(context.logits()) if self._scored else None
@@ -429,7 +431,7 @@ class Sampler:
             self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
         return token
 
-    def _choose(self, context: LlamaContext, constraint: "Constraint | None") -> int:
+    def _choose(self, context: LlamaContext, constraint: Constraint | None) -> int:
         if self._suppressed.size:
             context.logits()[self._suppressed] = -inf
         token = self._draw(context)

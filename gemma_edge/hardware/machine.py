@@ -9,6 +9,121 @@ from typing import Any, Literal
 
 from gemma_edge.units import KIB, render_bytes
 
+# How much memory this process may still take, and why. Pure over a recording. It is the least of
+# what the system has left and what each cgroup above us has left; a container or a job on a cluster
+# sees the whole machine's memory and is killed at its own limit.
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """``available_bytes`` and ``total_bytes`` are None where the machine does not say. The total
+    is the cgroup's limit where that is smaller than the machine."""
+
+    available_bytes: int | None
+    reason: str
+    total_bytes: int | None = None
+
+
+# How many cores this process may really use, and why. A person has physical cores; a process has
+# what the affinity mask and the cgroups above it leave. Hyper-threads do not count: two threads on
+# one core share the multipliers that llama.cpp keeps busy. All functions are pure over a recording.
+
+
+CAPACITIES = "/sys/devices/system/cpu/cpu*/cpu_capacity"  # one line a processor
+FEW_THREADS = 4  # up to here llama.cpp takes hardware threads for cores
+# Arm cores of one machine differ: a core counts as fast from this share of the largest capacity
+# on (a GB10's small cores have 0.7 of it, cpu_capacity in sysfs).
+_FAST_SHARE = 0.8
+
+# Windows' IsProcessorFeaturePresent and macOS's sysctl, in /proc/cpuinfo's words.
+WINDOWS_FEATURES = {"39": "avx", "40": "avx2", "41": "avx512f", "43": "asimddp"}
+MACOS_FEATURES = {
+    "hw.optional.avx1_0": "avx", "hw.optional.avx2_0": "avx2", "hw.optional.fma": "fma",
+    "hw.optional.f16c": "f16c", "hw.optional.avx512f": "avx512f",
+    "hw.optional.arm.FEAT_DotProd": "asimddp", "hw.optional.arm.FEAT_I8MM": "i8mm",
+    "hw.optional.arm.FEAT_FP16": "asimdhp", "hw.optional.AdvSIMD": "asimd",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """Physical cores that we may use, at least 1, and the sentence that says why so many.
+    ``fast_cores`` are the performance cores among them (0: all are alike); ``name`` and
+    ``instructions`` (/proc/cpuinfo's words) are empty where the machine does not say."""
+
+    cores: int
+    reason: str
+    fast_cores: int = 0
+    name: str = ""
+    instructions: tuple[str, ...] = ()
+
+
+State = Literal["fine", "warning", "problem"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A GPU. ``name`` is ggml's ("CUDA0"), "" where ggml does not see it and so cannot use it;
+    ``title`` is for people ("RTX 4060 Laptop"); ``backend`` is cuda, rocm, vulkan, metal, sycl,
+    rpc, or "" ; ``integrated``: its memory is main memory. ``display``: a desktop draws with it.
+    ``pci_id`` is ``0000:c1:00.0`` in lower case, "" where there is none; ``capability`` is CUDA's,
+    "" elsewhere. ``reason`` says where the numbers come from."""
+
+    name: str
+    title: str
+    backend: str
+    integrated: bool
+    total_bytes: int
+    free_bytes: int
+    pci_id: str = ""
+    driver: str = ""
+    capability: str = ""
+    mig: bool = False
+    display: bool = False
+    reason: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the installed llama.cpp can compute on it."""
+        return bool(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """The installed llama.cpp: ``version`` of llama-cpp-python, ``backends`` that it was built
+    with ("cpu", "cuda"), ``instructions`` it was compiled for (ggml's words: "AVX2"). ``error`` is
+    why its libraries cannot be loaded, "" when they can."""
+
+    version: str
+    backends: tuple[str, ...] = ("cpu",)
+    instructions: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to know about the machine, with the fix as a command or a change ("" = none)."""
+
+    state: State
+    what: str
+    text: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """One machine. ``devices`` holds what ggml sees first, in ggml's order, then what it does not
+    see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows."""
+
+    system: str
+    cpu: Cpu
+    memory: Memory
+    build: Build
+    devices: tuple[Device, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    wsl: bool = False
+
+
 _NUMBER = re.compile(r"[0-9]{1,18}")  # fits 64 bits; Python's int() refuses thousands of digits
 _MOST_PROCESSORS = 1 << 16  # a list of processors names no more than this
 
@@ -222,21 +337,6 @@ def _ancestors(base: PurePosixPath, group: PurePosixPath | None) -> list[str]:
     return [str(base / inner), *[str(base / parent) for parent in inner.parents]]
 
 
-# How much memory this process may still take, and why. Pure over a recording. It is the least of
-# what the system has left and what each cgroup above us has left; a container or a job on a cluster
-# sees the whole machine's memory and is killed at its own limit.
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """``available_bytes`` and ``total_bytes`` are None where the machine does not say. The total
-    is the cgroup's limit where that is smaller than the machine."""
-
-    available_bytes: int | None
-    reason: str
-    total_bytes: int | None = None
-
-
 def parse_memory(answers: Answers) -> Memory:
     """The main memory of a recorded machine."""
     if answers.system == "linux":
@@ -298,40 +398,6 @@ def parse_vm_stat(text: str) -> int | None:
     names = ("Pages free", "Pages inactive", "Pages speculative")
     pages = [parse_number(pairs.get(name, "").rstrip(".")) or 0 for name in names]
     return sum(pages) * page_bytes
-
-
-# How many cores this process may really use, and why. A person has physical cores; a process has
-# what the affinity mask and the cgroups above it leave. Hyper-threads do not count: two threads on
-# one core share the multipliers that llama.cpp keeps busy. All functions are pure over a recording.
-
-
-CAPACITIES = "/sys/devices/system/cpu/cpu*/cpu_capacity"  # one line a processor
-FEW_THREADS = 4  # up to here llama.cpp takes hardware threads for cores
-# Arm cores of one machine differ: a core counts as fast from this share of the largest capacity
-# on (a GB10's small cores have 0.7 of it, cpu_capacity in sysfs).
-_FAST_SHARE = 0.8
-
-# Windows' IsProcessorFeaturePresent and macOS's sysctl, in /proc/cpuinfo's words.
-WINDOWS_FEATURES = {"39": "avx", "40": "avx2", "41": "avx512f", "43": "asimddp"}
-MACOS_FEATURES = {
-    "hw.optional.avx1_0": "avx", "hw.optional.avx2_0": "avx2", "hw.optional.fma": "fma",
-    "hw.optional.f16c": "f16c", "hw.optional.avx512f": "avx512f",
-    "hw.optional.arm.FEAT_DotProd": "asimddp", "hw.optional.arm.FEAT_I8MM": "i8mm",
-    "hw.optional.arm.FEAT_FP16": "asimdhp", "hw.optional.AdvSIMD": "asimd",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """Physical cores that we may use, at least 1, and the sentence that says why so many.
-    ``fast_cores`` are the performance cores among them (0: all are alike); ``name`` and
-    ``instructions`` (/proc/cpuinfo's words) are empty where the machine does not say."""
-
-    cores: int
-    reason: str
-    fast_cores: int = 0
-    name: str = ""
-    instructions: tuple[str, ...] = ()
 
 
 def parse_cpu(answers: Answers) -> Cpu:
@@ -455,69 +521,3 @@ def decode_windows_cores(text: str) -> list[int]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-State = Literal["fine", "warning", "problem"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """A GPU. ``name`` is ggml's ("CUDA0"), "" where ggml does not see it and so cannot use it;
-    ``title`` is for people ("RTX 4060 Laptop"); ``backend`` is cuda, rocm, vulkan, metal, sycl,
-    rpc, or "" ; ``integrated``: its memory is main memory. ``display``: a desktop draws with it.
-    ``pci_id`` is ``0000:c1:00.0`` in lower case, "" where there is none; ``capability`` is CUDA's,
-    "" elsewhere. ``reason`` says where the numbers come from."""
-
-    name: str
-    title: str
-    backend: str
-    integrated: bool
-    total_bytes: int
-    free_bytes: int
-    pci_id: str = ""
-    driver: str = ""
-    capability: str = ""
-    mig: bool = False
-    display: bool = False
-    reason: str = ""
-
-    @property
-    def usable(self) -> bool:
-        """Whether the installed llama.cpp can compute on it."""
-        return bool(self.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """The installed llama.cpp: ``version`` of llama-cpp-python, ``backends`` that it was built
-    with ("cpu", "cuda"), ``instructions`` it was compiled for (ggml's words: "AVX2"). ``error`` is
-    why its libraries cannot be loaded, "" when they can."""
-
-    version: str
-    backends: tuple[str, ...] = ("cpu",)
-    instructions: tuple[str, ...] = ()
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to know about the machine, with the fix as a command or a change ("" = none)."""
-
-    state: State
-    what: str
-    text: str
-    fix: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hardware:
-    """One machine. ``devices`` holds what ggml sees first, in ggml's order, then what it does not
-    see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows."""
-
-    system: str
-    cpu: Cpu
-    memory: Memory
-    build: Build
-    devices: tuple[Device, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    wsl: bool = False

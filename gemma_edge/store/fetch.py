@@ -39,240 +39,6 @@ from gemma_edge.store.hub import (
 from gemma_edge.store.remote import Listener, Progress, ProgressMeter, RemoteFile, StoreSettings
 from gemma_edge.units import render_bytes
 
-_TURN_SECONDS = 0.5  # how long one look at the lock of another process lasts
-_MAX_RESTARTS = 3  # from the first byte, in one run
-_HASH_BYTES = 1 << 20  # the hashing thread is woken for no less
-
-
-def fetch(
-    upstream: Upstream,
-    place: Destination,
-    settings: StoreSettings,
-    meter: ProgressMeter,
-    stop: threading.Event,
-) -> str:
-    """Bring the file to its place; the sha256 of what lies there then.
-
-    Raises:
-        GemmaEdgeError: the network, the disk, or the bytes; what came in so far is kept, unless
-            its hash is wrong.
-        Changed: the hub replaced the file meanwhile; nothing is kept.
-        Stopped: ``stop`` was set; what came in so far is kept.
-    """
-    meter.total_bytes = upstream.size_bytes
-    try:
-        for folder in (place.blob.parent, place.final.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            with file_lock(place.lock, _TURN_SECONDS) as mine:
-                if mine:
-                    return _fetch_alone(upstream, place, settings, meter, stop)
-            if stop.is_set():
-                raise Stopped
-            meter.done_bytes = _size(place.partial)
-            meter.report("waiting", "another process fetches it")
-    except OSError as error:
-        missing = upstream.size_bytes - _size(place.partial)
-        raise explain_disk(error, place.blob, missing) from None
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _fetch_alone(
-    upstream: Upstream,
-    place: Destination,
-    settings: StoreSettings,
-    meter: ProgressMeter,
-    stop: threading.Event,
-) -> str:
-    expected = upstream.sha256
-    if (
-        place.blob.is_file() and _size(place.blob) == upstream.size_bytes
-    ):  # another process was faster, or it is damaged
-        sha256 = hash_file(place.blob, meter.checked)
-        if sha256 == (expected or sha256):
-            place.partial.unlink(missing_ok=True)
-            publish(place)
-            return sha256
-    if place.final == place.blob and place.final.exists():
-        meter.report("waiting", f"{place.final} has other bytes, and is replaced")
-    while True:
-        resumed = _size(place.partial) > 0
-        sha256 = _Transfer(upstream, place, settings, meter, stop).run()
-        if sha256 == (expected or sha256):
-            publish(place)
-            return sha256
-        place.partial.unlink()
-        if not resumed:
-            raise damaged(upstream.file, expected or "", sha256)
-        meter.start(0)
-        meter.report("downloading", "the part from before was damaged; it starts over")
-
-
-class _Transfer:
-    """Appends to the partial file until it is whole."""
-
-    def __init__(
-        self, upstream: Upstream, place: Destination, settings: StoreSettings, meter: ProgressMeter,
-        stop: threading.Event,
-    ) -> None:  # fmt: skip
-        self._upstream, self._place, self._settings = upstream, place, settings
-        self._meter, self._retry_policy = meter, RetryPolicy(settings, meter, stop)
-        self._by_xet = upstream.xet is not None
-        self._position = self._restarts = 0
-        self._trailing = TrailingHash(place.partial)
-
-    def run(self) -> str:
-        """The sha256 of the whole file, which lies in the partial one then."""
-        total = self._upstream.size_bytes
-        # Unbuffered: what has arrived is in the file even if this process is killed.
-        descriptor = os.open(
-            self._place.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
-        )
-        with os.fdopen(descriptor, "r+b", buffering=0) as target:
-            self._position = target.seek(0, os.SEEK_END)
-            if self._position > total:
-                self._position = 0
-                target.truncate(0)
-            self._start_hashing()
-            try:
-                while self._position < total:
-                    self._attempt(target)
-                os.fsync(descriptor)  # before the hash is believed, also after a power cut
-                self._trailing.written(self._position)
-                return self._trailing.finish(self._meter.checked)
-            finally:
-                self._trailing.abandon()
-
-    def _start_hashing(self) -> None:
-        self._trailing = TrailingHash(self._place.partial)
-        self._trailing.start()
-        self._trailing.written(self._position)
-        self._meter.start(self._position)
-
-    def _attempt(self, target: BinaryIO) -> None:
-        """As many bytes as one connection gives."""
-        self._retry_policy.check()
-        target.seek(self._position)
-        try:
-            for chunk in self._open():
-                self._append(target, chunk)
-                self._retry_policy.check()
-            if self._position < self._upstream.size_bytes:
-                raise TryAgain("the connection ended early")
-        except TryAgain as failure:
-            if self._by_xet:
-                self._by_xet = False
-                self._meter.report("downloading", f"Xet: {failure.reason}; plain HTTP from here")
-            else:
-                self._retry_policy.wait(failure)
-        except StartOver as failure:
-            self._restart(target, str(failure))
-
-    def _open(self) -> Iterator[bytes]:
-        stream = stream_xet if self._by_xet else stream_http
-        return stream(self._upstream, self._position, self._settings)
-
-    def _append(self, target: BinaryIO, chunk: bytes) -> None:
-        if self._position + len(chunk) > self._upstream.size_bytes:
-            raise StartOver("more bytes came than the file has")
-        rest = memoryview(chunk)
-        while rest:
-            count = target.write(rest)
-            self._meter.add(count)
-            before, self._position = self._position, self._position + count
-            rest = rest[count:]
-            if before // _HASH_BYTES != self._position // _HASH_BYTES:
-                self._trailing.written(self._position)
-        self._retry_policy.progressed()
-
-    def _restart(self, target: BinaryIO, reason: str) -> None:
-        """From the first byte; a server that forces this again and again is given up."""
-        self._restarts += 1
-        if self._restarts > _MAX_RESTARTS:
-            raise gave_up(self._meter.file, reason, self._position, self._upstream.size_bytes)
-        self._trailing.abandon()
-        target.truncate(0)
-        self._position = 0
-        self._start_hashing()
-        self._meter.report("downloading", f"{reason}; it starts over")
-
-
-_LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk
-
-
-class Workers:
-    """The threads of one run. ``stop`` ends all of them within a chunk."""
-
-    def __init__(
-        self,
-        work: Callable[[Upstream], LocalFile],
-        meters: Sequence[ProgressMeter],
-        listen: Listener,
-        stop: threading.Event,
-    ) -> None:
-        self._work, self._listen, self._stop = work, listen, stop
-        self._meters = meters
-        self._events: queue.Queue[Progress | tuple[RemoteFile, LocalFile | BaseException]]
-        self._events = queue.Queue()
-        for meter in meters:
-            meter.listen = self._events.put  # from here on other threads measure
-
-    def run(self, upstreams: Sequence[Upstream], parallel: int) -> dict[RemoteFile, LocalFile]:
-        """All of them; the first error ends the others and is raised here, as Ctrl-C does."""
-        jobs: queue.Queue[Upstream] = queue.Queue()
-        for upstream in upstreams:
-            jobs.put(upstream)
-        threads = [
-            threading.Thread(target=self._take, args=(jobs,), daemon=True, name="fetch")
-            for _ in range(max(1, min(parallel, len(upstreams))))
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            return self._listen_for(len(upstreams))
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join(_LEAVE_SECONDS)
-
-    def _listen_for(self, count: int) -> dict[RemoteFile, LocalFile]:
-        found: dict[RemoteFile, LocalFile] = {}
-        while len(found) < count:
-            try:
-                event = self._events.get(timeout=0.2)  # Windows delivers Ctrl-C in between
-            except queue.Empty:
-                for meter in self._meters:
-                    meter.tick()
-                continue
-            if isinstance(event, Progress):
-                self._listen(event)
-                continue
-            file, result = event
-            if isinstance(result, BaseException):
-                raise result
-            found[file] = result
-        return found
-
-    def _take(self, jobs: "queue.Queue[Upstream]") -> None:
-        while not self._stop.is_set():
-            try:
-                upstream = jobs.get_nowait()
-            except queue.Empty:
-                return
-            result: LocalFile | BaseException
-            try:
-                result = self._work(upstream)
-            except BaseException as error:  # noqa: BLE001  (raised again in the calling thread)
-                result = error
-            self._events.put((upstream.file, result))
-
-
 _MAX_CHANGES = 2  # times a file may be replaced upstream during one run
 
 
@@ -487,3 +253,237 @@ def damaged(file: RemoteFile, expected: str, found: str) -> ModelError:
         f"  received sha256 {found}",
         hint="run the same command again; if it happens again, a proxy or the disk changes bytes",
     )
+
+
+_LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk
+
+
+class Workers:
+    """The threads of one run. ``stop`` ends all of them within a chunk."""
+
+    def __init__(
+        self,
+        work: Callable[[Upstream], LocalFile],
+        meters: Sequence[ProgressMeter],
+        listen: Listener,
+        stop: threading.Event,
+    ) -> None:
+        self._work, self._listen, self._stop = work, listen, stop
+        self._meters = meters
+        self._events: queue.Queue[Progress | tuple[RemoteFile, LocalFile | BaseException]]
+        self._events = queue.Queue()
+        for meter in meters:
+            meter.listen = self._events.put  # from here on other threads measure
+
+    def run(self, upstreams: Sequence[Upstream], parallel: int) -> dict[RemoteFile, LocalFile]:
+        """All of them; the first error ends the others and is raised here, as Ctrl-C does."""
+        jobs: queue.Queue[Upstream] = queue.Queue()
+        for upstream in upstreams:
+            jobs.put(upstream)
+        threads = [
+            threading.Thread(target=self._take, args=(jobs,), daemon=True, name="fetch")
+            for _ in range(max(1, min(parallel, len(upstreams))))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            return self._listen_for(len(upstreams))
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(_LEAVE_SECONDS)
+
+    def _listen_for(self, count: int) -> dict[RemoteFile, LocalFile]:
+        found: dict[RemoteFile, LocalFile] = {}
+        while len(found) < count:
+            try:
+                event = self._events.get(timeout=0.2)  # Windows delivers Ctrl-C in between
+            except queue.Empty:
+                for meter in self._meters:
+                    meter.tick()
+                continue
+            if isinstance(event, Progress):
+                self._listen(event)
+                continue
+            file, result = event
+            if isinstance(result, BaseException):
+                raise result
+            found[file] = result
+        return found
+
+    def _take(self, jobs: "queue.Queue[Upstream]") -> None:
+        while not self._stop.is_set():
+            try:
+                upstream = jobs.get_nowait()
+            except queue.Empty:
+                return
+            result: LocalFile | BaseException
+            try:
+                result = self._work(upstream)
+            except BaseException as error:  # noqa: BLE001  (raised again in the calling thread)
+                result = error
+            self._events.put((upstream.file, result))
+
+
+_TURN_SECONDS = 0.5  # how long one look at the lock of another process lasts
+_MAX_RESTARTS = 3  # from the first byte, in one run
+_HASH_BYTES = 1 << 20  # the hashing thread is woken for no less
+
+
+def fetch(
+    upstream: Upstream,
+    place: Destination,
+    settings: StoreSettings,
+    meter: ProgressMeter,
+    stop: threading.Event,
+) -> str:
+    """Bring the file to its place; the sha256 of what lies there then.
+
+    Raises:
+        GemmaEdgeError: the network, the disk, or the bytes; what came in so far is kept, unless
+            its hash is wrong.
+        Changed: the hub replaced the file meanwhile; nothing is kept.
+        Stopped: ``stop`` was set; what came in so far is kept.
+    """
+    meter.total_bytes = upstream.size_bytes
+    try:
+        for folder in (place.blob.parent, place.final.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            with file_lock(place.lock, _TURN_SECONDS) as mine:
+                if mine:
+                    return _fetch_alone(upstream, place, settings, meter, stop)
+            if stop.is_set():
+                raise Stopped
+            meter.done_bytes = _size(place.partial)
+            meter.report("waiting", "another process fetches it")
+    except OSError as error:
+        missing = upstream.size_bytes - _size(place.partial)
+        raise explain_disk(error, place.blob, missing) from None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _fetch_alone(
+    upstream: Upstream,
+    place: Destination,
+    settings: StoreSettings,
+    meter: ProgressMeter,
+    stop: threading.Event,
+) -> str:
+    expected = upstream.sha256
+    if (
+        place.blob.is_file() and _size(place.blob) == upstream.size_bytes
+    ):  # another process was faster, or it is damaged
+        sha256 = hash_file(place.blob, meter.checked)
+        if sha256 == (expected or sha256):
+            place.partial.unlink(missing_ok=True)
+            publish(place)
+            return sha256
+    if place.final == place.blob and place.final.exists():
+        meter.report("waiting", f"{place.final} has other bytes, and is replaced")
+    while True:
+        resumed = _size(place.partial) > 0
+        sha256 = _Transfer(upstream, place, settings, meter, stop).run()
+        if sha256 == (expected or sha256):
+            publish(place)
+            return sha256
+        place.partial.unlink()
+        if not resumed:
+            raise damaged(upstream.file, expected or "", sha256)
+        meter.start(0)
+        meter.report("downloading", "the part from before was damaged; it starts over")
+
+
+class _Transfer:
+    """Appends to the partial file until it is whole."""
+
+    def __init__(
+        self, upstream: Upstream, place: Destination, settings: StoreSettings, meter: ProgressMeter,
+        stop: threading.Event,
+    ) -> None:  # fmt: skip
+        self._upstream, self._place, self._settings = upstream, place, settings
+        self._meter, self._retry_policy = meter, RetryPolicy(settings, meter, stop)
+        self._by_xet = upstream.xet is not None
+        self._position = self._restarts = 0
+        self._trailing = TrailingHash(place.partial)
+
+    def run(self) -> str:
+        """The sha256 of the whole file, which lies in the partial one then."""
+        total = self._upstream.size_bytes
+        # Unbuffered: what has arrived is in the file even if this process is killed.
+        descriptor = os.open(
+            self._place.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
+        )
+        with os.fdopen(descriptor, "r+b", buffering=0) as target:
+            self._position = target.seek(0, os.SEEK_END)
+            if self._position > total:
+                self._position = 0
+                target.truncate(0)
+            self._start_hashing()
+            try:
+                while self._position < total:
+                    self._attempt(target)
+                os.fsync(descriptor)  # before the hash is believed, also after a power cut
+                self._trailing.written(self._position)
+                return self._trailing.finish(self._meter.checked)
+            finally:
+                self._trailing.abandon()
+
+    def _start_hashing(self) -> None:
+        self._trailing = TrailingHash(self._place.partial)
+        self._trailing.start()
+        self._trailing.written(self._position)
+        self._meter.start(self._position)
+
+    def _attempt(self, target: BinaryIO) -> None:
+        """As many bytes as one connection gives."""
+        self._retry_policy.check()
+        target.seek(self._position)
+        try:
+            for chunk in self._open():
+                self._append(target, chunk)
+                self._retry_policy.check()
+            if self._position < self._upstream.size_bytes:
+                raise TryAgain("the connection ended early")
+        except TryAgain as failure:
+            if self._by_xet:
+                self._by_xet = False
+                self._meter.report("downloading", f"Xet: {failure.reason}; plain HTTP from here")
+            else:
+                self._retry_policy.wait(failure)
+        except StartOver as failure:
+            self._restart(target, str(failure))
+
+    def _open(self) -> Iterator[bytes]:
+        stream = stream_xet if self._by_xet else stream_http
+        return stream(self._upstream, self._position, self._settings)
+
+    def _append(self, target: BinaryIO, chunk: bytes) -> None:
+        if self._position + len(chunk) > self._upstream.size_bytes:
+            raise StartOver("more bytes came than the file has")
+        rest = memoryview(chunk)
+        while rest:
+            count = target.write(rest)
+            self._meter.add(count)
+            before, self._position = self._position, self._position + count
+            rest = rest[count:]
+            if before // _HASH_BYTES != self._position // _HASH_BYTES:
+                self._trailing.written(self._position)
+        self._retry_policy.progressed()
+
+    def _restart(self, target: BinaryIO, reason: str) -> None:
+        """From the first byte; a server that forces this again and again is given up."""
+        self._restarts += 1
+        if self._restarts > _MAX_RESTARTS:
+            raise gave_up(self._meter.file, reason, self._position, self._upstream.size_bytes)
+        self._trailing.abandon()
+        target.truncate(0)
+        self._position = 0
+        self._start_hashing()
+        self._meter.report("downloading", f"{reason}; it starts over")
