@@ -56,19 +56,18 @@ from gemma_edge.errors import (
 )
 from gemma_edge.extraction.evidence.evidence import Evidence, locate
 from gemma_edge.extraction.job import CheckedAnswer, extract
-from gemma_edge.extraction.json_schema import parse_json
-from gemma_edge.extraction.merge import render_path
+from gemma_edge.extraction.json_schema import parse_json, render_path
 from gemma_edge.extraction.pages import (
     LONG_TOKENS,
     Estimate,
-    Look,
     Options,
+    PageMode,
     Passes,
     answer_room,
     estimate,
-    look_at,
     needs_pictures,
     notes_on,
+    page_modes,
     plan_passes,
 )
 from gemma_edge.extraction.recipe import Example, Recipe, bare_recipe
@@ -228,10 +227,10 @@ def get_ready(  # noqa: PLR0913, PLR0917  (what is read, by what, and the world)
         ProjectorError: a page is a picture, and the model sees none.
         DoesNotFit: the document, with ``--strategy whole``, or the model.
     """
-    looks = look_at(document, request.vision)
-    prepared = _prepare(document, looks, request, model, runtime)
+    modes = page_modes(document, request.vision)
+    prepared = _prepare(document, modes, request, model, runtime)
     options = _options(request, prepared)
-    if not counted and _surely_fits(looks, recipe, options, prepared):
+    if not counted and _surely_fits(modes, recipe, options, prepared):
         return Ready(prepared, options, None)
     with runtime.open_counter(prepared.plan) as counter:
         passes = _count(document, recipe, options, counter, prepared)
@@ -248,27 +247,27 @@ def get_ready(  # noqa: PLR0913, PLR0917  (what is read, by what, and the world)
 
 def _prepare(
     document: Document,
-    looks: tuple[Look, ...],
+    modes: tuple[PageMode, ...],
     request: ExtractRequest,
     model: ModelRequest,
     runtime: Runtime,
 ) -> Prepared:
-    if not needs_pictures(looks):
+    if not needs_pictures(modes):
         return prepare(model, runtime, vision="unused")
     try:
         return prepare(model, runtime, vision="needed", image_tokens=MAX_TOKENS)
     except ProjectorError as error:
-        look = next(look for look in looks if look.how in ("picture", "both"))
+        mode = next(mode for mode in modes if mode.how in ("picture", "both"))
         raise ProjectorError(
-            f"{document.name}, page {look.page.number}, goes in as a picture ({look.page.kind}), "
+            f"{document.name}, page {mode.page.number}, goes in as a picture ({mode.page.kind}), "
             f"and {error.message}",
-            hint=f"{error.hint}{_without_pictures(looks)}",
+            hint=f"{error.hint}{_without_pictures(modes)}",
         ) from None
 
 
-def _without_pictures(looks: tuple[Look, ...]) -> str:
+def _without_pictures(modes: tuple[PageMode, ...]) -> str:
     """What is left without a projector."""
-    kinds = {look.page.kind for look in looks}
+    kinds = {mode.page.kind for mode in modes}
     if "scan" in kinds and not kinds & {"text", "mixed", "scan+ocr-layer"}:
         return ""
     layer = " (the OCR layer, where there is one)" if "scan+ocr-layer" in kinds else ""
@@ -288,12 +287,12 @@ def _options(request: ExtractRequest, prepared: Prepared) -> Options:
 
 
 def _surely_fits(
-    looks: tuple[Look, ...], recipe: Recipe, options: Options, prepared: Prepared
+    modes: tuple[PageMode, ...], recipe: Recipe, options: Options, prepared: Prepared
 ) -> bool:
     """Whether it fits and is short however it is tokenized: a token is a byte at least."""
     words = [recipe.render_instructions(), recipe.form()]
-    words += [look.page.text for look in looks if look.how in ("text", "both")]
-    pictures = options.tiles * sum(look.how in ("picture", "both") for look in looks)
+    words += [mode.page.text for mode in modes if mode.how in ("text", "both")]
+    pictures = options.tiles * sum(mode.how in ("picture", "both") for mode in modes)
     document = sum(len(each.encode()) for each in words)
     document += pictures * (options.image_tokens + _MARKER_TOKENS)
     needed = document + _FRAME_TOKENS + answer_room(document)
@@ -314,7 +313,7 @@ def _enlarged(
     wanted = -(-passes.whole_tokens // _STEP) * _STEP
     if wanted > _trained_tokens(prepared):
         return None
-    pictures = any(sheet.pictures for one in passes.each for sheet in one.sheets)
+    pictures = any(sheet.pictures for one in passes.each for sheet in one.inputs)
     image_tokens = MAX_TOKENS if pictures else None
     constraints = constraints_of(
         replace(model, context_tokens=wanted), vision=pictures or None, image_tokens=image_tokens
@@ -364,8 +363,8 @@ class Preview:
     def page_tokens(self) -> tuple[int, ...]:
         """Of each page of the document; 0 of one that is not read."""
         counts = iter(self.passes.page_tokens)
-        looks = self.passes.looks
-        return tuple(next(counts) if look.how != "nothing" else 0 for look in looks)
+        modes = self.passes.modes
+        return tuple(next(counts) if mode.how != "nothing" else 0 for mode in modes)
 
 
 def preview(
@@ -474,7 +473,7 @@ def _render_read(document: Document, passes: Passes, loaded: str) -> str:
 
 def notes_about(document: Document, request: ExtractRequest) -> tuple[str, ...]:
     """What a person may want to know before the document is read."""
-    return (*document.notes, *notes_on(look_at(document, request.vision)))
+    return (*document.notes, *notes_on(page_modes(document, request.vision)))
 
 
 # ----------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.documents.document import shown
 from gemma_edge.errors import ExitStatus, UsageError
-from gemma_edge.extraction.merge import render_path
+from gemma_edge.extraction.json_schema import render_path
 
 if TYPE_CHECKING:
     from gemma_edge.app.batch import Source

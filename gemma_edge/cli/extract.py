@@ -506,8 +506,8 @@ def _envelope(found: "Extraction") -> dict[str, Any]:
             "name": document.name,
             "pages": len(document.pages),
             "kinds": [
-                {"page": look.page.number, "kind": look.page.kind, "read_as": look.how}
-                for look in found.passes.looks
+                {"page": mode.page.number, "kind": mode.page.kind, "read_as": mode.how}
+                for mode in found.passes.modes
             ],
         },
         "recipe": found.recipe.name or None,
@@ -546,7 +546,7 @@ def _with_places(found: "Extraction") -> Any:
 
 def _not_found(found: "Extraction") -> list[str]:
     """A line for each value that is not found where its field is."""
-    if not any(look.how in ("text", "both") for look in found.passes.looks):
+    if not any(mode.how in ("text", "both") for mode in found.passes.modes):
         return []  # pictures alone: there is no text to look in
     absent = {
         path: each for path, each in found.evidence.items()
@@ -600,9 +600,9 @@ def show_preview(found: "Preview", *, as_json: bool, output: Output) -> ExitStat
         output.document(_plan_document(found))
         return ExitStatus.OK
     rows = [("page", "kind", "read as", "tokens", "why")]
-    for look, tokens in zip(found.passes.looks, found.page_tokens, strict=True):
+    for mode, tokens in zip(found.passes.modes, found.page_tokens, strict=True):
         rows.append(
-            (str(look.page.number), look.page.kind, look.how, f"{tokens:,}", look.page.reason)
+            (str(mode.page.number), mode.page.kind, mode.how, f"{tokens:,}", mode.page.reason)
         )
     more = len(rows) - MOST_ROWS - 1
     output.table(rows[: MOST_ROWS + 1])
@@ -648,9 +648,9 @@ def _plan_document(found: "Preview") -> dict[str, Any]:
         "document": found.document.name,
         "model": plan.name or plan.model.stem,
         "pages": [
-            {"page": look.page.number, "kind": look.page.kind, "reason": look.page.reason,
-             "read_as": look.how, "tokens": tokens}
-            for look, tokens in zip(passes.looks, found.page_tokens, strict=True)
+            {"page": mode.page.number, "kind": mode.page.kind, "reason": mode.page.reason,
+             "read_as": mode.how, "tokens": tokens}
+            for mode, tokens in zip(passes.modes, found.page_tokens, strict=True)
         ],
         "strategy": passes.strategy,
         "reason": passes.reason,

@@ -138,7 +138,7 @@ def _as_line(file: str, trial: "Trial", seconds: float) -> dict[str, Any]:
     return {
         "file": file,
         "compiles": enforced is not None,
-        "rung": (enforced.rung or "strict") if enforced else None,
+        "rung": (enforced.relaxed or "strict") if enforced else None,
         "reason": (enforced.reason if enforced else trial.refusal) or None,
         "dropped": [each.keyword for each in enforced.dropped] if enforced else [],
         "tests": [
@@ -158,7 +158,7 @@ def _as_line(file: str, trial: "Trial", seconds: float) -> dict[str, Any]:
 
 def _in_words(trial: "Trial") -> str:
     """One line a file: the rung, and what did not come out as it should."""
-    rung = trial.enforced.rung or "strict" if trial.enforced else f"refused: {trial.refusal}"
+    rung = trial.enforced.relaxed or "strict" if trial.enforced else f"refused: {trial.refusal}"
     said = [f"{len(trial.outcomes)} instances", rung]
     late = sum(each.decodable and not each.valid for each in trial.outcomes)
     lost = [each for each in trial.outcomes if each.valid and not each.decodable]
@@ -192,7 +192,7 @@ def _summary(counts: Counter[str]) -> Iterator[str]:
 
 STDIN = "-"
 BUNDLED = "demo"
-RUNGS = {"": "exactly", "coerce_one_of": "with oneOf read as anyOf", "lenient": "in part"}
+RELAXATIONS = {"": "exactly", "coerce_one_of": "with oneOf read as anyOf", "lenient": "in part"}
 FATES = {
     "decoding": "✔ enforced",
     "afterwards": "– afterwards",
@@ -329,7 +329,7 @@ def _check(  # noqa: PLR0913, PLR0917  (what, how, and the world)
     output.quiet = show.quiet
     schema = _read(text, trust, context, output)
     found = examine(schema, strict=strict)
-    rung = RUNGS[found.enforced.rung] if found.enforced else ""
+    rung = RELAXATIONS[found.enforced.relaxed] if found.enforced else ""
     if show.json:
         output.document(
             {

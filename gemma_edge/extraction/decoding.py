@@ -13,7 +13,7 @@ result is checked against the user's own schema in any case.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,18 +23,16 @@ from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import SchemaError
 from gemma_edge.extraction.json_schema import (
     FORMATS,
-    LISTED,
-    NAMED,
     RULES,
     SCALARS,
-    SINGLE,
     Json,
     Kinds,
     Subschema,
-    children,
     every,
     lone_references,
+    map_children,
     resolve,
+    views_of,
 )
 from gemma_edge.extraction.values import kind_of_leaf
 
@@ -89,7 +87,6 @@ class _Closer:
         self._waiting: list[tuple[str, str, str]] = []
 
     def finish(self) -> None:
-        """Rewrite the targets of references, and what those refer to."""
         while self._waiting:
             name, reference, mode = self._waiting.pop()
             self.defs[name] = self.schema(resolve(self._root, reference), mode)
@@ -131,7 +128,6 @@ class _Closer:
         return out
 
     def _keyword(self, keyword: str, value: Any, schema: Json, mode: str) -> Any:
-        """The rewritten value of one keyword."""
         if keyword == "$ref":
             return f"#/$defs/{self._name(value, mode)}"
         if keyword in _MEMBERS:
@@ -142,7 +138,6 @@ class _Closer:
         return self._parts(keyword, value, mode)
 
     def _parts(self, keyword: str, value: Any, mode: str) -> Any:
-        """One subschema or several of them."""
         if isinstance(value, list):
             return [self._parts(keyword, sub, mode) for sub in value]
         if keyword in _NAMED_PARTS:  # a list of names stays as it is
@@ -161,7 +156,6 @@ class _Closer:
         return self.member(schema, required=required)
 
     def _complete(self, out: Json, schema: Json) -> None:
-        """Require every declared key, and declare every required one."""
         declared = out.get("properties", {})
         wanted = _required(schema)
         missing = [name for name in wanted if name not in declared]
@@ -174,7 +168,7 @@ class _Closer:
 
     def _close_whole(self, out: Json, schema: Json) -> None:
         """Close an object that several schemas describe together: around all of their names."""
-        views = list(self._views(schema, set()))
+        views = [view for view, _ in views_of(self._root, [(schema, True)])]
         if any(map(_describes_others, views)):
             return
         names = {name: True for view in views for name in view.get("properties", {})}
@@ -182,37 +176,26 @@ class _Closer:
             out["properties"] = {**names, **out.get("properties", {})}
             out["additionalProperties"] = False
 
-    def _views(self, schema: Subschema | None, seen: set[str]) -> Any:
-        """The schemas that describe the same value, from the outside in."""
-        if not isinstance(schema, dict):
-            return
-        yield schema
-        reference = schema.get("$ref")
-        if isinstance(reference, str) and reference not in seen:
-            seen.add(reference)
-            yield from self._views(resolve(self._root, reference), seen)
-        parts = {key: schema[key] for key in _PARTS & schema.keys() if key != "$ref"}
-        for sub in children(parts):
-            yield from self._views(sub, seen)
-
     def _name(self, reference: str, mode: str) -> str:
-        """The key in ``defs`` for what ``reference`` points at."""
         key = (reference, mode)
         if key not in self._names:
-            base = re.sub(r"\W+", "_", reference.rsplit("/", 1)[-1]).strip("_") or "root"
-            taken = set(self._names.values())
-            name = next(
-                name
-                for number in range(len(taken) + 1)
-                if (name := f"{base}_{number}" if number else base) not in taken
-            )
+            name = _definition_name(reference, "root", set(self._names.values()))
             self._names[key] = name
             self._waiting.append((name, reference, mode))
         return self._names[key]
 
 
+def _definition_name(reference: str, root: str, taken: Container[str]) -> str:
+    """The last word of a reference, with a number where that is taken."""
+    base = re.sub(r"\W+", "_", reference.rsplit("/", 1)[-1]).strip("_") or root
+    name, number = base, 0
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    return name
+
+
 def _has_parts(schema: Json) -> bool:
-    """Whether several schemas describe one value here."""
     parts = _PARTS & schema.keys() | _NAMED_PARTS & schema.keys()
     beside = "properties" in schema or len(parts) > 1
     return bool(parts) and (beside or len(schema.get("allOf", ())) > 1)
@@ -225,7 +208,6 @@ def _describes_others(schema: Json) -> bool:
 
 
 def _required(schema: Json) -> list[str]:
-    """The user's required keys; Draft 3 has a boolean there."""
     required = schema.get("required")
     return list(required) if isinstance(required, list) else []
 
@@ -248,15 +230,15 @@ def _or_null(schema: Json) -> Json:
 
 
 # ----------------------------------------------------------------------------
-# How far decoding can be held to a schema, asked of llguidance itself. The ladder: exact; `oneOf`
-# read as `anyOf`; keywords that it does not know left to the last check. A schema that even the
-# last rung refuses (a pattern with look-around, a reference that refers to itself and has
-# keywords beside it) loses the keywords that stand in the way. What is not held while decoding is
-# checked afterwards in any case.
+# How far decoding can be held to a schema, asked of llguidance itself: exactly; with `oneOf` read
+# as `anyOf`; with keywords that it does not know left to the last check. A schema that is refused
+# even then (a pattern with look-around, a reference that refers to itself and has keywords beside
+# it) loses the keywords that stand in the way. What is not held while decoding is checked
+# afterwards in any case.
 
-
-Rung = Literal["", "coerce_one_of", "lenient"]
-LADDER: tuple[Rung, ...] = ("", "coerce_one_of", "lenient")
+Relaxation = Literal["", "coerce_one_of", "lenient"]
+RELAXATIONS: tuple[Relaxation, ...] = ("", "coerce_one_of", "lenient")
+_LENIENT: Relaxation = "lenient"
 
 _MAX_TRIES = 120  # of putting keywords back
 _IMPOSSIBLE = "Unsatisfiable schema"
@@ -278,35 +260,35 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Enforced:
-    """``schema`` compiles on ``rung``; ``dropped`` are the keywords it lost for that; ``reason``
-    is why it did not compile on the first rung, "" if it did."""
+    """``schema`` compiles when it is ``relaxed``; ``dropped`` are the keywords it lost for that;
+    ``reason`` is why it does not compile as it is, "" if it does."""
 
     schema: Json
-    rung: Rung
+    relaxed: Relaxation
     dropped: tuple[Dropped, ...] = ()
     reason: str = ""
 
 
-def refusal(schema: Json, rung: Rung = "") -> str:
-    """Why llguidance does not compile a schema on a rung, in its words; "" where it does."""
+def refusal(schema: Json, relaxed: Relaxation = "") -> str:
+    """Why llguidance does not compile a schema, in its words; "" where it does."""
     try:
-        TextConstraint(JsonConstraint(schema=json.dumps(schema), relaxed=rung))
+        TextConstraint(JsonConstraint(schema=json.dumps(schema), relaxed=relaxed))
     except SchemaError as error:
         return error.message.removeprefix(PREFIX)
     return ""
 
 
 def enforce(decoding: Json) -> Enforced:
-    """The first rung that holds a decoding schema, or the last one with what is left of it.
+    """A decoding schema relaxed as little as it must be, or what llguidance can hold of it.
 
     Raises:
         SchemaError: nothing helps; the message is llguidance's reason.
     """
     first = ""
-    for rung in LADDER:
-        reason = refusal(decoding, rung)
+    for relaxed in RELAXATIONS:
+        reason = refusal(decoding, relaxed)
         if not reason:
-            return Enforced(decoding, rung, reason=first)
+            return Enforced(decoding, relaxed, reason=first)
         first = first or reason
     relieved = relieve(decoding)
     if relieved is None:
@@ -315,59 +297,61 @@ def enforce(decoding: Json) -> Enforced:
 
 
 def relieve(decoding: Json) -> Enforced | None:
-    """The schema without the keywords that even the last rung refuses; None where that does not
-    help, where it refuses nothing, or where no answer could be valid in the end."""
+    """The schema without the keywords that are refused even when all is relaxed; None where that
+    does not help, where nothing is refused, or where no answer could be valid in the end."""
     schema, dropped = deepcopy(decoding), list[Dropped]()
-    reason = refusal(schema, LADDER[-1])
+    reason = refusal(schema, _LENIENT)
     if not reason or reason.startswith(_IMPOSSIBLE):
         return None
     for node in every(schema):
-        for keyword, why in refused_keywords(node, LADDER[-1]).items():
+        for keyword, why in refused_keywords(node, _LENIENT).items():
             dropped.append(Dropped(keyword, node[keyword], why))
-            _drop(node, keyword)
-    if not refusal(schema, LADDER[-1]):
-        return Enforced(schema, LADDER[-1], tuple(dropped), reason)
+            _take_out(node, keyword)
+    if not refusal(schema, _LENIENT):
+        return Enforced(schema, _LENIENT, tuple(dropped), reason)
     for suspects in (*((one,) for one in _SUSPECTS), _SUSPECTS):
-        changes = [change for one in suspects for change in _take_out(schema, one, reason)]
-        if refusal(schema, LADDER[-1]):
-            for change in reversed(changes):
-                change.put_back()
-        else:
-            dropped += [each.dropped for each in _needed(schema, changes)]
-            return Enforced(schema, LADDER[-1], tuple(dropped), reason)
+        changes = [change for one in suspects for change in _take_out_all(schema, one)]
+        if not refusal(schema, _LENIENT):
+            needed = _put_back_harmless(schema, changes)
+            dropped += (Dropped(keyword, value, reason) for _, keyword, value in needed)
+            return Enforced(schema, _LENIENT, tuple(dropped), reason)
+        for change in reversed(changes):
+            _put_back(*change)
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """One keyword of one schema, which can be taken out and put back."""
-
-    node: Json
-    dropped: Dropped
-
-    def take_out(self) -> None:
-        _drop(self.node, self.dropped.keyword)
-
-    def put_back(self) -> None:
-        self.node[self.dropped.keyword] = self.dropped.value
-        if self.dropped.keyword == "patternProperties":
-            self.node.pop("additionalProperties")
+_Change = tuple[Json, str, Any]  # a schema, the keyword that was taken out of it, and its value
 
 
-def _take_out(schema: Json, suspect: str, reason: str) -> list[_Change]:
-    """Take a keyword out wherever it stands."""
+def _take_out(node: Json, keyword: str) -> None:
+    """Keys that patterns described are then free, not forbidden."""
+    del node[keyword]
+    if keyword == "patternProperties":
+        node["additionalProperties"] = True
+
+
+def _put_back(node: Json, keyword: str, value: Any) -> None:
+    node[keyword] = value
+    if keyword == "patternProperties":
+        node.pop("additionalProperties")
+
+
+def _take_out_all(schema: Json, suspect: str) -> list[_Change]:
     changes = []
     for node in list(every(schema)):
-        for keyword in _suspected(node, suspect):
+        found = [suspect] if suspect in node else []
+        if suspect == "beside $ref" and "$ref" in node:
+            found = [keyword for keyword in node if keyword not in ("$ref", "$defs", "$schema")]
+        for keyword in found:
             if keyword == "patternProperties" and "additionalProperties" in node:
                 continue  # to put that back would not be the same schema
-            changes.append(_Change(node, Dropped(keyword, node[keyword], reason)))
-            changes[-1].take_out()
+            changes.append((node, keyword, node[keyword]))
+            _take_out(node, keyword)
     return changes
 
 
-def _needed(schema: Json, changes: list[_Change]) -> list[_Change]:
-    """Put back what does no harm, half by half; what must stay out."""
+def _put_back_harmless(schema: Json, changes: list[_Change]) -> list[_Change]:
+    """Half by half; what must stay out."""
     needed: list[_Change] = []
     waiting, tries = [changes], _MAX_TRIES
     while waiting:
@@ -377,11 +361,11 @@ def _needed(schema: Json, changes: list[_Change]) -> list[_Change]:
             needed += some
             continue
         for change in reversed(some):
-            change.put_back()
-        if not refusal(schema, LADDER[-1]):
+            _put_back(*change)
+        if not refusal(schema, _LENIENT):
             continue
-        for change in some:
-            change.take_out()
+        for node, keyword, _ in some:
+            _take_out(node, keyword)
         if len(some) == 1:
             needed += some
         else:
@@ -390,28 +374,17 @@ def _needed(schema: Json, changes: list[_Change]) -> list[_Change]:
     return needed
 
 
-def _suspected(node: Json, suspect: str) -> list[str]:
-    if suspect != "beside $ref":
-        return [suspect] if suspect in node else []
-    if "$ref" not in node:
-        return []
-    return [keyword for keyword in node if keyword not in ("$ref", "$defs", "$schema")]
-
-
-def _drop(node: Json, keyword: str) -> None:
-    """Take a keyword out. Keys that patterns described are then free, not forbidden."""
-    del node[keyword]
-    if keyword == "patternProperties":
-        node["additionalProperties"] = True
-
-
-def refused_keywords(node: Json, rung: Rung = "") -> dict[str, str]:
-    """The keywords of one schema that llguidance refuses on a rung, each with its reason; what
-    lies inside of them is not looked at, nor what references mean."""
-    shallow = dict(_shallow(node))
+def refused_keywords(node: Json, relaxed: Relaxation = "") -> dict[str, str]:
+    """The keywords of one schema that llguidance refuses, each with its reason; what lies inside
+    of them is not looked at, nor what references mean."""
+    shallow = {  # a `oneOf` is decided by what its branches hold
+        keyword: map_children(keyword, value, lambda sub: {} if isinstance(sub, dict) else sub)
+        for keyword, value in node.items()
+        if keyword not in ("$defs", "definitions", "oneOf", "$ref")
+    }
     found: dict[str, str] = {}
-    while shallow and (reason := refusal(shallow, rung)):
-        culprit = next(_culprits(shallow, rung), None)
+    while shallow and (reason := refusal(shallow, relaxed)):
+        culprit = next(_culprits(shallow, relaxed), None)
         if culprit is None:
             break
         found[culprit] = reason
@@ -419,34 +392,14 @@ def refused_keywords(node: Json, rung: Rung = "") -> dict[str, str]:
     return found
 
 
-def _culprits(shallow: Json, rung: Rung) -> Iterator[str]:
+def _culprits(shallow: Json, relaxed: Relaxation) -> Iterator[str]:
     """Keywords that are refused alone, then those without which the rest is not."""
     kind = {"type": shallow["type"]} if "type" in shallow else {}
     rules = sorted((word for word in shallow if word != "type"), key=_FRAME.__contains__)
-    yield from (word for word in rules if refusal({**kind, word: shallow[word]}, rung))
+    yield from (word for word in rules if refusal({**kind, word: shallow[word]}, relaxed))
     for word in rules:
-        if not refusal({key: value for key, value in shallow.items() if key != word}, rung):
+        if not refusal({key: value for key, value in shallow.items() if key != word}, relaxed):
             yield word
-
-
-def _shallow(node: Json) -> Iterator[tuple[str, Any]]:
-    """The schema with every schema inside of it emptied, and without what is known to depend on
-    them: ``oneOf`` is decided by its branches."""
-    for keyword, value in node.items():
-        if keyword in NAMED and isinstance(value, dict):
-            if keyword not in ("$defs", "definitions"):
-                yield keyword, {name: _emptied(sub) for name, sub in value.items()}
-        elif keyword in LISTED and isinstance(value, list):
-            if keyword != "oneOf":
-                yield keyword, [_emptied(sub) for sub in value]
-        elif keyword in SINGLE:
-            yield keyword, _emptied(value)
-        elif keyword != "$ref":
-            yield keyword, value
-
-
-def _emptied(sub: Any) -> Any:
-    return {} if isinstance(sub, dict) else sub
 
 
 # ----------------------------------------------------------------------------
@@ -480,12 +433,11 @@ class _Form:
     def __init__(self, root: Json, *, comments: bool) -> None:
         self._root, self._comments = root, comments
         self._kinds, self._nodes = Kinds(root), 0
-        self._named = _repeated(root, self._kinds)
+        self._named = _names_of_repeated(root, self._kinds)
         self._used: list[str] = []  # references that were written as names
         self._inside: set[str] = set()  # references that are being written out
 
     def render_whole(self) -> str:
-        """The form and the definitions it names, in the order of their use."""
         form = self.render(self._root)
         parts = []
         for reference in self._used:  # grows while definitions use others
@@ -494,7 +446,6 @@ class _Form:
         return form + (f" where {'; '.join(parts)}" if parts else "")
 
     def render(self, schema: Subschema | None) -> str:
-        """One schema's form."""
         self._nodes += 1
         if not isinstance(schema, dict):
             return _ANY
@@ -507,10 +458,9 @@ class _Form:
             return self._named[reference]
         views, opened = self._views(schema)
         self._inside |= opened
-        try:
-            return self._merged(schema, views)
-        finally:
-            self._inside -= opened
+        form = self._merged(schema, views)
+        self._inside -= opened
+        return form
 
     def _merged(self, schema: Json, views: list[Json]) -> str:
         meant = next(filter(None, map(kind_of_leaf, views)), None)
@@ -558,7 +508,6 @@ class _Form:
         return " | ".join(dict.fromkeys(self.render(sub) for sub in named)) or "null"
 
     def _plain(self, schema: Json, views: list[Json]) -> str:
-        """A scalar, a list, a map, or several of them."""
         kinds = self._kinds.of(schema) - {"null"}
         if kinds == {"array"}:
             return self._list(views)
@@ -589,7 +538,6 @@ class _Form:
         return "object"
 
     def _comment(self, schema: Subschema) -> str:
-        """The description, shortened, as a comment."""
         text = schema.get("description") if isinstance(schema, dict) and self._comments else None
         if not isinstance(text, str) or not text.strip():
             return ""
@@ -599,7 +547,7 @@ class _Form:
         return f" /* {words} */"
 
 
-def _repeated(root: Json, kinds: Kinds) -> dict[str, str]:
+def _names_of_repeated(root: Json, kinds: Kinds) -> dict[str, str]:
     """A name for each reference to an object or a list that is used more than once. What is used
     once is written where it is used, so a form never unfolds without end."""
     uses: Counter[str] = Counter()
@@ -617,9 +565,7 @@ def _repeated(root: Json, kinds: Kinds) -> dict[str, str]:
     for reference, count in uses.items():
         whole = resolve(root, reference) is root
         if (count > 1 or whole) and kinds.of({"$ref": reference}) & {"object", "array"}:
-            base = re.sub(r"\W+", "_", reference.rsplit("/", 1)[-1]).strip("_") or "form"
-            same = sum(name == base or name.startswith(f"{base}_") for name in names.values())
-            names[reference] = f"{base}_{same}" if same else base
+            names[reference] = _definition_name(reference, "form", set(names.values()))
     return names
 
 

@@ -63,12 +63,10 @@ def plain(value: Any) -> Any:
 
 
 def lift_all(value: Any) -> Any:
-    """``lift``, also in lists."""
     return [lift_all(each) for each in value] if isinstance(value, list) else lift(value)
 
 
 def kind_in_words(value: Any) -> str:
-    """What a value is, for a message."""
     if value is None:
         return "null"
     kinds = ((bool, "true or false"), (Decimal, "a number"), (int, "a number"), (float, "a number"),
@@ -143,7 +141,6 @@ class Steps(Protocol):
 
 
 def _flat(run: Steps, value: Any) -> list[Any]:
-    """The items of a list, also of lists in it."""
     if not isinstance(value, list):
         raise RunError(f"{kind_in_words(value)} is no list")
     found: list[Any] = []
@@ -223,7 +220,6 @@ def _date(run: Steps, value: Any) -> Any:
 
 
 def _default(run: Steps, value: Any, instead: Any) -> Any:
-    """``instead`` for null, also in a list."""
     if isinstance(value, list):
         return [_default(run, each, instead) for each in value]
     run.step()
@@ -294,7 +290,6 @@ class Run:
         self.nulls: list[str] = []
 
     def value(self, node: ast.expr) -> Any:
-        """The value of one part."""
         self.step()
         try:
             return _EVALUATORS[type(node)](self, node)
@@ -314,7 +309,6 @@ class Run:
             raise RunError(f"it takes more than {MAX_STEPS:,} steps")
 
     def constant(self, node: ast.Constant) -> Any:
-        """A number, a text, true, false or null."""
         return lift(node.value)
 
     def place(self, node: ast.expr) -> tuple[Any, str]:
@@ -335,7 +329,6 @@ class Run:
         return self.value(node), ""
 
     def read(self, node: ast.expr) -> Any:
-        """The value of a place."""
         found, path = self.place(node)
         if path and (found is None or (isinstance(found, list) and None in found)):
             self.nulls.append(path)
@@ -382,7 +375,6 @@ class Run:
         return [self.each(list(row), function) for row in zip(*columns, strict=True)]
 
     def binary(self, node: ast.BinOp) -> Any:
-        """Arithmetic, item by item over lists."""
         name = type(node.op)
         return self.each(
             [self.value(node.left), self.value(node.right)],
@@ -390,7 +382,6 @@ class Run:
         )
 
     def unary(self, node: ast.UnaryOp) -> Any:
-        """A minus or a ``not``."""
         inner = self.value(node.operand)
         if isinstance(node.op, ast.Not):
             return self.each([inner], operator.not_)
@@ -453,7 +444,6 @@ class Run:
         return (left in right) == wanted
 
     def either(self, node: ast.IfExp) -> Any:
-        """``a if test else b``."""
         test = self.value(node.test)
         if test is None:
             return None
@@ -462,13 +452,11 @@ class Run:
         return self.value(node.body if test else node.orelse)
 
     def call(self, node: ast.Call) -> Any:
-        """One of the functions."""
         assert isinstance(node.func, ast.Name)
         values = [self.value(argument) for argument in node.args]
         return FUNCTIONS[node.func.id][2](self, *values)
 
     def listed(self, node: ast.List) -> Any:
-        """A list that is written out."""
         return [self.value(each) for each in node.elts]
 
     def comprehension(self, node: ast.GeneratorExp | ast.ListComp) -> Any:
@@ -650,12 +638,10 @@ class _Columns:
         self._data = text.encode("utf-8")
 
     def of(self, offset: int) -> int:
-        """The column of a character."""
         return len(self._data[:offset].decode("utf-8", "ignore"))
 
 
 def _abouts(tree: ast.expr, about: set[int], columns: _Columns) -> Iterator[int]:
-    """The column of each comparison's right side whose sign was ``~=``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
@@ -683,7 +669,6 @@ def _check(tree: ast.expr, text: str, columns: _Columns) -> None:
 
 
 def _flaw(node: ast.AST) -> str:
-    """What is wrong with a part that is of an allowed kind, "" if nothing."""
     if isinstance(node, ast.Call):
         return _call_flaw(node)
     if isinstance(node, ast.Constant) and not isinstance(
@@ -774,7 +759,6 @@ class _Words:
         self.fractions = False
 
     def failing(self, node: ast.expr) -> str:
-        """Why a part that is false is false."""
         if isinstance(node, ast.BoolOp):
             wrong = [each for each in node.values if self._is_false(each)]
             few = wrong[:1] if isinstance(node.op, ast.And) else wrong
@@ -800,7 +784,6 @@ class _Words:
         return value is False or (isinstance(value, list) and False in value) or value == 0
 
     def _value(self, node: ast.expr) -> Any:
-        """The value of a part, of the row that is looked at."""
         value = self._run.value(node)
         if self._row is not None and isinstance(value, list) and self._row < len(value):
             return value[self._row]
@@ -822,7 +805,6 @@ class _Words:
         return f"{self._source(node)} is false"
 
     def _items(self, node: ast.Compare, found: list[Any]) -> str:
-        """The items that fail, where lists are compared item by item."""
         wrong = [number for number, value in enumerate(found) if value is False]
         said = []
         for number in wrong[:_MAX_ROWS]:
@@ -832,7 +814,6 @@ class _Words:
         return _joined(said, len(wrong))
 
     def _rows(self, loop: ast.GeneratorExp | ast.ListComp) -> str:
-        """The rows that fail, of ``all(… for row in rows)``."""
         said: list[str] = []
         count = 0
         for prefix in self._iter_rows(loop.generators):
@@ -860,7 +841,6 @@ class _Words:
         self._run.bound.pop(loop.target.id, None)
 
     def _pair(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> str:
-        """One comparison that fails: an equation and what stands against it."""
         if isinstance(left, ast.Constant) and isinstance(sign, ast.Eq):
             left, right = right, left
         if isinstance(right, ast.Constant | ast.List) or _is_word(right):
@@ -887,7 +867,6 @@ class _Words:
         return said if said.endswith(f" {result}") else f"{said} = {result}"
 
     def _named(self, node: ast.expr, verb: str = "", product: bool = False) -> str:
-        """A field with its value."""
         said = (self._label(node), verb, self._shown(self._value(node), product))
         return " ".join(filter(None, said))
 
@@ -962,7 +941,6 @@ class _Words:
         return f"{self._source(node)} {' + '.join(map(self._shown, terms))}"
 
     def _shown(self, value: Any, product: bool = False) -> str:
-        """A value as it stands in an equation."""
         if isinstance(value, Decimal):
             exact = plain(value)
             self.fractions = self.fractions or isinstance(exact, float)
@@ -980,7 +958,6 @@ class _Words:
 
 
 def _is_place(node: ast.expr) -> bool:
-    """Whether it names a field of the data."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return isinstance(node, ast.Name)

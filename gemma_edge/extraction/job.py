@@ -6,10 +6,9 @@ the Engine.
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from gemma_edge.documents.document import Document
 from gemma_edge.engine.protocol import (
@@ -26,39 +25,46 @@ from gemma_edge.engine.protocol import (
     Usage,
 )
 from gemma_edge.errors import DoesNotFit, EngineError, Interrupted, SchemaError
-from gemma_edge.extraction.decoding import LADDER, PREFIX, Rung, relieve
-from gemma_edge.extraction.evidence.choose import Hints, field_hints
+from gemma_edge.extraction.decoding import PREFIX, RELAXATIONS, Relaxation, relieve
+from gemma_edge.extraction.evidence.choose import field_hints
 from gemma_edge.extraction.evidence.evidence import (
-    Confidence,
     Evidence,
     ground,
     leaf_confidence,
     with_confidence,
 )
-from gemma_edge.extraction.json_schema import Json, Verdict, parse_float, refuse_constant
+from gemma_edge.extraction.json_schema import (
+    Json,
+    ValuePath,
+    Verdict,
+    iter_leaves,
+    map_texts,
+    parse_float,
+    refuse_constant,
+    render_path,
+)
 from gemma_edge.extraction.merge import (
     Cut,
     Merger,
-    Place,
+    PagePlace,
     Tree,
-    ValuePath,
     find_cut,
-    iter_leaves,
     locate,
     plain,
-    render_path,
+    replaced_at,
     trace,
+    value_at,
 )
 from gemma_edge.extraction.pages import (
-    Look,
     Options,
+    PageInput,
+    PageMode,
     Pass,
     Passes,
     Question,
-    Sheet,
     make_beginning,
+    make_input,
     make_message,
-    make_sheet,
     plan_passes,
     question_of,
 )
@@ -74,25 +80,18 @@ from gemma_edge.extraction.schema import (
 from gemma_edge.units import render_tokens
 
 # ----------------------------------------------------------------------------
-# What is asked a second time: the values that are wrong, with what is wrong about them. Pure.
+# What is asked a second time: the values that are wrong, with what is wrong about them.
 
-
+_Reply = TypeVar("_Reply")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-MOST_VALUES = 40  # that are asked again; more of them are another kind of trouble
+_ABSENT = object()
+_MOST_VALUES = 40  # that are asked again; more of them are another kind of trouble
 _MOST_PAGES = 3  # that are named with a problem
 _SHOWN = 200  # characters of a value in a prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
-    """Something wrong with the values at ``paths``; ``text`` says what, to the model too."""
-
-    text: str
-    paths: tuple[ValuePath, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
+class _Again:
     """``part`` asks for the values at ``paths``, each under the name that ``names`` gives it;
     ``problems`` are lines for the prompt."""
 
@@ -102,14 +101,18 @@ class Again:
     problems: str
 
 
-def plan_again(
-    source: Json, flaws: Sequence[Flaw], data: Any, pages: dict[ValuePath, int], *, strict: bool
-) -> Again | None:
+# Something wrong, in words that the model reads too, and the values it is about.
+_Flaw = tuple[str, tuple[ValuePath, ...]]
+
+
+def _plan_again(
+    source: Json, flaws: Sequence[_Flaw], data: Any, pages: dict[ValuePath, int], *, strict: bool
+) -> _Again | None:
     """The second request for all flaws; ``pages`` is where values were found. None where there is
     nothing to ask: too much is wrong, or what is wrong cannot be asked for alone."""
-    found = (_existing(data, path) for flaw in flaws for path in flaw.paths)
+    found = (_existing(data, path) for _, about in flaws for path in about)
     paths = _outermost([path for path in found if path is not None])
-    if not paths or len(paths) > MOST_VALUES:
+    if not paths or len(paths) > _MOST_VALUES:
         return None
     known = fields_of(source)
     part: Part | None
@@ -121,46 +124,22 @@ def plan_again(
         part = select_values(source, paths, strict=strict)
     if part is None:
         return None
-    lines = [f"- {flaw.text}{_where(flaw.paths, pages)}" for flaw in flaws if flaw.paths]
-    lines += [_record_line(path, data) for path in paths if _in_list(path)]
-    return Again(part, paths, tuple(map(render_path, paths)), "\n".join(dict.fromkeys(lines)))
+    lines = [f"- {text}{_where(about, pages)}" for text, about in flaws if about]
+    lines += [_record_line(path, data) for path in paths if any(isinstance(s, int) for s in path)]
+    return _Again(part, paths, tuple(map(render_path, paths)), "\n".join(dict.fromkeys(lines)))
 
 
-def parse_path(text: str) -> ValuePath:
+def _parse_path(text: str) -> ValuePath:
     """``items[2].qty`` to a path; a name that a recipe's check gives is one step."""
     return tuple(int(found[2]) if found[2] else found[1] for found in _STEP.finditer(text))
-
-
-def put(data: Any, path: ValuePath, value: Any) -> Any:
-    """A copy of ``data`` with another value at ``path``."""
-    if not path:
-        return value
-    copy: Any = list(data) if isinstance(data, list) else dict(data)
-    copy[path[0]] = put(data[path[0]], path[1:], value)
-    return copy
-
-
-def get(data: Any, path: ValuePath) -> Any:
-    """The value at ``path``.
-
-    Raises:
-        LookupError, TypeError: there is none.
-    """
-    for step in path:
-        data = data[step]
-    return data
 
 
 def _existing(data: Any, path: ValuePath) -> ValuePath | None:
     """The value as it was printed that ``path``, into converted data, is about; None where there
     is none."""
-    for size in range(len(path), 0, -1):
-        try:
-            get(data, path[:size])
-        except (LookupError, TypeError):
-            continue
-        return path[:size]
-    return None if path else path
+    sizes = range(len(path), 0, -1)
+    found = (path[:n] for n in sizes if value_at(data, path[:n], _ABSENT) is not _ABSENT)
+    return next(found, None) if path else path
 
 
 def _outermost(paths: Sequence[ValuePath]) -> tuple[ValuePath, ...]:
@@ -173,24 +152,16 @@ def _outermost(paths: Sequence[ValuePath]) -> tuple[ValuePath, ...]:
 
 
 def _where(paths: Sequence[ValuePath], pages: dict[ValuePath, int]) -> str:
-    found = sorted({page for path in paths for page in _pages_under(path, pages)})
+    found = {page for at, page in pages.items() if any(at[: len(path)] == path for path in paths)}
     if not 0 < len(found) <= _MOST_PAGES:
         return ""
-    return f" (page {', '.join(map(str, found))})"
-
-
-def _pages_under(path: ValuePath, pages: dict[ValuePath, int]) -> set[int]:
-    return {page for each, page in pages.items() if each[: len(path)] == path}
-
-
-def _in_list(path: ValuePath) -> bool:
-    return any(isinstance(step, int) for step in path)
+    return f" (page {', '.join(map(str, sorted(found)))})"
 
 
 def _record_line(path: ValuePath, data: Any) -> str:
     """The record that a value belongs to, so that the model finds its row."""
     last = max(index for index, step in enumerate(path) if isinstance(step, int))
-    record = get(data, path[: last + 1])
+    record = value_at(data, path[: last + 1])
     text = str(record)
     if isinstance(record, dict):
         single = {name: v for name, v in record.items() if not isinstance(v, dict | list)}
@@ -235,36 +206,7 @@ class CheckedAnswer:
 # ----------------------------------------------------------------------------
 # One answer under a schema: asked with as much of the schema held as can be, read, judged.
 
-
 _REASON = 120  # characters of the engine's reason in a note
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """The answer's text, how it ended, and how sure the model was of its tokens."""
-
-    text: str
-    finished: Finished
-    scores: tuple[TokenScore, ...] = ()
-
-
-def listen(engine: Engine, request: Request, on_event: Callable[[Event], None] | None) -> Said:
-    """Wait for a whole answer; ``on_event`` sees each event as it comes.
-
-    Raises:
-        SchemaError, DoesNotFit, EngineError, ProjectorError: from the engine.
-    """
-    answer: list[str] = []
-    scores: list[TokenScore] = []
-    for event in engine.generate(request):
-        if on_event is not None:
-            on_event(event)
-        if isinstance(event, Finished):
-            return Said("".join(answer), event, tuple(scores))
-        if isinstance(event, Chunk) and event.channel == "answer":
-            answer.append(event.text)
-            scores += event.scores
-    raise EngineError("the engine stopped without an end", hint="try again")
 
 
 def ask_by_schema(
@@ -274,39 +216,41 @@ def ask_by_schema(
     gives its text and its end.
 
     Raises:
-        SchemaError: no rung of the ladder can enforce the schema.
+        SchemaError: the schema cannot be enforced, however relaxed.
         GemmaEdgeError: from ``ask``.
     """
     decoding = schema.strict_decoding if strict else schema.decoding
-    (text, finished), notes = climb(ask, decoding)
+    (text, finished), notes = _ask_relaxing(ask, decoding)
     return judge(text, finished, schema, strict=strict, notes=notes)
 
 
-def climb(ask: Callable[[JsonConstraint], Any], decoding: Json) -> tuple[Any, tuple[str, ...]]:
-    """What ``ask`` gives on the first rung that is not refused, and a note where that is not the
-    whole schema.
-
-    Raises:
-        SchemaError: no rung of the ladder can enforce it.
-    """
+def _ask_relaxing(
+    ask: Callable[[JsonConstraint], _Reply], decoding: Json
+) -> tuple[_Reply, tuple[str, ...]]:
+    """What ``ask`` gives for the first constraint that is not refused, and a note where that is
+    not the whole schema."""
     refusals: list[SchemaError] = []
-    for rung, held in iter_constraints(decoding):
+    for relaxed, held in iter_constraints(decoding):
         try:
-            said = ask(JsonConstraint(schema=json.dumps(held), relaxed=rung))
+            reply = ask(JsonConstraint(schema=json.dumps(held), relaxed=relaxed))
         except SchemaError as error:
             refusals.append(error)
             continue
-        return said, _relaxed(rung, refusals)
+        if not relaxed:
+            return reply, ()
+        reason = " ".join(refusals[0].message.removeprefix(PREFIX).split())[:_REASON]
+        note = f"a part of the schema was not enforced while decoding, only checked: {reason}"
+        return reply, (note,)
     raise refusals[-1]
 
 
-def iter_constraints(decoding: Json) -> Iterator[tuple[Rung, Json]]:
-    """What to hold the decoder to, the most first: the ladder, then what llguidance can hold of
-    the schema at all. Ask for the next only when one was refused."""
-    yield from ((rung, decoding) for rung in LADDER)
+def iter_constraints(decoding: Json) -> Iterator[tuple[Relaxation, Json]]:
+    """What to hold the decoder to, the most first, and at last what llguidance can hold of the
+    schema at all. Ask for the next only when one was refused."""
+    yield from ((relaxed, decoding) for relaxed in RELAXATIONS)
     relieved = relieve(decoding)
     if relieved is not None:
-        yield relieved.rung, relieved.schema
+        yield relieved.relaxed, relieved.schema
 
 
 def judge(
@@ -318,23 +262,27 @@ def judge(
     notes: tuple[str, ...] = (),
 ) -> CheckedAnswer:
     """The answer's text to data with its problems."""
-    problems = list(cut_short(finished))
-    try:
-        data, repeated = parse_answer(text)
-        outcome = bare_recipe(schema).finish(data)  # what is printed to what the schema means
-        verdict = schema.checker.check(outcome.data, strict=strict)
-    except ValueError as error:
-        problems.append(f"the answer is not JSON ({error})")
-        return CheckedAnswer(None, text, tuple(problems), finished, notes)
-    except RecursionError:  # a schema that refers to itself, and a model that never leaves it
-        problems.append("the answer is nested too deeply to be checked")
-        return CheckedAnswer(None, text, tuple(problems), finished, notes)
-    problems += repeated
+    short = tuple(cut_short(finished))
+    data, repeated, flaw = _read_answer(text)
+    if flaw:
+        return CheckedAnswer(None, text, (*short, flaw), finished, notes)
+    outcome = bare_recipe(schema).finish(data)  # what is printed to what the schema means
+    verdict = schema.checker.check(outcome.data, strict=strict)
     if not finished.closed_early:  # else it was not looked for to the end
         notes += tuple(f"{at}: required, and not found" for at in verdict.missing)
-    problems += verdict.problems
-    notes += outcome.notes
-    return CheckedAnswer(verdict.data, text, tuple(problems), finished, notes)
+    problems = (*short, *repeated, *verdict.problems)
+    return CheckedAnswer(verdict.data, text, problems, finished, notes + outcome.notes)
+
+
+def _read_answer(text: str) -> tuple[Any, tuple[str, ...], str]:
+    """Data, a line for each key that came twice, and why the text is no data."""
+    try:
+        data, repeated = parse_answer(text)
+    except ValueError as error:
+        return None, (), f"the answer is not JSON ({error})"
+    except RecursionError:  # a schema that refers to itself, and a model that never leaves it
+        return None, (), "the answer is nested too deeply to be checked"
+    return data, tuple(repeated), ""
 
 
 def parse_answer(text: str) -> tuple[Any, list[str]]:
@@ -355,7 +303,8 @@ def parse_answer(text: str) -> tuple[Any, list[str]]:
     data = json.loads(
         text, object_pairs_hook=collect, parse_constant=refuse_constant, parse_float=parse_float
     )
-    return _mend(data), [f'the key "{key}" came twice; the last one counts' for key in repeated]
+    whole = map_texts(data, _whole_answer)
+    return whole, [f'the key "{key}" came twice; the last one counts' for key in repeated]
 
 
 def cut_short(finished: Finished) -> list[str]:
@@ -372,52 +321,34 @@ def cut_short(finished: Finished) -> list[str]:
     return []
 
 
-def _relaxed(rung: Rung, refusals: list[SchemaError]) -> tuple[str, ...]:
-    if not rung:
-        return ()
-    reason = " ".join(refusals[0].message.removeprefix(PREFIX).split())[:_REASON]
-    return (f"a part of the schema was not enforced while decoding, only checked: {reason}",)
-
-
-def _mend(value: Any) -> Any:
-    """Strings without halves of characters (``"\\ud83d"``), which no terminal can print."""
-    if isinstance(value, str):
-        return _whole_answer(value)
-    if isinstance(value, list):
-        return [_mend(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _mend(member) for key, member in value.items()}
-    return value
-
-
 def _whole_answer(text: str) -> str:
+    """Without halves of characters (``"\\ud83d"``), which no terminal can print."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 # ----------------------------------------------------------------------------
 # The requests of one extraction, and their answers in order.
 
-
 # Of pages that are read once for several questions; shorter ones are read again in a moment.
-WARM_CHARACTERS = 500
+_WARM_CHARACTERS = 500
 
 Listener = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class _PassAnswer:
     """``data`` is what ``text`` says; ``flaw`` says why it says nothing. ``repeated`` are lines
     about keys that came twice, ``notes`` about what was not enforced."""
 
     number: int
-    sheets: tuple[Sheet, ...]
+    inputs: tuple[PageInput, ...]
     text: str
-    data: Any
     finished: Finished
-    scores: tuple[TokenScore, ...] = ()
-    flaw: str = ""
-    repeated: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    scores: tuple[TokenScore, ...]
+    data: Any
+    repeated: tuple[str, ...]
+    flaw: str
+    notes: tuple[str, ...]
 
     @property
     def cut(self) -> bool:
@@ -425,55 +356,69 @@ class Answer:
         return self.finished.closed_early or self.finished.reason in ("length", "repetition")
 
 
-class Asker:
+class _Asker:
     """Asks about pages of one document; ``answers`` are all that came."""
 
     def __init__(
         self,
         engine: Engine,
         document: Document,
-        looks: Sequence[Look],
+        modes: Sequence[PageMode],
         options: Options,
         on_event: Listener | None,
     ) -> None:
         self._engine, self._document, self._options = engine, document, options
-        self._looks = {look.page.number: look for look in looks}
+        self._modes = {mode.page.number: mode for mode in modes}
         self._on_event = on_event
         self._several = len(document.pages) > 1
-        self._drawn: tuple[tuple[Sheet, ...], tuple[Sheet, ...]] = ((), ())
-        self.answers: list[Answer] = []
+        self._drawn: tuple[tuple[PageInput, ...], tuple[PageInput, ...]] = ((), ())
+        self.answers: list[_PassAnswer] = []
 
-    def ask(self, sheets: tuple[Sheet, ...], part: Part, question: Question) -> Answer:
+    def ask(self, inputs: tuple[PageInput, ...], part: Part, question: Question) -> _PassAnswer:
         """One answer about these pages.
 
         Raises:
             Interrupted: Ctrl-C.
             SchemaError, DoesNotFit, EngineError, ProjectorError: from the engine.
         """
-        drawn = self._draw(sheets)
+        drawn = self._draw(inputs)
         message = make_message(drawn, question, several=self._several)
         warmed = self._warm(make_beginning(drawn, several=self._several))
 
-        def once(constraint: JsonConstraint) -> Said:
+        def once(constraint: JsonConstraint) -> tuple[str, Finished, tuple[TokenScore, ...]]:
             request = Request(
                 messages=(message,), max_tokens=self._options.max_tokens, sampling=GREEDY,
                 constraint=constraint, scored=self._options.scored,
             )  # fmt: skip
-            return listen(self._engine, request, self._on_event)
+            return self._collect(request)
 
-        said, notes = climb(once, part.decoding)
-        if said.finished.reason == "cancelled":
+        (text, finished, scores), notes = _ask_relaxing(once, part.decoding)
+        if finished.reason == "cancelled":
             raise _interrupted()
         if warmed is not None:
-            said = replace(said, finished=_with(warmed, said.finished))
-        answer = self._read(said, sheets, notes)
+            finished = _with(warmed, finished)
+        number, read = len(self.answers), _read_answer(text)
+        answer = _PassAnswer(number, inputs, text, finished, scores, *read, notes)
         self.answers.append(answer)
         return answer
+
+    def _collect(self, request: Request) -> tuple[str, Finished, tuple[TokenScore, ...]]:
+        """The answer's text, how it ended, and how sure the model was of its tokens."""
+        answer: list[Chunk] = []
+        for event in self._engine.generate(request):
+            if self._on_event is not None:
+                self._on_event(event)
+            if isinstance(event, Finished):
+                text = "".join(chunk.text for chunk in answer)
+                return text, event, tuple(score for chunk in answer for score in chunk.scores)
+            if isinstance(event, Chunk) and event.channel == "answer":
+                answer.append(event)
+        raise EngineError("the engine stopped without an end", hint="try again")
 
     def _warm(self, beginning: Message) -> Finished | None:
         """Read the pages into the cache by themselves, so that the next question about them finds
         its way back there behind any answer; not worth a step for a short page."""
-        if len(beginning.text) < WARM_CHARACTERS and not beginning.pictures:
+        if len(beginning.text) < _WARM_CHARACTERS and not beginning.pictures:
             return None
         for event in self._engine.warm(Request(messages=(beginning,))):
             if isinstance(event, Finished):
@@ -484,33 +429,20 @@ class Asker:
                 self._on_event(event)
         return None
 
-    def _read(self, said: Said, sheets: tuple[Sheet, ...], notes: tuple[str, ...]) -> Answer:
-        data, repeated, flaw = None, list[str](), ""
-        try:
-            data, repeated = parse_answer(said.text)
-        except ValueError as error:
-            flaw = f"the answer is not JSON ({error})"
-        except RecursionError:  # a schema that refers to itself, and a model that never leaves it
-            flaw = "the answer is nested too deeply to be checked"
-        return Answer(
-            len(self.answers), sheets, said.text, data, said.finished, said.scores, flaw,
-            tuple(repeated), notes,
-        )  # fmt: skip
-
-    def _draw(self, sheets: tuple[Sheet, ...]) -> tuple[Sheet, ...]:
-        """The sheets with pixels; those of the last request are kept for the next one."""
-        if self._drawn[0] is not sheets:
-            self._drawn = (sheets, tuple(map(self._with_pixels, sheets)))
+    def _draw(self, inputs: tuple[PageInput, ...]) -> tuple[PageInput, ...]:
+        """With pixels; those of the last request are kept for the next one."""
+        if self._drawn[0] is not inputs:
+            self._drawn = (inputs, tuple(map(self._with_pixels, inputs)))
         return self._drawn[1]
 
-    def _with_pixels(self, sheet: Sheet) -> Sheet:
-        if all(picture.rgb for picture in sheet.pictures):
-            return sheet
-        drawn = make_sheet(
-            self._document, self._looks[sheet.number], max_tokens=self._options.image_tokens,
+    def _with_pixels(self, page: PageInput) -> PageInput:
+        if all(picture.rgb for picture in page.pictures):
+            return page
+        drawn = make_input(
+            self._document, self._modes[page.number], max_tokens=self._options.image_tokens,
             tiles=self._options.tiles,
         )  # fmt: skip
-        return replace(sheet, pictures=drawn.pictures)
+        return replace(page, pictures=drawn.pictures)
 
 
 def _interrupted() -> Interrupted:
@@ -538,25 +470,19 @@ def _with(warmed: Finished, finished: Finished) -> Finished:
     )
 
 
-def sum_up(answers: Sequence[Answer], *, cut: bool) -> Finished:
+def _sum_up(answers: Sequence[_PassAnswer], *, cut: bool) -> Finished:
     """All requests as one: tokens and seconds added; it ended early if something is missing in
     the end."""
     ends = [answer.finished for answer in answers]
     usages, timings = [end.usage for end in ends], [end.timings for end in ends]
-
-    def total(name: str) -> int:
-        return sum(getattr(usage, name) for usage in usages)
-
     early = [end for end in ends if end.reason != "end" or end.closed_early]
     last = (early or ends)[-1]
     return Finished(
         last.reason if cut else "end",
-        Usage(
-            prompt_tokens=total("prompt_tokens"), cached_tokens=total("cached_tokens"),
-            evaluated_tokens=total("evaluated_tokens"),
-            generated_tokens=total("generated_tokens"), thought_tokens=total("thought_tokens"),
-            forced_tokens=total("forced_tokens"), encoded_pictures=total("encoded_pictures"),
-        ),
+        Usage(**{
+            each.name: sum(getattr(usage, each.name) for usage in usages)
+            for each in fields(Usage)
+        }),
         Timings(
             prompt_seconds=sum(each.prompt_seconds for each in timings),
             first_token_seconds=timings[0].first_token_seconds,
@@ -566,111 +492,26 @@ def sum_up(answers: Sequence[Answer], *, cut: bool) -> Finished:
     )  # fmt: skip
 
 
-# ----------------------------------------------------------------------------
-# One pass over some pages to one answer: a list that was cut by its budget goes on in further
-# requests, as long as they bring something new.
-
-
-MOST_CONTINUED = 64  # requests for the rest of one answer
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What one pass gave; ``missing`` names what is not complete: a list, or fields that were not
-    reached."""
-
-    tree: Tree
-    missing: tuple[str, ...] = ()
-
-
-class Reader:
-    """Reads passes."""
-
-    def __init__(self, asker: Asker, recipe: Recipe, merger: Merger, *, strict: bool) -> None:
-        self._asker, self._recipe, self._merger = asker, recipe, merger
-        self._strict = strict
-
-    def read(self, one: Pass) -> Read | None:
-        """The answer about these pages, as whole as it gets; None where it is no JSON."""
-        answer = self._asker.ask(one.sheets, one.part, question_of(self._recipe, one.part))
-        if answer.flaw:
-            return None
-        if not answer.cut:
-            return Read(trace(answer.data, answer.number))
-        cut = _whole(answer)
-        tree = trace(cut.data, answer.number)
-        for _ in range(MOST_CONTINUED):
-            rest = None if _is_complete(cut) else self._ask_for_rest(one, cut, plain(tree))
-            if rest is None:
-                break
-            answer, following = rest
-            longer = self._merger.continued(tree, trace(following.data, answer.number))
-            if _filled(longer) <= _filled(tree) and len(_open(following)) >= len(_open(cut)):
-                break
-            tree, cut = longer, following
-        return Read(tree, _names(cut))
-
-    def _ask_for_rest(self, one: Pass, cut: Cut, data: Any) -> tuple[Answer, Cut] | None:
-        """The answer to what is missing; None where there is nothing more to be had."""
-        following = self._next(one, cut, data)
-        if following is None:
-            return None
-        try:
-            answer = self._asker.ask(one.sheets, *following)
-        except DoesNotFit:  # the longer question leaves no room
-            return None
-        if answer.flaw:
-            return None
-        return answer, _whole(answer) if answer.cut else Cut(answer.data)
-
-    def _next(self, one: Pass, cut: Cut, data: Any) -> tuple[Part, Question] | None:
-        """The request for the rest; None where it would only be the first one again."""
-        source = self._recipe.asked.source
-        rules = self._recipe.render_instructions()
-        entry = _last_entry(data, cut.at) if cut.at is not None else None
-        if cut.at == ():
-            part = one.part
-        elif set(_open(cut)) <= set(fields_of(source)):
-            part = select_fields(source, _open(cut), strict=self._strict)
-        else:
-            return None
-        if entry is not None:
-            shown = json.dumps(entry, ensure_ascii=False)
-            return part, Question(part.form, rules, "more.txt", entry=shown)
-        asked = one.part.names or fields_of(source)
-        if len(_open(cut)) == len(asked) or cut.at == ():
-            return None
-        return part, Question(part.form, rules)
-
-
-def _whole(answer: Answer) -> Cut:
+def _whole(answer: _PassAnswer) -> Cut:
     """What is whole of an answer that was cut; of rows that the model repeated in the end, one."""
     cut = find_cut(answer.text, answer.data, answer.scores)
     if answer.finished.reason != "repetition" or cut.at is None:
         return cut
-    rows = cut.data
-    for step in cut.at:
-        rows = rows[step]
-    whole = cut.whole
+    rows, whole = value_at(cut.data, cut.at), cut.whole
     while whole > 1 and rows[whole - 1] == rows[whole - 2]:
         whole -= 1
     del rows[whole:]  # a list of its own: ``find_cut`` copied it
     return replace(cut, whole=whole)
 
 
-def _is_complete(cut: Cut) -> bool:
-    """Whether nothing is missing: the budget ended with the answer."""
-    return cut.at is None and not cut.missing
-
-
-def _open(cut: Cut) -> tuple[str, ...]:
+def _open_fields(cut: Cut) -> tuple[str, ...]:
     """The fields of the root that are not complete."""
     first = (str(cut.at[0]),) if cut.at else ()
     return first + cut.missing
 
 
-def _names(cut: Cut) -> tuple[str, ...]:
-    """What is not complete, in words."""
+def _missing_names(cut: Cut) -> tuple[str, ...]:
+    """What is not complete: a list, or fields that were not reached."""
     first: tuple[str, ...] = ()
     if cut.at is not None:
         first = (".".join(step for step in cut.at if isinstance(step, str)) or "the list",)
@@ -697,40 +538,9 @@ def _filled(tree: Tree) -> int:
 
 
 # ----------------------------------------------------------------------------
-# Where the values of an extraction stand, and how sure the model was of them. Pure.
+# The whole extraction.
 
-
-def places_in(document: Document, numbers: Collection[int], data: Any) -> Mapping[ValuePath, Place]:
-    """Where the values of ``data`` stand in some of the pages."""
-    pages = tuple(page for page in document.pages if page.number in numbers)
-    found = ground(replace(document, pages=pages), data)
-    return {
-        each.path: Place(each.page, each.start)
-        for each in found
-        if each.page is not None and each.start is not None
-    }
-
-
-def find_evidence(
-    document: Document, data: Any, tree: Tree, answers: Sequence[Answer], hints: Hints | None
-) -> tuple[Evidence, ...]:
-    """The evidence of each leaf of ``data``; ``tree`` knows which of ``answers`` said it."""
-    evidence = ground(document, data, printed=plain(tree), hints=hints)
-    return with_confidence(evidence, _confidence(tree, answers))
-
-
-def _confidence(tree: Tree, answers: Sequence[Answer]) -> Mapping[ValuePath, Confidence]:
-    @cache
-    def of_answer(number: int) -> Mapping[ValuePath, Confidence]:
-        answer = answers[number]
-        return leaf_confidence(answer.text, answer.scores) if answer.scores else {}
-
-    known = {}
-    for path, leaf in iter_leaves(tree):
-        found = of_answer(leaf.answer).get(leaf.path)
-        if found is not None:
-            known[path] = found
-    return known
+_MOST_CONTINUED = 64  # requests for the rest of one answer
 
 
 def extract(  # noqa: PLR0913 (three of them are optional)
@@ -747,7 +557,7 @@ def extract(  # noqa: PLR0913 (three of them are optional)
 
     Raises:
         Interrupted: Ctrl-C.
-        SchemaError: no rung of the ladder can enforce the schema.
+        SchemaError: the schema cannot be enforced, however relaxed.
         InputError: a page cannot be read or drawn.
         DoesNotFit, EngineError, ProjectorError: from the engine.
     """
@@ -755,7 +565,7 @@ def extract(  # noqa: PLR0913 (three of them are optional)
     if passes is None:
         context_tokens = engine.info.context_tokens
         passes = plan_passes(document, recipe, options, engine.count, context_tokens)
-    asker = Asker(engine, document, passes.looks, options, on_event)
+    asker = _Asker(engine, document, passes.modes, options, on_event)
     return _Job(asker, document, recipe, options).run(passes)
 
 
@@ -768,24 +578,18 @@ class _Judged:
     verdict: Verdict
 
     @property
-    def flaws(self) -> list[Flaw]:
+    def flaws(self) -> list[_Flaw]:
         """What is worth asking again."""
-        wrong = [
-            Flaw(text, (path,))
-            for text, path in zip(self.verdict.problems, self.verdict.failing, strict=False)
-        ]
-        return wrong + [
-            Flaw(each.text, tuple(map(parse_path, each.fields))) for each in self.failures
-        ]
+        wrong = zip(self.verdict.problems, self.verdict.failing, strict=False)
+        failed = ((each.text, tuple(map(_parse_path, each.fields))) for each in self.failures)
+        return [*((text, (path,)) for text, path in wrong), *failed]
 
     @property
     def failures(self) -> list[CheckFailure]:
-        """The checks that make the result invalid."""
         return [each for each in self.outcome.failures if each.severity == "error"]
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """All of it in words."""
         failed = (
             f"check failed: {each.text}" if each.check else each.text for each in self.failures
         )
@@ -793,58 +597,121 @@ class _Judged:
 
 
 class _Job:
-    """One extraction."""
-
-    def __init__(self, asker: Asker, document: Document, recipe: Recipe, options: Options) -> None:
+    def __init__(self, asker: _Asker, document: Document, recipe: Recipe, options: Options) -> None:
         self._asker, self._document, self._recipe = asker, document, recipe
         self._strict = options.strict
         self._merger = Merger()
 
     def run(self, passes: Passes) -> CheckedAnswer:
-        """All passes, then the verdict."""
-        read = self._read(passes)
+        tree, missing = self._read(passes)
         answers = self._asker.answers
         notes = [*self._recipe.notes, *(note for answer in answers for note in answer.notes)]
-        if read is None:
+        if tree is None:
             return self._unreadable(answers, notes)
-        judged, again = self._ask_again(self._judge(read.tree))
-        problems = [*self._cut_short(read, answers), *judged.problems]
+        judged, again = self._ask_again(self._judge(tree))
+        problems = [*self._cut_short(tree, missing, answers), *judged.problems]
         problems += (line for answer in answers for line in answer.repeated)
         notes += [*self._merger.conflicts, *again, *judged.outcome.notes]
-        notes += [f"{each.text}" for each in judged.outcome.failures if each.severity == "warn"]
-        if not read.missing:  # else it was not looked for to the end
+        notes += [each.text for each in judged.outcome.failures if each.severity == "warn"]
+        if not missing:  # else it was not looked for to the end
             notes += (f"{at}: required, and not found" for at in judged.verdict.missing)
         return CheckedAnswer(
             judged.verdict.data, answers[0].text, tuple(problems),
-            sum_up(answers, cut=bool(read.missing)), tuple(dict.fromkeys(notes)),
+            _sum_up(answers, cut=bool(missing)), tuple(dict.fromkeys(notes)),
             printed=plain(judged.tree), scores=answers[0].scores, evidence=self._evidence(judged),
             computed=dict(judged.outcome.computed), checks=judged.outcome.failures,
-            truncated=read.missing, passes=len(answers),
+            truncated=missing, passes=len(answers),
         )  # fmt: skip
 
-    def _read(self, passes: Passes) -> Read | None:
-        """All passes to one answer; None where one of them is no JSON."""
-        reader = Reader(self._asker, self._recipe, self._merger, strict=self._strict)
+    def _read(self, passes: Passes) -> tuple["Tree | None", tuple[str, ...]]:
+        """All passes to one answer, None where one of them is no JSON; and what is missing."""
         tree: Tree | None = None
         missing: list[str] = []
         for one in passes.each:
-            read = reader.read(one)
-            if read is None:
-                return None
-            missing += read.missing
-            part = read.tree
+            part, absent = self._read_pass(one)
+            if part is None:
+                return None, ()
+            missing += absent
             if len(passes.each) > 1:  # rows of it may stand in the answer about other pages too
-                part = locate(part, places_in(self._document, one.pages, plain(part)))
+                part = locate(part, self._places_in(one.pages, plain(part)))
             tree = part if tree is None else self._merger.windows(tree, part)
-        assert tree is not None  # a document has a page, or it was refused
-        return Read(tree, tuple(dict.fromkeys(missing)))
+        return tree, tuple(dict.fromkeys(missing))
+
+    def _places_in(self, numbers: Collection[int], data: Any) -> dict[ValuePath, PagePlace]:
+        pages = tuple(page for page in self._document.pages if page.number in numbers)
+        return {
+            each.path: PagePlace(each.page, each.start)
+            for each in ground(replace(self._document, pages=pages), data)
+            if each.page is not None and each.start is not None
+        }
+
+    def _read_pass(self, one: Pass) -> tuple["Tree | None", tuple[str, ...]]:
+        """The answer about these pages, as whole as it gets: a list that was cut by its budget
+        goes on in further requests, as long as they bring something new."""
+        answer = self._asker.ask(one.inputs, one.part, question_of(self._recipe, one.part))
+        if answer.flaw:
+            return None, ()
+        if not answer.cut:
+            return trace(answer.data, answer.number), ()
+        cut = _whole(answer)
+        tree = trace(cut.data, answer.number)
+        for _ in range(_MOST_CONTINUED):
+            rest = self._ask_for_rest(one, cut, plain(tree)) if _missing_names(cut) else None
+            if rest is None:
+                break
+            answer, following = rest
+            longer = self._merger.continued(tree, trace(following.data, answer.number))
+            fewer = len(_open_fields(following)) < len(_open_fields(cut))
+            if _filled(longer) <= _filled(tree) and not fewer:
+                break
+            tree, cut = longer, following
+        return tree, _missing_names(cut)
+
+    def _ask_for_rest(self, one: Pass, cut: Cut, data: Any) -> tuple[_PassAnswer, Cut] | None:
+        following = self._next(one, cut, data)
+        if following is None:
+            return None
+        try:
+            answer = self._asker.ask(one.inputs, *following)
+        except DoesNotFit:  # the longer question leaves no room
+            return None
+        if answer.flaw:
+            return None
+        return answer, _whole(answer) if answer.cut else Cut(answer.data)
+
+    def _next(self, one: Pass, cut: Cut, data: Any) -> tuple[Part, Question] | None:
+        """The request for the rest; None where it would only be the first one again."""
+        source = self._recipe.asked.source
+        rules = self._recipe.render_instructions()
+        entry = _last_entry(data, cut.at) if cut.at is not None else None
+        if cut.at == ():
+            part = one.part
+        elif set(_open_fields(cut)) <= set(fields_of(source)):
+            part = select_fields(source, _open_fields(cut), strict=self._strict)
+        else:
+            return None
+        if entry is not None:
+            shown = json.dumps(entry, ensure_ascii=False)
+            return part, Question(part.form, rules, "more.txt", entry=shown)
+        asked = one.part.names or fields_of(source)
+        if len(_open_fields(cut)) == len(asked) or cut.at == ():
+            return None
+        return part, Question(part.form, rules)
 
     def _evidence(self, judged: _Judged) -> tuple[Evidence, ...]:
+        """The evidence of each leaf, with how sure the model was in the answer that said it."""
         data = judged.verdict.data
         if isinstance(data, dict):
             data = {name: v for name, v in data.items() if name not in judged.outcome.computed}
         hints = field_hints(self._recipe.schema.source)
-        return find_evidence(self._document, data, judged.tree, self._asker.answers, hints)
+        found = ground(self._document, data, printed=plain(judged.tree), hints=hints)
+        scored = [
+            leaf_confidence(each.text, each.scores) if each.scores else {}
+            for each in self._asker.answers
+        ]
+        leaves = iter_leaves(judged.tree)
+        known = {at: scored[leaf.answer].get(leaf.path) for at, leaf in leaves}
+        return with_confidence(found, {at: own for at, own in known.items() if own is not None})
 
     def _judge(self, tree: Tree) -> _Judged:
         outcome = self._recipe.finish(plain(tree), self._document.text)
@@ -854,19 +721,19 @@ class _Job:
     def _ask_again(self, judged: _Judged) -> tuple[_Judged, list[str]]:
         """Ask once more for what is wrong; the better of both readings, and a line about it."""
         flaws = judged.flaws
-        sheets = self._sheets_of(flaws, judged.tree)
-        if not flaws or sheets is None:
+        inputs = self._inputs_of(flaws, judged.tree)
+        if not flaws or inputs is None:
             return judged, []
         source = self._recipe.asked.source
         pages = {each.path: each.page for each in self._evidence(judged) if each.page is not None}
-        again = plan_again(source, flaws, plain(judged.tree), pages, strict=self._strict)
+        again = _plan_again(source, flaws, plain(judged.tree), pages, strict=self._strict)
         if again is None:
             return judged, []
         question = Question(
             again.part.form, self._recipe.render_instructions(), "again.txt", again.problems
         )
         try:
-            answer = self._asker.ask(sheets, again.part, question)
+            answer = self._asker.ask(inputs, again.part, question)
         except DoesNotFit:  # the longer question leaves no room
             return judged, []
         second = None if answer.flaw or answer.cut else self._replaced(judged.tree, again, answer)
@@ -875,47 +742,46 @@ class _Job:
             return judged, [f"asked again for {named}: no better"]
         return second, [f"asked again for {named}"]
 
-    def _sheets_of(self, flaws: Sequence[Flaw], tree: Tree) -> tuple[Sheet, ...] | None:
+    def _inputs_of(self, flaws: Sequence[_Flaw], tree: Tree) -> tuple[PageInput, ...] | None:
         """The pages that the wrong values were read from; None where those are several windows."""
         answers = self._asker.answers
-        paths = [path for flaw in flaws for path in flaw.paths]
+        paths = [path for _, about in flaws for path in about]
         found = {
             leaf.answer
             for at, leaf in iter_leaves(tree)
             if any(at[: len(path)] == path for path in paths)
         } or {0}
-        sheets = {answers[number].sheets for number in found}
-        return sheets.pop() if len(sheets) == 1 else None
+        inputs = {answers[number].inputs for number in found}
+        return inputs.pop() if len(inputs) == 1 else None
 
-    def _replaced(self, tree: Tree, again: Again, answer: Answer) -> _Judged:
-        """The reading with the values that were asked for again."""
+    def _replaced(self, tree: Tree, again: _Again, answer: _PassAnswer) -> _Judged:
         for path, name in zip(again.paths, again.names, strict=True):
             value = answer.data.get(name) if path else answer.data
             at = (name,) if path else ()
-            tree = put(tree, path, trace(value, answer.number, at))
+            tree = replaced_at(tree, path, trace(value, answer.number, at))
         return self._judge(tree)
 
-    def _cut_short(self, read: Read, answers: Sequence[Answer]) -> list[str]:
-        """What is not complete, and why."""
-        if not read.missing:
+    def _cut_short(
+        self, tree: Tree, missing: Sequence[str], answers: Sequence[_PassAnswer]
+    ) -> list[str]:
+        if not missing:
             return []
-        end = sum_up(answers, cut=True)
+        end = _sum_up(answers, cut=True)
         longest = max(answer.finished.usage.generated_tokens for answer in answers)
         tokens = render_tokens(longest)
         why = f"the answer stopped at {tokens}"
         if end.reason == "repetition":
             why = f"the model repeated itself and was stopped at {tokens}"
-        data = plain(read.tree)
-        lists = {name: said for name in read.missing if (said := _incomplete(name, data))}
-        rest = [name for name in read.missing if name not in lists]
+        data = plain(tree)
+        lists = {name: said for name in missing if (said := _incomplete(name, data))}
+        rest = [name for name in missing if name not in lists]
         parts = [*lists.values(), *([f"not reached: {', '.join(rest)}"] if rest else [])]
         return [f"{why}; {'; '.join(parts)}"]
 
-    def _unreadable(self, answers: Sequence[Answer], notes: Sequence[str]) -> CheckedAnswer:
-        """An answer that is no JSON: it is shown as it came."""
+    def _unreadable(self, answers: Sequence[_PassAnswer], notes: Sequence[str]) -> CheckedAnswer:
         last = answers[-1]
         problems = (*cut_short(last.finished), last.flaw)
-        finished = sum_up(answers, cut=last.cut)
+        finished = _sum_up(answers, cut=last.cut)
         return CheckedAnswer(
             None, last.text, problems, finished, tuple(dict.fromkeys(notes)), passes=len(answers)
         )
@@ -923,9 +789,8 @@ class _Job:
 
 def _incomplete(name: str, data: Any) -> str:
     """``the list "items" is not complete (131 entries)``; "" where it is no list."""
-    try:
-        value = get(data, parse_path(name)) if name != "the list" else data
-    except (LookupError, TypeError):  # a list in the entries of another one
+    value = value_at(data, _parse_path(name), _ABSENT) if name != "the list" else data
+    if value is _ABSENT:  # a list in the entries of another one
         return f'the list "{name}" is not complete'
     if not isinstance(value, list):
         return ""

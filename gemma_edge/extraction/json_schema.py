@@ -6,6 +6,7 @@ is accepted and said aloud, unless ``strict``.
 
 No other module imports ``jsonschema_rs``. The library gets a copy of a schema with nothing in it
 but the rules of its draft and references into that copy: there is nothing that could be fetched.
+Every walk ends, also over schemas that refer to themselves.
 """
 
 import json
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from gemma_edge.errors import SchemaError
@@ -24,9 +25,33 @@ from gemma_edge.units import render_bytes
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
 
-# ----------------------------------------------------------------------------
-# JSON text to values: strict, bounded, and with the place of what is wrong. Pure.
+Json = dict[str, Any]
+ValuePath = tuple[str | int, ...]  # the way to a value in data: ("items", 2, "qty")
 
+
+def render_path(path: Iterable[str | int], whole: str = "") -> str:
+    """``items[2].qty``; ``whole`` for the path of all of it."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".") or whole
+
+
+def iter_leaves(
+    data: Any, path: ValuePath = (), *, empty: bool = False
+) -> Iterator[tuple[ValuePath, Any]]:
+    """The values of JSON data that hold no others, each with its path; ``empty`` lists and objects
+    only where they are asked for."""
+    waiting = [(path, data)]
+    while waiting:
+        here, value = waiting.pop()
+        if isinstance(value, dict | list) and (value or not empty):
+            members = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting.extend(((*here, step), member) for step, member in reversed([*members]))
+        else:
+            yield here, value
+
+
+# ----------------------------------------------------------------------------
+# JSON text to values: strict, bounded, and with the place of what is wrong.
 
 MAX_TEXT_BYTES = 4 << 20
 MAX_NESTING = 200  # lists and objects of the JSON text; the deepest of 500 real schemas has 40
@@ -49,18 +74,18 @@ def parse_json(text: str, name: str) -> Any:
         )
     try:
         value = json.loads(text, parse_constant=refuse_constant, parse_float=parse_float)
-    except json.JSONDecodeError as error:
-        raise SchemaError(
-            f"{name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
-            hint=EXAMPLE_HINT,
-        ) from None
-    except ValueError as error:  # a constant that is not JSON, or a number of 5,000 digits
-        raise SchemaError(f"{name} is not JSON: {error}", hint=EXAMPLE_HINT) from None
+        too_deep = _nesting(value) > MAX_NESTING
+    except ValueError as error:  # a constant that is not JSON, or a number of 5,000 digits, too
+        said = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            said = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise SchemaError(f"{name} is not JSON: {said}", hint=EXAMPLE_HINT) from None
     except RecursionError:
-        value = None
-        _refuse_nesting(name)
-    if _nesting(value) > MAX_NESTING:
-        _refuse_nesting(name)
+        too_deep = True
+    if too_deep:
+        raise SchemaError(
+            f"{name} is nested deeper than {MAX_NESTING} levels", hint="flatten it, or use $defs"
+        )
     return value
 
 
@@ -99,12 +124,6 @@ def parse_float(digits: str) -> float:
     return value
 
 
-def _refuse_nesting(name: str) -> NoReturn:
-    raise SchemaError(
-        f"{name} is nested deeper than {MAX_NESTING} levels", hint="flatten it, or use $defs"
-    )
-
-
 def _nesting(value: Any) -> int:
     depth, level = 0, [value]
     while level and depth <= MAX_NESTING:
@@ -120,10 +139,8 @@ def _nesting(value: Any) -> int:
 
 # ----------------------------------------------------------------------------
 # The shape of a JSON Schema: where its subschemas are, what a reference means, what a value may
-# be. Pure; every walk ends, also over schemas that refer to themselves.
+# be, which schemas speak about one value.
 
-
-Json = dict[str, Any]
 Subschema = Json | bool
 
 SCALARS = frozenset(("string", "number", "integer", "boolean"))
@@ -165,25 +182,36 @@ _HINTS = (  # keywords that say what a value is where no ``type`` does
 )
 
 
-def children(schema: Json) -> Iterator[Subschema]:
-    """The direct subschemas; ``{"properties": {"$ref": …}}`` is a property, not a reference."""
+def children(schema: Json) -> Iterator[tuple[ValuePath, Json]]:
+    """The direct subschemas that say something, each with its way; ``{"properties": {"$ref": …}}``
+    is a property, not a reference."""
     for keyword, value in schema.items():
+        found: list[tuple[ValuePath, Any]] = []
         if keyword in NAMED and isinstance(value, dict):
-            yield from (sub for sub in value.values() if isinstance(sub, dict | bool))
+            found = [((keyword, name), sub) for name, sub in value.items()]
         elif keyword in LISTED and isinstance(value, list):
-            yield from (sub for sub in value if isinstance(sub, dict | bool))
-        elif keyword in SINGLE and isinstance(value, dict | bool):
-            yield value
+            found = [((keyword, number), sub) for number, sub in enumerate(value)]
+        elif keyword in SINGLE:
+            found = [((keyword,), value)]
+        yield from (each for each in found if isinstance(each[1], dict))
+
+
+def map_children(keyword: str, value: Any, change: Callable[[Any], Any]) -> Any:
+    """The value of a keyword with each schema that it holds changed."""
+    if keyword in NAMED and isinstance(value, dict):
+        return {name: change(sub) for name, sub in value.items()}
+    if keyword in LISTED and isinstance(value, list):
+        return [change(sub) for sub in value]
+    return change(value) if keyword in SINGLE else value
 
 
 def every(schema: Subschema) -> Iterator[Json]:
     """The schema and all that it holds; references are not followed."""
-    waiting = [schema]
+    waiting = [schema] if isinstance(schema, dict) else []
     while waiting:
         current = waiting.pop()
-        if isinstance(current, dict):
-            yield current
-            waiting.extend(children(current))
+        yield current
+        waiting.extend(sub for _, sub in children(current))
 
 
 def lone_references(root: Json) -> Json:
@@ -261,7 +289,6 @@ class Kinds:
 
 
 def _own_kinds(schema: Json) -> frozenset[str]:
-    """What ``type``, ``enum`` and ``const`` allow."""
     named = schema.get("type", TYPES)
     found = frozenset([named] if isinstance(named, str) else named) & TYPES
     if "number" in found:
@@ -275,114 +302,95 @@ def _own_kinds(schema: Json) -> frozenset[str]:
 
 def kind_of(value: object) -> str:
     """The JSON type of a Python value; a whole number is an ``integer``."""
-    if value is None:
-        return "null"
-    pairs: Iterable[tuple[str, type]] = (
-        ("boolean", bool),
-        ("integer", int),
-        ("number", float),
-        ("string", str),
-        ("array", list),
-    )
-    return next((kind for kind, python in pairs if isinstance(value, python)), "object")
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+    return "null" if value is None else kinds.get(type(value), "object")
 
 
-# ----------------------------------------------------------------------------
-# Which schemas speak about one value of the data. Pure. Schemas go along as `(schema, firm)`: one
-# that is not firm is a branch that may not hold.
-
-
+# A schema that speaks about a value, and whether it surely holds: a branch of a choice may not.
 Views = list[tuple[Json, bool]]
 
 
-def iter_views(
+def views_of(root: Json, schemas: Iterable[tuple[Subschema, bool]]) -> Views:
+    """All schemas that speak about the same value as ``schemas``, from the outside in."""
+    return list(_iter_views(root, schemas, set()))
+
+
+def _iter_views(
     root: Json, schemas: Iterable[tuple[Subschema, bool]], seen: set[tuple[str, bool]]
 ) -> Iterator[tuple[Json, bool]]:
-    """All schemas that speak about the same value as ``schemas``; ``seen`` starts empty."""
     for schema, firm in schemas:
         if not isinstance(schema, dict):
             continue
         yield schema, firm
+        inner: list[tuple[Subschema, bool]] = []
         reference = schema.get("$ref")
         if isinstance(reference, str) and (reference, firm) not in seen:
             seen.add((reference, firm))
-            target = resolve(root, reference)
-            yield from iter_views(root, [(target or False, firm)], seen)
-        yield from iter_views(root, [(sub, firm) for sub in schema.get("allOf", ())], seen)
-        for keyword in ("anyOf", "oneOf"):
-            yield from iter_views(root, [(sub, False) for sub in schema.get(keyword, ())], seen)
-        branches = [schema[word] for word in ("then", "else") if word in schema]
-        yield from iter_views(root, [(sub, False) for sub in branches], seen)
+            inner.append((resolve(root, reference) or False, firm))
+        inner += ((sub, firm) for sub in schema.get("allOf", ()))
+        inner += ((sub, False) for word in ("anyOf", "oneOf") for sub in schema.get(word, ()))
+        inner += ((schema[word], False) for word in ("then", "else") if word in schema)
+        yield from _iter_views(root, inner, seen)
 
 
-def member_schemas(views: Views, name: str) -> list[tuple[Subschema, bool]]:
-    """What the views say about a member of an object."""
-    found = []
-    for view, firm in views:
-        if name in view.get("properties", {}):
-            found.append((view["properties"][name], firm))
-        elif isinstance(view.get("additionalProperties"), dict):
-            found.append((view["additionalProperties"], firm))
-        for pattern, sub in view.get("patternProperties", {}).items():
-            if matches(pattern, name):
-                found.append((sub, firm))
-    return found
+def step_into(views: Views, step: str | int) -> list[tuple[Subschema, bool]]:
+    """What the views say about a member of an object, or about an element of a list."""
+    if isinstance(step, str):
+        return [(sub, firm) for view, firm in views for sub in _member(view, step)]
+    return [(sub, firm) for view, firm in views for sub in _element(view, step)]
 
 
-def item_schemas(views: Views, index: int) -> list[tuple[Subschema, bool]]:
-    """What the views say about an element of a list."""
-    found = []
-    for view, firm in views:
-        items = view.get("items")
-        listed = view.get("prefixItems", items if isinstance(items, list) else ())
-        if index < len(listed):
-            found.append((listed[index], firm))
-        elif isinstance(items, dict):
-            found.append((items, firm))
-    return found
+def _member(view: Json, name: str) -> Iterator[Subschema]:
+    if name in view.get("properties", {}):
+        yield view["properties"][name]
+    elif isinstance(view.get("additionalProperties"), dict):
+        yield view["additionalProperties"]
+    for pattern, sub in view.get("patternProperties", {}).items():
+        if matches(pattern, name):
+            yield sub
+
+
+def _element(view: Json, index: int) -> Iterator[Subschema]:
+    items = view.get("items")
+    listed = view.get("prefixItems", items if isinstance(items, list) else ())
+    if index < len(listed):
+        yield listed[index]
+    elif isinstance(items, dict):
+        yield items
 
 
 # ----------------------------------------------------------------------------
 # What the editions ("drafts") of JSON Schema know: keywords, formats, patterns.
 
-_DRAFT_4 = frozenset(
-    ("$ref", "additionalItems", "additionalProperties", "allOf", "anyOf", "dependencies", "enum")
-    + ("exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems", "maxLength")
-    + ("maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum")
-    + ("multipleOf", "not", "oneOf", "pattern", "patternProperties", "properties", "required")
-    + ("type", "uniqueItems")
-)
-_DRAFT_6 = _DRAFT_4 | {"const", "contains", "propertyNames"}
-_DRAFT_7 = _DRAFT_6 | {"if", "then", "else"}
-_DRAFT_2019 = (_DRAFT_7 - {"dependencies"}) | frozenset(
-    ("dependentRequired", "dependentSchemas", "minContains", "maxContains")
-    + ("unevaluatedItems", "unevaluatedProperties")
-)
-_DRAFT_2020 = (_DRAFT_2019 - {"additionalItems"}) | {"prefixItems"}
 
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """``keywords`` are the rules of a draft; all other words in a schema are read, not checked.
-    ``validator`` is its class in jsonschema-rs."""
+class _Draft(NamedTuple):
+    """``keywords`` are the rules of a draft; all other words in a schema are read, not checked."""
 
     url: str
-    validator: str
     keywords: frozenset[str]
 
 
-_NEWEST = _Draft(
-    "https://json-schema.org/draft/2020-12/schema", "Draft202012Validator", _DRAFT_2020
+_DRAFT_2020 = (RULES | NAMED | LISTED | SINGLE | {"$ref"}) - frozenset(
+    ("dependencies", "additionalItems", "$defs", "definitions")
 )
-_SEVENTH = _Draft("http://json-schema.org/draft-07/schema#", "Draft7Validator", _DRAFT_7)
-_FOURTH = _Draft("http://json-schema.org/draft-04/schema#", "Draft4Validator", _DRAFT_4)
+_DRAFT_2019 = (_DRAFT_2020 - {"prefixItems"}) | {"additionalItems"}
+_DRAFT_7 = (_DRAFT_2019 | {"dependencies"}) - frozenset(
+    ("dependentRequired", "dependentSchemas", "minContains", "maxContains")
+    + ("unevaluatedItems", "unevaluatedProperties")
+)
+_DRAFT_6 = _DRAFT_7 - {"if", "then", "else"}
+_NEWEST = _Draft("https://json-schema.org/draft/2020-12/schema", _DRAFT_2020)
+_SEVENTH = _Draft("http://json-schema.org/draft-07/schema#", _DRAFT_7)
+_FOURTH = _Draft(
+    "http://json-schema.org/draft-04/schema#", _DRAFT_6 - {"const", "contains", "propertyNames"}
+)
 _DRAFTS = {
     draft.url.rstrip("#"): draft
     for draft in (
         _NEWEST,
-        _Draft("https://json-schema.org/draft/2019-09/schema", "Draft201909Validator", _DRAFT_2019),
+        _Draft("https://json-schema.org/draft/2019-09/schema", _DRAFT_2019),
         _SEVENTH,
-        _Draft("http://json-schema.org/draft-06/schema#", "Draft6Validator", _DRAFT_6),
+        _Draft("http://json-schema.org/draft-06/schema#", _DRAFT_6),
         _FOURTH,
     )
 }
@@ -397,9 +405,9 @@ FORMATS = frozenset(
     + ("ipv6", "iri", "iri-reference", "json-pointer", "regex", "relative-json-pointer", "time")
     + ("uri", "uri-reference", "uri-template", "uuid", "color", "host-name", "ip-address")
 )
-_COLOURS = frozenset(
-    ("aqua", "black", "blue", "fuchsia", "gray", "green", "lime", "maroon", "navy", "olive")
-    + ("orange", "purple", "red", "silver", "teal", "white", "yellow")
+_COLOUR = re.compile(
+    r"aqua|black|blue|fuchsia|gray|green|lime|maroon|navy|olive|orange|purple|red|silver|teal|white"
+    r"|yellow|#([0-9A-Fa-f]{3}){1,2}"
 )
 
 
@@ -410,26 +418,21 @@ def _drafts(source: Json) -> tuple[_Draft, ...]:
     return (_DRAFTS.get(str(source["$schema"]).removesuffix("#"), _NEWEST),)
 
 
-def _validator(rules: Json, draft: _Draft) -> "Validator":
+def _validator(rules: Json) -> "Validator":
     import jsonschema_rs
 
     judges = {name: _judge(name) for name in FORMATS}
-    make: Callable[..., Validator] = getattr(jsonschema_rs, draft.validator)
-    return make(rules, formats=judges, validate_formats=True, offline=True)
+    return jsonschema_rs.validator_for(rules, formats=judges, validate_formats=True, offline=True)
 
 
 @cache
 def _judge(name: str) -> Callable[[str], bool]:
-    """Whether a text is of that format."""
     import jsonschema_rs
 
     if name == "color":
-        return lambda text: text.lower() in _COLOURS or bool(_HEX_COLOUR.fullmatch(text))
+        return lambda text: bool(_COLOUR.fullmatch(text.lower()))
     rules = {"format": _JUDGED_AS.get(name, name)}
     return jsonschema_rs.Draft202012Validator(rules, validate_formats=True, offline=True).is_valid
-
-
-_HEX_COLOUR = re.compile(r"#([0-9A-Fa-f]{3}){1,2}")
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -495,11 +498,16 @@ def _patterns(schemas: Json) -> Json:
 def _whole(value: Any) -> Any:
     """JSON in which each half of a surrogate pair is a character of its own in private use: the
     library takes none that cannot be written in UTF-8."""
+    return map_texts(value, lambda text: _HALF.sub(lambda half: chr(ord(half[0]) + 0x102000), text))
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """JSON data with all texts, names of members too, changed."""
     if isinstance(value, str):
-        return _HALF.sub(lambda half: chr(ord(half[0]) + 0x102000), value)
+        return change(value)
     if isinstance(value, dict):
-        return {_whole(name): _whole(member) for name, member in value.items()}
-    return [_whole(item) for item in value] if isinstance(value, list) else value
+        return {change(name): map_texts(member, change) for name, member in value.items()}
+    return [map_texts(item, change) for item in value] if isinstance(value, list) else value
 
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -515,7 +523,6 @@ class _Rules:
         self._waiting: list[Json] = []
 
     def build(self) -> Json:
-        """A schema whose references all lead into its own ``definitions``."""
         definitions: Json = {"null": _HOLDS_NULL}
         whole = self._reference(self._source)
         while self._waiting:
@@ -547,18 +554,15 @@ class _Rules:
         return rules
 
     def _rule(self, keyword: str, value: Any) -> Any:
-        loose = self._nulls and keyword in ("properties", "patternProperties", "items")
-        inner = self._loose if loose else self._schema
         if keyword == "pattern":
             return _accepted(value)
-        if keyword in NAMED and isinstance(value, dict):
-            named = {name: inner(sub) for name, sub in value.items()}
-            return named if keyword != "patternProperties" else _patterns(named)
-        if keyword in LISTED and isinstance(value, list):
-            if keyword == "oneOf" and self._nulls:
-                return [self._reference(sub) for sub in value]
-            return [inner(sub) for sub in value]
-        return inner(value) if keyword in SINGLE else value
+        inner: Callable[[Any], Subschema] = self._schema
+        if self._nulls and keyword in ("properties", "patternProperties", "items"):
+            inner = self._loose
+        elif self._nulls and keyword == "oneOf":
+            inner = self._reference
+        found = map_children(keyword, value, inner)
+        return _patterns(found) if keyword == "patternProperties" else found
 
     def _loose(self, schema: Subschema) -> Json:
         return {"anyOf": [self._reference(schema), {"type": "null"}], _EXCEPT: True}
@@ -588,20 +592,17 @@ MAX_PROBLEMS = 20  # spelled out; the rest is counted
 MAX_MESSAGE = 160  # characters of one problem; the library quotes whole objects
 _TOO_DEEP = "the answer: it is nested too deeply to be checked"
 
-# A place in the data for people: ``items[2].price``; the whole answer is "".
-Path = str
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """``data`` without the nulls that only meant "not there"; ``problems`` make it wrong;
-    ``missing`` are required places that hold null. ``failing`` are the steps to what is wrong, one
-    for each of the ``problems`` that names a place."""
+    ``missing`` are required places ("items[2].price") that hold null. ``failing`` are the ways to
+    what is wrong, one for each of the ``problems`` that names a place."""
 
     data: Any
     problems: tuple[str, ...]
-    missing: tuple[Path, ...]
-    failing: tuple[tuple[str | int, ...], ...] = ()
+    missing: tuple[str, ...]
+    failing: tuple[ValuePath, ...] = ()
 
 
 def find_flaw(source: Json) -> str:
@@ -632,16 +633,12 @@ def _bad_pattern(source: Json) -> str:
     for schema in every(source):
         for pattern in (schema.get("pattern"), *schema.get("patternProperties", ())):
             if isinstance(pattern, str) and _accepted(pattern) is None:
-                return f'the pattern "{pattern[:60]}" is not understood{_reason(pattern)}'
-    return ""
-
-
-def _reason(pattern: str) -> str:
-    """What Python has against it, where it has something: the library gives no reason."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        return f" ({error})"
+                reason = ""
+                try:
+                    re.compile(pattern)
+                except re.error as error:  # the library gives no reason
+                    reason = f" ({error})"
+                return f'the pattern "{pattern[:60]}" is not understood{reason}'
     return ""
 
 
@@ -650,6 +647,7 @@ class Checker:
 
     def __init__(self, source: Json) -> None:
         self._source, self._root = source, lone_references(source)
+        self._kinds = Kinds(self._root)
         self._draft = next(draft for draft in _drafts(source) if _flaw(source, draft) is None)
         self._built: dict[bool, tuple[Json, Validator]] = {}  # by whether nulls may be anywhere
 
@@ -660,12 +658,12 @@ class Checker:
 
     def check(self, data: Any, *, strict: bool = False) -> Verdict:
         """Judge ``data``, parsed JSON."""
-        missing: list[Path] = []
-        if data is None and not strict and Kinds(self._root).of(self._root) & SCALARS:
+        missing: list[str] = []
+        if data is None and not strict and self._kinds.of(self._root) & SCALARS:
             return Verdict(None, (), ("the whole answer",))
-        if not strict:
-            data = _Pruner(self._root, missing).value(data, [(self._root, True)], "")
         try:
+            if not strict:
+                data = self._without_nulls(data, [(self._root, True)], (), missing)
             errors = self._errors(data, nulls=not strict and _holds_null(data))
         except RecursionError:
             return Verdict(data, (_TOO_DEEP,), tuple(missing), ((),))
@@ -676,6 +674,32 @@ class Checker:
             problems.append(f"{len(errors) - MAX_PROBLEMS:,} more problems")
         return Verdict(data, tuple(problems), tuple(missing), tuple(failing))
 
+    def _without_nulls(
+        self,
+        data: Any,
+        schemas: list[tuple[Subschema, bool]],
+        path: ValuePath,
+        missing: list[str],
+    ) -> Any:
+        """``data`` without null members that nothing requires; ``missing`` gets those that
+        something does."""
+        if not isinstance(data, dict | list):
+            return data
+        views = views_of(self._root, schemas)
+        kept: dict[str | int, Any] = {}
+        for step, member in data.items() if isinstance(data, dict) else enumerate(data):
+            subs, place = step_into(views, step), (*path, step)
+            if member is None and isinstance(step, str) and self._is_superfluous(subs):
+                if not any(_requires(view, firm, step) for view, firm in views):
+                    continue
+                missing.append(render_path(place))
+            kept[step] = self._without_nulls(member, subs, place, missing)
+        return kept if isinstance(data, dict) else list(kept.values())
+
+    def _is_superfluous(self, schemas: list[tuple[Subschema, bool]]) -> bool:
+        """Whether schemas speak of a value, and none lets it be null."""
+        return bool(schemas) and not any("null" in self._kinds.of(sub) for sub, _ in schemas)
+
     def _errors(self, data: Any, *, nulls: bool) -> "list[ValidationError]":
         """What is wrong, by its place.
 
@@ -684,7 +708,7 @@ class Checker:
         """
         if nulls not in self._built:
             rules = _Rules(self._source, self._draft, nulls=nulls).build()
-            self._built[nulls] = rules, _validator(rules, self._draft)
+            self._built[nulls] = rules, _validator(rules)
         rules, validator = self._built[nulls]
         try:
             errors = list(validator.iter_errors(_whole(data)))
@@ -705,7 +729,7 @@ def _without_exceptions(error: "ValidationError", rules: Json) -> "Iterator[Vali
         yield error
 
 
-def _follow_steps(value: Any, path: list[str | int]) -> tuple[tuple[str | int, ...], Any]:
+def _follow_steps(value: Any, path: list[str | int]) -> tuple[ValuePath, Any]:
     """The library's path into ``value`` and what stands there (None where nothing does). The
     library takes a name such as "007" for the number 7."""
     steps: list[str | int] = []
@@ -724,7 +748,6 @@ _COUNT = re.compile(r"\+?[0-9]{1,30}")
 
 
 def _branches(error: "ValidationError") -> "list[list[ValidationError]]":
-    """What is wrong with each branch of a choice."""
     return getattr(error.kind, "context", [])
 
 
@@ -732,37 +755,6 @@ def _holds_null(value: Any) -> bool:
     if isinstance(value, dict | list):
         return any(map(_holds_null, value.values() if isinstance(value, dict) else value))
     return value is None
-
-
-class _Pruner:
-    """Drops null members that nothing requires; notes those that something does."""
-
-    def __init__(self, root: Json, missing: list[Path]) -> None:
-        self._root, self._kinds, self._missing = root, Kinds(root), missing
-
-    def value(self, data: Any, schemas: list[tuple[Subschema, bool]], path: Path) -> Any:
-        """``data`` without its superfluous nulls."""
-        views = list(iter_views(self._root, schemas, set()))
-        if isinstance(data, list):
-            return [
-                self.value(item, item_schemas(views, index), f"{path}[{index}]")
-                for index, item in enumerate(data)
-            ]
-        if not isinstance(data, dict):
-            return data
-        kept = {}
-        for name, member in data.items():
-            place = f"{path}.{name}" if path else name
-            subs = member_schemas(views, name)
-            if member is None and subs and not self._may_be_null(subs):
-                if not any(_requires(view, firm, name) for view, firm in views):
-                    continue
-                self._missing.append(place)
-            kept[name] = self.value(member, subs, place)
-        return kept
-
-    def _may_be_null(self, schemas: list[tuple[Subschema, bool]]) -> bool:
-        return any("null" in self._kinds.of(schema) for schema, _ in schemas)
 
 
 def _requires(view: Json, firm: bool, name: str) -> bool:
@@ -796,10 +788,8 @@ def _place(error: "ValidationError") -> list[str]:
     return [str(step) for step in error.instance_path]
 
 
-def _in_words(error: "ValidationError", path: tuple[str | int, ...], whole: str) -> str:
+def _in_words(error: "ValidationError", path: ValuePath, whole: str) -> str:
     """``items[2].qty: "two" is not of type "integer"``, in one line."""
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    place = "".join(steps).removeprefix(".") or whole
     message = error.message
     if error.kind.name == "enum":  # the library names three of them
         options = json.dumps(error.kind.as_dict()["options"], ensure_ascii=False)
@@ -808,4 +798,4 @@ def _in_words(error: "ValidationError", path: tuple[str | int, ...], whole: str)
     if len(message) > MAX_MESSAGE:
         half = MAX_MESSAGE // 2
         message = f"{message[:half]} … {message[-half:]}"
-    return f"{place}: {message}"
+    return f"{render_path(path, whole)}: {message}"

@@ -6,31 +6,18 @@ equal values alone prove nothing: a list may well hold the same row twice.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from gemma_edge.engine.protocol import TokenScore
-
-# ----------------------------------------------------------------------------
-# The way to a value in extracted data. Pure.
-
-
-ValuePath = tuple[str | int, ...]  # ("items", 2, "qty")
-
-
-def render_path(path: ValuePath) -> str:
-    """``items[2].qty``."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f"{'.' if text else ''}{step}"
-    return text
-
+from gemma_edge.extraction.json_schema import ValuePath, iter_leaves, render_path
 
 _SHOWN = 40  # characters of a value in a note
 
 
-class Place(NamedTuple):
+class PagePlace(NamedTuple):
     """Where a value stands: a page and an offset in its text."""
 
     page: int
@@ -38,53 +25,60 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class Traced:
     """One value: of which answer, where in it, and where in the document, if it was found."""
 
     value: Any
     answer: int
     path: ValuePath
-    place: Place | None = None
+    place: PagePlace | None = None
 
 
-Tree: TypeAlias = "Leaf | list[Tree] | dict[str, Tree]"
+Tree: TypeAlias = "Traced | list[Tree] | dict[str, Tree]"
 
 
 def trace(data: Any, answer: int, path: ValuePath = ()) -> Tree:
     """Data as a tree whose leaves know where they come from."""
-    if isinstance(data, dict):
-        return {name: trace(each, answer, (*path, name)) for name, each in data.items()}
-    if isinstance(data, list):
-        return [trace(each, answer, (*path, index)) for index, each in enumerate(data)]
-    return Leaf(data, answer, path)
+    tree: Tree = _map(data, lambda value, at: Traced(value, answer, at), path)
+    return tree
 
 
-def locate(tree: Tree, places: Mapping[ValuePath, Place], path: ValuePath = ()) -> Tree:
+def locate(tree: Tree, places: Mapping[ValuePath, PagePlace]) -> Tree:
     """The tree with the places of its leaves."""
-    if isinstance(tree, dict):
-        return {name: locate(each, places, (*path, name)) for name, each in tree.items()}
-    if isinstance(tree, list):
-        return [locate(each, places, (*path, index)) for index, each in enumerate(tree)]
-    return replace(tree, place=places.get(path))
+    found: Tree = _map(tree, lambda leaf, at: replace(leaf, place=places.get(at)))
+    return found
 
 
 def plain(tree: Tree) -> Any:
     """The data of a tree."""
+    return _map(tree, lambda leaf, _: leaf.value)
+
+
+def _map(tree: Any, change: Callable[[Any, ValuePath], Any], path: ValuePath = ()) -> Any:
     if isinstance(tree, dict):
-        return {name: plain(each) for name, each in tree.items()}
+        return {name: _map(each, change, (*path, name)) for name, each in tree.items()}
     if isinstance(tree, list):
-        return [plain(each) for each in tree]
-    return tree.value
+        return [_map(each, change, (*path, index)) for index, each in enumerate(tree)]
+    return change(tree, path)
 
 
-def iter_leaves(tree: Tree, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Leaf]]:
-    """Each leaf with its path, in order."""
-    if isinstance(tree, Leaf):
-        yield path, tree
-        return
-    members = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    for step, each in members:
-        yield from iter_leaves(each, (*path, step))
+def value_at(data: Any, path: ValuePath, default: Any = None) -> Any:
+    """The value at ``path``, ``default`` where there is none."""
+    try:
+        for step in path:
+            data = data[step]
+    except (LookupError, TypeError):
+        return default
+    return data
+
+
+def replaced_at(data: Any, path: ValuePath, value: Any) -> Any:
+    """A copy of ``data`` with another value at ``path``, which is there."""
+    if not path:
+        return value
+    copy: Any = list(data) if isinstance(data, list) else dict(data)
+    copy[path[0]] = replaced_at(data[path[0]], path[1:], value)
+    return copy
 
 
 class Merger:
@@ -109,24 +103,24 @@ class Merger:
             return {
                 name: self._both(first[name], second[name], (*path, name), repeats=repeats)
                 if name in first and name in second
-                else first.get(name, second.get(name, Leaf(None, 0, ())))
+                else first.get(name, second.get(name, Traced(None, 0, ())))
                 for name in names
             }
         if isinstance(first, list) and isinstance(second, list):
             return self._rows(first, second, path, repeats=repeats)
-        if isinstance(first, Leaf) and isinstance(second, Leaf):
+        if isinstance(first, Traced) and isinstance(second, Traced):
             return self._value(first, second, path)
-        return second if isinstance(first, Leaf) else first  # null, and a list or an object
+        return second if isinstance(first, Traced) else first  # null, and a list or an object
 
-    def _value(self, first: Leaf, second: Leaf, path: ValuePath) -> Leaf:
+    def _value(self, first: Traced, second: Traced, path: ValuePath) -> Traced:
         """What the document has before what it has not, the first of two that it has."""
         if second.value is None or first.value is None:
             return second if first.value is None else first
         found = [leaf for leaf in (first, second) if leaf.place is not None] or [first, second]
         if first.value != second.value:
-            at = render_path(path) or "the answer"
-            told = ", ".join(map(_with_page, (first, second)))
-            self.conflicts.append(f"{at}: {told}; {_shown(found[0].value)} was taken")
+            values = ", ".join(map(_with_page, (first, second)))
+            taken = _shown(found[0].value)
+            self.conflicts.append(f"{render_path(path, 'the answer')}: {values}; {taken} was taken")
         return found[0]
 
     def _rows(
@@ -134,7 +128,7 @@ class Merger:
     ) -> Tree:
         rows = list(first)
         new = second[_repeated(first, second) :] if repeats else second
-        known = _Rows(rows)
+        known = _RowPlaces(rows)
         for number, row in enumerate(new):
             same = known.find(row)
             if same is None and not number and rows and _goes_on(rows[-1], row, repeats):
@@ -152,11 +146,11 @@ class Merger:
         if not isinstance(old, dict) or not isinstance(new, dict):
             return quiet._both(old, new, path, repeats=repeats)
         first, second = (new, old) if _filled(new) > _filled(old) else (old, new)
-        values = quiet._both(_without_lists(first), _without_lists(second), path, repeats=repeats)
-        assert isinstance(values, dict)
-        lists = quiet._both(_lists(old), _lists(new), path, repeats=repeats)
-        assert isinstance(lists, dict)
-        return {name: {**values, **lists}[name] for name in {**old, **new}}
+        (values, _), (others, _) = _split(first), _split(second)
+        merged = quiet._both(values, others, path, repeats=repeats)
+        lists = quiet._both(_split(old)[1], _split(new)[1], path, repeats=repeats)
+        assert isinstance(merged, dict) and isinstance(lists, dict)
+        return {name: {**merged, **lists}[name] for name in {**old, **new}}
 
 
 def _goes_on(last: Tree, row: Tree, repeats: bool) -> bool:
@@ -164,10 +158,9 @@ def _goes_on(last: Tree, row: Tree, repeats: bool) -> bool:
     said once more."""
     if not isinstance(last, dict) or not isinstance(row, dict) or last.keys() != row.keys():
         return False
-    if not _lists(row):
-        return False
-    head = _single(row)
-    return all(value is None for value in head.values()) or (repeats and head == _single(last))
+    head, lists = plain(_split(row)[0]), _split(row)[1]
+    none = all(value is None for value in head.values())
+    return bool(lists) and (none or (repeats and head == plain(_split(last)[0])))
 
 
 def _repeated(first: list[Tree], second: list[Tree]) -> int:
@@ -180,11 +173,11 @@ def _repeated(first: list[Tree], second: list[Tree]) -> int:
     return next((n for n in range(most, 0, -1) if old[-n:] == new[:n]), 0)
 
 
-class _Rows:
+class _RowPlaces:
     """Finds a row by the places of its values."""
 
     def __init__(self, rows: list[Tree]) -> None:
-        self._at: dict[tuple[ValuePath, Place], list[int]] = {}
+        self._at: dict[tuple[ValuePath, PagePlace], list[int]] = {}
         self._counts = [0] * len(rows)
         for index, row in enumerate(rows):
             for key in _places(row):
@@ -192,58 +185,45 @@ class _Rows:
                 self._counts[index] += 1
 
     def find(self, row: Tree) -> int | None:
-        """The row of which most values stand where those of ``row`` do."""
         keys = list(_places(row))
-        votes: dict[int, int] = {}
-        for key in keys:
-            for index in self._at.get(key, ()):
-                votes[index] = votes.get(index, 0) + 1
+        votes = Counter(index for key in keys for index in self._at.get(key, ()))
         if not votes:
             return None
-        best = max(votes, key=lambda index: votes[index])
+        best = max(votes, key=votes.__getitem__)
         return best if 2 * votes[best] > min(len(keys), self._counts[best]) else None
 
 
-def _places(row: Tree) -> Iterator[tuple[ValuePath, Place]]:
+def _places(row: Tree) -> Iterator[tuple[ValuePath, PagePlace]]:
     """The places of a row's own values; those of lists within it are other rows."""
     for path, leaf in iter_leaves(row):
         if leaf.place is not None and not any(isinstance(step, int) for step in path):
             yield path, leaf.place
 
 
-def _single(row: dict[str, Tree]) -> dict[str, Any]:
-    """A row's own values, without the lists in it."""
-    return {name: plain(each) for name, each in _without_lists(row).items()}
-
-
-def _without_lists(row: dict[str, Tree]) -> dict[str, Tree]:
-    return {name: each for name, each in row.items() if not isinstance(each, list)}
-
-
-def _lists(row: dict[str, Tree]) -> dict[str, Tree]:
-    return {name: each for name, each in row.items() if isinstance(each, list)}
+def _split(row: dict[str, Tree]) -> tuple[dict[str, Tree], dict[str, Tree]]:
+    """A row's own values, and the lists in it."""
+    lists: dict[str, Tree] = {name: each for name, each in row.items() if isinstance(each, list)}
+    return {name: each for name, each in row.items() if name not in lists}, lists
 
 
 def _filled(row: dict[str, Tree]) -> int:
-    """How many of a row's own values say something."""
-    return sum(leaf.value is not None for _, leaf in iter_leaves(_without_lists(row)))
+    return sum(leaf.value is not None for _, leaf in iter_leaves(_split(row)[0]))
 
 
-def _with_page(leaf: Leaf) -> str:
+def _with_page(leaf: Traced) -> str:
     where = f"page {leaf.place.page}" if leaf.place else "not found in the document"
     return f"{_shown(leaf.value)} ({where})"
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value)
+    text = str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 # ----------------------------------------------------------------------------
-# Where an answer was cut when its budget ran out, and what of it is whole. Pure. The engine ends
-# such an answer with the shortest valid end, so the text is JSON; what was written after the cut
-# (null, an empty list) says nothing about the document.
-
+# Where an answer was cut when its budget ran out, and what of it is whole. The engine ends such an
+# answer with the shortest valid end, so the text is JSON; what was written after the cut (null, an
+# empty list) says nothing about the document.
 
 _OUTSIDE = " \t\r\n,:"
 _SAYS_NOTHING = ("null", "false", "0")  # words with which an answer may have been closed
@@ -293,7 +273,7 @@ def last_chosen(text: str, scores: Sequence[TokenScore]) -> int:
 
 
 @dataclass(slots=True)
-class _Place:
+class _Open:
     """A list or an object that is open. ``count`` values were begun in a list; ``key`` is the last
     key of an object, ``done`` the last one with its value. ``idle``: nothing is half-made in it."""
 
@@ -316,7 +296,7 @@ class _Scanner:
     """Follows the beginning of a JSON text; ``places`` are open at its end, outside first."""
 
     def __init__(self, text: str) -> None:
-        self.places: list[_Place] = []
+        self.places: list[_Open] = []
         self.last_value = 0
         self._text = text
         at = 0
@@ -327,7 +307,7 @@ class _Scanner:
         sign = self._text[at]
         if sign in "{[":
             self._begin()
-            self.places.append(_Place(sign == "["))
+            self.places.append(_Open(sign == "["))
         elif sign in "}]":
             self.places.pop()
             self._end()
@@ -363,7 +343,6 @@ class _Scanner:
         return end + 1
 
     def _word(self, at: int) -> int:
-        """A number, ``true``, ``false`` or ``null``."""
         end = at
         while end < len(self._text) and self._text[end] not in _OUTSIDE + '{}[]"':
             end += 1
@@ -375,7 +354,7 @@ class _Scanner:
         return end
 
 
-def _open_list(places: Sequence[_Place], data: Any) -> tuple[ValuePath | None, int]:
+def _open_list(places: Sequence[_Open], data: Any) -> tuple[ValuePath | None, int]:
     """The innermost open list of records, else the innermost open list, and how many entries of
     it are whole."""
     path: ValuePath = ()
@@ -383,7 +362,7 @@ def _open_list(places: Sequence[_Place], data: Any) -> tuple[ValuePath | None, i
     for place in places:
         if place.is_list:
             whole = place.count if place.idle else place.count - 1
-            entries = _at(data, path)
+            entries = value_at(data, path)
             records = isinstance(entries, list) and any(isinstance(each, dict) for each in entries)
             found.append((records, path, whole))
         path = (*path, place.count - 1 if place.is_list else place.key)
@@ -393,17 +372,8 @@ def _open_list(places: Sequence[_Place], data: Any) -> tuple[ValuePath | None, i
     return at, whole
 
 
-def _at(data: Any, path: ValuePath) -> Any:
-    for step in path:
-        try:
-            data = data[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
-
-
 def _shortened(data: Any, path: ValuePath, count: int) -> Any:
-    """A copy whose list at ``path`` ends after ``count`` entries."""
+    """A copy that ends in each list on the way to ``path``, and there after ``count`` entries."""
     if not path:
         return data[:count] if isinstance(data, list) else data
     step = path[0]

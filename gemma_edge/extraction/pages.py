@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.resources import files
 from itertools import takewhile
 from typing import Literal
 
@@ -15,13 +14,10 @@ from gemma_edge.documents.document import MAX_TOKENS, Document, Page, Picture
 from gemma_edge.documents.images import render_page
 from gemma_edge.engine.protocol import Message, PromptCount, Request
 from gemma_edge.errors import DoesNotFit, InputError
+from gemma_edge.extraction import read_data
 from gemma_edge.extraction.recipe import Recipe
 from gemma_edge.extraction.schema import Part, fields_of, lists_of, make_part, select_fields
 from gemma_edge.units import render_tokens
-
-# ----------------------------------------------------------------------------
-# How an extraction is done: the choices that a person has. Plain data.
-
 
 Strategy = Literal["auto", "whole", "windows"]
 STRATEGIES: tuple[Strategy, ...] = ("auto", "whole", "windows")
@@ -47,16 +43,15 @@ class Options:
 
 # ----------------------------------------------------------------------------
 # Pages and a question to one turn: pictures first, then text, the question last, so that a second
-# question about the same pages re-reads nothing. Pure. The prompts are the text files beside this
-# one. `prompt.txt` without rules is what the bundled demo model was trained with.
-
+# question about the same pages re-reads nothing. The prompts are text files. `prompt.txt` without
+# rules is what the bundled demo model was trained with.
 
 TEMPLATES = ("prompt.txt", "more.txt", "again.txt")
 _PLACE = re.compile(r"\{(document|form|rules|problems|entry)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class PageInput:
     """What the model gets of one page, or of a part of it: its text, its pictures, or both.
 
     ``head`` are the header lines of a table that began on an earlier page (windows only).
@@ -82,19 +77,22 @@ class Question:
     entry: str = ""
 
 
-def render_document(sheets: Sequence[Sheet], *, several: bool) -> str:
+def render_document(inputs: Sequence[PageInput], *, several: bool) -> str:
     """The text of the pages; where the document has ``several``, each is headed ``[page N]``, as
     ``Document.text`` does it. What is in a picture is said where it would stand."""
     first = 1
     parts = []
-    for sheet in sheets:
-        body = [sheet.head, sheet.text]
-        if sheet.pictures:
-            body.insert(0, _in_picture(first, len(sheet.pictures)))
-            first += len(sheet.pictures)
+    for page in inputs:
+        body = [page.head, page.text]
+        if count := len(page.pictures):
+            where = f"picture {first}"
+            if count > 1:
+                where = f"pictures {first} to {first + count - 1}, which overlap"
+            body.insert(0, f"(in {where})")
+            first += count
         text = "\n".join(filter(None, body))
         if text and several:
-            text = f"[page {sheet.number}]\n{text}"
+            text = f"[page {page.number}]\n{text}"
         if text:
             parts.append(text)
     return "\n\n".join(parts)
@@ -110,43 +108,31 @@ def render_prompt(document: str, question: Question) -> str:
     return filled.strip()
 
 
-def make_message(sheets: Sequence[Sheet], question: Question, *, several: bool) -> Message:
+def make_message(inputs: Sequence[PageInput], question: Question, *, several: bool) -> Message:
     """One user turn about these pages."""
-    pictures = tuple(picture for sheet in sheets for picture in sheet.pictures)
-    text = render_prompt(render_document(sheets, several=several), question)
+    pictures = tuple(picture for page in inputs for picture in page.pictures)
+    text = render_prompt(render_document(inputs, several=several), question)
     return Message("user", text, pictures)
 
 
-def make_beginning(sheets: Sequence[Sheet], *, several: bool) -> Message:
+def make_beginning(inputs: Sequence[PageInput], *, several: bool) -> Message:
     """What all questions about these pages begin with."""
-    pictures = tuple(picture for sheet in sheets for picture in sheet.pictures)
-    document = render_document(sheets, several=several)
+    pictures = tuple(picture for page in inputs for picture in page.pictures)
+    document = render_document(inputs, several=several)
     first, *others = (_template(name) for name in TEMPLATES)
     shared = os.path.commonprefix([first, *others])
     return Message("user", shared.replace("{document}", document).strip(), pictures)
 
 
-def _in_picture(first: int, count: int) -> str:
-    if count == 1:
-        return f"(in picture {first})"
-    return f"(in pictures {first} to {first + count - 1}, which overlap)"
-
-
 @cache
 def _template(name: str) -> str:
-    return (
-        files("gemma_edge.extraction")
-        .joinpath("prompts")
-        .joinpath(name)
-        .read_text(encoding="utf-8")
-    )
+    return read_data(f"prompts/{name}")
 
 
 # ----------------------------------------------------------------------------
-# Pages in groups that fit the context, and the header of a table that goes on in the next group.
-# Pure. A group begins with the last page of the one before it, where both have text: a row that a
-# page break cuts is whole in one of them, and a row that stands in both is known by its place.
-
+# Pages in groups that fit the context, and the header of a table that goes on in the next group. A
+# group begins with the last page of the one before it, where both have text: a row that a page
+# break cuts is whole in one of them, and a row that stands in both is known by its place.
 
 LEAST_PAGES = 3  # of a group that repeats a page: else too much would be read twice
 _GAP = re.compile(r"\s{2,}|\t|\s*\|\s*")  # between two cells of a line of ``Page.text``
@@ -157,40 +143,42 @@ _UNEVEN = 1  # cells that a row may lack or have more
 _NEAR = 6  # lines of a page's own header or footer between a table and the page break
 
 
-def group(sheets: Sequence[Sheet], sizes: Sequence[int], room: int) -> list[tuple[Sheet, ...]]:
-    """Groups of sheets whose ``sizes``, in tokens, sum up to ``room`` at most; a sheet that is
+def group_inputs(
+    inputs: Sequence[PageInput], sizes: Sequence[int], room: int
+) -> list[tuple[PageInput, ...]]:
+    """The pages in groups whose ``sizes``, in tokens, sum up to ``room`` at most; one that is
     larger stands alone."""
     groups: list[list[int]] = [[]]
     for index, size in enumerate(sizes):
         current = groups[-1]
         if current and sum(sizes[each] for each in current) + size > room:
-            groups.append(_overlap(sheets, current, sizes, room - size))
+            groups.append(_overlap(inputs, current, sizes, room - size))
         groups[-1].append(index)
-    return [_with_head(sheets, indices) for indices in groups if indices]
+    return [_with_head(inputs, indices) for indices in groups if indices]
 
 
 def _overlap(
-    sheets: Sequence[Sheet], before: Sequence[int], sizes: Sequence[int], left: int
+    inputs: Sequence[PageInput], before: Sequence[int], sizes: Sequence[int], left: int
 ) -> list[int]:
     """The last page of a group, if the next one may begin with it."""
     last = before[-1]
     repeats = (
-        len(before) >= LEAST_PAGES and sheets[last].text and not sheets[last].pictures
-        and not sheets[last].part and sizes[last] * (LEAST_PAGES - 1) <= left
+        len(before) >= LEAST_PAGES and inputs[last].text and not inputs[last].pictures
+        and not inputs[last].part and sizes[last] * (LEAST_PAGES - 1) <= left
     )  # fmt: skip
     return [last] if repeats else []
 
 
-def _with_head(sheets: Sequence[Sheet], indices: Sequence[int]) -> tuple[Sheet, ...]:
-    first, *rest = (sheets[index] for index in indices)
-    head = find_head([each.text for each in sheets[: indices[0]]], first.text)
+def _with_head(inputs: Sequence[PageInput], indices: Sequence[int]) -> tuple[PageInput, ...]:
+    first, *rest = (inputs[index] for index in indices)
+    head = find_head([each.text for each in inputs[: indices[0]]], first.text)
     return (replace(first, head=head), *rest)
 
 
-def split_sheet(sheet: Sheet, parts: int) -> list[Sheet]:
+def split_input(page: PageInput, parts: int) -> list[PageInput]:
     """A page cut between lines into parts of about the same length; blank lines are preferred."""
-    lines = sheet.text.split("\n")
-    length = max(1, len(sheet.text) // parts)
+    lines = page.text.split("\n")
+    length = max(1, len(page.text) // parts)
     pieces: list[list[str]] = [[]]
     size = 0
     for line in lines:
@@ -200,23 +188,23 @@ def split_sheet(sheet: Sheet, parts: int) -> list[Sheet]:
         pieces[-1].append(line)
         size += len(line) + 1
     texts = ["\n".join(piece) for piece in pieces]
-    return [replace(sheet, text=text, part=number) for number, text in enumerate(texts, 1)]
+    return [replace(page, text=text, part=number) for number, text in enumerate(texts, 1)]
 
 
-def fit_sheets(
-    sheets: Sequence[Sheet], size: Callable[[Sheet], int], room: int
-) -> tuple[list[Sheet], list[int]]:
-    """The sheets with their sizes in tokens, those that are larger than ``room`` cut into parts; a
+def fit_inputs(
+    inputs: Sequence[PageInput], size: Callable[[PageInput], int], room: int
+) -> tuple[list[PageInput], list[int]]:
+    """The pages with their sizes in tokens, those that are larger than ``room`` cut into parts; a
     line that is too long by itself stays whole."""
-    whole: list[Sheet] = []
+    whole: list[PageInput] = []
     sizes: list[int] = []
-    for sheet in sheets:
-        tokens = size(sheet)
-        parts = [sheet]
+    for page in inputs:
+        tokens = size(page)
+        parts = [page]
         count = 1
-        while tokens > room and len(parts) == count and "\n" in sheet.text and not sheet.pictures:
+        while tokens > room and len(parts) == count and "\n" in page.text and not page.pictures:
             count = max(count + 1, -(-tokens * count // room) if count == 1 else count + 1)
-            parts = split_sheet(sheet, count)
+            parts = split_input(page, count)
             tokens = max(map(size, parts))
         whole += parts
         sizes += [size(part) for part in parts] if len(parts) > 1 else [tokens]
@@ -246,7 +234,6 @@ def find_head(before: Sequence[str], text: str) -> str:
 
 
 def _tables(lines: Sequence[str]) -> Iterator[range]:
-    """Runs of lines with about the same number of cells, more than one."""
     start = 0
     for at in range(1, len(lines) + 1):
         counts = tuple(len(_cells(line)) for line in lines[at - 1 : at + 1])
@@ -263,7 +250,6 @@ def _alike(one: int, other: int) -> bool:
 
 
 def _is_head(line: str) -> bool:
-    """Whether no cell is a number."""
     return not any(_NUMBER.fullmatch(cell) for cell in _cells(line))
 
 
@@ -278,7 +264,6 @@ def _cells(line: str) -> list[str]:
 # ----------------------------------------------------------------------------
 # Which pages go in as text and which as pictures. A picture costs 1,120 tokens and is what is
 # left where the text of a page is missing or only guessed.
-
 
 How = Literal["text", "picture", "both", "nothing"]
 
@@ -295,35 +280,42 @@ _BY_LAYER = "read by its OCR layer, which may be wrong"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PageMode:
     """How one page goes in; its kind and the reason for it are the page's own."""
 
     page: Page
     how: How
 
 
-def look_at(document: Document, vision: Vision) -> tuple[Look, ...]:
+def page_modes(document: Document, vision: Vision) -> tuple[PageMode, ...]:
     """The decision for each page.
 
     Raises:
         InputError: no page has anything to read in this way.
     """
-    looks = tuple(_look(page, document.media, vision) for page in document.pages)
-    if all(look.how == "nothing" for look in looks):
+    modes = []
+    for page in document.pages:
+        how = _AUTO[page.kind]
+        if document.media == "text" or (vision == "never" and how != "nothing"):
+            how = "text" if page.text.strip() else "nothing"
+        elif vision == "always" and how == "text":
+            how = "both"
+        modes.append(PageMode(page, how))
+    if all(mode.how == "nothing" for mode in modes):
         raise _nothing(document, vision)
-    return looks
+    return tuple(modes)
 
 
-def needs_pictures(looks: Sequence[Look]) -> bool:
+def needs_pictures(modes: Sequence[PageMode]) -> bool:
     """Whether a projector is needed."""
-    return any(look.how in ("picture", "both") for look in looks)
+    return any(mode.how in ("picture", "both") for mode in modes)
 
 
-def notes_on(looks: Sequence[Look]) -> tuple[str, ...]:
+def notes_on(modes: Sequence[PageMode]) -> tuple[str, ...]:
     """A line for each kind of page that goes in in a way which a person may not expect."""
-    groups: dict[tuple[str, How], list[Look]] = {}
-    for look in looks:
-        groups.setdefault((look.page.kind, look.how), []).append(look)
+    groups: dict[tuple[str, How], list[PageMode]] = {}
+    for mode in modes:
+        groups.setdefault((mode.page.kind, mode.how), []).append(mode)
     notes = []
     for (kind, how), some in groups.items():
         if kind == "damaged":  # the document's notes tell it
@@ -331,14 +323,14 @@ def notes_on(looks: Sequence[Look]) -> tuple[str, ...]:
         if (kind, how) == ("text", "text"):
             notes += _unseen(some)
             continue
-        named = _numbers([look.page.number for look in some])
+        named = _numbers([mode.page.number for mode in some])
         said = _BY_LAYER if (kind, how) == ("scan+ocr-layer", "text") else _READ_AS[how]
         notes.append(f"{named}: {kind} ({some[0].page.reason}), {said}")
     return tuple(notes)
 
 
-def _unseen(looks: Sequence[Look]) -> list[str]:
-    shares = {each.page.number: each.page.image_share for each in looks}
+def _unseen(modes: Sequence[PageMode]) -> list[str]:
+    shares = {each.page.number: each.page.image_share for each in modes}
     numbers = [number for number, share in shares.items() if share >= _UNSEEN]
     if not numbers:
         return []
@@ -348,36 +340,27 @@ def _unseen(looks: Sequence[Look]) -> list[str]:
     return [f"{_numbers(numbers)}: {images}; --vision always does"]
 
 
-def make_sheet(
-    document: Document, look: Look, *, max_tokens: int = MAX_TOKENS, tiles: int = 1
-) -> Sheet:
+def make_input(
+    document: Document, mode: PageMode, *, max_tokens: int = MAX_TOKENS, tiles: int = 1
+) -> PageInput:
     """The page as the model gets it, drawn where it goes in as a picture.
 
     Raises:
         InputError: it cannot be drawn.
     """
-    page = look.page
-    text = page.text if look.how in ("text", "both") else ""
+    page = mode.page
+    text = page.text if mode.how in ("text", "both") else ""
     pictures: tuple[Picture, ...] = ()
-    if look.how in ("picture", "both"):
+    if mode.how in ("picture", "both"):
         drawn = render_page(document, page.number, max_tokens=max_tokens, tiles=tiles)
         name = f"{document.name} page {page.number}"
         pictures = tuple(replace(each, name=name) for each in drawn)
-    return Sheet(page.number, text, pictures)
+    return PageInput(page.number, text, pictures)
 
 
-def without_pixels(sheet: Sheet) -> Sheet:
-    """The sheet with empty pictures of the same size: enough to count it."""
-    return replace(sheet, pictures=tuple(replace(each, rgb=b"") for each in sheet.pictures))
-
-
-def _look(page: Page, media: str, vision: Vision) -> Look:
-    how = _AUTO[page.kind]
-    if media == "text" or (vision == "never" and how != "nothing"):
-        how = "text" if page.text.strip() else "nothing"
-    elif vision == "always" and how == "text":
-        how = "both"
-    return Look(page, how)
+def without_pixels(page: PageInput) -> PageInput:
+    """The page with empty pictures of the same size: enough to count it."""
+    return replace(page, pictures=tuple(replace(each, rgb=b"") for each in page.pictures))
 
 
 def _nothing(document: Document, vision: Vision) -> InputError:
@@ -406,6 +389,9 @@ def _numbers(numbers: Sequence[int]) -> str:
     return f"page{'' if len(numbers) == 1 else 's'} {said}"
 
 
+# ----------------------------------------------------------------------------
+# The passes of one extraction: what is asked about which pages.
+
 Count = Callable[[Request], PromptCount]
 
 # Tokens of pages that one answer lists well. One-shot lists of Gemma 4 26B lose half of their rows
@@ -423,9 +409,9 @@ _LEAST_WINDOW = 256  # tokens of pages; with less the windows would be cut into 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One request: which pages, what is asked of them, and the exact size of the prompt. Pictures
-    of ``sheets`` may have no pixels yet."""
+    of ``inputs`` may have no pixels yet."""
 
-    sheets: tuple[Sheet, ...] = field(repr=False)
+    inputs: tuple[PageInput, ...] = field(repr=False)
     part: Part
     prompt_tokens: int
     picture_tokens: int = 0
@@ -433,7 +419,7 @@ class Pass:
     @property
     def pages(self) -> tuple[int, ...]:
         """The numbers of its pages, each once."""
-        return tuple(dict.fromkeys(sheet.number for sheet in self.sheets))
+        return tuple(dict.fromkeys(page.number for page in self.inputs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -441,7 +427,7 @@ class Passes:
     """The plan. ``whole_tokens`` is the context that the whole document and an answer would take,
     ``page_tokens`` the size of each page; ``reason`` says why it is read whole or in windows."""
 
-    looks: tuple[Look, ...]
+    modes: tuple[PageMode, ...]
     each: tuple[Pass, ...]
     strategy: Literal["whole", "windows"]
     reason: str
@@ -474,8 +460,6 @@ def question_of(recipe: Recipe, part: Part) -> Question:
 
 
 class _Planner:
-    """One plan in the making."""
-
     def __init__(
         self,
         document: Document,
@@ -488,32 +472,31 @@ class _Planner:
         self._source = recipe.asked.source
         self._context = context_tokens
         self._several = len(document.pages) > 1
-        self._looks = look_at(document, options.vision)
-        self._sheets = list(self._make_sheets(document))
+        self._modes = page_modes(document, options.vision)
+        self._inputs = list(self._make_inputs(document))
 
-    def _make_sheets(self, document: Document) -> Iterator[Sheet]:
+    def _make_inputs(self, document: Document) -> Iterator[PageInput]:
         """All that is read; beyond a limit pictures lose their pixels, and are drawn again when
         their turn comes."""
         kept = 0
-        for look in self._looks:
-            if look.how == "nothing":
+        for mode in self._modes:
+            if mode.how == "nothing":
                 continue
             options = self._options
-            sheet = make_sheet(document, look, max_tokens=options.image_tokens, tiles=options.tiles)
-            kept += sum(len(picture.rgb) for picture in sheet.pictures)
-            yield sheet if kept <= MOST_PIXEL_BYTES else without_pixels(sheet)
+            page = make_input(document, mode, max_tokens=options.image_tokens, tiles=options.tiles)
+            kept += sum(len(picture.rgb) for picture in page.pictures)
+            yield page if kept <= MOST_PIXEL_BYTES else without_pixels(page)
 
     def plan(self) -> Passes:
-        """The choice, with its reason."""
         all_of_it = make_part(self._source, strict=self._options.strict)
-        whole = self._pass(self._sheets, all_of_it)
+        whole = self._pass(self._inputs, all_of_it)
         frame = self._pass([], all_of_it).prompt_tokens
         room = self._answer_room(whole.prompt_tokens - frame)
         needed = whole.prompt_tokens + room
-        pages = [self._size(sheet) for sheet in self._sheets]
+        pages = [self._size(page) for page in self._inputs]
         each, reason = self._choose(whole, frame, room)
         return Passes(
-            looks=self._looks, each=tuple(each), reason=reason, whole_tokens=needed,
+            modes=self._modes, each=tuple(each), reason=reason, whole_tokens=needed,
             strategy="whole" if len(each) == 1 else "windows", page_tokens=tuple(pages),
             context_tokens=max(one.prompt_tokens for one in each) + room,
         )  # fmt: skip
@@ -553,7 +536,7 @@ class _Planner:
         first = []
         if names:
             part = select_fields(self._source, names, strict=strict)
-            first = [self._pass(self._sheets, part)]
+            first = [self._pass(self._inputs, part)]
         return first + self._windows(select_fields(self._source, lists, strict=strict), space)
 
     def _windows(self, part: Part, space: int) -> list[Pass]:
@@ -562,34 +545,34 @@ class _Planner:
         limit = self._pass([], part).prompt_tokens + space
         found: list[Pass] = []
         for share in _SHARES:
-            sheets, sizes = fit_sheets(self._sheets, self._size, int(share * space))
-            found = [self._pass(some, part) for some in group(sheets, sizes, int(share * space))]
+            inputs, sizes = fit_inputs(self._inputs, self._size, int(share * space))
+            found = [
+                self._pass(some, part) for some in group_inputs(inputs, sizes, int(share * space))
+            ]
             if all(one.prompt_tokens <= limit for one in found):
                 break
         return found
 
     def _answer_room(self, document_tokens: int) -> int:
-        """Tokens that are kept for an answer."""
         wanted = self._options.max_tokens or answer_room(document_tokens)
         return min(wanted, max(self._context // 3, 1))
 
-    def _size(self, sheet: Sheet) -> int:
+    def _size(self, page: PageInput) -> int:
         """Tokens that a page adds to a prompt, those of its heading included."""
-        sheet = without_pixels(sheet)
-        message = Message("user", render_document([sheet], several=self._several), sheet.pictures)
+        page = without_pixels(page)
+        message = Message("user", render_document([page], several=self._several), page.pictures)
         count = self._count(Request(messages=(message,)))
         return count.total_tokens - count.template_tokens
 
-    def _pass(self, sheets: Sequence[Sheet], part: Part) -> Pass:
+    def _pass(self, inputs: Sequence[PageInput], part: Part) -> Pass:
         question = question_of(self._recipe, part)
-        message = make_message(list(map(without_pixels, sheets)), question, several=self._several)
+        message = make_message(list(map(without_pixels, inputs)), question, several=self._several)
         count = self._count(Request(messages=(message,)))
-        return Pass(tuple(sheets), part, count.total_tokens, count.picture_tokens)
+        return Pass(tuple(inputs), part, count.total_tokens, count.picture_tokens)
 
 
 # ----------------------------------------------------------------------------
-# How long an extraction will take, before it begins: at most, by the plan's speed. Pure.
-
+# How long an extraction will take, before it begins: at most, by the plan's speed.
 
 # A prompt is read at least so many times as fast as an answer is written: Gemma 3 270M on 2 cores
 # takes 76 ms for a batch of 16 tokens and 25 ms for one. A GPU gains much more.
@@ -611,39 +594,28 @@ class Estimate:
         tokens = f"{self.read_tokens:,} tokens to read, up to {self.answer_tokens:,} to write"
         if self.seconds is None:
             return f"{tokens}; how fast is not known"
-        return f"at most {render_seconds(self.seconds)}: {tokens}"
+        return f"at most {_render_seconds(self.seconds)}: {tokens}"
 
 
 def estimate(passes: Passes, tokens_per_second: float | None) -> Estimate:
     """The time of all passes; ``tokens_per_second`` is that of an answer."""
-    read = _read_once(passes)
-    answer = sum(max(0, passes.context_tokens - _longest(passes)) for _ in passes.each)
+    read = 0
+    before: tuple[PageInput, ...] = ()
+    for one in passes.each:  # one that begins with the pages of the last goes on where those end
+        if before[: len(one.inputs)] != one.inputs:
+            read += one.prompt_tokens
+        before = one.inputs
+    longest = max(one.prompt_tokens for one in passes.each)
+    answer = len(passes.each) * max(0, passes.context_tokens - longest)
     seconds = None
     if tokens_per_second:
         seconds = read / (READING_GAIN * tokens_per_second) + answer / tokens_per_second
     return Estimate(read, answer, seconds)
 
 
-def render_seconds(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.5 h``."""
+def _render_seconds(seconds: float) -> str:
     if seconds < 2 * _MINUTE:
         return f"{max(1, round(seconds))} s"
     if seconds < 2 * _HOUR:
         return f"{round(seconds / _MINUTE)} min"
     return f"{seconds / _HOUR:.1f} h"
-
-
-def _longest(passes: Passes) -> int:
-    return max(one.prompt_tokens for one in passes.each)
-
-
-def _read_once(passes: Passes) -> int:
-    """Tokens that are evaluated: a pass that begins with the same pages as the one before it goes
-    on where those end."""
-    total = 0
-    before: tuple[Sheet, ...] = ()
-    for one in passes.each:
-        if before[: len(one.sheets)] != one.sheets:
-            total += one.prompt_tokens
-        before = one.sheets
-    return total

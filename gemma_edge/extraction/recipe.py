@@ -17,28 +17,24 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property, lru_cache, reduce
-from importlib.resources import files
 from typing import Any, Literal, get_args
 
 from gemma_edge.errors import InputError
+from gemma_edge.extraction import read_data
 from gemma_edge.extraction.expressions import CENTS, WORDS, Expression, explain, parse_expression
-from gemma_edge.extraction.json_schema import Json, Views, item_schemas, iter_views, member_schemas
+from gemma_edge.extraction.json_schema import Json, Views, render_path, step_into, views_of
 from gemma_edge.extraction.schema import Schema
-from gemma_edge.extraction.values import Habits, Order, normalize, place
+from gemma_edge.extraction.values import Habits, Order, normalize
 
 # ----------------------------------------------------------------------------
 # What a recipe is made of besides its schema, and how each part is written on a command line.
-# Pure.
-
 
 Severity = Literal["error", "warn"]
 
-# The line of the recipe's file, 0 where there is none; two parts that say the same are the same.
-Line = int
 _FIELD = re.compile(r"\s*([^\s:\"'][^:\"']{0,79}?)\s*:\s+(\S.*)", re.DOTALL)
 _HABIT_HINT = "date=dmy, decimal=, region=DE and currency=EUR are habits"
 # What documents may do in their own way, and the choices, or the form of a code.
@@ -52,6 +48,8 @@ _COMPUTED = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
 
 
 def _line() -> Any:
+    """The line of the recipe's file, 0 where there is none; two parts that say the same are the
+    same."""
     return field(default=0, compare=False, repr=False)
 
 
@@ -61,7 +59,7 @@ class Rule:
 
     text: str
     field: str = ""
-    line: Line = _line()
+    line: int = _line()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class CounterExample:
     text: str = ""
     like: str = ""
     why: str = ""
-    line: Line = _line()
+    line: int = _line()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class Example:
     text: str
     expect: Any
     name: str = ""
-    line: Line = _line()
+    line: int = _line()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class Computed:
 
     name: str
     expression: Expression
-    line: Line = _line()
+    line: int = _line()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +104,20 @@ class Check:
     fields: tuple[str, ...] = ()
     tolerance: Decimal = CENTS
     why: str = ""
-    line: Line = _line()
+    line: int = _line()
 
 
-def parse_rule(text: str, fields: tuple[str, ...] = ()) -> Rule:
+def _parse_rule(text: str, fields: tuple[str, ...]) -> Rule:
     """``--rule "total: after tax"`` is about a field if there is one of that name."""
     found = _FIELD.fullmatch(text)
     if found and found[1] in fields:
         return Rule(found[2].strip(), found[1])
-    return Rule(_said(text, "rule"))
+    return Rule(_not_empty(text, "rule"))
 
 
-def parse_counter_example(text: str) -> CounterExample:
-    """``--not "total: Balance forward 1,204.00"``; behind `` -- `` may stand why.
-
-    Raises:
-        InputError: no field is named.
-    """
-    found = _FIELD.fullmatch(_said(text, "counter-example"))
+def _parse_counter_example(text: str) -> CounterExample:
+    """``--not "total: Balance forward 1,204.00"``; behind `` -- `` may stand why."""
+    found = _FIELD.fullmatch(_not_empty(text, "counter-example"))
     if not found:
         raise InputError(
             f"the counter-example `{text[:80]}` names no field",
@@ -133,12 +127,8 @@ def parse_counter_example(text: str) -> CounterExample:
     return CounterExample(found[1], shown.strip(), why=why.strip())
 
 
-def parse_computed(text: str) -> Computed:
-    """``--compute "net_days = (due_date - date).days"``.
-
-    Raises:
-        InputError: it is not of that form, or the expression is wrong.
-    """
+def _parse_computed(text: str) -> Computed:
+    """``--compute "net_days = (due_date - date).days"``."""
     found = _COMPUTED.fullmatch(text)
     if not found:
         raise InputError(
@@ -146,16 +136,6 @@ def parse_computed(text: str) -> Computed:
             hint='--compute "items_sum = sum(items.amount)"',
         )
     return Computed(found[1], parse_expression(found[2]))
-
-
-def parse_check(text: str) -> Check:
-    """``--check "subtotal + tax ~= total"``: an error if it does not hold; all of its fields are
-    asked again.
-
-    Raises:
-        InputError: the expression is wrong.
-    """
-    return Check(parse_expression(text))
 
 
 def set_habit(habits: Habits, name: str, value: str) -> Habits:
@@ -188,14 +168,14 @@ def parse_habit(text: str, habits: Habits) -> Habits:
     return set_habit(habits, name.strip(), value.strip())
 
 
-def _said(text: str, what: str) -> str:
+def _not_empty(text: str, what: str) -> str:
     if not text.strip():
         raise InputError(f"the {what} is empty", hint="write what the document's reader must know")
     return text.strip()
 
 
 # ----------------------------------------------------------------------------
-# What a recipe tells the model: rendered by `instructions.txt`, which people edit. Pure.
+# What a recipe tells the model: rendered by `instructions.txt`, which people edit.
 
 
 def render_instructions(
@@ -222,19 +202,13 @@ def _template() -> Any:
     from jinja2 import StrictUndefined  # noqa: PLC0415  (40 ms that a bare schema does not need)
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
-    text = (
-        files("gemma_edge.extraction")
-        .joinpath("prompts")
-        .joinpath("instructions.txt")
-        .read_text(encoding="utf-8")
-    )
+    text = read_data("prompts/instructions.txt")
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(text)
 
 
 # ----------------------------------------------------------------------------
 # The fields of a schema by their names, as rules and expressions write them: `items.price`; a dot
-# goes through lists. Pure.
-
+# goes through lists.
 
 ANSWER = "answer"  # the name of an answer that is no object, for expressions
 _MAX_LISTS = 5  # lists in lists
@@ -248,7 +222,7 @@ class Fields:
 
     def __init__(self, source: Json, more: Sequence[str] = ()) -> None:
         self._root, self._more = source, tuple(more)
-        self._top: Views = list(iter_views(source, [(source, True)], set()))
+        self._top = views_of(source, [(source, True)])
 
     def names(self) -> tuple[str, ...]:
         """The names at the top level."""
@@ -323,16 +297,12 @@ class Fields:
         if found is None:
             return "", None
         views = self._unlisted(found)
-        subs = member_schemas(views, name)
+        subs = step_into(views, name)
         if subs:
-            return "", list(iter_views(self._root, subs, set()))
-        names = _names(views)
-        if found is self._top:
-            names += self._more
+            return "", views_of(self._root, subs)
+        names = _names(views) + (self._more if found is self._top else ())
         if not names:
-            return (
-                ("", None) if _says_nothing(views) else (f"nothing is in it called `{name}`", None)
-            )
+            return "" if _says_nothing(views) else f"nothing is in it called `{name}`", None
         close = get_close_matches(name, names, 1)
         known = f"`{close[0]}`?" if close else f"there are {', '.join(names)}"
         return f"there is no field `{name}`; {known}", None
@@ -340,10 +310,10 @@ class Fields:
     def _unlisted(self, views: Views) -> Views:
         """What the items of lists are described by, where it is a list."""
         for _ in range(_MAX_LISTS):
-            items = item_schemas(views, 0)
+            items = step_into(views, 0)
             if not items:
                 break
-            views = list(iter_views(self._root, items, set()))
+            views = views_of(self._root, items)
         return views
 
 
@@ -371,6 +341,10 @@ def _says_nothing(views: Views) -> bool:
     return not any(view.keys() & {"type", "enum", "const"} for view, _ in views) or any(
         view.get("type") == "object" for view, _ in views
     )
+
+
+# ----------------------------------------------------------------------------
+# The recipe, and what it makes of an answer.
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,16 +413,6 @@ class Recipe:
             source["required"] = [name for name in required if name not in names]
         return Schema(source, self.schema.notes)
 
-    @cached_property
-    def decoding(self) -> Json:
-        """What the decoder is held to: a semantic leaf is a text, as it is printed."""
-        return self.asked.decoding
-
-    @cached_property
-    def strict_decoding(self) -> Json:
-        """The same without the nulls that the user's schema does not allow."""
-        return self.asked.strict_decoding
-
     def form(self) -> str:
         """What the model is asked for, as it reads it."""
         return self.asked.form()
@@ -478,18 +442,18 @@ class Recipe:
             InputError: a flag's text is not of its form, or names a field that is not there.
         """
         known = tuple((schema or self.schema).source.get("properties", ()))
-        added = [parse_computed(each) if isinstance(each, str) else each for each in compute]
-        more = [parse_check(each) if isinstance(each, str) else each for each in checks]
+        added = [_parse_computed(each) if isinstance(each, str) else each for each in compute]
+        more = [Check(parse_expression(each)) if isinstance(each, str) else each for each in checks]
         names = {each.name for each in added}
         changed = replace(
             self,
             name=self.name if name is None else name,
             schema=schema or self.schema,
             rules=self.rules
-            + tuple(parse_rule(each, known) if isinstance(each, str) else each for each in rules),
+            + tuple(_parse_rule(each, known) if isinstance(each, str) else each for each in rules),
             counter_examples=self.counter_examples
             + tuple(
-                parse_counter_example(each) if isinstance(each, str) else each
+                _parse_counter_example(each) if isinstance(each, str) else each
                 for each in counter_examples
             ),
             worked=self.worked + tuple(worked),
@@ -510,24 +474,22 @@ class Recipe:
             read = normalize(data, self.asked.source, self.habits, text)
         except RecursionError:
             return Outcome(data, notes=("nested too deeply to be converted and checked",))
-        failures = [
-            CheckFailure(f'{place(each.path)}: "{each.text}" {_unread(each.kind, each.reading)}',
-                         (place(each.path),))
-            for each in read.unread
-            if not each.tolerated
-        ]  # fmt: skip
-        notes = [
-            f'{place(each.path)}: "{each.text}" {each.reading.problem}'
-            for each in read.unread
-            if each.tolerated
-        ]
+        failures, notes = list[CheckFailure](), list[str]()
+        for each in read.unread:
+            place, reading = render_path(each.path, "the answer"), each.reading
+            said = f'{place}: "{each.text}" '
+            if reading.partly is not None:  # what is certain of it is a value of its type
+                notes.append(said + reading.problem)
+            else:
+                said += "" if reading.choices else f"is not read as {each.kind}: "
+                failures.append(CheckFailure(said + reading.problem, (place,)))
         known = dict(read.data) if isinstance(read.data, dict) else {ANSWER: read.data}
         computed: dict[str, Any] = {}
-        for each in self.compute:
-            found = each.expression.evaluate(known)
-            known[each.name] = computed[each.name] = found.value
+        for wanted in self.compute:
+            found = wanted.expression.evaluate(known)
+            known[wanted.name] = computed[wanted.name] = found.value
             if reason := found.problem or _because(found.nulls):
-                notes.append(f"{each.name} is not computed: {reason}")
+                notes.append(f"{wanted.name} is not computed: {reason}")
         for check in self.checks:
             self._check(check, known, failures, notes)
         order = tuple(self.schema.source.get("properties", ()))
@@ -550,7 +512,6 @@ class Recipe:
             failures.append(CheckFailure(said, fields, check.severity, check.expression.text))
 
     def _fields(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The fields that ``names`` stand for: a computed one for those it is computed from."""
         made = {each.name: each.expression.names for each in self.compute}
         fields: dict[str, None] = {}
         waiting = list(names)
@@ -567,9 +528,13 @@ class Recipe:
         """A hash of all that decides the result, for the key of a batch."""
         said = [
             self.schema.source,
-            [vars_of(part) for part in (*self.rules, *self.counter_examples, *self.examples)],
+            [
+                {name: value for name, value in said.items() if name != "line"}
+                for parts in (self.rules, self.counter_examples, self.examples)
+                for said in map(asdict, parts)
+            ],
             self.worked,
-            vars_of(self.habits),
+            asdict(self.habits),
             [(each.name, each.expression.text) for each in self.compute],
             [
                 (each.expression.text, each.severity, each.fields, str(each.tolerance), each.why)
@@ -577,11 +542,6 @@ class Recipe:
             ],
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-def vars_of(part: Any) -> dict[str, Any]:
-    """What a part says, as plain data."""
-    return {name: getattr(part, name) for name in part.__dataclass_fields__ if name != "line"}
 
 
 def bare_recipe(schema: Schema) -> Recipe:
@@ -593,9 +553,3 @@ def _because(nulls: Sequence[str]) -> str:
     if not nulls:
         return ""
     return f"{', '.join(nulls)} {'is' if len(nulls) == 1 else 'are'} null"
-
-
-def _unread(kind: str, reading: Any) -> str:
-    if reading.choices:
-        return str(reading.problem)
-    return f"is not read as {kind}: {reading.problem}"

@@ -1,13 +1,15 @@
-"""The text of a recipe file to a recipe; every error has its line."""
+"""Recipe files: read, with the line of every error; found by name, saved, checked for mistakes."""
 
 import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,8 +19,13 @@ from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import read_file, shown
 from gemma_edge.errors import InputError, SchemaError, UsageError
 from gemma_edge.extraction.expressions import CENTS, Expression, parse_expression
-from gemma_edge.extraction.json_schema import Checker, parse_json
-from gemma_edge.extraction.merge import ValuePath
+from gemma_edge.extraction.json_schema import (
+    Checker,
+    ValuePath,
+    iter_leaves,
+    parse_json,
+    render_path,
+)
 from gemma_edge.extraction.recipe import (
     HABITS,
     Check,
@@ -34,14 +41,12 @@ from gemma_edge.extraction.recipe import (
 )
 from gemma_edge.extraction.schema import Schema, check_source, parse_schema, read_text, unwrap
 from gemma_edge.extraction.schema_trial import examine
-from gemma_edge.extraction.values import Habits, place, read_number
+from gemma_edge.extraction.values import Habits, read_number
 from gemma_edge.units import render_bytes
 
 # ----------------------------------------------------------------------------
 # YAML as people write recipes: read by PyYAML's safe loader, within bounds, every error with its
-# line. Pure. Only JSON's values exist: `no` is a country and `2024-01-01` a text, not false and a
-# date.
-
+# line. Only JSON's values exist: `no` is a country and `2024-01-01` a text, not false and a date.
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000  # of the file as it is written out; the largest shipped recipe has 300
@@ -127,77 +132,64 @@ def read_yaml(text: str, name: str) -> Node:
     Raises:
         InputError: no YAML, too large, a key twice, or nodes without end.
     """
+    where, said, root = name, "", None
     if len(text.encode("utf-8")) > MAX_BYTES:
         raise InputError(f"{name} is larger than {render_bytes(MAX_BYTES)}", hint=_HINT)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        if mark := error.problem_mark or error.context_mark:
+            where = f"{name}, line {mark.line + 1}, column {mark.column + 1}"
         said = " ".join(filter(None, (error.context, error.problem)))
-        raise InputError(f"{name}{line}: not YAML: {said}", hint=_HINT) from None
     except yaml.YAMLError as error:  # a control character
         said = " ".join(str(error).split())[:120]
-        raise InputError(f"{name}: not YAML: {said}", hint=_HINT) from None
     except RecursionError:
         raise InputError(f"{name} is nested too deeply", hint=_HINT) from None
+    if said:
+        raise InputError(f"{where}: not YAML: {said}", hint=_HINT)
     if root is None:
         raise InputError(f"{name} is empty", hint=_HINT)
-    return _Builder(name).node(root, 0)
+    return _build(root, name, 0, count())
 
 
-class _Builder:
+def _build(node: yaml.Node, file: str, depth: int, counter: Iterator[int]) -> Node:
     """PyYAML's nodes to ours; aliases are written out, and so counted."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._count = name, 0
-
-    def node(self, node: yaml.Node, depth: int) -> Node:
-        line = node.start_mark.line + 1
-        self._count += 1
-        if self._count > MAX_NODES or depth > MAX_DEPTH:
-            much = f"more than {MAX_NODES:,} values" if depth <= MAX_DEPTH else "nested too deeply"
-            raise self._error(line, f"{much}; do its aliases (*name) multiply?")
-        if node.tag.startswith("tag:yaml.org,2002:python") or node.tag.startswith("!"):
-            raise self._error(line, f"{node.tag[:60]} is no value of a recipe")
-        if isinstance(node, yaml.MappingNode):
-            lines = tuple(self._keys(node))
-            values = [self.node(value, depth + 1) for _, value in node.value]
-            members = {name: value for (name, _), value in zip(lines, values, strict=True)}
-            return Node(members, line, self._name, lines)
-        if isinstance(node, yaml.SequenceNode):
-            return Node([self.node(each, depth + 1) for each in node.value], line, self._name)
-        below = getattr(node, "style", None) in ("|", ">")
-        return Node(self._scalar(node), line, self._name, (), line + below)
-
-    def _keys(self, node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
-        seen: set[str] = set()
-        for key, _ in node.value:
+    here = Node(None, node.start_mark.line + 1, file)
+    if next(counter) >= MAX_NODES or depth > MAX_DEPTH:
+        much = f"more than {MAX_NODES:,} values" if depth <= MAX_DEPTH else "nested too deeply"
+        raise here.error(f"{much}; do its aliases (*name) multiply?")
+    if node.tag.startswith(("tag:yaml.org,2002:python", "!")):
+        raise here.error(f"{node.tag[:60]} is no value of a recipe")
+    if isinstance(node, yaml.SequenceNode):
+        items = [_build(each, file, depth + 1, counter) for each in node.value]
+        return replace(here, value=items)
+    if isinstance(node, yaml.MappingNode):
+        members: dict[str, Node] = {}
+        lines: dict[str, int] = {}
+        for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise self._error(line, "a key is a word, not a list")
-            if key.value in seen:
-                raise self._error(line, f"the key `{key.value[:40]}` is there already")
-            seen.add(key.value)
-            yield key.value, line
-
-    def _scalar(self, node: yaml.Node) -> Any:
-        text, style = str(node.value), getattr(node, "style", None)
-        if style is not None or node.tag == "tag:yaml.org,2002:str":
-            if style is None and text not in _WORDS and _NUMBER.fullmatch(text):
-                return _number(text)
-            return text
-        if text in _WORDS:
-            return _WORDS[text]
-        return _number(text) if _NUMBER.fullmatch(text) else text
-
-    def _error(self, line: int, what: str) -> InputError:
-        return InputError(f"{self._name}, line {line}: {what}", hint=_HINT)
+                raise here.error("a key is a word, not a list", line=line)
+            if key.value in lines:
+                raise here.error(f"the key `{key.value[:40]}` is there already", line=line)
+            lines[key.value] = line
+            members[key.value] = _build(value, file, depth + 1, counter)
+        return replace(here, value=members, key_lines=tuple(lines.items()))
+    style = getattr(node, "style", None)
+    value = node.value if style else _scalar(node.value, node.tag == "tag:yaml.org,2002:str")
+    return replace(here, value=value, text_line=here.line + (style in ("|", ">")))
 
 
-def _number(text: str) -> int | float:
+def _scalar(text: str, is_text: bool) -> Any:
+    if text in _WORDS:
+        return text if is_text else _WORDS[text]
+    if not _NUMBER.fullmatch(text):
+        return text
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
+
+# ----------------------------------------------------------------------------
+# The parts of a recipe.
 
 MAX_EXAMPLE = 20_000  # characters of one example; it stands in every prompt
 _KEYS = (
@@ -205,6 +197,7 @@ _KEYS = (
 )  # fmt: skip
 _LINE_OF_SCHEMA = re.compile(r"schema, line (\d+), ")
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_WORKED = "worked arithmetic"
 
 
 def read_recipe(
@@ -229,9 +222,9 @@ def read_recipe(
         description=described.text("the description") if described else "",
         rules=tuple(_each(members.get("rules"), "rules", _rule)),
         counter_examples=tuple(_each(members.get("not"), "not", _counter_example)),
-        worked=tuple(_each(members.get("worked"), "worked", _worked)),
+        worked=tuple(_each(members.get("worked"), "worked", lambda node: node.text(_WORKED))),
         examples=tuple(_each(members.get("examples"), "examples", reader.example)),
-        habits=read_habits(members["normalize"]) if "normalize" in members else Habits(),
+        habits=_habits(members["normalize"]) if "normalize" in members else Habits(),
         compute=tuple(_compute(members["compute"])) if "compute" in members else (),
         checks=tuple(_each(checks, "check", _check)),
         notes=schema.remarks,
@@ -257,10 +250,6 @@ def _counter_example(node: Node) -> CounterExample:
         raise node.error("a counter-example has a `text`, as printed, or says what it is `like`")
     text, like, why = (_text(members, name) for name in ("text", "like", "why"))
     return CounterExample(field, text, like, why, node.line)
-
-
-def _worked(node: Node) -> str:
-    return node.text("worked arithmetic")
 
 
 def _compute(node: Node) -> Iterator[Computed]:
@@ -294,27 +283,17 @@ def _check(node: Node) -> Check:
     )
 
 
-def read_habits(node: Node) -> Habits:
-    """``normalize``: how the documents write.
-
-    Raises:
-        InputError: a habit that is none.
-    """
-    members = node.members("normalize", tuple(HABITS))
+def _habits(node: Node) -> Habits:
     habits = Habits()
-    for name, each in members.items():
-        try:
+    for name, each in node.members("normalize", tuple(HABITS)).items():
+        with _located_at(each):
             habits = set_habit(habits, name, each.text(f"normalize: {name}"))
-        except InputError as error:
-            raise _at(each, error) from None
     return habits
 
 
 def _expression(node: Node) -> Expression:
-    try:
+    with _located_at(node):
         return parse_expression(node.text("an expression"))
-    except InputError as error:
-        raise _at(node, error) from None
 
 
 def _needed(node: Node, members: dict[str, Node], name: str) -> str:
@@ -327,25 +306,26 @@ def _text(members: dict[str, Node], name: str) -> str:
     return members[name].text(f"`{name}`") if name in members else ""
 
 
-def _at(node: Node, error: InputError) -> InputError:
-    """An error of what stands in the file, with the file and the line."""
-    if error.message.startswith(f"{node.file}, line "):
-        return error
-    message = f"line {node.line}: {error.message}"
-    if inner := _LINE_OF_SCHEMA.match(error.message):
-        message = f"line {node.text_line + int(inner[1]) - 1}, {error.message[inner.end() :]}"
-    return type(error)(f"{node.file}, {message}", hint=error.hint)
+@contextmanager
+def _located_at(node: Node) -> Iterator[None]:
+    """Errors of what stands there get the file and the line."""
+    try:
+        yield
+    except InputError as error:
+        if error.message.startswith(f"{node.file}, line "):
+            raise
+        message = f"line {node.line}: {error.message}"
+        if inner := _LINE_OF_SCHEMA.match(error.message):
+            message = f"line {node.text_line + int(inner[1]) - 1}, {error.message[inner.end() :]}"
+        raise type(error)(f"{node.file}, {message}", hint=error.hint) from None
 
 
 class _Reader:
-    """Reads what may lie in other files, beside the recipe."""
-
     def __init__(self, folder: Path | None, trust: bool) -> None:
         self._folder, self._trust = folder, trust
 
     def schema(self, node: Node) -> Schema:
-        """The one-line language, JSON Schema, or a reference to a file."""
-        try:
+        with _located_at(node):
             if isinstance(node.value, str):
                 return parse_schema(node.value, trust=self._trust)
             source = node.plain()
@@ -355,20 +335,19 @@ class _Reader:
             if inner is None:
                 raise SchemaError("the schema says nothing", hint="one field a line: total num")
             return Schema(check_source(inner, "the schema"))
-        except InputError as error:
-            raise _at(node, error) from None
 
     def example(self, node: Node) -> Example:
-        """``{text: …, expect: {…}}``, or both as files."""
         members = node.members("an example", ("text", "file", "expect"))
         if "expect" not in members or len({"text", "file"} & members.keys()) != 1:
             raise node.error("an example has a `text` or a `file`, and what to `expect`")
-        name = ""
+        name, text = _text(members, "file"), _text(members, "text")
         if "file" in members:
-            name = _text(members, "file")
-            text = self._document(members["file"], name)
-        else:
-            text = _text(members, "text")
+            from gemma_edge.documents.open import (  # noqa: PLC0415  (a PDF needs a process)
+                open_document,
+            )
+
+            with _located_at(members["file"]):
+                text = open_document(self._beside(members["file"], name)).text
         if len(text) > MAX_EXAMPLE:
             raise node.error(
                 f"the example is longer than {MAX_EXAMPLE:,} characters",
@@ -376,27 +355,15 @@ class _Reader:
             )
         return Example(text, self._expected(members["expect"]), name, node.line)
 
-    def _document(self, node: Node, name: str) -> str:
-        from gemma_edge.documents.open import (  # noqa: PLC0415  (a PDF needs a process)
-            open_document,
-        )
-
-        try:
-            return open_document(self._beside(node, name)).text
-        except InputError as error:
-            raise _at(node, error) from None
-
     def _expected(self, node: Node) -> Any:
         if not isinstance(node.value, str):
             return node.plain()
-        try:
+        with _located_at(node):
             if node.value.lstrip().startswith(("{", "[")):
                 return parse_json(node.value, "what is expected")
             path = self._beside(node, node.value)
             data = read_file(path, max_bytes=MAX_BYTES)
             return parse_json(data.decode("utf-8-sig", "replace"), shown(path.name))
-        except InputError as error:
-            raise _at(node, error) from None
 
     def _beside(self, node: Node, name: Any) -> Path:
         if self._folder is None or not isinstance(name, str):
@@ -406,7 +373,6 @@ class _Reader:
 
 # ----------------------------------------------------------------------------
 # Recipes by name or by file: a person's own first, then those that ship.
-
 
 ENDINGS = (".yaml", ".yml")
 _LIST_HINT = "gemma-edge recipes list"
@@ -495,7 +461,6 @@ def find(name_or_path: str, folders: Sequence[Path]) -> tuple[str, str, Path | N
 # ----------------------------------------------------------------------------
 # A recipe to the text of a file, and to a person's own folder.
 
-
 _WIDTH = 100  # columns of a file
 
 
@@ -505,8 +470,18 @@ def render_recipe(recipe: Recipe) -> str:
     whole: dict[str, Any] = {
         "description": recipe.description,
         "schema": recipe.schema.source,
-        "rules": [_render_rule(each) for each in recipe.rules],
-        "not": [_render_counter_example(each) for each in recipe.counter_examples],
+        "rules": [
+            {"field": each.field, "rule": each.text} if each.field else each.text
+            for each in recipe.rules
+        ],
+        "not": [
+            {
+                name: value
+                for name in ("field", "text", "like", "why")
+                if (value := getattr(each, name))
+            }
+            for each in recipe.counter_examples
+        ],
         "worked": list(recipe.worked),
         "examples": [{"text": each.text, "expect": each.expect} for each in recipe.examples],
         "normalize": habits,
@@ -547,26 +522,16 @@ def save_text(text: str, name: str, folder: Path, *, replace: bool = False) -> P
     return path
 
 
-def _render_rule(rule: Rule) -> Any:
-    return {"field": rule.field, "rule": rule.text} if rule.field else rule.text
-
-
-def _render_counter_example(each: CounterExample) -> dict[str, str]:
-    said = {"field": each.field, "text": each.text, "like": each.like, "why": each.why}
-    return {name: value for name, value in said.items() if value}
-
-
 def _render_check(check: Check) -> Any:
-    more: dict[str, Any] = {}
-    if check.severity != "error":
-        more["severity"] = check.severity
-    if check.fields:
-        more["fields"] = list(check.fields)
-    if check.tolerance != CENTS:
-        more["tolerance"] = float(check.tolerance)
-    if check.why:
-        more["why"] = check.why
-    return {"expr": check.expression.text, **more} if more else check.expression.text
+    said = {
+        "expr": check.expression.text,
+        "severity": check.severity if check.severity != "error" else None,
+        "fields": list(check.fields),
+        "tolerance": float(check.tolerance) if check.tolerance != CENTS else None,
+        "why": check.why,
+    }
+    said = {name: value for name, value in said.items() if value not in (None, "", [])}
+    return said if len(said) > 1 else check.expression.text
 
 
 class _Dumper(yaml.SafeDumper):
@@ -585,7 +550,6 @@ _Dumper.add_representer(str, _render_text)
 
 # ----------------------------------------------------------------------------
 # What is wrong with a recipe before a document is read with it.
-
 
 _PRINTED_NUMBER = re.compile(r"\d[\d.,'’ \u00a0\u202f]*\d|\d")
 _SHOWN = 60  # characters of a value in a message
@@ -611,7 +575,6 @@ def lint(recipe: Recipe) -> list[Finding]:
 
 
 def _fields(recipe: Recipe) -> Iterator[Finding]:
-    """Rules about fields that are not there, or that the model never writes."""
     asked, computed = Fields(recipe.asked.source), {each.name for each in recipe.compute}
     parts: list[Rule | CounterExample] = [*recipe.rules, *recipe.counter_examples]
     for part in parts:
@@ -646,9 +609,9 @@ def _counter_examples(recipe: Recipe) -> Iterator[Finding]:
                 each.line,
             )
         for example in recipe.examples:
-            for path, value in _leaves(example.expect):
-                name = ".".join(str(part) for part in path if isinstance(part, str))
-                if name == each.field and isinstance(value, str) and _folded(value) == key[1]:
+            for path, value in iter_leaves(example.expect):
+                named = _field_name(path) == each.field
+                if named and isinstance(value, str) and _folded(value) == key[1]:
                     yield Finding(
                         f'{each.field} is not "{each.text}", and {_name(example)} expects it',
                         each.line,
@@ -695,13 +658,14 @@ def _schema(recipe: Recipe) -> Iterator[Finding]:
 def _example(recipe: Recipe, example: Example) -> Iterator[Finding]:
     """An example has to be an answer that the model could give, and one that passes."""
     name, line = _name(example), example.line
-    wrong = Checker(recipe.decoding).check(example.expect, strict=True).problems
+    wrong = Checker(recipe.asked.decoding).check(example.expect, strict=True).problems
     for problem in wrong:
         yield Finding(f"{name} is not as the model writes it, as printed: {problem}", line)
-    for path, value in _leaves(example.expect):
+    for path, value in iter_leaves(example.expect):
         if not _stands(value, example.text, recipe, path):
+            place = render_path(path, "the answer")
             shown = json.dumps(value, ensure_ascii=False)[:_SHOWN]
-            yield Finding(f"{name}: {place(path)} is {shown}, and that is not in its text", line)
+            yield Finding(f"{name}: {place} is {shown}, and that is not in its text", line)
     if wrong:
         return
     outcome = recipe.finish(example.expect, example.text)
@@ -715,21 +679,18 @@ def _name(example: Example) -> str:
     return f"the example {example.name}" if example.name else "the example"
 
 
-def _leaves(value: Any, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Any]]:
-    if isinstance(value, dict | list):
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, each in pairs:
-            yield from _leaves(each, (*path, key))
-    elif value is not None and not isinstance(value, bool):
-        yield path, value
+def _field_name(path: ValuePath) -> str:
+    return ".".join(part for part in path if isinstance(part, str))
 
 
 def _stands(value: Any, text: str, recipe: Recipe, path: ValuePath) -> bool:
-    """Whether a value is printed. A choice of the schema's need not be."""
+    """Whether a value is printed. A choice of the schema's need not be, nor what is null or a
+    truth."""
+    if value is None or isinstance(value, bool):
+        return True
     if isinstance(value, str):
-        name = ".".join(part for part in path if isinstance(part, str))
-        chosen = any("enum" in view for view, _ in Fields(recipe.asked.source).schemas(name))
-        return chosen or _folded(value) in _folded(text)
+        views = Fields(recipe.asked.source).schemas(_field_name(path))
+        return any("enum" in view for view, _ in views) or _folded(value) in _folded(text)
     printed = (found[0] for found in _PRINTED_NUMBER.finditer(text))
     return any(value in map(float, read_number(each, Habits())) for each in printed) or (
         str(value) in text

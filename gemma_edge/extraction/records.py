@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,14 +21,12 @@ from gemma_edge.documents.document import (
 from gemma_edge.errors import DoesNotFit, InputError
 from gemma_edge.extraction.evidence.evidence import Evidence
 from gemma_edge.extraction.job import CheckedAnswer
-from gemma_edge.extraction.json_schema import Json, Subschema, iter_views, member_schemas
-from gemma_edge.extraction.merge import render_path
+from gemma_edge.extraction.json_schema import Json, Subschema, render_path, step_into, views_of
 from gemma_edge.version import __version__
 
 # ----------------------------------------------------------------------------
 # By what a document is known when a batch is run again: its bytes, what is asked of it, of whom,
-# and by which version. Pure.
-
+# and by which version.
 
 _LENGTH = 32  # hexadecimal digits: 128 bits, far more than any archive has documents
 
@@ -132,7 +131,6 @@ def _rounded(boxes: Iterable[Box]) -> list[list[float]]:
 # Records in a file of SQLite: a table of answers, and a table of where their values stand. Each
 # record is a transaction of its own, so that whatever ends the program leaves whole ones.
 
-
 _APPLICATION = 0x47454558  # "GEEX" in the head of the file: it is one of ours
 _TABLES = """
 CREATE TABLE records (
@@ -162,19 +160,15 @@ class Database:
             DoesNotFit: it cannot be written.
         """
         self._path = path
-        try:
-            self._open = sqlite3.connect(path)
-        except sqlite3.Error as error:
-            raise self._refusal(error) from None
-        try:
-            self._prepare()
-            rows = self._open.execute("SELECT file, key, error FROM records").fetchall()
-        except sqlite3.DatabaseError as error:
-            self._open.close()
-            raise self._refusal(error) from None
-        except InputError:
-            self._open.close()
-            raise
+        with ExitStack() as stack:
+            try:
+                self._open = sqlite3.connect(path)
+                stack.callback(self._open.close)
+                self._prepare()
+                rows = self._open.execute("SELECT file, key, error FROM records").fetchall()
+            except sqlite3.Error as error:
+                raise self._refusal(error) from None
+            stack.pop_all()
         self.done = frozenset(key for _, key, error in rows if key and not error)
         self.told = frozenset((file, error) for file, _, error in rows if error)
 
@@ -232,7 +226,6 @@ class Database:
         return {"evidence": found} if found else {}
 
     def close(self) -> None:
-        """Let go of the file."""
         self._open.close()
 
     def _prepare(self) -> None:
@@ -293,8 +286,7 @@ def _json(value: Any) -> str | None:
 
 # ----------------------------------------------------------------------------
 # Answers as rows of one table: a column for each value of the schema that is no list, lists as
-# JSON in their cell. For CSV and Markdown. Pure.
-
+# JSON in their cell. For CSV and Markdown.
 
 Form = Literal["csv", "markdown"]
 WHOLE = "data"  # the column of an answer that is no object
@@ -353,7 +345,7 @@ def read_rows(text: str, form: Form) -> Iterator[Mapping[str, Any]]:
 def _columns(
     root: Json, schemas: Iterable[tuple[Subschema, bool]], name: str, depth: int
 ) -> Iterator[str]:
-    views = list(iter_views(root, schemas, set()))
+    views = views_of(root, schemas)
     members = dict.fromkeys(key for view, _ in views for key in view.get("properties", {}))
     if not members or depth == _MAX_DEPTH:
         if name:
@@ -361,7 +353,7 @@ def _columns(
         return
     for key in members:
         path = f"{name}.{key}" if name else key
-        yield from _columns(root, member_schemas(views, key), path, depth + 1)
+        yield from _columns(root, step_into(views, key), path, depth + 1)
 
 
 def _at(data: Any, column: str) -> Any:

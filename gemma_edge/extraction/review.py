@@ -21,8 +21,8 @@ from jinja2 import Environment, StrictUndefined
 from gemma_edge.documents.document import Box, Document, Page
 from gemma_edge.documents.images import render_image, shrink_image
 from gemma_edge.errors import InputError
-from gemma_edge.extraction.evidence.evidence import Evidence, iter_leaves
-from gemma_edge.extraction.merge import ValuePath
+from gemma_edge.extraction.evidence.evidence import Evidence
+from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
 
 # ----------------------------------------------------------------------------
 # The pages of the review page: which are shown, as images or as text, and what is lit on them.
@@ -225,7 +225,6 @@ class FieldView:
 
     @property
     def label(self) -> str:
-        """Its whole path."""
         return f"{self.group} › {self.name}" if self.group else self.name
 
 
@@ -365,7 +364,6 @@ def _detail(each: Evidence, state: str) -> str:
 
 
 def _groups(fields: Sequence[FieldView]) -> list[tuple[str, list[FieldView]]]:
-    """Fields under the object or the row that holds them; those of the document itself first."""
     groups: dict[str, list[FieldView]] = {"": []}
     for each in fields:
         groups.setdefault(each.group, []).append(each)
@@ -373,7 +371,6 @@ def _groups(fields: Sequence[FieldView]) -> list[tuple[str, list[FieldView]]]:
 
 
 def _missing(document: Document, pages: Sequence[PageView]) -> str:
-    """What the page does not show."""
     shown, there = len(pages), len(document.pages)
     as_text = [each.number for each in pages if each.image is None and document.media != "text"]
     parts = []

@@ -1,5 +1,5 @@
 """A schema from what a person gives: a file, JSON text, an example, a Python class, or the
-one-line language; checked.
+one-line language; checked. And parts of it as schemas of their own.
 """
 
 import json
@@ -29,21 +29,21 @@ from gemma_edge.extraction.json_schema import (
     Json,
     Kinds,
     Subschema,
+    ValuePath,
     every,
     find_flaw,
-    item_schemas,
-    iter_views,
     kind_of,
-    member_schemas,
     parse_json,
+    render_path,
     resolve,
+    step_into,
+    views_of,
 )
-from gemma_edge.extraction.merge import ValuePath, render_path
 from gemma_edge.extraction.values import CONVERTED, as_printed, typed
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 
 # ----------------------------------------------------------------------------
-# The one-line schema language to JSON Schema. Pure.
+# The one-line schema language to JSON Schema.
 #
 #     vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}, note?: by hand
 #
@@ -60,14 +60,6 @@ from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 # It is a superset of the language of the `llm` command, except that an unknown type is an error
 # there is not: it silently reads `totl nmu` as a string.
 
-
-TYPE_WORDS: dict[str, Json] = {
-    **dict.fromkeys(("str", "string", "text"), {"type": "string"}),
-    **dict.fromkeys(("num", "number", "float", "decimal"), {"type": "number"}),
-    **dict.fromkeys(("int", "integer"), {"type": "integer"}),
-    **dict.fromkeys(("bool", "boolean"), {"type": "boolean"}),
-    **{kind: typed(kind) for kind in CONVERTED},
-}
 # The words for people: what is written, and what it means.
 WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("str", "string", "text"), "text, as it is printed; what a name without a type is"),
@@ -88,6 +80,11 @@ WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("name[]",), "a list"),
     (("name?",), "may be missing, also by the last check"),
 )
+_SIMPLE = zip(("string", "number", "integer", "boolean"), WORDS, strict=False)
+TYPE_WORDS: dict[str, Json] = {
+    **{word: {"type": kind} for kind, (words, _) in _SIMPLE for word in words},
+    **{kind: typed(kind) for kind in CONVERTED},
+}
 MAX_DEPTH = 20  # of nested { }
 _HINT = "like this: vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}"
 _TYPES_HINT = f"types: str, num, int, bool, {', '.join(CONVERTED)}; a description follows a colon"
@@ -141,7 +138,6 @@ class _Reader:
             self.at += 1
 
     def error(self, what: str, *, at: int | None = None, hint: str = _HINT) -> SchemaError:
-        """``what`` with the column (and the line, where there are several)."""
         at = min(self.at if at is None else at, len(self.text))
         lines = self.text[:at].split("\n")
         where = f"column {len(lines[-1]) + 1}"
@@ -150,7 +146,6 @@ class _Reader:
         return SchemaError(f"schema, {where}: {what}", hint=hint)
 
     def fields(self, depth: int) -> Json:
-        """Fields up to the closing brace or the end."""
         if depth > MAX_DEPTH:
             raise self.error(f"objects are nested deeper than {MAX_DEPTH}")
         dividers = "," if depth and self.divider == "," else ",\n"
@@ -171,14 +166,15 @@ class _Reader:
             if self.at_end() or self.peek("}"):
                 break
             if self.text[self.at] not in dividers:
-                raise self.error(f'a comma is missing before "{self.word()}"')
+                word = re.match(r"[^\s,:{}]*", self.text[self.at + 1 : self.at + 40])
+                behind = word[0] if word else ""
+                raise self.error(f'a comma is missing before "{self.text[self.at]}{behind}"')
             self.at += 1
         if not properties:
             raise self.error("a field is missing here")
         return {"type": "object", "properties": properties, "required": required}
 
     def field(self, depth: int) -> tuple[str, Json, bool]:
-        """One field: its name, its schema, and whether it may be missing."""
         name = self.name()
         optional = self.take("?")
         is_list = self.take("[]")
@@ -207,13 +203,7 @@ class _Reader:
         self.at = found.end()
         return json.loads(found[0]) if found[1] else found[0]
 
-    def word(self) -> str:
-        """The word here, for a message."""
-        found = re.compile(r"\S[^\s,:{}]*").match(self.text, self.at)
-        return found[0][:40] if found else ""
-
     def type_word(self, name: str) -> Json | None:
-        """A type between the name and the colon."""
         self.skip(" \t")
         start = self.at
         found = re.compile(r"[^\s,:{}\[\]?|]+").match(self.text, self.at)
@@ -230,7 +220,6 @@ class _Reader:
         return dict(schema)
 
     def object(self, depth: int) -> Json:
-        """Fields and the closing brace; the opening one is behind."""
         opened, outer = self.at - 1, self.divider
         self.divider = "\n" if "\n" in self.text[opened : self.closing(opened)] else ","
         schema = self.fields(depth + 1)
@@ -240,7 +229,6 @@ class _Reader:
         return schema
 
     def closing(self, opened: int) -> int:
-        """Where the brace that opens there is closed, or the end."""
         depth = 0
         for at in range(opened, len(self.text)):
             depth += {"{": 1, "}": -1}.get(self.text[at], 0)
@@ -296,7 +284,6 @@ def _unquoted(text: str) -> str:
 
 
 def _assemble(schema: Json, described: Json, is_list: bool, optional: bool) -> Json:
-    """The field's schema; a field that may be missing may also be null."""
     if is_list:
         return {"type": "array", "items": schema, **described}
     if optional:
@@ -311,18 +298,12 @@ def _assemble(schema: Json, described: Json, is_list: bool, optional: bool) -> J
 # class runs the file, so it takes a person's word (`--trust`); in another process it cannot
 # change this one, and a time limit ends it.
 
-
-SECONDS = 60
-_CLASS = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[A-Za-z_]\w*))?", re.IGNORECASE)
+_CLASS_SECONDS = 60
+_CLASS = re.compile(r"([^\n]+\.py)(?::([A-Za-z_]\w*))?", re.IGNORECASE)
 _MAX_REASON = 300  # characters
 
 
-def names_class(text: str) -> bool:
-    """Whether a schema was given as ``file.py:Class``, or at least as a Python file."""
-    return "\n" not in text and _CLASS.fullmatch(text) is not None
-
-
-def read_class(text: str, *, trust: bool) -> Any:
+def _read_class(found: re.Match[str], *, trust: bool) -> Any:
     """The JSON Schema of ``file.py:Class``, as Pydantic says it.
 
     Raises:
@@ -330,9 +311,7 @@ def read_class(text: str, *, trust: bool) -> Any:
         InputError: there is no such file.
         SchemaError: running it fails, or the class has no schema.
     """
-    found = _CLASS.fullmatch(text)
-    assert found is not None, text
-    path, name = Path(found["file"]).expanduser(), found["name"]
+    text, path, name = found[0], Path(found[1]).expanduser(), found[2]
     if not path.is_file():
         raise InputError(f"{shown(path)} does not exist", hint="check the name; file.py:Class")
     if name is None:
@@ -345,37 +324,23 @@ def read_class(text: str, *, trust: bool) -> Any:
             f"{shown(text)} is Python, and reading a class runs the whole file",
             hint="--trust, if you would run it yourself",
         )
-    return _ask(path, name, shown(text))
-
-
-def _ask(path: Path, name: str, what: str) -> Any:
     program = "gemma_edge.extraction.schema_class_child:main"
-    with Child(program, limits=Limits(seconds=SECONDS), trusted=True) as child:
+    with Child(program, limits=Limits(seconds=_CLASS_SECONDS), trusted=True) as child:
         try:
             return child.call({"path": str(path.resolve()), "name": name}).header["schema"]
         except ChildError as error:
-            why = str(error)
-            if isinstance(error, ChildStopped):
-                why = f"it stopped: {why}"
-            raise SchemaError(f"{what}: {_reason(why)}", hint=_hint(why)) from None
-
-
-def _reason(error: str) -> str:
-    return " ".join(error.split())[:_MAX_REASON]
-
-
-def _hint(error: str) -> str:
-    if "pydantic" in error and "No module named" in error:
-        return f"{Path(sys.executable).name} -m pip install pydantic"
-    return "run the file by itself and see"
+            why = f"it stopped: {error}" if isinstance(error, ChildStopped) else str(error)
+            hint = "run the file by itself and see"
+            if "pydantic" in why and "No module named" in why:
+                hint = f"{Path(sys.executable).name} -m pip install pydantic"
+            reason = " ".join(why.split())[:_MAX_REASON]
+            raise SchemaError(f"{shown(text)}: {reason}", hint=hint) from None
 
 
 # ----------------------------------------------------------------------------
-# A schema from examples of what is wanted. Pure. Keys keep their order; a key that an example
-# lacks is not required; a value that is null somewhere may be null; lists are described by all of
-# their elements. A text that is a date in every example gets that format; nothing else is
-# guessed.
-
+# A schema from examples of what is wanted. Keys keep their order; a key that an example lacks is
+# not required; a value that is null somewhere may be null; lists are described by all of their
+# elements. A text that is a date in every example gets that format; nothing else is guessed.
 
 _FORMATS = (
     ("date", re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")),
@@ -406,9 +371,16 @@ def infer_schema(examples: Sequence[Any]) -> Json:
 
 
 def _describe(kind: str, values: list[Any]) -> Json:
-    """Values of one kind."""
     if kind == "object":
-        return _object(values)
+        names = dict.fromkeys(name for value in values for name in value)
+        return {
+            "type": "object",
+            "properties": {
+                name: infer_schema([value[name] for value in values if name in value])
+                for name in names
+            },
+            "required": [name for name in names if all(name in value for value in values)],
+        }
     if kind == "array":
         elements = [element for value in values for element in value]
         return {"type": "array", **({"items": infer_schema(elements)} if elements else {})}
@@ -419,21 +391,10 @@ def _describe(kind: str, values: list[Any]) -> Json:
     return {"type": kind}
 
 
-def _object(values: list[dict[str, Any]]) -> Json:
-    names = dict.fromkeys(name for value in values for name in value)
-    properties = {
-        name: infer_schema([value[name] for value in values if name in value]) for name in names
-    }
-    required = [name for name in names if all(name in value for value in values)]
-    return {"type": "object", "properties": properties, "required": required}
-
-
 # ----------------------------------------------------------------------------
-# The schema inside what others put round it, and whether a JSON object is a schema at all. Pure.
-# OpenAI (chat and responses), Anthropic, Gemini, Ollama, vLLM, MCP, tools and functions, and the
-# files of MaskBench. Gemini's own dialect (`"type": "OBJECT"`, `nullable`) is read as what it
-# means.
-
+# The schema inside what others put round it, and whether a JSON object is a schema at all. OpenAI
+# (chat and responses), Anthropic, Gemini, Ollama, vLLM, MCP, tools and functions, and the files of
+# MaskBench. Gemini's own dialect (`"type": "OBJECT"`, `nullable`) is read as what it means.
 
 # The keys that hold a schema, or a wrapper of one; the innermost wins.
 _WRAPPERS = (
@@ -458,13 +419,18 @@ def unwrap(value: Any, name: str) -> Json | None:
         if not isinstance(inner, dict) or is_schema(inner):
             break
         found = next((inner[key] for key in _WRAPPERS if _may_hold(inner.get(key))), None)
-        if isinstance(found, list):
-            found = _only(found, name)
+        if isinstance(found, list):  # a request may declare several tools, each with a schema
+            if len(found) > 1:
+                raise SchemaError(
+                    f"{name} holds {len(found):,} tools, and a schema is one of them",
+                    hint="save the one that you want as a file",
+                )
+            found = found[0]
         if found is None:
             break
         inner = found
     if isinstance(inner, dict) and is_schema(inner):
-        return plain_dialect(inner)
+        return _without_dialect(inner)
     if not isinstance(value, dict):
         kind = {list: "a list", str: "a string", bool: "true or false"}.get(type(value), "a value")
         raise SchemaError(f"{name} is {kind}, not a JSON Schema", hint=EXAMPLE_HINT)
@@ -475,16 +441,6 @@ def _may_hold(value: Any) -> bool:
     return isinstance(value, dict) or (
         isinstance(value, list) and bool(value) and isinstance(value[0], dict)
     )
-
-
-def _only(tools: list[Any], name: str) -> Any:
-    """A request may declare several tools; each is a schema of its own."""
-    if len(tools) > 1:
-        raise SchemaError(
-            f"{name} holds {len(tools):,} tools, and a schema is one of them",
-            hint="save the one that you want as a file",
-        )
-    return tools[0]
 
 
 def is_schema(value: Json) -> bool:
@@ -527,7 +483,7 @@ def _is_strong(value: Json, word: str) -> bool:
     return word in _STRONG_LISTS and isinstance(said, list)
 
 
-def plain_dialect(schema: Json) -> Json:
+def _without_dialect(schema: Json) -> Json:
     """Gemini's dialect as JSON Schema; anything else as it is."""
     if not any(_is_shouted(sub.get("type")) for sub in every(schema)):
         return schema
@@ -547,18 +503,13 @@ def _is_shouted(kind: Any) -> bool:
     return isinstance(kind, str) and kind.isupper() and kind.lower() in TYPES
 
 
-def resembles_schema(value: Any) -> bool:
+def _resembles_schema(value: Any) -> bool:
     """Whether there is a schema somewhere in it: then it is no example."""
-    waiting = [value]
-    while waiting:
-        current = waiting.pop()
-        if isinstance(current, dict):
-            if any(_is_strong(current, word) for word in CORE & current.keys()):
-                return True
-            waiting.extend(current.values())
-        elif isinstance(current, list):
-            waiting.extend(current)
-    return False
+    if isinstance(value, dict):
+        return any(_is_strong(value, word) for word in CORE & value.keys()) or any(
+            map(_resembles_schema, value.values())
+        )
+    return isinstance(value, list) and any(map(_resembles_schema, value))
 
 
 _LOOKS_LIKE_PATH = re.compile(r"[^\s,:{}]*(\.json|\.txt|\.schema|/[^\s,:{}]*)", re.IGNORECASE)
@@ -616,18 +567,18 @@ def parse_schema(text_or_path: str, *, trust: bool = False) -> Schema:
         UsageError: a Python class without ``trust``.
     """
     text, name = text_or_path.strip(), "the schema"
-    if not text.startswith(("{", "[")) and names_class(text):
-        return Schema(check_source(read_class(text, trust=trust), shown(text)))
-    if not text.startswith(("{", "[")) and (_is_file(text) or _LOOKS_LIKE_PATH.fullmatch(text)):
-        name = shown(text)
-        text = read_text(text)
+    if not text.startswith(("{", "[")):
+        if named := _CLASS.fullmatch(text):
+            return Schema(check_source(_read_class(named, trust=trust), shown(text)))
+        if _is_file(text) or _LOOKS_LIKE_PATH.fullmatch(text):
+            name, text = shown(text), read_text(text)
     if not text.startswith(("{", "[")) and not _is_json_word(text):
         return Schema(check_source(parse_oneline(text), name))
     value = parse_json(text, name)
     source = unwrap(value, name)
     if source is not None:
         return Schema(check_source(source, name))
-    if not value or resembles_schema(value):
+    if not value or _resembles_schema(value):
         raise SchemaError(f"{name} is JSON, but says nothing as a schema", hint=EXAMPLE_HINT)
     note = f"{name} is no JSON Schema: it is read as an example of the answer"
     return Schema(check_source(infer_schema([value]), name), (note,))
@@ -672,29 +623,18 @@ def check_source(source: Json, name: str) -> Json:
                 raise SchemaError(f"{name} uses {keyword}, which is not read", hint="use $ref")
         reference = schema.get("$ref")
         if isinstance(reference, str) and resolve(source, reference) is None:
-            raise _bad_reference(reference, name)
+            what, hint = "which is not in it, and nothing is fetched", "copy what it refers to"
+            if reference.startswith("#"):
+                what, hint = "and there is nothing there", "define it"
+            raise SchemaError(f'{name} refers to "{reference}", {what}', hint=f"{hint} under $defs")
     flaw = find_flaw(source)
     if flaw:
         raise SchemaError(f"{name} is not a valid JSON Schema: {flaw}", hint=EXAMPLE_HINT)
     return source
 
 
-def _bad_reference(reference: str, name: str) -> SchemaError:
-    if reference.startswith("#"):
-        return SchemaError(
-            f'{name} refers to "{reference}", and there is nothing there',
-            hint="define it under $defs",
-        )
-    return SchemaError(
-        f'{name} refers to "{reference}", which is not in it, and nothing is fetched',
-        hint="copy what it refers to under $defs",
-    )
-
-
 # ----------------------------------------------------------------------------
 # A part of a schema as a schema of its own: some fields of the root, or single values deep in it.
-# Pure.
-
 
 # Beside these, the fields of an object cannot be asked for one by one.
 _WHOLE = frozenset(
@@ -764,11 +704,7 @@ def schema_at(source: Json, path: ValuePath) -> Subschema | None:
     thing."""
     schemas: list[tuple[Subschema, bool]] = [(source, True)]
     for step in path:
-        views = list(iter_views(source, schemas, set()))
-        if isinstance(step, str):
-            schemas = member_schemas(views, step)
-        else:
-            schemas = item_schemas(views, step)
+        schemas = step_into(views_of(source, schemas), step)
     return schemas[0][0] if len(schemas) == 1 else None
 
 
@@ -801,7 +737,7 @@ def _stands_alone(source: Json) -> bool:
 
 def _holds_records(root: Json, schema: Subschema, depth: int = 0) -> bool:
     """Whether there is a list of objects in it, not too deep."""
-    for view, _ in iter_views(root, [(schema, True)], set()):
+    for view, _ in views_of(root, [(schema, True)]):
         kinds = Kinds(root).of(view.get("items")) if isinstance(view.get("items"), dict) else set()
         if kinds and kinds <= {"object", "null"}:
             return True

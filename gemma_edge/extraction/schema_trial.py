@@ -1,9 +1,4 @@
-"""Data to the text that a constraint lets through, if there is one.
-
-A constraint fixes the order of the keys and asks for every declared one, so the text is looked
-for: the data's own keys where they may stand; for keys that it does not have null, or an empty
-list; numbers and texts in each of their spellings.
-"""
+"""What becomes of each keyword of a schema, and what decoding lets through: known data, tried."""
 
 import json
 from collections import Counter
@@ -24,14 +19,13 @@ from gemma_edge.extraction.decoding import (
     refusal,
     refused_keywords,
 )
-from gemma_edge.extraction.json_schema import FORMATS, LISTED, NAMED, SINGLE, Json, every
+from gemma_edge.extraction.json_schema import FORMATS, Json, children, every
 from gemma_edge.extraction.schema import Schema
 from gemma_edge.extraction.values import kind_of_leaf
 
 # ----------------------------------------------------------------------------
 # What becomes of each keyword of a schema: enforced while decoding, checked afterwards, or only
 # read. llguidance is asked about every schema that it does not take whole.
-
 
 Fate = Literal["decoding", "afterwards", "refused", "read"]
 
@@ -76,7 +70,7 @@ def examine(schema: Schema, *, strict: bool = False) -> Examination:
     judge = _Judge(schema, enforced, reason)
     counts: Counter[tuple[str, Fate, str]] = Counter()
     first: dict[tuple[str, Fate, str], str] = {}
-    for place, node in iter_places(schema.source):
+    for place, node in _iter_places("#", schema.source):
         for keyword, fate, why in judge.rulings(node):
             counts[keyword, fate, why] += 1
             first.setdefault((keyword, fate, why), place)
@@ -84,31 +78,13 @@ def examine(schema: Schema, *, strict: bool = False) -> Examination:
     return Examination(rulings, enforced, reason)
 
 
-def iter_places(schema: Json) -> Iterator[tuple[str, Json]]:
+def _iter_places(place: str, schema: Json) -> Iterator[tuple[str, Json]]:
     """Every schema in ``schema`` with its JSON pointer, outer ones first; a semantic type is one
     place, whatever it is made of."""
-    waiting: list[tuple[str, Any]] = [("#", schema)]
-    while waiting:
-        place, node = waiting.pop()
-        if not isinstance(node, dict):
-            continue
-        yield place, node
-        if kind_of_leaf(node):
-            continue
-        inner: list[tuple[str, Any]] = []
-        for keyword, value in node.items():
-            here = f"{place}/{keyword}"
-            if keyword in NAMED and isinstance(value, dict):
-                inner += [(f"{here}/{_escaped(name)}", sub) for name, sub in value.items()]
-            elif keyword in LISTED and isinstance(value, list):
-                inner += [(f"{here}/{number}", sub) for number, sub in enumerate(value)]
-            elif keyword in SINGLE:
-                inner.append((here, value))
-        waiting += reversed(inner)
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    yield place, schema
+    for path, sub in () if kind_of_leaf(schema) else children(schema):
+        steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+        yield from _iter_places("/".join((place, *steps)), sub)
 
 
 @dataclass(slots=True)
@@ -121,7 +97,6 @@ class _Judge:
     _known: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def rulings(self, node: Json) -> Iterator[tuple[str, Fate, str]]:
-        """(keyword, fate, reason) of one schema's own keywords."""
         if kind := kind_of_leaf(node):
             rules = DECODED & self.schema.checker.keywords & node.keys()
             why = f"the {kind} is copied as it is printed, and converted by code"
@@ -147,8 +122,7 @@ class _Judge:
         return ("afterwards", refused[keyword]) if rule else ("read", _OTHER_DRAFT)
 
     def _refused(self, node: Json) -> dict[str, str]:
-        """Keywords that are not held while decoding, with llguidance's reasons."""
-        if self.enforced is None or (not self.enforced.rung and not self.enforced.dropped):
+        if self.enforced is None or not (self.enforced.relaxed or self.enforced.dropped):
             return {}
         told = {key: value for key, value in node.items() if key in DECODED}
         key = json.dumps(told)
@@ -181,6 +155,12 @@ def _same(dropped: Dropped, value: Any) -> bool:
 def _why_read(keyword: str) -> str:
     return "the model reads it" if keyword == "description" else ""
 
+
+# ----------------------------------------------------------------------------
+# Data to the text that a constraint lets through, if there is one. A constraint fixes the order of
+# the keys and asks for every declared one, so the text is looked for: the data's own keys where
+# they may stand; for keys that it does not have null, or an empty list; numbers and texts in each
+# of their spellings.
 
 MAX_TRIES = 20_000  # pieces of text that are tried for one answer
 
@@ -227,7 +207,6 @@ class _Speller:
         self.skipped: list[str] = []
 
     def value(self, data: Any) -> bool:
-        """Spell any value; nothing is left behind where that fails."""
         if isinstance(data, dict):
             return self._object(data)
         if isinstance(data, list):
@@ -343,7 +322,6 @@ def _spellings(value: Any) -> Iterator[str]:
 # Schemas against instances that are known to be valid or not: what decoding lets through, and
 # what the last check accepts.
 
-
 UNDECLARED = "not declared by the schema, and objects are closed while decoding"
 _TAIL = 60  # characters of a text that could not go on
 _NAMES = 3  # keys that are named
@@ -416,46 +394,34 @@ def try_schema(
 ) -> Trial:
     """Judge every instance, once by the constraint and once by the user's own schema. Nothing is
     lenient there: a null that the schema does not allow is wrong, ``strict`` or not."""
+    enforced, refused = None, ""
     try:
-        walker = _Walker(schema, in_tokens, strict)
+        enforced = enforce(schema.strict_decoding if strict else schema.decoding)
+        wanted = JsonConstraint(schema=json.dumps(enforced.schema), relaxed=enforced.relaxed)
+        constraint, accepts = TextConstraint(wanted), in_tokens(wanted)
     except SchemaError as error:
-        walker, refusal = None, error.message
-    outcomes = []
-    for instance in instances:
-        why = walker.why_not(instance.data) if walker else refusal
-        problems = schema.checker.check(instance.data, strict=True).problems
-        outcomes.append(Outcome(instance.valid, not why, why, not problems, problems))
-    if walker is None:
-        return Trial(None, refusal, tuple(outcomes))
-    return Trial(walker.enforced, "", tuple(outcomes))
+        enforced, refused = None, error.message
 
-
-class _Walker:
-    """Walks answers through the constraint of one schema, compiled once.
-
-    Raises:
-        SchemaError: decoding refuses the schema.
-    """
-
-    def __init__(self, schema: Schema, in_tokens: InTokens, strict: bool) -> None:
-        self._schema, self._strict = schema, strict
-        self.enforced = enforce(schema.strict_decoding if strict else schema.decoding)
-        held, rung = self.enforced.schema, self.enforced.rung
-        wanted = JsonConstraint(schema=json.dumps(held), relaxed=rung)
-        self._constraint, self._accepts = TextConstraint(wanted), in_tokens(wanted)
-
-    def why_not(self, data: Any) -> str:
-        """Why the constraint does not let ``data`` through, "" where it does."""
-        self._constraint.reset()
-        spelled = spell(self.enforced.schema, self._constraint, data, complete=not self._strict)
+    def why_not(data: Any) -> str:
+        if enforced is None:
+            return refused
+        constraint.reset()
+        spelled = spell(enforced.schema, constraint, data, complete=not strict)
         if spelled.undeclared:
             names = ", ".join(f"`{name}`" for name in spelled.undeclared[:_NAMES])
             return f"{names}: {UNDECLARED}"
         if spelled.text is None:
             return f"{_shown(spelled.stuck)} cannot follow {_shown(spelled.reached, tail=True)}"
-        if not _says(self._schema, spelled.text, data, self._strict):
+        if not _says(schema, spelled.text, data, strict):
             return "what decodes says more: a required key is missing in the data"
-        return "" if self._accepts(spelled.text) else "the model's tokens do not spell it"
+        return "" if accepts(spelled.text) else "the model's tokens do not spell it"
+
+    outcomes = []
+    for instance in instances:
+        why = why_not(instance.data)
+        problems = schema.checker.check(instance.data, strict=True).problems
+        outcomes.append(Outcome(instance.valid, not why, why, not problems, problems))
+    return Trial(enforced, refused, tuple(outcomes))
 
 
 def _says(schema: Schema, text: str, data: Any, strict: bool) -> bool:

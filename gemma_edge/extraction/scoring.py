@@ -1,5 +1,6 @@
 """How right answers are against gold data, and what differs between two sets."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -8,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_edge.extraction.merge import ValuePath, render_path
+from gemma_edge.extraction.json_schema import ValuePath, iter_leaves, render_path
 from gemma_edge.extraction.values import NOTHING, canonical, fingerprint
 
 # ----------------------------------------------------------------------------
-# The best way to pair rows with columns: the assignment problem, exactly. Pure numpy.
+# The best way to pair rows with columns: the assignment problem, exactly.
 
 
 def best_pairs(worth: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -70,8 +71,7 @@ def _place(
 # ----------------------------------------------------------------------------
 # Two pieces of JSON as cells that stand beside each other, records paired by what is in them. The
 # order of records means nothing, a missing key is null, and values are the same when they mean
-# the same: `1,234.50` and 1234.5, `24 Nov 2026` and `2026-11-24`. Pure.
-
+# the same: `1,234.50` and 1234.5, `24 Nov 2026` and `2026-11-24`.
 
 _VALUE, _EMPTY = 1 << 20, 1  # a value that is right is worth more than any number of empty cells
 _MOST_EXACT = 1000  # items that differ: seconds; of twice as many, eight times that
@@ -98,37 +98,15 @@ class Cell:
     @property
     def field(self) -> str:
         """``items[].qty``: the same for every record."""
-        text = ""
-        for step in self.path:
-            text += "[]" if isinstance(step, int) else f"{'.' if text else ''}{step}"
-        return text or "(all)"
+        steps = ("[]" if isinstance(step, int) else f".{step}" for step in self.path)
+        return "".join(steps).removeprefix(".") or "(all)"
 
 
 def iter_cells(gold: Any, found: Any) -> Iterator[Cell]:
-    """All cells of both."""
     yield from _pair(gold, found, (), ())
 
 
-def lone_cells(gold: Any) -> Iterator[Cell]:
-    """The cells of gold data without any answer: none of them is right, not even an empty one."""
-    for path, value in iter_leaves(gold):
-        yield Cell(path, value, None, (), aligned=False)
-
-
-def iter_leaves(value: Any, path: ValuePath = ()) -> Iterator[tuple[ValuePath, Any]]:
-    """Every value that holds no others, with its path; an empty list or object is one."""
-    if isinstance(value, dict) and value:
-        for key, member in value.items():
-            yield from iter_leaves(member, (*path, key))
-    elif isinstance(value, list) and value:
-        for index, item in enumerate(value):
-            yield from iter_leaves(item, (*path, index))
-    else:
-        yield path, value
-
-
 def _pair(gold: Any, found: Any, at: ValuePath, found_at: ValuePath) -> Iterator[Cell]:
-    """The cells of two values that belong together."""
     kinds = {_kind(gold), _kind(found)} - {"null"}
     if kinds == {"object"}:
         left, right = gold or {}, found or {}
@@ -144,10 +122,10 @@ def _pair(gold: Any, found: Any, at: ValuePath, found_at: ValuePath) -> Iterator
 
 def _alone(gold: Any, found: Any, at: ValuePath, found_at: ValuePath) -> Iterator[Cell]:
     """The cells of values of which neither is the counterpart of the other."""
-    for path, value in iter_leaves(gold, at):
+    for path, value in iter_leaves(gold, at, empty=True):
         if canonical(value) is not NOTHING:
             yield Cell(path, value, None, (), aligned=False)
-    for path, value in iter_leaves(found, found_at):
+    for path, value in iter_leaves(found, found_at, empty=True):
         if canonical(value) is not NOTHING:
             yield Cell((*at, *path[len(found_at) :]), None, value, path, aligned=False)
 
@@ -210,12 +188,11 @@ def _likely(
     for place, index in enumerate(others):
         for name, value in _columns(found[index]).items():
             having.setdefault((name, fingerprint(value)), []).append(place)
-    shared: dict[tuple[int, int], int] = {}
+    shared: Counter[tuple[int, int]] = Counter()
     for place, index in enumerate(rest):
         for name, value in _columns(gold[index]).items():
             owners = having.get((name, fingerprint(value)), ())
-            for other in owners if len(owners) <= _RARE else ():
-                shared[place, other] = shared.get((place, other), 0) + 1
+            shared.update((place, other) for other in owners if len(owners) <= _RARE)
     pairs: dict[int, int] = {}
     used = set()
     for place, other in sorted(shared, key=lambda pair: (-shared[pair], pair)):
@@ -231,7 +208,6 @@ def _sorted(items: Sequence[Any]) -> list[tuple[str, int]]:
 
 
 def _worth(gold: list[Any], found: list[Any]) -> NDArray[np.int64]:
-    """What each pair of items has in common."""
     left, right = [_columns(item) for item in gold], [_columns(item) for item in found]
     total = np.zeros((len(gold), len(found)), np.int64)
     if not total.size:
@@ -246,7 +222,6 @@ def _columns(item: Any) -> dict[str, Any]:
 
 
 def _common(left: list[Any], right: list[Any]) -> NDArray[np.int64]:
-    """What is right of one member, for each pair."""
     if any(isinstance(value, dict | list) and value for value in (*left, *right)):
         return _common_parts(left, right)
     numbers: dict[Hashable, int] = {NOTHING: 0}
@@ -285,8 +260,7 @@ def _kind(value: Any) -> str:
 # ----------------------------------------------------------------------------
 # How right answers are: counted cell by cell against gold data, field by field, worst first. A
 # value counts when it is there and means the same. One that is wrong is missing and too much at
-# once; a null that should be null is right. An answer that is no data has nothing right. Pure.
-
+# once; a null that should be null is right. An answer that is no data has nothing right.
 
 NOT_FOUND = "not_found"  # of evidence: the value stands nowhere in the document
 
@@ -304,12 +278,8 @@ class Tally:
     grounded: int = 0
 
     def add(self, other: "Tally") -> None:
-        """Count the other's cells too."""
-        self.right += other.right
-        self.missing += other.missing
-        self.extra += other.extra
-        self.values += other.values
-        self.grounded += other.grounded
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def precision(self) -> float:
@@ -378,7 +348,11 @@ def grade(
     places = {str(each["path"]): str(each["status"]) for each in evidence or ()}
     fields: dict[str, Tally] = {}
     wrong = []
-    for cell in lone_cells(gold) if error else iter_cells(gold, answer):
+    cells = iter_cells(gold, answer)
+    if error:  # none of them is right, not even an empty one
+        leaves = iter_leaves(gold, empty=True)
+        cells = (Cell(path, value, None, (), aligned=False) for path, value in leaves)
+    for cell in cells:
         tally = _tally(cell, places)
         if not tally.is_whole:
             wrong.append(cell)
@@ -421,9 +395,8 @@ def _share(part: int, whole: int) -> float:
 
 
 # ----------------------------------------------------------------------------
-# What differs between two sets of answers: document by document, value by value. Pure. Records
-# are paired by what is in them, and values by what they mean, as `evaluate` does.
-
+# What differs between two sets of answers: document by document, value by value. Records are
+# paired by what is in them, and values by what they mean, as `grade` does.
 
 Kind = Literal["changed", "added", "removed"]
 
@@ -461,9 +434,7 @@ class Comparison:
     @property
     def fields(self) -> dict[str, int]:
         """How many values of each field differ, the most first."""
-        counts: dict[str, int] = {}
-        for change in self.changes:
-            counts[change.field] = counts.get(change.field, 0) + 1
+        counts = Counter(change.field for change in self.changes)
         return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
 

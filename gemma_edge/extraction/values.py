@@ -1,4 +1,18 @@
-"""What printed values mean: dates, amounts, numbers, codes; by code and never by the model."""
+"""What printed values mean: dates, amounts, numbers, codes; by code and never by the model. Pure.
+
+    date     "6. März 2024", "03/04/2024"        2024-03-06; ambiguous without a habit
+    money    "1.234,56 EUR", "CHF 1'234.50"      {"amount": 1234.56, "currency": "EUR"}
+    amount   "1.234,56 EUR", "1,234.56"          1234.56
+    currency "€", "zł", "USD"                    "EUR"; "$" is of many countries
+    percent  "7,5 %", "7.5"                      7.5
+    iban     "DE89 3704 0044 0532 0130 00"       without spaces, check digits right
+    email    "Jane.Doe@EXAMPLE.org"              with the domain in small letters
+    country  "Deutschland", "DEU"                "DE"
+    phone    "030 / 123-456", region DE          "+4930123456"
+
+What can mean two things stays ambiguous: both are listed, none is chosen. The tables are made by
+`scripts/refresh_locales.py`.
+"""
 
 import json
 import re
@@ -9,24 +23,21 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any, Literal
 
+from gemma_edge.extraction import read_data
 from gemma_edge.extraction.json_schema import (
     Json,
     Subschema,
-    Views,
+    ValuePath,
     every,
-    item_schemas,
-    iter_views,
     lone_references,
-    member_schemas,
+    step_into,
+    views_of,
 )
-from gemma_edge.extraction.merge import ValuePath
 
 # ----------------------------------------------------------------------------
-# What reading a printed value gives, and the tables that it takes. Pure, but for the file.
-
+# What reading a printed value gives, and the tables that it takes.
 
 _SHOWN = 3  # choices that a message spells out
 
@@ -102,8 +113,7 @@ class Tables:
 @lru_cache(maxsize=1)
 def tables() -> Tables:
     """The tables of ``locales.json``."""
-    text = files("gemma_edge.extraction").joinpath("locales.json").read_text(encoding="utf-8")
-    found = json.loads(text)
+    found = json.loads(read_data("locales.json"))
     return Tables(**{**found, "weekdays": frozenset(found["weekdays"])})
 
 
@@ -115,10 +125,9 @@ def fold(text: str) -> str:
 
 
 # ----------------------------------------------------------------------------
-# Printed numbers, amounts of money and percentages to values. Pure. A number has groups and a
-# decimal sign, and which is which depends on the country. "1.234,56" and "1,234.56" say it
-# themselves; "1.234" does not, unless a habit is known.
-
+# Printed numbers, amounts of money and percentages. A number has groups and a decimal sign, and
+# which is which depends on the country. "1.234,56" and "1,234.56" say it themselves; "1.234" does
+# not, unless a habit is known.
 
 _GROUP = 3  # digits between two signs
 _MINUS = "-−–"
@@ -130,7 +139,7 @@ _ROUND = re.compile(r"[.,](?:[-–—]{1,2}|=)(?=\D*$)")  # "12,- EUR", "5.–"
 _BRACKETS = re.compile(r"\(([^()]*\d[^()]*)\)")  # a loss, to accountants
 _UNIT = re.compile(r"([^A-Za-z]*\d)\s?([^\W\d_]{1,20}\.?)")  # "3 pcs", "2.5 h"
 _SIDES = frozenset(
-    ("CR", "Cr", "DR", "Dr", "OD", "S", "H")
+    ["CR", "Cr", "DR", "Dr", "OD", "S", "H"]
 )  # credit, debit, overdrawn; Soll and Haben
 _PERCENT = re.compile(
     r"%|％|\b(?:percent|per cent|prozent|pour cent|por ciento|per cento|procent)\b", re.IGNORECASE
@@ -185,7 +194,6 @@ def _decimal(whole: str, cents: str) -> Decimal:
 
 
 def _signed(text: str) -> tuple[str, int]:
-    """The text without its sign, before it or after it, and the sign."""
     text = text.strip()
     for cut, sign in ((text[:1], text[1:]), (text[-1:], text[:-1])):
         if cut and cut in _MINUS:
@@ -292,9 +300,8 @@ def as_number(value: Decimal) -> Any:
 
 
 # ----------------------------------------------------------------------------
-# Printed dates to ISO 8601, in the languages of the tables and in every order. Pure. "03/04/2024"
-# is the third of April or the fourth of March: both are listed, unless a habit decides.
-
+# Printed dates to ISO 8601, in the languages of the tables and in every order. "03/04/2024" is the
+# third of April or the fourth of March: both are listed, unless a habit decides.
 
 _ORDERS: tuple[Order, ...] = ("dmy", "mdy", "ymd")
 _ADVICE = "the order of day and month in the document"
@@ -308,7 +315,7 @@ _ASIAN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[�
 # Words that stand in a date and mean nothing: articles, "of", endings of ordinals.
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th|er|e|o|º|ª|\.)(?![^\W\d])", re.IGNORECASE)
 _FILLERS = frozenset(
-    ("of", "the", "de", "del", "d", "di", "den", "der", "le", "el", "am", "on", "dated")
+    ["of", "the", "de", "del", "d", "di", "den", "der", "le", "el", "am", "on", "dated"]
 )
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
@@ -317,13 +324,14 @@ def read_date(text: str, habits: Habits) -> Reading:
     """A day; a month without a day is none."""
     for pattern in (_ISO, _COMPACT, _ASIAN):
         if found := pattern.fullmatch(text):
-            return _only(_day(*map(int, found.groups())))
+            return _a_day(map(int, found.groups()))
     if found := _NUMBERS.fullmatch(text):
         return _from_numbers((found[1], found[3], found[4]), found[2], habits)
     return _from_words(text)
 
 
-def _only(found: str | None) -> Reading:
+def _a_day(year_month_day: Iterable[int]) -> Reading:
+    found = _day(*year_month_day)
     return Reading(found) if found else Reading.unreadable("there is no such day")
 
 
@@ -351,7 +359,7 @@ def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> Rea
     return Reading.one_of(found, _ADVICE)
 
 
-def possible_orders(text: str) -> list[Order]:
+def _possible_orders(text: str) -> list[Order]:
     """The orders that a date of three numbers can be read in; none where it is something else, or
     where dots or the year's place say it for any document."""
     found = _NUMBERS.fullmatch(" ".join(text.split()))
@@ -380,7 +388,7 @@ def _from_words(text: str) -> Reading:
     """A month by its name, a day and a year: the name says which number is which. Passports have
     it in two languages, 12 AUG/AOÛT 74."""
     words = list(_WORD.findall(_ORDINAL.sub(" ", text)))
-    months = [_month(word) for word in words]
+    months = [tables().months.get(fold(word)) for word in words]
     named = set(filter(None, months))
     if len(named) != 1:
         return Reading.unreadable("no month" if not named else "several months")
@@ -392,11 +400,7 @@ def _from_words(text: str) -> Reading:
     day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
     if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):
         return Reading.unreadable("not a day, a month and a year")
-    return _only(_day(_year(year), month, int(day)))
-
-
-def _month(word: str) -> int | None:
-    return tables().months.get(fold(word)) if not word.isdigit() else None
+    return _a_day((_year(year), month, int(day)))
 
 
 def _is_strange(word: str) -> bool:
@@ -407,8 +411,6 @@ def _is_strange(word: str) -> bool:
 
 # ----------------------------------------------------------------------------
 # IBANs, e-mail addresses, countries and phone numbers as they are printed, to their one form.
-# Pure.
-
 
 _IBAN = re.compile(r"[A-Z]{2}\d\d[A-Z0-9]{8,30}")
 _MODULUS = 97  # ISO 13616, ISO 7064 MOD 97-10
@@ -424,6 +426,7 @@ _LABEL = re.compile(r"^(?:tel|phone|telephone|telefon|fon|mobile|mobil|fax)[.:]*
 _MIN_DIGITS, _MAX_DIGITS = 7, 15  # E.164, and the shortest numbers with a country in use
 # Countries whose numbers keep a leading zero behind the calling code, or have none to drop.
 _KEEP_ZERO = frozenset(("IT", "SM", "VA"))
+_MAX_NATIONAL_1 = 10  # digits of a number in the North American plan
 
 
 def read_iban(text: str, habits: Habits) -> Reading:
@@ -490,9 +493,6 @@ def read_phone(text: str, habits: Habits) -> Reading:
     return _international(code + national)
 
 
-_MAX_NATIONAL_1 = 10  # digits of a number in the North American plan
-
-
 def _international(digits: str) -> Reading:
     codes = set(tables().calling_codes.values())
     if not any(digits[:length] in codes for length in (1, 2, 3)):
@@ -503,21 +503,10 @@ def _international(digits: str) -> Reading:
 
 
 # ----------------------------------------------------------------------------
-# Semantic types: what is printed to a value, by code and never by the model. Pure.
-#
-#     date     "6. März 2024", "03/04/2024"        2024-03-06; ambiguous without a habit
-#     money    "1.234,56 EUR", "CHF 1'234.50"      {"amount": 1234.56, "currency": "EUR"}
-#     amount   "1.234,56 EUR", "1,234.56"          1234.56
-#     currency "€", "zł", "USD"                    "EUR"; "$" is of many countries
-#     percent  "7,5 %", "7.5"                      7.5
-#     iban     "DE89 3704 0044 0532 0130 00"       without spaces, check digits right
-#     email    "Jane.Doe@EXAMPLE.org"              with the domain in small letters
-#     country  "Deutschland", "DEU"                "DE"
-#     phone    "030 / 123-456", region DE          "+4930123456"
-#
-# What can mean two things stays ambiguous: both are listed, none is chosen. The tables are made by
-# `scripts/refresh_locales.py`.
-
+# Semantic types in a schema: what a value means, and how it is asked for. A leaf with
+# `"x-gemma-edge": "money"` (the one-line language writes it) or with the format `date` is copied
+# as it is printed while decoding, converted by code, and judged by the schema that the user
+# wrote: the model never computes a date, and what is printed can be found again.
 
 KINDS: Mapping[str, Callable[[str, Habits], Reading]] = {
     "date": read_date,
@@ -531,12 +520,8 @@ KINDS: Mapping[str, Callable[[str, Habits], Reading]] = {
     "percent": read_percent,
 }
 MAX_CHARS = 200  # what is longer is a sentence, not a value
+# What says that there is no value: the dash of a table, "n/a".
 _NOTHING = re.compile(r"[-–—−.\s]*|n\.?\s?/?\s?a\.?|null|nil", re.IGNORECASE)
-
-
-def is_nothing(text: str) -> bool:
-    """Whether it says that there is no value: the dash of a table, "n/a"."""
-    return _NOTHING.fullmatch(text) is not None
 
 
 def read_as(kind: str, text: str, habits: Habits = Habits()) -> Reading:  # noqa: B008 (frozen)
@@ -547,13 +532,6 @@ def read_as(kind: str, text: str, habits: Habits = Habits()) -> Reading:  # noqa
     if not text:
         return Reading.unreadable("empty")
     return KINDS[kind](text, habits)
-
-
-# ----------------------------------------------------------------------------
-# Semantic types in a schema: what a value means, and how it is asked for. Pure. A leaf with
-# `"x-gemma-edge": "money"` (the one-line language writes it) or with the format `date` is copied
-# as it is printed while decoding, converted by code, and judged by the schema that the user
-# wrote: the model never computes a date, and what is printed can be found again.
 
 
 MARK = "x-gemma-edge"
@@ -620,9 +598,8 @@ def as_printed(source: Json) -> Json:
 
 # ----------------------------------------------------------------------------
 # How a document writes dates and numbers, from those in it that can be read in one way only.
-# Pure. "03/04/2024" alone is April or March; beside "03/25/2024" it is March. Nothing is inferred
-# where two of them contradict each other.
-
+# "03/04/2024" alone is April or March; beside "03/25/2024" it is March. Nothing is inferred where
+# two of them contradict each other.
 
 _DATE = re.compile(r"(?<![\w./-])\d{1,2}([/-])\d{1,2}\1(?:\d{4}|\d\d)(?![\w/-])")
 # A number that says itself which sign is which: "1.234,56", "1,234.5".
@@ -661,7 +638,7 @@ def _order(printed: Iterable[str]) -> tuple[Order | Literal[""], str]:
     """The only order of all dates that have one, and the date that shows it."""
     found: dict[Order, str] = {}
     for each in printed:
-        orders = possible_orders(each)
+        orders = _possible_orders(each)
         if len(orders) == 1:
             found.setdefault(orders[0], each)
     return next(iter(found.items())) if len(found) == 1 else ("", "")
@@ -679,12 +656,9 @@ def _decimal_habit(printed: Iterable[str], text: str) -> tuple[Literal["", ".", 
 
 
 # ----------------------------------------------------------------------------
-# Data as it is printed to data as the schema means it. Pure. What cannot be converted, or can
-# mean two things, stays as it is printed: the user's schema then says that it is wrong, and
-# nothing is guessed.
-
-
-# A place in the data: keys and numbers.
+# Data as it is printed to data as the schema means it. What cannot be converted, or can mean two
+# things, stays as it is printed: the user's schema then says that it is wrong, and nothing is
+# guessed.
 
 
 @dataclass(frozen=True, slots=True)
@@ -695,11 +669,6 @@ class Unread:
     kind: str
     text: str
     reading: Reading
-
-    @property
-    def tolerated(self) -> bool:
-        """What is certain of it is a value of its type."""
-        return self.reading.partly is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -718,21 +687,23 @@ def normalize(data: Any, source: Json, habits: Habits, text: str = "") -> Normal
     Raises:
         RecursionError: data of a schema that refers to itself, without end.
     """
-    walk = _Walk(lone_references(source))
-    leaves: list[tuple[ValuePath, str, str]] = []
-
-    def collect(path: ValuePath, kind: str, printed: str) -> Any:
-        leaves.append((path, kind, printed))
-        return printed
-
-    walk.convert(data, collect)
-    known, notes = infer_habits(habits, [leaf[1:] for leaf in leaves], text)
+    kinds: dict[ValuePath, tuple[str, str]] = {}
+    root = lone_references(source)
+    _find_kinds(data, [(root, True)], (), root, kinds)
+    known, notes = infer_habits(habits, kinds.values(), text)
     unread: list[Unread] = []
     used = False
 
-    def read(path: ValuePath, kind: str, printed: str) -> Any:
+    def convert(value: Any, path: ValuePath) -> Any:
         nonlocal used
-        if is_nothing(printed):
+        if isinstance(value, dict):
+            return {name: convert(member, (*path, name)) for name, member in value.items()}
+        if isinstance(value, list):
+            return [convert(item, (*path, index)) for index, item in enumerate(value)]
+        if path not in kinds:
+            return value
+        kind, printed = kinds[path]
+        if _NOTHING.fullmatch(printed):
             return None
         reading = read_as(kind, printed, known)
         used = used or reading != read_as(kind, printed, habits)
@@ -741,53 +712,32 @@ def normalize(data: Any, source: Json, habits: Habits, text: str = "") -> Normal
         unread.append(Unread(path, kind, printed, reading))
         return printed if reading.partly is None else reading.partly
 
-    converted = walk.convert(data, read) if leaves else data
+    converted = convert(data, ()) if kinds else data
     return Normalized(converted, tuple(unread), notes if used else ())
 
 
-class _Walk:
-    """Goes through data and schema together."""
-
-    def __init__(self, root: Json) -> None:
-        self._root = root
-
-    def convert(self, data: Any, leaf: Callable[[ValuePath, str, str], Any]) -> Any:
-        """``data`` with every semantic leaf replaced by what ``leaf`` gives for it."""
-        return self._value(data, [(self._root, True)], (), leaf)
-
-    def _value(
-        self,
-        data: Any,
-        schemas: list[tuple[Subschema, bool]],
-        path: ValuePath,
-        leaf: Callable[[ValuePath, str, str], Any],
-    ) -> Any:
-        if not isinstance(data, dict | list | str):
-            return data
-        views: Views = list(iter_views(self._root, schemas, set()))
-        if isinstance(data, dict):
-            return {
-                name: self._value(member, member_schemas(views, name), (*path, name), leaf)
-                for name, member in data.items()
-            }
-        if isinstance(data, list):
-            return [
-                self._value(item, item_schemas(views, index), (*path, index), leaf)
-                for index, item in enumerate(data)
-            ]
+def _find_kinds(
+    data: Any,
+    schemas: list[tuple[Subschema, bool]],
+    path: ValuePath,
+    root: Json,
+    kinds: dict[ValuePath, tuple[str, str]],
+) -> None:
+    """The semantic type of each text that has one, and the text."""
+    if not isinstance(data, dict | list | str):
+        return
+    views = views_of(root, schemas)
+    if isinstance(data, str):
         kind = next(filter(None, (kind_of_leaf(view) for view, _ in views)), None)
-        return leaf(path, kind, data) if kind else data
-
-
-def place(path: ValuePath) -> str:
-    """``items[2].price``; the whole answer is "the answer"."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".") or "the answer"
+        if kind:
+            kinds[path] = kind, data
+        return
+    for step, member in data.items() if isinstance(data, dict) else enumerate(data):
+        _find_kinds(member, step_into(views, step), (*path, step), root, kinds)
 
 
 # ----------------------------------------------------------------------------
-# What values mean, to be compared: the same number, the same day, the same text. Pure.
-
+# What values mean, to be compared: the same number, the same day, the same text.
 
 NOTHING: Hashable = None
 _PLAIN_TYPES = re.compile(r"[+-]?(?:0|[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d*)(?:\.\d+)?")
@@ -831,10 +781,9 @@ def _of_text(text: str) -> Hashable:
 
 
 # ----------------------------------------------------------------------------
-# The machine-readable zone of passports, ID cards and visas (ICAO 9303, parts 3 to 7). Pure. TD1
-# has three lines of 30 characters, TD2 two of 36, TD3 two of 44; visas are like the latter two,
+# The machine-readable zone of passports, ID cards and visas (ICAO 9303, parts 3 to 7). TD1 has
+# three lines of 30 characters, TD2 two of 36, TD3 two of 44; visas are like the latter two,
 # without the last check digit.
-
 
 FILLER = "<"
 _WEIGHTS = (7, 3, 1)  # ICAO 9303-3, 4.9
@@ -844,11 +793,10 @@ _GERMANY = "D"  # the one code of one letter, ICAO 9303-3, 5
 @dataclass(frozen=True, slots=True)
 class _Format:
     """Where the fields stand: line, start, end. ``composite`` are the parts of the last check
-    digit, which stands at its end."""
+    digit, which ends the second line."""
 
     fields: Mapping[str, tuple[int, int, int]]
     composite: tuple[tuple[int, int, int], ...]
-    end: tuple[int, int] = (1, -1)
 
 
 _TD1 = _Format(
@@ -858,18 +806,15 @@ _TD1 = _Format(
 )  # fmt: skip
 _SECOND_LINE = {"document_number": (1, 0, 9), "nationality": (1, 10, 13), "birth_date": (1, 13, 19),
                 "sex": (1, 20, 21), "expiry_date": (1, 21, 27)}  # fmt: skip
-_TD2 = _Format(
-    {"issuer": (0, 2, 5), "name": (0, 5, 36), **_SECOND_LINE},
-    ((1, 0, 10), (1, 13, 20), (1, 21, 35)),
-)
-_TD3 = _Format(
-    {"issuer": (0, 2, 5), "name": (0, 5, 44), **_SECOND_LINE},
-    ((1, 0, 10), (1, 13, 20), (1, 21, 43)),
-)
-_FORMATS = {(3, 30): _TD1, (2, 36): _TD2, (2, 44): _TD3}
+_FORMATS = {(3, 30): _TD1} | {
+    (2, length): _Format(
+        {"issuer": (0, 2, 5), "name": (0, 5, length), **_SECOND_LINE},
+        ((1, 0, 10), (1, 13, 20), (1, 21, length - 1)),
+    )
+    for length in (36, 44)  # TD2, TD3
+}
 # Zones with fields of their own: French identity cards until 2021, driving licences (ISO 18013).
 _NATIONAL = (("IDFRA", [36, 36]), ("D", [30]))
-_CHECKED = ("document_number", "birth_date", "expiry_date")
 
 
 def read_mrz(printed: list[str]) -> dict[str, Any] | None:
@@ -891,7 +836,7 @@ def read_mrz(printed: list[str]) -> dict[str, Any] | None:
     surname, _, given = raw["name"].strip(FILLER).partition("<<")
     expiry = _date(raw["expiry_date"], None)
     return {
-        "document_number": _number(raw, lines, found).replace(FILLER, "") or None,
+        "document_number": _numbered(lines, found)[0].replace(FILLER, "") or None,
         "issuer": _country(raw["issuer"]),
         "nationality": _country(raw["nationality"]),
         "birth_date": _date(raw["birth_date"], expiry),
@@ -909,30 +854,30 @@ def check_digit(text: str) -> int:
     return sum(value * _WEIGHTS[at % 3] for at, value in enumerate(values)) % 10
 
 
-def _number(raw: Mapping[str, str], lines: list[str], found: _Format) -> str:
-    """The document number; a long one goes on in the optional data, and ends with its digit."""
-    number = raw["document_number"]
-    if found is _TD1 and lines[0][14] == FILLER:
-        rest = lines[0][15:30].partition(FILLER)[0]
-        return number + rest[:-1] if rest else number
-    return number
+def _numbered(lines: list[str], found: _Format) -> tuple[str, str]:
+    """The document number and its check digit; a long number goes on in the optional data of TD1,
+    behind a filler, and ends with the digit."""
+    at, start, end = found.fields["document_number"]
+    number, digit = lines[at][start:end], lines[at][end]
+    if found is _TD1 and digit == FILLER:
+        rest = lines[at][15:30].partition(FILLER)[0]
+        return number + FILLER + rest[:-1], rest[-1:]
+    return number, digit
 
 
 def _wrong(lines: list[str], found: _Format) -> list[str]:
-    wrong = []
-    for name in _CHECKED:
+    checked = {"document_number": _numbered(lines, found)}
+    for name in ("birth_date", "expiry_date"):
         at, start, end = found.fields[name]
-        checked, digit = lines[at][start:end], lines[at][end]
-        if name == "document_number" and found is _TD1 and digit == FILLER:
-            rest = lines[0][15:30].partition(FILLER)[0]
-            checked, digit = checked + digit + rest[:-1], rest[-1:]
-        if not _fits(checked, digit):
-            wrong.append(f"the check digit of {name} is not {digit or 'there'}")
-    is_visa = lines[0].startswith("V")
-    whole = "".join(lines[at][start:end] for at, start, end in found.composite)
-    at, end = found.end
-    if not is_visa and not _fits(whole, lines[at][end]):
-        wrong.append(f"the last check digit is not {lines[at][end]}")
+        checked[name] = lines[at][start:end], lines[at][end]
+    wrong = [
+        f"the check digit of {name} is not {digit or 'there'}"
+        for name, (text, digit) in checked.items()
+        if not _fits(text, digit)
+    ]
+    whole, last = "".join(lines[at][start:end] for at, start, end in found.composite), lines[1][-1]
+    if not lines[0].startswith("V") and not _fits(whole, last):  # no visa
+        wrong.append(f"the last check digit is not {last}")
     return wrong
 
 

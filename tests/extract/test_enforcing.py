@@ -23,7 +23,7 @@ def fates(source, **more):
 
 
 @pytest.mark.parametrize(
-    ("schema", "rung"),
+    ("schema", "relaxed"),
     [
         (obj({"a": {"type": "string", "format": "date"}}), ""),
         ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "coerce_one_of"),
@@ -31,11 +31,11 @@ def fates(source, **more):
         (obj({"a": {"type": "string", "pattern": LOOKING}}), "lenient"),
     ],
 )
-def test_the_first_rung_that_holds(schema, rung):
+def test_the_first_rung_that_holds(schema, relaxed):
     held = enforce(schema)
-    assert held.rung == rung
-    assert bool(held.reason) == bool(rung)
-    assert refusal(held.schema, held.rung) == ""
+    assert held.relaxed == relaxed
+    assert bool(held.reason) == bool(relaxed)
+    assert refusal(held.schema, held.relaxed) == ""
 
 
 def test_only_the_pattern_that_is_refused_is_given_up():
@@ -74,7 +74,7 @@ def test_refused_keywords_of_one_schema():
 
 def test_extraction_tries_what_is_left_of_the_schema_last():
     tried = list(iter_constraints(obj({"a": {"type": "string", "pattern": LOOKING}})))
-    assert [rung for rung, _ in tried] == ["", "coerce_one_of", "lenient", "lenient"]
+    assert [relaxed for relaxed, _ in tried] == ["", "coerce_one_of", "lenient", "lenient"]
     assert tried[-1][1] == obj({"a": {"type": "string"}})
 
 
@@ -109,7 +109,7 @@ def test_every_keyword_has_a_fate():
 def test_the_decoder_holds_to_all_of_a_plain_schema():
     found, examined = fates(obj({"a": {"type": "string", "format": "email"}}))
     assert {fate for fate, _ in found.values()} == {"decoding"}
-    assert examined.enforced is not None and examined.enforced.rung == ""
+    assert examined.enforced is not None and examined.enforced.relaxed == ""
 
 
 def test_a_semantic_type_is_copied_as_printed_and_checked_afterwards():

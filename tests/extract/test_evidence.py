@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gemma_edge.documents.document import Box, Document, Page
 from gemma_edge.documents.open import open_document
 from gemma_edge.extraction.evidence.choose import field_hints
-from gemma_edge.extraction.evidence.evidence import Confidence, ground, iter_leaves, with_confidence
+from gemma_edge.extraction.evidence.evidence import Confidence, ground, with_confidence
+from gemma_edge.extraction.json_schema import iter_leaves
 from tests.extract.pages import CELL, LINE, document
 
 

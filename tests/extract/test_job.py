@@ -9,7 +9,7 @@ from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.protocol import Finished, JsonConstraint, Timings, Usage
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, SchemaError
-from gemma_edge.extraction.decoding import LADDER
+from gemma_edge.extraction.decoding import RELAXATIONS
 from gemma_edge.extraction.job import extract, judge, parse_answer
 from gemma_edge.extraction.pages import Options, Question, render_prompt
 from gemma_edge.extraction.recipe import bare_recipe
@@ -21,18 +21,18 @@ RECIPE = bare_recipe(SCHEMA)
 
 
 class PickyEngine(ScriptedEngine):
-    """Refuses constraints below a rung (all where it is None), as llguidance does, when the
+    """Refuses constraints below a relaxed (all where it is None), as llguidance does, when the
     answer begins."""
 
-    def __init__(self, answers, rung):
+    def __init__(self, answers, relaxed):
         super().__init__(answers)
-        self.rung = rung
+        self.relaxed = relaxed
         self.asked = []
 
     def generate(self, request):
         relaxed = request.constraint.relaxed
         self.asked.append(relaxed)
-        if self.rung is None or LADDER.index(relaxed) < LADDER.index(self.rung):
+        if self.relaxed is None or RELAXATIONS.index(relaxed) < RELAXATIONS.index(self.relaxed):
             raise SchemaError(f"oneOf is not clear ({relaxed or 'strict'})", hint="simplify it")
         yield from super().generate(request)
 
@@ -91,17 +91,17 @@ def test_a_missing_required_value_is_a_note():
     assert result.notes == ("vendor: required, and not found",)
 
 
-@pytest.mark.parametrize("rung", LADDER)
-def test_the_ladder_stops_at_the_first_rung_that_holds(rung):
-    engine = PickyEngine(['{"vendor": "Acme", "total": 5.5}'], rung)
+@pytest.mark.parametrize("relaxed", RELAXATIONS)
+def test_the_ladder_stops_at_the_first_rung_that_holds(relaxed):
+    engine = PickyEngine(['{"vendor": "Acme", "total": 5.5}'], relaxed)
     events = []
     result = extract(engine, BILL, RECIPE, on_event=events.append)
-    assert engine.asked == list(LADDER[: LADDER.index(rung) + 1])
+    assert engine.asked == list(RELAXATIONS[: RELAXATIONS.index(relaxed) + 1])
     assert result.data
     assert events[-1] == result.finished
     assert "".join(event.text for event in events[:-1]) == result.text
-    assert bool(result.notes) == bool(rung)
-    if rung:
+    assert bool(result.notes) == bool(relaxed)
+    if relaxed:
         assert result.notes[0].endswith("only checked: oneOf is not clear (strict)")
 
 
@@ -109,7 +109,7 @@ def test_a_ladder_without_an_end_is_an_error():
     engine = PickyEngine([], None)
     with pytest.raises(SchemaError, match="oneOf is not clear"):
         extract(engine, BILL, RECIPE)
-    assert engine.asked == list(LADDER)
+    assert engine.asked == list(RELAXATIONS)
 
 
 def test_errors_of_the_engine_pass():

@@ -1,6 +1,7 @@
 """Answers about parts of a document to one: duplicates by place, single values by evidence."""
 
-from gemma_edge.extraction.merge import Merger, Place, iter_leaves, locate, plain, trace
+from gemma_edge.extraction.json_schema import iter_leaves
+from gemma_edge.extraction.merge import Merger, PagePlace, locate, plain, trace
 
 
 def rows(answer, *found):
@@ -9,8 +10,8 @@ def rows(answer, *found):
     places = {}
     for index, (_, page, start) in enumerate(found):
         if page:
-            places["items", index, "name"] = Place(page, start)
-            places["items", index, "price"] = Place(page, start + 20)
+            places["items", index, "name"] = PagePlace(page, start)
+            places["items", index, "price"] = PagePlace(page, start + 20)
     return locate(trace(data, answer), places)
 
 
@@ -31,7 +32,7 @@ def test_rows_that_were_not_found_are_all_kept():
 
 def test_of_two_readings_of_a_row_the_fuller_one_counts():
     half = trace({"items": [{"name": "Lam", "price": None}]}, 0)
-    half = locate(half, {("items", 0, "name"): Place(2, 40)})
+    half = locate(half, {("items", 0, "name"): PagePlace(2, 40)})
     merger = Merger()
     merged = merger.windows(half, rows(1, ("Lamp", 2, 40)))
     assert plain(merged) == {"items": [{"name": "Lamp", "price": 5.0}]}
@@ -43,8 +44,8 @@ def test_values_that_share_a_place_do_not_make_rows_the_same():
 
     def team(answer, name, start):
         places = {
-            ("items", 0, "name"): Place(1, start), ("items", 0, "price"): Place(1, start + 9),
-            ("items", 0, "country"): Place(1, 0),
+            ("items", 0, "name"): PagePlace(1, start), ("items", 0, "price"): PagePlace(1, start + 9),
+            ("items", 0, "country"): PagePlace(1, 0),
         }  # fmt: skip
         data = {"items": [{"name": name, "price": 1, "country": "NO"}]}
         return locate(trace(data, answer), places)
@@ -55,7 +56,7 @@ def test_values_that_share_a_place_do_not_make_rows_the_same():
 def test_a_single_value_comes_from_where_it_is_grounded():
     merger = Merger()
     first = trace({"total": 7, "vendor": None}, 0)
-    second = locate(trace({"total": 9, "vendor": "Acme"}, 1), {("total",): Place(3, 5)})
+    second = locate(trace({"total": 9, "vendor": "Acme"}, 1), {("total",): PagePlace(3, 5)})
     assert plain(merger.windows(first, second)) == {"total": 9, "vendor": "Acme"}
     assert merger.conflicts == [
         "total: 7 (not found in the document), 9 (page 3); 9 was taken"
@@ -64,8 +65,8 @@ def test_a_single_value_comes_from_where_it_is_grounded():
 
 def test_a_conflict_names_both_pages():
     merger = Merger()
-    first = locate(trace({"total": 7}, 0), {("total",): Place(1, 5)})
-    second = locate(trace({"total": 9}, 1), {("total",): Place(3, 5)})
+    first = locate(trace({"total": 7}, 0), {("total",): PagePlace(1, 5)})
+    second = locate(trace({"total": 9}, 1), {("total",): PagePlace(3, 5)})
     assert plain(merger.windows(first, second)) == {"total": 7}
     assert merger.conflicts == ["total: 7 (page 1), 9 (page 3); 7 was taken"]
 

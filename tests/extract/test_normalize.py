@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gemma_edge.extraction.json_schema import Checker
+from gemma_edge.extraction.json_schema import Checker, render_path
 from gemma_edge.extraction.schema import parse_oneline, parse_schema
 from gemma_edge.extraction.values import (
     CONVERTED,
@@ -15,7 +15,6 @@ from gemma_edge.extraction.values import (
     infer_habits,
     kind_of_leaf,
     normalize,
-    place,
     typed,
 )
 
@@ -24,7 +23,7 @@ DATE = {"type": "string", "format": "date"}
 
 def run(data, source, text="", **habits):
     found = normalize(data, source, Habits(**habits), text)
-    return found.data, {place(each.path): each.reading.problem for each in found.unread}
+    return found.data, {render_path(each.path, "the answer"): each.reading.problem for each in found.unread}
 
 
 def test_every_type_has_a_schema_and_what_is_read_is_valid_by_it():

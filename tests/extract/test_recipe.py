@@ -31,7 +31,7 @@ def test_a_schema_alone_says_nothing_more_to_the_model():
     bare = bare_recipe(parse_schema(BILL))
     assert bare.render_instructions() == ""
     assert bare.form() == bare.schema.form()
-    assert bare.decoding == bare.schema.decoding
+    assert bare.asked.decoding == bare.schema.decoding
     data = {"vendor": "A", "date": "1 May 2024", "total": "5,50"}
     assert bare.finish(data) == Outcome(
         {"vendor": "A", "date": "2024-05-01", "total": 5.5},
@@ -69,7 +69,7 @@ def test_computed_values_stand_at_the_top_level_and_the_model_is_not_asked_for_t
     bill = recipe("total amount, days int, date: date, due: date",
                   compute=["days = (due - date).days", "twice = total * 2"])  # fmt: skip
     assert bill.form() == '{"total": amount, "date": date, "due": date}'
-    assert "days" not in bill.decoding["properties"]
+    assert "days" not in bill.asked.decoding["properties"]
     found = bill.finish({"total": "2", "date": "1 May 2024", "due": "3 May 2024"})
     assert found.computed == {"days": 2, "twice": 4}
     assert "days" not in found.data

@@ -36,7 +36,7 @@ def tried(data, *, valid=True, strict=False, in_tokens=lambda _wanted: lambda _t
 def test_valid_data_is_decodable_in_any_order(data, strict):
     trial, outcome = tried(data, strict=strict)
     assert (outcome.decodable, outcome.accepted, trial.wrong) == (True, True, 0)
-    assert trial.enforced.rung == "lenient"
+    assert trial.enforced.relaxed == "lenient"
 
 
 def test_what_is_only_checked_afterwards_is_rejected_in_the_end():

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_edge.extraction.pages import Sheet, find_head, fit_sheets, group, split_sheet
+from gemma_edge.extraction.pages import PageInput, find_head, fit_inputs, group_inputs, split_input
 
 HEAD = "Date          Text            Amount"
 STATEMENT = (
@@ -19,22 +19,22 @@ def numbered(groups):
 
 
 def sheets(count):
-    return [Sheet(number, f"page {number}") for number in range(1, count + 1)]
+    return [PageInput(number, f"page {number}") for number in range(1, count + 1)]
 
 
 def test_groups_fill_the_room_and_repeat_a_page_where_that_is_cheap():
-    assert numbered(group(sheets(7), [10] * 7, 40)) == [[1, 2, 3, 4], [4, 5, 6, 7]]
-    assert numbered(group(sheets(4), [10] * 4, 20)) == [[1, 2], [3, 4]]
-    assert numbered(group(sheets(3), [10, 99, 10], 40)) == [[1], [2], [3]]
+    assert numbered(group_inputs(sheets(7), [10] * 7, 40)) == [[1, 2, 3, 4], [4, 5, 6, 7]]
+    assert numbered(group_inputs(sheets(4), [10] * 4, 20)) == [[1, 2], [3, 4]]
+    assert numbered(group_inputs(sheets(3), [10, 99, 10], 40)) == [[1], [2], [3]]
 
 
 def test_a_large_page_is_not_repeated():
-    assert numbered(group(sheets(5), [5, 5, 30, 20, 5], 45)) == [[1, 2, 3], [4, 5]]
+    assert numbered(group_inputs(sheets(5), [5, 5, 30, 20, 5], 45)) == [[1, 2, 3], [4, 5]]
 
 
 @given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=30), room=st.integers(50, 120))
 def test_no_page_is_lost_and_no_group_is_too_large(sizes, room):
-    groups = numbered(group(sheets(len(sizes)), sizes, room))
+    groups = numbered(group_inputs(sheets(len(sizes)), sizes, room))
     seen = [number for some in groups for number in some]
     assert list(dict.fromkeys(seen)) == list(range(1, len(sizes) + 1))
     assert all(sum(sizes[number - 1] for number in some) <= room for some in groups)
@@ -43,8 +43,8 @@ def test_no_page_is_lost_and_no_group_is_too_large(sizes, room):
 def test_a_table_that_goes_on_gets_its_header():
     assert find_head(STATEMENT[:1], STATEMENT[1]) == HEAD
     assert find_head(STATEMENT[:2], STATEMENT[2]) == HEAD
-    some = [Sheet(number, text) for number, text in enumerate(STATEMENT, 1)]
-    groups = group(some, [10] * 3, 10)
+    some = [PageInput(number, text) for number, text in enumerate(STATEMENT, 1)]
+    groups = group_inputs(some, [10] * 3, 10)
     assert [some.head for (some,) in groups] == ["", HEAD, HEAD]
 
 
@@ -59,17 +59,17 @@ def test_a_header_is_not_made_up():
 @given(lines=st.lists(st.text("ab \n", max_size=9), max_size=20), parts=st.integers(1, 6))
 def test_the_parts_of_a_page_are_the_page(lines, parts):
     text = "\n".join(lines)
-    found = split_sheet(Sheet(3, text), parts)
+    found = split_input(PageInput(3, text), parts)
     assert "\n".join(each.text for each in found) == text
     assert {each.number for each in found} == {3}
     assert len(found) <= parts
 
 
 def test_a_page_that_is_too_long_is_cut_between_lines():
-    long = Sheet(1, "\n".join(f"row {number}    {number}" for number in range(100)))
-    found, sizes = fit_sheets([long, Sheet(2, "a b")], lambda s: len(s.text.split()), 60)
+    long = PageInput(1, "\n".join(f"row {number}    {number}" for number in range(100)))
+    found, sizes = fit_inputs([long, PageInput(2, "a b")], lambda s: len(s.text.split()), 60)
     assert [each.number for each in found] == [1] * (len(found) - 1) + [2]
     assert max(sizes) <= 60
     assert "\n".join(each.text for each in found[:-1]) == long.text
-    one_line = Sheet(1, "a " * 100)
-    assert fit_sheets([one_line], lambda s: len(s.text.split()), 60)[0] == [one_line]
+    one_line = PageInput(1, "a " * 100)
+    assert fit_inputs([one_line], lambda s: len(s.text.split()), 60)[0] == [one_line]

@@ -1,4 +1,4 @@
-"""Which of its places a value has: by its neighbours, in the record and down the page. Pure.
+"""Which of its places a value has: by its neighbours, in the record and down the page.
 
 The fields of one record stand close together, records stand in their order, a field of a list has
 a column, and a field that stands alone has a label. A place that another value has taken is taken.
@@ -15,14 +15,12 @@ from math import log, log1p
 from statistics import median, median_low
 from typing import Any, NamedTuple
 
-from gemma_edge.extraction.evidence.search import Candidate, Span, TextIndex
-from gemma_edge.extraction.json_schema import Json, resolve
-from gemma_edge.extraction.merge import ValuePath
+from gemma_edge.extraction.evidence.search import Occurrence, Span, TextIndex
+from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
 from gemma_edge.extraction.values import fold
 
 # ----------------------------------------------------------------------------
-# What a field may be called in a document, and how well the text beside a value says so. Pure.
-
+# What a field may be called in a document, and how well the text beside a value says so.
 
 Names = tuple[str, ...]  # the keys that lead to a field; the places in lists are left out
 _DEEPEST = 40  # keys of a path; a schema that holds itself ends there
@@ -122,7 +120,6 @@ class Labels:
         return self._field(names).match(label)
 
     def _above(self, line: int, span: Span) -> str:
-        """The text of a line that stands above a value, up to the gaps of its column."""
         shift = self._index.line_span(line).start
         shift -= self._index.line_span(self._index.line(span.start)).start
         for start, end in self._index.parts(line):
@@ -180,11 +177,9 @@ def split_words(text: str) -> list[str]:
 
 
 # ----------------------------------------------------------------------------
-# The leaves of the data as records, and the way that records take down the pages. Pure.
+# The leaves of the data as records, and the way that records take down the pages.
 
-
-Shape = tuple[str | None, ...]  # a path with None for each place in a list
-WEAK_CHARS = 2  # a value of so few characters is printed anywhere
+_WEAK_CHARS = 2  # a value of so few characters is printed anywhere
 
 
 @dataclass
@@ -193,8 +188,8 @@ class Leaf:
 
     path: ValuePath
     value: Any
-    candidates: Sequence[Candidate]
-    chosen: Candidate | None = None
+    candidates: Sequence[Occurrence]
+    chosen: Occurrence | None = None
     names: Names = field(init=False)  # its keys, without the places in lists
 
     def __post_init__(self) -> None:
@@ -207,7 +202,7 @@ class Leaf:
 
 
 @dataclass
-class Record:
+class Row:
     """The leaves of one element of a list; ``below`` is where the lists in it begin. Of ``many``
     in one list only the first stand near the heads of their columns, so these say nothing;
     ``guide`` is the leaf that tells such a record from the others best."""
@@ -220,66 +215,57 @@ class Record:
     guide: Leaf | None = None
 
 
-def cheapest_way(
+def _cheapest_path(
     steps: Sequence[Sequence[tuple[int, float]]], between: Callable[[int, int], float]
 ) -> list[int]:
-    """One place of each step, so that the costs of the places and of the ways ``between`` them
+    """One place of each step, so that the costs of the places and of the moves ``between`` them
     are the least in sum (Viterbi)."""
     if not steps:
         return []
-    sums = [cost for _, cost in steps[0]]
-    ways: list[list[int]] = []
+    costs = [cost for _, cost in steps[0]]
+    origins: list[list[int]] = []  # for each place but the first ones, the one to come from
     for before, here in zip(steps, steps[1:], strict=False):
-        way, totals = [], []
-        for place, cost in here:
-            total, best = min(
-                (sums[at] + between(other, place), at) for at, (other, _) in enumerate(before)
-            )
-            way.append(best)
-            totals.append(total + cost)
-        ways.append(way)
-        sums = totals
-    at = min(range(len(sums)), key=sums.__getitem__)
+        best = [
+            min((costs[at] + between(other, place), at) for at, (other, _) in enumerate(before))
+            for place, _ in here
+        ]
+        costs = [total + cost for (total, _), (_, cost) in zip(best, here, strict=True)]
+        origins.append([at for _, at in best])
+    at = min(range(len(costs)), key=costs.__getitem__)
     found = [steps[-1][at][0]]
-    for way, step in zip(reversed(ways), reversed(steps[:-1]), strict=True):
-        at = way[at]
+    for origin, step in zip(reversed(origins), reversed(steps[:-1]), strict=True):
+        at = origin[at]
         found.append(step[at][0])
     return found[::-1]
 
 
-def record_path(path: ValuePath, objects: frozenset[ValuePath]) -> ValuePath:
-    """The element of a list that a leaf is a part of; of a list of plain values at the top, the
+def _record_path(path: ValuePath) -> ValuePath:
+    """The element of a list that a leaf is a member of; of a list of plain values at the top, the
     value itself; else the whole document, ``()``."""
     ends = [at + 1 for at, part in enumerate(path) if isinstance(part, int)]
     for end in reversed(ends):
-        if path[:end] in objects:
+        if end < len(path) and isinstance(path[end], str):
             return path[:end]
     return path[: ends[-1]] if ends else ()
 
 
-def shape_of(path: ValuePath) -> Shape:
-    """The list, or the list in lists, that an element belongs to."""
-    return tuple(None if isinstance(part, int) else part for part in path)
-
-
-def depth_of(path: ValuePath) -> int:
+def _depth(record: Row) -> int:
     """How many lists lie around it."""
-    return sum(isinstance(part, int) for part in path)
+    return sum(isinstance(part, int) for part in record.path)
 
 
-def is_weak(value: Any) -> bool:
+def _is_weak(value: Any) -> bool:
     """Whether a value is so short that it is printed anywhere."""
-    return isinstance(value, bool) or strength(str(value)) <= WEAK_CHARS
+    return isinstance(value, bool) or _strength(str(value)) <= _WEAK_CHARS
 
 
-def strength(text: str) -> int:
+def _strength(text: str) -> int:
     """Characters; one of a script that writes whole words with them counts twice."""
     return sum(1 + (char >= "\u2e80") for char in text if not char.isspace())
 
 
 # ----------------------------------------------------------------------------
-# What the records of a list have in common: columns of a table, the rhythm of a form. Pure.
-
+# What the records of a list have in common: columns of a table, the rhythm of a form.
 
 MANY = 3  # records from which a list has columns
 _HEADS = 4  # lines above the first record in which the heads of its columns may stand
@@ -301,7 +287,7 @@ class Columns:
         self._columns: dict[Names, tuple[float, float]] = {}
         self._apart: dict[Names, int] = {}
 
-    def read_heads(self, records: Sequence[Record]) -> None:
+    def read_heads(self, records: Sequence[Row]) -> None:
         """The columns of a table by their heads, where at least two fields have one."""
         if len(records) < MANY:
             return
@@ -320,7 +306,7 @@ class Columns:
             for names, (_, part) in found.items():
                 self._columns[names] = self._edges(part)
 
-    def learn(self, records: Sequence[Record], weights: Mapping[ValuePath, float]) -> bool:
+    def learn(self, records: Sequence[Row], weights: Mapping[ValuePath, float]) -> bool:
         """From the places that were chosen: where the fields of a list stand on their lines, and
         how many lines from the field that tells its records apart best. Whether there was enough
         to learn from."""
@@ -348,15 +334,14 @@ class Columns:
             self._apart[names] = median_low(lines.get(names, [0]))
         return bool(enough)
 
-    def _line_of(self, each: Candidate) -> int:
+    def _line_of(self, each: Occurrence) -> int:
         return self._line(each.span.start)
 
-    def off(self, leaf: Leaf, each: Candidate, record: Record) -> float:
+    def off(self, leaf: Leaf, each: Occurrence, record: Row) -> float:
         """What speaks against a place: it is off its column, or off the rhythm of the records."""
         return self._off_rhythm(leaf, each, record) + _OFF_COLUMN * self._off_column(leaf, each)
 
-    def _off_rhythm(self, leaf: Leaf, each: Candidate, record: Record) -> float:
-        """Lines by which a place differs from where the field stands in the other records."""
+    def _off_rhythm(self, leaf: Leaf, each: Occurrence, record: Row) -> float:
         guide = record.guide
         if guide is None or guide is leaf or guide.chosen is None or leaf.names not in self._apart:
             return 0.0
@@ -366,7 +351,7 @@ class Columns:
     def _edges(self, span: Span) -> tuple[float, float]:
         return self._index.left_edge(span.start), self._index.left_edge(span.end - 1)
 
-    def _off_column(self, leaf: Leaf, each: Candidate) -> float:
+    def _off_column(self, leaf: Leaf, each: Occurrence) -> float:
         column = self._columns.get(leaf.names)
         if column is None:
             return 0.0
@@ -381,7 +366,7 @@ _NEAREST = 12  # candidates on either side of a record that are looked at
 _LONE = 120  # candidates of a lone field that are looked at
 _STRONG_LABEL, _CLOSE = 0.5, 2.5  # what lets such a value stand: its label, or its record (lines)
 # Lines from its record within which a value of fewer printed characters must stand.
-_REACHES = ((WEAK_CHARS + 1, _CLOSE), (8, 8.0), (16, 60.0))
+_REACHES = ((_WEAK_CHARS + 1, _CLOSE), (8, 8.0), (16, 60.0))
 _FEW = 6  # candidates of a value that is known by itself
 _LITTLE, _TELLS = 0.15, 0.5  # the least weight of a leaf, and that from which its place tells
 _BACKWARD, _SAME_PLACE, _LEFTWARD, _JUMP = 3.0, 3.0, 0.8, 0.3  # costs between two records
@@ -399,28 +384,28 @@ class Chooser:
         self._columns = Columns(index, labels)
         self._weights: dict[ValuePath, float] = {}
 
-    def choose(self, leaves: Sequence[Leaf], objects: frozenset[ValuePath]) -> None:
-        """Set ``chosen`` where a place is sure enough; ``objects`` are the paths of the elements
-        of lists that are objects."""
+    def choose(self, leaves: Sequence[Leaf]) -> None:
+        """Set ``chosen`` where a place is sure enough."""
         self._weigh(leaves)
-        records: dict[ValuePath, Record] = {}
+        records: dict[ValuePath, Row] = {}
         for leaf in leaves:
-            path = record_path(leaf.path, objects)
-            records.setdefault(path, Record(path)).leaves.append(leaf)
+            path = _record_path(leaf.path)
+            records.setdefault(path, Row(path)).leaves.append(leaf)
         lone = records.pop((), None)
-        ordered = sorted(records.values(), key=lambda record: -depth_of(record.path))
-        for _, level in groupby(ordered, key=lambda record: depth_of(record.path)):
-            by_shape: dict[Shape, list[Record]] = {}
+        inner_first = sorted(records.values(), key=_depth, reverse=True)
+        for _, level in groupby(inner_first, key=_depth):
+            lists: dict[tuple[str | None, ...], list[Row]] = {}
             for record in level:
-                by_shape.setdefault(shape_of(record.path), []).append(record)
-            for group in by_shape.values():
-                self._settle(group)
-                for record in group:
-                    self._tell_above(record, records)
+                steps = (None if isinstance(step, int) else step for step in record.path)
+                lists.setdefault(tuple(steps), []).append(record)
+            for rows in lists.values():
+                self._choose_rows(rows)
+                for record in rows:
+                    self._begin_above(record, records)
         if lone:
             self._choose_lone(lone.leaves)
 
-    def _tell_above(self, record: Record, records: dict[ValuePath, Record]) -> None:
+    def _begin_above(self, record: Row, records: dict[ValuePath, Row]) -> None:
         """The record that holds this one begins before it."""
         places = [leaf.chosen.span.start for leaf in record.leaves if leaf.chosen]
         for length in range(len(record.path) - 1, 0, -1):
@@ -436,33 +421,31 @@ class Chooser:
         values, fields = Counter(named), Counter(name for name, _ in named)
         for leaf, each in zip(leaves, named, strict=True):
             total = fields[each[0]]
-            told = 1 - log(values[each]) / log(total) if total > 1 else 1.0
-            self._weights[leaf.path] = _LITTLE if is_weak(leaf.value) else max(_LITTLE, told)
+            weight = 1 - log(values[each]) / log(total) if total > 1 else 1.0
+            self._weights[leaf.path] = _LITTLE if _is_weak(leaf.value) else max(_LITTLE, weight)
 
-    # records of one list
-
-    def _settle(self, records: list[Record]) -> None:
+    def _choose_rows(self, records: list[Row]) -> None:
+        """For the records of one list."""
         for record in records:
             record.many = len(records) >= MANY
         self._find_centres(records)
         self._columns.read_heads(records)
         self._assign(records)
         if self._columns.learn(records, self._weights):
-            for record in records:
-                for leaf in record.leaves:
-                    self._release(leaf)
+            for leaf in (leaf for record in records for leaf in record.leaves if leaf.chosen):
+                assert leaf.chosen is not None
+                self._taken[leaf.chosen.span.start] -= 1
+                leaf.chosen = None
             self._assign(records)
 
-    def _find_centres(self, records: list[Record]) -> None:
-        """A place for each record: the cheapest way down the pages."""
+    def _find_centres(self, records: list[Row]) -> None:
         steps = [(record, self._centres(record)) for record in records]
         steps = [(record, centres) for record, centres in steps if centres]
-        way = cheapest_way([centres for _, centres in steps], self._step)
-        for (record, _), centre in zip(steps, way, strict=True):
+        path = _cheapest_path([centres for _, centres in steps], self._step)
+        for (record, _), centre in zip(steps, path, strict=True):
             record.centre = centre
 
-    def _centres(self, record: Record) -> list[tuple[int, float]]:
-        """Offsets where a record may stand, with what speaks against each."""
+    def _centres(self, record: Row) -> list[tuple[int, float]]:
         found = sorted((leaf for leaf in record.leaves if leaf.candidates), key=self._ambiguity)
         if not found:
             return []
@@ -480,7 +463,7 @@ class Chooser:
         ]
         return sorted(priced, key=lambda item: item[1])[:_CENTRES]
 
-    def _apartness(self, centre: int, record: Record, leaves: list[Leaf]) -> float:
+    def _apartness(self, centre: int, record: Row, leaves: list[Leaf]) -> float:
         cost = 0.0
         for leaf in leaves:
             near = self._near(leaf, centre, 1)
@@ -504,11 +487,11 @@ class Chooser:
         lines = abs(self._line(one) - self._line(other))
         return min(_FAR, lines + 0.25) if lines else min(0.9, abs(one - other) / 400)
 
-    def _near(self, leaf: Leaf, centre: int, count: int) -> Sequence[Candidate]:
+    def _near(self, leaf: Leaf, centre: int, count: int) -> Sequence[Occurrence]:
         at = bisect_left(leaf.candidates, centre, key=lambda each: each.span.start)
         return leaf.candidates[max(0, at - count) : at + count + 1]
 
-    def _assign(self, records: Iterable[Record]) -> None:
+    def _assign(self, records: Iterable[Row]) -> None:
         for record in records:
             if record.centre is None:
                 continue
@@ -525,11 +508,11 @@ class Chooser:
                     self._take(leaf, best)
                     previous = best.span.start
 
-    def _rank(self, leaf: Leaf, record: Record) -> int:
+    def _rank(self, leaf: Leaf, record: Row) -> int:
         """The guide of a record first, what says little last."""
         return 2 if self._says_little(leaf) else int(leaf is not record.guide)
 
-    def _cost(self, leaf: Leaf, each: Candidate, record: Record, previous: int) -> float:
+    def _cost(self, leaf: Leaf, each: Occurrence, record: Row, previous: int) -> float:
         assert record.centre is not None
         start = each.span.start
         cost = self._distance(record.centre, start) + _RANK * each.rank
@@ -539,15 +522,15 @@ class Chooser:
         cost += _LABEL * (1 - support)
         return cost + self._columns.off(leaf, each, record)
 
-    def _is_accepted(self, leaf: Leaf, each: Candidate, record: Record) -> bool:
+    def _is_accepted(self, leaf: Leaf, each: Occurrence, record: Row) -> bool:
         """A value that is printed anywhere needs its record or its label beside it."""
         others = [
             other.chosen.span.start
             for other in record.leaves
             if other is not leaf and other.chosen and not self._says_little(other)
         ]
-        weak = is_weak(leaf.value) or self._labels.hint(leaf.names).chosen
-        printed = strength(self._index.text[each.span.start : each.span.end])
+        weak = _is_weak(leaf.value) or self._labels.hint(leaf.names).chosen
+        printed = _strength(self._index.text[each.span.start : each.span.end])
         reaches = (reach for chars, reach in _REACHES if printed < chars)
         reach = _CLOSE if weak else next(reaches, None)
         little = weak or self._says_little(leaf)
@@ -558,9 +541,8 @@ class Chooser:
         close = any(abs(self._line(other) - here) <= reach for other in others)
         return close or self._labels.support(leaf.names, each.span) >= _STRONG_LABEL
 
-    # fields that stand alone
-
     def _choose_lone(self, leaves: list[Leaf]) -> None:
+        """For the fields that stand in no list."""
         for leaf in sorted(leaves, key=self._ambiguity):
             if not leaf.candidates:
                 continue
@@ -573,14 +555,14 @@ class Chooser:
             for place in near:
                 looked += self._near(leaf, place, 2)
             best = min(looked, key=lambda each: self._lone_cost(leaf, each, near))
-            weak = is_weak(leaf.value) or self._labels.hint(leaf.names).chosen
+            weak = _is_weak(leaf.value) or self._labels.hint(leaf.names).chosen
             close = any(self._distance(best.span.start, place) <= _CLOSE for place in near)
             alone = len(leaf.candidates) == 1 and not isinstance(leaf.value, bool)
             named = self._labels.support(leaf.names, best.span) >= _STRONG_LABEL
             if not weak or close or named or alone:
                 self._take(leaf, best)
 
-    def _lone_cost(self, leaf: Leaf, each: Candidate, near: list[int]) -> tuple[float, int]:
+    def _lone_cost(self, leaf: Leaf, each: Occurrence, near: list[int]) -> tuple[float, int]:
         start = each.span.start
         cost = _LONE_RANK * each.rank + _TAKEN * self._taken.get(start, 0)
         cost += _LONE_LABEL * (1 - self._labels.support(leaf.names, each.span))
@@ -595,11 +577,6 @@ class Chooser:
     def _ambiguity(self, leaf: Leaf) -> tuple[bool, int]:
         return self._says_little(leaf), len(leaf.candidates)
 
-    def _take(self, leaf: Leaf, each: Candidate) -> None:
+    def _take(self, leaf: Leaf, each: Occurrence) -> None:
         leaf.chosen = each
         self._taken[each.span.start] = self._taken.get(each.span.start, 0) + 1
-
-    def _release(self, leaf: Leaf) -> None:
-        if leaf.chosen:
-            self._taken[leaf.chosen.span.start] -= 1
-            leaf.chosen = None

@@ -1,5 +1,5 @@
 """Where each extracted value stands in its document: computed from the text, never asked of the
-model. Pure.
+model.
 
     exact        printed letter for letter (white space apart)
     normalized   printed in another form that means the same: "17. August 2007", "(1,234.50)"
@@ -15,7 +15,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
@@ -31,12 +30,13 @@ from gemma_edge.engine.protocol import (
     Request,
     TokenScore,
 )
+from gemma_edge.extraction import read_data
 from gemma_edge.extraction.evidence.choose import Chooser, Hints, Labels, Leaf
-from gemma_edge.extraction.evidence.search import Candidate, Forms, Place, Status
-from gemma_edge.extraction.merge import ValuePath
+from gemma_edge.extraction.evidence.search import Forms, Occurrence, Place, Status
+from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
 
 # ----------------------------------------------------------------------------
-# How sure the model was of each value: a score from its own probabilities. Pure.
+# How sure the model was of each value: a score from its own probabilities.
 #
 # The walk goes over the answer's JSON text, so that each token belongs to the values whose
 # characters it wrote. For one value with the chosen tokens t1 to tn, p the model's probability of
@@ -50,7 +50,6 @@ from gemma_edge.extraction.merge import ValuePath
 # model gave, 0.5 for not found. It is a score, not a probability: it orders values, and `eval`
 # can show how often a score is right.
 
-
 _GROUND: Mapping[str, float] = {"exact": 1.0, "normalized": 0.97}
 _LOCATED, _NOT_FOUND = 0.8, 0.5
 _TINY = 1e-9  # a probability of 0 has no logarithm
@@ -58,7 +57,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[-+.\w]+|[{}\[\],:]', re.DOTALL)
 
 
 class Confidence(NamedTuple):
-    """Of one leaf; both from 0 to 1, see the module."""
+    """Of one leaf; both from 0 to 1, see above."""
 
     probability: float
     legal: float
@@ -99,7 +98,8 @@ def iter_values(text: str) -> Iterator[tuple[ValuePath, int, int]]:
     path: list[str | int] = []
     opened: list[str] = []
     wants_key = False
-    for found in _TOKEN.finditer(text, _first(text)):
+    fence = re.match(r"\s*```\w*\s*", text)
+    for found in _TOKEN.finditer(text, fence.end() if fence else 0):
         token = found[0]
         if token in "{[":
             opened.append(token)
@@ -121,12 +121,6 @@ def iter_values(text: str) -> Iterator[tuple[ValuePath, int, int]]:
         elif token != ":":
             quote = token.startswith('"') and len(token) > 1
             yield tuple(path), found.start() + quote, found.end()
-
-
-def _first(text: str) -> int:
-    """Where the JSON begins: behind a fence such as ```json."""
-    found = re.match(r"\s*```\w*\s*", text)
-    return found.end() if found else 0
 
 
 def _string(token: str) -> str:
@@ -182,12 +176,11 @@ def ground(
     """
     forms = Forms(document)
     leaves = [
-        Leaf(path, value, _candidates(forms, value, _copied(printed, path)))
+        Leaf(path, value, _occurrences(forms, value, _copied(printed, path)))
         for path, value in iter_leaves(data)
         if value is not None
     ]
-    objects = frozenset(_objects(data))
-    Chooser(forms.index, Labels(forms.index, hints)).choose(leaves, objects)
+    Chooser(forms.index, Labels(forms.index, hints)).choose(leaves)
     return tuple(_evidence(forms, leaf) for leaf in leaves)
 
 
@@ -205,33 +198,6 @@ def with_confidence(
     return tuple(found)
 
 
-def iter_leaves(data: Any, *, empty: bool = False) -> Iterator[tuple[ValuePath, Any]]:
-    """The values of JSON data that hold no others, each with its path; ``empty`` lists and objects
-    only where they are asked for."""
-    waiting: list[tuple[ValuePath, Any]] = [((), data)]
-    while waiting:
-        here, value = waiting.pop()
-        if isinstance(value, dict) and (value or not empty):
-            waiting.extend(((*here, key), member) for key, member in reversed(value.items()))
-        elif isinstance(value, list) and (value or not empty):
-            numbered = list(enumerate(value))
-            waiting.extend(((*here, at), member) for at, member in reversed(numbered))
-        else:
-            yield here, value
-
-
-def _objects(data: Any) -> Iterator[ValuePath]:
-    """The paths of elements of lists that are objects."""
-    waiting: list[tuple[ValuePath, Any]] = [((), data)]
-    while waiting:
-        here, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting.extend(((*here, key), member) for key, member in value.items())
-        elif isinstance(value, list):
-            waiting.extend(((*here, at), member) for at, member in enumerate(value))
-            yield from ((*here, at) for at, member in enumerate(value) if isinstance(member, dict))
-
-
 def _copied(printed: Any, path: ValuePath) -> Any:
     """What the model copied for a leaf, or for the object that was made of it; None where that is
     not known."""
@@ -245,7 +211,7 @@ def _copied(printed: Any, path: ValuePath) -> Any:
     return printed if isinstance(printed, str | int | float) else None
 
 
-def _candidates(forms: Forms, value: Any, copied: Any) -> list[Candidate]:
+def _occurrences(forms: Forms, value: Any, copied: Any) -> list[Occurrence]:
     """Places of what was copied, then of what it means; what was converted is at best
     normalized."""
     found = forms.candidates(value)
@@ -282,13 +248,12 @@ def _evidence(forms: Forms, leaf: Leaf) -> Evidence:
 
 # ----------------------------------------------------------------------------
 # The second pass for pages without text: the model is asked where the values stand that it read
-# from pictures. Pure over the Engine. A box of the model is a claim, not a proof: such evidence
-# is marked `located` and stays `not_found` in the text. Boxes are `[y0, x0, y1, x1]` in
-# thousandths of the page, as Gemma was trained to give them.
+# from pictures. A box of the model is a claim, not a proof: such evidence is marked `located` and
+# stays `not_found` in the text. Boxes are `[y0, x0, y1, x1]` in thousandths of the page, as Gemma
+# was trained to give them.
 
-
-SCALE = 1000  # Gemma's boxes count to it
-LOOKED_AT = frozenset(("scan", "scan+ocr-layer", "mixed"))
+_SCALE = 1000  # Gemma's boxes count to it
+_WITH_IMAGES = frozenset(("scan", "scan+ocr-layer", "mixed"))
 _BATCH = 24  # values in one question
 _SHOWN = 80  # characters of a value in the question
 _LARGEST = 0.5  # of a page: a larger box says nothing
@@ -297,7 +262,7 @@ _BOX: dict[str, Any] = {
     "anyOf": [
         {
             "type": "array", "minItems": 4, "maxItems": 4,
-            "items": {"type": "integer", "minimum": 0, "maximum": SCALE},
+            "items": {"type": "integer", "minimum": 0, "maximum": _SCALE},
         },
         {"type": "null"},
     ]
@@ -326,7 +291,7 @@ def locate(
     if document.media == "text" or not engine.info.vision:
         return tuple(found)
     for page in document.pages:
-        if page.kind not in LOOKED_AT:
+        if page.kind not in _WITH_IMAGES:
             continue
         missing = [at for at, each in enumerate(found) if each.page is None]
         if not missing:
@@ -345,18 +310,12 @@ def locate(
 
 def render_question(values: Sequence[Evidence]) -> str:
     """The user's turn: the values by number, each with the keys that lead to it."""
-    template = (
-        files("gemma_edge.extraction")
-        .joinpath("prompts")
-        .joinpath("locate.txt")
-        .read_text(encoding="utf-8")
-    )
     lines = []
     for number, each in enumerate(values, 1):
         keys = ".".join(str(part + 1) if isinstance(part, int) else part for part in each.path)
         text = each.value if isinstance(each.value, str) else json.dumps(each.value)
         lines.append(f"{number}: {keys}: {' '.join(text.split())[:_SHOWN]}")
-    return template.replace("{values}", "\n".join(lines)).strip()
+    return read_data("prompts/locate.txt").replace("{values}", "\n".join(lines)).strip()
 
 
 def _ask(
@@ -395,8 +354,8 @@ def _boxes(answer: str, page: Page) -> Iterator[tuple[int, Box]]:
         if len(box) != len(Box._fields) or not all(isinstance(edge, int) for edge in box):
             continue
         y0, x0, y1, x1 = box
-        if 0 <= y0 < y1 <= SCALE and 0 <= x0 < x1 <= SCALE:
-            area = (y1 - y0) * (x1 - x0) / SCALE**2
+        if 0 <= y0 < y1 <= _SCALE and 0 <= x0 < x1 <= _SCALE:
+            area = (y1 - y0) * (x1 - x0) / _SCALE**2
             if area <= _LARGEST:
-                wide, high = page.width / SCALE, page.height / SCALE
+                wide, high = page.width / _SCALE, page.height / _SCALE
                 yield int(number), Box(x0 * wide, y0 * high, x1 * wide, y1 * high)

@@ -87,7 +87,6 @@ class TextIndex:
         return found
 
     def _in_text(self, at: int) -> int:
-        """The offset in the text of the character whose key stands at ``at``."""
         word = bisect_right(self._key_starts, at) - 1
         start, left = self._word_starts[word], at - self._key_starts[word]
         end = start
@@ -166,7 +165,6 @@ class TextIndex:
 
 
 def _joined(one: str, other: str, *, long: bool) -> bool:
-    """Whether two characters beside each other are of one word."""
     if not (one.isalnum() and other.isalnum()):
         return False
     if long and one.isalpha() != other.isalpha():
@@ -233,7 +231,6 @@ def word_key(word: str) -> str:
 
 
 def _pieces(word: str) -> Iterator[str]:
-    """What each character of a word becomes in the key."""
     for at, char in enumerate(word):
         if char.isalnum():
             yield _folded(char)
@@ -251,7 +248,6 @@ def _is_digit(word: str, at: int) -> bool:
 
 @lru_cache(maxsize=4096)
 def _folded(char: str) -> str:
-    """Small, without accents, ligatures opened."""
     plain = unicodedata.normalize("NFKD", char.casefold())
     return "".join(each for each in plain.casefold() if each.isalnum())
 
@@ -336,7 +332,6 @@ class SimilarIndex:
         return self._resembling[word]
 
     def _align(self, needle: str, start: int, count: int) -> tuple[Span, float]:
-        """The words around ``start`` that resemble ``needle`` most."""
         slack = max(4, count // 2)
         first = max(0, start - slack)
         words = self._index.words[first : start + count + 2 * slack]
@@ -389,7 +384,6 @@ def _count(known: tuple[list[int], int]) -> int:
 
 
 def _refined(needle: str, words: list[str], left: int, right: int) -> tuple[int, int, float]:
-    """A run of words moved at its ends while that makes it more similar."""
     best = (fuzz.ratio(needle, "".join(words[left : right + 1])), left, right)
     for _ in range(_MOVES):
         _, left, right = best
@@ -457,7 +451,6 @@ class NumberIndex:
                     self._read(Span(*part.span()))
 
     def find(self, value: Decimal) -> list[Printed]:
-        """Where a number is printed; with the other sign only where it is nowhere as it is."""
         found = self._places.get(value, [])
         if found or not value:
             return found
@@ -493,7 +486,6 @@ class NumberIndex:
                 self._keep(value / 100, Span(whole.start, span.end + percent.end()), LIKELY)
 
     def _touches_letters(self, span: Span, digits: str) -> bool:
-        """Whether it is a part of a word, such as the 4 of "A4"."""
         before = self._text[span.start - 1 : span.start]
         behind = self._text[span.end : span.end + 1]
         return len(digits) < _LONG_NUMBER and (before.isalpha() or behind.isalpha())
@@ -559,7 +551,6 @@ class DateIndex:
             self._keep(choice, span, LIKELY)
 
     def _months(self) -> Iterator[tuple[Span, int]]:
-        """Names of months with a number near them."""
         known = tables().months
         for found in _DATE_WORD.finditer(self._text):
             word = found[0].lower()
@@ -645,7 +636,7 @@ _DOUBT = 0.8  # the score of what says less, or has another sign
 _BOOLEANS = {True: ("true", "yes"), False: ("false", "no")}
 
 
-class Candidate(NamedTuple):
+class Occurrence(NamedTuple):
     """A place where a value may stand; ``score`` from 0 to 1 is how much alike they are."""
 
     span: Span
@@ -659,7 +650,7 @@ class Forms:
 
     def __init__(self, document: Document) -> None:
         self.index = TextIndex(document)
-        self._known: dict[tuple[type, Any], list[Candidate]] = {}
+        self._known: dict[tuple[type, Any], list[Occurrence]] = {}
 
     @cached_property
     def _numbers(self) -> NumberIndex:
@@ -673,7 +664,7 @@ class Forms:
     def _similar(self) -> SimilarIndex:
         return SimilarIndex(self.index)
 
-    def candidates(self, value: Any) -> list[Candidate]:
+    def candidates(self, value: Any) -> list[Occurrence]:
         """Every place of a string, a number or a boolean, in the order of the text."""
         name = (type(value), value)
         if name not in self._known:
@@ -681,7 +672,7 @@ class Forms:
             self._known[name] = list({each.span: each for each in reversed(found)}.values())[::-1]
         return self._known[name]
 
-    def _search(self, value: Any) -> list[Candidate]:
+    def _search(self, value: Any) -> list[Occurrence]:
         if isinstance(value, bool):
             words = _BOOLEANS[value]
             return [_meant(span) for word in words for span in self.index.find(word)]
@@ -690,19 +681,19 @@ class Forms:
         text = " ".join(str(value).split())
         found = self._literal(text) + list(self._other_forms(text))
         if not found:
-            found = [Candidate(span, "fuzzy", score) for span, score in self._similar.find(text)]
+            found = [Occurrence(span, "fuzzy", score) for span, score in self._similar.find(text)]
         return found
 
-    def _number(self, value: Decimal) -> list[Candidate]:
+    def _number(self, value: Decimal) -> list[Occurrence]:
         return [
-            Candidate(printed.span, "exact", 1.0)
+            Occurrence(printed.span, "exact", 1.0)
             if not printed.rank
             and _is_plain(self.index.text[printed.span.start : printed.span.end])
             else _ranked(printed)
             for printed in self._numbers.find(value)
         ]
 
-    def _literal(self, value: str) -> list[Candidate]:
+    def _literal(self, value: str) -> list[Occurrence]:
         """Letter for letter, or up to case, hyphens, quotes, accents and white space."""
         key = text_key(value)
         code = len(key) <= _SHORT and value.isupper()
@@ -711,9 +702,9 @@ class Forms:
             whole = self._with_edges(span, value)
             text = " ".join(self.index.text[whole.start : whole.end].split())
             if text == value:
-                found.append(Candidate(whole, "exact", 1.0))
+                found.append(Occurrence(whole, "exact", 1.0))
             elif not (code and text.islower()):
-                found.append(Candidate(whole, "normalized", 1.0, 1))
+                found.append(Occurrence(whole, "normalized", 1.0, 1))
         return found
 
     def _with_edges(self, span: Span, value: str) -> Span:
@@ -726,7 +717,7 @@ class Forms:
             end if _alike(text[span.end : end], last) else span.end,
         )
 
-    def _other_forms(self, value: str) -> Iterator[Candidate]:
+    def _other_forms(self, value: str) -> Iterator[Occurrence]:
         """What else means the value: dates, codes, numbers, phone numbers."""
         if iso := _ISO.fullmatch(value):
             yield from map(_ranked, self._dates.find(value[: 10 if iso[1] else 7]))
@@ -741,7 +732,6 @@ class Forms:
                 yield from map(_ranked, self._numbers.find(-number if negative else number))
 
     def _find_name(self, name: str) -> list[Span]:
-        """A country's name, or a currency's sign, which may touch the amount."""
         if any(map(str.isalpha, name)):
             return [
                 span
@@ -752,12 +742,10 @@ class Forms:
 
     @cached_property
     def _phones(self) -> list[tuple[str, Span]]:
-        """Whatever may be a phone number, with its last digits."""
         runs = _PHONE.finditer(self.index.text)
         return [(re.sub(r"\D", "", run[0])[-_LAST_DIGITS:], Span(*run.span())) for run in runs]
 
     def _find_phone(self, number: str) -> Iterator[Span]:
-        """Where an international number is printed, with its country or without."""
         habits = [Habits(region=each) for each in _regions(number)]
         for last, span in self._phones:
             if number.endswith(last):
@@ -771,18 +759,17 @@ def _is_plain(number: str) -> bool:
     return _PLAIN_NUMBER.fullmatch(number) is not None
 
 
-def _ranked(printed: Printed) -> Candidate:
+def _ranked(printed: Printed) -> Occurrence:
     if printed.rank >= DOUBTFUL:
-        return Candidate(printed.span, "fuzzy", _DOUBT, printed.rank)
-    return Candidate(printed.span, "normalized", 1.0, 1 + printed.rank)
+        return Occurrence(printed.span, "fuzzy", _DOUBT, printed.rank)
+    return Occurrence(printed.span, "normalized", 1.0, 1 + printed.rank)
 
 
-def _meant(span: Span) -> Candidate:
-    return Candidate(span, "normalized", 1.0, 1)
+def _meant(span: Span) -> Occurrence:
+    return Occurrence(span, "normalized", 1.0, 1)
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two runs of signs differ at most in the form of quotes and dashes."""
     return one.translate(_PLAIN_SIGNS) == other.translate(_PLAIN_SIGNS)
 
 
@@ -797,7 +784,6 @@ def _edges(value: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _names_of(code: str) -> tuple[str, ...]:
-    """What a country or a currency with this code is called."""
     known = tables()
     signs = [sign for sign, codes in known.currencies.items() if code in codes and sign != code]
     country = known.codes_of_three.get(code, code)
