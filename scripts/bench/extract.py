@@ -29,7 +29,7 @@ from gemma_edge.engine.answer import RunningAnswer
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Request
 from gemma_edge.extraction.json_schema import Checker
-from gemma_edge.extraction.pages import Question, PageInput, make_message
+from gemma_edge.extraction.pages import PageInput, Question, make_message
 from gemma_edge.extraction.schema import Schema, parse_schema
 from gemma_edge.planning.plan import Plan
 

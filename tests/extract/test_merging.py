@@ -44,7 +44,8 @@ def test_values_that_share_a_place_do_not_make_rows_the_same():
 
     def team(answer, name, start):
         places = {
-            ("items", 0, "name"): PagePlace(1, start), ("items", 0, "price"): PagePlace(1, start + 9),
+            ("items", 0, "name"): PagePlace(1, start),
+            ("items", 0, "price"): PagePlace(1, start + 9),
             ("items", 0, "country"): PagePlace(1, 0),
         }  # fmt: skip
         data = {"items": [{"name": name, "price": 1, "country": "NO"}]}

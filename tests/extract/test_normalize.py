@@ -23,7 +23,7 @@ DATE = {"type": "string", "format": "date"}
 
 def run(data, source, text="", **habits):
     found = normalize(data, source, Habits(**habits), text)
-    return found.data, {render_path(each.path, "the answer"): each.reading.problem for each in found.unread}
+    return found.data, {render_path(each.path): each.reading.problem for each in found.unread}
 
 
 def test_every_type_has_a_schema_and_what_is_read_is_valid_by_it():
