@@ -10,7 +10,7 @@ journal keeps and ``journal.Replay`` follows, so what is on disk and what is her
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from gemma_edge.engine.protocol import (
     Finished,
     Message,
     Notice,
-    PromptCount,
     Reading,
     Request,
     Restored,
@@ -58,20 +57,13 @@ class Meter:
 
     used_tokens: int
     context_tokens: int
-    text_tokens: int
     picture_tokens: int
     template_tokens: int
 
-    @classmethod
-    def of(cls, count: PromptCount, context_tokens: int) -> "Meter":
-        """A prompt in a context."""
-        return cls(
-            used_tokens=count.total_tokens,
-            context_tokens=context_tokens,
-            text_tokens=count.total_tokens - count.picture_tokens - count.template_tokens,
-            picture_tokens=count.picture_tokens,
-            template_tokens=count.template_tokens,
-        )
+    @property
+    def text_tokens(self) -> int:
+        """What the messages themselves say."""
+        return self.used_tokens - self.picture_tokens - self.template_tokens
 
     @property
     def free_tokens(self) -> int:
@@ -116,10 +108,6 @@ PAGE_TOKENS = 1120  # of a scanned page: 166 dpi of a letter, which small print 
 IMAGE_TOKENS = 280  # of a picture, where neither a caller nor the engine's plan says more
 _SEEN = ("scan", "mixed")  # pages whose text stands in a picture
 _LOOK_SECONDS, _END_SECONDS = 0.02, 2.0
-
-
-def _nothing() -> None:
-    """Nobody waits to hear."""
 
 
 class Conversation:
@@ -177,7 +165,7 @@ class Conversation:
         self._attempts = 0
         self._recorder = Recorder(journal, model=model, system=system or own.system or None)
         self.first: Callable[[], None] | None = None
-        self.changed: Callable[[], None] = _nothing
+        self.changed: Callable[[], None] = lambda: None
         self.reading: Reading | None = None
         self.used: Meter | None = None
         self._thread: threading.Thread | None = None
@@ -246,11 +234,10 @@ class Conversation:
         Raises:
             UsageError: nothing was asked yet.
         """
-        if self.history.open is not None:
-            return self.history.open
-        if not self.history.exchanges:
+        question = self.history.last_question
+        if question is None:
             raise UsageError("nothing was asked yet", hint="type a question")
-        return self.history.exchanges[-1].question
+        return question
 
     @property
     def turns(self) -> list[Message]:
@@ -424,7 +411,7 @@ class Conversation:
         return self._ask({"type": "continue"}, history.messages(), goes_on=True)
 
     def _question(
-        self, text: str, pictures: Sequence[Picture], files: Sequence[Attachment]
+        self, text: str, pictures: Iterable[Picture], files: Iterable[Attachment]
     ) -> Question:
         return Question(text, (*self.pictures, *pictures), (*self.files, *files))
 
@@ -512,11 +499,10 @@ class Conversation:
     def undo(self) -> Question | None:
         """Take the last question and its answer back; what went with it goes with the next
         message. None where nothing was asked."""
-        if self.history.open is None and not self.history.exchanges:
-            return None
-        question = self.last_question
-        self._record({"type": "undo"}, sync=True)
-        self.pictures, self.files = question.pictures, question.files
+        question = self.history.last_question
+        if question is not None:
+            self._record({"type": "undo"}, sync=True)
+            self.pictures, self.files = question.pictures, question.files
         return question
 
     def drop(self, count: int) -> int:
@@ -710,7 +696,12 @@ class Conversation:
 
     def _measure(self, messages: Sequence[Message]) -> Meter:
         count = self.engine.count(self._request(messages))
-        return Meter.of(count, self._engine.info.context_tokens)
+        return Meter(
+            used_tokens=count.total_tokens,
+            context_tokens=self._engine.info.context_tokens,
+            picture_tokens=count.picture_tokens,
+            template_tokens=count.template_tokens,
+        )
 
     def _seen(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """For a model without eyes, the names of pictures instead; those of the last message stay,

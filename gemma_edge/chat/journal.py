@@ -65,12 +65,8 @@ class Question:
 
     def amended(self, other: "Question") -> "Question":
         """In the words of ``other``, with what goes with both."""
-        return Question(
-            other.text,
-            self.pictures + other.pictures,
-            self.files + other.files,
-            self.lost + other.lost,
-        )
+        pictures, files = self.pictures + other.pictures, self.files + other.files
+        return Question(other.text, pictures, files, self.lost + other.lost)
 
     def message(self, before: str = "") -> Message:
         """For the model: files first, each under its name, then the text."""
@@ -112,6 +108,11 @@ class History:
     open: Question | None = None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def last_question(self) -> Question | None:
+        """What was asked last, answered or not."""
+        return self.open or (self.exchanges[-1].question if self.exchanges else None)
+
     def messages(self) -> list[Message]:
         """The system turn, if there is one, and all turns that the model sees."""
         messages = [Message("system", self.system)] if self.system else []
@@ -139,16 +140,6 @@ class History:
         last = self.exchanges.pop()
         self.earlier.append(replace(last, fate=fate))
         return last
-
-    def shorten(self, count: int, summary: str) -> None:
-        """The summary stands for the oldest ``count`` exchanges."""
-        self.take_out(count, "summarized")
-        self.summary = summary
-
-    def clear(self) -> None:
-        """The model sees nothing of it any more; the system prompt stays."""
-        self.take_out(len(self.exchanges), "cleared")
-        self.summary, self.open = "", None
 
 
 def render_file(file: Attachment) -> str:
@@ -293,20 +284,21 @@ class Replay:
         self._asked = None
 
     def _on_undo(self, record: Record) -> None:
-        history = self.history
-        if history.open is not None:
-            history.open = None
-        else:
-            history.take_back("undone")
+        if self.history.open is None:
+            self.history.take_back("undone")
+        self.history.open = None
 
     def _on_drop(self, record: Record) -> None:
         self.history.take_out(record["count"], "dropped")
 
     def _on_compact(self, record: Record) -> None:
-        self.history.shorten(record["count"], record["summary"])
+        self.history.take_out(record["count"], "summarized")
+        self.history.summary = record["summary"]
 
     def _on_clear(self, record: Record) -> None:
-        self.history.clear()
+        history = self.history
+        history.take_out(len(history.exchanges), "cleared")
+        history.summary, history.open = "", None
 
 
 _DURING_ANSWER = ("said", "thought", "answered", "refused", "title")
