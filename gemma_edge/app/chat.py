@@ -55,10 +55,6 @@ def _refuse_to_ask(question: str) -> bool:
     raise _Asked(question)
 
 
-def _nothing() -> None:
-    """Nobody waits to hear."""
-
-
 class Chat:
     """One conversation and its model. ``begin`` plans and loads in a thread, in silence: what has
     to be asked (a download) ends it there, and ``wait`` does it again where a person can answer.
@@ -77,7 +73,7 @@ class Chat:
         self.sessions = sessions
         self.private = request.private
         self.notes: deque[str] = deque()
-        self.changed: Callable[[], None] = _nothing
+        self.changed: Callable[[], None] = lambda: None
         self._runtime = runtime
         self._asked = request
         self._images, self._files = request.images, request.files
@@ -90,7 +86,6 @@ class Chat:
         self._error: BaseException | None = None
 
     def __enter__(self) -> "Chat":
-        """Itself."""
         return self
 
     def __exit__(self, *_: object) -> None:

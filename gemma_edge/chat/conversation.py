@@ -173,11 +173,9 @@ class Conversation:
         self._error: GemmaEdgeError | None = None
 
     def __enter__(self) -> "Conversation":
-        """Itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     def close(self) -> tuple[str, ...]:

@@ -71,7 +71,6 @@ def merge_sampling(own: Sampling, asked: Sampling) -> Sampling:
 
 
 def _find(folders: Sequence[Path]) -> dict[str, Path]:
-    """Files by name."""
     places = [SHIPPED, *reversed(folders)]
     return {path.stem: path for place in places for path in place.glob(f"*{SUFFIX}")}
 

@@ -162,7 +162,6 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of all files of a folder."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 

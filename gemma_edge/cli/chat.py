@@ -29,7 +29,7 @@ from gemma_edge.cli.options import (
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status, stream_json
-from gemma_edge.cli.terminal import Asker, Left, LineAsker, no_echo, unfenced
+from gemma_edge.cli.terminal import Asker, Left, no_echo, unfenced
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
 
@@ -189,7 +189,7 @@ class Loop:
         self._chat, self._output = terminal.chat, terminal.output
         self._chat.changed = self._changed
         self._introduced = False
-        self._asker: Asker = LineAsker(terminal.context, terminal.output)
+        self._asker = Asker(terminal.context, terminal.output)
 
     def run(self) -> ExitStatus:
         """Until Ctrl-D, ``/exit``, or Ctrl-C twice at the prompt."""

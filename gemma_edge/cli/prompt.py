@@ -26,7 +26,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
 from gemma_edge.cli.chat_commands import COMMANDS, Command
-from gemma_edge.cli.terminal import Left, is_open
+from gemma_edge.cli.terminal import Asker, Left, is_open
 from gemma_edge.disk import write_atomically
 
 HISTORY_BYTES = 1 << 20  # all of it is read at the start
@@ -45,8 +45,8 @@ _STYLE = Style.from_dict(
 )
 
 
-class Prompter:
-    """An ``Asker`` at a real terminal. ``shown`` is called once the first line is on it; ``status``
+class Prompter(Asker):
+    """A terminal that can be drawn on. ``shown`` is called once the first line is on it, ``status``
     gives the line below it. ``history`` is a file, or None to remember nothing after the end."""
 
     def __init__(  # noqa: PLR0913  (what a line is made of)
@@ -82,7 +82,6 @@ class Prompter:
         self._session.app.after_render += self._rendered
 
     def ask(self, sign: str, draft: str = "") -> str:
-        """See ``Asker``; a message may have several lines."""
         try:
             return self._session.prompt(sign, default=draft)
         except Left:
@@ -91,19 +90,15 @@ class Prompter:
             self._asking = False
 
     def remember(self, text: str) -> None:
-        """Among the lines that were typed."""
         self._session.history.append_string(text)
 
     def refresh(self) -> None:
-        """Draw the status line again."""
         self._session.app.invalidate()
 
     def interject(self, say: Callable[[], None]) -> bool:
-        """Run ``say`` above the line."""
         return self._soon(lambda: run_in_terminal(say))
 
     def leave(self) -> None:
-        """Take the line away."""
         self._soon(lambda: self._session.app.exit(exception=Left("")))
 
     def _soon(self, act: Callable[[], object]) -> bool:
@@ -118,7 +113,7 @@ class Prompter:
     def _rendered(self, _app: Application[str]) -> None:
         if not self._session.app.is_done:
             self._asking = True
-            shown, self._shown = self._shown, _nothing
+            shown, self._shown = self._shown, lambda: None
             shown()
 
     def _is_command(self) -> bool:
@@ -129,8 +124,7 @@ class _Terminal(Vt100_Output):
     """Takes no more rows than it needs, without asking how many there are."""
 
     def get_rows_below_cursor_position(self) -> int:
-        """At least this one."""
-        return 1
+        return 1  # at least this one
 
 
 def _open(stream: TextIO, size: Callable[[], os.terminal_size]) -> TerminalOutput:
@@ -181,7 +175,6 @@ class _Lasting(FileHistory):
     """Goes on in memory where the disk is full: the journal says so, of what matters more."""
 
     def store_string(self, string: str) -> None:
-        """Among the lines of other days, if it can be."""
         with suppress(OSError):
             super().store_string(string)
 
@@ -190,10 +183,6 @@ def _shorten(path: Path) -> None:
     """Keep the younger half; an entry begins with a line ``# time``."""
     kept = path.read_bytes()[-HISTORY_BYTES // 2 :]
     write_atomically(path, kept[max(0, kept.find(b"\n# ")) :], mode=0o600)
-
-
-def _nothing() -> None:
-    """Nobody waits any more."""
 
 
 # What Tab offers: commands, their words, models, sessions, and files.

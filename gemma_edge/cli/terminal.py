@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
@@ -18,30 +17,6 @@ from gemma_edge.errors import UsageError
 
 FENCE = '"""'  # a message between two of these may have lines
 _EXITED = "the line was taken away"
-
-
-class Asker(Protocol):
-    """Where the next message comes from."""
-
-    def ask(self, sign: str, draft: str = "") -> str:
-        """One message, "" for none; ``draft`` stands there to be changed.
-
-        Raises:
-            EOFError: there are no more.
-            KeyboardInterrupt: Ctrl-C.
-        """
-
-    def remember(self, text: str) -> None:
-        """Keep a line that could not be carried out."""
-
-    def refresh(self) -> None:
-        """What the status line says has changed. From any thread."""
-
-    def interject(self, say: Callable[[], None]) -> bool:
-        """Run ``say`` above the line; False where nobody is asked now. From any thread."""
-
-    def leave(self) -> None:
-        """End ``ask`` now, with ``Left``. From any thread."""
 
 
 class Left(Exception):
@@ -66,35 +41,39 @@ def unfenced(text: str) -> str:
     return text
 
 
-# Messages as plain lines: a dumb terminal, or none that can be drawn on.
-
-
-class LineAsker:
-    """An ``Asker`` that reads stdin. Nothing can be said above a line, or taken away."""
+class Asker:
+    """Where the next message comes from: plain lines of stdin, for a dumb terminal or none that can
+    be drawn on; nothing can be said above a line, or taken away. ``prompt.Prompter`` can."""
 
     def __init__(self, context: Context, output: Output) -> None:
         self._context = context
         self._output = output
 
     def ask(self, sign: str, draft: str = "") -> str:
-        """A line, or several between two fences. A draft cannot be changed here."""
+        """One message, "" for none; ``draft`` stands there to be changed, where it can be. Between
+        two fences a message has several lines.
+
+        Raises:
+            EOFError: there are no more.
+            KeyboardInterrupt: Ctrl-C.
+        """
         text = self._line(sign)
         while is_open(text):
             text += "\n" + self._line("  ")
         return text.rstrip("\r\n")
 
     def remember(self, text: str) -> None:
-        """It stands on the screen."""
+        """Keep a line that could not be carried out."""
 
     def refresh(self) -> None:
-        """There is no status line."""
+        """What the status line says has changed. From any thread."""
 
     def interject(self, say: Callable[[], None]) -> bool:
-        """Not while a line is read."""
+        """Run ``say`` above the line; False where nobody is asked now. From any thread."""
         return False
 
     def leave(self) -> None:
-        """The line is read to its end."""
+        """End ``ask`` now, with ``Left``. From any thread."""
 
     def _line(self, sign: str) -> str:
         if self._context.ask is not None:
