@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TextIO, TypeVar
 
 from gemma_edge.app.load import LoadedEngine, Prepared, open_engine
-from gemma_edge.app.request import Form
+from gemma_edge.app.request import BatchRequest, Form
 from gemma_edge.app.runtime import Failure, Problem, Runtime, Step
 from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import Lines, read_file, shown, whole_lines
@@ -384,9 +384,10 @@ FILE_ERRORS = (InputError, UsageError, DoesNotFit, EngineError, ProjectorError)
 
 @dataclass(slots=True)
 class Counts:
-    """How it went: ``done`` now, ``kept`` from before, ``failed``; ``invalid`` answers, images that
-    ``lost`` detail, and the worst that happened as an exit status."""
+    """How it went with ``files``: ``done`` now, ``kept`` from before, ``failed``; ``invalid``
+    answers, images that ``lost`` detail, and the worst that happened as an exit status."""
 
+    files: int = 0
     done: int = 0
     kept: int = 0
     failed: int = 0
@@ -427,8 +428,7 @@ class Batch(Generic[Kept]):
         read: Callable[[Source], Content | None],
         use: Callable[[Source, Content], None],
         failed: Callable[[Source, GemmaEdgeError], Kept],
-        *,
-        jobs: int,
+        request: BatchRequest,
     ) -> Counts:
         """Read each source in a thread, None where it is done already, and use it here, until the
         last or until someone stops it. What ``read`` and ``use`` raise about one file becomes the
@@ -437,8 +437,12 @@ class Batch(Generic[Kept]):
         Raises:
             GemmaEdgeError: what is wrong with all of them: no model, no room for the answers.
         """
+        # A folder may hold what was written there.
+        sources = [each for each in sources if not _is_same(each.path, request.out)]
+        self.counts.files = len(sources)
         try:
-            for number, (source, content) in enumerate(read_ahead(read, sources, jobs), 1):
+            ahead = read_ahead(read, sources, request.jobs)
+            for number, (source, content) in enumerate(ahead, 1):
                 kept = self.counts.kept
                 try:
                     found = content()
@@ -484,6 +488,12 @@ class Batch(Generic[Kept]):
         if note not in self._noted:
             self._noted.add(note)
             self.runtime.note(said or note)
+
+
+def _is_same(path: Path | None, out: Path | None) -> bool:
+    if path is None or out is None:
+        return False
+    return path.exists() and out.exists() and path.samefile(out)
 
 
 @contextmanager

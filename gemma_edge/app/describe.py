@@ -508,7 +508,7 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
         open_batch(sink, prepared, runtime) as opened,
     ):
         look = _Describer(opened, questions, sidecars)
-        return opened.run(sources, look.read, look.use, look.failed, jobs=batch.jobs)
+        return opened.run(sources, look.read, look.use, look.failed, batch)
 
 
 def _paid_tokens(sources: Sequence[Source]) -> int | None:

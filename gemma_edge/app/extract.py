@@ -34,18 +34,12 @@ from gemma_edge.app.load import (
     open_planner,
     prepare,
 )
-from gemma_edge.app.request import (
-    BatchRequest,
-    ExtractRequest,
-    Form,
-    ModelRequest,
-    RecipeRequest,
-)
+from gemma_edge.app.request import BatchRequest, ExtractRequest, Form, ModelRequest, RecipeRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.documents.document import MAX_TOKENS, Document, iter_objects, shown
 from gemma_edge.documents.open import open_document, read_document
 from gemma_edge.documents.pdf import encrypted
-from gemma_edge.engine.protocol import Counter, Engine, EngineInfo
+from gemma_edge.engine.protocol import Engine, EngineInfo
 from gemma_edge.errors import (
     DoesNotFit,
     EngineError,
@@ -54,36 +48,13 @@ from gemma_edge.errors import (
     ProjectorError,
     UsageError,
 )
+from gemma_edge.extraction import pages, records
 from gemma_edge.extraction.evidence.evidence import Evidence, locate
 from gemma_edge.extraction.job import CheckedAnswer, extract
 from gemma_edge.extraction.json_schema import parse_json, render_path
-from gemma_edge.extraction.pages import (
-    LONG_TOKENS,
-    Estimate,
-    Options,
-    PageMode,
-    Passes,
-    answer_room,
-    estimate,
-    needs_pictures,
-    notes_on,
-    page_modes,
-    plan_passes,
-)
+from gemma_edge.extraction.pages import Estimate, Options, PageMode, Passes
 from gemma_edge.extraction.recipe import Example, Recipe, bare_recipe
-from gemma_edge.extraction.records import (
-    Database,
-    DocumentRecord,
-    as_document,
-    columns_of,
-    content_key,
-    evidence_record,
-    read_rows,
-    record_of,
-    render_head,
-    render_row,
-    settings_key,
-)
+from gemma_edge.extraction.records import DocumentRecord
 from gemma_edge.extraction.schema import Schema, parse_schema, read_text
 from gemma_edge.extraction.schema_trial import Examination, examine
 from gemma_edge.planning.plan import with_fallbacks
@@ -143,7 +114,7 @@ def read_recipe(request: RecipeRequest, folders: Sequence[Path]) -> Recipe:
     if request.schema is not None:
         schema = parse_schema(request.schema, trust=request.trust)
     if request.recipe is not None:
-        from gemma_edge.extraction.recipe_file import load_recipe  # noqa: PLC0415  (YAML, 30 ms)
+        from gemma_edge.extraction.recipe_file import load_recipe  # YAML, 30 ms
 
         recipe = load_recipe(request.recipe, folders, trust=request.trust)
     else:
@@ -200,17 +171,7 @@ _FRAME_TOKENS = 2048  # of a prompt besides the document, its form and its rules
 _MARKER_TOKENS = 16  # round one picture
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The model, and how the document will be read; ``passes`` is None where it surely fits and
-    was not counted yet."""
-
-    prepared: Prepared
-    options: Options
-    passes: Passes | None
-
-
-def get_ready(  # noqa: PLR0913, PLR0917  (what is read, by what, and the world)
+def get_ready(  # noqa: PLR0913  (what is read, by what, and the world)
     document: Document,
     recipe: Recipe,
     request: ExtractRequest,
@@ -218,31 +179,33 @@ def get_ready(  # noqa: PLR0913, PLR0917  (what is read, by what, and the world)
     runtime: Runtime,
     *,
     counted: bool = False,
-) -> Ready:
-    """A plan for this document; nothing is loaded but, where it may be long or is to be
-    ``counted`` in any case, a vocabulary.
+) -> tuple[Prepared, Passes | None]:
+    """A plan for this document, and how it will be read: None where it surely fits and need not be
+    ``counted``. Nothing is loaded but, to count, a vocabulary.
 
     Raises:
         InputError: it has nothing to read.
         ProjectorError: a page is a picture, and the model sees none.
         DoesNotFit: the document, with ``--strategy whole``, or the model.
     """
-    modes = page_modes(document, request.vision)
+    modes = pages.page_modes(document, request.vision)
     prepared = _prepare(document, modes, request, model, runtime)
-    options = _options(request, prepared)
-    if not counted and _surely_fits(modes, recipe, options, prepared):
-        return Ready(prepared, options, None)
+    options, context_tokens = _options(request, prepared), prepared.plan.context_tokens
+    if not counted and _surely_fits(modes, recipe, options, context_tokens):
+        return prepared, None
     with runtime.open_counter(prepared.plan) as counter:
-        passes = _count(document, recipe, options, counter, prepared)
-        pinned = model.context_tokens is not None
-        if passes.whole_tokens > prepared.plan.context_tokens and request.strategy != "windows":
+        passes = pages.plan_passes(document, recipe, options, counter.count, context_tokens)
+        if passes.whole_tokens > context_tokens and request.strategy != "windows":
+            pinned = model.context_tokens is not None
             larger = None if pinned else _enlarged(prepared, passes, model, runtime)
             if larger is not None:
-                prepared = larger
-                passes = _count(document, recipe, options, counter, prepared)
-            elif request.strategy == "whole":
-                raise _too_long(document, passes, prepared, prepared.plan.context_tokens)
-    return Ready(prepared, options, passes)
+                context_tokens = larger.plan.context_tokens
+                return larger, pages.plan_passes(
+                    document, recipe, options, counter.count, context_tokens
+                )
+            if request.strategy == "whole":
+                raise _too_long(document, passes, prepared, context_tokens)
+    return prepared, passes
 
 
 def _prepare(
@@ -252,7 +215,7 @@ def _prepare(
     model: ModelRequest,
     runtime: Runtime,
 ) -> Prepared:
-    if not needs_pictures(modes):
+    if not pages.needs_pictures(modes):
         return prepare(model, runtime, vision="unused")
     try:
         return prepare(model, runtime, vision="needed", image_tokens=MAX_TOKENS)
@@ -287,7 +250,7 @@ def _options(request: ExtractRequest, prepared: Prepared) -> Options:
 
 
 def _surely_fits(
-    modes: tuple[PageMode, ...], recipe: Recipe, options: Options, prepared: Prepared
+    modes: tuple[PageMode, ...], recipe: Recipe, options: Options, context_tokens: int
 ) -> bool:
     """Whether it fits and is short however it is tokenized: a token is a byte at least."""
     words = [recipe.render_instructions(), recipe.form()]
@@ -295,14 +258,8 @@ def _surely_fits(
     pictures = options.tiles * sum(mode.how in ("picture", "both") for mode in modes)
     document = sum(len(each.encode()) for each in words)
     document += pictures * (options.image_tokens + _MARKER_TOKENS)
-    needed = document + _FRAME_TOKENS + answer_room(document)
-    return document <= LONG_TOKENS and needed <= prepared.plan.context_tokens
-
-
-def _count(
-    document: Document, recipe: Recipe, options: Options, counter: Counter, prepared: Prepared
-) -> Passes:
-    return plan_passes(document, recipe, options, counter.count, prepared.plan.context_tokens)
+    needed = document + _FRAME_TOKENS + pages.answer_room(document)
+    return document <= pages.LONG_TOKENS and needed <= context_tokens
 
 
 def _enlarged(
@@ -379,12 +336,11 @@ def preview(
     Raises:
         InputError, ProjectorError, DoesNotFit: as it would.
     """
-    ready = get_ready(document, recipe, request, model, runtime, counted=True)
-    assert ready.passes is not None
-    speed = ready.prepared.plan.speed
-    cost = estimate(ready.passes, speed.tokens_per_second if speed else None)
-    schema = examine(recipe.asked, strict=request.strict)
-    return Preview(document, ready.prepared, ready.passes, cost, schema)
+    prepared, passes = get_ready(document, recipe, request, model, runtime, counted=True)
+    assert passes is not None
+    speed = prepared.plan.speed
+    cost = pages.estimate(passes, speed.tokens_per_second if speed else None)
+    return Preview(document, prepared, passes, cost, examine(recipe.asked, strict=request.strict))
 
 
 # ----------------------------------------------------------------------------
@@ -407,9 +363,9 @@ def extract_document(
         SchemaError: nothing can enforce the schema.
         EngineError, Interrupted: while it answered.
     """
-    ready = get_ready(document, recipe, request, model, runtime)
-    with open_engine(ready.prepared, runtime) as engine:
-        return extract_with(engine, document, recipe, request, runtime, passes=ready.passes)
+    prepared, passes = get_ready(document, recipe, request, model, runtime)
+    with open_engine(prepared, runtime) as engine:
+        return extract_with(engine, document, recipe, request, runtime, passes=passes)
 
 
 def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
@@ -420,10 +376,10 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
     runtime: Runtime,
     *,
     passes: Passes | None = None,
-    on_passes: Callable[[Passes], None] | None = None,
+    brief: bool = False,
 ) -> Extraction:
-    """The same with a model that is open. ``on_passes`` is told how the document will be read, in
-    the place of a line to whoever listens.
+    """The same with a model that is open. ``brief`` says of the document only that it is read in
+    parts.
 
     Raises:
         InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as above.
@@ -431,13 +387,11 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
     prepared, context_tokens = engine.prepared, engine.info.context_tokens
     options = _options(request, prepared)
     if passes is None or context_tokens < prepared.plan.context_tokens:  # a fallback was loaded
-        passes = plan_passes(document, recipe, options, engine.count, context_tokens)
+        passes = pages.plan_passes(document, recipe, options, engine.count, context_tokens)
         if request.strategy == "whole" and passes.whole_tokens > context_tokens:
             raise _too_long(document, passes, prepared, context_tokens)
-    if on_passes is not None:
-        on_passes(passes)
-    else:
-        runtime.note(_render_read(document, passes, prepared.render(engine.info)))
+    if not brief or passes.strategy == "windows":
+        runtime.note(_render_read(document, passes, "" if brief else prepared.render(engine.info)))
     started = runtime.clock()
     with runtime.cancelling(engine):
         answer = extract(
@@ -462,18 +416,18 @@ def _located(
 
 def _render_read(document: Document, passes: Passes, loaded: str) -> str:
     """What is read, in pages and tokens, and by whom."""
-    pages = len(document.pages)
-    extent = f"{pages} page{'' if pages == 1 else 's'}"
+    count = len(document.pages)
     tokens = render_tokens(sum(passes.page_tokens))
     windows = ""
     if passes.strategy == "windows":
         windows = f" in {len(passes.each)} passes ({passes.reason})"
-    return f"{document.name}: {extent}, {tokens}{windows} · {loaded}"
+    read = f"{document.name}: {count} page{'' if count == 1 else 's'}, {tokens}{windows}"
+    return f"{read} · {loaded}" if loaded else read
 
 
 def notes_about(document: Document, request: ExtractRequest) -> tuple[str, ...]:
     """What a person may want to know before the document is read."""
-    return (*document.notes, *notes_on(page_modes(document, request.vision)))
+    return (*document.notes, *pages.notes_on(pages.page_modes(document, request.vision)))
 
 
 # ----------------------------------------------------------------------------
@@ -486,8 +440,8 @@ def write_evidence(path: Path, found: Extraction) -> None:
     Raises:
         DoesNotFit: it cannot be written.
     """
-    records = [evidence_record(each) for each in found.answer.evidence]
-    write_whole(path, json.dumps(records, ensure_ascii=False, indent=2) + "\n")
+    places = [records.evidence_record(each) for each in found.answer.evidence]
+    write_whole(path, json.dumps(places, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_review(
@@ -500,10 +454,7 @@ def write_review(
         InputError: a page cannot be drawn.
         DoesNotFit: it cannot be written.
     """
-    from gemma_edge.extraction.review import (  # noqa: PLC0415  (40 ms of jinja2)
-        draw_pages,
-        render_review,
-    )
+    from gemma_edge.extraction.review import draw_pages, render_review  # 40 ms of jinja2
 
     answer = found.answer
     images = draw_pages(found.document, answer.evidence, on_page=on_page)
@@ -524,12 +475,13 @@ _TITLES = {"csv": "CSV with these columns", "markdown": "a Markdown table with t
 def record_format(form: Form, columns: Sequence[str]) -> RecordFormat[DocumentRecord]:
     """How the records look; ``columns`` are those of a table."""
     if form not in ("csv", "markdown"):
-        return RecordFormat(document=as_document, rows=iter_objects, answer=_answer)
+        return RecordFormat(document=records.as_document, rows=iter_objects, answer=_answer)
     table = form
     return RecordFormat(
-        document=as_document, rows=lambda text: read_rows(text, table), answer=_answer,
-        lines=table, title=_TITLES[table], head=render_head(columns, table),
-        row=lambda record: render_row(record, columns, table),
+        document=records.as_document, answer=_answer,
+        rows=lambda text: records.read_rows(text, table), lines=table, title=_TITLES[table],
+        head=records.render_head(columns, table),
+        row=lambda record: records.render_row(record, columns, table),
     )  # fmt: skip
 
 
@@ -563,83 +515,60 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
     vision: VisionMode = "possible" if sees else "unused"
     prepared = prepare(model, runtime, vision=vision, image_tokens=MAX_TOKENS if sees else None)
     evidence = evidence or form == "sqlite"  # it has a table for them
-    settings = settings_key({
+    settings = records.settings_key({
         "recipe": recipe.fingerprint, "model": prepared.candidate.weights_key,
         "adapters": repr(prepared.plan.adapters),
         "options": asdict(_options(request, prepared)),
         "pages": request.pages.text if request.pages else "", "evidence": evidence,
     })  # fmt: skip
-    columns = columns_of(recipe.schema.source, [each.name for each in recipe.compute])
+    columns = records.columns_of(recipe.schema.source, [each.name for each in recipe.compute])
 
     def go(sink: Sink[DocumentRecord]) -> Counts:
         with open_batch(sink, prepared, runtime) as opened:
-            reader = _Reader(opened, recipe, request, settings, evidence=evidence, after=after)
-            # A folder may hold what was written there.
-            rest = [each for each in sources if not _is_same(each.path, batch.out)]
-            return opened.run(rest, reader.read, reader.use, _failed, jobs=batch.jobs)
+            reader = _Reader(opened, recipe, request, settings, evidence, after)
+            return opened.run(sources, reader.read, reader.use, _failed, batch)
 
     if form == "sqlite" and batch.out is not None:
-        with closing(Database(batch.out)) as database:
+        with closing(records.Database(batch.out)) as database:
             before = Before(dict.fromkeys(database.done), database.told)
             return go(Sink(database.write, before, keeps=True))
     with open_sink(batch.out, record_format(form, columns), emit, runtime.note) as sink:
         return go(sink)
 
 
-def _is_same(path: Path | None, out: Path | None) -> bool:
-    if path is None or out is None:
-        return False
-    return path.exists() and out.exists() and path.samefile(out)
-
-
 def _failed(source: Source, error: GemmaEdgeError) -> DocumentRecord:
     return DocumentRecord(file=source.name, error=error.message, hint=error.hint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """A document that was read ahead, and the key of its answer."""
-
-    key: str
-    document: Document
-
-
+@dataclass(frozen=True, slots=True)
 class _Reader:
     """Reads one document after another into records."""
 
-    def __init__(  # noqa: PLR0913  (what extract_batch worked out)
-        self,
-        batch: Batch[DocumentRecord],
-        recipe: Recipe,
-        request: ExtractRequest,
-        settings: str,
-        *,
-        evidence: bool,
-        after: Callable[[Source, Extraction], None] | None,
-    ) -> None:
-        self._batch, self._recipe, self._request = batch, recipe, request
-        self._settings, self._evidence, self._after = settings, evidence, after
+    batch: Batch[DocumentRecord]
+    recipe: Recipe
+    request: ExtractRequest
+    settings: str
+    evidence: bool
+    after: Callable[[Source, Extraction], None] | None
 
-    def read(self, source: Source) -> _Known | None:
-        """In a thread: the bytes, their key, and the document in them."""
-        data = source.read()
-        key = content_key(data, self._settings)
-        if key in self._batch.sink.before.done:
+    def read(self, source: Source) -> tuple[str, Document] | None:
+        """In a thread: the key of the answer, and the document; None where the answer is there."""
+        data, request = source.read(), self.request
+        key = records.content_key(data, self.settings)
+        if key in self.batch.sink.before.done:
             return None
-        request = self._request
-        return _Known(
-            key=key,
-            document=read_document(
-                data, source.name, password=request.password, pages=request.pages
-            ),
-        )
+        return key, read_document(data, source.name, password=request.password, pages=request.pages)
 
-    def use(self, source: Source, known: _Known) -> None:
+    def use(self, source: Source, known: tuple[str, Document]) -> None:
         """One document to one record."""
-        batch, document = self._batch, known.document
+        batch, (key, document) = self.batch, known
         _ = batch.engine  # what is wrong with the model is wrong with all documents
         try:
-            found = batch.ask(lambda engine: self._extract(engine, document))
+            found = batch.ask(
+                lambda engine: extract_with(
+                    engine, document, self.recipe, self.request, batch.runtime, brief=True
+                )
+            )
         except ProjectorError as error:  # the others may be text
             raise InputError(error.message, hint=error.hint) from None
         except FILE_ERRORS as error:
@@ -648,23 +577,14 @@ class _Reader:
         answer = found.answer
         batch.tell(source.name, answer.problems)
         batch.counts.invalid += bool(answer.problems)
-        if self._after is not None:
-            self._after(source, found)
-        places = tuple(map(evidence_record, answer.evidence)) if self._evidence else None
+        if self.after is not None:
+            self.after(source, found)
+        places = tuple(map(records.evidence_record, answer.evidence)) if self.evidence else None
         batch.sink.write(
-            record_of(
-                answer, file=source.name, key=known.key, pages=len(document.pages),
+            records.record_of(
+                answer, file=source.name, key=key, pages=len(document.pages),
                 model=batch.prepared.plan.name or batch.prepared.plan.model.stem,
                 seconds=found.seconds, notes=document.notes, evidence=places,
             )
         )  # fmt: skip
         batch.counts.done += 1
-
-    def _extract(self, engine: LoadedEngine, document: Document) -> Extraction:
-        runtime = self._batch.runtime
-
-        def note(passes: Passes) -> None:
-            if passes.strategy == "windows":
-                runtime.note(f"{document.name}: in {len(passes.each)} passes ({passes.reason})")
-
-        return extract_with(engine, document, self._recipe, self._request, runtime, on_passes=note)

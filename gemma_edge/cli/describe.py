@@ -46,35 +46,17 @@ if TYPE_CHECKING:
 class AskFlags:
     """What about them: fields of ``DescribeRequest``."""
 
-    questions: Annotated[
-        tuple[str, ...],
-        option(
-            "--question",
-            "-q",
-            metavar="TEXT",
-            parser=whole_text,
-            help="Ask something about them instead; repeatable.",
-        ),
-    ] = ()
-    kind: Annotated[
-        Kind | None,
-        option(
-            "--as",
-            metavar="KIND",
-            choices=KINDS,
-            help=f"{', '.join(KINDS)} (default: caption).",
-        ),
-    ] = None
-    schema: Annotated[
-        str | None,
-        option(
-            "--schema",
-            "-s",
-            metavar="SCHEMA",
-            parser=whole_text,
-            help="For --as json: a JSON Schema (file or text), or names.",
-        ),
-    ] = None
+    questions: Annotated[tuple[str, ...], option(
+        "--question", "-q", metavar="TEXT", parser=whole_text,
+        help="Ask something about them instead; repeatable."
+    )] = ()  # fmt: skip
+    kind: Annotated[Kind | None, option(
+        "--as", metavar="KIND", choices=KINDS, help=f"{', '.join(KINDS)} (default: caption)."
+    )] = None  # fmt: skip
+    schema: Annotated[str | None, option(
+        "--schema", "-s", metavar="SCHEMA", parser=whole_text,
+        help="For --as json: a JSON Schema (file or text), or names."
+    )] = None  # fmt: skip
     trust: Trust = False
     language: Annotated[
         str, option("--lang", metavar="LANG", parser=whole_text, help="Answer in: de, German.")
@@ -88,24 +70,14 @@ class LookFlags:
     """How closely: fields of ``DescribeRequest``."""
 
     detail_tokens: Detail = None
-    tiles: Annotated[
-        int,
-        option(
-            "--tiles",
-            metavar="2|4",
-            parser=parse_tiles,
-            help="Cut what loses detail into overlapping halves or quarters.",
-        ),
-    ] = 1
-    pages: Annotated[
-        PageNumbers | None,
-        option(
-            "--pages",
-            metavar="LIST",
-            parser=parse_pages,
-            help="Pages of a PDF or TIFF, frames of what moves, like 1-3,7.",
-        ),
-    ] = None
+    tiles: Annotated[int, option(
+        "--tiles", metavar="2|4", parser=parse_tiles,
+        help="Cut what loses detail into overlapping halves or quarters."
+    )] = 1  # fmt: skip
+    pages: Annotated[PageNumbers | None, option(
+        "--pages", metavar="LIST", parser=parse_pages,
+        help="Pages of a PDF or TIFF, frames of what moves, like 1-3,7."
+    )] = None  # fmt: skip
     password: Password = None
 
 
@@ -114,15 +86,10 @@ class EachFlags:
     """One after another."""
 
     each: Annotated[bool, option("--each", help="One after another; a line of JSON each.")] = False
-    out: Annotated[
-        Path | None,
-        option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="Write the lines there (.csv: as CSV); what is in it is not done again.",
-        ),
-    ] = None
+    out: Annotated[Path | None, option(
+        "--out", "-o", metavar="FILE",
+        help="Write the lines there (.csv: as CSV); what is in it is not done again."
+    )] = None  # fmt: skip
     csv: Annotated[bool, option("--csv", help="CSV instead of lines of JSON.")] = False
     sidecar: Annotated[
         bool, option("--sidecar", help="Write photo.jpg.alt.txt beside each photo.jpg.")
@@ -130,30 +97,20 @@ class EachFlags:
     replace: Annotated[
         bool, option("--replace", help="Write over what --sidecar wrote before.")
     ] = False
-    jobs: Annotated[
-        int,
-        option(
-            "--jobs",
-            metavar="N",
-            min=1,
-            max=32,
-            help="Images that are decoded at once (default: 2).",
-        ),
-    ] = 2
+    jobs: Annotated[int, option(
+        "--jobs", metavar="N", min=1, max=32, help="Images that are decoded at once (default: 2)."
+    )] = 2  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeFlags:
     """Which images, what about them, how closely, and one by one or together."""
 
-    files: Annotated[
-        tuple[Path, ...],
-        argument(
-            "FILE",
-            "Images and PDFs, looked at together; - for stdin. A folder or a quoted "
-            "pattern: one after another.",
-        ),
-    ] = ()
+    files: Annotated[tuple[Path, ...], argument(
+        "FILE",
+        "Images and PDFs, looked at together; - for stdin. A folder or a quoted "
+        "pattern: one after another."
+    )] = ()  # fmt: skip
     clipboard: Annotated[bool, option("--clipboard", help="Look at what was copied.")] = False
     asking: AskFlags
     looking: LookFlags
@@ -164,14 +121,11 @@ class DescribeFlags:
 class RememberFlags(ModelFlags):
     """The model, and whether what it saw is kept."""
 
-    remember: Annotated[
-        bool,
-        option(
-            "--remember",
-            help="Keep on disk what was read of the images, so that later questions about them are "
-            f"answered at once; or {REMEMBER_VARIABLE}=1.",
-        ),
-    ] = False  # fmt: skip
+    remember: Annotated[bool, option(
+        "--remember",
+        help="Keep on disk what was read of the images, so that later questions about them are "
+        f"answered at once; or {REMEMBER_VARIABLE}=1."
+    )] = False  # fmt: skip
 
 
 def command(flags: DescribeFlags, model: RememberFlags, store: FetchFlags, show: ShowFlags) -> Job:
@@ -248,7 +202,7 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the worl
     )  # fmt: skip
     done = f"{counts.done:,} image{'' if counts.done == 1 else 's'} described"
     lost = f"{counts.lost:,} lost detail (--detail max and --tiles 4 keep more)"
-    output.note(progress.render_end(len(sources), counts, done, lost if counts.lost else ""))
+    output.note(progress.render_end(counts, done, lost if counts.lost else ""))
     return counts.status
 
 

@@ -52,13 +52,10 @@ class EvaluateFlags:
     read: ReadFlags
     result: ResultFlags
     batch: BatchFlags
-    answers: Annotated[
-        Path | None,
-        option(
-            "--answers", metavar="FILE", panel=MANY,
-            help="Score these instead of reading the documents.",
-        ),
-    ] = None  # fmt: skip
+    answers: Annotated[Path | None, option(
+        "--answers", metavar="FILE", panel=MANY,
+        help="Score these instead of reading the documents."
+    )] = None  # fmt: skip
 
 
 def evaluate_command(

@@ -60,98 +60,43 @@ STDIN = "-"
 class AskedFlags:
     """What is asked: fields of ``RecipeRequest``."""
 
-    schema: Annotated[
-        str | None,
-        option(
-            "--schema",
-            "-s",
-            metavar="SCHEMA",
-            panel=ASKING,
-            help='A JSON Schema (file, JSON text, - for stdin), or names: "vendor, total num".',
-        ),
-    ] = None
-    recipe: Annotated[
-        str | None,
-        option(
-            "--recipe",
-            "-r",
-            metavar="NAME|FILE",
-            panel=ASKING,
-            complete=recipe_names,
-            help="A recipe: schema, rules and checks; `gemma-edge recipes list` shows them.",
-        ),
-    ] = None
-    rules: Annotated[
-        tuple[str, ...],
-        option(
-            "--rule",
-            metavar="TEXT",
-            panel=ASKING,
-            parser=whole_text,
-            help='What the model must know, like "total: after tax"; repeatable.',
-        ),
-    ] = ()
-    counter_examples: Annotated[
-        tuple[str, ...],
-        option(
-            "--not",
-            metavar="TEXT",
-            panel=ASKING,
-            parser=whole_text,
-            help='What looks right and is wrong: "total: Balance forward"; repeatable.',
-        ),
-    ] = ()
-    worked: Annotated[
-        tuple[str, ...],
-        option(
-            "--worked",
-            metavar="TEXT",
-            panel=ASKING,
-            parser=whole_text,
-            help='Arithmetic as an example: "3 x 4.75 = 14.25"; repeatable.',
-        ),
-    ] = ()
-    examples: Annotated[
-        tuple[str, ...],
-        option(
-            "--example",
-            metavar="FILE=JSON",
-            panel=ASKING,
-            parser=whole_text,
-            help="Another document and its answer, two files; repeatable.",
-        ),
-    ] = ()
-    habits: Annotated[
-        tuple[str, ...],
-        option(
-            "--normalize",
-            metavar="NAME=VALUE",
-            panel=ASKING,
-            parser=whole_text,
-            help="How the document writes: date=dmy, decimal=, region=DE, currency=EUR; "
-            "repeatable.",
-        ),
-    ] = ()
-    compute: Annotated[
-        tuple[str, ...],
-        option(
-            "--compute",
-            metavar="NAME=EXPR",
-            panel=ASKING,
-            parser=whole_text,
-            help='Computed by code: "items_sum = sum(items.amount)"; repeatable.',
-        ),
-    ] = ()
-    checks: Annotated[
-        tuple[str, ...],
-        option(
-            "--check",
-            metavar="EXPR",
-            panel=ASKING,
-            parser=whole_text,
-            help='What has to hold: "items_sum ~= total"; repeatable.',
-        ),
-    ] = ()
+    schema: Annotated[str | None, option(
+        "--schema", "-s", metavar="SCHEMA", panel=ASKING,
+        help='A JSON Schema (file, JSON text, - for stdin), or names: "vendor, total num".'
+    )] = None  # fmt: skip
+    recipe: Annotated[str | None, option(
+        "--recipe", "-r", metavar="NAME|FILE", panel=ASKING, complete=recipe_names,
+        help="A recipe: schema, rules and checks; `gemma-edge recipes list` shows them."
+    )] = None  # fmt: skip
+    rules: Annotated[tuple[str, ...], option(
+        "--rule", metavar="TEXT", panel=ASKING, parser=whole_text,
+        help='What the model must know, like "total: after tax"; repeatable.'
+    )] = ()  # fmt: skip
+    counter_examples: Annotated[tuple[str, ...], option(
+        "--not", metavar="TEXT", panel=ASKING, parser=whole_text,
+        help='What looks right and is wrong: "total: Balance forward"; repeatable.'
+    )] = ()  # fmt: skip
+    worked: Annotated[tuple[str, ...], option(
+        "--worked", metavar="TEXT", panel=ASKING, parser=whole_text,
+        help='Arithmetic as an example: "3 x 4.75 = 14.25"; repeatable.'
+    )] = ()  # fmt: skip
+    examples: Annotated[tuple[str, ...], option(
+        "--example", metavar="FILE=JSON", panel=ASKING, parser=whole_text,
+        help="Another document and its answer, two files; repeatable."
+    )] = ()  # fmt: skip
+    habits: Annotated[tuple[str, ...], option(
+        "--normalize", metavar="NAME=VALUE", panel=ASKING, parser=whole_text,
+        help="How the document writes: date=dmy, decimal=, region=DE, currency=EUR; "
+        "repeatable."
+    )] = ()  # fmt: skip
+    compute: Annotated[tuple[str, ...], option(
+        "--compute", metavar="NAME=EXPR", panel=ASKING, parser=whole_text,
+        help='Computed by code: "items_sum = sum(items.amount)"; repeatable.'
+    )] = ()  # fmt: skip
+    checks: Annotated[tuple[str, ...], option(
+        "--check", metavar="EXPR", panel=ASKING, parser=whole_text,
+        help='What has to hold: "items_sum ~= total"; repeatable.'
+    )] = ()  # fmt: skip
     trust: Trust = False
 
 
@@ -160,76 +105,38 @@ class RecipeFlags:
     """What is asked, and whether it is kept."""
 
     asked: AskedFlags
-    save_as: Annotated[
-        str | None,
-        option(
-            "--save-recipe",
-            metavar="NAME|FILE",
-            panel=ASKING,
-            help="Keep all of this as a recipe.",
-        ),
-    ] = None
+    save_as: Annotated[str | None, option(
+        "--save-recipe", metavar="NAME|FILE", panel=ASKING, help="Keep all of this as a recipe."
+    )] = None  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadFlags:
     """How documents are read: fields of ``ExtractRequest``."""
 
-    strict: Annotated[
-        bool,
-        option(
-            "--strict", panel=ASKING, help="A value that is not found makes the result invalid."
-        ),
-    ] = False
-    pages: Annotated[
-        PageNumbers | None,
-        option(
-            "--pages",
-            metavar="LIST",
-            parser=parse_pages,
-            panel=READING,
-            help="Only these, like 1-3,8,-1 (the last).",
-        ),
-    ] = None
-    password: Annotated[
-        str | None,
-        option(
-            "--password",
-            metavar="TEXT",
-            panel=READING,
-            help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}.",
-        ),
-    ] = None
-    vision: Annotated[
-        Vision,
-        option(
-            "--vision",
-            choices=VISIONS,
-            panel=READING,
-            show_default=True,
-            help="Pages as pictures: scans, all of them, or none.",
-        ),
-    ] = "auto"
-    tiles: Annotated[
-        int,
-        option(
-            "--tiles",
-            metavar="2|4",
-            parser=parse_tiles,
-            panel=READING,
-            help="Cut pictures of pages in halves or quarters: for small print.",
-        ),
-    ] = 1
-    strategy: Annotated[
-        Strategy,
-        option(
-            "--strategy",
-            choices=STRATEGIES,
-            panel=READING,
-            show_default=True,
-            help="The document in one piece, or by windows of pages.",
-        ),
-    ] = "auto"
+    strict: Annotated[bool, option(
+        "--strict", panel=ASKING, help="A value that is not found makes the result invalid."
+    )] = False  # fmt: skip
+    pages: Annotated[PageNumbers | None, option(
+        "--pages", metavar="LIST", parser=parse_pages, panel=READING,
+        help="Only these, like 1-3,8,-1 (the last)."
+    )] = None  # fmt: skip
+    password: Annotated[str | None, option(
+        "--password", metavar="TEXT", panel=READING,
+        help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}."
+    )] = None  # fmt: skip
+    vision: Annotated[Vision, option(
+        "--vision", choices=VISIONS, panel=READING, show_default=True,
+        help="Pages as pictures: scans, all of them, or none."
+    )] = "auto"  # fmt: skip
+    tiles: Annotated[int, option(
+        "--tiles", metavar="2|4", parser=parse_tiles, panel=READING,
+        help="Cut pictures of pages in halves or quarters: for small print."
+    )] = 1  # fmt: skip
+    strategy: Annotated[Strategy, option(
+        "--strategy", choices=STRATEGIES, panel=READING, show_default=True,
+        help="The document in one piece, or by windows of pages."
+    )] = "auto"  # fmt: skip
     max_tokens: MaxTokens = None
 
 
@@ -237,55 +144,32 @@ class ReadFlags:
 class BatchFlags:
     """Where the answers about many documents go: fields of ``BatchRequest``."""
 
-    out: Annotated[
-        Path | None,
-        option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            panel=MANY,
-            help="Write answers there (.jsonl, .csv, .md, .db); what is in it is not done again.",
-        ),
-    ] = None
+    out: Annotated[Path | None, option(
+        "--out", "-o", metavar="FILE", panel=MANY,
+        help="Write answers there (.jsonl, .csv, .md, .db); what is in it is not done again."
+    )] = None  # fmt: skip
     form: Annotated[
         Form | None,
         option("--format", choices=FORMS, panel=MANY, help="Of the answers (default: json)."),
     ] = None
-    jobs: Annotated[
-        int,
-        option(
-            "--jobs",
-            metavar="N",
-            min=1,
-            max=32,
-            panel=MANY,
-            help="Documents that are read ahead of the model (default: 2).",
-        ),
-    ] = 2
+    jobs: Annotated[int, option(
+        "--jobs", metavar="N", min=1, max=32, panel=MANY,
+        help="Documents that are read ahead of the model (default: 2)."
+    )] = 2  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultFlags:
     """What comes out besides the data."""
 
-    evidence: Annotated[
-        EvidenceForm | None,
-        option(
-            "--evidence",
-            choices=EVIDENCES,
-            panel=SHOWING,
-            help="Where each value stands: in the result, or in FILE.evidence.json.",
-        ),
-    ] = None
-    html: Annotated[
-        Path | None,
-        option(
-            "--html",
-            metavar="FILE",
-            panel=SHOWING,
-            help="A page to review it: the document beside its values.",
-        ),
-    ] = None
+    evidence: Annotated[EvidenceForm | None, option(
+        "--evidence", choices=EVIDENCES, panel=SHOWING,
+        help="Where each value stands: in the result, or in FILE.evidence.json."
+    )] = None  # fmt: skip
+    html: Annotated[Path | None, option(
+        "--html", metavar="FILE", panel=SHOWING,
+        help="A page to review it: the document beside its values."
+    )] = None  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,14 +181,9 @@ class ExtractFlags:
     ]
     recipe: RecipeFlags
     read: ReadFlags
-    dry_run: Annotated[
-        bool,
-        option(
-            "--dry-run",
-            panel=READING,
-            help="Show pages, tokens, passes and time; read nothing.",
-        ),
-    ] = False
+    dry_run: Annotated[bool, option(
+        "--dry-run", panel=READING, help="Show pages, tokens, passes and time; read nothing."
+    )] = False  # fmt: skip
     result: ResultFlags
     batch: BatchFlags
 
@@ -431,7 +310,7 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
     )  # fmt: skip
     done = f"{counts.done:,} document{'' if counts.done == 1 else 's'} extracted"
     remark = f"{counts.invalid:,} not valid" if counts.invalid else ""
-    output.note(progress.render_end(len(sources), counts, done, remark))
+    output.note(progress.render_end(counts, done, remark))
     return counts
 
 

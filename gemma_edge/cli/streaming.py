@@ -46,20 +46,6 @@ def stream_json(events: Iterable[Event], output: Output) -> Finished:
     return ended(finished)
 
 
-def collect(events: Iterable[Event], output: Output) -> tuple[str, Finished]:
-    """The whole answer at once, for one JSON document; what the engine has to say is told."""
-    said, finished = [], None
-    with ending(events):
-        for event in events:
-            show_aside(event, output)
-            if isinstance(event, Finished):
-                finished = event
-            elif isinstance(event, Chunk) and event.channel == "answer":
-                said.append(event.text)
-    output.end_answer()
-    return "".join(said), ended(finished)
-
-
 def show_event(event: Watched, output: Output) -> None:
     """A piece of an answer to stdout, a thought and what is no part of the answer to stderr."""
     if not isinstance(event, Chunk):
@@ -174,12 +160,12 @@ class BatchProgress:
             parts.append(f"{render_seconds(left)} left")
         return ", ".join([*parts, *self._speed(worked - step.failed)])
 
-    def render_end(self, files: int, counts: "Counts", done: str, remark: str = "") -> str:
+    def render_end(self, counts: "Counts", done: str, remark: str = "") -> str:
         """``300 files: 280 images described, 15 done before, 5 failed · REMARK · 2:10``."""
         said = [done]
         said += [f"{counts.kept:,} done before"] if counts.kept else []
         said += [f"{counts.failed:,} failed"] if counts.failed else []
-        parts = [f"{files:,} file{'' if files == 1 else 's'}: {', '.join(said)}"]
+        parts = [f"{counts.files:,} file{'' if counts.files == 1 else 's'}: {', '.join(said)}"]
         parts += filter(None, [remark])
         parts += self._speed(counts.done)
         return " · ".join([*parts, render_seconds(self._clock() - self._started)])
