@@ -162,10 +162,7 @@ def sizes() -> tuple[Size, ...]:
 
 def size(name: str) -> Size:
     """The size with exactly this name; ``wanted`` takes what people write.
-
-    Raises:
-        ModelError: there is none.
-    """
+    Raises ModelError: there is none."""
     for each in sizes():
         if each.name == name:
             return each
@@ -240,10 +237,7 @@ class NamedModel:
 
 def wanted(name: str) -> NamedModel:
     """What to fetch for a name that ``kind_of`` calls a size.
-
-    Raises:
-        ModelError: no size of Gemma 4, or no quant of it, has this name.
-    """
+    Raises ModelError: no size of Gemma 4, or no quant of it, has this name."""
     found = find_size(name)
     if found is None:
         raise unknown(name)
@@ -278,10 +272,7 @@ def kind_of(text: str) -> Kind:
 
 def choose_quant(size: Size, text: str) -> Quant:
     """The quant that ``q8``, ``Q5_K_M``, ``qat``, ``google`` or ``6bit`` means, the default for "".
-
-    Raises:
-        ModelError: this size has no such quant.
-    """
+    Raises ModelError: this size has no such quant."""
     asked = _plain(text)
     if not asked:
         return size.default
@@ -327,10 +318,7 @@ class NamedSize:
 
 def find_size(text: str) -> NamedSize | None:
     """The size that a name begins with, None where it is no size of Gemma 4.
-
-    Raises:
-        ModelError: it names another generation of Gemma.
-    """
+    Raises ModelError: it names another generation of Gemma."""
     word = _plain(_without_owner(text))
     if other := _OTHER_FAMILY.match(word):
         raise _other_family(text, other[1], word[other.end() :])

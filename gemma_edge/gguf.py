@@ -103,11 +103,8 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Read and check the header of a GGUF file.
-
-    Raises:
-        ModelError: no such file, another format, damaged, shorter than its tensor table says, or
-            one part of several.
-    """
+    Raises ModelError: no such file, another format, damaged, shorter than its tensor table says, or
+    one part of several."""
     try:
         if path.is_dir():
             raise _is_folder(path)
@@ -125,10 +122,7 @@ def read_header(path: Path) -> Header:
 def parse_header(read_part: ReadPart, file_bytes: int, name: str) -> Header:
     """The same for a file that is read in parts: a few MiB of it, never the weights, but for what
     the last part holds too much.
-
-    Raises:
-        ModelError: as above, and what ``read_part`` raises.
-    """
+    Raises ModelError: as above, and what ``read_part`` raises."""
     return _HeaderReader(Path(name), read_part, file_bytes).header()
 
 
@@ -137,10 +131,7 @@ def parse_metadata(
 ) -> dict[str, Value]:
     """Metadata alone, and no further than to the last of the keys in ``until``: what stands before
     the vocabulary comes with the first 64 KiB.
-
-    Raises:
-        ModelError: as above, and what ``read_part`` raises.
-    """
+    Raises ModelError: as above, and what ``read_part`` raises."""
     return _HeaderReader(Path(name), read_part, file_bytes).metadata(frozenset(until))
 
 

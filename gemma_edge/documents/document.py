@@ -37,8 +37,7 @@ class Word(NamedTuple):
     """Characters without white space, and where they stand.
 
     ``start`` is the offset in ``Page.text``: ``text[start : start + len(word.text)]`` is the word.
-    The rest is its box, as in ``Box``.
-    """
+    The rest is its box, as in ``Box``."""
 
     text: str
     start: int
@@ -64,8 +63,7 @@ class Page:
     whatever text the page has, that of an OCR layer too; it keeps columns apart by runs of spaces.
     ``words`` stand in the order of ``text``. ``width`` and ``height`` are in points as seen (of an
     image: in pixels), 0 where there is nothing to see. ``image_share`` of it, from 0 to 1, lies
-    under images.
-    """
+    under images."""
 
     number: int
     text: str = field(repr=False)
@@ -83,8 +81,7 @@ class Document:
 
     ``notes`` are lines a person must see: whatever was left out, or read in a way that they may
     not expect. ``source`` and ``password`` are what its pages are drawn from; ``media`` is
-    ``pdf``, ``image`` or ``text`` (nothing to draw).
-    """
+    ``pdf``, ``image`` or ``text`` (nothing to draw)."""
 
     name: str
     pages: tuple[Page, ...]
@@ -102,10 +99,7 @@ class Document:
 
     def page(self, number: int) -> Page:
         """The page of that number.
-
-        Raises:
-            KeyError: it is not among ``pages``.
-        """
+        Raises KeyError: it is not among ``pages``."""
         for page in self.pages:
             if page.number == number:
                 return page
@@ -125,8 +119,7 @@ class Picture:
 
     ``lost`` says in words what resizing cost ("4032x3024 -> 1296x960"), or is empty; then
     ``whole_tokens`` is what the largest budget would take of it, else 0. ``digest`` is the hash of
-    the content: the same pixels in the same size are the same picture.
-    """
+    the content: the same pixels in the same size are the same picture."""
 
     rgb: bytes = field(repr=False)
     width: int
@@ -150,8 +143,7 @@ class Picture:
 def render_cost(picture: Picture) -> str:
     """One line: the size, what was lost, the tokens, and how less would be lost.
 
-    ``photo.jpg 4032x3024 -> 1296x960, 540 tokens; --detail max would use 1,073``
-    """
+    ``photo.jpg 4032x3024 -> 1296x960, 540 tokens; --detail max would use 1,073``"""
     size = picture.lost or f"{picture.width}x{picture.height}"
     line = f"{picture.name} {size}, {render_tokens(picture.tokens)}"
     if picture.whole_tokens > picture.tokens:
@@ -164,8 +156,7 @@ def tile_boxes(width: int, height: int, count: int) -> tuple[tuple[int, int, int
     ``(left, top, right, bottom)`` in px. Each reaches ``OVERLAP`` of its length into the next, so
     that a line of text that is cut in one is whole in the other.
 
-    A picture of one piece (``count`` 1) is its whole.
-    """
+    A picture of one piece (``count`` 1) is its whole."""
     halves, quarters = TILES[1:]
     across = 2 if count == quarters or (count == halves and width > height) else 1
     down = count // across
@@ -190,8 +181,7 @@ def fit_size(
     that allows, between ``min_tokens`` and ``max_tokens`` patches.
 
     It is llama.cpp's own rule (mtmd-image.cpp, ``calc_size_preserved_ratio`` with align 48), so
-    llama.cpp finds nothing left to resize or to pad.
-    """
+    llama.cpp finds nothing left to resize or to pad."""
     fit_width = max(PATCH_PX, math.floor(width / PATCH_PX + 0.5) * PATCH_PX)
     fit_height = max(PATCH_PX, math.floor(height / PATCH_PX + 0.5) * PATCH_PX)
     patch_area = PATCH_PX * PATCH_PX
@@ -353,7 +343,6 @@ def is_mail(head: str, name: str) -> bool:
 
 
 def _head(data: bytes) -> str:
-    """The first characters, enough to tell the kind."""
     start = data[:_LOOKED_AT]
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
     return start.decode(encoding, "replace").removeprefix("\xef\xbb\xbf")
@@ -364,10 +353,7 @@ StrPath = str | os.PathLike[str]
 
 def read_file(path: StrPath, *, max_bytes: int) -> bytes:
     """The bytes of ``path``; a pipe such as ``<(command)`` is read too.
-
-    Raises:
-        InputError: missing, a folder, not readable, empty, or larger than ``max_bytes``.
-    """
+    Raises InputError: missing, a folder, not readable, empty, or larger than ``max_bytes``."""
     name = shown(path)
     try:
         # A folder is asked for first: opening one is "permission denied" on Windows.
@@ -403,7 +389,6 @@ def shown(name: StrPath) -> str:
 
 
 def _nearest(path: StrPath) -> str:
-    """Where the file is not: the folder that is missing, or the folder that was searched."""
     parent = Path(path).parent
     if not parent.is_dir():
         return f"there is no folder {shown(parent)} either"
@@ -483,10 +468,7 @@ class PageNumbers:
 
     def choose(self, count: int, name: str, unit: str = "page") -> tuple[int, ...]:
         """The numbers among ``count`` pages, ascending, each once.
-
-        Raises:
-            UsageError: a number that there is not, or a span that runs backwards.
-        """
+        Raises UsageError: a number that there is not, or a span that runs backwards."""
         chosen: set[int] = set()
         for span in self.spans:
             first, last = (_from_start(number, count) for number in span)
@@ -509,10 +491,7 @@ class PageNumbers:
 def parse_page_numbers(text: str) -> PageNumbers:
     """``3``, ``1-3``, ``5-`` (to the end), ``-1`` (the last), ``-3-`` (the last three), ``2--2``
     (all but the first and the last), and several of them with commas between.
-
-    Raises:
-        ValueError: the text is none of these.
-    """
+    Raises ValueError: the text is none of these."""
     spans = []
     for part in text.split(","):
         found = _SPAN.fullmatch(part.strip())

@@ -46,10 +46,7 @@ _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECAS
 
 def read_html(data: bytes, name: str) -> ExtractedText:
     """A page of HTML as one page of text, its title first.
-
-    Raises:
-        InputError: no text.
-    """
+    Raises InputError: no text."""
     text, notes = decode_text(_in_utf8(data), name)
     found, hidden, is_cut = html_to_text(text)
     notes += (f"{name}: hidden parts are left out ({hidden:,})",) if hidden else ()
@@ -97,7 +94,6 @@ class _Flow:
         self._line.append(text)
 
     def block(self, *, apart: bool) -> None:
-        """A block begins or ends here; ``apart`` sets it off by an empty line."""
         line = " ".join("".join(self._line).split())
         self._line.clear()
         if line:
@@ -111,7 +107,6 @@ class _Flow:
         return self.writer.take()
 
     def walk(self, root: "Tag") -> None:
-        """Everything below ``root``, in order."""
         from bs4.element import NavigableString, PreformattedString, Tag
 
         stack: list[tuple[Tag, Iterator[object]]] = [(root, iter(root.children))]
@@ -131,7 +126,6 @@ class _Flow:
                     self.text(str(child))
 
     def _enter(self, tag: "Tag") -> bool:
-        """Begin a tag; whether what is in it is walked."""
         name = tag.name
         if name in _DROPPED or (self._in_cell and name in _NEXT_CELLS):
             return False
@@ -160,7 +154,6 @@ class _Flow:
         return True
 
     def _table(self, table: "Tag") -> bool:
-        """Write a table row by row; whether it is one."""
         rows = [] if id(table) in self._layouts else _data_rows(table)
         if rows and table.caption is not None:
             self.writer.line(" ".join(table.caption.get_text(" ").split()))
@@ -190,7 +183,6 @@ class _Flow:
                 self.writer.line(line)
 
     def _input(self, tag: "Tag") -> None:
-        """What was filled into a form that was saved."""
         kind, value = str(tag.get("type") or "text").lower(), str(tag.get("value") or "")
         if kind in ("checkbox", "radio"):
             self.text(" [x] " if tag.has_attr("checked") else " [ ] ")
@@ -219,7 +211,6 @@ class _Flow:
 
 
 def _hang(cells: list[str], hanging: dict[int, tuple[int, str]]) -> None:
-    """Add the cells of rows above that reach down to where this row is now."""
     while len(cells) in hanging:
         column = len(cells)
         left, text = hanging.pop(column)

@@ -73,10 +73,7 @@ class Origin:
 def open_image(path: StrPath) -> "Image.Image":
     """The first image at ``path``: mode RGB, turned as its EXIF says, transparency on white, and
     not much larger than the model can use; ``origin_of`` knows its size in the file.
-
-    Raises:
-        InputError: missing, empty, not an image, damaged, or too large.
-    """
+    Raises InputError: missing, empty, not an image, damaged, or too large."""
     return read_image(read_file(path, max_bytes=MAX_IMAGE_BYTES), shown(path))
 
 
@@ -100,11 +97,8 @@ def iter_images(
     """All images of a file that ``pages`` names, as ``read_image`` gives them, each read when it
     is asked for, and reduced to what ``max_tokens`` can use. Without ``pages``: all pages of a
     PDF or TIFF, the first frame of what moves.
-
-    Raises:
-        InputError: empty, of a kind that is not read, damaged, encrypted, or too large.
-        UsageError: a page that there is not.
-    """
+    Raises InputError: empty, of a kind that is not read, damaged, encrypted, or too large;
+    UsageError: a page that there is not."""
     if not data:
         raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
     for start, kind, hint in _KINDS:
@@ -133,8 +127,7 @@ def fit_picture(image: "Image.Image", name: str, max_tokens: int) -> Picture:
     """The image resized, once, to whole patches within ``max_tokens``.
 
     It is stretched, by half a patch at most in all but extreme shapes, as the model was trained
-    with it. ``lost`` is filled when at least a tenth of the pixels went.
-    """
+    with it. ``lost`` is filled when at least a tenth of the pixels went."""
     return _fitted(image, replace(origin_of(image), name=name), max_tokens)
 
 
@@ -165,7 +158,6 @@ def _pdf_pages(
 
 
 def _marked(frame: "Frame", name: str, *, is_tiff: bool) -> "Image.Image":
-    """The frame's image with its origin; a TIFF of several pages is a document."""
     several = frame.total > 1 and not frame.note
     origin = Origin(
         name, frame.width, frame.height, frame.number if several else 0, frame.total,
@@ -213,8 +205,7 @@ _METHOD = 2  # 0 (fast) to 6 (small); 4 takes twice the time for a tenth of the 
 def shrink_image(png: bytes) -> bytes:
     """The same picture as WebP, or as JPEG where this Pillow has no WebP, if that is smaller.
 
-    ``png`` is one that ``render_image`` drew, no file of a stranger.
-    """
+    ``png`` is one that ``render_image`` drew, no file of a stranger."""
     from PIL import Image, features  # noqa: PLC0415  (40 ms, and only a review needs it)
 
     form = "WEBP" if features.check("webp") else "JPEG"
@@ -233,21 +224,15 @@ def render_page(
 ) -> tuple[Picture, ...]:
     """The page as the engine wants it: one picture, or ``tiles`` (2 or 4) overlapping parts in
     reading order, each within ``max_tokens``.
-
-    Raises:
-        UsageError: a document of text has no pages to look at.
-        InputError: it cannot be drawn.
-    """
+    Raises UsageError: a document of text has no pages to look at; InputError: it cannot be
+    drawn."""
     return fit_tiles(_drawn(document, number, max_tokens * tiles), document.name, max_tokens, tiles)
 
 
 def render_image(document: Document, number: int, *, width_px: int) -> bytes:
     """The page as a PNG, ``width_px`` wide.
-
-    Raises:
-        UsageError: a document of text has no pages to look at.
-        InputError: it cannot be drawn.
-    """
+    Raises UsageError: a document of text has no pages to look at; InputError: it cannot be
+    drawn."""
     page = document.page(number)
     ratio = page.height / page.width if page.width and page.height else 1.0
     pixels = width_px * width_px * min(ratio, _TALLEST)
@@ -310,11 +295,7 @@ def iter_frames(
 ) -> Iterator[Frame]:
     """The frames that ``pages`` names; without it all pages of a TIFF, and the first frame of
     anything that moves. Each is decoded when it is asked for.
-
-    Raises:
-        InputError: not an image, damaged, or too large.
-        UsageError: a page that there is not.
-    """
+    Raises InputError: not an image, damaged, or too large; UsageError: a page that there is not."""
     with _explained(name):
         image = _opened(data, name)
         count = _count(image, len(data))
@@ -381,7 +362,6 @@ def _learn_heic(name: str) -> None:
 
 
 def _count(image: "Image.Image", size_bytes: int) -> int:
-    """Frames in the file; ``MAX_FRAMES`` where there may be more."""
     if image.format == "TIFF":
         for number in range(1, MAX_FRAMES):
             try:
@@ -399,7 +379,6 @@ def _count(image: "Image.Image", size_bytes: int) -> int:
 def _chosen(
     image: "Image.Image", name: str, pages: PageNumbers | None, count: int
 ) -> tuple[tuple[int, ...], str]:
-    """The numbers of the frames to read, and what a person must know about the others."""
     unit = "page" if image.format == "TIFF" else "frame"
     if pages is not None:
         return pages.choose(count, name, unit), ""
@@ -562,11 +541,8 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
 ) -> Iterator[PagePixels]:
     """The pages, in the order of the document, each with about twice the pixels of
     ``max_tokens`` patches. While one is made use of the next is being drawn.
-
-    Raises:
-        InputError: encrypted, damaged, or too slow to draw.
-        UsageError: a page that there is not.
-    """
+    Raises InputError: encrypted, damaged, or too slow to draw; UsageError: a page that there is
+    not."""
     pixels = int(_FINER * max_tokens * PATCH_PX * PATCH_PX)
     with PdfChild(data, name, password, limits) as child:
         count = child.page_count
@@ -665,7 +641,6 @@ def is_screen(image: "Image.Image") -> bool:
 
 
 def _reduced(image: "Image.Image", factor: int) -> "Image.Image":
-    """The image in a plain mode, smaller by ``factor``; converted in strips."""
     from PIL import Image
 
     if factor == 1:
@@ -682,7 +657,6 @@ def _reduced(image: "Image.Image", factor: int) -> "Image.Image":
 
 
 def _flattened(image: "Image.Image") -> "Image.Image":
-    """A mode that can be made smaller: F, L, RGB, CMYK or LAB; transparency on white."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -755,11 +729,8 @@ NAME = "clipboard"
 
 def read_clipboard() -> bytes | tuple[str, ...]:
     """The bytes of the copied image, as PNG, or the names of the copied files.
-
-    Raises:
-        InputError: there is no image in it.
-        UsageError: this machine has no clipboard that can be read.
-    """
+    Raises InputError: there is no image in it; UsageError: this machine has no clipboard that can
+    be read."""
     from PIL import Image, ImageGrab
 
     Image.init()

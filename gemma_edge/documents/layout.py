@@ -40,8 +40,7 @@ class Piece(NamedTuple):
     """Characters without white space, and where they stand.
 
     ``baseline`` is the y on which they stand, or the x where ``turn`` is odd. ``turn`` counts
-    clockwise quarters of the reading direction. ``glued`` says that no white space came before.
-    """
+    clockwise quarters of the reading direction. ``glued`` says that no white space came before."""
 
     text: str
     left: float
@@ -103,7 +102,6 @@ def _rows(words: list[Placed]) -> list[Row]:
 
 
 def _block_rows(block: Sequence[Placed], cell: float, *, may_be_justified: bool) -> list[Row]:
-    """The rows of words that are read from line to line, blank ones between paragraphs."""
     lines = find_lines(block)
     mirror = is_right_to_left(block)
     ends = min(word.left for word in block) + max(word.right for word in block)
@@ -207,7 +205,6 @@ def _flat(lines: Sequence[_Line]) -> list[Placed]:
 
 
 def _find_band(lines: list[_Line], cell: float) -> tuple[int, int, float] | None:
-    """The first lines that are columns, as a span, and where the gutter ends."""
     found = []
     for gutter in _left_edges(lines, cell):
         for first, last in _free_spans(lines, gutter, cell):
@@ -238,7 +235,6 @@ def _left_edges(lines: list[_Line], cell: float) -> list[float]:
 
 
 def _free_spans(lines: list[_Line], gutter: float, cell: float) -> list[tuple[int, int]]:
-    """Spans of lines that leave the strip before ``gutter`` free."""
     spans: list[tuple[int, int]] = []
     begin: int | None = None
     strip = gutter - (_GUTTER_CELLS - 1) * cell
@@ -526,7 +522,6 @@ def part_at_stripes(table: _Rows, cell: float) -> list[list[Segment]]:
 
 
 def _gap_at(line: Sequence[Placed], x: float) -> float:
-    """The width of the gap between two words at ``x``; infinite where it is not between two."""
     at = bisect_right(line, x, key=lambda word: word.left)
     return line[at].left - line[at - 1].right if 0 < at < len(line) else inf
 
@@ -633,7 +628,6 @@ def place_rows(
 
 
 def _snapped(lefts: Sequence[float], cell: float) -> list[float]:
-    """Edges that nearly agree made equal, so that rounding does not part them."""
     ordered = sorted(set(lefts))
     same: dict[float, float] = {}
     first = ordered[0]
@@ -645,7 +639,6 @@ def _snapped(lefts: Sequence[float], cell: float) -> list[float]:
 
 
 def _is_typed(rows: Sequence[Sequence[Segment]], margin: float, cell: float) -> bool:
-    """Whether the words stand as a typewriter puts them; then their columns are right already."""
     lefts = [
         (word.left - margin) / cell for row in rows for segment in row for _, word in segment.words
     ]
@@ -726,7 +719,6 @@ def _place_column(
 
 
 def _edge(distances: list[float], cell: float) -> tuple[int, float]:
-    """How many of the distances are nearly the same, and which that is."""
     ordered = sorted(distances)
     best, where, first = 0, 0.0, 0
     for at, distance in enumerate(ordered):
@@ -772,7 +764,6 @@ def _aligned(segment: Segment, columns: list[_Column], margin: float, cell: floa
 
 
 def _mapped(x: float, columns: list[_Column], margin: float, cell: float) -> float:
-    """The column of the text that belongs to a place on the page, between known ones."""
     places = [margin, *(edge for column in columns for edge in (column.left, column.right))]
     stops = [0, *(stop for column in columns for stop in (column.start, column.end))]
     at = bisect_right(places, x)

@@ -27,10 +27,7 @@ _POOR = 0.3  # a written body shorter than this share of the HTML one is only a 
 
 def read_mail(data: bytes, name: str) -> ExtractedText:
     """One page: the head's lines, then the body; attachments are named in a note.
-
-    Raises:
-        InputError: there is neither a head nor a body.
-    """
+    Raises InputError: there is neither a head nor a body."""
     message = email.message_from_bytes(data.removeprefix(b"\xef\xbb\xbf"), policy=default)
     reader = _MailReader()
     reader.read(message, 0)
@@ -56,7 +53,6 @@ class _MailReader:
         self.notes: list[str] = []
 
     def read(self, message: EmailMessage, depth: int) -> None:
-        """Head and body of a message, and of those that it forwards."""
         for field in _HEAD:
             for value in _values(message, field):
                 self.writer.line(f"{field}: {' '.join(value.split())}")
@@ -86,7 +82,6 @@ class _MailReader:
 
 
 def _values(message: EmailMessage, field: str) -> list[str]:
-    """What stands in a field; as it is in the file where the library trips over it."""
     try:
         return [str(value) for value in message.get_all(field, [])]
     except _TRIPPED:
@@ -101,7 +96,6 @@ def _title(part: Message) -> str:
 
 
 def _forwarded(part: Message) -> EmailMessage | None:
-    """The message that a part holds, if it holds one."""
     inner = part.get_payload()
     if part.get_content_type() != "message/rfc822" or not isinstance(inner, list) or not inner:
         return None
@@ -109,7 +103,6 @@ def _forwarded(part: Message) -> EmailMessage | None:
 
 
 def _text(part: MIMEPart) -> str:
-    """The characters of a part; a wrong or unknown encoding costs some, never the mail."""
     try:
         content = part.get_content()
     except _TRIPPED:

@@ -47,10 +47,7 @@ _STREAMS = (  # of an OLE file: the name of a stream, what it is, what to do
 
 def read_office(data: bytes, name: str) -> ExtractedText:
     """The file by the reader of its kind.
-
-    Raises:
-        InputError: of a kind that is not read, encrypted, damaged, or a bomb.
-    """
+    Raises InputError: of a kind that is not read, encrypted, damaged, or a bomb."""
     if data.startswith(OLE):
         return _read_ole(data, name)
     try:
@@ -73,7 +70,6 @@ def read_office(data: bytes, name: str) -> ExtractedText:
 
 
 def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
-    """Refuse a bomb before anything of it is unpacked."""
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ENTRIES:
         raise InputError(
@@ -94,7 +90,6 @@ def _refused(name: str, names: set[str], kind: str) -> InputError:
 
 
 def _read_ole(data: bytes, name: str) -> ExtractedText:
-    """Old Excel files are read; the names of its streams show what else it may be."""
     if any(_holds(data, stream) for stream in ("Workbook", "Book")):
         return read_sheets(data, name)
     for stream, what, hint in _STREAMS:
@@ -164,7 +159,6 @@ class Numbering:
             self._lists[name] = name if own else f"shape {abstract}"
 
     def _place(self, properties: Any, style: str) -> tuple[str, int]:
-        """The list and the level of a paragraph, its own or its style's."""
         for _ in range(_MAX_PARENTS):
             own = properties.find(f"{_W}numPr") if properties is not None else None
             if own is not None:
@@ -176,7 +170,6 @@ class Numbering:
         return "", 0
 
     def _heading(self, style: str) -> str:
-        """The signs of a heading by the level of its outline."""
         for _ in range(_MAX_PARENTS):
             found = self._styles.get(style)
             if found is None:
@@ -262,10 +255,7 @@ _PAGE = "\f"  # stands in a line where a page ends
 
 def read_docx(data: bytes, name: str) -> ExtractedText:
     """The body in order, the first head before it, notes and the foot after it.
-
-    Raises:
-        InputError: of another kind, or without text.
-    """
+    Raises InputError: of another kind, or without text."""
     import docx
     from docx.opc.exceptions import PackageNotFoundError
 
@@ -345,7 +335,6 @@ class _WordReader:
             self._writer.gap()
 
     def outside(self, word: "Word", kind: str) -> None:
-        """The heads or the feet of the pages, each text once."""
         seen = set()
         for section in word.sections:
             for each in (getattr(section, f"first_page_{kind}"), getattr(section, kind)):
@@ -360,7 +349,6 @@ class _WordReader:
                     self.paragraph_text(text)
 
     def notes_at_the_end(self, word: "Word") -> None:
-        """Footnotes and endnotes, in order; comments are counted."""
         for kind in ("footnotes", "endnotes"):
             for note in _part(word, kind):
                 if note.get(f"{_W}type") is None:  # else a line that parts them
@@ -403,7 +391,6 @@ class _WordReader:
         self._writer.gap()
 
     def _flat(self, parent: Any) -> str:
-        """Everything in a cell or a note on one line; the rows of a table in it too."""
         found = []
         for paragraph in parent.iter(_P):
             if not _within(paragraph, parent, _BOX):
@@ -446,7 +433,6 @@ def _leading_breaks(text: str) -> tuple[str, str]:
 
 
 def _below(parent: Any, tag: str) -> Iterator[Any]:
-    """The nearest elements with this tag, through content controls and inserted rows."""
     for child in parent:
         if child.tag == tag:
             yield child

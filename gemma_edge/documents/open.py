@@ -41,12 +41,8 @@ def open_document(
     path: StrPath, *, password: str | None = None, pages: PageNumbers | None = None
 ) -> Document:
     """Read the document at ``path``, or only those ``pages`` of it.
-
-    Raises:
-        InputError: missing, a folder, empty, too large, encrypted, damaged, without text or
-            pages, or of a kind that is not read.
-        UsageError: a page that there is not.
-    """
+    Raises InputError: missing, a folder, empty, too large, encrypted, damaged, without text or
+    pages, or of a kind that is not read; UsageError: a page that there is not."""
     data = read_file(path, max_bytes=MAX_DOCUMENT_BYTES)
     return read_document(data, shown(path), password=password, pages=pages)
 
@@ -96,7 +92,6 @@ def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
 
 
 def _read_text(data: bytes, name: str) -> ExtractedText:
-    """Plain text or Markdown; form feeds part pages, as `pdftotext` writes them."""
     for start, what, hint in _REFUSED:
         if data.startswith(start):
             raise InputError(f"{name} is {what}", hint=hint)
@@ -110,7 +105,6 @@ def _read_text(data: bytes, name: str) -> ExtractedText:
 
 
 def _of_text(found: ExtractedText, name: str, pages: PageNumbers | None) -> Document:
-    """The pages that were asked for, of all that were found."""
     read = [
         Page(number, text, "text" if text.strip() else "empty", _reason(text, what))
         for number, (text, what) in enumerate(found.pages, 1)

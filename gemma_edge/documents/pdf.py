@@ -44,11 +44,7 @@ def read_pdf(
 ) -> Document:
     """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
     ``damaged``; the others are read all the same.
-
-    Raises:
-        InputError: encrypted, or damaged as a whole.
-        UsageError: a page that there is not.
-    """
+    Raises InputError: encrypted, or damaged as a whole; UsageError: a page that there is not."""
     reading = _Reading(data, name, password, limits)
     try:
         numbers = reading.choose(pages)
@@ -75,7 +71,6 @@ class _Reading:
         self._children = 1
 
     def choose(self, pages: PageNumbers | None) -> Sequence[int]:
-        """The numbers of the pages that are wanted."""
         count = self._child.page_count
         if not count:
             raise damaged(self._name, "it has no pages")
@@ -178,16 +173,12 @@ class PdfChild:
     be on their way, so that the child reads a page while the last one is made use of.
 
     The PDF travels as bytes, so a document from a pipe goes the same way, and the password is on
-    no command line. It takes about 0.1 s to start, most of it PDFium itself.
-    """
+    no command line. It takes about 0.1 s to start, most of it PDFium itself."""
 
     def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
         """Start it and open the PDF; ``page_count`` tells how many pages there are.
-
-        Raises:
-            InputError: encrypted or damaged, or the child ended on it.
-            GemmaEdgeError: no child can be started.
-        """
+        Raises InputError: encrypted or damaged, or the child ended on it; GemmaEdgeError: no child
+        can be started."""
         child_limits = Limits(
             seconds=limits.page_seconds,
             cpu_seconds=_CPU_SPARE * max(1, limits.page_seconds),

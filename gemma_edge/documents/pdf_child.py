@@ -80,10 +80,7 @@ def _words_of(error: BaseException) -> str:
 
 def read_page(pdf: Any, index: int, max_chars: int) -> tuple[dict[str, Any], bytes]:
     """One page as in the module's docstring.
-
-    Raises:
-        PdfiumError: the page cannot be loaded.
-    """
+    Raises PdfiumError: the page cannot be loaded."""
     page = _flat_page(pdf, index)
     width, height = page.get_size()
     textpage = page.get_textpage()
@@ -141,11 +138,7 @@ def _display(page: Any) -> tuple[float, ...]:
 
 def draw_page(pdf: Any, index: int, pixels: int) -> tuple[dict[str, Any], bytes]:
     """A page drawn with about so many pixels on white: its size and its RGB rows.
-
-    Raises:
-        PdfiumError: the page cannot be loaded.
-        ValueError: the page has no area.
-    """
+    Raises PdfiumError: the page cannot be loaded; ValueError: the page has no area."""
     import pypdfium2.raw as pdfium
 
     page = pdf[index]
@@ -184,8 +177,7 @@ class FoundWords:
     ``places``. ``visible_chars`` counts their characters, ``unreadable`` those without a meaning.
 
     ``display`` takes the page's coordinates to what is seen of it, ``(a, b, c, d, e, f,
-    degrees)``; ``size`` is that of the page as seen.
-    """
+    degrees)``; ``size`` is that of the page as seen."""
 
     def __init__(self, display: tuple[float, ...], size: tuple[float, float]) -> None:
         self.texts: list[str] = []
@@ -234,7 +226,6 @@ class FoundWords:
             self.unreadable += sum(map(_is_unreadable, text))
 
     def _is_apart(self, box: tuple[float, float, float, float], base: float, turn: int) -> bool:
-        """Whether a character cannot belong to the open word."""
         if turn != self._turn or turn == _SLANTED:
             return turn != self._turn
         left, bottom, right, top = box
@@ -245,7 +236,6 @@ class FoundWords:
         return abs(base - self._base) > _JUMP * height or max(ahead, behind) > _GAP * height
 
     def _seen(self) -> tuple[float, float, float, float, float, int]:
-        """The open word's box as seen, its baseline and its turn."""
         a, b, c, d, e, f, degrees = self._display
         x1, y1 = a * self._left + c * self._bottom + e, b * self._left + d * self._bottom + f
         x2, y2 = a * self._right + c * self._top + e, b * self._right + d * self._top + f
@@ -360,7 +350,6 @@ class _Seen:
         self._texts = self._invisible = self._under = 0
 
     def add(self, item: Any, kind: int, matrix: Matrix) -> None:
-        """One object; ``matrix`` takes its coordinates to the page's."""
         import pypdfium2.raw as pdfium
 
         if kind == pdfium.FPDF_PAGEOBJ_TEXT:
@@ -375,7 +364,6 @@ class _Seen:
             self.glyphs += _GLYPH_PT[0] <= top - bottom <= _GLYPH_PT[1]
 
     def image_share(self) -> float:
-        """Of the page, as far as the raster tells."""
         return len(self._covered) / _CELLS**2
 
     def hidden_share(self) -> float:
@@ -438,7 +426,6 @@ def _matrix(item: Any) -> Matrix:
 
 
 def _combined(inner: Matrix, outer: Matrix) -> Matrix:
-    """First ``inner``, then ``outer``."""
     a, b, c, d, e, f = inner
     p, q, r, s, t, u = outer
     return (
@@ -448,7 +435,6 @@ def _combined(inner: Matrix, outer: Matrix) -> Matrix:
 
 
 def _bounds(item: Any, matrix: Matrix) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top on the page; nothing where PDFium does not know."""
     import pypdfium2.raw as pdfium
 
     edges = [ctypes.c_float() for _ in range(4)]
@@ -465,7 +451,6 @@ def _bounds(item: Any, matrix: Matrix) -> tuple[float, float, float, float]:
 
 
 def _is_blank(page: Any) -> bool:
-    """Whether nothing is seen on the page when it is drawn."""
     width, height = page.get_size()
     if not (width > 0 and height > 0):
         return True

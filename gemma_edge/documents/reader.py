@@ -71,7 +71,6 @@ def main(kind: Kind) -> Handler:
 
 
 def _reader(kind: Kind) -> Callable[[bytes, str], ExtractedText]:
-    """Only the libraries of the one that is asked for are imported."""
     if kind == "office":
         from gemma_edge.documents.office import read_office
 

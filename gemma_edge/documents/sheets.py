@@ -30,10 +30,7 @@ _LOOKED_AT = 20  # rows that tell the separator
 
 def read_sheets(data: bytes, name: str) -> ExtractedText:
     """Every sheet of a workbook; hidden ones are read too, with a note.
-
-    Raises:
-        InputError: it is encrypted, damaged, or all empty.
-    """
+    Raises InputError: it is encrypted, damaged, or all empty."""
     import python_calamine as calamine
 
     try:
@@ -69,10 +66,7 @@ def read_sheets(data: bytes, name: str) -> ExtractedText:
 
 def read_separated(data: bytes, name: str) -> ExtractedText:
     """CSV or TSV as one page; quotes are opened, so that values stand as they are.
-
-    Raises:
-        InputError: not text, or empty.
-    """
+    Raises InputError: not text, or empty."""
     text, notes = decode_text(data, name)
     csv.field_size_limit(MAX_CELL)
     writer = Writer()
@@ -90,7 +84,6 @@ def read_separated(data: bytes, name: str) -> ExtractedText:
 
 
 def _page(rows: Iterable[Sequence[Cell]], writer: Writer, title: str) -> str:
-    """The rows that hold anything, one a line; runs of empty rows become one."""
     lines = 0
     if title:
         writer.line(f"Sheet: {title}")
@@ -109,7 +102,6 @@ def _page(rows: Iterable[Sequence[Cell]], writer: Writer, title: str) -> str:
 
 
 def _cell(value: Cell) -> str:
-    """A value as a person reads it: 3 rather than 3.0, no clock at midnight."""
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, float):

@@ -107,8 +107,7 @@ class RunningAnswer:
     def step(self, token: int) -> list[int]:
         """Follow a chosen token; return it with the tokens forced after it, or the shortest end.
 
-        An empty list means that the answer is over; ``reason`` says why.
-        """
+        An empty list means that the answer is over; ``reason`` says why."""
         constraint = self.constraint
         self._chosen = 1
         if constraint is None or self._vocabulary.ends(token):
@@ -249,8 +248,7 @@ class ChunkWriter:
     """Turns token bytes into chunks of whole characters, and watches for stop texts.
 
     A character that is split over tokens is held back until it is complete; so is an end of text
-    that may be the beginning of a stop text.
-    """
+    that may be the beginning of a stop text."""
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -297,7 +295,6 @@ class ChunkWriter:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of ``text`` that begins ``stop``."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if stop.startswith(text[-length:]):
             return length
@@ -389,8 +386,7 @@ class Sampler:
     """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it.
 
     ``odds`` are of the last token, where ``scored`` asks for them: a third of a millisecond a token
-    for a vocabulary of 262,144.
-    """
+    for a vocabulary of 262,144."""
 
     def __init__(
         self, wanted: Sampling, defaults: Sampling, model: LlamaModel, *, scored: bool = False
@@ -453,7 +449,6 @@ class Sampler:
 
 
 def _weights(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each token weighs at temperature 1, up to a common factor; a copy."""
     weights: NDArray[np.float32] = np.exp(logits - logits.max())
     return weights
 

@@ -183,10 +183,7 @@ def _first_line(text: str) -> str:
 
 class TokenConstraint:
     """A JSON Schema, compiled to be asked about texts in the tokens of a vocabulary.
-
-    Raises:
-        SchemaError: llguidance refuses the schema.
-    """
+    Raises SchemaError: llguidance refuses the schema."""
 
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
         self._tokenizer = vocabulary.tokenizer

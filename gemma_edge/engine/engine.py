@@ -52,10 +52,7 @@ def smoke_decode(context: LlamaContext, cache: KvCache, token: int) -> None:
     """Evaluate one token and look at the result; the cache is empty afterwards.
 
     It reads the weights once, so the first question does not wait for the disk.
-
-    Raises:
-        EngineError: what comes out are no numbers.
-    """
+    Raises EngineError: what comes out are no numbers."""
     cache.evaluate([token])
     sound = bool(np.isfinite(context.logits()).all())
     cache.forget()
@@ -69,10 +66,7 @@ def smoke_decode(context: LlamaContext, cache: KvCache, token: int) -> None:
 
 def judge_load(plan: Plan, allocated: tuple[Allocated, ...]) -> tuple[str, ...]:
     """Where llama.cpp's own report differs from the ledger, as sentences.
-
-    Raises:
-        EngineError: the plan uses a GPU on which llama.cpp put nothing.
-    """
+    Raises EngineError: the plan uses a GPU on which llama.cpp put nothing."""
     used = [(row.place, row.part) for row in allocated]
     shares = plan.split or (1,) * len(plan.devices)
     for device, share in zip(plan.devices, shares, strict=True):
@@ -149,8 +143,7 @@ class LlamaEngine:
     """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``.
 
     ``forcing=False`` is for measurements: what do forced tokens save? ``flash_attention=False``
-    is for proofs: on a CPU it adds in 16 bits, so the order of cells shows.
-    """
+    is for proofs: on a CPU it adds in 16 bits, so the order of cells shows."""
 
     def __init__(self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True) -> None:
         self._plan = plan
@@ -429,7 +422,6 @@ class LlamaEngine:
 
 
 def _returned(work: Generator[Event, None, list[int]]) -> list[int]:
-    """What a generator returns; its events are dropped."""
     try:
         while True:
             next(work)
@@ -445,5 +437,4 @@ class Warming:
 
 
 def _round_up(tokens: int) -> int:
-    """Space for the prompt and an answer, to the next 1,024."""
     return (tokens + 1024 + 1023) // 1024 * 1024

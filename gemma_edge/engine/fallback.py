@@ -13,8 +13,7 @@ from gemma_edge.units import render_bytes
 class RequestLock:
     """A lock that at most ``waiting`` others may wait for; one more is refused in words.
 
-    Two requests on one GPU at once are what made the first account of this project crash.
-    """
+    Two requests on one GPU at once are what made the first account of this project crash."""
 
     def __init__(self, waiting: int = 8) -> None:
         self._lock = threading.Lock()

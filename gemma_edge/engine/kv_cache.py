@@ -155,8 +155,7 @@ class KvCache:
         """Save the window cells here, so that a later prompt may come back to this point.
 
         llama.cpp saves no more than the window before the last position, so the way back leads to
-        this very point and not behind it.
-        """
+        this very point and not behind it."""
         if self._window == 0:
             return
         size = self._context.window_bytes()
@@ -175,10 +174,7 @@ class KvCache:
 
     def copy_out(self, path: Path, wanted: Fingerprint) -> CacheWriter:
         """All that it holds, copied into a file that is still to be finished.
-
-        Raises:
-            EngineError: it holds nothing, or the disk or llama.cpp refuses.
-        """
+        Raises EngineError: it holds nothing, or the disk or llama.cpp refuses."""
         if not self.units:
             raise EngineError("there is nothing to save: the cache is empty")
         size = self._context.state_bytes()
@@ -192,8 +188,7 @@ class KvCache:
         """What a file holds, in place of what is held now.
 
         llama.cpp wrote no more of the sliding layers than their window, and says so by the oldest
-        position that it holds: ``plan_reuse`` goes by that, so a cut further back is no cut.
-        """
+        position that it holds: ``plan_reuse`` goes by that, so a cut further back is no cut."""
         try:
             with open_saved(path, wanted, context_tokens) as cells:
                 self.forget()
@@ -240,8 +235,7 @@ def plan_reuse(
 
     At least one unit is left to evaluate, so that there are logits to sample from. ``window`` is
     n_swa in tokens, 0 for a model without sliding layers; ``pos_min`` is read from llama.cpp
-    **before** anything is removed.
-    """
+    **before** anything is removed."""
     keep = min(common_prefix(cached, wanted), len(wanted) - 1)
     if keep <= 0:
         return Reuse(0)
@@ -282,8 +276,7 @@ def fingerprint(plan: Plan, *, template: str, version: str, flash_attention: boo
     """What must be the same for a saved cache to mean the same.
 
     The size of the context is not in it, nor where layers lie: the bytes are the same everywhere,
-    the numbers up to llama.cpp's noise between devices.
-    """
+    the numbers up to llama.cpp's noise between devices."""
     adapters = [f"{identity(adapter.path)} {adapter.scale}" for adapter in plan.adapters]
     return {
         "llama.cpp": version,
@@ -355,10 +348,7 @@ class Unusable(Exception):
 class CacheWriter:
     """A file that is being written, beside its place. ``state`` is to be filled, then ``finish``
     is called, or ``discard``.
-
-    Raises:
-        EngineError: it is too large, or the disk refuses.
-    """
+    Raises EngineError: it is too large, or the disk refuses."""
 
     def __init__(
         self,
@@ -385,10 +375,7 @@ class CacheWriter:
 
     def finish(self) -> int:
         """Make it last, put it in its place, and return its size in bytes.
-
-        Raises:
-            EngineError: the disk refuses.
-        """
+        Raises EngineError: the disk refuses."""
         self._whole[-_CHECK.size :] = _CHECK.pack(_checksum(self._whole[: -_CHECK.size]))
         try:
             self._map.flush()
@@ -419,10 +406,7 @@ class CacheWriter:
 @contextlib.contextmanager
 def open_saved(path: Path, wanted: Fingerprint, context_tokens: int) -> Iterator[Cells]:
     """The ``Cells`` of a file, mapped for as long as it is open.
-
-    Raises:
-        Unusable: there is none, it is damaged, of another model, or larger than the context.
-    """
+    Raises Unusable: there is none, it is damaged, of another model, or larger than the context."""
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -84,8 +84,7 @@ class LlamaModel:
         """Token ids. With ``special`` control tokens are parsed, without they are characters.
 
         llama.cpp still recognizes USER_DEFINED tokens without it, and Gemma 4's channel and tool
-        tokens are of that kind; so each of those is spelled out.
-        """
+        tokens are of that kind; so each of those is spelled out."""
         tokens = self._tokenize(text, special)
         if special or not any(self.is_control(token) for token in tokens):
             return tokens
@@ -167,7 +166,6 @@ def as_path(path: Path) -> bytes:
 
 
 def _refusal(path: Path) -> ModelError | OutOfMemory:
-    """Why there is no model, in llama.cpp's words."""
     if short := shortage():
         return OutOfMemory(f"the weights of {path.name} could not be allocated: {short}")
     return ModelError(
@@ -248,8 +246,7 @@ class LlamaContext:
     def watch(self, stop: Callable[[], bool] | None) -> None:
         """While set, a running ``decode`` ends with ``Aborted`` as soon as ``stop()`` is true.
 
-        It is asked at every node of the graph, so it is set for prompts, not for single tokens.
-        """
+        It is asked at every node of the graph, so it is set for prompts, not for single tokens."""
         self._stop = stop
         callback = self._abort if stop else llama_cpp.ggml_abort_callback(0)
         llama_cpp.llama_set_abort_callback(self.pointer, callback, None)
@@ -361,10 +358,7 @@ def _load(model: LlamaModel, adapter: Adapter) -> Any:
 @contextmanager
 def open_vocabulary(path: Path) -> Iterator[GrammarVocabulary]:
     """The vocabulary alone, for as long as the file is open; its weights are not read.
-
-    Raises:
-        ModelError: llama.cpp cannot load the file.
-    """
+    Raises ModelError: llama.cpp cannot load the file."""
     model = LlamaModel(path, vocabulary_only=True)
     try:
         yield grammar_vocabulary(model)

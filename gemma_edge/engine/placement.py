@@ -38,10 +38,7 @@ class _Override(ctypes.Structure):
 class ModelParams:
     """``params`` for ``llama_model_load_from_file``, and what they point to: keep this object
     until the model is loaded.
-
-    Raises:
-        EngineError: a device that this build of llama.cpp does not have.
-    """
+    Raises EngineError: a device that this build of llama.cpp does not have."""
 
     def __init__(self, placement: "Placement") -> None:
         self.params = params = bindings.llama_model_default_params()
@@ -60,7 +57,6 @@ class ModelParams:
             self._keep_experts(placement.cpu_expert_layers)
 
     def _use(self, names: tuple[str, ...]) -> None:
-        """Just these devices; none at all for an empty list."""
         devices = (ctypes.c_void_p * (len(names) + 1))(*map(find_device, names), None)
         self._kept.append(devices)
         self.params.devices = ctypes.cast(devices, ctypes.c_void_p)
@@ -88,8 +84,7 @@ def context_params(placement: "Placement") -> Any:
     """For ``llama_init_from_model``.
 
     They differ from llama-cpp-python's on purpose: no full-size window cache (10 times the
-    memory), flash attention, logits for one position only (docs/architecture.md, "Context").
-    """
+    memory), flash attention, logits for one position only (docs/architecture.md, "Context")."""
     params = bindings.llama_context_default_params()
     params.n_ctx = placement.context_tokens
     params.n_batch = params.n_ubatch = placement.batch_tokens
@@ -104,10 +99,7 @@ def context_params(placement: "Placement") -> Any:
 
 def find_device(name: str) -> int:
     """ggml's handle of a device.
-
-    Raises:
-        EngineError: there is none of this name.
-    """
+    Raises EngineError: there is none of this name."""
     ggml = _library("ggml")
     ggml.ggml_backend_dev_by_name.restype = ctypes.c_void_p
     ggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]

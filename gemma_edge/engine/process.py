@@ -46,10 +46,7 @@ CallName = Literal[
 class EngineProcess:
     """One process. What it is asked and what it answers are values of the engine's protocol.
     ``program`` is a child program and its arguments; tests pass another to make it fail on purpose.
-
-    Raises:
-        GemmaEdgeError: it cannot be started.
-    """
+    Raises GemmaEdgeError: it cannot be started."""
 
     def __init__(self, program: Sequence[str] = WORKER) -> None:
         self._child = Child(*program)
@@ -122,10 +119,7 @@ class Loading:
 
     def result(self, given_up: Callable[[], bool] = lambda: False) -> LoadedProcess | None:
         """Wait for it; None once ``given_up()`` is true.
-
-        Raises:
-            ModelError, ProjectorError, DoesNotFit, EngineError: why nothing is loaded.
-        """
+        Raises ModelError, ProjectorError, DoesNotFit, EngineError: why nothing is loaded."""
         while not self._done.wait(_LOADING_POLL_SECONDS):
             if given_up():
                 return None
@@ -259,8 +253,7 @@ class RemoteEngine:
     def generate(self, request: Request) -> Iterator[Event]:
         """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated.
 
-        The answer begins at once, also before its first event is asked for.
-        """
+        The answer begins at once, also before its first event is asked for."""
         return self._accepted("generate", request)
 
     def warm(self, request: Request) -> Iterator[Event]:
@@ -380,10 +373,7 @@ class RemoteEngine:
 
     def _recover(self, loaded: LoadedProcess, error: ChildStopped | OutOfMemory) -> str:
         """Start again; return what happened, and what was changed, as a sentence.
-
-        Raises:
-            EngineError: it would stop again for the same reason.
-        """
+        Raises EngineError: it would stop again for the same reason."""
         self._answering = None
         if self._closed:
             raise EngineError("the engine is closed")

@@ -31,8 +31,7 @@ class Prompt:
 
     The first ``history_units`` units stay as they are when the conversation goes on. What follows
     is the header of the answer, which the next prompt may write differently: Gemma 4's has an empty
-    thought channel that its history has not.
-    """
+    thought channel that its history has not."""
 
     units: Sequence[Unit]
     pictures: Mapping[str, Picture]
@@ -109,11 +108,8 @@ class PromptBuilder:
 
     def prompt(self, request: Request) -> Prompt:
         """The prompt as units; nothing is evaluated.
-
-        Raises:
-            ProjectorError: a picture, but no projector was loaded.
-            DoesNotFit: a picture is larger than what was planned for it.
-        """
+        Raises ProjectorError: a picture, but no projector was loaded; DoesNotFit: a picture is
+        larger than what was planned for it."""
         units: list[Unit] = []
         pictures: dict[str, Picture] = {}
         written = history_units = history_units_before = 0
@@ -167,10 +163,8 @@ _BEFORE, _AFTER = "<|image>", "<image|>"
 class LlamaCounter:
     """Counts as ``LlamaEngine.count`` does. The size of the batch is not known yet, so no picture
     is too large here.
-
-    Raises:
-        ModelError: llama.cpp cannot read the file's vocabulary, or its chat template is broken.
-    """
+    Raises ModelError: llama.cpp cannot read the file's vocabulary, or its chat template is
+    broken."""
 
     def __init__(self, plan: Plan) -> None:
         self._model = LlamaModel(plan.model, vocabulary_only=True)
@@ -228,10 +222,7 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], *, think: bool = False) -> list[Piece]:
         """Pieces in the order of the prompt, with the header of the next model turn.
-
-        Raises:
-            ModelError: the template fails, or drops or repeats a message.
-        """
+        Raises ModelError: the template fails, or drops or repeats a message."""
         if self._fold_system:
             messages = _folded(messages)
         nonce = f"PART{secrets.token_hex(8)}N"
@@ -319,7 +310,6 @@ def _as_dict(message: Message, placeholder: str) -> dict[str, Any]:
 
 
 def _slots(text: str, pictures: list[Picture]) -> list[Piece]:
-    """Cut markup at its image slots and put the next pictures there."""
     first, *rest = text.split(IMAGE_SLOT)
     pieces: list[Piece] = [Markup(first)]
     for part in rest:

@@ -56,8 +56,7 @@ class JsonConstraint:
     """Hold the answer to a JSON Schema while decoding, on one line with ``", "`` and ``": "``.
 
     ``schema`` is the schema as JSON text, prepared by the caller (closed objects, nullable
-    leaves); ``relaxed`` is how far llguidance may relax it: "", "coerce_one_of" or "lenient".
-    """
+    leaves); ``relaxed`` is how far llguidance may relax it: "", "coerce_one_of" or "lenient"."""
 
     schema: str
     relaxed: Literal["", "coerce_one_of", "lenient"] = ""
@@ -213,11 +212,8 @@ class Engine(Protocol):
 
     def count(self, request: Request) -> PromptCount:
         """Exact prompt size; nothing is evaluated.
-
-        Raises:
-            ProjectorError: a picture, but no projector was loaded.
-            DoesNotFit: a picture is larger than what was planned for.
-        """
+        Raises ProjectorError: a picture, but no projector was loaded; DoesNotFit: a picture is
+        larger than what was planned for."""
 
     def generate(self, request: Request) -> Iterator[Event]:
         """``Chunk``s, among them ``Notice``s, before them ``Reading``s, then exactly one
@@ -238,36 +234,24 @@ class Engine(Protocol):
 
         After an answer the history with it, warmed, makes the next turn evaluate only its own
         tokens: the header of an answer has an empty thought channel that the history has not.
-
-        Raises:
-            DoesNotFit: the messages are larger than the context.
-            ProjectorError, EngineError: like ``generate``.
-        """
+        Raises DoesNotFit: the messages are larger than the context; ProjectorError, EngineError:
+        like ``generate``."""
 
     def save(self, path: Path) -> int:
         """Write what the cache holds to a file, whole or not at all; return its size in bytes.
 
         Other threads may ask for answers meanwhile: only the copy out of the cache holds them up,
         not the disk.
-
-        Raises:
-            EngineError: the disk refuses, or the cache is empty.
-        """
+        Raises EngineError: the disk refuses, or the cache is empty."""
 
     def restore(self, path: Path) -> Restored:
         """Take a saved cache back, if it is of these weights, projector, adapters, template and
         this llama.cpp, whole, and fits the context; else nothing of it is used.
-
-        Raises:
-            EngineError: the engine cannot be asked.
-        """
+        Raises EngineError: the engine cannot be asked."""
 
     def measure(self, tokens: int = 32) -> float:
         """Tokens a second of plain decoding, after a warm-up. What the cache held is lost.
-
-        Raises:
-            EngineError: llama.cpp failed.
-        """
+        Raises EngineError: llama.cpp failed."""
 
     def cancel(self) -> None:
         """Ask the running answer to stop; it ends with ``Finished("cancelled")``. Safe from a

@@ -29,8 +29,7 @@ class ScriptedEngine:
     """Answers each request with the next text of the script, a word a chunk.
 
     A script entry may hold a thought: ``("thought", "answer")``. ``probability`` is how sure it
-    says to be of each word, where it is asked.
-    """
+    says to be of each word, where it is asked."""
 
     def __init__(
         self,
@@ -177,6 +176,5 @@ class ScriptedEngine:
 
 
 def _words(text: str) -> list[str]:
-    """Split so that joining gives the text back."""
     words = text.split(" ")
     return [word + " " for word in words[:-1]] + words[-1:] if text else []

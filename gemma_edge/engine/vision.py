@@ -41,11 +41,8 @@ class LlamaVision:
 
     ``markers`` are the tokens round every picture. A model that attends both ways inside an image
     must see it in one batch, which limits its size.
-
-    Raises:
-        ProjectorError: the file is no vision projector, or not of this model.
-        OutOfMemory: there is not enough memory for it.
-    """
+    Raises ProjectorError: the file is no vision projector, or not of this model; OutOfMemory: there
+    is not enough memory for it."""
 
     def __init__(self, path: Path, model: LlamaModel, plan: Plan) -> None:
         self._model = model
@@ -97,11 +94,7 @@ class LlamaVision:
 
     def decode(self, picture: Picture, context: LlamaContext, position: int) -> None:
         """Encode a picture, or take it from memory, and evaluate it at ``position``.
-
-        Raises:
-            EngineError: llama.cpp failed.
-            Aborted: ``context.watch`` ended it.
-        """
+        Raises EngineError: llama.cpp failed; Aborted: ``context.watch`` ended it."""
         with _Chunks(self.pointer, picture) as chunks:
             image = next(c for c in chunks if mtmd_cpp.mtmd_input_chunk_get_type(c) != _TEXT)
             counted = int(mtmd_cpp.mtmd_input_chunk_get_n_tokens(image))
@@ -239,10 +232,7 @@ class VisionCache:
 
     def get(self, picture: Picture, encode: Callable[[], Embedding]) -> Embedding:
         """What the encoder makes of a picture; it runs only where nobody remembers.
-
-        Raises:
-            Whatever ``encode`` raises.
-        """
+        Raises Whatever ``encode`` raises."""
         digest = picture.digest
         found = self._kept.get(digest)
         if found is None and self._disk is not None:
@@ -268,8 +258,7 @@ class VisionCacheFolder:
     is, and what computed). What was used longest ago goes when ``most_bytes`` are exceeded.
 
     A folder that cannot be written costs later runs their time and nothing else; ``problem`` says
-    it once.
-    """
+    it once."""
 
     def __init__(self, folder: Path, identity: str, *, most_bytes: int = DISK_BYTES) -> None:
         self.problem = ""

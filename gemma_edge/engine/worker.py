@@ -27,10 +27,7 @@ Open = Callable[[Plan], Engine]
 def open_llama(plan: Plan) -> Engine:
     """The real engine; its libraries are loaded here, CUDA's from packages of this environment
     where the system has none.
-
-    Raises:
-        EngineError: they cannot be loaded. And whatever loading raises.
-    """
+    Raises EngineError: they cannot be loaded. And whatever loading raises."""
     with _libraries():
         from gemma_edge.engine.engine import LlamaEngine
     return LlamaEngine(plan)

@@ -104,7 +104,6 @@ def record(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _record_system(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What can be read without starting a program."""
     found: dict[str, Any] = {
         "recording": VERSION,
         "system": sys.platform,
@@ -200,7 +199,6 @@ def _keep(text: str, keys: tuple[str, ...], separator: str = ":") -> str:
 
 
 def _capacities() -> str:
-    """One line a processor, where the kernel tells them apart (Arm)."""
     found = [
         _read(f"/sys/devices/system/cpu/cpu{i}/cpu_capacity") for i in range(os.cpu_count() or 1)
     ]
@@ -214,7 +212,6 @@ def _affinity() -> str:
 
 
 def _address_space() -> int:
-    """``ulimit -v`` in bytes, 0 for no limit."""
     if sys.platform != "win32":
         import resource  # noqa: PLC0415  (Windows has none)
 
@@ -338,7 +335,6 @@ def _adapter(number: int) -> dict[str, Any]:
 
 
 def _value(key: str, name: str) -> Any:
-    """A value below HKEY_LOCAL_MACHINE, None where it is not there."""
     if sys.platform != "win32":
         return None
     import winreg  # noqa: PLC0415  (Windows only)
@@ -373,10 +369,7 @@ def pretend(
 ) -> Hardware:
     """``base`` with another GPU or another amount of memory. ``vram_bytes`` 0 is no GPU at all.
     A title with a size in it ("M2 16 GB", "RTX 3060 8GB") is as good as the numbers.
-
-    Raises:
-        UsageError: the title is of no known card and no memory is given.
-    """
+    Raises UsageError: the title is of no known card and no memory is given."""
     title = (device_title or "").strip()
     chip = _APPLE.fullmatch(_plain(title))
     size = _SIZE.search(title)

@@ -142,7 +142,6 @@ def check_devices(facts: MachineFacts) -> Iterator[Finding]:
 
 
 def _full(device: Device, card: Card | None) -> Iterator[Finding]:
-    """A card on which no model fits, and who holds its memory."""
     least = max(GIB, int(_FULL_SHARE * device.total_bytes))
     if not device.total_bytes or device.free_bytes >= least:
         return
@@ -251,7 +250,6 @@ def check_driver(facts: MachineFacts) -> Iterator[Finding]:
 
 
 def _explain(broken: str, facts: MachineFacts) -> tuple[str, str]:
-    """The tools' words in ours, and the way out."""
     low = broken.lower()
     if not broken:
         return "the NVIDIA driver does not answer", "sudo reboot"

@@ -189,7 +189,6 @@ def _nvml_card(entry: Answers, driver: str) -> Card:
 
 
 def _users(table: str, index: str) -> list[tuple[str, str, int]]:
-    """(kind, program, bytes) of the processes on one card of the table."""
     found = []
     for line in table.splitlines():
         match = _PROCESS.match(line)
@@ -305,8 +304,7 @@ def _free(
 
     ggml's number is taken inside the probe, whose own CUDA context (300 MiB) is already in use
     then; NVML's was taken before. Under Windows a process gets less than what is free, and MIG's
-    parent says nothing about the slice: there ggml's word is the tighter one.
-    """
+    parent says nothing about the slice: there ggml's word is the tighter one."""
     free = entry.number("free")
     if integrated:
         available = memory.available_bytes
@@ -447,7 +445,6 @@ def _parse_pci_device(files: Answers, folder: str) -> Card | None:
 
 
 def _draws(files: Answers, folder: str) -> bool:
-    """Whether a screen at this card is switched on."""
     connectors: Iterable[str] = (
         path
         for path in files.raw
@@ -517,8 +514,7 @@ def cuda_libraries(
 
     ``roots`` are site-packages folders to look in for ``nvidia/*/lib`` (``sys.path`` where
     empty), ``more`` are folders that Windows shall search too (the toolkit's). Loading is for
-    good: ask in a child process, or just before llama_cpp is imported.
-    """
+    good: ask in a child process, or just before llama_cpp is imported."""
     folder = folder or find_llama_folder()
     backend = find_backend(folder)
     if folder is None or backend is None:
@@ -636,7 +632,6 @@ def needed_dlls(backend: Path) -> list[str]:
 
 
 def _try(library: Path, mode: int = ctypes.RTLD_GLOBAL) -> str:
-    """Load for good: "" when it worked, else what the loader said."""
     try:
         ctypes.CDLL(str(library), mode=mode)
     except OSError as error:
@@ -717,7 +712,6 @@ def unused(build: Build, cpu: Cpu) -> tuple[str, ...]:
 
 
 def _error(probe: Answers) -> str:
-    """The loader's word, or how the probe ended before it could say anything about ggml."""
     if probe.part("llama").raw.get("found") is False:
         return "llama-cpp-python is not installed"
     if "ggml" in probe.raw or not probe.raw:

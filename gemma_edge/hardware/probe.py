@@ -68,7 +68,6 @@ def ask_nvml() -> dict[str, Any]:
 
 
 def _nvml_device(nvml: Any, handle: Any) -> dict[str, Any]:
-    """One card; a question that it does not support is left out."""
 
     def ask(question: Callable[..., Any], *more: Any) -> Any:
         try:
@@ -212,7 +211,6 @@ def _describe(libraries: CudaLibraries) -> dict[str, Any]:
 
 
 def _without_folders(message: str) -> str:
-    """A loader's message about ``/some/where/libname.so`` to one about ``libname.so``."""
     return re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\s:'\\/]+[\\/])*", "", message)
 
 

@@ -72,10 +72,7 @@ def missing_files(
 ) -> list[tuple[RemoteFile, int | None]]:
     """What ``ensure`` would fetch, and how large it is where the lock or the catalogue says so
     (else ``ask``). Opens no socket.
-
-    Raises:
-        GemmaEdgeError: a file is there and cannot be read.
-    """
+    Raises GemmaEdgeError: a file is there and cannot be read."""
     run = _Download(settings, False, on_progress or (lambda _: None))
     result: list[tuple[RemoteFile, int | None]] = []
     for file in dict.fromkeys(files):
@@ -414,7 +411,6 @@ class _Transfer:
         self._trailing = TrailingHash(place.partial)
 
     def run(self) -> str:
-        """The sha256 of the whole file, which lies in the partial one then."""
         total = self._upstream.size_bytes
         # Unbuffered: what has arrived is in the file even if this process is killed.
         descriptor = os.open(
@@ -442,7 +438,6 @@ class _Transfer:
         self._meter.start(self._position)
 
     def _attempt(self, target: BinaryIO) -> None:
-        """As many bytes as one connection gives."""
         self._retry_policy.check()
         target.seek(self._position)
         try:
@@ -478,7 +473,6 @@ class _Transfer:
         self._retry_policy.progressed()
 
     def _restart(self, target: BinaryIO, reason: str) -> None:
-        """From the first byte; a server that forces this again and again is given up."""
         self._restarts += 1
         if self._restarts > _MAX_RESTARTS:
             raise gave_up(self._meter.file, reason, self._position, self._upstream.size_bytes)

@@ -72,10 +72,7 @@ class Removal:
 def list_files(settings: StoreSettings) -> list[StoredFile]:
     """Every GGUF file in the cache, among the plain files and the imported ones, and every part
     of one, sorted by name.
-
-    Raises:
-        GemmaEdgeError: a folder cannot be read.
-    """
+    Raises GemmaEdgeError: a folder cannot be read."""
     cache = _cache_dir(settings)
     found: list[StoredFile] = []
     try:
@@ -147,7 +144,6 @@ def _blob(path: Path, cache: Path) -> Path | None:
 
 
 def _still_needed(blob: Path, leaving: set[Path], cache: Path) -> bool:
-    """Another name in the same repository's folder points to it."""
     snapshots = blob.parent.parent / "snapshots"
     return any(
         path not in leaving and _blob(path, cache) == blob for path in snapshots.glob("*/**/*")
@@ -169,10 +165,7 @@ def _frees(blob: Path, cache: Path) -> bool:
 
 def remove(removal: Removal) -> None:
     """Delete what was planned: the names first, then what they pointed to.
-
-    Raises:
-        GemmaEdgeError: a file cannot be deleted.
-    """
+    Raises GemmaEdgeError: a file cannot be deleted."""
     for stored in removal.files:
         try:
             stored.path.unlink(missing_ok=True)
@@ -195,10 +188,7 @@ _READ_BYTES = 1 << 20  # hashlib lets other threads run above 2 KiB; 1 MiB makes
 
 def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     """The file's sha256 in hex; ``on_bytes`` gets the number of bytes done.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    Raises OSError: it cannot be read."""
     digest, done = hashlib.sha256(), 0
     buffer = memoryview(bytearray(_READ_BYTES))
     with path.open("rb", buffering=0) as stream:
@@ -220,8 +210,7 @@ def _read_ahead(descriptor: int) -> None:
 class TrailingHash(threading.Thread):
     """Hashes a growing file trailing its writer, so that nothing is read again at the end.
 
-    The bytes come from the page cache; a part from an earlier run is hashed on the way.
-    """
+    The bytes come from the page cache; a part from an earlier run is hashed on the way."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True, name="sha256")
@@ -246,10 +235,7 @@ class TrailingHash(threading.Thread):
 
     def finish(self, on_bytes: Callable[[int], None]) -> str:
         """Wait for the rest; the sha256 in hex.
-
-        Raises:
-            OSError: the file could not be read.
-        """
+        Raises OSError: the file could not be read."""
         with self._changed:
             self._ended = True
             self._changed.notify()
@@ -287,8 +273,7 @@ class CheckedHashes:
     """Which hash a file had when it was last read: by path, size, time of change and inode.
 
     A file that looks the same is not hashed again. It lives in ``data_dir``; losing it costs time
-    and nothing else.
-    """
+    and nothing else."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -331,10 +316,7 @@ def hash_once(
     path: Path, checked: CheckedHashes, on_bytes: Callable[[int], None] | None = None
 ) -> str:
     """The file's sha256, from memory where it looks unchanged.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    Raises OSError: it cannot be read."""
     known = checked.get(path)
     if known is None:
         known = hash_file(path, on_bytes)
@@ -349,8 +331,7 @@ OnBytes = Callable[[int], None]
 class Expected:
     """Which bytes a file has to be; ``sha256`` is None when the newest will do.
 
-    ``any_revision``: the hash alone says it, at whichever revision it lies on disk.
-    """
+    ``any_revision``: the hash alone says it, at whichever revision it lies on disk."""
 
     revision: str
     sha256: str | None
@@ -395,10 +376,7 @@ class LocalFiles:
         self, file: RemoteFile, expected: Expected, on_bytes: OnBytes | None
     ) -> LocalFile | None:
         """The file on disk, if its bytes are the ones expected.
-
-        Raises:
-            GemmaEdgeError: it is there and cannot be read or placed.
-        """
+        Raises GemmaEdgeError: it is there and cannot be read or placed."""
         models_dir = self.settings.models_dir
         plain = plain_path(models_dir, file) if models_dir else None
         try:
@@ -445,10 +423,7 @@ class LocalFiles:
     def remember(self, file: RemoteFile, found: LocalFile, *, certain: bool) -> None:
         """Into the lock. A file that only was found may lie on a disk that cannot be written;
         one that was fetched (``certain``) has to be provable.
-
-        Raises:
-            GemmaEdgeError: the lock cannot be written.
-        """
+        Raises GemmaEdgeError: the lock cannot be written."""
         size = found.path.stat().st_size
         try:
             self.locks.record(
@@ -463,8 +438,7 @@ class LocalFiles:
 class Verification:
     """``state``: ``right``, ``wrong``, ``unknown`` (nothing to compare with) or ``unreadable``.
 
-    ``promised_by`` is ``lock`` or ``hub`` (the name that the cache gave the file), or empty.
-    """
+    ``promised_by`` is ``lock`` or ``hub`` (the name that the cache gave the file), or empty."""
 
     path: Path
     name: str
@@ -645,10 +619,7 @@ RESERVE_BYTES = 64 << 20  # for the lock, the log and whatever else writes meanw
 
 def check_space(needed_bytes: Mapping[Path, int]) -> None:
     """Folder -> bytes still to come; folders on one disk add up. They need not exist yet.
-
-    Raises:
-        DoesNotFit: with both numbers.
-    """
+    Raises DoesNotFit: with both numbers."""
     disks: dict[int, tuple[Path, int]] = {}
     for folder, count in needed_bytes.items():
         existing = _existing(folder)
@@ -728,10 +699,7 @@ def plain_destination(models_dir: Path, file: RemoteFile, commit: str, etag: str
 
 def publish(place: Destination) -> None:
     """Make what has come in, and was checked, visible under its name.
-
-    Raises:
-        OSError: the disk or its permissions.
-    """
+    Raises OSError: the disk or its permissions."""
     if place.partial.exists():
         os.replace(place.partial, place.blob)
     if place.final != place.blob:

@@ -141,7 +141,6 @@ def stream_http(
 
 
 def _check_response(response: Any, upstream: Upstream, start: int, *, part: bool) -> None:
-    """Is it the part that was asked for, of the file that was asked for?"""
     if response.history and response.status_code in _REFUSED:
         raise TryAgain(f"the storage answered with status {response.status_code}")
     _utils().hf_raise_for_status(response)
@@ -205,7 +204,6 @@ def _speaks_xet() -> bool:
 
 
 def _utils() -> Any:
-    """The library's tools; it gives type checkers no list of them."""
     _hub()
     return importlib.import_module("huggingface_hub.utils")
 
@@ -224,7 +222,6 @@ def request_headers(settings: StoreSettings) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _explained(file: RemoteFile, settings: StoreSettings) -> Iterator[None]:
-    """Whatever the library raises inside becomes one of ours."""
     import httpx2  # noqa: PLC0415  (the library's HTTP client)
     from huggingface_hub.errors import (  # noqa: PLC0415
         HfHubHTTPError,
@@ -267,8 +264,7 @@ def stream_xet(upstream: Upstream, start: int, settings: StoreSettings) -> Itera
     """The bytes from ``start`` on through Xet, in order. It may end early without an error.
 
     The library waits inside native code without a limit, so a thread of its own does that; when
-    nothing comes for ``stall_seconds`` the group is aborted and the thread is left trailing.
-    """
+    nothing comes for ``stall_seconds`` the group is aborted and the thread is left trailing."""
     pump = _Pump(upstream, start, request_headers(settings))
     pump.start()
     try:
@@ -365,11 +361,8 @@ class RetryPolicy:
 
     def wait(self, failure: TryAgain) -> None:
         """Before the next attempt.
-
-        Raises:
-            GemmaEdgeError: there is none, or the server asks for more time than anybody has.
-            Stopped: somebody wants an end.
-        """
+        Raises GemmaEdgeError: there is none, or the server asks for more time than anybody has;
+        Stopped: somebody wants an end."""
         meter, settings = self._meter, self._settings
         self._failures += 1
         seconds = failure.wait_seconds
@@ -392,11 +385,7 @@ def ask_again(
     file: RemoteFile, revision: str, settings: StoreSettings, retries: RetryPolicy
 ) -> Upstream:
     """What the hub has at this revision.
-
-    Raises:
-        GemmaEdgeError: it does not say.
-        Stopped: somebody wants an end.
-    """
+    Raises GemmaEdgeError: it does not say; Stopped: somebody wants an end."""
     while True:
         retries.check()
         try:
@@ -409,11 +398,8 @@ def ask(
     file: RemoteFile, settings: StoreSettings, *, on_progress: Listener | None = None
 ) -> Upstream:
     """What is there now at ``file.revision`` (the newest where that is None): commit, size, hash.
-
-    Raises:
-        ModelError: it is not there, or not for this account, or ``settings.offline``.
-        GemmaEdgeError: the network failed.
-    """
+    Raises ModelError: it is not there, or not for this account, or ``settings.offline``;
+    GemmaEdgeError: the network failed."""
     if settings.offline:
         raise not_while_offline([file.name])
     retries = _retry_policy(file, settings, on_progress)
@@ -425,11 +411,8 @@ def read_part(
     on_progress: Listener | None = None,
 ) -> bytes:  # fmt: skip
     """Bytes ``start`` to ``start + count``, fewer where the file ends before.
-
-    Raises:
-        ModelError: ``settings.offline``.
-        GemmaEdgeError: the network failed, or the server cannot send parts.
-    """
+    Raises ModelError: ``settings.offline``; GemmaEdgeError: the network failed, or the server
+    cannot send parts."""
     if settings.offline:
         raise not_while_offline([upstream.file.name])
     retries = _retry_policy(upstream.file, settings, on_progress)
@@ -502,10 +485,7 @@ def find_kept_header(file: RemoteFile, settings: StoreSettings) -> Header | None
 
 def read_local_header(path: Path, settings: StoreSettings) -> Header:
     """The header of a file on disk, from ``data_dir`` where this very file was read before.
-
-    Raises:
-        ModelError: as ``gguf.read_header``.
-    """
+    Raises ModelError: as ``gguf.read_header``."""
     kept = None
     with contextlib.suppress(OSError):
         facts = path.stat()

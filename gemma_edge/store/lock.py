@@ -47,10 +47,7 @@ Entries = dict[tuple[str, str], LockEntry]
 
 def read_lock(path: Path) -> Entries:
     """The entries by (repo, file); none when there is no such file.
-
-    Raises:
-        InputError: it is not a lock file of this version.
-    """
+    Raises InputError: it is not a lock file of this version."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -134,10 +131,7 @@ class Locks:
 
     def record(self, repo: str, revision: str, file: str, *, size: int, sha256: str) -> None:
         """Write the entry into every lock file, unless the same bytes stand there already.
-
-        Raises:
-            GemmaEdgeError: a lock file cannot be written.
-        """
+        Raises GemmaEdgeError: a lock file cannot be written."""
         today = datetime.fromtimestamp(self._clock(), tz=timezone.utc).date()
         fresh = LockEntry(repo, revision, file, size, sha256, today)
         for path in self._paths:

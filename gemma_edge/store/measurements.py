@@ -99,5 +99,4 @@ def _parse(entry: dict[str, Any]) -> Measurement:
 
 
 def _is_speed(value: object) -> bool:
-    """A number of tokens a second; NaN and infinity are none."""
     return type(value) in (int, float) and 0 < value < math.inf  # type: ignore[operator]

@@ -26,10 +26,7 @@ class RemoteFile:
 
     ``revision`` is a branch, a tag or a commit; None is the lock's, else the newest. ``sha256``
     (64 hex digits) is what the file has to be, where a catalogue knows it.
-
-    Raises:
-        UsageError: a part is not what the hub allows, or would leave its folder on disk.
-    """
+    Raises UsageError: a part is not what the hub allows, or would leave its folder on disk."""
 
     repo: str
     filename: str
@@ -68,10 +65,7 @@ def is_remote(text: str) -> bool:
 def parse_remote(text: str, *, endpoint: str | None = None) -> RemoteFile:
     """``hf:owner/repo/file.gguf[@revision]``, or the address of a file on the hub or on the mirror
     at ``endpoint`` (both the page and the download).
-
-    Raises:
-        UsageError: neither of them, or an address of another host.
-    """
+    Raises UsageError: neither of them, or an address of another host."""
     scheme, _, rest = text.strip().partition(":")
     if scheme.lower() == "hf":
         found = _SHORT.fullmatch(rest.removeprefix("//"))
@@ -116,8 +110,7 @@ class StoreSettings:
     files. Where ``cache_dir``, ``endpoint`` and ``token`` are None, huggingface_hub's own
     conventions hold (``HF_HUB_CACHE``, ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN``, the token file,
     the proxy variables). ``models_dir`` asks for plain files,
-    ``models_dir/owner/repo/file.gguf``, as other local runners lay them out.
-    """
+    ``models_dir/owner/repo/file.gguf``, as other local runners lay them out."""
 
     data_dir: Path
     cache_dir: Path | None = None
@@ -151,8 +144,7 @@ class Progress:
     """One file's state. ``file`` is its name as people write it (``hf:owner/repo/file.gguf``).
 
     ``state`` is ``waiting``, ``downloading``, ``checking`` (its hash) or ``done``; ``note`` is a
-    sentence when something happened (a retry, the rate limit, another process at work).
-    """
+    sentence when something happened (a retry, the rate limit, another process at work)."""
 
     file: str
     done_bytes: int
@@ -169,8 +161,7 @@ Listener = Callable[[Progress], None]
 class ProgressMeter:
     """Counts one file's bytes and calls ``listen`` at most ten times a second.
 
-    ``clock`` is in seconds; only differences are used.
-    """
+    ``clock`` is in seconds; only differences are used."""
 
     def __init__(
         self,
