@@ -36,7 +36,6 @@ from gemma_edge.planning.plan import (
     Ledger,
     Part,
     PartName,
-    Placement,
     PlacementKind,
     Plan,
     Refusal,
@@ -47,6 +46,7 @@ from gemma_edge.planning.planner import NothingFits
 from gemma_edge.planning.render import (
     brief_title,
     gpu_layers,
+    render_accounts,
     render_details,
     render_devices,
     render_place,
@@ -126,133 +126,178 @@ def command(asked: PlanFlags, model: ModelFlags, store: FetchFlags, show: ShowFl
 def run(
     asked: PlanFlags, model: ModelOptions, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
-    """Plan, and show it."""
-
-    return plan_and_show(asked, model, show, context, output)
-
-
-# ----------------------------------------------------------------------------
-# A plan as JSON: every number in bytes, tokens or tokens a second, under names that stay.
-
-
-def as_document(plan: Plan, candidates: Candidates, hardware: Hardware) -> dict[str, Any]:
-    """The plan with all that is known about it."""
-    return {
-        "fits": True,
-        **_plan(plan, candidates[plan.name]),
-        "reasons": list(plan.reasons),
-        "rungs": [asdict(attempt) for attempt in plan.attempts],
-        "fallbacks": [_placement(each) for each in plan.fallbacks],
-        "alternatives": [_plan(each, candidates[each.name]) for each in plan.alternatives],
-        "hardware": as_hardware(hardware),
-    }
-
-
-def as_failure(error: NothingFits, hardware: Hardware) -> dict[str, Any]:
-    """Why nothing fits."""
-    return {
-        "fits": False,
-        "message": error.message,
-        "hint": error.hint,
-        "rungs": [asdict(attempt) for attempt in error.attempts],
-        "hardware": as_hardware(hardware),
-    }
-
-
-def as_rows(rows: Sequence[Row], hardware: Hardware) -> dict[str, Any]:
-    """Each candidate by itself."""
-    return {"rows": [_row_document(*row) for row in rows], "hardware": as_hardware(hardware)}
-
-
-def as_verdict(candidate: Candidate, result: Plan | Refusal) -> dict[str, Any]:
-    """Whether it would run: in which class of placement, with what context, how fast, and why."""
-    if isinstance(result, Refusal):
-        return {"class": "no", "context_tokens": None, "tokens_per_second": None,
-                "reason": result.reason}  # fmt: skip
-    return {
-        "class": result.kind(candidate.layers),
-        "context_tokens": result.context_tokens,
-        "tokens_per_second": result.speed.tokens_per_second if result.speed else None,
-        "reason": result.reasons[0],
-    }
+    """By headers from disk or by what the catalogue knows; no weights are read."""
+    output.quiet = show.quiet
+    runtime = open_runtime(model.store, context, output)
+    if asked.headers:
+        fetch_headers(model, runtime)
+    stock = Stock(runtime.store)
+    constraints = constraints_of(model, vision=None)
+    with open_planner(runtime, _pretend(asked, runtime)) as planner:
+        candidates, hardware = offer(model, stock, runtime), planner.hardware
+        if asked.every:
+            results = planner.plan_each(candidates, constraints)
+            rows = list(zip(candidates, results, strict=True))
+            if show.json:
+                output.document(as_rows(rows, hardware))
+            else:
+                output.table([_row_cells(*row) for row in rows])
+                output.note(machine_line(hardware))
+            return ExitStatus.OK
+        try:
+            plan = planner.plan(candidates, constraints)
+        except NothingFits as error:
+            if show.json:
+                output.document(as_failure(error, hardware))
+            elif asked.explain:
+                show_attempts(error.attempts, output)
+            raise
+        by_name = {each.name: each for each in candidates}
+        if show.json:
+            output.document(as_document(plan, by_name, hardware))
+            return ExitStatus.OK
+        show_plan(plan, by_name, hardware, context.width, output, explain=asked.explain)
+        chosen = by_name[plan.name]
+        if model.model == AUTO and not chosen.on_disk and not asked.pretends:
+            here = best_here(stock, model, constraints, planner)
+            if here is not None:
+                output.note(
+                    f"{brief_title(chosen)} is not on this machine: gemma-edge pull "
+                    f"{shlex.quote(chosen.name)}; until then {brief_title(here)} answers"
+                )
+    return ExitStatus.OK
 
 
-def _row_document(candidate: Candidate, result: Plan | Refusal) -> dict[str, Any]:
-    verdict = as_verdict(candidate, result)
-    return {
-        "class": verdict["class"],
-        "reason": verdict["reason"],
-        **(_plan(result, candidate) if isinstance(result, Plan) else _model(candidate)),
-    }
+def _pretend(asked: PlanFlags, runtime: Runtime) -> Hardware | None:
+    """The machine that somebody thought up, on the ground of this one."""
+    if not asked.pretends:
+        return None
+    return pretend(asked.vram_bytes, asked.ram_bytes, asked.device, runtime.hardware)
 
 
-def as_hardware(hardware: Hardware) -> dict[str, Any]:
-    """The machine; ``usable`` says whether llama.cpp computes on a device."""
-    document = asdict(hardware)
-    for device, row in zip(hardware.devices, document["devices"], strict=True):
-        row["usable"] = device.usable
-    return document
+PLACES: dict[PlacementKind, str] = {
+    "gpu": "GPU", "experts": "experts on CPU", "partial": "partly on CPU", "cpu": "CPU",
+}  # fmt: skip
 
 
-def _plan(plan: Plan, candidate: Candidate) -> dict[str, Any]:
-    return {
-        **_model(candidate),
-        "file": _path(plan.model, candidate),
-        "projector": _path(plan.projector, candidate) if plan.projector else None,
-        "adapters": [{"file": str(each.path), "scale": each.scale} for each in plan.adapters],
-        "placement": {
-            **_placement(plan),
-            "layers": candidate.layers,
-            "layers_on_gpu": gpu_layers(plan, candidate),
-            "threads": plan.threads,
-            "prefill_threads": plan.prefill_threads,
-        },
-        "ledger": _ledger(plan.ledger) if plan.ledger else None,
-        "speed": asdict(plan.speed) if plan.speed else None,
-    }
+def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
+    plan: Plan, candidates: Candidates, hardware: Hardware, width: int, output: Output,
+    *, explain: bool = False,
+) -> None:  # fmt: skip
+    """The whole page, on stdout; with ``explain`` each number says where it comes from, and what
+    was tried and detected follows."""
+    candidate = candidates[plan.name]
+    output.table([(f"{_title(candidate)} on {render_devices(plan, hardware)}",)])
+    output.page("")
+    if plan.ledger is not None:
+        output.page("\n".join(render_bars(plan.ledger, width)))
+        output.page("")
+        output.table(render_table(plan.ledger, notes=explain))
+        output.table([(f"  {remark}",) for remark in render_remarks(plan.ledger)])
+        output.page("")
+    output.table([("  " + render_place(plan, candidate) + ", " + render_details(plan),)])
+    if plan.speed is not None:
+        output.table([("  " + _speed(plan.speed, render_speed(plan.speed), explain),)])
+    output.page("")
+    others = tuple(candidates[each.name].title for each in plan.alternatives)
+    rows = [("why", reason) for reason in plan.reasons if not reason.startswith(others)]
+    rows += [("instead", _alternative(each, candidates)) for each in plan.alternatives]
+    output.table(_labelled(rows))
+    if explain:
+        show_attempts(plan.attempts, output)
+        show_machine(hardware, output)
+    if not candidate.exact:
+        output.note(
+            "weights estimated from the catalogue; "
+            f"gemma-edge plan {shlex.quote(candidate.name)} --headers reads the header"
+        )
 
 
-def _model(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "model": candidate.name,
-        "title": candidate.title,
-        "size": candidate.size_name or None,
-        "weights_bytes": candidate.header.file_bytes,
-        "exact": candidate.exact,
-        "on_disk": candidate.on_disk,
-        "download_bytes": candidate.download_bytes,
-    }
-
-
-def _placement(placement: Placement) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in placement_items(placement)}
-
-
-def _ledger(ledger: Ledger) -> list[dict[str, Any]]:
-    return [
-        {
-            "place": account.place,
-            "title": account.title,
-            "budget_bytes": account.budget_bytes,
-            "total_bytes": account.total_bytes,
-            "fits": account.fits,
-            "parts": [asdict(part) for part in account.parts],
-        }
-        for account in ledger.accounts
+def show_attempts(attempts: Sequence[Attempt], output: Output) -> None:
+    """What was tried, and why each step fell."""
+    rows = [
+        (f"{attempt.what}: {'taken' if attempt.taken else 'no'}, {attempt.reason}")
+        for attempt in attempts
     ]
+    output.page("")
+    output.table(_labelled([("tried", row) for row in rows]))
 
 
-def _path(path: Path, candidate: Candidate) -> str | None:
-    return str(path) if candidate.on_disk else None
+def show_machine(hardware: Hardware, output: Output) -> None:
+    """What was detected, and where each number comes from."""
+    output.page("")
+    rows = [("CPU", f"{hardware.cpu.name or 'not named'}: {hardware.cpu.reason}"),
+            ("RAM", hardware.memory.reason)]  # fmt: skip
+    rows += [(device.name or "unused", _device(device)) for device in hardware.devices]
+    build = hardware.build
+    rows.append(("llama.cpp", f"{build.version}, {', '.join(build.backends)}"))
+    rows += [(finding.state, _finding(finding.text, finding.fix)) for finding in hardware.findings]
+    output.table(_labelled(rows))
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _row_cells(candidate: Candidate, result: Plan | Refusal) -> tuple[str, ...]:
+    size = f"{'' if candidate.exact else '~'}{render_bytes(candidate.header.file_bytes)}"
+    refused = f": {result.reason}" if isinstance(result, Refusal) else ""
+    return candidate.name, size, render_row(candidate, result) + refused
 
 
-# ----------------------------------------------------------------------------
-# A plan's ledger as people read it: a bar for each memory, and a table of MiB.
+def render_row(candidate: Candidate, result: Plan | Refusal) -> str:
+    """``GPU, 32k, ~60 tok/s``; ``no``."""
+    if isinstance(result, Refusal):
+        return "no"
+    parts = [PLACES[result.kind(candidate.layers)], short_tokens(result.context_tokens)]
+    return ", ".join(filter(None, [*parts, render_speed(result.speed)]))
 
+
+def machine_line(hardware: Hardware) -> str:
+    """``RTX 4060 Laptop, 7.6 GiB free · 14.2 GiB are available``."""
+    devices = [f"{each.title}, {each.free_bytes / GIB:.1f} GiB free" for each in hardware.devices]
+    return " · ".join([*devices, hardware.memory.reason])
+
+
+def _title(candidate: Candidate) -> str:
+    """``E4B, Q4 QAT (unsloth, 3.9 GiB)``."""
+    size = render_bytes(candidate.header.file_bytes)
+    if candidate.title.endswith(")"):
+        return f"{candidate.title[:-1]}, {size})"
+    return f"{candidate.title} ({size})"
+
+
+def _alternative(plan: Plan, candidates: Candidates) -> str:
+    candidate = candidates[plan.name]
+    parts = [
+        render_short_place(plan, candidate),
+        f"{short_tokens(plan.context_tokens)} context",
+        render_speed(plan.speed),
+    ]
+    said = ", ".join(filter(None, parts))
+    return f"{short_title(candidate)}: {said} (--model {shlex.quote(candidate.name)})"
+
+
+def _speed(speed: Speed, rate: str, explain: bool) -> str:
+    """The arithmetic stands behind a colon, for those who asked."""
+    return f"{rate}, {speed.reason if explain else speed.reason.partition(':')[0]}"
+
+
+def _device(device: Device) -> str:
+    free = f"{device.free_bytes / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
+    return ", ".join(filter(None, [device.title, free, device.reason]))
+
+
+def _finding(text: str, fix: str) -> str:
+    return f"{text} (fix: {fix})" if fix else text
+
+
+def _labelled(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The label once, where several rows have the same."""
+    shown, last = [], ""
+    for label, text in rows:
+        shown.append(("  " + ("" if label == last else label), text))
+        last = label
+    return shown
+
+
+# A plan's ledger: a bar for each memory, and a table of MiB.
 
 PARTS: tuple[PartName, ...] = get_args(PartName)
 BAR_COLUMNS = 40  # at most; a wider one says nothing more
@@ -265,7 +310,7 @@ OTHER_SHADE = "▒"
 def render_bars(ledger: Ledger, width: int) -> list[str]:
     """One line an account: ``GPU  ████▓▓▒░··  5.9 of 7.6 GiB``, in ``width`` columns."""
     names = place_names(ledger)
-    sums = [render_sum(account) for account in ledger.accounts]
+    sums = [render_accounts([account]) for account in ledger.accounts]
     left = max(map(len, names))
     columns = min(BAR_COLUMNS, width - left - max(map(len, sums)) - 7)
     return [
@@ -283,14 +328,6 @@ def render_bar(account: Account, columns: int) -> str:
         upto = max(round(columns * taken / whole), len(cells) + (size_bytes > 0))
         cells += shade * (min(upto, columns) - len(cells))
     return cells + FREE * (columns - len(cells))
-
-
-def render_sum(account: Account) -> str:
-    """``5.9 of 7.6 GiB``, without the margin, which is only kept free."""
-    taken = f"{account.taken_bytes / GIB:.1f}"
-    if account.budget_bytes is None:
-        return f"{taken} GiB"
-    return f"{taken} of {account.budget_bytes / GIB:.1f} GiB"
 
 
 def render_table(ledger: Ledger, *, notes: bool = False) -> list[tuple[str, ...]]:
@@ -356,188 +393,98 @@ def _mib(size_bytes: int) -> str:
     return f"{-(-size_bytes // MIB):,}"
 
 
-# ----------------------------------------------------------------------------
-# The page of a plan: the ledger first, then why it is so, then what else is possible.
+# A plan as JSON: every number in bytes, tokens or tokens a second, under names that stay.
 
 
-PLACES: dict[PlacementKind, str] = {
-    "gpu": "GPU", "experts": "experts on CPU", "partial": "partly on CPU", "cpu": "CPU",
-}  # fmt: skip
+def as_document(plan: Plan, candidates: Candidates, hardware: Hardware) -> dict[str, Any]:
+    """The plan with all that is known about it."""
+    return {
+        "fits": True,
+        **_plan(plan, candidates[plan.name]),
+        "reasons": list(plan.reasons),
+        "rungs": [asdict(attempt) for attempt in plan.attempts],
+        "fallbacks": [dict(placement_items(each)) for each in plan.fallbacks],
+        "alternatives": [_plan(each, candidates[each.name]) for each in plan.alternatives],
+        "hardware": as_hardware(hardware),
+    }
 
 
-def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
-    plan: Plan, candidates: Candidates, hardware: Hardware, width: int, output: Output,
-    *, explain: bool = False,
-) -> None:  # fmt: skip
-    """The whole page, on stdout; with ``explain`` each number says where it comes from, and what
-    was tried and detected follows."""
-    candidate = candidates[plan.name]
-    output.table([(f"{_title(candidate)} on {render_devices(plan, hardware)}",)])
-    output.page("")
-    if plan.ledger is not None:
-        output.page("\n".join(render_bars(plan.ledger, width)))
-        output.page("")
-        output.table(render_table(plan.ledger, notes=explain))
-        output.table([(f"  {remark}",) for remark in render_remarks(plan.ledger)])
-        output.page("")
-    output.table([("  " + render_place(plan, candidate) + ", " + render_details(plan),)])
-    if plan.speed is not None:
-        output.table([("  " + _speed(plan.speed, render_speed(plan.speed), explain),)])
-    output.page("")
-    others = tuple(candidates[each.name].title for each in plan.alternatives)
-    rows = [("why", reason) for reason in plan.reasons if not reason.startswith(others)]
-    rows += [("instead", _alternative(each, candidates)) for each in plan.alternatives]
-    output.table(_labelled(rows))
-    if explain:
-        show_attempts(plan.attempts, output)
-        show_machine(hardware, output)
-    if not candidate.exact:
-        output.note(
-            "weights estimated from the catalogue; "
-            f"gemma-edge plan {shlex.quote(candidate.name)} --headers reads the header"
-        )
+def as_failure(error: NothingFits, hardware: Hardware) -> dict[str, Any]:
+    """Why nothing fits."""
+    return {
+        "fits": False,
+        "message": error.message,
+        "hint": error.hint,
+        "rungs": [asdict(attempt) for attempt in error.attempts],
+        "hardware": as_hardware(hardware),
+    }
 
 
-def show_attempts(attempts: Sequence[Attempt], output: Output) -> None:
-    """What was tried, and why each step fell."""
-    rows = [
-        (f"{attempt.what}: {'taken' if attempt.taken else 'no'}, {attempt.reason}")
-        for attempt in attempts
-    ]
-    output.page("")
-    output.table(_labelled([("tried", row) for row in rows]))
+def as_rows(rows: Sequence[Row], hardware: Hardware) -> dict[str, Any]:
+    """Each candidate by itself."""
+    documents = []
+    for candidate, result in rows:
+        verdict = as_verdict(candidate, result)
+        own = _plan(result, candidate) if isinstance(result, Plan) else _model(candidate)
+        documents.append({"class": verdict["class"], "reason": verdict["reason"], **own})
+    return {"rows": documents, "hardware": as_hardware(hardware)}
 
 
-def show_machine(hardware: Hardware, output: Output) -> None:
-    """What was detected, and where each number comes from."""
-    output.page("")
-    rows = [("CPU", f"{hardware.cpu.name or 'not named'}: {hardware.cpu.reason}"),
-            ("RAM", hardware.memory.reason)]  # fmt: skip
-    rows += [(device.name or "unused", _device(device)) for device in hardware.devices]
-    build = hardware.build
-    rows.append(("llama.cpp", f"{build.version}, {', '.join(build.backends)}"))
-    rows += [(finding.state, _finding(finding.text, finding.fix)) for finding in hardware.findings]
-    output.table(_labelled(rows))
-
-
-def show_rows(rows: Sequence[Row], hardware: Hardware, output: Output) -> None:
-    """Every candidate by itself."""
-    output.table([_row_cells(*row) for row in rows])
-    output.note(machine_line(hardware))
-
-
-def _row_cells(candidate: Candidate, result: Plan | Refusal) -> tuple[str, ...]:
-    size = f"{'' if candidate.exact else '~'}{render_bytes(candidate.header.file_bytes)}"
-    said = render_row(candidate, result)
-    return candidate.name, size, f"no: {result.reason}" if isinstance(result, Refusal) else said
-
-
-def render_row(candidate: Candidate, result: Plan | Refusal) -> str:
-    """``GPU, 32k, ~60 tok/s``; ``no``."""
+def as_verdict(candidate: Candidate, result: Plan | Refusal) -> dict[str, Any]:
+    """Whether it would run: in which class of placement, with what context, how fast, and why."""
     if isinstance(result, Refusal):
-        return "no"
-    parts = [PLACES[result.kind(candidate.layers)], short_tokens(result.context_tokens)]
-    return ", ".join(filter(None, [*parts, render_speed(result.speed)]))
+        return {"class": "no", "context_tokens": None, "tokens_per_second": None,
+                "reason": result.reason}  # fmt: skip
+    return {
+        "class": result.kind(candidate.layers),
+        "context_tokens": result.context_tokens,
+        "tokens_per_second": result.speed.tokens_per_second if result.speed else None,
+        "reason": result.reasons[0],
+    }
 
 
-def machine_line(hardware: Hardware) -> str:
-    """``RTX 4060 Laptop, 7.6 GiB free · 14.2 GiB are available``."""
-    devices = [f"{each.title}, {each.free_bytes / GIB:.1f} GiB free" for each in hardware.devices]
-    return " · ".join([*devices, hardware.memory.reason])
+def as_hardware(hardware: Hardware) -> dict[str, Any]:
+    """The machine; ``usable`` says whether llama.cpp computes on a device."""
+    document = asdict(hardware)
+    for device, row in zip(hardware.devices, document["devices"], strict=True):
+        row["usable"] = device.usable
+    return document
 
 
-def _title(candidate: Candidate) -> str:
-    """``E4B, Q4 QAT (unsloth, 3.9 GiB)``."""
-    size = render_bytes(candidate.header.file_bytes)
-    if candidate.title.endswith(")"):
-        return f"{candidate.title[:-1]}, {size})"
-    return f"{candidate.title} ({size})"
+def _plan(plan: Plan, candidate: Candidate) -> dict[str, Any]:
+    return {
+        **_model(candidate),
+        "file": _path(plan.model, candidate),
+        "projector": _path(plan.projector, candidate) if plan.projector else None,
+        "adapters": [{"file": str(each.path), "scale": each.scale} for each in plan.adapters],
+        "placement": {
+            **dict(placement_items(plan)),
+            "layers": candidate.layers,
+            "layers_on_gpu": gpu_layers(plan, candidate),
+            "threads": plan.threads,
+            "prefill_threads": plan.prefill_threads,
+        },
+        "ledger": [
+            {**asdict(each), "total_bytes": each.total_bytes, "fits": each.fits}
+            for each in plan.ledger.accounts
+        ]
+        if plan.ledger
+        else None,
+        "speed": asdict(plan.speed) if plan.speed else None,
+    }
 
 
-def _alternative(plan: Plan, candidates: Candidates) -> str:
-    candidate = candidates[plan.name]
-    parts = [
-        render_short_place(plan, candidate),
-        f"{short_tokens(plan.context_tokens)} context",
-        render_speed(plan.speed),
-    ]
-    said = ", ".join(filter(None, parts))
-    return f"{short_title(candidate)}: {said} (--model {shlex.quote(candidate.name)})"
+def _model(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "model": candidate.name,
+        "title": candidate.title,
+        "size": candidate.size_name or None,
+        "weights_bytes": candidate.header.file_bytes,
+        "exact": candidate.exact,
+        "on_disk": candidate.on_disk,
+        "download_bytes": candidate.download_bytes,
+    }
 
 
-def _speed(speed: Speed, rate: str, explain: bool) -> str:
-    """The arithmetic stands behind a colon, for those who asked."""
-    return f"{rate}, {speed.reason if explain else speed.reason.partition(':')[0]}"
-
-
-def _device(device: Device) -> str:
-    free = f"{device.free_bytes / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
-    return ", ".join(filter(None, [device.title, free, device.reason]))
-
-
-def _finding(text: str, fix: str) -> str:
-    return f"{text} (fix: {fix})" if fix else text
-
-
-def _labelled(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The label once, where several rows have the same."""
-    shown, last = [], ""
-    for label, text in rows:
-        shown.append(("  " + ("" if label == last else label), text))
-        last = label
-    return shown
-
-
-# ----------------------------------------------------------------------------
-# What `gemma-edge plan` does: candidates, a machine, a plan, and the page or the document.
-
-
-def plan_and_show(
-    asked: PlanFlags, model: ModelOptions, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    """Headers from disk or from what the catalogue knows; no weights are read."""
-    output.quiet = show.quiet
-    runtime = open_runtime(model.store, context, output)
-    if asked.headers:
-        fetch_headers(model, runtime)
-    stock = Stock(runtime.store)
-    constraints = constraints_of(model, vision=None)
-    with open_planner(runtime, _pretend(asked, runtime)) as planner:
-        candidates = offer(model, stock, runtime)
-        by_name = {each.name: each for each in candidates}
-        if asked.every:
-            results = planner.plan_each(candidates, constraints)
-            rows = list(zip(candidates, results, strict=True))
-            if show.json:
-                output.document(as_rows(rows, planner.hardware))
-            else:
-                show_rows(rows, planner.hardware, output)
-            return ExitStatus.OK
-        try:
-            plan = planner.plan(candidates, constraints)
-        except NothingFits as error:
-            if show.json:
-                output.document(as_failure(error, planner.hardware))
-            elif asked.explain:
-                show_attempts(error.attempts, output)
-            raise
-        if show.json:
-            output.document(as_document(plan, by_name, planner.hardware))
-            return ExitStatus.OK
-        show_plan(plan, by_name, planner.hardware, context.width, output, explain=asked.explain)
-        chosen = by_name[plan.name]
-        if model.model == AUTO and not chosen.on_disk and not asked.pretends:
-            here = best_here(stock, model, constraints, planner)
-            if here is not None:
-                output.note(
-                    f"{brief_title(chosen)} is not on this machine: gemma-edge pull "
-                    f"{shlex.quote(chosen.name)}; until then {brief_title(here)} answers"
-                )
-    return ExitStatus.OK
-
-
-def _pretend(asked: PlanFlags, runtime: Runtime) -> Hardware | None:
-    """The machine that somebody thought up, on the ground of this one."""
-    if not asked.pretends:
-        return None
-    return pretend(asked.vram_bytes, asked.ram_bytes, asked.device, runtime.hardware)
+def _path(path: Path, candidate: Candidate) -> str | None:
+    return str(path) if candidate.on_disk else None

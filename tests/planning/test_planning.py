@@ -1,4 +1,4 @@
-"""What is chosen and why: tiers, the ladder, pins, refusals, hints, fallbacks."""
+"""What is chosen and why: tiers, what is given up, pins, refusals, hints, fallbacks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_a_measurement_of_another_model_corrects_the_estimate_of_its_kind():
     assert moe == decide(BIG_CARD, "26b-a4b").speed  # other kernels, another device
 
 
-def test_the_ladder_in_its_order():
+def test_what_is_given_up_in_its_order():
     """Each step of less memory gives up the next thing: context to spare, the projector's place,
     batches and images with them, the wanted context, the width of the cache."""
     seen = []
@@ -138,7 +138,7 @@ def test_the_ladder_in_its_order():
     ]
 
 
-def test_every_rung_says_what_was_short():
+def test_every_attempt_says_what_was_short():
     decided = decide(machine(56, gpu("RTX 4090", 24, 19.4), total_gib=62), "31b")
     assert decided.context_tokens == 16384
     first = decided.attempts[0]
@@ -340,7 +340,7 @@ def test_a_fallback_for_which_main_memory_is_too_small_is_left_out():
     assert {each.projector_device for each in decided.fallbacks} == {"CUDA0"}
 
 
-def test_what_is_found_by_the_law_is_confirmed_by_the_measure():
+def test_what_is_found_by_the_formula_is_confirmed_by_the_measure():
     """A device whose buffers are larger than the law says: the plan is smaller, and fits."""
 
     def swollen(shape, placement):
