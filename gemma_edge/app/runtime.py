@@ -16,13 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemma_edge.store.remote import Listener, StoreSettings
-
 if TYPE_CHECKING:
     from gemma_edge.engine.protocol import Counter, Engine, Event
     from gemma_edge.hardware.machine import Hardware
     from gemma_edge.planning.memory import Measure
     from gemma_edge.planning.plan import Plan
+    from gemma_edge.store.remote import Listener, StoreSettings
 
 PROJECT_LOCK = Path("gemma-edge.lock")
 MODELS_DIR_VARIABLE = "GEMMA_EDGE_MODELS_DIR"
@@ -115,7 +114,7 @@ def watch_nothing(_event: object) -> None:
     """For whom no event is of interest."""
 
 
-def show_nothing() -> AbstractContextManager[Listener]:
+def show_nothing() -> "AbstractContextManager[Listener]":
     """For whom no progress is of interest."""
     return nullcontext(lambda _event: None)
 
@@ -134,11 +133,11 @@ class Runtime:
     (``CUDA_VISIBLE_DEVICES``) and for job schedulers; ``clock`` is in seconds.
     """
 
-    store: StoreSettings
+    store: "StoreSettings"
     environment: Mapping[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = say_nothing
     on_event: "Callable[[Event | Problem | Failure | Step], None]" = watch_nothing
-    progress: Callable[[], AbstractContextManager[Listener]] = show_nothing
+    progress: "Callable[[], AbstractContextManager[Listener]]" = show_nothing
     cancelling: "Callable[[Engine], AbstractContextManager[None]]" = uncancelled
     confirm: Callable[[str], bool] | None = None
     agreed: bool = False
@@ -167,7 +166,7 @@ class Runtime:
     def told_to(
         self,
         note: Callable[[str], None],
-        progress: Callable[[], AbstractContextManager[Listener]] = show_nothing,
+        progress: "Callable[[], AbstractContextManager[Listener]]" = show_nothing,
     ) -> "Runtime":
         """The same, but somebody else is told."""
         return self._but(note=note, progress=progress)
@@ -218,8 +217,10 @@ def store_settings(  # noqa: PLR0913  (each stands for itself)
     models_dir: Path | None = None,
     offline: bool = False,
     clock: Callable[[], float] = time.time,
-) -> StoreSettings:
+) -> "StoreSettings":
     """What was asked for, then the environment, then the platform's conventions."""
+    from gemma_edge.store.remote import StoreSettings  # noqa: PLC0415  (not for a help page)
+
     told = environment.get
     plain = models_dir or (Path(folder) if (folder := told(MODELS_DIR_VARIABLE)) else None)
     return StoreSettings(

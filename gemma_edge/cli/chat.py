@@ -13,17 +13,14 @@ from gemma_edge.chat.persona import load_persona
 from gemma_edge.cli.chat_commands import ChatTerminal, Leave, carry_out, is_command, recall
 from gemma_edge.cli.completion import persona_names, session_names
 from gemma_edge.cli.context import Context, history_path, personas_dir, sessions_dir
+from gemma_edge.cli.flags import Job, argument, build, option
 from gemma_edge.cli.inputs import read_piped, read_value
 from gemma_edge.cli.options import (
     FetchFlags,
-    Job,
     MaxTokens,
     ModelFlags,
     SamplingFlags,
     ShowFlags,
-    argument,
-    build,
-    option,
     whole_text,
 )
 from gemma_edge.cli.output import Output, cancel_on_interrupt

@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.cli.context import Context
+from gemma_edge.cli.flags import Job, argument, build, option
 from gemma_edge.cli.inputs import read_stdin
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     REMEMBER_VARIABLE,
     Detail,
     FetchFlags,
-    Job,
     MaxTokens,
     ModelFlags,
     Password,
     SeedFlags,
     ShowFlags,
     Trust,
-    argument,
-    build,
-    option,
     parse_pages,
     parse_tiles,
     whole_text,

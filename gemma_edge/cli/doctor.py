@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from gemma_edge.app.runtime import OFFLINE_VARIABLES
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import FetchFlags, Job, ShowFlags, option
+from gemma_edge.cli.flags import Job, option
+from gemma_edge.cli.options import FetchFlags, ShowFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError

@@ -20,15 +20,8 @@ from gemma_edge.cli.extract import (
     request_of,
     shorten,
 )
-from gemma_edge.cli.options import (
-    FetchFlags,
-    Job,
-    PlacementFlags,
-    ShowFlags,
-    argument,
-    build,
-    option,
-)
+from gemma_edge.cli.flags import Job, argument, build, option
+from gemma_edge.cli.options import FetchFlags, PlacementFlags, ShowFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.documents.document import shown

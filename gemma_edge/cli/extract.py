@@ -16,18 +16,15 @@ from gemma_edge.app.request import (
 )
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
+from gemma_edge.cli.flags import Job, argument, build, option
 from gemma_edge.cli.inputs import read_piped, read_stdin
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     FetchFlags,
-    Job,
     MaxTokens,
     PlacementFlags,
     ShowFlags,
     Trust,
-    argument,
-    build,
-    option,
     parse_pages,
     parse_tiles,
     whole_text,

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from gemma_edge.cli import completion
 from gemma_edge.cli import context as world
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import (
+from gemma_edge.cli.flags import (
     HELP_NAMES,
     Actions,
     HelpAsked,

@@ -32,7 +32,8 @@ from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, Quant, Size
 from gemma_edge.cli.completion import model_names, stored_names
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import Job, ShowFlags, StoreFlags, argument, option
+from gemma_edge.cli.flags import Job, argument, option
+from gemma_edge.cli.options import ShowFlags, StoreFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.plan import Row, as_verdict, machine_line, render_row
 from gemma_edge.cli.runtime import open_runtime

@@ -1,75 +1,39 @@
-"""The flags that commands share, each declared once, and the parsers of their values.
+"""The flags that several commands share, and the parsers of their values."""
 
-A flag is a field ``name: Annotated[T, option(...)] = default`` of a small dataclass. A command
-takes such dataclasses as parameters; ``expand`` gives Typer the signature with a parameter a flag,
-and the command one object for each dataclass. ``build`` makes a request of the application from
-them, by the names of the fields, so that nothing is copied by hand.
-"""
-
-import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from functools import partial, wraps
+from dataclasses import dataclass
 from pathlib import Path
-from types import GenericAlias
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Protocol,
-    TypeGuard,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gemma_edge.app.request import AUTO, ModelRequest
-from gemma_edge.cli.completion import completer, model_names
-from gemma_edge.cli.context import Context
-from gemma_edge.cli.output import Output
-from gemma_edge.documents.document import (
-    MAX_TOKENS,
-    MIN_TOKENS,
-    TILES,
-    PageNumbers,
-    parse_page_numbers,
-)
-from gemma_edge.errors import ExitStatus
-from gemma_edge.planning.plan import ALL_LAYERS, Adapter, KvType
+from gemma_edge.cli.completion import model_names
+from gemma_edge.cli.flags import EVERYWHERE, option, reading
 from gemma_edge.units import parse_bytes, parse_tokens
 
-# What parsing a command line gives: the work, not yet begun.
-Job = Callable[[Context, Output], ExitStatus]
+if TYPE_CHECKING:
+    from gemma_edge.documents.document import PageNumbers
+    from gemma_edge.planning.plan import Adapter, KvType
+else:  # their flags have parsers, so Typer need not know them; importing them takes 40 ms
+    Adapter = KvType = PageNumbers = Any
 
 PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
 REMEMBER_VARIABLE = "GEMMA_EDGE_REMEMBER"
-# Never fewer bits: Gemma 4 suffers (docs/memory.md, "Quantized KV cache").
-KV_TYPES: tuple[KvType, ...] = ("f16", "q8_0")
-
-# The parts of a help page; a flag without one stands under "Options".
-PLACING, EVERYWHERE = "Model and memory", "Everywhere"
-
-# Budgets that Gemma 4 was trained with (its model card).
+PLACING = "Model and memory"  # a part of the help page
+KV_TYPES = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (docs/memory.md)
+# Budgets in tokens that Gemma 4 was trained with (its model card).
 DETAILS = {"low": 70, "normal": 280, "high": 560, "max": 1120}
+_LEAST, _MOST = min(DETAILS.values()), max(DETAILS.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions(ModelRequest):
-    """The request with what the flags say of the store."""
-
-    store: "StoreFlags"
-
-
-def parse_adapter(text: str) -> Adapter:
+def parse_adapter(text: str) -> "Adapter":
     """``FILE`` or ``FILE:STRENGTH``; a name with colons in it (``C:\\a.gguf``) is a name.
 
     Raises:
         typer.BadParameter: a strength that is no number to multiply with.
     """
+    from gemma_edge.planning.plan import Adapter  # noqa: PLC0415
+
     name, _, after = text.rpartition(":")
     try:
         scale = float(after)
@@ -82,53 +46,41 @@ def parse_adapter(text: str) -> Adapter:
     return Adapter(Path(name), scale)
 
 
-def _context(text: str) -> int:
-    try:
-        return parse_tokens(text)
-    except ValueError:
-        raise typer.BadParameter(f"`{text}` is not a number of tokens, like 8192 or 8k") from None
-
-
 def _layers(text: str) -> int:
+    from gemma_edge.planning.plan import ALL_LAYERS  # noqa: PLC0415
+
     if text == "all":
         return ALL_LAYERS
     if not text.isascii() or not text.isdigit():
-        raise typer.BadParameter(f"`{text}` is not a number of layers, nor `all`")
+        raise ValueError
     return int(text)
 
 
-def parse_detail(text: str) -> int:
-    """``low``, ``normal``, ``high``, ``max`` or a number of tokens to a budget in tokens."""
-    if text in DETAILS:
-        return DETAILS[text]
-    if text.isascii() and text.isdigit() and MIN_TOKENS <= int(text) <= MAX_TOKENS:
-        return int(text)
-    raise typer.BadParameter(
-        f"`{text}` is none of {', '.join(DETAILS)}, nor a number from {MIN_TOKENS} to {MAX_TOKENS}"
-    )
+def _detail(text: str) -> int:
+    tokens = DETAILS[text] if text in DETAILS else int(text) if text.isascii() else 0
+    if not _LEAST <= tokens <= _MOST:
+        raise ValueError
+    return tokens
 
 
-def parse_size(text: str) -> int:
-    """``8GiB``, ``16 GB``, ``512MiB`` to bytes; a bare number is in GiB."""
-    try:
-        return parse_bytes(text)
-    except ValueError:
-        raise typer.BadParameter(f"`{text}` is not a size, like 8GiB or 512MiB") from None
+def _pages(text: str) -> "PageNumbers":
+    from gemma_edge.documents.document import parse_page_numbers  # noqa: PLC0415
+
+    return parse_page_numbers(text)
 
 
-def parse_pages(text: str) -> PageNumbers:
-    """``3``, ``1-4``, ``2,-1``: the pages that are wanted."""
-    try:
-        return parse_page_numbers(text)
-    except ValueError:
-        raise typer.BadParameter(f"`{text}` does not name pages, like 3, 1-4 or 2,-1") from None
+def _tiles(text: str) -> int:
+    from gemma_edge.documents.document import TILES  # noqa: PLC0415
+
+    return {str(each): each for each in TILES}.get(text) or int("")
 
 
-def parse_tiles(text: str) -> int:
-    """In how many pieces a picture is cut."""
-    if text in map(str, TILES):
-        return int(text)
-    raise typer.BadParameter(f"`{text}` is neither 2 (halves) nor 4 (quarters)")
+parse_size = reading(parse_bytes, "is not a size, like 8GiB or 512MiB")
+parse_detail = reading(
+    _detail, f"is none of {', '.join(DETAILS)}, nor a number from {_LEAST} to {_MOST}"
+)
+parse_pages = reading(_pages, "does not name pages, like 3, 1-4 or 2,-1")
+parse_tiles = reading(_tiles, "is neither 2 (halves) nor 4 (quarters)")
 
 
 def whole_text(text: str) -> str:
@@ -136,62 +88,6 @@ def whole_text(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-HELP_NAMES = ("--help", "-h")
-
-
-class HelpAsked(Exception):
-    """``--help`` ends parsing with a page; Typer would write it by itself, past ``Output``."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(page)
-        self.page = page
-
-
-def show_help(ctx: typer.Context, wanted: bool) -> None:
-    """Stop parsing with the page of the command that was asked about."""
-    if wanted:
-        raise HelpAsked(ctx.get_help())
-
-
-def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:
-    """How a flag is written and explained. ``panel`` is the title that it stands under in a help
-    page; ``choices`` are the words that it takes, ``complete`` names those that a shell offers; the
-    rest is Typer's."""
-    choices: tuple[str, ...] = more.pop("choices", ())
-    if choices:
-        more = {"metavar": "|".join(choices), "parser": partial(_choose, choices=choices),
-                "complete": lambda _context: ((each, "") for each in choices), **more}  # fmt: skip
-    return typer.Option(*names, help=help, rich_help_panel=panel, **_completed(more))
-
-
-def argument(metavar: str, help: str, **more: Any) -> Any:
-    """What stands on the command line without a flag."""
-    return typer.Argument(metavar=metavar, help=help, **_completed(more))
-
-
-def _completed(more: dict[str, Any]) -> dict[str, Any]:
-    names = more.pop("complete", None)
-    more = {"show_default": False, **more}
-    return more | {"autocompletion": completer(names)} if names else more
-
-
-def _choose(text: str, choices: tuple[str, ...]) -> str:
-    if text not in choices:
-        raise typer.BadParameter(f"`{text}` is none of {', '.join(choices)}")
-    return text
-
-
-# ----------------------------------------------------------------------------
-# The flags of several commands.
-
-
-Help = Annotated[
-    bool,
-    option(
-        "--help", "-h", help="Show this page.", panel=EVERYWHERE, is_eager=True,
-        callback=show_help,
-    ),
-]  # fmt: skip
 MaxTokens = Annotated[
     int | None,
     option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
@@ -200,22 +96,20 @@ ModelsDir = Annotated[
     Path | None,
     option(
         "--models-dir", metavar="DIR", panel=EVERYWHERE,
-        help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR.",
-    ),
+        help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR."
+    )
 ]  # fmt: skip
 Trust = Annotated[bool, option("--trust", help="Run the Python file of a --schema file.py:Class.")]
 Detail = Annotated[
     int | None,
     option(
         "--detail", metavar="LEVEL", parser=parse_detail,
-        help=f"How closely to look: {', '.join(DETAILS)}, or {MIN_TOKENS} to {MAX_TOKENS} tokens.",
+        help=f"How closely to look: {', '.join(DETAILS)}, or {_LEAST} to {_MOST} tokens."
     ),
 ]  # fmt: skip
-
-
 Password = Annotated[
     str | None,
-    option("--password", metavar="TEXT", help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}."),
+    option("--password", metavar="TEXT", help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}.")
 ]  # fmt: skip
 
 
@@ -238,7 +132,7 @@ class StoreFlags:
     models_dir: ModelsDir = None
     offline: Annotated[
         bool,
-        option("--offline", panel=EVERYWHERE, help="Open no connection; or GEMMA_EDGE_OFFLINE=1."),
+        option("--offline", panel=EVERYWHERE, help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")
     ] = False  # fmt: skip
 
 
@@ -269,7 +163,7 @@ class PlacementFlags:
             help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo "
             "(default: the best one for this machine).",
         ),
-    ] = AUTO
+    ] = "auto"
     mmproj: Annotated[
         Path | None,
         option(
@@ -298,7 +192,7 @@ class PlacementFlags:
         option(
             "--ctx",
             metavar="N",
-            parser=_context,
+            parser=reading(parse_tokens, "is not a number of tokens, like 8192 or 8k"),
             panel=PLACING,
             help="Context in tokens, like 8192 or 8k.",
         ),
@@ -318,7 +212,7 @@ class PlacementFlags:
         option(
             "--gpu-layers",
             metavar="N|all",
-            parser=_layers,
+            parser=reading(_layers, "is not a number of layers, nor `all`"),
             panel=PLACING,
             help="Layers on the GPU (default: all that fit).",
         ),
@@ -350,8 +244,8 @@ class PlacementFlags:
         int | None,
         option(
             "--threads", metavar="N", min=1, panel=PLACING,
-            help="CPU threads (default: the physical cores).",
-        ),
+            help="CPU threads (default: the physical cores)."
+        )
     ] = None  # fmt: skip
 
 
@@ -363,8 +257,8 @@ class ModelFlags(PlacementFlags):
         bool | None,
         option(
             "--vision/--no-vision", panel=PLACING,
-            help="Room for images, or none (default: as needed).",
-        ),
+            help="Room for images, or none (default: as needed)."
+        )
     ] = None  # fmt: skip
 
 
@@ -392,144 +286,9 @@ class SamplingFlags(SeedFlags):
         ),
     ] = None
     top_k: Annotated[
-        int | None,
-        option("--top-k", metavar="N", min=0, help="Keep the N likeliest; 0 keeps all."),
+        int | None, option("--top-k", metavar="N", min=0, help="Keep the N likeliest; 0 keeps all.")
     ] = None
     min_p: Annotated[
         float | None,
         option("--min-p", metavar="X", min=0.0, max=1.0, help="Keep this share of the likeliest."),
     ] = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actions:
-    """A command whose actions are commands of their own; ``usual`` is the one without a name."""
-
-    help: str
-    commands: Mapping[str, Callable[..., Job]]
-    usual: str = ""
-
-
-# ----------------------------------------------------------------------------
-# From a command with dataclasses of flags to what Typer reads, and from flags to a request.
-
-
-class _Dataclass(Protocol):
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-
-Request = TypeVar("Request", bound=_Dataclass)
-
-
-def build(request: type[Request], *flags: _Dataclass, **given: Any) -> Request:
-    """A request of the application: its fields by name from ``flags``, or as they are ``given``.
-
-    Raises:
-        TypeError: the request has no field for a flag, which would be lost.
-    """
-    values = {each.name: getattr(some, each.name) for some in flags for each in fields(some)}
-    return request(**values | given)
-
-
-def expand(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command as Typer takes it: a parameter a flag instead of dataclasses of flags, lists
-    instead of tuples, and ``--help``. A dataclass of flags may hold others."""
-    hints = get_type_hints(command, include_extras=True)
-    rows = [_parameter("show_help", Help, False)]
-    for name, each in inspect.signature(command).parameters.items():
-        rows += _rows(name, hints[name], each.default)
-
-    @wraps(command)
-    def gathered(**given: Any) -> Any:
-        values = {name: tuple(each) if isinstance(each, list) else each
-                  for name, each in given.items()}  # fmt: skip
-        return command(**{name: _gather(name, kind, values)
-                          for name, kind in hints.items() if name != "return"})  # fmt: skip
-
-    gathered.__signature__ = inspect.Signature(rows[1:] + rows[:1])  # type: ignore[attr-defined]
-    gathered.__annotations__ = {each.name: each.annotation for each in rows}
-    return gathered
-
-
-def _is_flags(kind: Any) -> TypeGuard[type[_Dataclass]]:
-    return isinstance(kind, type) and is_dataclass(kind)
-
-
-def _rows(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
-    if not _is_flags(kind):
-        yield _parameter(name, kind, default)
-        return
-    hints = get_type_hints(kind, include_extras=True)
-    for each in fields(kind):
-        yield from _rows(each.name, hints[each.name], each.default)
-
-
-def _gather(name: str, kind: Any, values: dict[str, Any]) -> Any:
-    """The value of a parameter or of a field: one that Typer parsed, or an object of several."""
-    if not _is_flags(kind):
-        return values[name]
-    hints = get_type_hints(kind)
-    return kind(
-        **{each.name: _gather(each.name, hints[each.name], values) for each in fields(kind)}
-    )
-
-
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    """What Typer reads of a flag or an argument; several values are a list to it."""
-    kind, *said = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
-    if get_origin(kind) is tuple:
-        kind = GenericAlias(list, get_args(kind)[:1])
-        default = list(default) if isinstance(default, tuple) else default
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if default is MISSING else default,
-        annotation=Annotated[kind, said[0]] if said else kind,
-    )
-
-
-# ----------------------------------------------------------------------------
-# From words to values. Typer asks Pydantic, which takes longer to import than all the rest.
-
-
-def parse_plainly(parameters: Iterable[Any]) -> None:
-    """Let the words of a command line become values here, with messages in our tone."""
-    for each in parameters:
-        each.get_runtime_param = partial(_Words, each.type_descriptor)
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Typer's description of a parameter, which says what its words become."""
-
-    said: Any
-
-    def coerce(self, value: Any, **_more: Any) -> Any:
-        """What was given, or the default, which is a value already."""
-        if value is None:
-            return [] if self.said.is_list else None
-        if isinstance(value, (list, tuple)):
-            return [self._value(each) for each in value]
-        return self._value(value)
-
-    def _value(self, word: Any) -> Any:
-        if not isinstance(word, str):
-            return word
-        info, kind = self.said.parameter_info, self.said.annotation
-        if info.parser is not None:
-            return info.parser(word)
-        kind = get_args(kind)[0] if self.said.is_list else kind
-        return _number(word, kind, info.min, info.max) if kind in (int, float) else kind(word)
-
-
-def _number(word: str, kind: Any, least: float | None, most: float | None) -> Any:
-    try:
-        value = kind(word)
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise typer.BadParameter(f"`{word}` is not {what}") from None
-    if not (least is None or value >= least) or not (most is None or value <= most):
-        limits = [f"at least {least:g}"] if least is not None else []
-        limits += [f"at most {most:g}"] if most is not None else []
-        raise typer.BadParameter(f"`{word}` has to be {' and '.join(limits)}")
-    return value

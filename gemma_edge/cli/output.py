@@ -15,11 +15,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gemma_edge.cli.context import Context
-from gemma_edge.engine.protocol import Engine
 from gemma_edge.errors import DoesNotFit
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from gemma_edge.engine.protocol import Engine
 
 # Stand-ins for our own signs on a terminal that cannot show them.
 _ASCII = str.maketrans(
@@ -336,7 +337,7 @@ def _fold(text: str, width: int, label_columns: int) -> str:
 
 
 @contextmanager
-def cancel_on_interrupt(engine: Engine) -> Iterator[None]:
+def cancel_on_interrupt(engine: "Engine") -> Iterator[None]:
     """Inside, SIGINT calls ``engine.cancel()`` and what was said is kept; the handler that was
     there before is restored after. Where SIGINT is ignored (a background job), it stays so."""
     if threading.current_thread() is not threading.main_thread():

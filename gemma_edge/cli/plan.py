@@ -9,21 +9,12 @@ from typing import Annotated, Any, get_args
 
 from gemma_edge.app.load import best_here, constraints_of, open_planner
 from gemma_edge.app.models import Stock, fetch_headers, offer
-from gemma_edge.app.request import AUTO
+from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import (
-    FetchFlags,
-    Job,
-    ModelFlags,
-    ModelOptions,
-    ShowFlags,
-    argument,
-    build,
-    option,
-    parse_size,
-)
+from gemma_edge.cli.flags import Job, argument, build, option
+from gemma_edge.cli.options import FetchFlags, ModelFlags, ShowFlags, parse_size
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
@@ -119,16 +110,21 @@ def command(asked: PlanFlags, model: ModelFlags, store: FetchFlags, show: ShowFl
     """
     if asked.name is not None and model.model != AUTO:
         raise UsageError("the model is there twice", hint="NAME or --model NAME, not both")
-    placed = build(ModelOptions, replace(model, model=asked.name or model.model), store=store)
-    return partial(run, asked, placed, show)
+    request = build(ModelRequest, replace(model, model=asked.name or model.model))
+    return partial(run, asked, request, store, show)
 
 
-def run(
-    asked: PlanFlags, model: ModelOptions, show: ShowFlags, context: Context, output: Output
+def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
+    asked: PlanFlags,
+    model: ModelRequest,
+    store: FetchFlags,
+    show: ShowFlags,
+    context: Context,
+    output: Output,
 ) -> ExitStatus:
     """By headers from disk or by what the catalogue knows; no weights are read."""
     output.quiet = show.quiet
-    runtime = open_runtime(model.store, context, output)
+    runtime = open_runtime(store, context, output)
     if asked.headers:
         fetch_headers(model, runtime)
     stock = Stock(runtime.store)

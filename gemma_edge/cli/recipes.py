@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
-from gemma_edge.cli.options import Actions, Job, ShowFlags, Trust, argument, option
+from gemma_edge.cli.flags import Actions, Job, argument, option
+from gemma_edge.cli.options import ShowFlags, Trust
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
 

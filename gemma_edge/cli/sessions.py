@@ -15,7 +15,8 @@ from gemma_edge.chat.sessions import (
 )
 from gemma_edge.cli.completion import session_names
 from gemma_edge.cli.context import Context, sessions_dir
-from gemma_edge.cli.options import Actions, Job, ShowFlags, argument
+from gemma_edge.cli.flags import Actions, Job, argument
+from gemma_edge.cli.options import ShowFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus
 from gemma_edge.units import render_age, render_bytes
