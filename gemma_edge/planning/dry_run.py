@@ -14,14 +14,22 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from gemma_edge.errors import EngineError
 from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 from gemma_edge.planning.memory import Compute
 from gemma_edge.planning.model import Shape
-from gemma_edge.planning.plan import RAM, Account, Allocated, Ledger, PartName, Placement
+from gemma_edge.planning.plan import (
+    RAM,
+    Account,
+    Allocated,
+    Ledger,
+    PartName,
+    Placement,
+    placement_items,
+)
 from gemma_edge.units import MIB
 
 # It is the engine's program: it loads what the engine would load. Planning knows its name only.
@@ -97,17 +105,10 @@ class DryRun:
 
 def _measured(placement: Placement) -> Placement:
     """What of it the buffers depend on. Without a device's name it is the CPU alone."""
-    return Placement(
-        context_tokens=placement.context_tokens,
-        batch_tokens=placement.batch_tokens,
-        kv_type=placement.kv_type,
-        devices=placement.devices if placement.gpu_layers else (),
-        gpu_layers=placement.gpu_layers if placement.devices else 0,
-        split=placement.split,
-        cpu_expert_layers=placement.cpu_expert_layers,
-        lazy=placement.lazy,
-        repack=placement.repack,
-    )
+    changes: dict[str, Any] = {"projector_device": "", "image_tokens": 0, "load_mode": "mmap"}
+    if not placement.devices or not placement.gpu_layers:
+        changes |= {"devices": (), "gpu_layers": 0}
+    return Placement(**dict(placement_items(placement)) | changes)
 
 
 def _compute(rows: Sequence[Allocated]) -> Compute:

@@ -277,19 +277,14 @@ def layer_bytes(
     shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int, kv_type: KvType
 ) -> int:
     """Keys and values of one layer."""
-    cells = layer_cells(shape, layer, context_tokens, batch_tokens)
-    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
-    return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
-
-
-def layer_cells(shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int) -> int:
-    """Cells of one layer's own cache."""
     if layer.kind == "none":
         return 0
-    whole = pad_cells(context_tokens)
-    if layer.kind == "global":
-        return whole
-    return window_cells(shape, context_tokens, batch_tokens)
+    window = layer.kind == "window"
+    cells = (
+        window_cells(shape, context_tokens, batch_tokens) if window else pad_cells(context_tokens)
+    )
+    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
+    return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
 
 
 def window_cells(shape: Shape, context_tokens: int, batch_tokens: int) -> int:
@@ -301,7 +296,6 @@ def window_cells(shape: Shape, context_tokens: int, batch_tokens: int) -> int:
 
 
 def pad_cells(count_tokens: int) -> int:
-    """Up to a whole step of cells."""
     return -(-count_tokens // CELL_STEP) * CELL_STEP
 
 
@@ -358,8 +352,7 @@ def closed_form(measure: Measure, hardware: Hardware) -> Measure:
     return by_formula
 
 
-def _fit(measure: Measure, shape: Shape, kv_type: KvType) -> tuple[float, float]:
-    """``a`` and ``b``, in bytes."""
+def _fit(measure: Measure, shape: Shape, kv_type: KvType) -> tuple[float, float]:  # a, b
     left = []
     for batch in _SEED_BATCHES:
         placement = Placement(context_tokens=_SEED_CONTEXT, batch_tokens=batch, kv_type=kv_type)

@@ -70,7 +70,6 @@ class Shape:
     are equal only if they are the same object; it is what measurements are kept by."""
 
     header: Header
-    architecture: str
     layers: tuple[Layer, ...]
     width: int
     window_tokens: int
@@ -88,6 +87,10 @@ class Shape:
     cache_problem: str = ""
 
     @property
+    def architecture(self) -> str:
+        return self.header.architecture
+
+    @property
     def graph(self) -> Hashable:
         """What the compute graph depends on, whatever the types of the weights: the same for all
         quants of a size, real or synthesized."""
@@ -97,7 +100,6 @@ class Shape:
 
     @property
     def has_experts(self) -> bool:
-        """Whether it is a mixture of experts."""
         return self.largest_expert_bytes > 0
 
     @property
@@ -121,10 +123,11 @@ def parse_shape(header: Header, *, exact: bool = True) -> Shape:
     rows: dict[str, list[Tensor]] = {}
     for tensor in header.tensors:
         rows.setdefault(_group(tensor.name, count), []).append(tensor)
-    table = rows.get(_TOKEN_TABLE, [])
+    table, own = rows.get(_TOKEN_TABLE, []), [x for x in header.tensors if _LAYER.match(x.name)]
+    experts = [each.size_bytes for each in own if EXPERTS.match(each.name)]
+    matrices = [each.size_bytes for each in own if not EXPERTS.match(each.name)]
     return Shape(
         header=header,
-        architecture=header.architecture,
         layers=tuple(_layer(header, index, kinds[index], rows) for index in range(count)),
         width=header.integer(".embedding_length") or 0,
         window_tokens=header.integer(".attention.sliding_window") or 0 if "window" in kinds else 0,
@@ -134,8 +137,8 @@ def parse_shape(header: Header, *, exact: bool = True) -> Shape:
         layer_table=_weigh(rows.get(_LAYER_TABLE, [])),
         output=_weigh(rows.get("output", [])),
         output_norm=_weigh(rows.get("norm", [])),
-        largest_expert_bytes=_largest(header, experts=True),
-        largest_matrix_bytes=_largest(header, experts=False),
+        largest_expert_bytes=max(experts, default=0),
+        largest_matrix_bytes=max(matrices, default=0),
         tied="output" not in rows,
         # mtmd.cpp, mtmd_decode_use_non_causal: Gemma 3 and 4, but not the E models.
         causal_images=not header.architecture.startswith("gemma") or _LAYER_TABLE in rows,
@@ -173,16 +176,6 @@ def _layer(header: Header, index: int, kind: LayerKind, rows: dict[str, list[Ten
         dense=_weigh(rows.get(str(index), [])),
         experts=_weigh(rows.get(f"{index}e", [])),
     )
-
-
-def _largest(header: Header, *, experts: bool) -> int:
-    """The largest tensor of the layers: an expert tensor, or any other."""
-    sizes = (
-        tensor.size_bytes
-        for tensor in header.tensors
-        if _LAYER.match(tensor.name) and bool(EXPERTS.match(tensor.name)) == experts
-    )
-    return max(sizes, default=0)
 
 
 def _weigh(tensors: Iterable[Tensor]) -> Weights:
@@ -245,34 +238,24 @@ def check_model(header: Header) -> None:
         ModelError: a projector, a drafter, an importance matrix, an adapter, a later part of a
             split model, or a file without weights.
     """
-    kind = header.metadata.get("general.type", "model")
-    architecture = header.architecture
-    if architecture == PROJECTOR_ARCHITECTURE or kind == "mmproj":
-        raise ModelError(
-            f"`{header.path}` is a projector (it sees for a model), not a model",
-            hint=f"--model MODEL.gguf --mmproj {header.path}",
-        )
-    if kind == "imatrix" or any(key.startswith("imatrix.") for key in header.metadata):
-        raise _other(header, "an importance matrix")
-    if kind == "adapter":
-        raise ModelError(
-            f"`{header.path}` is a LoRA adapter, not a model",
-            hint=f"--model MODEL.gguf --lora {header.path}",
-        )
-    if architecture in ENCODERS:
-        raise _other(header, f"an embedding model (`{architecture}`), which writes nothing")
-    if architecture.endswith("-assistant"):
-        raise _other(header, f"a drafter (`{architecture}`), which cannot answer alone")
-    if not architecture:
-        raise _other(header, "a GGUF file without `general.architecture`")
-    part = header.integer("split.no") or 0
-    if part > 0:
-        raise ModelError(
-            f"`{header.path}` is part {part + 1} of a split model",
-            hint="name the first part, ...-00001-of-....gguf",
-        )
-    if not header.tensors:
-        raise _other(header, "a file without weights (a vocabulary)")
+    path, kind, architecture = header.path, header.metadata.get("general.type"), header.architecture
+    imatrix = kind == "imatrix" or any(key.startswith("imatrix.") for key in header.metadata)
+    part, other = header.integer("split.no") or 0, "--model takes a language model"
+    for is_so, what, hint in (
+        (architecture == PROJECTOR_ARCHITECTURE or kind == "mmproj",
+         "a projector (it sees for a model), not a model", f"--model MODEL.gguf --mmproj {path}"),
+        (imatrix, "an importance matrix", other),
+        (kind == "adapter", "a LoRA adapter, not a model", f"--model MODEL.gguf --lora {path}"),
+        (architecture in ENCODERS,
+         f"an embedding model (`{architecture}`), which writes nothing", other),
+        (architecture.endswith("-assistant"),
+         f"a drafter (`{architecture}`), which cannot answer alone", other),
+        (not architecture, "a GGUF file without `general.architecture`", other),
+        (part > 0, f"part {part + 1} of a split model", "name the first part, ...-00001-of-....gguf"),
+        (not header.tensors, "a file without weights (a vocabulary)", other),
+    ):  # fmt: skip
+        if is_so:
+            raise ModelError(f"`{path}` is {what}", hint=hint)
 
 
 def check_pair(model: Header, projector: Header) -> None:
@@ -281,16 +264,12 @@ def check_pair(model: Header, projector: Header) -> None:
     Raises:
         ProjectorError: not a projector, or its width is not the model's.
     """
+    hint = "--mmproj takes the mmproj-....gguf file that comes with the model"
     if projector.architecture != PROJECTOR_ARCHITECTURE:
-        raise ProjectorError(
-            f"`{projector.path}` is not a projector but a model (`{projector.architecture}`)",
-            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
-        )
+        what = f"is not a projector but a model (`{projector.architecture}`)"
+        raise ProjectorError(f"`{projector.path}` {what}", hint=hint)
     if projector.metadata.get("clip.has_vision_encoder") is not True:
-        raise ProjectorError(
-            f"`{projector.path}` holds no vision encoder",
-            hint="--mmproj takes the mmproj-....gguf file that comes with the model",
-        )
+        raise ProjectorError(f"`{projector.path}` holds no vision encoder", hint=hint)
     made_for = projector.integer("clip.vision.projection_dim")
     width = model.integer(".embedding_length")
     if made_for != width:
@@ -299,10 +278,6 @@ def check_pair(model: Header, projector: Header) -> None:
             f"{made_for}, `{model.path.name}` has {width}",
             hint="--mmproj takes the projector of the same Gemma 4 size",
         )
-
-
-def _other(header: Header, what: str) -> ModelError:
-    return ModelError(f"`{header.path}` is {what}", hint="--model takes a language model")
 
 
 _A, _B = ".lora_a", ".lora_b"
@@ -336,7 +311,6 @@ def adapter_problem(model: Header, adapter: Header, *, exact: bool = True) -> st
 
 
 def _lora_problem(model: Header, adapter: Header, exact: bool) -> str:
-    """The first tensor that fits nowhere."""
     name, own = adapter.path.name, {tensor.name: tensor for tensor in model.tensors}
     pairs = lora_pairs(adapter.tensors)
     if not pairs:

@@ -63,7 +63,6 @@ class Candidate:
 
     @property
     def projector_path(self) -> Path | None:
-        """The projector's file or name."""
         if self.projector is None:
             return None
         return (self.files.projector if self.files else None) or self.projector.path
@@ -75,7 +74,6 @@ class Candidate:
 
     @property
     def size(self) -> str:
-        """What it is one quant of."""
         return self.size_name or self.name
 
     @property
@@ -85,7 +83,6 @@ class Candidate:
 
     @property
     def few_bits(self) -> bool:
-        """Whether it was rounded further than is good for it."""
         return 0 < self.bits < FEWEST_BITS
 
     @property
@@ -99,7 +96,6 @@ class Candidate:
         return size, int(self.on_disk), QAT_BITS if self.qat else self.bits
 
     def without_projector(self) -> "Candidate":
-        """The same, for pictures that will not come."""
         files = replace(self.files, projector=None) if self.files else None
         return replace(self, projector=None, files=files)
 
@@ -182,7 +178,6 @@ class Placement:
         return layers + 1 if self.gpu_layers == ALL_LAYERS else min(self.gpu_layers, layers + 1)
 
     def kind(self, layers: int) -> PlacementKind:
-        """Where a model of so many layers computes."""
         placed = self.placed_layers(layers)
         if not placed:
             return "cpu"
@@ -233,7 +228,6 @@ class Account:
 
     @property
     def fits(self) -> bool:
-        """Whether all of it is within the budget."""
         return self.budget_bytes is None or self.total_bytes <= self.budget_bytes
 
 
@@ -245,7 +239,6 @@ class Ledger:
 
     @property
     def fits(self) -> bool:
-        """Whether every account is within its budget."""
         return all(account.fits for account in self.accounts)
 
     @property

@@ -145,15 +145,15 @@ class Planner:
         size."""
         formula = closed_form(measure, self.hardware)
         alone = len({each.size for each in candidates}) == 1
-        searches = []
-        for order, candidate in enumerate(candidates):
-            shape = parse_shape(candidate.header, exact=candidate.exact)
-            searches.append(Search(
+        shapes = (parse_shape(each.header, exact=each.exact) for each in candidates)
+        return [
+            Search(
                 candidate=candidate, shape=shape, hardware=self.hardware, constraints=constraints,
                 measure=measure if shape.cache_problem else formula, alone=alone, order=order,
                 speeds=self.speeds, busy_programs=self.busy_programs,
-            ))  # fmt: skip
-        return searches
+            )
+            for order, (candidate, shape) in enumerate(zip(candidates, shapes, strict=True))
+        ]  # fmt: skip
 
 
 Found = tuple[Search, Plan | Refusal]
@@ -179,9 +179,12 @@ def find_plan(search: Search) -> Plan | Refusal:
     fast = [each for each in plans if _speed(search, each) >= (search.constraints.min_speed or 0)]
     best = max(fast, key=partial(rank, search), default=None)
     attempts = tuple(
-        each if isinstance(each, Attempt) else _attempt(search, each, each is best)
+        each if isinstance(each, Attempt) else Attempt(
+            what=search.render(each), taken=each is best,
+            reason=f"fits, {render_speed(search.idle_speed(each))}",
+        )
         for each in tried
-    )
+    )  # fmt: skip
     if best is None:
         return Refusal(reason=_why_not(search, plans, refusals), attempts=attempts)
     return replace(best, attempts=attempts)
@@ -212,7 +215,6 @@ def _best(found: list[Found], measure: Measure) -> int | None:
 
 
 # Which plan is the better one.
-
 
 FLUENT_SPEED = 25.0  # tokens a second; faster than anyone reads along
 USABLE_SPEED = 6.0  # about as fast as one reads
@@ -271,7 +273,6 @@ def _other_sizes(
 
 
 # Why a candidate cannot run, and the one flag to change, found by trying it.
-
 
 UNSEEN = "llama.cpp does not see it; gemma-edge doctor says why"
 SMALLER_CONTEXTS = (4096, 2048, 1024)
@@ -399,14 +400,6 @@ def _flag(pin: str, plan: Plan, search: Search) -> str:
         "min_speed": f"--min-speed {math.floor(_speed(search, plan) * 10) / 10}",
         "vision": "--no-vision",
     }[pin]
-
-
-# What was tried, and the sentences that say why.
-
-
-def _attempt(search: Search, plan: Plan, taken: bool) -> Attempt:
-    fits = f"fits, {render_speed(search.idle_speed(plan))}"
-    return Attempt(what=search.render(plan), taken=taken, reason=fits)
 
 
 def _one_each(found: Sequence[Found], chosen: Search | None) -> tuple[Attempt, ...]:

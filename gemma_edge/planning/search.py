@@ -91,7 +91,6 @@ class Search:
         return self._estimate(placement, self.threads(placement, idle=True))
 
     def threads(self, placement: Placement, *, idle: bool = False) -> Threads:
-        """How many, and why."""
         return choose_threads(
             self.hardware.cpu,
             self.candidate.header.file_bytes,
@@ -115,17 +114,14 @@ class Search:
         return ", ".join(words)
 
     def render_with_speed(self, placement: Placement) -> str:
-        """``24 of 30 expert layers on the CPU, 32k context, ~20 tok/s``."""
         return f"{self.render(placement)}, {render_speed(self.idle_speed(placement))}"
 
     @property
     def layers(self) -> int:
-        """Layers of the model, the output not counted."""
         return len(self.shape.layers)
 
     @property
     def sees(self) -> bool:
-        """Whether a projector is loaded."""
         return self.candidate.projector is not None and self.constraints.vision is not False
 
     @property
@@ -135,7 +131,6 @@ class Search:
 
     @cached_property
     def trained_tokens(self) -> int:
-        """The context that the model was trained with."""
         trained = self.shape.trained_context_tokens
         if trained is None or trained < MIN_CONTEXT_TOKENS:  # then the header is wrong
             return UNKNOWN_CONTEXT_TOKENS
@@ -143,7 +138,6 @@ class Search:
 
     @cached_property
     def wanted_tokens(self) -> int:
-        """The context to begin with."""
         return self.constraints.context_tokens or min(WANTED_CONTEXT_TOKENS, self.trained_tokens)
 
     @cached_property
@@ -189,7 +183,6 @@ CPU_ALONE = Strategy("cpu", "on the CPU", lambda placement: replace(placement, p
 
 
 def _whole(search: Search, devices: list[Device]) -> Iterator[Strategy]:
-    """All of it on one GPU, or on several."""
     for device in devices:
         where = "" if len(devices) == 1 else f" {device.title}"
         arrange = partial(_on_one, device)

@@ -9,22 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from gemma_edge.planning.plan import (
-    RAM,
-    Attempt,
-    KvType,
-    Ledger,
-    Placement,
-    Plan,
-    Refusal,
-)
+from gemma_edge.planning.plan import RAM, Attempt, KvType, Ledger, Placement, Plan, Refusal
 from gemma_edge.planning.render import short_tokens
-from gemma_edge.planning.search import (
-    CPU_ALONE,
-    Search,
-    Strategy,
-    iter_strategies,
-)
+from gemma_edge.planning.search import CPU_ALONE, Search, Strategy, iter_strategies
 from gemma_edge.units import render_bytes
 
 FLOOR_CONTEXT_TOKENS = 8 << 10  # a long letter and its answer; less only when asked
