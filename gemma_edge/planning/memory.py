@@ -279,10 +279,9 @@ def layer_bytes(
     """Keys and values of one layer."""
     if layer.kind == "none":
         return 0
-    window = layer.kind == "window"
-    cells = (
-        window_cells(shape, context_tokens, batch_tokens) if window else pad_cells(context_tokens)
-    )
+    cells = pad_cells(context_tokens)
+    if layer.kind == "window":
+        cells = window_cells(shape, context_tokens, batch_tokens)
     numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
     return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
 

@@ -251,7 +251,8 @@ def check_model(header: Header) -> None:
         (architecture.endswith("-assistant"),
          f"a drafter (`{architecture}`), which cannot answer alone", other),
         (not architecture, "a GGUF file without `general.architecture`", other),
-        (part > 0, f"part {part + 1} of a split model", "name the first part, ...-00001-of-....gguf"),
+        (part > 0, f"part {part + 1} of a split model",
+         "name the first part, ...-00001-of-....gguf"),
         (not header.tensors, "a file without weights (a vocabulary)", other),
     ):  # fmt: skip
         if is_so:
