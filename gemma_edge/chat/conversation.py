@@ -10,14 +10,21 @@ journal keeps and ``journal.Replay`` follows, so what is on disk and what is her
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemma_edge.chat.journal import Attachment, History, Journal, Question, Record, Recorder
 from gemma_edge.chat.persona import Persona, load_persona, merge_sampling
-from gemma_edge.documents.document import Document, Picture, render_cost
-from gemma_edge.documents.images import NAME, SUFFIXES, fit_picture, open_image, read_image
+from gemma_edge.documents.document import Picture, render_cost
+from gemma_edge.documents.images import (
+    NAME,
+    SUFFIXES,
+    fit_picture,
+    open_image,
+    read_image,
+    render_page,
+)
 from gemma_edge.documents.open import open_document
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -282,18 +289,18 @@ class Conversation:
         name = NAME if isinstance(image, bytes) else image.name
         opened = read_image(image, name) if isinstance(image, bytes) else open_image(image)
         picture = fit_picture(opened, name, self._image_budget())
-        self.pictures += (picture,)
+        self.add(picture)
         return _cost(picture)
 
     def attach_file(self, path: Path) -> tuple[str, ...]:
         """A document: its text, and as images its pages that are pictures of text; raises like
         ``attach``. A model that sees none is told the text alone, and a sentence says so."""
         document = open_document(path)
-        notes, files = list(document.notes), self.files
+        notes, parts = list(document.notes), list[Picture | Attachment]()
         scans = [page.number for page in document.pages if page.kind in _SEEN]
         if document.text.strip():
             file = self.count_file(path.name, document.text)
-            files += (file,)
+            parts.append(file)
             count = len(document.pages)
             pages = f"{count} pages, " if count > 1 else ""
             notes.append(f"{path.name}: {pages}{render_tokens(file.tokens)}")
@@ -301,9 +308,25 @@ class Conversation:
             raise InputError(
                 f"{path.name} has nothing to read in it", hint="check how it was saved"
             )
-        pictures = self._render_pages(document, scans, notes) if scans else ()
-        self.files, self.pictures = files, self.pictures + pictures
+        if scans and self._engine.info.vision:
+            budget = min(PAGE_TOKENS, self._image_budget())
+            drawn = [
+                each for page in scans for each in render_page(document, page, max_tokens=budget)
+            ]
+            parts += drawn
+            notes += map(_cost, drawn)
+        elif scans:
+            named = ", ".join(map(str, scans))
+            pages = f"page{'s' if len(scans) > 1 else ''} {named} of {document.name}"
+            notes.append(f"{pages}: pictures of text, which this model does not see")
+        self.add(*parts)
         return tuple(notes)
+
+    def add(self, *parts: Picture | Attachment) -> "Conversation":
+        """Pictures and files that are at hand go with the next message; returns itself."""
+        self.pictures += tuple(each for each in parts if isinstance(each, Picture))
+        self.files += tuple(each for each in parts if isinstance(each, Attachment))
+        return self
 
     def count_file(self, name: str, text: str) -> Attachment:
         """A text file with the tokens that it takes in a question."""
@@ -313,39 +336,16 @@ class Conversation:
         )
         return replace(file, tokens=whole.used_tokens - bare.used_tokens)
 
-    def _render_pages(
-        self, document: Document, numbers: list[int], notes: list[str]
-    ) -> tuple[Picture, ...]:
-        if not self._engine.info.vision:
-            named = ", ".join(map(str, numbers))
-            pages = f"page{'s' if len(numbers) > 1 else ''} {named} of {document.name}"
-            notes.append(f"{pages}: pictures of text, which this model does not see")
-            return ()
-        from gemma_edge.documents.images import (  # noqa: PLC0415  (starts a child process)
-            render_page,
-        )
-
-        budget = min(PAGE_TOKENS, self._image_budget())
-        pictures = [
-            picture
-            for number in numbers
-            for picture in render_page(document, number, max_tokens=budget)
-        ]
-        notes += map(_cost, pictures)
-        return tuple(pictures)
-
     def _image_budget(self) -> int:
         plan = self._engine.info.plan
         return self.image_tokens or (plan and plan.image_tokens) or IMAGE_TOKENS
 
     # Asking.
 
-    def ask(
-        self, text: str, pictures: Sequence[Picture] = (), files: Sequence[Attachment] = ()
-    ) -> str:
+    def ask(self, text: str) -> str:
         """Ask, and wait for the whole answer; ``finished`` says how it ended. If the engine dies
         it is started again and asked once more, until it refuses. Raises like ``say``."""
-        events = self.say(text, pictures, files)
+        events = self.say(text)
         while True:
             try:
                 return "".join(
@@ -356,20 +356,17 @@ class Conversation:
             except EngineStopped:
                 events = self.say_again()
 
-    def say(
-        self, text: str, pictures: Sequence[Picture] = (), files: Sequence[Attachment] = ()
-    ) -> Iterator[Event]:
-        """Ask, with what was attached and with these, and stream the answer. The question is in
-        the journal before the answer begins, and each piece of the answer when it comes. When
-        nothing was answered, the question is ``history.open`` and can be asked again.
+    def say(self, text: str) -> Iterator[Event]:
+        """Ask, with what was attached, and stream the answer. The question is in the journal
+        before the answer begins, and each piece of the answer when it comes. When nothing was
+        answered, the question is ``history.open`` and can be asked again.
 
         Raises:
             EngineStopped: the engine died in the answer; what was said is kept.
             DoesNotFit: with the numbers; nothing was evaluated, the conversation is as before.
             ProjectorError, EngineError: from the engine; the conversation is as before.
         """
-        question = self._question(text, pictures, files)
-        self._attempts = 0
+        self._attempts, question = 0, Question(text, self.pictures, self.files)
         record = self._recorder.question(question)
         return self._ask(record, self.history.asking(question), sends=True)
 
@@ -387,13 +384,11 @@ class Conversation:
         self._attempts += 1
         return self.say_again()
 
-    def edit(
-        self, text: str, pictures: Sequence[Picture] = (), files: Sequence[Attachment] = ()
-    ) -> Iterator[Event]:
-        """Ask the last question in other words, with its pictures and files and with these. Raises
-        like ``say_again``."""
+    def edit(self, text: str) -> Iterator[Event]:
+        """Ask the last question in other words, with what went with it and what was attached since.
+        Raises like ``say_again``."""
         self._attempts = 0
-        last, more = self.last_question, self._question(text, pictures, files)
+        last, more = self.last_question, Question(text, self.pictures, self.files)
         record = {**self._recorder.question(more), "type": "again"}
         return self._ask_again(record, last.amended(more), sends=True)
 
@@ -407,11 +402,6 @@ class Conversation:
         if history.open is not None or not history.exchanges or not history.exchanges[-1].answer:
             raise UsageError("there is no answer to go on with", hint="ask something first")
         return self._ask({"type": "continue"}, history.messages(), goes_on=True)
-
-    def _question(
-        self, text: str, pictures: Iterable[Picture], files: Iterable[Attachment]
-    ) -> Question:
-        return Question(text, (*self.pictures, *pictures), (*self.files, *files))
 
     def _ask_again(
         self, record: Record, question: Question, *, sends: bool = False
@@ -583,21 +573,15 @@ class Conversation:
 
     # The context.
 
-    def meter(
-        self,
-        draft: str | None = None,
-        pictures: Sequence[Picture] = (),
-        files: Sequence[Attachment] = (),
-    ) -> Meter:
-        """How full the context is, with ``draft`` and what goes with it as the next question.
+    def meter(self, draft: str | None = None) -> Meter:
+        """How full the context is, with ``draft`` and what was attached as the next question.
 
         Raises:
             ProjectorError, EngineError: from the engine.
         """
-        asked = draft is not None or pictures or files or not self.history.exchanges
-        if not asked:
+        if draft is None and self.history.exchanges:
             return self._measure(self.history.messages())
-        question = Question(draft or "", tuple(pictures), tuple(files))
+        question = Question("") if draft is None else Question(draft, self.pictures, self.files)
         return self._measure(self.history.asking(question))
 
     def prefill(self) -> Iterator[Event]:

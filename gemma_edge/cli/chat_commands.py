@@ -135,8 +135,6 @@ class ChatTerminal:
         and an answer of ``ROOM`` tokens, where the model was trained for that."""
         conversation = self.conversation
         needed = conversation.meter(text).used_tokens + ROOM
-        needed += sum(file.tokens for file in conversation.files)
-        needed += sum(picture.tokens for picture in conversation.pictures)
         trained = self.engine.info.trained_context_tokens
         larger = (
             f"/ctx {-(-needed // KILO)}k if there is memory for it, " if needed <= trained else ""

@@ -47,7 +47,7 @@ def measure_model(
         session = Conversation(engine, sampling=GREEDY, max_tokens=32)
         document = session.count_file("document.txt", _document(session))
         pictures = [_picture()] if projector else []
-        for _ in session.say("What does the document say?", pictures, [document]):
+        for _ in session.add(*pictures, document).say("What does the document say?"):
             pass
         return {
             "document_tokens": document.tokens,

@@ -15,7 +15,7 @@ PICTURE = Picture(bytes(48 * 48 * 3), 48, 48, "dot.png")
 
 
 def said(session, text, pictures=()):
-    return "".join(e.text for e in session.say(text, pictures) if isinstance(e, Chunk))
+    return "".join(e.text for e in session.add(*pictures).say(text) if isinstance(e, Chunk))
 
 
 def texts(messages):
@@ -108,7 +108,7 @@ def test_an_empty_answer_is_an_answer():
 def test_a_refused_message_changes_nothing(engine, pictures, error):
     session = Conversation(engine)
     with pytest.raises(error):
-        list(session.say("a b c d e", pictures))
+        list(session.add(*pictures).say("a b c d e"))
     assert session.turns == []
 
 

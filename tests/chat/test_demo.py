@@ -30,7 +30,7 @@ def run(events):
 
 def first_turn(session):
     document = session.count_file("data.txt", "\n".join(f"line {number}" for number in range(100)))
-    return run(session.say("Describe this image.", [picture()], [document]))
+    return run(session.add(picture(), document).say("Describe this image."))
 
 
 @pytest.mark.parametrize("think", [False, True])
@@ -50,8 +50,8 @@ def test_a_second_turn_costs_its_own_tokens(engine, think):
 
 def test_the_meter_is_exact(engine):
     session = Conversation(engine, "Be short.", sampling=GREEDY, max_tokens=40)
-    draft = session.meter("Describe this image.", [picture()])
-    _, finished = run(session.say("Describe this image.", [picture()]))
+    draft = session.add(picture()).meter("Describe this image.")
+    _, finished = run(session.say("Describe this image."))
     assert finished.usage.prompt_tokens == draft.used_tokens
     assert draft.picture_tokens == picture().tokens
     total = draft.text_tokens + draft.picture_tokens + draft.template_tokens

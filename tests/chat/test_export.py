@@ -57,7 +57,7 @@ def conversation():
     engine = ScriptedEngine(["A dot.", "Undone.", "There was a dot.", "It is gone."])
     session = Conversation(engine, "Be short.", model="E4B")
     file = Attachment("notes.md", "```\ncode\n```\n", 5)
-    list(session.say("what is this?", [PICTURE], [file]))
+    list(session.add(PICTURE, file).say("what is this?"))
     list(session.say("never mind"))
     session.undo()
     list(session.compact())

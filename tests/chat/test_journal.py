@@ -46,7 +46,7 @@ def told(history):
 def test_a_conversation_comes_back_whole(tmp_path):
     session = new(tmp_path, [("hm", "one two"), "three"], system="Be short.", think=True)
     file = Attachment("log.txt", "line\n```\nline", 5)
-    for _ in session.say("what?", [PICTURE], [file]):
+    for _ in session.add(PICTURE, file).say("what?"):
         pass
     talk(session, "and?")
     before = session.history
@@ -204,7 +204,7 @@ def test_damaged_and_unknown_lines_are_noted(tmp_path):
 
 def test_a_picture_that_is_gone_is_named(tmp_path):
     session = new(tmp_path, ["1"])
-    for _ in session.say("what?", [PICTURE]):
+    for _ in session.add(PICTURE).say("what?"):
         pass
     kept = session.journal.path / "pictures" / PICTURE.digest
     kept.write_bytes(b"x")
@@ -217,7 +217,7 @@ def test_a_picture_that_is_gone_is_named(tmp_path):
 def test_a_picture_is_kept_once(tmp_path):
     session = new(tmp_path, ["1", "2"])
     for text in ("a", "b"):
-        for _ in session.say(text, [PICTURE]):
+        for _ in session.add(PICTURE).say(text):
             pass
     assert len(list((session.journal.path / "pictures").iterdir())) == 1
 
@@ -227,7 +227,7 @@ def test_for_the_owner_alone(tmp_path):
     mask = os.umask(0)
     try:
         session = new(tmp_path / "sessions", ["1"])
-        for _ in session.say("a", [PICTURE]):
+        for _ in session.add(PICTURE).say("a"):
             pass
     finally:
         os.umask(mask)

@@ -40,7 +40,7 @@ def test_undo_takes_the_last_pair_back():
 
 def test_edit_asks_the_same_in_other_words():
     engine, session = talk(["1", "2", "3"], "a")
-    run(session.say("b", [PICTURE], [Attachment("f", "x", 1)]))
+    run(session.add(PICTURE, Attachment("f", "x", 1)).say("b"))
     assert run(session.edit("c")) == "3"
     assert texts(session) == ["a", "1", "f:\n```\nx\n```\n\nc", "3"]
     assert engine.requests[-1].messages[-1].pictures == (PICTURE,)
@@ -50,9 +50,9 @@ def test_edit_asks_the_same_in_other_words():
 def test_what_is_added_to_a_question_in_other_words_goes_with_it_and_is_kept(tmp_path):
     engine = ScriptedEngine(["1", "2"])
     session = Conversation(engine, journal=Journal.create(tmp_path, "one"))
-    run(session.say("a", [PICTURE], [Attachment("f", "x", 1)]))
+    run(session.add(PICTURE, Attachment("f", "x", 1)).say("a"))
     other = Picture(bytes([1] * 48 * 48 * 3), 48, 48, "other.png")
-    run(session.edit("b", [other], [Attachment("g", "y", 1)]))
+    run(session.add(other, Attachment("g", "y", 1)).edit("b"))
     assert engine.requests[-1].messages[-1].pictures == (PICTURE, other)
     session.journal.close()
     kept = Conversation(engine, journal=Journal.open(tmp_path / "one"))
@@ -180,12 +180,12 @@ def test_the_meter_is_what_the_engine_counts():
     engine, session = talk(["one two"], context_tokens=100)
     empty = session.meter()
     assert (empty.used_tokens, empty.template_tokens, empty.text_tokens) == (6, 4, 2)
-    run(session.say("a b c", [PICTURE]))
+    run(session.add(PICTURE).say("a b c"))
     meter = session.meter()
     assert (meter.used_tokens, meter.context_tokens, meter.free_tokens) == (14, 100, 86)
     assert (meter.text_tokens, meter.picture_tokens, meter.template_tokens) == (7, 1, 6)
     assert session.meter("d e").used_tokens == 14 + 2 + 2
-    assert session.meter("d e", [PICTURE], [Attachment("f", "x")]).picture_tokens == 2
+    assert session.add(PICTURE, Attachment("f", "x")).meter("d e").picture_tokens == 2
     file = session.count_file("log.txt", "four words are here")
     assert (file.name, file.tokens) == ("log.txt", 4 + 3)  # its name and two fences
 
@@ -215,7 +215,7 @@ def test_a_lack_of_memory_is_not_the_message():
 
 def test_a_model_without_eyes_is_told_the_names():
     _, session = talk(["1"])
-    run(session.say("what?", [PICTURE]))
+    run(session.add(PICTURE).say("what?"))
     blind = ScriptedEngine(["2"], vision=False)
     assert session.move_to(blind) == (
         "1 image of this conversation: this model sees none, only their names",
@@ -225,14 +225,14 @@ def test_a_model_without_eyes_is_told_the_names():
         "[dot.png: an image that you cannot see]\n\nwhat?"
     )
     with pytest.raises(ProjectorError):
-        run(session.say("and this?", [PICTURE]))
+        run(session.add(PICTURE).say("and this?"))
     assert session.move_to(ScriptedEngine(["3"])) == ()
     assert session.turns[0].pictures == (PICTURE,)
 
 
 def test_a_resumed_conversation_says_once_that_its_images_are_not_seen(tmp_path):
     session = Conversation(ScriptedEngine(["1"]), journal=Journal.create(tmp_path))
-    run(session.say("what?", [PICTURE]))
+    run(session.add(PICTURE).say("what?"))
     session.journal.close()
     blind = ScriptedEngine(["2", "3"], vision=False)
     session = Conversation(blind, journal=Journal.open(session.journal.path))
