@@ -13,7 +13,7 @@ from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import kind_of
 from gemma_edge.chat.conversation import Conversation
-from gemma_edge.chat.journal import Journal, check_name, load_history
+from gemma_edge.chat.journal import Journal, check_name, read_history
 from gemma_edge.chat.persona import Persona
 from gemma_edge.chat.sessions import find_journal, list_journals, prune
 from gemma_edge.engine.protocol import Sampling
@@ -114,7 +114,7 @@ class Chat:
             request = replace(request, model=persona.model)
         if request.model != AUTO or journal is None or not journal.exists:
             return request
-        model = load_history(journal.path).model
+        model = read_history(journal.path).model
         if kind_of(model) == "path" and not Path(model).is_file():
             self.notes.append(f"the model of this conversation is not there any more: {model}")
             return request

@@ -155,7 +155,9 @@ class Conversation:
         if isinstance(persona, str):
             persona = load_persona(persona, [])
         if isinstance(journal, str | Path):
-            journal = Journal.at(Path(journal))
+            path = Path(journal)
+            known = Journal(path).exists
+            journal = Journal.open(path) if known else Journal.create(path.parent, path.name)
         own = persona or Persona(name="")
         self.think = bool(own.think) if think is None else think
         self.max_thought_tokens = max_thought_tokens

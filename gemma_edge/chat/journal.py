@@ -113,6 +113,12 @@ class History:
         """What was asked last, answered or not."""
         return self.open or (self.exchanges[-1].question if self.exchanges else None)
 
+    @property
+    def questions(self) -> int:
+        """How many were asked and not taken back."""
+        earlier = sum(exchange.fate != "undone" for exchange in self.earlier)
+        return earlier + len(self.exchanges) + (self.open is not None)
+
     def messages(self) -> list[Message]:
         """The system turn, if there is one, and all turns that the model sees."""
         messages = [Message("system", self.system)] if self.system else []
@@ -222,17 +228,17 @@ class Replay:
 
     def _on_session(self, record: Record) -> None:
         self.history.created = float(record.get("at", 0.0))
-        self._on_model(record)
+        self.history.model = str(record.get("model", ""))
         self._on_system(record)
 
     def _on_model(self, record: Record) -> None:
-        self.history.model = record.get("model", "")
+        self.history.model = str(record["model"])
 
     def _on_system(self, record: Record) -> None:
         self.history.system = record.get("system") or None
 
     def _on_title(self, record: Record) -> None:
-        self.history.title = record["title"]
+        self.history.title = str(record["title"])
 
     def _on_question(self, record: Record) -> None:
         question = self._question(record)
@@ -305,6 +311,18 @@ _DURING_ANSWER = ("said", "thought", "answered", "refused", "title")
 
 FILE, PICTURES, CACHE, LOCK = "journal.jsonl", "pictures", "cache.kv", "lock"
 VERSION = 1
+_PICTURE = ("width", "height", "name", "lost", "whole_tokens")  # what a record says of one
+
+
+@contextlib.contextmanager
+def _explained(what: str, place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GemmaEdgeError(
+            f"{what} cannot be kept in {place}: {error.strerror or error}",
+            hint="free some space, or --private",
+        ) from None
 
 
 class Journal:
@@ -353,21 +371,9 @@ class Journal:
         journal._start()
         return journal
 
-    @classmethod
-    def at(cls, path: Path) -> "Journal":
-        """The conversation in this folder, begun or gone on with.
-
-        Raises:
-            InputError: another process has it open.
-            UsageError: it is another folder, or no name.
-        """
-        if (path / FILE).is_file():
-            return cls.open(path)
-        return cls.create(path.parent, path.name)
-
     @property
     def name(self) -> str:
-        """What ``--session`` takes."""
+        """What `--session` takes."""
         return self.path.name
 
     @property
@@ -386,11 +392,7 @@ class Journal:
 
     def load(self) -> Replay:
         """What was said so far, as a replay that goes on from there."""
-        replay = Replay(self._picture)
-        for record in read_records(self.path, replay.history.notes):
-            replay.take(record)
-        replay.end()
-        return replay
+        return _replay(self.path, self._picture)
 
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Write a record; to all but pieces of an answer ``at`` is added, in seconds since 1970.
@@ -401,16 +403,11 @@ class Journal:
         piece = record["type"] in ("said", "thought")
         stamped = record if piece else {**record, "at": self.now()}
         line = json.dumps(stamped, ensure_ascii=False) + "\n"
-        try:
+        with _explained("the session", self.path):
             self._start()
             _write(self._file, line.encode("utf-8", "surrogatepass"))
             if sync:
                 os.fsync(self._file)
-        except OSError as error:
-            raise GemmaEdgeError(
-                f"the session cannot be kept in {self.path}: {error.strerror or error}",
-                hint="free some space, or --private",
-            ) from None
 
     def keep_picture(self, picture: Picture) -> dict[str, Any]:
         """Write its pixels, once, and return what a record says of it.
@@ -418,33 +415,21 @@ class Journal:
         Raises:
             GemmaEdgeError: the disk refuses.
         """
-        digest = picture.digest
-        path = self.path / PICTURES / digest
-        if not path.exists():
-            try:
+        if not (self.path / PICTURES / picture.digest).exists():
+            with _explained(picture.name or "an image", self.path / PICTURES):
                 self._start()
-                path = self.path / PICTURES / digest
-                path.parent.mkdir(exist_ok=True, mode=0o700)
-                write_atomically(path, zlib.compress(picture.rgb, 1), mode=0o600, durable=True)
-            except OSError as error:
-                raise GemmaEdgeError(
-                    f"{picture.name or 'an image'} cannot be kept in {path.parent}: "
-                    f"{error.strerror or error}",
-                    hint="free some space, or --private",
-                ) from None
-        return {"digest": digest, "width": picture.width, "height": picture.height,
-                "name": picture.name, "lost": picture.lost,
-                "whole_tokens": picture.whole_tokens}  # fmt: skip
+                folder = self.path / PICTURES
+                folder.mkdir(exist_ok=True, mode=0o700)
+                pixels = zlib.compress(picture.rgb, 1)
+                write_atomically(folder / picture.digest, pixels, mode=0o600, durable=True)
+        return {name: getattr(picture, name) for name in ("digest", *_PICTURE)}
 
     def _picture(self, record: Record) -> Picture | None:
         """A picture that was kept, if it is there and the same."""
         try:
             rgb = zlib.decompress((self.path / PICTURES / str(record["digest"])).read_bytes())
-            picture = Picture(
-                rgb, record["width"], record["height"], record.get("name", ""),
-                record.get("lost", ""), record.get("whole_tokens", 0),
-            )  # fmt: skip
-        except (OSError, zlib.error, KeyError):
+            picture = Picture(rgb, **{name: record[name] for name in _PICTURE if name in record})
+        except (OSError, zlib.error, KeyError, TypeError):
             return None
         return picture if picture.digest == record["digest"] else None
 
@@ -471,7 +456,6 @@ class Journal:
             sync_folder(self.path)
 
     def _make_folder(self) -> bool:
-        """Whether it is a new one."""
         try:
             self.path.mkdir(mode=0o700)
         except FileExistsError:
@@ -518,13 +502,21 @@ def read_records(path: Path, notes: list[str]) -> Iterator[Record]:
         notes.append(f"{damaged} unreadable line{'s' * (damaged > 1)} in the session file")
 
 
-def load_history(path: Path) -> History:
+def read_history(path: Path, find_picture: FindPicture | None = None) -> History:
     """What was said in a session, without opening it to go on.
 
     Raises:
         InputError: it cannot be read.
     """
-    return Journal(path).load().history
+    return _replay(path, find_picture or Journal(path)._picture).history
+
+
+def _replay(path: Path, find_picture: FindPicture) -> Replay:
+    replay = Replay(find_picture)
+    for record in read_records(path, replay.history.notes):
+        replay.take(record)
+    replay.end()
+    return replay
 
 
 def check_name(name: str) -> None:

@@ -11,8 +11,8 @@ temperature = 0.2
 """
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,25 @@ else:
 
 SUFFIX = ".toml"
 SHIPPED = Path(__file__).with_name("personas")
-_SAMPLING = {field.name: field for field in fields(Sampling)}
-_WHOLE = ("top_k", "seed")
+_TEXT, _SWITCH, _COUNT, _TABLE = (
+    "a text", "true or false", "a whole number above 0", "a table: [sampling]",
+)  # fmt: skip
+_NUMBER, _WHOLE = "a number from 0 on", "a whole number from 0 on"
+_IS: Mapping[str, Callable[[Any], bool]] = {
+    _TEXT: lambda value: isinstance(value, str),
+    _SWITCH: lambda value: isinstance(value, bool),
+    _COUNT: lambda value: type(value) is int and value > 0,
+    _TABLE: lambda value: isinstance(value, Mapping),
+    _NUMBER: lambda value: type(value) in (int, float) and value >= 0,
+    _WHOLE: lambda value: type(value) is int and value >= 0,
+}
+_SETTINGS = {
+    "about": _TEXT, "system": _TEXT, "model": _TEXT, "think": _SWITCH, "max_tokens": _COUNT,
+    "sampling": _TABLE,
+}  # fmt: skip
+_SAMPLING = {
+    "temperature": _NUMBER, "top_p": _NUMBER, "top_k": _WHOLE, "min_p": _NUMBER, "seed": _WHOLE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,63 +99,20 @@ def _read(path: Path) -> Persona:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are of this kind
         raise InputError(f"{path} is not TOML: {error}") from None
-    parse = _Parse(path, content)
-    return Persona(
-        name=path.stem,
-        about=parse.text("about"),
-        system=parse.text("system").strip(),
-        model=parse.text("model"),
-        think=parse.switch("think"),
-        max_tokens=parse.count("max_tokens"),
-        sampling=parse.sampling(),
-    )
+    _check(path, content, _SETTINGS, "")
+    sampling = content.pop("sampling", {})
+    _check(path, sampling, _SAMPLING, "sampling.")
+    content["system"] = content.get("system", "").strip()
+    return Persona(name=path.stem, sampling=Sampling(**sampling), **content)
 
 
-class _Parse:
-    """The values of one file; what is misspelled or of another kind is refused by its name."""
-
-    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
-        self._path = path
-        self._content = content
-        self._refuse_unknown(content, [f.name for f in fields(Persona)][1:], "")
-
-    def _refuse_unknown(self, table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-        for key in table:
-            if key not in known:
-                raise InputError(
-                    f"{self._path}: there is no setting `{where}{key}`",
-                    hint=f"there are: {', '.join(known)}",
-                )
-
-    def _wrong(self, key: str, wanted: str) -> InputError:
-        return InputError(f"{self._path}: `{key}` is not {wanted}")
-
-    def text(self, key: str) -> str:
-        value = self._content.get(key, "")
-        if not isinstance(value, str):
-            raise self._wrong(key, "a text")
-        return value
-
-    def switch(self, key: str) -> bool | None:
-        value = self._content.get(key)
-        if not isinstance(value, bool | None):
-            raise self._wrong(key, "true or false")
-        return value
-
-    def count(self, key: str) -> int | None:
-        value = self._content.get(key)
-        if value is not None and (type(value) is not int or value < 1):
-            raise self._wrong(key, "a whole number above 0")
-        return value
-
-    def sampling(self) -> Sampling:
-        table = self._content.get("sampling", {})
-        if not isinstance(table, Mapping):
-            raise self._wrong("sampling", "a table: [sampling]")
-        self._refuse_unknown(table, list(_SAMPLING), "sampling.")
-        for key, value in table.items():
-            kinds = (int,) if key in _WHOLE else (int, float)
-            if type(value) not in kinds or value < 0:
-                whole = "whole " if key in _WHOLE else ""
-                raise self._wrong(f"sampling.{key}", f"a {whole}number from 0 on")
-        return Sampling(**table)
+def _check(path: Path, table: Mapping[str, Any], known: Mapping[str, str], where: str) -> None:
+    """Refuse by its name what is misspelled or of another kind."""
+    for key, value in table.items():
+        if key not in known:
+            raise InputError(
+                f"{path}: there is no setting `{where}{key}`",
+                hint=f"there are: {', '.join(known)}",
+            )
+        if not _IS[known[key]](value):
+            raise InputError(f"{path}: `{where}{key}` is not {known[key]}")

@@ -13,10 +13,9 @@ from gemma_edge.chat.journal import (
     FILE,
     Exchange,
     History,
-    read_records,
+    read_history,
     render_file,
     take_lock,
-    title_of,
 )
 from gemma_edge.errors import InputError
 from gemma_edge.units import render_bytes
@@ -27,7 +26,7 @@ MAX_BYTES = 8 << 30  # of all sessions together; twice the largest cache (engine
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
     """One session. Times are in seconds since 1970, ``cache_bytes`` is the part of ``size_bytes``
-    that can be read again; ``questions`` counts all that were asked."""
+    that can be read again; ``questions`` counts those that were not taken back."""
 
     path: Path
     title: str
@@ -50,8 +49,7 @@ def list_journals(folder: Path) -> tuple[Listed, ...]:
         paths = [path for path in folder.iterdir() if (path / FILE).is_file()]
     except OSError:
         return ()
-    listed = [_look(path) for path in paths]
-    found = [one for one in listed if one is not None and one.questions]
+    found = [one for one in map(_look, paths) if one is not None]
     return tuple(sorted(found, key=lambda one: (one.changed, one.name), reverse=True))
 
 
@@ -128,31 +126,18 @@ def prune(
 
 
 def _look(path: Path) -> Listed | None:
-    """What its records say of a session, without its pictures."""
-    title = first = model = asked = ""
-    created, questions = 0.0, 0
+    """What its records say of a session, without its pictures; None where nothing was asked."""
     try:
-        for record in read_records(path, []):
-            kind = record.get("type")
-            if kind == "session":
-                created = float(record.get("at", 0.0))
-            elif kind == "title":
-                title = str(record.get("title", ""))
-            elif kind == "question":
-                questions += 1
-                first = first or title_of(str(record.get("text", "")))
-            elif kind == "refused" and asked == "question":
-                questions -= 1
-            if kind in ("question", "again", "continue"):
-                asked = kind
-            model = str(record.get("model", model))
+        history = read_history(path, lambda _: None)
         changed = (path / FILE).stat().st_mtime
-    except (InputError, OSError, TypeError, ValueError):
+    except (InputError, OSError):
+        return None
+    if history.last_question is None and not history.earlier:
         return None
     cache = path / CACHE
     return Listed(
-        path=path, title=title or first, model=model, created=created, changed=changed,
-        questions=questions, size_bytes=_size(path),
+        path=path, title=history.title, model=history.model, created=history.created,
+        changed=changed, questions=history.questions, size_bytes=_size(path),
         cache_bytes=cache.stat().st_size if cache.is_file() else 0,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """A conversation at a terminal: what its ``/commands`` act on, and all of them."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -146,7 +147,7 @@ class ChatTerminal:
 def recall(conversation: Conversation) -> list[str]:
     """What a person sees of a conversation that goes on: what it is, and the last words of it."""
     history = conversation.history
-    count = len(history.exchanges) + sum(each.fate != "undone" for each in history.earlier)
+    count = history.questions
     if not history.title:
         return []
     lines = [
@@ -332,32 +333,22 @@ class Setting:
     parse: Callable[[str], Any]
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(text)
-    return value
+def _number(kind: Callable[[str], float], most: float = sys.float_info.max) -> Callable[[str], Any]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not 0 <= value <= most:
+            raise ValueError(text)
+        return value
 
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < float("inf"):
-        raise ValueError(text)
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(text)
-    return int(text)
+    return parse
 
 
 SETTINGS = (
-    Setting("temperature", "a number from 0", _positive),
-    Setting("top_p", "a number from 0 to 1", _share),
-    Setting("top_k", "a whole number", _whole),
-    Setting("min_p", "a number from 0 to 1", _share),
-    Setting("seed", "a whole number", _whole),
+    Setting("temperature", "a number from 0", _number(float)),
+    Setting("top_p", "a number from 0 to 1", _number(float, 1.0)),
+    Setting("top_k", "a whole number", _number(int)),
+    Setting("min_p", "a number from 0 to 1", _number(float, 1.0)),
+    Setting("seed", "a whole number", _number(int)),
     Setting("stop", "a text that ends an answer", str),
     Setting("max_tokens", "a number of tokens", parse_tokens),
 )
@@ -406,11 +397,11 @@ def _set(terminal: ChatTerminal, value: str) -> None:
         names = ", ".join(each.name for each in SETTINGS)
         raise UsageError(f"there is no setting `{name}`", hint=f"/set {names}")
     if wanted.strip():
-        _change(terminal, setting, wanted.strip())
+        _change(terminal.conversation, setting, wanted.strip())
     terminal.note(_line(terminal, setting.name))
 
 
-def _change(terminal: ChatTerminal, setting: Setting, wanted: str) -> None:
+def _change(conversation: Conversation, setting: Setting, wanted: str) -> None:
     own = wanted in OWN
     try:
         value = None if own else setting.parse(wanted)
@@ -418,14 +409,13 @@ def _change(terminal: ChatTerminal, setting: Setting, wanted: str) -> None:
         raise UsageError(
             f"`{wanted}` is not {setting.wanted}", hint=f"/set {setting.name} default"
         ) from None
-    conversation = terminal.conversation
     if setting.name == "max_tokens":
         conversation.max_tokens = value
-    elif setting.name == "stop":
-        conversation.stop = () if own else (_unescaped(wanted),)
+    elif setting.name == "stop":  # a line's end is typed as \\n
+        typed = wanted.replace("\\n", "\n").replace("\\t", "\t")
+        conversation.stop = () if own else (typed,)
     else:
-        changes: dict[str, Any] = {setting.name: value}
-        conversation.sampling = replace(conversation.sampling, **changes)
+        conversation.sampling = replace(conversation.sampling, **{setting.name: value})
 
 
 def _line(terminal: ChatTerminal, name: str) -> str:
@@ -433,23 +423,23 @@ def _line(terminal: ChatTerminal, name: str) -> str:
     if name == "max_tokens":
         most = conversation.max_tokens
         shown = render_tokens(most) if most else "as many as the context leaves"
-        return f"{name:12} {shown}"
-    if name == "stop":
-        return f"{name:12} {', '.join(map(repr, conversation.stop)) or 'nothing'}"
-    value = getattr(conversation.sampling, name)
-    own = getattr(terminal.engine.info.sampling, name)
-    default = "by chance" if name == "seed" else f"{own:g}" if own is not None else "none"
-    if value is None:
-        return (
-            f"{name:12} {default} (the model's own)" if name != "seed" else f"{name:12} {default}"
+    elif name == "stop":
+        shown = ", ".join(map(repr, conversation.stop)) or "nothing"
+    else:
+        shown = _chosen(
+            name, getattr(conversation.sampling, name), getattr(terminal.engine.info.sampling, name)
         )
+    return f"{name:12} {shown}"
+
+
+def _chosen(name: str, value: float | None, own: float | None) -> str:
+    if name == "seed":
+        return "by chance" if value is None else str(value)
+    default = "none" if own is None else f"{own:g}"
+    if value is None:
+        return f"{default} (the model's own)"
     shown = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{name:12} {shown}" + ("" if name == "seed" else f" (the model's own: {default})")
-
-
-def _unescaped(text: str) -> str:
-    r"""A line's end is typed as ``\n``."""
-    return text.replace("\\n", "\n").replace("\\t", "\t")
+    return f"{shown} (the model's own: {default})"
 
 
 # What is going on.

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from gemma_edge.chat.journal import load_history
+from gemma_edge.chat.journal import read_history
 from gemma_edge.chat.sessions import (
     Listed,
     find_journal,
@@ -67,7 +67,7 @@ gemma-edge sessions rm 20261124-1205
 def _show(names: tuple[str, ...], show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     output.quiet = show.quiet
     for path in _find(names, context):
-        history = load_history(path)
+        history = read_history(path)
         output.data(render_json(history) if show.json else render_markdown(history))
         for note in history.notes:
             output.note(note)

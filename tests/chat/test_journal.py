@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.chat.conversation import Conversation
-from gemma_edge.chat.journal import FILE, Attachment, Journal, load_history
+from gemma_edge.chat.journal import FILE, Attachment, Journal, read_history
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Notice
 from gemma_edge.engine.scripted import ScriptedEngine
@@ -122,9 +122,9 @@ def test_pieces_are_written_when_they_come(tmp_path):
     for event in session.say("count"):
         if isinstance(event, Chunk):
             heard += event.text
-            history = load_history(session.journal.path)
+            history = read_history(session.journal.path)
             assert told(history) == [("count", heard, None)]
-    assert told(load_history(session.journal.path)) == [("count", "one two three", "end")]
+    assert told(read_history(session.journal.path)) == [("count", "one two three", "end")]
 
 
 KILLED = """
@@ -171,7 +171,7 @@ def test_a_question_that_was_never_answered_can_be_asked_again(tmp_path):
     assert again.history.open.text == "b"
     for _ in again.say_again():
         pass
-    assert told(load_history(path)) == [("a", "1", "end"), ("b", "answer", "end")]
+    assert told(read_history(path)) == [("a", "1", "end"), ("b", "answer", "end")]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
@@ -184,7 +184,7 @@ def test_half_a_line_at_the_end_is_passed_over(tmp_path, cut):
     again = Conversation(ScriptedEngine(["3"]), journal=Journal.open(path.parent))
     assert [e.question.text for e in again.history.exchanges] == ["a", "b"]
     talk(again, "c")
-    assert [e.question.text for e in load_history(path.parent).exchanges] == ["a", "b", "c"]
+    assert [e.question.text for e in read_history(path.parent).exchanges] == ["a", "b", "c"]
 
 
 def test_damaged_and_unknown_lines_are_noted(tmp_path):

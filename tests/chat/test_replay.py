@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_edge.chat.conversation import Conversation
-from gemma_edge.chat.journal import Journal, load_history
+from gemma_edge.chat.journal import Journal, read_history
 from gemma_edge.engine.protocol import Chunk
 from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError, EngineStopped, GemmaEdgeError
@@ -102,7 +102,7 @@ def test_what_is_on_disk_is_what_is_here(steps):
                 session = Conversation(engine, journal=Journal.open(session.journal.path))
             assert session.journal is not None
             if session.journal.exists:
-                history = load_history(session.journal.path)
+                history = read_history(session.journal.path)
                 assert seen(history) == seen(session.history)
                 assert history.notes == []
             roles = [message.role for message in session.turns]
