@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,13 @@ class Watched:
         self.engines = []
         self.notes: list[str] = []
         self.events: list[object] = []
-        self.runtime: Runtime = gemma_edge.library_runtime(
+        runtime = gemma_edge.library_runtime(
             offline=True, note=self.notes.append, on_event=self.events.append
         )
-        for name in ("detect", "open_measure"):
-            setattr(self.runtime, name, self._counted(name, getattr(self.runtime, name)))
-        self.runtime.load = self._load
+        self.runtime: Runtime = replace(
+            runtime, load=self._load, detect=self._counted("detect", runtime.detect),
+            open_measure=self._counted("open_measure", runtime.open_measure),
+        )  # fmt: skip
 
     def _counted(self, name, call):
         def counted(*arguments):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gemma_edge.app.load import LoadedEngine, Prepared, VisionMode, load, prepare
 from gemma_edge.app.request import AUTO, ModelRequest
-from gemma_edge.app.runtime import Runtime
+from gemma_edge.app.runtime import Runtime, show_nothing
 from gemma_edge.catalog import kind_of
 from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import Journal, check_name, read_history
@@ -205,9 +205,9 @@ class Chat:
 
     def _open_unasked(self) -> None:
         """In the thread: nothing is fetched without a yes, and no progress is shown."""
-        silent = self._runtime.told_to(self.notes.append)
+        silent = replace(self._runtime, note=self.notes.append, progress=show_nothing)
         if self._runtime.confirm is not None:  # else a yes was given before, or it is refused
-            silent = silent.asking(_refuse_to_ask)
+            silent = replace(silent, confirm=_refuse_to_ask, agreed=False)
         try:
             self._open(silent)
             self.conversation.start_prefill()

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from gemma_edge import description
 from gemma_edge.app.batch import (
     FILE_ERRORS,
     Batch,
@@ -31,31 +32,10 @@ from gemma_edge.app.load import LoadedEngine, Prepared, open_engine, prepare
 from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import ModelFiles
-from gemma_edge.description import (
-    Format,
-    ImageRecord,
-    ImageTask,
-    Key,
-    Kind,
-    answer_of,
-    as_document,
-    cut_short,
-    describe,
-    read_rows,
-    render_head,
-    render_record,
-    schema_text,
-    unique_tags,
-)
+from gemma_edge.description import Format, ImageRecord, ImageTask, Key, Kind
 from gemma_edge.disk import keep_within
-from gemma_edge.documents.document import (
-    MAX_TOKENS,
-    Picture,
-    digest,
-    render_cost,
-    shown,
-    task_digest,
-)
+from gemma_edge.documents import document
+from gemma_edge.documents.document import MAX_TOKENS, Picture
 from gemma_edge.documents.images import fit_tiles, iter_images, origin_of, wants_detail
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -66,12 +46,7 @@ from gemma_edge.engine.protocol import (
     JsonConstraint,
     Sampling,
 )
-from gemma_edge.errors import (
-    EngineError,
-    GemmaEdgeError,
-    Interrupted,
-    UsageError,
-)
+from gemma_edge.errors import EngineError, GemmaEdgeError, Interrupted, UsageError
 from gemma_edge.extraction.job import ask_by_schema
 from gemma_edge.extraction.schema import Schema, parse_schema
 from gemma_edge.units import render_bytes
@@ -92,7 +67,6 @@ class Questions:
 
     @property
     def kind(self) -> Kind:
-        """The kind of all tasks."""
         return self.tasks[0].kind
 
     @property
@@ -126,12 +100,12 @@ def parse_questions(request: DescribeRequest) -> Questions:
         SchemaError, InputError: the schema cannot be read or enforced.
         UsageError: flags that do not go together.
     """
-    kind, schema = request.kind, request.schema
-    if schema is not None and kind != "json":
+    kind = request.kind
+    if request.schema is not None and kind != "json":
         raise UsageError(f"--schema does not go with --as {kind}", hint="--as json --schema SCHEMA")
-    text = schema if schema is not None else schema_text(kind)
-    held_to = parse_schema(text, trust=request.trust) if text else None
-    form = held_to.form() if held_to is not None and kind == "json" else ""
+    text = description.schema_text(kind) if request.schema is None else request.schema
+    schema = parse_schema(text, trust=request.trust) if text else None
+    form = schema.form() if schema is not None and kind == "json" else ""
     tasks = tuple(
         ImageTask(kind=kind, question=question, language=request.language, form=form)
         for question in request.questions or ("",)
@@ -139,7 +113,7 @@ def parse_questions(request: DescribeRequest) -> Questions:
     sampling = request.sampling or Sampling()
     exact = tasks[0].copies and sampling == Sampling()
     return Questions(
-        request=request, tasks=tasks, schema=held_to, sampling=GREEDY if exact else sampling
+        request=request, tasks=tasks, schema=schema, sampling=GREEDY if exact else sampling
     )
 
 
@@ -214,17 +188,11 @@ def _render_smaller(image_tokens: int) -> str:
 def _answer(
     engine: Engine, views: Sequence[View], task: ImageTask, questions: Questions, runtime: Runtime
 ) -> Description:
-    """Ask, and wait for the whole answer; its pieces are events on the way.
-
-    Raises:
-        SchemaError: nothing can enforce the schema.
-        DoesNotFit, EngineError, ProjectorError: from the engine.
-    """
     cut = any(len(each.pictures) > 1 for each in views)
 
     def ask(constraint: JsonConstraint | None) -> tuple[str, Finished]:
-        events = describe(
-            engine, pictures_of(views), task.prompt(len(views), cut=cut),
+        events = description.describe(
+            engine, _pictures(views), task.prompt(len(views), cut=cut),
             max_tokens=questions.request.max_tokens, sampling=questions.sampling,
             constraint=constraint,
         )  # fmt: skip
@@ -246,16 +214,16 @@ def _answer(
         # A tag is never null, and each is said once.
         strict = questions.kind == "tags"
         found = ask_by_schema(ask, questions.schema, strict=strict)
-        data = unique_tags(found.data) if strict else found.data
-        return Description(
-            task.question, found.text, data, found.problems, found.notes, found.finished
-        )
+        data = description.unique_tags(found.data) if strict else found.data
+        problems, notes = found.problems, found.notes
+        return Description(task.question, found.text, data, problems, notes, found.finished)
     text, finished = ask(None)
-    return Description(task.question, text, text.strip(), cut_short(finished), (), finished)
+    return Description(
+        task.question, text, text.strip(), description.cut_short(finished), (), finished
+    )
 
 
-def pictures_of(views: Sequence[View]) -> tuple[Picture, ...]:
-    """All pictures, in order."""
+def _pictures(views: Sequence[View]) -> tuple[Picture, ...]:
     return tuple(picture for each in views for picture in each.pictures)
 
 
@@ -313,10 +281,10 @@ def open_images(
     views = _look(questions, sources, prepared, prepared.plan.image_tokens, runtime)
     with open_engine(prepared, runtime) as engine:
         runtime.note(prepared.render(engine.info))
-        if most := _smaller_budget(engine.info, pictures_of(views)):
+        if most := _smaller_budget(engine.info, _pictures(views)):
             runtime.note(_render_smaller(most))
             views = _look(questions, sources, prepared, most, runtime)
-        saved = SavedCache(engine, pictures_of(views), runtime)
+        saved = SavedCache(engine, _pictures(views), runtime)
         saved.restore()
         opened = ImageSet(engine, views, questions, runtime)
         yield opened
@@ -362,14 +330,13 @@ def _look(
     for source in sources:
         for each in iter_views(questions, source, source.read(), prepared.files, paid_tokens):
             views.append(each)
-            _check_together(len(pictures_of(views)))
+            _check_together(len(_pictures(views)))
             for picture in each.pictures:
-                runtime.note("; ".join(filter(None, (render_cost(picture), each.unread))))
+                runtime.note("; ".join(filter(None, (document.render_cost(picture), each.unread))))
     return tuple(views)
 
 
 def _check_together(count: int) -> None:
-    """Refuse what no prompt should hold."""
     if count > MAX_TOGETHER:
         raise UsageError(
             f"more than {MAX_TOGETHER} images cannot be looked at together",
@@ -417,7 +384,7 @@ class SavedCache:
         except (EngineError, OSError) as error:
             self._runtime.note(f"the images are not remembered: {error}")
             return
-        where = shown(self._path.parent.parent)
+        where = document.shown(self._path.parent.parent)
         self._runtime.note(
             f"remembered in {where} ({render_bytes(size_bytes)}); delete it to forget"
         )
@@ -435,47 +402,16 @@ def record_format(form: Format) -> RecordFormat[ImageRecord]:
     """How the records look."""
     if form == "json":
         return RecordFormat(
-            document=as_document, rows=lambda text: read_rows(text, "json"), answer=answer_of
+            document=description.as_document,
+            rows=lambda text: description.read_rows(text, "json"),
+            answer=description.answer_of,
         )
     return RecordFormat(
-        document=as_document, rows=lambda text: read_rows(text, "csv"), answer=answer_of,
-        lines="csv", title="CSV with our columns", head=render_head("csv"),
-        row=lambda record: render_record(record, "csv"),
+        document=description.as_document, answer=description.answer_of,
+        rows=lambda text: description.read_rows(text, "csv"),
+        lines="csv", title="CSV with our columns", head=description.render_head("csv"),
+        row=lambda record: description.render_record(record, "csv"),
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Sidecars:
-    """A text beside each image: ``photo.jpg.alt.txt``, ``photo.jpg.json``. One that is there is
-    kept unless it is to be replaced."""
-
-    kind: Kind
-    replace: bool
-
-    def is_there(self, source: Source, page: int) -> bool:
-        """Whether the image has its text already, and it is to be kept."""
-        return not self.replace and self.path(source, page).exists()
-
-    def write(self, source: Source, page: int, text: str) -> None:
-        """Write it, whole or not at all.
-
-        Raises:
-            DoesNotFit: it cannot be written.
-        """
-        if not self.is_there(source, page):
-            write_whole(self.path(source, page), text + "\n")
-
-    def path(self, source: Source, page: int) -> Path:
-        """Where the text goes.
-
-        Raises:
-            UsageError: the image is no file.
-        """
-        if source.path is None:
-            raise UsageError(f"there is no file beside {source.name}", hint="leave out --sidecar")
-        ending = "json" if self.kind == "json" else f"{self.kind}.txt"
-        number = f".page{page}" if page else ""
-        return source.path.with_name(f"{source.path.name}{number}.{ending}")
 
 
 def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
@@ -502,12 +438,12 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
     paid = questions.detail_tokens or _paid_tokens(sources)
     prepared = prepare(model, runtime, vision="needed", image_tokens=paid)
     form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
-    sidecars = Sidecars(questions.kind, replace=replace_sidecars) if sidecar else None
+    task = document.task_digest(_settings(questions, prepared))
     with (
         open_sink(batch.out, record_format(form), emit, runtime.note) as sink,
         open_batch(sink, prepared, runtime) as opened,
     ):
-        look = _Describer(opened, questions, sidecars)
+        look = _Describer(opened, questions, task, sidecar, replace_sidecars)
         return opened.run(sources, look.read, look.use, look.failed, batch)
 
 
@@ -530,88 +466,92 @@ def _settings(questions: Questions, prepared: Prepared) -> dict[str, object]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """A file that was read ahead: its hash, and its images, the first of them decoded already."""
-
-    sha256: str
-    views: Iterator[View]
-
-
+@dataclass(frozen=True, slots=True)
 class _Describer:
-    """Turns one file after another into records."""
+    """Turns one file after another into records. ``task`` is the hash of all that could change an
+    answer but the image; ``sidecar`` writes a text beside each image, ``photo.jpg.alt.txt``, which
+    is kept where it is there unless it is to be replaced."""
 
-    def __init__(
-        self, batch: Batch[ImageRecord], questions: Questions, sidecars: Sidecars | None
-    ) -> None:
-        self._batch, self._questions, self._sidecars = batch, questions, sidecars
-        self._files, self._paid = batch.prepared.files, batch.prepared.plan.image_tokens
-        self._task = task_digest(_settings(questions, batch.prepared))
+    batch: Batch[ImageRecord]
+    questions: Questions
+    task: str
+    sidecar: bool
+    replaces: bool
 
-    def read(self, source: Source) -> _Opened | None:
-        """In a thread: the bytes, their hash, and the first image of them."""
+    def read(self, source: Source) -> tuple[str, Iterator[View]] | None:
+        """In a thread: the hash of the bytes, and the images, the first of them decoded already;
+        None where all is done."""
         data = source.read()
-        known = digest(data)
+        known = document.digest(data)
         if self._is_done(source, known, 0):
             return None
-        views = iter_views(self._questions, source, data, self._files, self._paid)
-        return _Opened(sha256=known, views=chain(list(islice(views, 1)), views))
+        views = self._views(source, data, self.batch.prepared.plan.image_tokens)
+        return known, chain(list(islice(views, 1)), views)
 
-    def use(self, source: Source, opened: _Opened) -> None:
+    def use(self, source: Source, opened: tuple[str, Iterator[View]]) -> None:
         """All images of one file."""
-        for view in opened.views:
-            if self._is_done(source, opened.sha256, view.page) or self._copies(
-                source, opened.sha256, view.page
-            ):
-                self._batch.counts.kept += 1
+        known, views = opened
+        for view in views:
+            if self._is_done(source, known, view.page) or self._copies(source, known, view.page):
+                self.batch.counts.kept += 1
                 continue
-            if most := _smaller_budget(self._batch.engine.info, view.pictures):
-                view = self._again(source, view.page, most)
-            self._ask(source, view, opened.sha256)
+            if most := _smaller_budget(self.batch.engine.info, view.pictures):
+                self.batch.note_once(_render_smaller(most))
+                again = self._views(source, source.read(), most)
+                view = next(each for each in again if each.page == view.page)
+            self._ask(source, view, known)
 
     def failed(self, source: Source, error: GemmaEdgeError) -> ImageRecord:
         """The record of a file that could not be done."""
-        return ImageRecord(file=source.name, task=self._task, error=error.message, hint=error.hint)
+        return ImageRecord(file=source.name, task=self.task, error=error.message, hint=error.hint)
+
+    def _views(self, source: Source, data: bytes, most: int) -> Iterator[View]:
+        return iter_views(self.questions, source, data, self.batch.prepared.files, most)
 
     def _is_done(self, source: Source, known: str, page: int) -> bool:
         """All that was asked for is there: the records, the text beside the image."""
-        if self._sidecars is not None and not self._sidecars.is_there(source, page):
+        if self.sidecar and (self.replaces or not self._beside(source, page).exists()):
             return False
-        if not self._batch.sink.keeps:
-            return self._sidecars is not None
-        return self._is_recorded(known, page)
+        return self._is_recorded(known, page) if self.batch.sink.keeps else self.sidecar
 
     def _is_recorded(self, known: str, page: int) -> bool:
-        done = self._batch.sink.before.done
-        return all(self._key(known, page, task) in done for task in self._questions.tasks)
+        done = self.batch.sink.before.done
+        return all(self._key(known, page, task) in done for task in self.questions.tasks)
 
     def _key(self, known: str, page: int, task: ImageTask) -> Key:
-        return known, page, task.question, self._task
+        return known, page, task.question, self.task
 
     def _copies(self, source: Source, known: str, page: int) -> bool:
         """Writes the text beside the image from the record that is there, if one is."""
-        if self._sidecars is None or not self._is_recorded(known, page):
+        if not self.sidecar or not self._is_recorded(known, page):
             return False
-        data = self._batch.sink.before.done[self._key(known, page, self._questions.tasks[0])]
-        self._sidecars.write(source, page, render_answer(data, self._questions.kind))
+        key = self._key(known, page, self.questions.tasks[0])
+        self._write_beside(source, page, self.batch.sink.before.done[key])
         return True
 
-    def _again(self, source: Source, page: int, most: int) -> View:
-        """The same image or page in less detail: the plan that was loaded is smaller."""
-        self._batch.note_once(_render_smaller(most))
-        views = iter_views(self._questions, source, source.read(), self._files, most)
-        return next(view for view in views if view.page == page)
+    def _beside(self, source: Source, page: int) -> Path:
+        if source.path is None:
+            raise UsageError(f"there is no file beside {source.name}", hint="leave out --sidecar")
+        kind = self.questions.kind
+        number = f".page{page}" if page else ""
+        ending = "json" if kind == "json" else f"{kind}.txt"
+        return source.path.with_name(f"{source.path.name}{number}.{ending}")
+
+    def _write_beside(self, source: Source, page: int, data: Any) -> None:
+        path = self._beside(source, page)
+        if self.replaces or not path.exists():
+            write_whole(path, render_answer(data, self.questions.kind) + "\n")
 
     def _ask(self, source: Source, view: View, known: str) -> None:
         """Every question about one image; what is wrong with one is that image's error."""
-        batch = self._batch
+        batch = self.batch
         blank = ImageRecord(
-            file=source.name, page=view.page, sha256=known, task=self._task,
-            model=self._files.name, tokens=sum(each.tokens for each in view.pictures),
+            file=source.name, page=view.page, sha256=known, task=self.task,
+            model=batch.prepared.files.name, tokens=sum(each.tokens for each in view.pictures),
             lost="; ".join(each.lost for each in view.pictures if each.lost),
         )  # fmt: skip
         batch.counts.lost += any(each.whole_tokens for each in view.pictures)
-        for task in self._questions.tasks:
+        for task in self.questions.tasks:
             record = replace(blank, question=task.question)
             if record.key in batch.sink.before.done:
                 continue
@@ -624,16 +564,14 @@ class _Describer:
                 batch.note_once(note, f"{source.name}: {note} (said of the first only)")
             batch.tell(source.name, found.problems)
             batch.sink.write(replace(record, answer=found.data, problems=found.problems))
-            if self._sidecars is not None:
+            if self.sidecar:
                 data = found.text if found.data is None else found.data
-                text = render_answer(data, self._questions.kind)
-                self._sidecars.write(source, view.page, text)
+                self._write_beside(source, view.page, data)
         batch.counts.done += 1
 
     def _answer(self, view: View, task: ImageTask) -> Description:
-        runtime = self._batch.runtime
-        found = self._batch.ask(
-            lambda engine: _answer(engine, [view], task, self._questions, runtime)
+        found = self.batch.ask(
+            lambda engine: _answer(engine, [view], task, self.questions, self.batch.runtime)
         )
         if found.finished.reason == "cancelled":
             raise Interrupted("stopped")

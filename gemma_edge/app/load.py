@@ -115,7 +115,7 @@ def prepare(  # noqa: PLR0913  (what was asked for, of which process, and what f
     with open_planner(runtime) as planner:
         if request.model == AUTO:
             request, agreed = choose(request, constraints, planner, runtime)
-            runtime = runtime.with_agreement(agreed)
+            runtime = replace(runtime, agreed=agreed)
         files = find_model(
             request, runtime, with_projector=vision != "unused",
             check_inputs=partial(_check_inputs, request, vision, images),

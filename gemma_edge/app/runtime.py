@@ -5,14 +5,13 @@ told and asked, and how the machine, a plan's memory and an engine are reached. 
 is the one for Python programs: it asks nobody and downloads nothing that was not agreed to.
 """
 
-import copy
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +118,7 @@ def show_nothing() -> "AbstractContextManager[Listener]":
     return nullcontext(lambda _event: None)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """Where files are kept, who is told and asked, and how the outside is reached.
 
@@ -129,12 +128,10 @@ class Runtime:
     ``confirm`` asks a question whose usual answer is yes; None where nobody can be asked.
     ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder as a
     person named it, for hints; ``remember`` keeps on disk what the encoder made of pictures,
-    whatever a request says. ``environment`` is read for what hides GPUs
-    (``CUDA_VISIBLE_DEVICES``) and for job schedulers; ``clock`` is in seconds.
+    whatever a request says. ``detect`` looks at the machine, once; ``clock`` is in seconds.
     """
 
     store: "StoreSettings"
-    environment: Mapping[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = say_nothing
     on_event: "Callable[[Event | Problem | Failure | Step], None]" = watch_nothing
     progress: "Callable[[], AbstractContextManager[Listener]]" = show_nothing
@@ -146,47 +143,17 @@ class Runtime:
     clock: Callable[[], float] = time.monotonic
     load: "Callable[[Plan], Engine]" = load_engine
     open_counter: "Callable[[Plan], Counter]" = open_counter
-    detect: "Callable[[Mapping[str, str]], Hardware]" = detect_machine
+    detect: "Callable[[], Hardware]"
     open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
     busy_programs: Callable[[], int | None] = count_busy_programs
 
-    @cached_property
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detect", cache(self.detect))  # copies share what was detected
+
+    @property
     def hardware(self) -> "Hardware":
         """This machine, detected once."""
-        return self.detect(self.environment)
-
-    def with_agreement(self, agreed: bool) -> "Runtime":
-        """The same, with or without a yes to downloads."""
-        return self._but(agreed=agreed)
-
-    def asking(self, confirm: Callable[[str], bool]) -> "Runtime":
-        """The same, but ``confirm`` is asked, whatever was agreed to before."""
-        return self._but(confirm=confirm, agreed=False)
-
-    def told_to(
-        self,
-        note: Callable[[str], None],
-        progress: "Callable[[], AbstractContextManager[Listener]]" = show_nothing,
-    ) -> "Runtime":
-        """The same, but somebody else is told."""
-        return self._but(note=note, progress=progress)
-
-    def watched_by(
-        self, on_event: "Callable[[Event | Problem | Failure | Step], None]"
-    ) -> "Runtime":
-        """The same, but somebody else sees the events."""
-        return self._but(on_event=on_event)
-
-    def without_network(self) -> "Runtime":
-        """The same, but no connection may be opened."""
-        return self._but(store=replace(self.store, offline=True))
-
-    def _but(self, **changes: object) -> "Runtime":
-        """A copy that keeps what was detected."""
-        other = copy.copy(self)
-        for name, value in changes.items():
-            setattr(other, name, value)
-        return other
+        return self.detect()
 
 
 def library_runtime(
@@ -204,8 +171,8 @@ def library_runtime(
         environment, Path.home(), models_dir=models_dir, offline=offline or is_offline(environment)
     )
     return Runtime(
-        store=settings, environment=environment, note=note, on_event=on_event, agreed=download,
-        models_dir=models_dir,
+        store=settings, note=note, on_event=on_event, agreed=download, models_dir=models_dir,
+        detect=partial(detect_machine, environment),
     )  # fmt: skip
 
 

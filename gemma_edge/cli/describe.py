@@ -1,7 +1,7 @@
 """``gemma-edge describe``: say what is in one or several images, together or one after another."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -193,7 +193,7 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the worl
     counts = describe_batch(
         sources, questions, model,
         BatchRequest(out=flags.out, form="csv" if flags.csv else None, jobs=flags.jobs),
-        runtime.watched_by(progress),
+        replace(runtime, on_event=progress),
         emit=(lambda _record: None) if silent else output.record,
         sidecar=flags.sidecar, replace_sidecars=flags.replace,
     )  # fmt: skip
@@ -216,7 +216,7 @@ def _describe_together(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the 
 
     streams = not show.json and questions.schema is None
     if streams:
-        runtime = runtime.watched_by(partial(show_event, output=output))
+        runtime = replace(runtime, on_event=partial(show_event, output=output))
     answers: list[Description] = []
     status = ExitStatus.OK
     with open_images(sources, questions, model, runtime) as images:

@@ -1,7 +1,7 @@
 """``gemma-edge extract``: read documents into JSON that a schema accepts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -301,7 +301,7 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
 
     progress = BatchProgress(output, context.clock, "documents")
     counts = extract_batch(
-        sources, recipe, request, model, batch, runtime.watched_by(progress),
+        sources, recipe, request, model, batch, replace(runtime, on_event=progress),
         emit=emit or output.record, evidence=evidence,
         after=lambda source, found: write_beside(source, found, result, output, folder=True),
     )  # fmt: skip

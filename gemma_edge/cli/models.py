@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -582,7 +582,7 @@ def find_path(name: str, projector: bool, runtime: Runtime) -> Path:
         ModelError: it is not here; the hint is the command that fetches it.
         UsageError: the name can mean several.
     """
-    runtime = runtime.without_network()
+    runtime = replace(runtime, store=replace(runtime.store, offline=True))
     settings = runtime.store
     kind = catalog.kind_of(name)
     if kind == "bundled":

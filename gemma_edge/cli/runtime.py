@@ -19,7 +19,6 @@ def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runti
             context.environment, context.home, platform=context.platform,
             models_dir=options.models_dir, offline=options.offline, clock=context.now,
         ),
-        environment=context.environment,
         note=output.note,
         on_event=partial(show_aside, output=output),
         cancelling=cancel_on_interrupt,
@@ -35,7 +34,7 @@ def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runti
         clock=context.clock,
         load=context.load,
         open_counter=context.open_counter,
-        detect=context.detect_hardware,
+        detect=partial(context.detect_hardware, context.environment),
         open_measure=context.open_measure,
         busy_programs=context.busy_programs,
     )  # fmt: skip
