@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import replace
-from types import TracebackType
 
 from gemma_edge.errors import EngineError
 from gemma_edge.isolation import Death
@@ -38,12 +37,7 @@ class RequestLock:
         self._lock.acquire()
         self._owner = threading.get_ident()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._owner = 0
         self._lock.release()
         self._places.release()

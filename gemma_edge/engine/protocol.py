@@ -8,7 +8,6 @@ Quantities carry their unit in the name.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from gemma_edge.documents.document import Picture
@@ -280,12 +279,7 @@ class Counter(Protocol):
     def __enter__(self) -> "Counter":
         """Itself."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
 
 

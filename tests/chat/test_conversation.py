@@ -8,8 +8,8 @@ import gemma_edge
 from gemma_edge.chat.conversation import Conversation
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, ProjectorError
+from tests.scripted import ScriptedEngine
 
 PICTURE = Picture(bytes(48 * 48 * 3), 48, 48, "dot.png")
 

@@ -6,7 +6,7 @@ from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import Attachment
 from gemma_edge.chat.sessions import render_json, render_markdown
 from gemma_edge.documents.document import Picture
-from gemma_edge.engine.scripted import ScriptedEngine
+from tests.scripted import ScriptedEngine
 
 PICTURE = Picture(bytes(48 * 48 * 3), 48, 48, "dot.png")
 MARKDOWN = """\

@@ -15,8 +15,8 @@ from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import FILE, Attachment, Journal, read_history
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Notice
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, InputError, UsageError
+from tests.scripted import ScriptedEngine
 
 ROOT = Path(__file__).parents[2]
 PICTURE = Picture(bytes(range(48)) * 144, 48, 48, "dot.png", "96x96 -> 48x48", 7)
@@ -132,7 +132,7 @@ import sys, time
 from pathlib import Path
 from gemma_edge.chat.journal import Journal
 from gemma_edge.chat.conversation import Conversation
-from gemma_edge.engine.scripted import ScriptedEngine
+from tests.scripted import ScriptedEngine
 engine = ScriptedEngine(["fine", "one two three four"])
 session = Conversation(engine, journal=Journal.create(Path(sys.argv[1])))
 for _ in session.say("how are you?"): pass

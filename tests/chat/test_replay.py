@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import Journal, read_history
 from gemma_edge.engine.protocol import Chunk
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError, EngineStopped, GemmaEdgeError
+from tests.scripted import ScriptedEngine
 
 
 class Fickle(ScriptedEngine):

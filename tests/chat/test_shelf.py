@@ -7,8 +7,8 @@ import pytest
 from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import FILE, Journal
 from gemma_edge.chat.sessions import find_journal, list_journals, prune, remove
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import InputError
+from tests.scripted import ScriptedEngine
 
 
 def make(folder, name, *questions, title="", used=0.0, cache=0):

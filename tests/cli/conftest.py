@@ -13,12 +13,12 @@ import pytest
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.main import main
 from gemma_edge.engine.protocol import Engine, Event, Request
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus
 from gemma_edge.hardware.machine import Build, Cpu, Device, Hardware, Memory
 from gemma_edge.planning.memory import quick_measure
 from gemma_edge.planning.plan import Plan
 from tests.conftest import render_gguf
+from tests.scripted import ScriptedEngine
 from tests.store.hub import Hub
 
 SHAPES = str(Path(__file__).parents[2] / "examples" / "shapes.png")

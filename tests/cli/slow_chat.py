@@ -19,7 +19,7 @@ from itertools import count
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.main import main
 from gemma_edge.engine.protocol import Event, Request
-from gemma_edge.engine.scripted import ScriptedEngine
+from tests.scripted import ScriptedEngine
 
 
 class SlowEngine(ScriptedEngine):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gemma_edge import __version__
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus
+from tests.scripted import ScriptedEngine
 
 ROOT = Path(__file__).parents[2]
 USAGE = ExitStatus.USAGE

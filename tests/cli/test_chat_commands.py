@@ -9,8 +9,8 @@ import pytest
 
 from gemma_edge.cli.chat_commands import COMMANDS
 from gemma_edge.engine.protocol import Reading, Sampling
-from gemma_edge.engine.scripted import ScriptedEngine
 from tests.cli.test_chat import Typist
+from tests.scripted import ScriptedEngine
 
 
 @pytest.fixture

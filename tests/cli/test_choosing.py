@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from gemma_edge.engine.protocol import Finished
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError, ExitStatus
 from gemma_edge.planning.memory import quick_measure
 from gemma_edge.store.measurements import read_measurements
 from gemma_edge.store.remote import StoreSettings
 from tests.cli.conftest import GAMER, SHAPES, TEXT_MODEL, Online
+from tests.scripted import ScriptedEngine
 
 ASK = {"stdin_is_terminal": True, "stderr_is_terminal": True, "environment": {"TERM": "dumb"}}
 NOTE = (

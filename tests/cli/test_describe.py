@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ExitStatus, SchemaError
 from tests.documents.conftest import render_pdf, typed
+from tests.scripted import ScriptedEngine
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from gemma_edge.app.batch import Source, read_ahead
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus, InputError
 from gemma_edge.planning.plan import Plan
 from tests.documents.conftest import render_pdf, typed
 from tests.documents.hostile import COUNT, ERROR, IMAGE, write_all
+from tests.scripted import ScriptedEngine
 
 COLORS = {"a.png": "red", "b.jpg": "green", "c.webp": "blue"}
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, ExitStatus
 from tests.cli.conftest import Interrupting
 from tests.documents.conftest import render_pdf, typed
 from tests.documents.office_files import render_xlsx
+from tests.scripted import ScriptedEngine
 
 BILLS = {"a.txt": 1, "b.csv": 2, "c.pdf": 3, "d.xlsx": 4}
 ASK = ("--schema", "vendor, total num")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.engine.protocol import Chunk, Event, Notice, Reading, Request
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineStopped, ExitStatus
+from tests.scripted import ScriptedEngine
 
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)

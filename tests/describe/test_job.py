@@ -5,8 +5,8 @@ import pytest
 from gemma_edge.description import describe, usual_question
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Finished, JsonConstraint
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import ProjectorError, UsageError
+from tests.scripted import ScriptedEngine
 
 
 def pictures(count):

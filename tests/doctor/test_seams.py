@@ -12,10 +12,10 @@ import pytest
 from gemma_edge.doctor import CPU, ask_hub, try_decode
 from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import Event, Notice, Request
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.planning.plan import Plan
 from tests.doctor.machines import GREETING
 from tests.engine.faults import program
+from tests.scripted import ScriptedEngine
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from gemma_edge.engine.protocol import (
     Request,
     Sampling,
 )
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit
 from gemma_edge.planning.plan import Plan
 from tests.engine.conftest import answer, demo_plan
+from tests.scripted import ScriptedEngine
 
 HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)
 # An answer that cannot be over before somebody cancels it.

@@ -19,12 +19,12 @@ from gemma_edge.engine.kv_cache import difference as fingerprint_difference
 from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, Engine, Finished, Message, Request
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import EngineError
 from gemma_edge.planning.plan import Adapter, Plan
 from tests.engine.conftest import DEMO, MOE, answer, demo_plan, picture
 from tests.engine.faults import program
 from tests.engine.fresh import BOUND, difference, read, token_by_token
+from tests.scripted import ScriptedEngine
 
 WORDS = " ".join(f"word{number}" for number in range(120))
 SEEN = Message("user", f"Describe this image. {WORDS}", (picture(),))

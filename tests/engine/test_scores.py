@@ -18,7 +18,7 @@ from gemma_edge.engine.protocol import (
     Sampling,
     TokenScore,
 )
-from gemma_edge.engine.scripted import ScriptedEngine
+from tests.scripted import ScriptedEngine
 
 INVOICE = "INVOICE\nVendor: Torvani Belt GmbH\nTotal: EUR 120.50"
 CONSTRAINT = JsonConstraint(

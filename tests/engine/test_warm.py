@@ -17,9 +17,9 @@ from gemma_edge.engine.protocol import (
     Request,
     Sampling,
 )
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit
 from tests.engine.conftest import answer, demo_plan, picture
+from tests.scripted import ScriptedEngine
 
 SEEN = Message("user", "Describe this image.", (picture(),))
 ASKED = Request(messages=(Message("user", "What can you do?"),), sampling=GREEDY)

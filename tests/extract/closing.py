@@ -12,7 +12,7 @@ from gemma_edge.engine.protocol import (
     Request,
     TokenScore,
 )
-from gemma_edge.engine.scripted import ScriptedEngine
+from tests.scripted import ScriptedEngine
 
 
 @dataclass(frozen=True)

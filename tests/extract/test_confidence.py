@@ -11,10 +11,10 @@ from gemma_edge.engine.protocol import TokenScore
 from gemma_edge.extraction.evidence.evidence import (
     Confidence,
     confidence_score,
-    iter_leaves,
     iter_values,
     leaf_confidence,
 )
+from gemma_edge.extraction.json_schema import iter_leaves
 
 
 def scores(*tokens):

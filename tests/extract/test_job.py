@@ -7,13 +7,13 @@ import pytest
 
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.protocol import Finished, JsonConstraint, Timings, Usage
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.errors import DoesNotFit, SchemaError
 from gemma_edge.extraction.decoding import RELAXATIONS
 from gemma_edge.extraction.job import extract, judge, parse_answer
 from gemma_edge.extraction.pages import Options, Question, render_prompt
 from gemma_edge.extraction.recipe import bare_recipe
 from gemma_edge.extraction.schema import parse_schema
+from tests.scripted import ScriptedEngine
 
 BILL = Document("bill.txt", (Page(1, "Acme\nTotal: 5.50"),))
 SCHEMA = parse_schema("vendor, total num")

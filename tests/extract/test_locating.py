@@ -7,9 +7,9 @@ from PIL import Image
 
 from gemma_edge.documents.document import Box
 from gemma_edge.documents.open import open_document
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.extraction.evidence.evidence import Evidence, ground, locate, render_question
 from tests.extract.pages import document
+from tests.scripted import ScriptedEngine
 
 
 @pytest.fixture

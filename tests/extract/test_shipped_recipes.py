@@ -9,11 +9,11 @@ import pytest
 
 from gemma_edge.documents.open import read_document
 from gemma_edge.engine.protocol import Finished, Message, Request
-from gemma_edge.engine.scripted import ScriptedEngine
 from gemma_edge.extraction.job import extract, judge
 from gemma_edge.extraction.recipe import Example
 from gemma_edge.extraction.recipe_file import lint, load_recipe, read_yaml, shipped
 from gemma_edge.extraction.schema import parse_schema
+from tests.scripted import ScriptedEngine
 
 FOLDER = Path(__file__).with_name("recipe_documents")
 NAMES = sorted(shipped())
