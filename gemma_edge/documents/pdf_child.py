@@ -5,8 +5,8 @@ request is ``{"password"}`` with the bytes of a PDF, and its answer ``{"page_cou
 ``{"error": "password" | "damaged", "detail"}``. Then each request is ``{"read": number,
 "max_chars"}`` or ``{"draw": number, "pixels"}``; ``{"error": why}`` is an answer too.
 
-Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count": words}``, and
-Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count"}``, and as
+Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count"}``, and as bytes
+the places of the words (seven floats each: left, top, right, bottom, baseline, turn, glued)
 and their texts in UTF-8 with a newline between. Of a page that is drawn: ``{"width", "height"}``
 and RGB rows. Points from the top left corner of the page as it is seen; ``turn`` as in
 ``layout.Piece``.
