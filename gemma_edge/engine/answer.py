@@ -21,7 +21,7 @@ from gemma_edge.engine.llama import LlamaContext, LlamaModel
 from gemma_edge.engine.protocol import Channel, Chunk, FinishReason, Request, Sampling, TokenScore
 
 if TYPE_CHECKING:
-    from gemma_edge.engine.constraint import Constraint
+    from gemma_edge.engine.constraint import GrammarConstraint
 
 
 # How many tokens before the last possible moment each step is checked. A step can lengthen the
@@ -53,7 +53,7 @@ class RunningAnswer:
         vocabulary: AnswerVocabulary,
         *,
         limit: int,
-        constraint: Constraint | None,
+        constraint: GrammarConstraint | None,
         forcing: bool = True,
     ) -> None:
         self.limit = limit
@@ -82,7 +82,7 @@ class RunningAnswer:
         return len(self._closing)
 
     @property
-    def constraint(self) -> Constraint | None:
+    def constraint(self) -> GrammarConstraint | None:
         """The constraint, if it applies to the next token."""
         return None if self._waiting else self._constraint
 
@@ -144,7 +144,7 @@ class RunningAnswer:
             return [token]
         return [token, *self._vocabulary.newline, closes]
 
-    def _affordable(self, constraint: Constraint, tokens: list[int]) -> bool:
+    def _affordable(self, constraint: GrammarConstraint, tokens: list[int]) -> bool:
         """Would the shortest end still fit after these tokens?"""
         left = self.limit - self.generated - len(tokens)
         opens = any(
@@ -413,7 +413,7 @@ class Sampler:
             llama_cpp.llama_sampler_chain_add(chain, step)
         self._chain = chain
 
-    def choose(self, context: LlamaContext, constraint: Constraint | None) -> int:
+    def choose(self, context: LlamaContext, constraint: GrammarConstraint | None) -> int:
         """One token from the last logits. Only a choice that the constraint refuses costs a mask:
         drawing again from what is legal gives the same distribution as masking every time."""
         weights = _weights(context.logits()) if self._scored else None
@@ -427,7 +427,7 @@ class Sampler:
             self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
         return token
 
-    def _choose(self, context: LlamaContext, constraint: Constraint | None) -> int:
+    def _choose(self, context: LlamaContext, constraint: GrammarConstraint | None) -> int:
         if self._suppressed.size:
             context.logits()[self._suppressed] = -inf
         token = self._draw(context)

@@ -6,7 +6,6 @@ next, and how the answer can be ``closed`` in the fewest steps when the budget r
 
 import ctypes
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from llguidance import LLTokenizer
@@ -24,35 +23,6 @@ _STRING_CLOSERS = (b'"',)
 _CLOSERS = (b"]", b"}", b",", b":", b"null", b"n", b"false", b"f", b"0", b'"', b"[", b"{")
 
 _OUTSIDE, _STRING, _ESCAPE = range(3)
-
-
-class Constraint(Protocol):
-    """What the decode loop needs to know of a grammar."""
-
-    def allowed(self, token: int) -> bool:
-        """May this token come next?"""
-
-    def mask(self, logits: NDArray[np.float32]) -> None:
-        """Set the logits of all other tokens to minus infinity, in place."""
-
-    def legal(self) -> NDArray[np.bool_]:
-        """Which tokens may come next: ``bool[vocabulary]``."""
-
-    def advance(self, token: int) -> None:
-        """This token was chosen."""
-
-    def forced(self) -> list[int]:
-        """Tokens that can only come next; taken as advanced by nobody yet."""
-
-    def take_back(self, count: int) -> None:
-        """Undo the last ``count`` tokens."""
-
-    @property
-    def complete(self) -> bool:
-        """The text is a whole answer and nothing more may follow."""
-
-    def closing(self) -> list[int]:
-        """The tokens of the shortest known end from here; empty when complete."""
 
 
 class GrammarVocabulary:
@@ -83,7 +53,6 @@ class GrammarConstraint:
     """
 
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
-
         self._vocabulary = vocabulary
         self._matcher = compile_schema(vocabulary.tokenizer, wanted)
         self._bits = np.empty((len(vocabulary.pieces) + 31) // 32, dtype=np.int32)
@@ -96,6 +65,7 @@ class GrammarConstraint:
             self._bits_are_fresh = True
 
     def allowed(self, token: int) -> bool:
+        """Whether this token may come next."""
         self._fill()
         return bool((int(self._bits[token >> 5]) >> (token & 31)) & 1)
 
@@ -119,6 +89,7 @@ class GrammarConstraint:
         self._states.append(_after(self._states[-1], self._vocabulary.pieces[token]))
 
     def forced(self) -> list[int]:
+        """Tokens that can only come next; they are not taken yet."""
         return list(self._matcher.compute_ff_tokens())
 
     @property

@@ -1,5 +1,7 @@
 """The engine on llama.cpp: prompt to units, units to the cache, and one decode loop."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -44,99 +46,6 @@ from gemma_edge.units import render_tokens
 
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import GrammarVocabulary
-
-_WARM_UP_TOKENS = 4
-
-
-def smoke_decode(context: LlamaContext, cache: KvCache, token: int) -> None:
-    """Evaluate one token and look at the result; the cache is empty afterwards.
-
-    It reads the weights once, so the first question does not wait for the disk.
-    Raises EngineError: what comes out are no numbers."""
-    cache.evaluate([token])
-    sound = bool(np.isfinite(context.logits()).all())
-    cache.forget()
-    if not sound:
-        raise EngineError(
-            "the first decode gave no numbers: the weights are damaged, or llama.cpp computes wrong"
-            " here",
-            hint="gemma-edge verify checks the file, gemma-edge doctor the build",
-        )
-
-
-def judge_load(plan: Plan, allocated: tuple[Allocated, ...]) -> tuple[str, ...]:
-    """Where llama.cpp's own report differs from the ledger, as sentences.
-    Raises EngineError: the plan uses a GPU on which llama.cpp put nothing."""
-    used = [(row.place, row.part) for row in allocated]
-    shares = plan.split or (1,) * len(plan.devices)
-    for device, share in zip(plan.devices, shares, strict=True):
-        if plan.gpu_layers and share and not {(device, "weights"), (device, "compute")} <= {*used}:
-            raise EngineError(
-                f"the plan computes on {device}, but llama.cpp put nothing there",
-                hint="gemma-edge doctor finds out why",
-            )
-    return differences(plan.ledger, allocated) if plan.ledger is not None else ()
-
-
-def measure_speed(context: LlamaContext, cache: KvCache, token: int, tokens: int) -> float:
-    """Tokens a second, one after another and greedy, from an empty cache; left empty again."""
-    cache.forget()
-    cache.evaluate([token] * _WARM_UP_TOKENS)
-    started = time.perf_counter()
-    for _ in range(tokens):
-        cache.evaluate([int(context.logits().argmax())])
-    seconds = time.perf_counter() - started
-    cache.forget()
-    return tokens / seconds
-
-
-_QUIET_SECONDS = 1.0
-_PAUSE_SECONDS = 0.25
-
-
-class PromptProgress:
-    """``Reading`` events for a prompt of ``total_tokens``: none in the first second, then at most
-    four a second. ``clock`` is in seconds."""
-
-    def __init__(self, total_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._total_tokens = total_tokens
-        self._clock = clock
-        self._next = clock() + _QUIET_SECONDS
-
-    def follow(self, positions: Iterable[int]) -> Iterator[Reading]:
-        for position in positions:
-            yield from self.at(position)
-
-    def at(self, position: int) -> Iterator[Reading]:
-        """An event, if it is time for one."""
-        now = self._clock()
-        if now >= self._next:
-            self._next = now + _PAUSE_SECONDS
-            yield Reading(position, self._total_tokens)
-
-
-class Clock:
-    """Started with the answer; in seconds."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._read = self._first = 0.0
-
-    def prompt_read(self) -> None:
-        """The prompt is in the cache now."""
-        self._read = time.perf_counter()
-
-    def token_chosen(self) -> None:
-        self._first = self._first or time.perf_counter()
-
-    def timings(self) -> Timings:
-        now = time.perf_counter()
-        read = self._read or now
-        return Timings(
-            prompt_seconds=read - self._start,
-            first_token_seconds=(self._first or now) - self._start,
-            decode_seconds=now - read,
-        )
 
 
 class LlamaEngine:
@@ -236,7 +145,7 @@ class LlamaEngine:
         self._running = self._warm(warming, prompt)
         return self._running
 
-    def _warm(self, warming: "Warming", prompt: Prompt) -> Generator[Event, None, None]:
+    def _warm(self, warming: Warming, prompt: Prompt) -> Generator[Event, None, None]:
         with self._request_lock:
             self._current = warming
             clock, passes = Clock(), self.encoder_passes
@@ -421,6 +330,106 @@ class LlamaEngine:
         self._model.close()
 
 
+_WARM_UP_TOKENS = 4
+
+
+def smoke_decode(context: LlamaContext, cache: KvCache, token: int) -> None:
+    """Evaluate one token and look at the result; the cache is empty afterwards.
+
+    It reads the weights once, so the first question does not wait for the disk.
+    Raises EngineError: what comes out are no numbers."""
+    cache.evaluate([token])
+    sound = bool(np.isfinite(context.logits()).all())
+    cache.forget()
+    if not sound:
+        raise EngineError(
+            "the first decode gave no numbers: the weights are damaged, or llama.cpp computes wrong"
+            " here",
+            hint="gemma-edge verify checks the file, gemma-edge doctor the build",
+        )
+
+
+def judge_load(plan: Plan, allocated: tuple[Allocated, ...]) -> tuple[str, ...]:
+    """Where llama.cpp's own report differs from the ledger, as sentences.
+    Raises EngineError: the plan uses a GPU on which llama.cpp put nothing."""
+    used = [(row.place, row.part) for row in allocated]
+    shares = plan.split or (1,) * len(plan.devices)
+    for device, share in zip(plan.devices, shares, strict=True):
+        if plan.gpu_layers and share and not {(device, "weights"), (device, "compute")} <= {*used}:
+            raise EngineError(
+                f"the plan computes on {device}, but llama.cpp put nothing there",
+                hint="gemma-edge doctor finds out why",
+            )
+    return differences(plan.ledger, allocated) if plan.ledger is not None else ()
+
+
+def measure_speed(context: LlamaContext, cache: KvCache, token: int, tokens: int) -> float:
+    """Tokens a second, one after another and greedy, from an empty cache; left empty again."""
+    cache.forget()
+    cache.evaluate([token] * _WARM_UP_TOKENS)
+    started = time.perf_counter()
+    for _ in range(tokens):
+        cache.evaluate([int(context.logits().argmax())])
+    seconds = time.perf_counter() - started
+    cache.forget()
+    return tokens / seconds
+
+
+class Clock:
+    """Started with the answer; in seconds."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._read = self._first = 0.0
+
+    def prompt_read(self) -> None:
+        """The prompt is in the cache now."""
+        self._read = time.perf_counter()
+
+    def token_chosen(self) -> None:
+        self._first = self._first or time.perf_counter()
+
+    def timings(self) -> Timings:
+        now = time.perf_counter()
+        read = self._read or now
+        return Timings(
+            prompt_seconds=read - self._start,
+            first_token_seconds=(self._first or now) - self._start,
+            decode_seconds=now - read,
+        )
+
+
+_QUIET_SECONDS = 1.0
+_PAUSE_SECONDS = 0.25
+
+
+class PromptProgress:
+    """``Reading`` events for a prompt of ``total_tokens``: none in the first second, then at most
+    four a second. ``clock`` is in seconds."""
+
+    def __init__(self, total_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total_tokens = total_tokens
+        self._clock = clock
+        self._next = clock() + _QUIET_SECONDS
+
+    def follow(self, positions: Iterable[int]) -> Iterator[Reading]:
+        for position in positions:
+            yield from self.at(position)
+
+    def at(self, position: int) -> Iterator[Reading]:
+        """An event, if it is time for one."""
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + _PAUSE_SECONDS
+            yield Reading(position, self._total_tokens)
+
+
+class Warming:
+    """A reading of messages that is under way."""
+
+    cancelled = False
+
+
 def _returned(work: Generator[Event, None, list[int]]) -> list[int]:
     try:
         while True:
@@ -428,12 +437,6 @@ def _returned(work: Generator[Event, None, list[int]]) -> list[int]:
     except StopIteration as end:
         value: list[int] = end.value
         return value
-
-
-class Warming:
-    """A reading of messages that is under way."""
-
-    cancelled = False
 
 
 def _round_up(tokens: int) -> int:

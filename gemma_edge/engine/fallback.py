@@ -11,8 +11,7 @@ from gemma_edge.units import render_bytes
 
 class RequestLock:
     """A lock that at most ``waiting`` others may wait for; one more is refused in words.
-
-    Two requests on one GPU at once are what made the first account of this project crash."""
+    A context of llama.cpp evaluates one request at a time."""
 
     def __init__(self, waiting: int = 8) -> None:
         self._lock = threading.Lock()
@@ -47,7 +46,7 @@ REBUILD_HINT = "python3 scripts/setup.py builds llama.cpp for this processor"
 
 
 def next_plan(plan: Plan) -> Plan | None:
-    """The plan to load when memory ran out for this one, with what is left of the ladder."""
+    """The plan to load when memory ran out for this one, with the fallbacks that are left."""
     if not plan.fallbacks:
         return None
     first, *rest = plan.fallbacks

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from gemma_edge.disk import sync_folder
-from gemma_edge.engine.llama import Aborted, LlamaContext
+from gemma_edge.engine.llama import WINDOW_CELLS, Aborted, LlamaContext
 from gemma_edge.engine.protocol import Restored
 from gemma_edge.errors import EngineError, OutOfMemory
 from gemma_edge.planning.plan import Plan
@@ -88,7 +88,8 @@ class KvCache:
             checkpoints=self._checkpoints,
         )
         keep = reuse.units
-        if reuse.checkpoint is not None and not self._context.restore_window(reuse.checkpoint.data):
+        saved = reuse.checkpoint
+        if saved is not None and not self._context.put_state(saved.data, WINDOW_CELLS):
             keep = 0
         if keep < len(self.units):
             self._context.cut(position_of(self.units, keep))
@@ -115,32 +116,32 @@ class KvCache:
     def iter_evaluate(self, tokens: Sequence[int]) -> Iterator[int]:
         """The same, with the position after each batch."""
         size = self._context.batch_tokens
-        try:
-            for start in range(0, len(tokens), size):
-                part = tokens[start : start + size]
+        for start in range(0, len(tokens), size):
+            part = tokens[start : start + size]
+            with self._undone():
                 self._context.decode(part, self.position)
-                self.units.extend(part)
-                self.position += len(part)
-                yield self.position
-        except Aborted:
-            self._context.cut(self.position)
-            raise
-        except (EngineError, OutOfMemory):
-            self.forget()
-            raise
+            self.units.extend(part)
+            self.position += len(part)
+            yield self.position
 
     def see(self, unit: Media, decode: Callable[[int], None]) -> None:
         """Let ``decode`` evaluate an image at the present position, and record it."""
-        try:
+        with self._undone():
             decode(self.position)
+        self.units.append(unit)
+        self.position += unit.tokens
+
+    @contextlib.contextmanager
+    def _undone(self) -> Iterator[None]:
+        """What an evaluation inside leaves behind, if it does not come to its end."""
+        try:
+            yield
         except Aborted:
             self._context.cut(self.position)
             raise
         except (EngineError, OutOfMemory):
             self.forget()
             raise
-        self.units.append(unit)
-        self.position += unit.tokens
 
     def worth_checkpoint(self, units: Sequence[Unit]) -> bool:
         """Whether the way back to the end of ``units`` would cost more than a moment, so that a
@@ -158,19 +159,15 @@ class KvCache:
         this very point and not behind it."""
         if self._window == 0:
             return
-        size = self._context.window_bytes()
+        size = self._context.state_bytes(WINDOW_CELLS)
         self._too_large = size > CHECKPOINT_BYTES
-        if self._too_large:
+        data = bytearray(0 if self._too_large else size)
+        if self._too_large or not self._context.copy_state(data, WINDOW_CELLS):
             return
         most = min(CHECKPOINTS, CHECKPOINT_BYTES // max(size, 1))
         self._checkpoints = self._checkpoints[-(most - 1) :] if most > 1 else []
-        self._checkpoints.append(
-            Checkpoint(
-                units=len(self.units),
-                pos_min=max(0, self.position - self._window),
-                data=self._context.save_window(),
-            )
-        )
+        oldest = max(0, self.position - self._window)
+        self._checkpoints.append(Checkpoint(len(self.units), oldest, bytes(data)))
 
     def copy_out(self, path: Path, wanted: Fingerprint) -> CacheWriter:
         """All that it holds, copied into a file that is still to be finished.

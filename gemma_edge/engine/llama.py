@@ -181,7 +181,7 @@ def _blocks_on_gpu(placement: Placement, layers: int) -> int:
 
 
 SEQUENCE = 0
-_WINDOW_ONLY = llama_cpp.LLAMA_STATE_SEQ_FLAGS_SWA_ONLY
+ALL_CELLS, WINDOW_CELLS = 0, int(llama_cpp.LLAMA_STATE_SEQ_FLAGS_SWA_ONLY)
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
 
 
@@ -266,44 +266,26 @@ class LlamaContext:
         elif not llama_cpp.llama_memory_seq_rm(self.memory, SEQUENCE, position, -1):
             raise EngineError(f"the KV cache cannot be cut at position {position:,}")
 
-    def window_bytes(self) -> int:
-        """Size of the sliding-window cells as a checkpoint, in bytes."""
-        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, _WINDOW_ONLY))
+    def state_bytes(self, flags: int = ALL_CELLS) -> int:
+        """Size of the cells that ``flags`` name, in bytes; of sliding layers it is never more than
+        the window before the last position."""
+        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, flags))
 
-    def save_window(self) -> bytes:
-        size = self.window_bytes()
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama_cpp.llama_state_seq_get_data_ext(
-            self.pointer, buffer, size, SEQUENCE, _WINDOW_ONLY
-        )
-        return bytes(memoryview(buffer)[:written])
-
-    def restore_window(self, data: bytes) -> bool:
-        """Put saved cells back in place of the present ones; False if llama.cpp refuses."""
-        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
-        read = llama_cpp.llama_state_seq_set_data_ext(
-            self.pointer, buffer, len(data), SEQUENCE, _WINDOW_ONLY
-        )
-        return bool(read)
-
-    def state_bytes(self) -> int:
-        """Size of all cells, in bytes: of sliding layers only the window before the last one."""
-        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, 0))
-
-    def copy_state(self, target: memoryview) -> bool:
-        """All cells into ``target``, which is ``state_bytes`` long; False if llama.cpp refuses."""
+    def copy_state(self, target: memoryview | bytearray, flags: int = ALL_CELLS) -> bool:
+        """Copy these cells into ``target``, which is ``state_bytes(flags)`` long; False if
+        llama.cpp refuses."""
         view = np.frombuffer(target, np.uint8)
         written = llama_cpp.llama_state_seq_get_data_ext(
-            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, 0
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, flags
         )
         return bool(written == view.size)
 
-    def put_state(self, source: memoryview) -> bool:
-        """Such cells in place of the present ones. False if llama.cpp refuses: what it holds then
-        is neither."""
+    def put_state(self, source: memoryview | bytes, flags: int = ALL_CELLS) -> bool:
+        """Put such cells in place of the present ones. False if llama.cpp refuses: what it holds
+        then is neither."""
         view = np.frombuffer(source, np.uint8)
         read = llama_cpp.llama_state_seq_set_data_ext(
-            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, 0
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, flags
         )
         return bool(read == view.size)
 

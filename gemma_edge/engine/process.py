@@ -142,7 +142,7 @@ class Loading:
             self._done.set()
 
     def _load_first(self, plan: Plan) -> LoadedProcess:
-        """The first plan of the ladder that loads."""
+        """The first of the plan and its fallbacks that loads."""
         first = plan
         tried: list[str] = []
         while True:
@@ -190,7 +190,7 @@ def died(death: Death) -> EngineError:
 
 
 def _too_large(plan: Plan, death: Death, tried: list[str]) -> DoesNotFit:
-    """Nothing of the ladder loads: the last reason, what the ledger said, and what was tried."""
+    """No fallback loads: the last reason, what the ledger said, and what was tried."""
     numbers = render_numbers(plan)
     parts = [f"{plan.name or plan.model.stem} does not fit in memory: {death.reason}"]
     parts += [f"planned {numbers}"] if numbers else []
@@ -205,7 +205,7 @@ def _bare(plan: Plan) -> Plan:
 
 
 # The engine as the rest of the program sees it: llama.cpp in a process of its own. When that
-# process dies a person sees one line: a new one is started, by the next plan of the ladder where
+# process dies a person sees one line: a new one is started, by the next fallback where
 # memory was the cause, and what was asked is asked again.
 
 
@@ -310,20 +310,20 @@ class RemoteEngine:
                 if loaded is not None and not self._closed:
                     _drain(loaded.process)
                 raise
-            said = False
+            answered = False
             while loaded is not None:
                 yield from self._pending_notices()
                 events = self._listen(loaded)
                 try:
                     for event in events:
-                        said = said or isinstance(event, Chunk)
+                        answered = answered or isinstance(event, Chunk)
                         yield event
                     return
                 except (ChildStopped, OutOfMemory) as error:
                     if self._closed:
                         return
                     sentence = self._recover(loaded, error)
-                    if said:
+                    if answered:
                         raise EngineStopped(sentence, hint="ask it again") from None
                     self._notices.append(sentence)
                 finally:
