@@ -57,11 +57,6 @@ def _is_plain(name: str) -> bool:
     return name.isprintable() and not set(name) & set('\\:*?"<>|')
 
 
-def is_remote(text: str) -> bool:
-    """Whether the text is meant as a file on a hub, not as a path or a model's name."""
-    return text.lower().startswith(("hf:", "https://", "http://"))
-
-
 def parse_remote(text: str, *, endpoint: str | None = None) -> RemoteFile:
     """``hf:owner/repo/file.gguf[@revision]``, or the address of a file on the hub or on the mirror
     at ``endpoint`` (both the page and the download).

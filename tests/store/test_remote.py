@@ -3,7 +3,7 @@
 import pytest
 
 from gemma_edge.errors import UsageError
-from gemma_edge.store.remote import RemoteFile, is_remote, parse_remote
+from gemma_edge.store.remote import RemoteFile, parse_remote
 
 MIRROR = "https://mirror.example.org/hf"
 
@@ -28,7 +28,6 @@ MIRROR = "https://mirror.example.org/hf"
     ],
 )
 def test_names_and_addresses(text: str, expected: RemoteFile) -> None:
-    assert is_remote(text)
     assert parse_remote(text, endpoint=MIRROR) == expected
 
 
@@ -45,11 +44,6 @@ def test_what_is_neither_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_remote(text, endpoint=MIRROR)
     assert caught.value.hint
-
-
-def test_a_path_is_not_remote() -> None:
-    assert not is_remote("./model.gguf")
-    assert not is_remote("e4b")
 
 
 def test_a_hash_has_to_be_one() -> None:
