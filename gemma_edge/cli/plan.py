@@ -25,11 +25,11 @@ from gemma_edge.planning.plan import (
     Attempt,
     Candidate,
     Ledger,
-    Part,
+    MemoryPart,
+    NoPlan,
     PartName,
     PlacementKind,
     Plan,
-    Refusal,
     Speed,
     placement_items,
 )
@@ -49,7 +49,7 @@ from gemma_edge.planning.render import (
 from gemma_edge.units import GIB, MIB, render_bytes
 
 Candidates = Mapping[str, Candidate]  # by the plan's name
-Row = tuple[Candidate, Plan | Refusal]
+Row = tuple[Candidate, Plan | NoPlan]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,15 +231,15 @@ def show_machine(hardware: Hardware, output: Output) -> None:
     output.table(_labelled(rows))
 
 
-def _row_cells(candidate: Candidate, result: Plan | Refusal) -> tuple[str, ...]:
+def _row_cells(candidate: Candidate, result: Plan | NoPlan) -> tuple[str, ...]:
     size = f"{'' if candidate.exact else '~'}{render_bytes(candidate.header.file_bytes)}"
-    refused = f": {result.reason}" if isinstance(result, Refusal) else ""
+    refused = f": {result.reason}" if isinstance(result, NoPlan) else ""
     return candidate.name, size, render_row(candidate, result) + refused
 
 
-def render_row(candidate: Candidate, result: Plan | Refusal) -> str:
+def render_row(candidate: Candidate, result: Plan | NoPlan) -> str:
     """``GPU, 32k, ~60 tok/s``; ``no``."""
-    if isinstance(result, Refusal):
+    if isinstance(result, NoPlan):
         return "no"
     parts = [PLACES[result.kind(candidate.layers)], short_tokens(result.context_tokens)]
     return ", ".join(filter(None, [*parts, render_speed(result.speed)]))
@@ -359,7 +359,7 @@ def place_names(ledger: Ledger) -> list[str]:
     return ["GPU" if len(gpus) == 1 and place in gpus else place for place in places]
 
 
-def _shaded(parts: Sequence[Part]) -> list[tuple[str, int]]:
+def _shaded(parts: Sequence[MemoryPart]) -> list[tuple[str, int]]:
     """Bytes by shade, the darkest first, the margin last."""
     sizes = {shade: 0 for shade in ("█", "▓", OTHER_SHADE, "░")}
     for part in parts:
@@ -426,9 +426,9 @@ def as_rows(rows: Sequence[Row], hardware: Hardware) -> dict[str, Any]:
     return {"rows": documents, "hardware": as_hardware(hardware)}
 
 
-def as_verdict(candidate: Candidate, result: Plan | Refusal) -> dict[str, Any]:
+def as_verdict(candidate: Candidate, result: Plan | NoPlan) -> dict[str, Any]:
     """Whether it would run: in which class of placement, with what context, how fast, and why."""
-    if isinstance(result, Refusal):
+    if isinstance(result, NoPlan):
         return {"class": "no", "context_tokens": None, "tokens_per_second": None,
                 "reason": result.reason}  # fmt: skip
     return {

@@ -17,7 +17,7 @@ from gemma_edge.planning.plan import (
     Allocated,
     Attempt,
     Ledger,
-    Part,
+    MemoryPart,
     Plan,
     Speed,
 )
@@ -292,7 +292,7 @@ _KINDS: dict[str, Any] = {
     for kind in (
         Message, Picture, Sampling, JsonConstraint, Request, TokenScore, Chunk, Usage, Timings,
         Finished, Notice, Reading, Restored, PromptCount, EngineInfo, Allocated, Plan, Adapter,
-        Speed, Attempt, Ledger, Account, Part,
+        Speed, Attempt, Ledger, Account, MemoryPart,
     )
 }  # fmt: skip
 

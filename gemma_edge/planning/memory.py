@@ -15,7 +15,7 @@ from typing import get_args
 from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.model import EXPERTS, Layer, Shape, Weights, lora_pairs
-from gemma_edge.planning.plan import RAM, Account, KvType, Ledger, Part, PartName, Placement
+from gemma_edge.planning.plan import RAM, Account, KvType, Ledger, MemoryPart, PartName, Placement
 from gemma_edge.units import GIB, MIB
 
 
@@ -88,18 +88,18 @@ class _Tally:
         if note:
             self.notes[name] = note
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[MemoryPart]:
         """In the ledger's order; what is nothing is left out."""
         for name in get_args(PartName):
             if name == "weights" and self.mapped:
                 note = "pages of the file, which the system may drop and read again"
-                yield Part(
+                yield MemoryPart(
                     name=name, size_bytes=self.mapped, reclaimable=True, note=note,
                     exact="weights" not in self.notes,
                 )  # fmt: skip
             if size_bytes := self.fixed.get(name, 0):
                 note = self.notes.get(name, "")
-                yield Part(name=name, size_bytes=size_bytes, exact=not note, note=note)
+                yield MemoryPart(name=name, size_bytes=size_bytes, exact=not note, note=note)
 
 
 def _add_weights(

@@ -2,7 +2,7 @@
 
 A ``Candidate`` is a model that could run, ``Constraints`` are what a person pinned. A ``Placement``
 says where the model's parts go, its ``Ledger`` what that takes, and a ``Plan`` is a placement with
-all that ``engine.load`` needs to know, decided before anything is loaded. A ``Refusal`` says why
+all that ``engine.load`` needs to know, decided before anything is loaded. A ``NoPlan`` says why
 there is none.
 """
 
@@ -194,7 +194,7 @@ PartName = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class MemoryPart:
     """One part. ``exact``: llama.cpp allocates just this; otherwise ``note`` says where the
     estimate comes from. ``reclaimable``: pages of a file, which the system may drop and read
     again. ``runtime`` is what is taken beside llama.cpp's buffers: a CUDA context, the program."""
@@ -214,7 +214,7 @@ class Account:
     place: str
     title: str
     budget_bytes: int | None
-    parts: tuple[Part, ...]
+    parts: tuple[MemoryPart, ...]
 
     @property
     def total_bytes(self) -> int:
@@ -314,7 +314,7 @@ class Plan(Placement):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class NoPlan:
     """Why a candidate cannot run as asked, and what was tried."""
 
     reason: str

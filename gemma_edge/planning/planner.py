@@ -23,9 +23,9 @@ from gemma_edge.planning.plan import (
     Attempt,
     Candidate,
     Constraints,
+    NoPlan,
     PlacementKind,
     Plan,
-    Refusal,
 )
 from gemma_edge.planning.render import render_kind, render_speed, short_tokens
 from gemma_edge.planning.search import (
@@ -88,7 +88,7 @@ class Planner:
 
     def plan_each(
         self, candidates: Sequence[Candidate], constraints: Constraints
-    ) -> list[Plan | Refusal]:
+    ) -> list[Plan | NoPlan]:
         """Each by itself as if the person had named it, quickly, in the order given. The reason of
         a plan is what it is, in words."""
         results = []
@@ -156,20 +156,20 @@ class Planner:
         ]  # fmt: skip
 
 
-Found = tuple[Search, Plan | Refusal]
+Found = tuple[Search, Plan | NoPlan]
 
 
-def find_plan(search: Search) -> Plan | Refusal:
+def find_plan(search: Search) -> Plan | NoPlan:
     """The best placement of one candidate, and everything that was tried."""
     if reason := _pin_problem(search):
         attempt = Attempt(what=search.candidate.title, taken=False, reason=reason)
-        return Refusal(reason=reason, attempts=(attempt,))
+        return NoPlan(reason=reason, attempts=(attempt,))
     tried: list[Attempt | Plan] = []
     refusals: list[str] = []
     for strategy in iter_strategies(search):
         found = follow(search, strategy)
         tried += found.attempts
-        if isinstance(found, Refusal):
+        if isinstance(found, NoPlan):
             refusals.append(found.reason)
             continue
         tried.append(found)
@@ -186,7 +186,7 @@ def find_plan(search: Search) -> Plan | Refusal:
         for each in tried
     )  # fmt: skip
     if best is None:
-        return Refusal(reason=_why_not(search, plans, refusals), attempts=attempts)
+        return NoPlan(reason=_why_not(search, plans, refusals), attempts=attempts)
     return replace(best, attempts=attempts)
 
 
@@ -341,7 +341,7 @@ def _nothing_fits(found: Sequence[Found]) -> NothingFits:
     """With the numbers of the smallest model, which came nearest."""
     by_size = sorted(found, key=lambda pair: pair[0].candidate.header.file_bytes)
     search, refusal = by_size[0]
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, NoPlan)
     title = f"{search.candidate.title} does not fit"
     if len(found) > 1:
         title = f"no model fits; {search.candidate.title} is the smallest"
@@ -409,7 +409,7 @@ def _one_each(found: Sequence[Found], chosen: Search | None) -> tuple[Attempt, .
         Attempt(
             what=search.candidate.title,
             taken=search is chosen,
-            reason=each.reason if isinstance(each, Refusal) else search.render_with_speed(each),
+            reason=each.reason if isinstance(each, NoPlan) else search.render_with_speed(each),
         )
         for search, each in ordered
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from gemma_edge.planning.plan import RAM, Attempt, KvType, Ledger, Placement, Plan, Refusal
+from gemma_edge.planning.plan import RAM, Attempt, KvType, Ledger, NoPlan, Placement, Plan
 from gemma_edge.planning.render import short_tokens
 from gemma_edge.planning.search import CPU_ALONE, Search, Strategy, iter_strategies
 from gemma_edge.units import render_bytes
@@ -26,7 +26,7 @@ HEAVY_CACHE_BYTES = 48 << 10
 EXPERTS_STEP = 2  # layers; about 0.8 GiB of 26B-A4B at 4 bits
 
 
-def follow(search: Search, strategy: Strategy) -> Plan | Refusal:
+def follow(search: Search, strategy: Strategy) -> Plan | NoPlan:
     """The first placement that fits, from the wanted context downwards, with what was tried before
     it; what is left over is spent on it. What gives up least is tried first, so more memory never
     gives less."""
@@ -53,7 +53,7 @@ def follow(search: Search, strategy: Strategy) -> Plan | Refusal:
             what = f"{title}, {given_up}" if given_up else title
             attempts.append(Attempt(what=what, taken=False, reason=render_shortage(ledger)))
             reason = f"{strategy.what} it {render_shortage(ledger, context_tokens)}"
-    return Refusal(reason=reason, attempts=tuple(attempts))
+    return NoPlan(reason=reason, attempts=tuple(attempts))
 
 
 # The order while searching: for each context the projector on the GPU, then the size of a batch;

@@ -15,7 +15,7 @@ from gemma_edge.engine.fallback import (
 )
 from gemma_edge.engine.protocol import Reading
 from gemma_edge.isolation import parse_death
-from gemma_edge.planning.plan import Account, Ledger, Part, Plan
+from gemma_edge.planning.plan import Account, Ledger, MemoryPart, Plan
 
 PLAN = Plan(model=Path("e4b.gguf"), name="E4B", context_tokens=32768, batch_tokens=512)
 
@@ -100,7 +100,7 @@ def test_a_change_in_words() -> None:
 
 
 def test_the_ledgers_numbers() -> None:
-    part = Part(name="weights", size_bytes=3 << 30)
+    part = MemoryPart(name="weights", size_bytes=3 << 30)
     accounts = (
         Account(place="CUDA0", title="RTX", budget_bytes=4 << 30, parts=(part,)),
         Account(place="RAM", title="main memory", budget_bytes=None, parts=(part,)),

@@ -16,7 +16,7 @@ from gemma_edge.engine.process import MAX_RESTARTS, EngineProcess, RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, Chunk, Event, Finished, Message, Notice, Request
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, ModelError
 from gemma_edge.isolation import ChildBug
-from gemma_edge.planning.plan import Account, Ledger, Part, Plan
+from gemma_edge.planning.plan import Account, Ledger, MemoryPart, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import ROOT, answer, demo_plan
 from tests.engine.faults import program
@@ -191,7 +191,7 @@ def test_memory_that_the_system_refuses_takes_the_next_plan_or_says_so(start: St
 
 
 def _ledger(kv_bytes: int) -> Ledger:
-    part = Part(name="KV global", size_bytes=kv_bytes)
+    part = MemoryPart(name="KV global", size_bytes=kv_bytes)
     return Ledger(
         accounts=(Account(place="RAM", title="main memory", budget_bytes=8 << 30, parts=(part,)),)
     )

@@ -19,9 +19,9 @@ from gemma_edge.engine.protocol import (
     pack,
     unpack,
 )
-from gemma_edge.planning.plan import Account, Attempt, Ledger, Part, Plan
+from gemma_edge.planning.plan import Account, Attempt, Ledger, MemoryPart, Plan
 
-PART = Part(name="weights", size_bytes=1 << 33, note="ä")
+PART = MemoryPart(name="weights", size_bytes=1 << 33, note="ä")
 ACCOUNT = Account(place="RAM", title="main memory", budget_bytes=None, parts=(PART,))
 PLAN = Plan(
     model=Path("models") / "e4b.gguf", context_tokens=8192, batch_tokens=512, devices=("CUDA0",),
