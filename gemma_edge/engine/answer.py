@@ -42,10 +42,8 @@ class AnswerVocabulary:
 
 
 class RunningAnswer:
-    """Follows the tokens of one answer. ``limit`` is the most it may generate, in tokens.
-
-    Without ``forcing`` each token is chosen, also where only one is legal: the same text, slower.
-    """
+    """Follows the tokens of one answer. ``limit`` is the most it may generate, in tokens. Without
+    ``forcing`` each token is chosen, also where only one is legal: the same text, slower."""
 
     def __init__(
         self,
@@ -83,11 +81,9 @@ class RunningAnswer:
 
     @property
     def constraint(self) -> GrammarConstraint | None:
-        """The constraint, if it applies to the next token."""
         return None if self._waiting else self._constraint
 
     def opening(self) -> list[int]:
-        """Tokens that are forced before anything is chosen."""
         if self.constraint is None or self.limit <= self.shortest:
             return []
         forced = self.constraint.forced() if self._forcing else []
@@ -105,9 +101,8 @@ class RunningAnswer:
         return False
 
     def step(self, token: int) -> list[int]:
-        """Follow a chosen token; return it with the tokens forced after it, or the shortest end.
-
-        An empty list means that the answer is over; ``reason`` says why."""
+        """Follow a chosen token; return it with the tokens forced after it, or the shortest end. An
+        empty list means that the answer is over; ``reason`` says why."""
         constraint = self.constraint
         self._chosen = 1
         if constraint is None or self._vocabulary.ends(token):
@@ -191,7 +186,6 @@ class RunningAnswer:
         return odds if index < self._chosen else FORCED
 
     def flush(self) -> Iterator[Chunk]:
-        """What was held back, at the end."""
         yield from self._writer.flush()
 
 
@@ -245,10 +239,9 @@ class Trail:
 
 
 class ChunkWriter:
-    """Turns token bytes into chunks of whole characters, and watches for stop texts.
-
-    A character that is split over tokens is held back until it is complete; so is an end of text
-    that may be the beginning of a stop text."""
+    """Turns token bytes into chunks of whole characters, and watches for stop texts. A character
+    that is split over tokens is held back until it is complete; so is an end of text that may be
+    the beginning of a stop text."""
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -274,7 +267,6 @@ class ChunkWriter:
             yield Chunk(text, channel, scores)
 
     def flush(self) -> Iterator[Chunk]:
-        """The end of a channel: show what was held back; half a character becomes U+FFFD."""
         text = self._pending + self._decoder.decode(b"", final=True)
         self._pending = ""
         self._decoder.reset()
@@ -352,7 +344,6 @@ class Repetition:
 
     @property
     def found(self) -> bool:
-        """Is the tail a cycle of at most ``LONGEST_PERIOD`` tokens?"""
         tokens = self._tokens
         if len(tokens) < REPEATED + LONGEST_PERIOD:
             return False
@@ -384,7 +375,6 @@ def model_sampling(model: LlamaModel) -> Sampling:
 
 class Sampler:
     """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it.
-
     ``odds`` are of the last token, where ``scored`` asks for them: a third of a millisecond a token
     for a vocabulary of 262,144."""
 

@@ -94,11 +94,9 @@ class GrammarConstraint:
 
     @property
     def complete(self) -> bool:
-        """The text is a whole answer and nothing more may follow."""
         return self._matcher.is_stopped()
 
     def take_back(self, count: int) -> None:
-        """Undo the last ``count`` tokens."""
         self._bits_are_fresh = False
         self._matcher.rollback(count)
         del self._states[len(self._states) - count :]

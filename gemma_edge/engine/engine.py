@@ -49,10 +49,9 @@ if TYPE_CHECKING:
 
 
 class LlamaEngine:
-    """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``.
-
-    ``forcing=False`` is for measurements: what do forced tokens save? ``flash_attention=False``
-    is for proofs: on a CPU it adds in 16 bits, so the order of cells shows."""
+    """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``. ``forcing=False`` is for
+    measurements: what do forced tokens save? ``flash_attention=False`` is for proofs: on a CPU it
+    adds in 16 bits, so the order of cells shows."""
 
     def __init__(self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True) -> None:
         self._plan = plan
@@ -177,7 +176,6 @@ class LlamaEngine:
         return part.finish()
 
     def restore(self, path: Path) -> Restored:
-        """Take a saved cache back, or say why not."""
         with self._request_lock:
             return self._cache.take_back(path, self._fingerprint, self._plan.context_tokens)
 
@@ -315,7 +313,6 @@ class LlamaEngine:
             return measure_speed(self._context, self._cache, max(self._model.bos, 0), tokens)
 
     def cancel(self) -> None:
-        """Stop the running answer before its next token."""
         if self._current is not None:
             self._current.cancelled = True
 
@@ -334,10 +331,9 @@ _WARM_UP_TOKENS = 4
 
 
 def smoke_decode(context: LlamaContext, cache: KvCache, token: int) -> None:
-    """Evaluate one token and look at the result; the cache is empty afterwards.
-
-    It reads the weights once, so the first question does not wait for the disk.
-    Raises EngineError: what comes out are no numbers."""
+    """Evaluate one token and look at the result; the cache is empty afterwards. It reads the
+    weights once, so the first question does not wait for the disk. Raises EngineError: what comes
+    out are no numbers."""
     cache.evaluate([token])
     sound = bool(np.isfinite(context.logits()).all())
     cache.forget()
@@ -383,7 +379,6 @@ class Clock:
         self._read = self._first = 0.0
 
     def prompt_read(self) -> None:
-        """The prompt is in the cache now."""
         self._read = time.perf_counter()
 
     def token_chosen(self) -> None:
@@ -417,7 +412,6 @@ class PromptProgress:
             yield from self.at(position)
 
     def at(self, position: int) -> Iterator[Reading]:
-        """An event, if it is time for one."""
         now = self._clock()
         if now >= self._next:
             self._next = now + _PAUSE_SECONDS

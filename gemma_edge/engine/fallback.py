@@ -54,7 +54,6 @@ def next_plan(plan: Plan) -> Plan | None:
 
 
 def render_restart(death: Death, old: Plan, new: Plan) -> str:
-    """What happened and what was changed, as one sentence."""
     change = render_change(old, new)
     how = f" with {change}" if change else ""
     return f"the engine stopped ({death.reason}); started again{how}"

@@ -57,11 +57,9 @@ class TextConstraint:
         return taken == len(data)
 
     def take_back(self, count_bytes: int) -> None:
-        """Undo the last bytes."""
         self._matcher.rollback(count_bytes)
 
     def reset(self) -> None:
-        """Back to the start of an answer."""
         self._matcher.reset()
 
     def forced(self) -> str:
@@ -70,7 +68,6 @@ class TextConstraint:
 
     @property
     def complete(self) -> bool:
-        """The text so far is a whole answer."""
         return self._matcher.is_accepting()
 
 

@@ -109,7 +109,6 @@ class KvCache:
         ]
 
     def evaluate(self, tokens: Sequence[int]) -> None:
-        """Decode tokens in batches and record them."""
         for _ in self.iter_evaluate(tokens):
             pass
 
@@ -153,10 +152,9 @@ class KvCache:
         return last == 0 or position_of(between, len(between)) >= NEAR_TOKENS
 
     def save_checkpoint(self) -> None:
-        """Save the window cells here, so that a later prompt may come back to this point.
-
-        llama.cpp saves no more than the window before the last position, so the way back leads to
-        this very point and not behind it."""
+        """Save the window cells here, so that a later prompt may come back to this point. llama.cpp
+        saves no more than the window before the last position, so the way back leads to this very
+        point and not behind it."""
         if self._window == 0:
             return
         size = self._context.state_bytes(WINDOW_CELLS)
@@ -182,10 +180,9 @@ class KvCache:
         return part
 
     def take_back(self, path: Path, wanted: Fingerprint, context_tokens: int) -> Restored:
-        """What a file holds, in place of what is held now.
-
-        llama.cpp wrote no more of the sliding layers than their window, and says so by the oldest
-        position that it holds: ``plan_reuse`` goes by that, so a cut further back is no cut."""
+        """What a file holds, in place of what is held now. llama.cpp wrote no more of the sliding
+        layers than their window, and says so by the oldest position that it holds: ``plan_reuse``
+        goes by that, so a cut further back is no cut."""
         try:
             with open_saved(path, wanted, context_tokens) as cells:
                 self.forget()
@@ -213,7 +210,6 @@ def position_of(units: Sequence[Unit], count: int) -> int:
 
 
 def common_prefix(cached: Sequence[Unit], wanted: Sequence[Unit]) -> int:
-    """Number of leading units that are equal."""
     limit = min(len(cached), len(wanted))
     if cached[:limit] == wanted[:limit]:
         return limit
@@ -270,10 +266,9 @@ DIFFERENCES = {
 
 
 def fingerprint(plan: Plan, *, template: str, version: str, flash_attention: bool) -> Fingerprint:
-    """What must be the same for a saved cache to mean the same.
-
-    The size of the context is not in it, nor where layers lie: the bytes are the same everywhere,
-    the numbers up to llama.cpp's noise between devices."""
+    """What must be the same for a saved cache to mean the same. The size of the context is not in
+    it, nor where layers lie: the bytes are the same everywhere, the numbers up to llama.cpp's noise
+    between devices."""
     adapters = [f"{identity(adapter.path)} {adapter.scale}" for adapter in plan.adapters]
     return {
         "llama.cpp": version,
@@ -343,9 +338,8 @@ class Unusable(Exception):
 
 
 class CacheWriter:
-    """A file that is being written, beside its place. ``state`` is to be filled, then ``finish``
-    is called, or ``discard``.
-    Raises EngineError: it is too large, or the disk refuses."""
+    """A file that is being written, beside its place. ``state`` is to be filled, then ``finish`` is
+    called, or ``discard``. Raises EngineError: it is too large, or the disk refuses."""
 
     def __init__(
         self,
@@ -386,7 +380,6 @@ class CacheWriter:
         return self._size
 
     def discard(self) -> None:
-        """Remove it. Idempotent."""
         self._close()
         with contextlib.suppress(OSError):
             self._part.unlink()

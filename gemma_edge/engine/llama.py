@@ -63,7 +63,6 @@ class LlamaModel:
         self.is_control = lru_cache(maxsize=1 << 16)(self._is_control)
 
     def metadata(self, key: str) -> str:
-        """One metadata value as text, or ""."""
         size = 256
         while True:
             buffer = ctypes.create_string_buffer(size)
@@ -76,13 +75,11 @@ class LlamaModel:
 
     @cached_property
     def chat_template(self) -> str:
-        """The template inside the file, or ""."""
         raw = llama_cpp.llama_model_chat_template(self.pointer, None)
         return raw.decode("utf-8") if raw else ""
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids. With ``special`` control tokens are parsed, without they are characters.
-
         llama.cpp still recognizes USER_DEFINED tokens without it, and Gemma 4's channel and tool
         tokens are of that kind; so each of those is spelled out."""
         tokens = self._tokenize(text, special)
@@ -124,7 +121,6 @@ class LlamaModel:
         return False
 
     def pieces(self) -> list[bytes]:
-        """The bytes of every token, in order of ids."""
         return [self._piece(token) for token in range(self.vocab_tokens)]
 
     @property
@@ -132,7 +128,6 @@ class LlamaModel:
         return " + ".join(map(device_title, self.devices)) or "CPU"
 
     def ends(self, token: int) -> bool:
-        """A token that ends the model's turn."""
         return bool(llama_cpp.llama_vocab_is_eog(self.vocab, token))
 
     def _piece(self, token: int) -> bytes:
@@ -244,9 +239,8 @@ class LlamaContext:
         return np.ctypeslib.as_array(pointer, (self._vocab_tokens,))
 
     def watch(self, stop: Callable[[], bool] | None) -> None:
-        """While set, a running ``decode`` ends with ``Aborted`` as soon as ``stop()`` is true.
-
-        It is asked at every node of the graph, so it is set for prompts, not for single tokens."""
+        """While set, a running ``decode`` ends with ``Aborted`` as soon as ``stop()`` is true. It
+        is asked at every node of the graph, so it is set for prompts, not for single tokens."""
         self._stop = stop
         callback = self._abort if stop else llama_cpp.ggml_abort_callback(0)
         llama_cpp.llama_set_abort_callback(self.pointer, callback, None)
@@ -406,7 +400,6 @@ def mirror(file_number: int) -> None:
 
 
 def start_report() -> None:
-    """Keep what llama.cpp reports from here on."""
     global _reporting  # noqa: PLW0603
     _report.clear()
     _reporting = True

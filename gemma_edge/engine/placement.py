@@ -36,9 +36,8 @@ class _Override(ctypes.Structure):
 
 
 class ModelParams:
-    """``params`` for ``llama_model_load_from_file``, and what they point to: keep this object
-    until the model is loaded.
-    Raises EngineError: a device that this build of llama.cpp does not have."""
+    """``params`` for ``llama_model_load_from_file``, and what they point to: keep this object until
+    the model is loaded. Raises EngineError: a device that this build of llama.cpp does not have."""
 
     def __init__(self, placement: "Placement") -> None:
         self.params = params = bindings.llama_model_default_params()
@@ -73,7 +72,6 @@ class ModelParams:
         self.params.tensor_split = ctypes.cast(split, ctypes.POINTER(ctypes.c_float))
 
     def _keep_experts(self, layers: int) -> None:
-        """The experts of the first layers stay in main memory."""
         pattern = EXPERTS.format(layers="|".join(map(str, range(layers)))).encode()
         overrides = (_Override * 2)(_Override(pattern, _cpu_buffer_type()), _Override(None, None))
         self._kept.append(overrides)
@@ -81,10 +79,9 @@ class ModelParams:
 
 
 def context_params(placement: "Placement") -> Any:
-    """For ``llama_init_from_model``.
-
-    They differ from llama-cpp-python's on purpose: no full-size window cache (10 times the
-    memory), flash attention, logits for one position only (docs/architecture.md, "Context")."""
+    """For ``llama_init_from_model``. They differ from llama-cpp-python's on purpose: no full-size
+    window cache (10 times the memory), flash attention, logits for one position only
+    (docs/architecture.md, "Context")."""
     params = bindings.llama_context_default_params()
     params.n_ctx = placement.context_tokens
     params.n_batch = params.n_ubatch = placement.batch_tokens

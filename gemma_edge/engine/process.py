@@ -250,9 +250,8 @@ class RemoteEngine:
         return rate
 
     def generate(self, request: Request) -> Iterator[Event]:
-        """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated.
-
-        The answer begins at once, also before its first event is asked for."""
+        """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated. The
+        answer begins at once, also before its first event is asked for."""
         return self._accepted("generate", request)
 
     def warm(self, request: Request) -> Iterator[Event]:

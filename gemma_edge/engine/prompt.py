@@ -27,10 +27,9 @@ from gemma_edge.units import render_tokens
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """``units`` in order, ``pictures`` by digest; ``written_tokens`` came from messages.
-
-    The first ``history_units`` units stay as they are when the conversation goes on. What follows
-    is the header of the answer, which the next prompt may write differently: Gemma 4's has an empty
+    """``units`` in order, ``pictures`` by digest; ``written_tokens`` came from messages. The first
+    ``history_units`` units stay as they are when the conversation goes on. What follows is the
+    header of the answer, which the next prompt may write differently: Gemma 4's has an empty
     thought channel that its history has not."""
 
     units: Sequence[Unit]
@@ -84,7 +83,6 @@ class Markers:
 
     @property
     def most_tokens(self) -> int:
-        """The stricter limit; 0 without one."""
         return min(filter(None, (self.planned_tokens, self.whole_tokens)), default=0)
 
 
@@ -102,14 +100,12 @@ class PromptBuilder:
         self.notes = self._template.notes
 
     def render(self, request: Request) -> str:
-        """The prompt as text, each picture as its slot."""
         pieces = self._pieces(request)
         return "".join("<|image|>" if isinstance(p, Picture) else p.text for p in pieces)
 
     def prompt(self, request: Request) -> Prompt:
-        """The prompt as units; nothing is evaluated.
-        Raises ProjectorError: a picture, but no projector was loaded; DoesNotFit: a picture is
-        larger than what was planned for it."""
+        """The prompt as units; nothing is evaluated. Raises ProjectorError: a picture, but no
+        projector was loaded; DoesNotFit: a picture is larger than what was planned for it."""
         units: list[Unit] = []
         pictures: dict[str, Picture] = {}
         written = history_units = history_units_before = 0
@@ -162,9 +158,8 @@ _BEFORE, _AFTER = "<|image>", "<image|>"
 
 class LlamaCounter:
     """Counts as ``LlamaEngine.count`` does. The size of the batch is not known yet, so no picture
-    is too large here.
-    Raises ModelError: llama.cpp cannot read the file's vocabulary, or its chat template is
-    broken."""
+    is too large here. Raises ModelError: llama.cpp cannot read the file's vocabulary, or its chat
+    template is broken."""
 
     def __init__(self, plan: Plan) -> None:
         self._model = LlamaModel(plan.model, vocabulary_only=True)

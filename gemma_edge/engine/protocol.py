@@ -53,9 +53,8 @@ GREEDY = Sampling(temperature=0.0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonConstraint:
     """Hold the answer to a JSON Schema while decoding, on one line with ``", "`` and ``": "``.
-
-    ``schema`` is the schema as JSON text, prepared by the caller (closed objects, nullable
-    leaves); ``relaxed`` is how far llguidance may relax it: "", "coerce_one_of" or "lenient"."""
+    ``schema`` is the schema as JSON text, prepared by the caller (closed objects, nullable leaves);
+    ``relaxed`` is how far llguidance may relax it: "", "coerce_one_of" or "lenient"."""
 
     schema: str
     relaxed: Literal["", "coerce_one_of", "lenient"] = ""
@@ -210,9 +209,8 @@ class Engine(Protocol):
         """
 
     def count(self, request: Request) -> PromptCount:
-        """Exact prompt size; nothing is evaluated.
-        Raises ProjectorError: a picture, but no projector was loaded; DoesNotFit: a picture is
-        larger than what was planned for."""
+        """Exact prompt size; nothing is evaluated. Raises ProjectorError: a picture, but no
+        projector was loaded; DoesNotFit: a picture is larger than what was planned for."""
 
     def generate(self, request: Request) -> Iterator[Event]:
         """``Chunk``s, among them ``Notice``s, before them ``Reading``s, then exactly one
@@ -229,19 +227,16 @@ class Engine(Protocol):
     def warm(self, request: Request) -> Iterator[Event]:
         """Read the messages into the cache, up to the end of the last one: no header of an answer,
         no answer. ``Reading``s, then one ``Finished`` with nothing generated; ``cancel`` ends it
-        early and keeps what was read. Of ``request`` the messages and ``think`` count.
-
-        After an answer the history with it, warmed, makes the next turn evaluate only its own
-        tokens: the header of an answer has an empty thought channel that the history has not.
-        Raises DoesNotFit: the messages are larger than the context; ProjectorError, EngineError:
-        like ``generate``."""
+        early and keeps what was read. Of ``request`` the messages and ``think`` count. After an
+        answer the history with it, warmed, makes the next turn evaluate only its own tokens: the
+        header of an answer has an empty thought channel that the history has not. Raises
+        DoesNotFit: the messages are larger than the context; ProjectorError, EngineError: like
+        ``generate``."""
 
     def save(self, path: Path) -> int:
         """Write what the cache holds to a file, whole or not at all; return its size in bytes.
-
         Other threads may ask for answers meanwhile: only the copy out of the cache holds them up,
-        not the disk.
-        Raises EngineError: the disk refuses, or the cache is empty."""
+        not the disk. Raises EngineError: the disk refuses, or the cache is empty."""
 
     def restore(self, path: Path) -> Restored:
         """Take a saved cache back, if it is of these weights, projector, adapters, template and

@@ -37,12 +37,10 @@ from gemma_edge.planning.plan import Plan
 
 
 class LlamaVision:
-    """A projector opened beside its model.
-
-    ``markers`` are the tokens round every picture. A model that attends both ways inside an image
-    must see it in one batch, which limits its size.
-    Raises ProjectorError: the file is no vision projector, or not of this model; OutOfMemory: there
-    is not enough memory for it."""
+    """A projector opened beside its model. ``markers`` are the tokens round every picture. A model
+    that attends both ways inside an image must see it in one batch, which limits its size. Raises
+    ProjectorError: the file is no vision projector, or not of this model; OutOfMemory: there is not
+    enough memory for it."""
 
     def __init__(self, path: Path, model: LlamaModel, plan: Plan) -> None:
         self._model = model
@@ -255,10 +253,9 @@ class VisionCache:
 
 class VisionCacheFolder:
     """The same on disk, readable by its owner alone, for one projector (``identity``: which file it
-    is, and what computed). What was used longest ago goes when ``most_bytes`` are exceeded.
-
-    A folder that cannot be written costs later runs their time and nothing else; ``problem`` says
-    it once."""
+    is, and what computed). What was used longest ago goes when ``most_bytes`` are exceeded. A
+    folder that cannot be written costs later runs their time and nothing else; ``problem`` says it
+    once."""
 
     def __init__(self, folder: Path, identity: str, *, most_bytes: int = DISK_BYTES) -> None:
         self.problem = ""
@@ -282,7 +279,6 @@ class VisionCacheFolder:
         return np.frombuffer(payload, dtype="<f4").reshape(shape).astype(np.float32, copy=False)
 
     def write(self, digest: str, embedding: Embedding) -> None:
-        """Keep it, whole or not at all."""
         path = self._path(digest)
         payload = embedding.astype("<f4", copy=False).tobytes()
         try:

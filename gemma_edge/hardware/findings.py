@@ -60,7 +60,6 @@ class MachineFacts:
 
     @property
     def job_without_gpu(self) -> bool:
-        """A SLURM job that was given no GPU."""
         given = [self.answers.variable(f"SLURM_{n}") for n in ("JOB_GPUS", "STEP_GPUS", "GPUS")]
         return bool(self.answers.variable("SLURM_JOB_ID")) and not any(given)
 
@@ -78,7 +77,6 @@ class MachineFacts:
 
     @property
     def best_backend(self) -> str:
-        """The backend that a new build should have here."""
         vendors = {card.vendor for card in self.cards if not card.integrated}
         if "nvidia" in vendors:
             return "cuda"
@@ -90,7 +88,6 @@ class MachineFacts:
         return "metal" if on_apple else "cpu"
 
     def install(self, backend: str = "") -> str:
-        """The command that installs a build for ``backend``, or for the best one."""
         return install_command(
             self.answers, backend or self.best_backend, self.nvidia, self.hardware.cpu
         )
@@ -232,7 +229,6 @@ def check_libraries(facts: MachineFacts) -> Iterator[Finding]:
 
 
 def check_driver(facts: MachineFacts) -> Iterator[Finding]:
-    """NVIDIA's driver does not answer, or is not there."""
     listed = [card for card in facts.cards if card.vendor == "nvidia"]
     there = listed or facts.answers.has("/dev/nvidiactl") or facts.hardware.wsl
     broken = facts.nvidia.broken
@@ -309,7 +305,6 @@ def _hidden(facts: MachineFacts, backend: str, names: str) -> Finding | None:
 
 
 def check_idle_others(facts: MachineFacts) -> Iterator[Finding]:
-    """AMD, Intel and Apple graphics that llama.cpp does not use."""
     build, answers = facts.hardware.build, facts.answers
     idle = [card for card in facts.idle if card.vendor != "nvidia"]
     for card in () if build.error else idle:
@@ -332,7 +327,6 @@ def check_idle_others(facts: MachineFacts) -> Iterator[Finding]:
 
 
 def check_processor(facts: MachineFacts) -> Iterator[Finding]:
-    """The build against the processor, and against the cards' age."""
     build, cpu = facts.hardware.build, facts.hardware.cpu
     sysctl = parse_pairs(facts.answers.command("sysctl").text("output"))
     if sysctl.get("sysctl.proc_translated") == "1":
@@ -371,5 +365,4 @@ _CHECKS: tuple[Callable[[MachineFacts], Iterator[Finding]], ...] = (
 
 
 def find(facts: MachineFacts) -> tuple[Finding, ...]:
-    """Everything, in the order in which it should be read."""
     return tuple(finding for check in _CHECKS for finding in check(facts))

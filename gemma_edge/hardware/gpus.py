@@ -101,7 +101,6 @@ class Nvidia:
 
 
 def parse_nvidia(answers: Answers) -> Nvidia:
-    """Cards, driver and CUDA version, from whichever tool answered."""
     nvml = answers.part("probe").part("nvml")
     table = answers.command(SMI)
     text = table.text("output")
@@ -228,7 +227,6 @@ _SOFTWARE = re.compile("llvmpipe|SwiftShader|Microsoft Basic Render", re.IGNOREC
 
 
 def backend_of(registry: str) -> str:
-    """ggml's name of a backend, in ours."""
     return _BACKENDS.get(registry.upper(), registry.lower())
 
 
@@ -300,11 +298,10 @@ def _usable(answers: Answers, entry: Answers, card: Card | None, memory: Memory)
 def _free(
     answers: Answers, entry: Answers, card: Card | None, integrated: bool, memory: Memory
 ) -> tuple[int, str]:
-    """Free bytes, and where the number comes from.
-
-    ggml's number is taken inside the probe, whose own CUDA context (300 MiB) is already in use
-    then; NVML's was taken before. Under Windows a process gets less than what is free, and MIG's
-    parent says nothing about the slice: there ggml's word is the tighter one."""
+    """Free bytes, and where the number comes from. ggml's number is taken inside the probe, whose
+    own CUDA context (300 MiB) is already in use then; NVML's was taken before. Under Windows a
+    process gets less than what is free, and MIG's parent says nothing about the slice: there ggml's
+    word is the tighter one."""
     free = entry.number("free")
     if integrated:
         available = memory.available_bytes
@@ -401,7 +398,6 @@ _INTEL_INTEGRATED = "0000:00:02.0"  # the place of what is part of the processor
 
 
 def parse_graphics(answers: Answers) -> tuple[Card, ...]:
-    """Every display controller of a known maker."""
     if answers.system == "win32":
         adapters = map(_adapter, answers.part("windows").parts("adapters"))
         return tuple(card for card in adapters if card.vendor)  # not a virtual screen
@@ -490,10 +486,9 @@ DRIVER_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")  # come with the driver, in no
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CudaLibraries:
-    """What loading the CUDA backend showed. ``present``: this llama.cpp has one at all.
-    ``loaded`` lie in packages of the environment and had to be loaded first, in that order;
-    ``missing`` are names that are nowhere; ``error`` is the loader's last word, "" when it loads.
-    """
+    """What loading the CUDA backend showed. ``present``: this llama.cpp has one at all. ``loaded``
+    lie in packages of the environment and had to be loaded first, in that order; ``missing`` are
+    names that are nowhere; ``error`` is the loader's last word, "" when it loads."""
 
     present: bool
     loaded: tuple[Path, ...] = ()
@@ -510,11 +505,10 @@ class CudaLibraries:
 def cuda_libraries(
     folder: Path | None = None, roots: Sequence[Path] = (), more: Sequence[Path] = ()
 ) -> CudaLibraries:
-    """Load the CUDA backend in ``folder`` (llama_cpp's own where None) into this process.
-
-    ``roots`` are site-packages folders to look in for ``nvidia/*/lib`` (``sys.path`` where
-    empty), ``more`` are folders that Windows shall search too (the toolkit's). Loading is for
-    good: ask in a child process, or just before llama_cpp is imported."""
+    """Load the CUDA backend in ``folder`` (llama_cpp's own where None) into this process. ``roots``
+    are site-packages folders to look in for ``nvidia/*/lib`` (``sys.path`` where empty), ``more``
+    are folders that Windows shall search too (the toolkit's). Loading is for good: ask in a child
+    process, or just before llama_cpp is imported."""
     folder = folder or find_llama_folder()
     backend = find_backend(folder)
     if folder is None or backend is None:
@@ -626,7 +620,6 @@ def add_folders(folders: Iterable[Path]) -> None:
 
 
 def needed_dlls(backend: Path) -> list[str]:
-    """CUDA's libraries that a DLL names in its import table, each once."""
     with backend.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return sorted({match.decode("ascii") for match in _DLL.findall(data)}, reverse=True)
 
@@ -661,7 +654,6 @@ _WANTED = ("AVX", "AVX2", "FMA", "DOTPROD")
 
 
 def parse_build(answers: Answers) -> Build:
-    """Version, backends, instructions; ``error`` where the libraries cannot be loaded."""
     probe = answers.part("probe")
     ggml = probe.part("ggml")
     backends = tuple(dict.fromkeys(backend_of(name) for name in ggml.words("backends")))

@@ -84,7 +84,6 @@ class Device:
 
     @property
     def usable(self) -> bool:
-        """Whether the installed llama.cpp can compute on it."""
         return bool(self.name)
 
 
@@ -182,12 +181,10 @@ class Answers:
     raw: Mapping[str, Any]
 
     def part(self, key: str) -> "Answers":
-        """The mapping under ``key``."""
         value = self.raw.get(key)
         return Answers(value if isinstance(value, Mapping) else {})
 
     def parts(self, key: str) -> "tuple[Answers, ...]":
-        """The mappings in the list under ``key``."""
         value = self.raw.get(key)
         if not isinstance(value, list | tuple):
             return ()
@@ -208,22 +205,18 @@ class Answers:
         return value if 0 <= value < 1 << 63 else 0
 
     def is_true(self, key: str) -> bool:
-        """Whether ``key`` is true."""
         return self.raw.get(key) is True
 
     def words(self, key: str) -> tuple[str, ...]:
-        """The texts in the list under ``key``."""
         value = self.raw.get(key)
         if not isinstance(value, list | tuple):
             return ()
         return tuple(item for item in value if isinstance(item, str))
 
     def file(self, path: str) -> str:
-        """What a file of the recorded machine held, "" where it was not there."""
         return self.part("files").text(path)
 
     def has(self, path: str) -> bool:
-        """Whether a file, folder or device node was there."""
         return path in self.words("present")
 
     def variable(self, name: str) -> str:
@@ -338,7 +331,6 @@ def _ancestors(base: PurePosixPath, group: PurePosixPath | None) -> list[str]:
 
 
 def parse_memory(answers: Answers) -> Memory:
-    """The main memory of a recorded machine."""
     if answers.system == "linux":
         text = answers.file("/proc/meminfo")
         left, limit = parse_limits(answers)

@@ -131,7 +131,6 @@ class _Props(ctypes.Structure):
 
 
 def ask_ggml(folder: Path) -> dict[str, Any]:
-    """The devices and the build, as ggml itself says."""
     log: list[str] = []
     try:
         base, registry, llama = (_load(folder, name) for name in ("ggml-base", "ggml", "llama"))
