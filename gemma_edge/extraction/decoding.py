@@ -1,4 +1,4 @@
-"""The user's schema to the one the decoder is held to. Pure.
+"""The user's schema to the one the decoder is held to.
 
 - Objects are closed unless they describe a map: an open object invites a small model to talk.
 - Every declared key is required, in the order of the schema, and every leaf may be null, so that
@@ -72,7 +72,6 @@ def _is_idle(keyword: str, value: Any) -> bool:
 
 
 def _is_map(schema: Json) -> bool:
-    """Whether an object's keys are free: it says what any other value is, or names none."""
     return _describes_others(schema) or not schema.get("properties")
 
 
@@ -92,7 +91,6 @@ class _Closer:
             self.defs[name] = self.schema(resolve(self._root, reference), mode)
 
     def member(self, schema: Subschema, *, required: bool) -> Subschema:
-        """A schema where a value stands: the root, a property, an item."""
         out = self.schema(schema, _CLOSED)
         if not self._nullable or not isinstance(schema, dict) or not isinstance(out, dict):
             return out
@@ -186,7 +184,6 @@ class _Closer:
 
 
 def _definition_name(reference: str, root: str, taken: Container[str]) -> str:
-    """The last word of a reference, with a number where that is taken."""
     base = re.sub(r"\W+", "_", reference.rsplit("/", 1)[-1]).strip("_") or root
     name, number = base, 0
     while name in taken:
@@ -202,7 +199,6 @@ def _has_parts(schema: Json) -> bool:
 
 
 def _describes_others(schema: Json) -> bool:
-    """Whether it says what a key may hold that it does not name."""
     others = schema.get("additionalProperties")
     return (isinstance(others, dict) and bool(others)) or bool(schema.get("patternProperties"))
 
@@ -229,7 +225,6 @@ def _or_null(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-# ----------------------------------------------------------------------------
 # How far decoding can be held to a schema, asked of llguidance itself: exactly; with `oneOf` read
 # as `anyOf`; with keywords that it does not know left to the last check. A schema that is refused
 # even then (a pattern with look-around, a reference that refers to itself and has keywords beside
@@ -393,7 +388,6 @@ def refused_keywords(node: Json, relaxed: Relaxation = "") -> dict[str, str]:
 
 
 def _culprits(shallow: Json, relaxed: Relaxation) -> Iterator[str]:
-    """Keywords that are refused alone, then those without which the rest is not."""
     kind = {"type": shallow["type"]} if "type" in shallow else {}
     rules = sorted((word for word in shallow if word != "type"), key=_FRAME.__contains__)
     yield from (word for word in rules if refusal({**kind, word: shallow[word]}, relaxed))
@@ -402,13 +396,11 @@ def _culprits(shallow: Json, relaxed: Relaxation) -> Iterator[str]:
             yield word
 
 
-# ----------------------------------------------------------------------------
-# The schema as the model reads it, on one line: what it has to fill in, not every rule. Pure.
+# The schema as the model reads it, on one line: what it has to fill in, not every rule.
 #
 #     {"vendor": string, "total": number /* after tax */, "items": [row]} where row is {…}
 #
 # A definition that is used more than once, or uses itself, is written once, under its name.
-
 
 MAX_COMMENT = 120  # characters of a description
 MAX_CHOICES = 40  # values of an enum that are spelled out
@@ -428,8 +420,6 @@ def render_form(source: Json) -> str:
 
 
 class _Form:
-    """One rendering; ``_named`` maps the references that get a name to it."""
-
     def __init__(self, root: Json, *, comments: bool) -> None:
         self._root, self._comments = root, comments
         self._kinds, self._nodes = Kinds(root), 0
@@ -503,7 +493,6 @@ class _Form:
         return "{" + ", ".join(members) + "}"
 
     def _either(self, branches: list[Any]) -> str:
-        """The branches' forms, each once, without null: any value may be null."""
         named = (sub for sub in branches if self._kinds.of(sub) != {"null"})
         return " | ".join(dict.fromkeys(self.render(sub) for sub in named)) or "null"
 

@@ -1,4 +1,20 @@
-"""The small language of what is computed and checked."""
+"""A small, safe language for what is computed from extracted data, and checked in it.
+
+    sum(items.price * items.qty) + (tax or 0) ~= total
+    all(row.qty > 0 for row in items)
+    (due_date - date).days <= 30
+
+Numbers are decimal, so cents are exact; ``~=`` allows for a few of them. A dot goes into objects,
+and through lists: ``items.price`` is the list of prices, and lists are added and multiplied item
+by item. Texts that are ISO dates can be subtracted and compared as dates. Null is not known: what
+is computed from it is null too, but for ``tax or 0``, ``tax == null`` and ``tax != null``.
+
+``default(items.tax, 0)`` fills what is null, ``previous(rows.balance, opening)`` is what stands in
+the row before, and ``mrz(lines)`` reads the machine-readable zone of a passport or an ID card.
+
+Python's own parser reads it; only what is listed here runs, within bounds: there are no attributes
+of Python, no calls but the functions below, no powers, no text that grows.
+"""
 
 import ast
 import decimal
@@ -10,14 +26,12 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from gemma_edge.errors import InputError
 from gemma_edge.extraction.values import read_mrz
 
-# ----------------------------------------------------------------------------
-# The values that expressions compute with: JSON in, decimals and dates inside, JSON out. Pure.
-
+# The values that expressions compute with: JSON in, decimals and dates inside, JSON out.
 
 MAX_DIGITS = 50  # of a result; money has 15
 MAX_DAYS = 4_000_000  # that are added to a date: more than the calendar has
@@ -37,10 +51,11 @@ class RunError(Exception):
 
 
 def lift(value: Any) -> Any:
-    """JSON to what is computed with: numbers are decimal, texts that are ISO dates are dates."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int | float):
+    """JSON to what is computed with: numbers are decimal, texts that are ISO dates are dates, also
+    in lists."""
+    if isinstance(value, list):
+        return [lift(each) for each in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return Decimal(repr(value))
     if isinstance(value, str) and _ISO.fullmatch(value):
         try:
@@ -62,10 +77,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def lift_all(value: Any) -> Any:
-    return [lift_all(each) for each in value] if isinstance(value, list) else lift(value)
-
-
 def kind_in_words(value: Any) -> str:
     if value is None:
         return "null"
@@ -75,11 +86,6 @@ def kind_in_words(value: Any) -> str:
 
 
 def as_decimal(value: Any) -> Decimal:
-    """A number.
-
-    Raises:
-        RunError: it is something else.
-    """
     if isinstance(value, Decimal):
         return value
     shown = f" ({value!r:.40})" if isinstance(value, str) else ""
@@ -87,23 +93,21 @@ def as_decimal(value: Any) -> Decimal:
 
 
 def arithmetic(sign: type[ast.operator], left: Any, right: Any) -> Any:
-    """One operation on numbers, or on dates and days."""
     if isinstance(left, date) or isinstance(right, date):
         return _with_dates(sign, left, right)
-    left, right = as_decimal(left), as_decimal(right)
-    operations: dict[type[ast.operator], Callable[[Decimal, Decimal], Decimal]] = {
-        ast.Add: CONTEXT.add,
-        ast.Sub: CONTEXT.subtract,
-        ast.Mult: CONTEXT.multiply,
-        ast.Div: CONTEXT.divide,
-        ast.FloorDiv: CONTEXT.divide_int,
-        ast.Mod: CONTEXT.remainder,
-    }
-    return operations[sign](left, right)
+    return _OPERATIONS[sign](as_decimal(left), as_decimal(right))
+
+
+_OPERATIONS: dict[type[ast.operator], Callable[[Decimal, Decimal], Decimal]] = {
+    ast.Add: CONTEXT.add, ast.Sub: CONTEXT.subtract, ast.Mult: CONTEXT.multiply,
+    ast.Div: CONTEXT.divide, ast.FloorDiv: CONTEXT.divide_int, ast.Mod: CONTEXT.remainder,
+}  # fmt: skip
+_ORDERS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+}  # fmt: skip
 
 
 def _with_dates(sign: type[ast.operator], left: Any, right: Any) -> Any:
-    """Date minus date is a number of days; date and days is a date."""
     if sign is ast.Sub and isinstance(left, date) and isinstance(right, date):
         return Decimal((left - right).days)
     if sign in (ast.Add, ast.Sub) and isinstance(left, date):
@@ -115,42 +119,31 @@ def _with_dates(sign: type[ast.operator], left: Any, right: Any) -> Any:
 
 
 def compared(sign: type[ast.cmpop], left: Any, right: Any) -> bool:
-    """One comparison of values of one kind."""
     if sign in (ast.Eq, ast.NotEq):
         return bool((left == right) == (sign is ast.Eq))
     if kind_in_words(left) != kind_in_words(right) or isinstance(left, bool | dict):
         raise RunError(f"{kind_in_words(left)} and {kind_in_words(right)} have no order")
-    orders: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-        ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    }  # fmt: skip
-    return bool(orders[sign](left, right))
+    return bool(_ORDERS[sign](left, right))
 
 
-# ----------------------------------------------------------------------------
-# The functions that expressions may call. Pure.
+# The functions that expressions may call.
 
 
-class Steps(Protocol):
-    """What a function needs of the evaluation: to be counted, and to go through lists."""
-
-    def step(self) -> None:
-        """Count one operation."""
-
-    def each(self, values: list[Any], function: Callable[..., Any]) -> Any:
-        """A function over scalars, and item by item over lists of one length."""
-
-
-def _flat(run: Steps, value: Any) -> list[Any]:
+def _rows(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise RunError(f"{kind_in_words(value)} is no list")
+    return value
+
+
+def _flat(run: "Run", value: Any) -> list[Any]:
     found: list[Any] = []
-    for each in value:
+    for each in _rows(value):
         run.step()
         found += _flat(run, each) if isinstance(each, list) else [each]
     return found
 
 
-def _sum(run: Steps, value: Any) -> Any:
+def _sum(run: "Run", value: Any) -> Any:
     if value is None:
         return None
     items = _flat(run, value)
@@ -163,7 +156,7 @@ def _sum(run: Steps, value: Any) -> Any:
 
 
 def _extreme(choose: Callable[[list[Any]], Any]) -> Callable[..., Any]:
-    def of(run: Steps, *values: Any) -> Any:
+    def of(run: "Run", *values: Any) -> Any:
         items = _flat(run, list(values))
         if None in items or not items:
             return None
@@ -174,7 +167,7 @@ def _extreme(choose: Callable[[list[Any]], Any]) -> Callable[..., Any]:
     return of
 
 
-def _length(run: Steps, value: Any) -> Any:
+def _length(run: "Run", value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, list | str):
@@ -182,7 +175,7 @@ def _length(run: Steps, value: Any) -> Any:
     return Decimal(len(value))
 
 
-def _round(run: Steps, value: Any, digits: Any = Decimal(0)) -> Any:
+def _round(run: "Run", value: Any, digits: Any = Decimal(0)) -> Any:
     """To the nearest, half away from zero, as on invoices."""
     places = int(as_decimal(digits))
     if abs(places) > MAX_DIGITS:
@@ -195,14 +188,10 @@ def _round(run: Steps, value: Any, digits: Any = Decimal(0)) -> Any:
     return run.each([value], rounded)
 
 
-def _absolute(run: Steps, value: Any) -> Any:
-    return run.each([value], lambda number: abs(as_decimal(number)))
-
-
 def _quantified(deciding: bool) -> Callable[..., Any]:
     """``any`` and ``all``: one item may decide; else a null leaves it open."""
 
-    def of(run: Steps, value: Any) -> Any:
+    def of(run: "Run", value: Any) -> Any:
         if value is None:
             return None
         items = _flat(run, value)
@@ -213,38 +202,30 @@ def _quantified(deciding: bool) -> Callable[..., Any]:
     return of
 
 
-def _date(run: Steps, value: Any) -> Any:
+def _date(run: "Run", value: Any) -> Any:
     if value is not None and not isinstance(value, date):
         raise RunError(f"{kind_in_words(value)} is no date like 2024-05-06")
     return value
 
 
-def _default(run: Steps, value: Any, instead: Any) -> Any:
+def _default(run: "Run", value: Any, instead: Any) -> Any:
     if isinstance(value, list):
         return [_default(run, each, instead) for each in value]
     run.step()
     return instead if value is None else value
 
 
-def _previous(run: Steps, value: Any, first: Any) -> Any:
+def _previous(run: "Run", value: Any, first: Any) -> Any:
     """The list moved by one: what stands in the row before, and ``first`` in the first row."""
-    if value is None:
-        return None
-    return [first, *_rows(value)][: len(value)]
+    return None if value is None else [first, *_rows(value)][: len(value)]
 
 
-def _following(run: Steps, value: Any, last: Any) -> Any:
+def _following(run: "Run", value: Any, last: Any) -> Any:
     """What stands in the row after, and ``last`` in the last row."""
     return None if value is None else [*_rows(value)[1:], last][: len(value)]
 
 
-def _rows(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise RunError(f"{kind_in_words(value)} is no list")
-    return value
-
-
-def _mrz(run: Steps, value: Any) -> Any:
+def _mrz(run: "Run", value: Any) -> Any:
     if value is None or value == []:  # most documents have none
         return None
     lines = value.splitlines() if isinstance(value, str) else _rows(value)
@@ -260,7 +241,7 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "max": (1, 9, _extreme(max)),
     "len": (1, 1, _length),
     "round": (1, 2, _round),
-    "abs": (1, 1, _absolute),
+    "abs": (1, 1, lambda run, value: run.each([value], lambda number: abs(as_decimal(number)))),
     "any": (1, 1, _quantified(True)),
     "all": (1, 1, _quantified(False)),
     "date": (1, 1, _date),
@@ -270,18 +251,14 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "mrz": (1, 1, _mrz),
 }
 
-# ----------------------------------------------------------------------------
-# Runs a parsed expression over data, within bounds. Pure.
-
-
 MAX_STEPS = 100_000  # operations, one for each item of a list
 # Names that are values of JSON, unless the data has a field of that name.
 WORDS = {"true": True, "false": False, "null": None}
 
 
 class Run:
-    """One evaluation. ``about`` are the right sides of ``~=``, by identity; ``nulls`` collects the
-    places of the data that were null."""
+    """One evaluation, within bounds. ``about`` are the right sides of ``~=``, by identity;
+    ``nulls`` collects the places of the data that were null."""
 
     def __init__(self, data: Mapping[str, Any], about: frozenset[int], tolerance: Decimal) -> None:
         self._data, self._about, self._tolerance = data, about, tolerance
@@ -303,7 +280,6 @@ class Run:
             raise RunError("the number is out of range", node.col_offset) from None
 
     def step(self) -> None:
-        """Count one operation."""
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise RunError(f"it takes more than {MAX_STEPS:,} steps")
@@ -312,7 +288,6 @@ class Run:
         return lift(node.value)
 
     def place(self, node: ast.expr) -> tuple[Any, str]:
-        """A part of the data and its path, for those who are told that it was null."""
         if isinstance(node, ast.Name):
             if node.id in self.bound:
                 return self.bound[node.id]
@@ -324,7 +299,7 @@ class Run:
             return self._member(inside, node.attr), f"{path}.{node.attr}"
         if isinstance(node, ast.Subscript):
             inside, path = self.place(node.value)
-            key = self._key(node.slice)
+            key = ast.literal_eval(node.slice)
             return self._item(inside, key), f"{path}[{key}]"
         return self.value(node), ""
 
@@ -332,7 +307,7 @@ class Run:
         found, path = self.place(node)
         if path and (found is None or (isinstance(found, list) and None in found)):
             self.nulls.append(path)
-        return lift_all(found)
+        return lift(found)
 
     def _member(self, inside: Any, name: str) -> Any:
         if inside is None:
@@ -347,12 +322,6 @@ class Run:
             return inside  # the difference of two dates is a number of days
         raise RunError(f"{kind_in_words(inside)} has no `{name}`")
 
-    def _key(self, node: ast.expr) -> int | str:
-        if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant):
-            return -int(str(node.operand.value))
-        assert isinstance(node, ast.Constant) and isinstance(node.value, int | str)
-        return node.value
-
     def _item(self, inside: Any, key: int | str) -> Any:
         if inside is None:
             return None
@@ -363,7 +332,6 @@ class Run:
         raise RunError(f"{kind_in_words(inside)} has no [{key!r}]")
 
     def each(self, values: list[Any], function: Callable[..., Any]) -> Any:
-        """A function over scalars, and item by item over lists of one length."""
         lengths = {len(value) for value in values if isinstance(value, list)}
         if not lengths:
             self.step()
@@ -393,9 +361,7 @@ class Run:
         value: Any = None
         before, open_ones = len(self.nulls), 0
         for part in node.values:
-            value = self.value(part)
-            if isinstance(value, list):
-                raise RunError("a list is neither true nor false; all(…) or any(…) is")
+            value = self._truth(part)
             if value is not None and bool(value) == isinstance(node.op, ast.Or):
                 break
             open_ones += value is None
@@ -407,7 +373,6 @@ class Run:
         return value
 
     def compare(self, node: ast.Compare) -> Any:
-        """A chain of comparisons holds if each of them does."""
         left, left_node, result = self.value(node.left), node.left, None
         for number, (sign, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
             right = self.value(right_node)
@@ -424,13 +389,13 @@ class Run:
     def _compare(self, sign: ast.cmpop, left: Any, right: Any, about: bool) -> Any:
         if isinstance(sign, ast.In | ast.NotIn):
             return self._contains(left, right, isinstance(sign, ast.In))
-        if about:
-            return self.each([left, right], self._is_about)
-        return self.each([left, right], lambda a, b: compared(type(sign), a, b))
 
-    def _is_about(self, left: Any, right: Any) -> bool:
-        distance = arithmetic(ast.Sub, left, right)
-        return bool(abs(as_decimal(distance)) <= self._tolerance)
+        def one(a: Any, b: Any) -> bool:
+            if about:
+                return abs(as_decimal(arithmetic(ast.Sub, a, b))) <= self._tolerance
+            return compared(type(sign), a, b)
+
+        return self.each([left, right], one)
 
     def _contains(self, left: Any, right: Any, wanted: bool) -> Any:
         if left is None or right is None:
@@ -444,12 +409,14 @@ class Run:
         return (left in right) == wanted
 
     def either(self, node: ast.IfExp) -> Any:
-        test = self.value(node.test)
-        if test is None:
-            return None
-        if isinstance(test, list):
+        test = self._truth(node.test)
+        return None if test is None else self.value(node.body if test else node.orelse)
+
+    def _truth(self, node: ast.expr) -> Any:
+        value = self.value(node)
+        if isinstance(value, list):
             raise RunError("a list is neither true nor false; all(…) or any(…) is")
-        return self.value(node.body if test else node.orelse)
+        return value
 
     def call(self, node: ast.Call) -> Any:
         assert isinstance(node.func, ast.Name)
@@ -461,11 +428,13 @@ class Run:
 
     def comprehension(self, node: ast.GeneratorExp | ast.ListComp) -> Any:
         """``[part for name in list if test]``."""
-        return list(self._loop(node.elt, node.generators))
+        return [self.value(node.elt) for _ in self.rows(node.generators)]
 
-    def _loop(self, part: ast.expr, loops: list[ast.comprehension]) -> Iterator[Any]:
+    def rows(self, loops: list[ast.comprehension], path: str = "") -> Iterator[str]:
+        """The paths of the rows that loops go over, one after another, each with its names
+        bound."""
         if not loops:
-            yield self.value(part)
+            yield path
             return
         loop, *inner = loops
         assert isinstance(loop.target, ast.Name)
@@ -474,21 +443,19 @@ class Run:
         if rows is None:
             self.nulls.append(path)
             return
-        if not isinstance(rows, list):
-            raise RunError(f"{kind_in_words(rows)} is no list")
         outer = self.bound.get(name)
-        for number, row in enumerate(rows):
+        for number, row in enumerate(_rows(rows)):
             self.step()
-            self.bound[name] = (row, f"{path}[{number}]")
+            here = f"{path}[{number}]"
+            self.bound[name] = (row, here)
             if all(self.value(test) for test in loop.ifs):
-                yield from self._loop(part, inner)
+                yield from self.rows(inner, here)
         self.bound.pop(name, None)
         if outer is not None:
             self.bound[name] = outer
 
 
 def _is_null(node: ast.expr) -> bool:
-    """Whether null is asked for by its name: only then is it a value like others."""
     return (isinstance(node, ast.Name) and node.id == "null") or (
         isinstance(node, ast.Constant) and node.value is None
     )
@@ -510,24 +477,7 @@ _EVALUATORS: dict[type[ast.expr], Callable[[Run, Any], Any]] = {
     ast.ListComp: Run.comprehension,
 }
 
-# ----------------------------------------------------------------------------
-# A small, safe language for what is computed from extracted data, and checked in it. Pure.
-#
-#     sum(items.price * items.qty) + (tax or 0) ~= total
-#     all(row.qty > 0 for row in items)
-#     (due_date - date).days <= 30
-#
-# Numbers are decimal, so cents are exact; `~=` allows for a few of them. A dot goes into objects,
-# and through lists: `items.price` is the list of prices, and lists are added and multiplied item
-# by item. Texts that are ISO dates can be subtracted and compared as dates. Null is not known: what
-# is computed from it is null too, but for `tax or 0`, `tax == null` and `tax != null`.
-#
-# `default(items.tax, 0)` fills what is null, `previous(rows.balance, opening)` is what stands in
-# the row before, and `mrz(lines)` reads the machine-readable zone of a passport or an ID card.
-#
-# Python's own parser reads it; only what is listed here runs, within bounds: there are no
-# attributes of Python, no calls but the functions below, no powers, no text that grows.
-
+# The text of an expression, read and checked.
 
 MAX_CHARS = 1000
 MAX_NODES = 300
@@ -557,7 +507,6 @@ class Result:
 
     @property
     def truth(self) -> Truth:
-        """The result as a check; a list holds if all of it does."""
         if self.problem or self.value is None:
             return "unknown"
         if isinstance(self.value, list):
@@ -583,14 +532,10 @@ class Expression:
         try:
             value = plain(run.value(self.tree))
         except RunError as error:
-            at = _Columns(self.text).of(error.column or 0)
-            where = f", column {at + 1}"
-            return Result(None, problem=f"`{self.text}`{where}: {error}")
-        return Result(value, tuple(dict.fromkeys(run.nulls)) if _is_unknown(value) else ())
-
-
-def _is_unknown(value: Any) -> bool:
-    return value is None or (isinstance(value, list) and None in value)
+            at = _column(self.text, error.column or 0)
+            return Result(None, problem=f"`{self.text}`, column {at + 1}: {error}")
+        unknown = value is None or (isinstance(value, list) and None in value)
+        return Result(value, tuple(dict.fromkeys(run.nulls)) if unknown else ())
 
 
 def parse_expression(text: str) -> Expression:
@@ -611,19 +556,16 @@ def parse_expression(text: str) -> Expression:
             warnings.simplefilter("error")  # "1or 2" is read by Python, with a warning
             tree = ast.parse(source, mode="eval").body
     except SyntaxError as error:
-        raise _wrong(
-            text, (error.offset or len(text) + 1) - 1, error.msg or "not understood"
-        ) from None
+        at = (error.offset or len(text) + 1) - 1
+        raise _wrong(text, at, error.msg or "not understood") from None
     except (ValueError, RecursionError, MemoryError):  # a NUL, or brackets without an end
         raise InputError("the expression is not understood", hint=_HINT) from None
-    columns = _Columns(text)
-    _check(tree, text, columns)
-    abouts = frozenset(_abouts(tree, about, columns))
+    _check(tree, text)
+    abouts = frozenset(_abouts(tree, text, about))
     return Expression(text, tuple(dict.fromkeys(_names(tree))), tree, abouts)
 
 
 def _names(tree: ast.expr) -> Iterator[str]:
-    """Fields of the data: names that are no functions, no words and not bound by a ``for``."""
     parts = list(ast.walk(tree))
     called = {id(part.func) for part in parts if isinstance(part, ast.Call)}
     names = [part for part in parts if isinstance(part, ast.Name) and id(part) not in called]
@@ -631,34 +573,25 @@ def _names(tree: ast.expr) -> Iterator[str]:
     yield from (name.id for name in names if name.id not in bound | WORDS.keys())
 
 
-class _Columns:
+def _column(text: str, offset: int) -> int:
     """Python counts columns in bytes of UTF-8, people in characters."""
-
-    def __init__(self, text: str) -> None:
-        self._data = text.encode("utf-8")
-
-    def of(self, offset: int) -> int:
-        return len(self._data[:offset].decode("utf-8", "ignore"))
+    return len(text.encode("utf-8")[:offset].decode("utf-8", "ignore"))
 
 
-def _abouts(tree: ast.expr, about: set[int], columns: _Columns) -> Iterator[int]:
+def _abouts(tree: ast.expr, text: str, about: set[int]) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             for left, right in zip(sides, sides[1:], strict=False):
-                start = columns.of(left.end_col_offset or 0)
-                if about & set(range(start, columns.of(right.col_offset))):
+                start = _column(text, left.end_col_offset or 0)
+                if about & set(range(start, _column(text, right.col_offset))):
                     yield id(right)
 
 
-def _check(tree: ast.expr, text: str, columns: _Columns) -> None:
-    """Only what is listed, and what can be told before there is data.
-
-    Raises:
-        InputError: something else is in it.
-    """
+def _check(tree: ast.expr, text: str) -> None:
+    """Only what is listed, and what can be told before there is data; else an InputError."""
     for count, node in enumerate(ast.walk(tree)):
-        at = columns.of(getattr(node, "col_offset", 0))
+        at = _column(text, getattr(node, "col_offset", 0))
         if count >= MAX_NODES:
             raise InputError("the expression has too many parts", hint="split it in several")
         if not isinstance(node, _ALLOWED):
@@ -682,15 +615,13 @@ def _flaw(node: ast.AST) -> str:
             index, kinds = index.operand, (int,)
         if not isinstance(index, ast.Constant) or type(index.value) not in kinds:
             return "between [ ] stands a number or a quoted name"
-    if isinstance(node, ast.comprehension) and not _is_plain(node):
+    if isinstance(node, ast.comprehension) and (
+        node.is_async or not isinstance(node.target, ast.Name)
+    ):
         return "after `for` stands one name"
     if isinstance(node, ast.Attribute) and node.attr.startswith("__"):
         return f"`{node.attr}` is no field"
     return ""
-
-
-def _is_plain(loop: ast.comprehension) -> bool:
-    return isinstance(loop.target, ast.Name) and not loop.is_async
 
 
 def _call_flaw(node: ast.Call) -> str:
@@ -712,14 +643,11 @@ def _wrong(text: str, at: int, what: str) -> InputError:
     return InputError(f"expression `{text[:80]}`, column {at + 1}: {what}", hint=_HINT)
 
 
-# ----------------------------------------------------------------------------
-# A check that does not hold, as an equation with the numbers filled in. Pure.
+# A check that does not hold, as an equation with the numbers filled in: what a person reads, and
+# what the model is asked again with.
 #
 #     subtotal + (tax or 0) ~= total
 #     subtotal 100.00 + tax 7.00 = 107.00, total is 170.00
-#
-# It is what a person reads, and what the model is asked again with.
-
 
 MAX_EXPRESSION_CHARS = 400
 _MAX_TERMS = 12  # of a sum that is written out
@@ -736,7 +664,6 @@ _PRODUCTS = (ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 
 
 def explain(expression: Expression, data: dict[str, Any], *, tolerance: Decimal = CENTS) -> str:
-    """Why ``expression``, which fails for ``data``, does: one line."""
     words = _Words(expression, data, tolerance)
     try:
         said = words.failing(expression.tree)
@@ -816,34 +743,21 @@ class _Words:
     def _rows(self, loop: ast.GeneratorExp | ast.ListComp) -> str:
         said: list[str] = []
         count = 0
-        for prefix in self._iter_rows(loop.generators):
+        for path in self._run.rows(loop.generators):
             if not self._is_false(loop.elt):
                 continue
             count += 1
             if len(said) < _MAX_ROWS:
-                outer, self._inside = self._inside, prefix
-                said.append(f"{prefix}: {self.failing(loop.elt)}")
+                outer, self._inside = self._inside, path
+                said.append(f"{path}: {self.failing(loop.elt)}")
                 self._inside = outer
         return _joined(said, count)
-
-    def _iter_rows(self, loops: list[ast.comprehension], prefix: str = "") -> Iterator[str]:
-        if not loops:
-            yield prefix
-            return
-        loop, *inner = loops
-        assert isinstance(loop.target, ast.Name)
-        rows, path = self._run.place(loop.iter)
-        for number, row in enumerate(rows or ()):
-            here = f"{path}[{number}]"
-            self._run.bound[loop.target.id] = (row, here)
-            if all(self._run.value(test) for test in loop.ifs):
-                yield from self._iter_rows(inner, here)
-        self._run.bound.pop(loop.target.id, None)
 
     def _pair(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> str:
         if isinstance(left, ast.Constant) and isinstance(sign, ast.Eq):
             left, right = right, left
-        if isinstance(right, ast.Constant | ast.List) or _is_word(right):
+        word = isinstance(right, ast.Name) and right.id in WORDS
+        if word or isinstance(right, ast.Constant | ast.List):
             against = self._source(right)
             if isinstance(sign, ast.Eq):
                 return f"{self._equation(left, verb='is')}, not {against}"
@@ -857,7 +771,6 @@ class _Words:
         return f"{self._equation(left)} is not {_SIGNS[type(sign)]} {self._equation(right)}"
 
     def _equation(self, node: ast.expr, verb: str = "") -> str:
-        """``a 1 + b 2 = 3``; a field alone is ``a 1``, or ``a is 1``."""
         if _is_place(node):
             return self._named(node, verb)
         said, result = self._terms(node), self._shown(self._value(node))
@@ -871,21 +784,18 @@ class _Words:
         return " ".join(filter(None, said))
 
     def _label(self, node: ast.expr) -> str:
-        """The path of a field; of a field of a row, within the row."""
         _, path = self._run.place(node)
         return path.removeprefix(f"{self._inside}.") if self._inside else path
 
     def _part(self, node: ast.expr, product: bool = False) -> str:
-        """A part of an equation with the values of its fields; factors are shown as they are, not
-        to the cent."""
         while isinstance(node, ast.IfExp):
             node = node.body if self._value(node.test) else node.orelse
         if _is_place(node):
             return self._named(node, product=product)
         if isinstance(node, ast.BinOp):
             return self._arithmetic(node)
-        if isinstance(node, ast.BoolOp):
-            return self._chosen(node, product)
+        if isinstance(node, ast.BoolOp) and _is_place(node.values[0]):
+            return self._filled(node.values[0], node, product)  # the first's name: `tax or 0`
         if isinstance(node, ast.Call):
             return self._called(node, product)
         if isinstance(node, ast.Attribute) and isinstance(
@@ -896,7 +806,6 @@ class _Words:
         return shown if isinstance(node, ast.Constant) else f"{self._source(node)} {shown}"
 
     def _called(self, node: ast.Call, product: bool) -> str:
-        """A function with its value; of a computed value, what it is of."""
         assert isinstance(node.func, ast.Name)
         first, more = node.args[0], node.args[1:]
         inner = first.args[0] if node.func.id == "abs" and isinstance(first, ast.Call) else first
@@ -919,15 +828,7 @@ class _Words:
             sides.append(f"({said})" if apart else said)
         return f" {_SIGNS[type(node.op)]} ".join(sides)
 
-    def _chosen(self, node: ast.BoolOp, product: bool) -> str:
-        """``tax or 0``: the value under the first part's name."""
-        first = node.values[0]
-        if not _is_place(first):
-            return f"{self._source(node)} {self._shown(self._value(node), product)}"
-        return self._filled(first, node, product)
-
     def _filled(self, place: ast.expr, node: ast.expr, product: bool) -> str:
-        """A field with what is computed of it, or stands for it where it is null."""
         missing = "no " if self._value(place) is None else ""
         return f"{missing}{self._label(place)} {self._shown(self._value(node), product)}"
 
@@ -961,10 +862,6 @@ def _is_place(node: ast.expr) -> bool:
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return isinstance(node, ast.Name)
-
-
-def _is_word(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id in WORDS
 
 
 def _is_opaque(node: ast.expr) -> bool:

@@ -79,7 +79,6 @@ from gemma_edge.extraction.schema import (
 )
 from gemma_edge.units import render_tokens
 
-# ----------------------------------------------------------------------------
 # What is asked a second time: the values that are wrong, with what is wrong about them.
 
 _Reply = TypeVar("_Reply")
@@ -143,7 +142,6 @@ def _existing(data: Any, path: ValuePath) -> ValuePath | None:
 
 
 def _outermost(paths: Sequence[ValuePath]) -> tuple[ValuePath, ...]:
-    """Each once, and none that lies in another."""
     unique = dict.fromkeys(paths)
     return tuple(
         path for path in unique
@@ -159,7 +157,6 @@ def _where(paths: Sequence[ValuePath], pages: dict[ValuePath, int]) -> str:
 
 
 def _record_line(path: ValuePath, data: Any) -> str:
-    """The record that a value belongs to, so that the model finds its row."""
     last = max(index for index, step in enumerate(path) if isinstance(step, int))
     record = value_at(data, path[: last + 1])
     text = str(record)
@@ -169,7 +166,6 @@ def _record_line(path: ValuePath, data: Any) -> str:
     return f"- {render_path(path)} belongs to: {text[:_SHOWN]}"
 
 
-# ----------------------------------------------------------------------------
 # What comes out of a document, as plain data.
 
 
@@ -199,11 +195,9 @@ class CheckedAnswer:
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all passes."""
         return self.finished.usage
 
 
-# ----------------------------------------------------------------------------
 # One answer under a schema: asked with as much of the schema held as can be, read, judged.
 
 _REASON = 120  # characters of the engine's reason in a note
@@ -261,7 +255,6 @@ def judge(
     strict: bool = False,
     notes: tuple[str, ...] = (),
 ) -> CheckedAnswer:
-    """The answer's text to data with its problems."""
     short = tuple(cut_short(finished))
     data, repeated, flaw = _read_answer(text)
     if flaw:
@@ -308,7 +301,6 @@ def parse_answer(text: str) -> tuple[Any, list[str]]:
 
 
 def cut_short(finished: Finished) -> list[str]:
-    """Why the answer is not complete, if it is not."""
     tokens = render_tokens(finished.usage.generated_tokens)
     if finished.reason == "cancelled":
         return [f"interrupted after {tokens}; the answer is not complete"]
@@ -326,7 +318,6 @@ def _whole_answer(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-# ----------------------------------------------------------------------------
 # The requests of one extraction, and their answers in order.
 
 # Of pages that are read once for several questions; shorter ones are read again in a moment.
@@ -505,13 +496,11 @@ def _whole(answer: _PassAnswer) -> Cut:
 
 
 def _open_fields(cut: Cut) -> tuple[str, ...]:
-    """The fields of the root that are not complete."""
     first = (str(cut.at[0]),) if cut.at else ()
     return first + cut.missing
 
 
 def _missing_names(cut: Cut) -> tuple[str, ...]:
-    """What is not complete: a list, or fields that were not reached."""
     first: tuple[str, ...] = ()
     if cut.at is not None:
         first = (".".join(step for step in cut.at if isinstance(step, str)) or "the list",)
@@ -519,8 +508,6 @@ def _missing_names(cut: Cut) -> tuple[str, ...]:
 
 
 def _last_entry(data: Any, at: ValuePath, *, root: bool = True) -> Any:
-    """The last whole entry of the list at ``at`` with the way to it: ``{"items": [{…}]}``; the
-    groups on the way are the last ones, with their own values. None where there is none."""
     if not at or isinstance(at[0], int):
         if not isinstance(data, list) or not data:
             return None
@@ -537,7 +524,6 @@ def _filled(tree: Tree) -> int:
     return sum(leaf.value is not None for _, leaf in iter_leaves(tree))
 
 
-# ----------------------------------------------------------------------------
 # The whole extraction.
 
 _MOST_CONTINUED = 64  # requests for the rest of one answer
@@ -571,15 +557,12 @@ def extract(  # noqa: PLR0913 (three of them are optional)
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One reading with all that code has to say about it."""
-
     tree: Tree
     outcome: Outcome
     verdict: Verdict
 
     @property
     def flaws(self) -> list[_Flaw]:
-        """What is worth asking again."""
         wrong = zip(self.verdict.problems, self.verdict.failing, strict=False)
         failed = ((each.text, tuple(map(_parse_path, each.fields))) for each in self.failures)
         return [*((text, (path,)) for text, path in wrong), *failed]
@@ -624,7 +607,6 @@ class _Job:
         )  # fmt: skip
 
     def _read(self, passes: Passes) -> tuple["Tree | None", tuple[str, ...]]:
-        """All passes to one answer, None where one of them is no JSON; and what is missing."""
         tree: Tree | None = None
         missing: list[str] = []
         for one in passes.each:
@@ -699,7 +681,6 @@ class _Job:
         return part, Question(part.form, rules)
 
     def _evidence(self, judged: _Judged) -> tuple[Evidence, ...]:
-        """The evidence of each leaf, with how sure the model was in the answer that said it."""
         data = judged.verdict.data
         if isinstance(data, dict):
             data = {name: v for name, v in data.items() if name not in judged.outcome.computed}
@@ -719,7 +700,6 @@ class _Job:
         return _Judged(tree, outcome, verdict)
 
     def _ask_again(self, judged: _Judged) -> tuple[_Judged, list[str]]:
-        """Ask once more for what is wrong; the better of both readings, and a line about it."""
         flaws = judged.flaws
         inputs = self._inputs_of(flaws, judged.tree)
         if not flaws or inputs is None:
@@ -743,7 +723,6 @@ class _Job:
         return second, [f"asked again for {named}"]
 
     def _inputs_of(self, flaws: Sequence[_Flaw], tree: Tree) -> tuple[PageInput, ...] | None:
-        """The pages that the wrong values were read from; None where those are several windows."""
         answers = self._asker.answers
         paths = [path for _, about in flaws for path in about]
         found = {

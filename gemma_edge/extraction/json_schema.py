@@ -30,7 +30,6 @@ ValuePath = tuple[str | int, ...]  # the way to a value in data: ("items", 2, "q
 
 
 def render_path(path: Iterable[str | int], whole: str = "") -> str:
-    """``items[2].qty``; ``whole`` for the path of all of it."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).removeprefix(".") or whole
 
@@ -50,7 +49,6 @@ def iter_leaves(
             yield here, value
 
 
-# ----------------------------------------------------------------------------
 # JSON text to values: strict, bounded, and with the place of what is wrong.
 
 MAX_TEXT_BYTES = 4 << 20
@@ -108,7 +106,6 @@ def parse_values(text: str, name: str) -> list[Any]:
 
 
 def refuse_constant(constant: str) -> NoReturn:
-    """``NaN`` and ``Infinity``, which Python's reader takes."""
     raise ValueError(f"{constant} is no JSON value")
 
 
@@ -137,7 +134,6 @@ def _nesting(value: Any) -> int:
     return depth
 
 
-# ----------------------------------------------------------------------------
 # The shape of a JSON Schema: where its subschemas are, what a reference means, what a value may
 # be, which schemas speak about one value.
 
@@ -197,7 +193,6 @@ def children(schema: Json) -> Iterator[tuple[ValuePath, Json]]:
 
 
 def map_children(keyword: str, value: Any, change: Callable[[Any], Any]) -> Any:
-    """The value of a keyword with each schema that it holds changed."""
     if keyword in NAMED and isinstance(value, dict):
         return {name: change(sub) for name, sub in value.items()}
     if keyword in LISTED and isinstance(value, list):
@@ -206,7 +201,6 @@ def map_children(keyword: str, value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def every(schema: Subschema) -> Iterator[Json]:
-    """The schema and all that it holds; references are not followed."""
     waiting = [schema] if isinstance(schema, dict) else []
     while waiting:
         current = waiting.pop()
@@ -301,7 +295,6 @@ def _own_kinds(schema: Json) -> frozenset[str]:
 
 
 def kind_of(value: object) -> str:
-    """The JSON type of a Python value; a whole number is an ``integer``."""
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
     return "null" if value is None else kinds.get(type(value), "object")
 
@@ -334,7 +327,6 @@ def _iter_views(
 
 
 def step_into(views: Views, step: str | int) -> list[tuple[Subschema, bool]]:
-    """What the views say about a member of an object, or about an element of a list."""
     if isinstance(step, str):
         return [(sub, firm) for view, firm in views for sub in _member(view, step)]
     return [(sub, firm) for view, firm in views for sub in _element(view, step)]
@@ -359,7 +351,6 @@ def _element(view: Json, index: int) -> Iterator[Subschema]:
         yield items
 
 
-# ----------------------------------------------------------------------------
 # What the editions ("drafts") of JSON Schema know: keywords, formats, patterns.
 
 
@@ -412,7 +403,6 @@ _COLOUR = re.compile(
 
 
 def _drafts(source: Json) -> tuple[_Draft, ...]:
-    """The draft that the schema names, or those that one without a name may be of."""
     if "$schema" not in source:
         return (_NEWEST, _SEVENTH, _FOURTH)
     return (_DRAFTS.get(str(source["$schema"]).removesuffix("#"), _NEWEST),)
@@ -436,7 +426,6 @@ def _judge(name: str) -> Callable[[str], bool]:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether there is a match of ``pattern``, a regular expression of ECMA-262, in ``text``."""
     return _matcher(_accepted(pattern) or "").is_valid(_whole(text))
 
 
@@ -488,7 +477,6 @@ def _respelled(found: re.Match[str]) -> str:
 
 
 def _patterns(schemas: Json) -> Json:
-    """``patternProperties``; two patterns may be one once they are spelled as the engine wants."""
     found: Json = {}
     for pattern, schema in schemas.items():
         found.setdefault(_accepted(pattern) or "", []).append(schema)
@@ -502,7 +490,6 @@ def _whole(value: Any) -> Any:
 
 
 def map_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """JSON data with all texts, names of members too, changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
@@ -585,7 +572,6 @@ _HOLDS_NULL: Json = {
     ]
 }
 
-# ----------------------------------------------------------------------------
 # The verdict.
 
 MAX_PROBLEMS = 20  # spelled out; the rest is counted
@@ -657,7 +643,6 @@ class Checker:
         return self._draft.keywords
 
     def check(self, data: Any, *, strict: bool = False) -> Verdict:
-        """Judge ``data``, parsed JSON."""
         missing: list[str] = []
         if data is None and not strict and self._kinds.of(self._root) & SCALARS:
             return Verdict(None, (), ("the whole answer",))
@@ -697,7 +682,6 @@ class Checker:
         return kept if isinstance(data, dict) else list(kept.values())
 
     def _is_superfluous(self, schemas: list[tuple[Subschema, bool]]) -> bool:
-        """Whether schemas speak of a value, and none lets it be null."""
         return bool(schemas) and not any("null" in self._kinds.of(sub) for sub, _ in schemas)
 
     def _errors(self, data: Any, *, nulls: bool) -> "list[ValidationError]":
@@ -789,7 +773,6 @@ def _place(error: "ValidationError") -> list[str]:
 
 
 def _in_words(error: "ValidationError", path: ValuePath, whole: str) -> str:
-    """``items[2].qty: "two" is not of type "integer"``, in one line."""
     message = error.message
     if error.kind.name == "enum":  # the library names three of them
         options = json.dumps(error.kind.as_dict()["options"], ensure_ascii=False)

@@ -18,8 +18,6 @@ _SHOWN = 40  # characters of a value in a note
 
 
 class PagePlace(NamedTuple):
-    """Where a value stands: a page and an offset in its text."""
-
     page: int
     start: int
 
@@ -38,19 +36,16 @@ Tree: TypeAlias = "Traced | list[Tree] | dict[str, Tree]"
 
 
 def trace(data: Any, answer: int, path: ValuePath = ()) -> Tree:
-    """Data as a tree whose leaves know where they come from."""
     tree: Tree = _map(data, lambda value, at: Traced(value, answer, at), path)
     return tree
 
 
 def locate(tree: Tree, places: Mapping[ValuePath, PagePlace]) -> Tree:
-    """The tree with the places of its leaves."""
     found: Tree = _map(tree, lambda leaf, at: replace(leaf, place=places.get(at)))
     return found
 
 
 def plain(tree: Tree) -> Any:
-    """The data of a tree."""
     return _map(tree, lambda leaf, _: leaf.value)
 
 
@@ -63,7 +58,6 @@ def _map(tree: Any, change: Callable[[Any, ValuePath], Any], path: ValuePath = (
 
 
 def value_at(data: Any, path: ValuePath, default: Any = None) -> Any:
-    """The value at ``path``, ``default`` where there is none."""
     try:
         for step in path:
             data = data[step]
@@ -73,7 +67,6 @@ def value_at(data: Any, path: ValuePath, default: Any = None) -> Any:
 
 
 def replaced_at(data: Any, path: ValuePath, value: Any) -> Any:
-    """A copy of ``data`` with another value at ``path``, which is there."""
     if not path:
         return value
     copy: Any = list(data) if isinstance(data, list) else dict(data)
@@ -154,8 +147,6 @@ class Merger:
 
 
 def _goes_on(last: Tree, row: Tree, repeats: bool) -> bool:
-    """Whether ``row`` is the rest of the group before it: its head stands before the cut, or was
-    said once more."""
     if not isinstance(last, dict) or not isinstance(row, dict) or last.keys() != row.keys():
         return False
     head, lists = plain(_split(row)[0]), _split(row)[1]
@@ -174,8 +165,6 @@ def _repeated(first: list[Tree], second: list[Tree]) -> int:
 
 
 class _RowPlaces:
-    """Finds a row by the places of its values."""
-
     def __init__(self, rows: list[Tree]) -> None:
         self._at: dict[tuple[ValuePath, PagePlace], list[int]] = {}
         self._counts = [0] * len(rows)
@@ -194,7 +183,6 @@ class _RowPlaces:
 
 
 def _places(row: Tree) -> Iterator[tuple[ValuePath, PagePlace]]:
-    """The places of a row's own values; those of lists within it are other rows."""
     for path, leaf in iter_leaves(row):
         if leaf.place is not None and not any(isinstance(step, int) for step in path):
             yield path, leaf.place
@@ -220,7 +208,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-# ----------------------------------------------------------------------------
 # Where an answer was cut when its budget ran out, and what of it is whole. The engine ends such an
 # answer with the shortest valid end, so the text is JSON; what was written after the cut (null, an
 # empty list) says nothing about the document.
@@ -373,7 +360,6 @@ def _open_list(places: Sequence[_Open], data: Any) -> tuple[ValuePath | None, in
 
 
 def _shortened(data: Any, path: ValuePath, count: int) -> Any:
-    """A copy that ends in each list on the way to ``path``, and there after ``count`` entries."""
     if not path:
         return data[:count] if isinstance(data, list) else data
     step = path[0]

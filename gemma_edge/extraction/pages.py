@@ -41,7 +41,6 @@ class Options:
     scored: bool = True
 
 
-# ----------------------------------------------------------------------------
 # Pages and a question to one turn: pictures first, then text, the question last, so that a second
 # question about the same pages re-reads nothing. The prompts are text files. `prompt.txt` without
 # rules is what the bundled demo model was trained with.
@@ -109,14 +108,12 @@ def render_prompt(document: str, question: Question) -> str:
 
 
 def make_message(inputs: Sequence[PageInput], question: Question, *, several: bool) -> Message:
-    """One user turn about these pages."""
     pictures = tuple(picture for page in inputs for picture in page.pictures)
     text = render_prompt(render_document(inputs, several=several), question)
     return Message("user", text, pictures)
 
 
 def make_beginning(inputs: Sequence[PageInput], *, several: bool) -> Message:
-    """What all questions about these pages begin with."""
     pictures = tuple(picture for page in inputs for picture in page.pictures)
     document = render_document(inputs, several=several)
     first, *others = (_template(name) for name in TEMPLATES)
@@ -129,7 +126,6 @@ def _template(name: str) -> str:
     return read_data(f"prompts/{name}")
 
 
-# ----------------------------------------------------------------------------
 # Pages in groups that fit the context, and the header of a table that goes on in the next group. A
 # group begins with the last page of the one before it, where both have text: a row that a page
 # break cuts is whole in one of them, and a row that stands in both is known by its place.
@@ -160,7 +156,6 @@ def group_inputs(
 def _overlap(
     inputs: Sequence[PageInput], before: Sequence[int], sizes: Sequence[int], left: int
 ) -> list[int]:
-    """The last page of a group, if the next one may begin with it."""
     last = before[-1]
     repeats = (
         len(before) >= LEAST_PAGES and inputs[last].text and not inputs[last].pictures
@@ -261,7 +256,6 @@ def _cells(line: str) -> list[str]:
     return [cell for cell in _GAP.split(line.strip()) if cell]
 
 
-# ----------------------------------------------------------------------------
 # Which pages go in as text and which as pictures. A picture costs 1,120 tokens and is what is
 # left where the text of a page is missing or only guessed.
 
@@ -281,8 +275,6 @@ _BY_LAYER = "read by its OCR layer, which may be wrong"
 
 @dataclass(frozen=True, slots=True)
 class PageMode:
-    """How one page goes in; its kind and the reason for it are the page's own."""
-
     page: Page
     how: How
 
@@ -307,7 +299,6 @@ def page_modes(document: Document, vision: Vision) -> tuple[PageMode, ...]:
 
 
 def needs_pictures(modes: Sequence[PageMode]) -> bool:
-    """Whether a projector is needed."""
     return any(mode.how in ("picture", "both") for mode in modes)
 
 
@@ -359,7 +350,6 @@ def make_input(
 
 
 def without_pixels(page: PageInput) -> PageInput:
-    """The page with empty pictures of the same size: enough to count it."""
     return replace(page, pictures=tuple(replace(each, rgb=b"") for each in page.pictures))
 
 
@@ -389,7 +379,6 @@ def _numbers(numbers: Sequence[int]) -> str:
     return f"page{'' if len(numbers) == 1 else 's'} {said}"
 
 
-# ----------------------------------------------------------------------------
 # The passes of one extraction: what is asked about which pages.
 
 Count = Callable[[Request], PromptCount]
@@ -418,7 +407,6 @@ class Pass:
 
     @property
     def pages(self) -> tuple[int, ...]:
-        """The numbers of its pages, each once."""
         return tuple(dict.fromkeys(page.number for page in self.inputs))
 
 
@@ -455,7 +443,6 @@ def answer_room(document_tokens: int) -> int:
 
 
 def question_of(recipe: Recipe, part: Part) -> Question:
-    """What is asked about the pages, the first time."""
     return Question(part.form, recipe.render_instructions())
 
 
@@ -530,7 +517,6 @@ class _Planner:
         return self._windows(part, space), reason
 
     def _rows(self, lists: Sequence[str], space: int) -> list[Pass]:
-        """Single values from the whole document, then the rows of lists by windows."""
         strict = self._options.strict
         names = [name for name in fields_of(self._source) if name not in lists]
         first = []
@@ -558,7 +544,6 @@ class _Planner:
         return min(wanted, max(self._context // 3, 1))
 
     def _size(self, page: PageInput) -> int:
-        """Tokens that a page adds to a prompt, those of its heading included."""
         page = without_pixels(page)
         message = Message("user", render_document([page], several=self._several), page.pictures)
         count = self._count(Request(messages=(message,)))
@@ -571,7 +556,6 @@ class _Planner:
         return Pass(tuple(inputs), part, count.total_tokens, count.picture_tokens)
 
 
-# ----------------------------------------------------------------------------
 # How long an extraction will take, before it begins: at most, by the plan's speed.
 
 # A prompt is read at least so many times as fast as an answer is written: Gemma 3 270M on 2 cores

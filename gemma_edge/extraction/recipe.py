@@ -1,4 +1,4 @@
-"""A recipe: a schema with what an expert knows beside it. Pure.
+"""A recipe: a schema with what an expert knows beside it.
 
     schema      what is wanted
     rules       what the model has to know, in words; ``not``, ``worked`` and ``examples`` too
@@ -30,7 +30,6 @@ from gemma_edge.extraction.json_schema import Json, Views, render_path, step_int
 from gemma_edge.extraction.schema import Schema
 from gemma_edge.extraction.values import Habits, Order, normalize
 
-# ----------------------------------------------------------------------------
 # What a recipe is made of besides its schema, and how each part is written on a command line.
 
 Severity = Literal["error", "warn"]
@@ -128,7 +127,6 @@ def _parse_counter_example(text: str) -> CounterExample:
 
 
 def _parse_computed(text: str) -> Computed:
-    """``--compute "net_days = (due_date - date).days"``."""
     found = _COMPUTED.fullmatch(text)
     if not found:
         raise InputError(
@@ -174,7 +172,6 @@ def _not_empty(text: str, what: str) -> str:
     return text.strip()
 
 
-# ----------------------------------------------------------------------------
 # What a recipe tells the model: rendered by `instructions.txt`, which people edit.
 
 
@@ -206,7 +203,6 @@ def _template() -> Any:
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(text)
 
 
-# ----------------------------------------------------------------------------
 # The fields of a schema by their names, as rules and expressions write them: `items.price`; a dot
 # goes through lists.
 
@@ -225,7 +221,6 @@ class Fields:
         self._top = views_of(source, [(source, True)])
 
     def names(self) -> tuple[str, ...]:
-        """The names at the top level."""
         return (*_names(self._top), *self._more)
 
     def problem(self, path: str) -> str:
@@ -247,7 +242,6 @@ class Fields:
         return self._unlisted(found or [])
 
     def problems(self, tree: ast.AST) -> Iterator[str]:
-        """What an expression names and is not there."""
         yield from self._visit(tree, {})
 
     def _visit(self, node: ast.AST, bound: Mapping[str, Known]) -> Iterator[str]:
@@ -277,7 +271,6 @@ class Fields:
             yield from self._visit(node, bound)
 
     def _place(self, node: ast.expr, bound: Mapping[str, Known]) -> tuple[str, Known]:
-        """(why it is no field, what is known of it)."""
         if isinstance(node, ast.Name):
             if node.id in bound:
                 return "", bound[node.id]
@@ -308,7 +301,6 @@ class Fields:
         return f"there is no field `{name}`; {known}", None
 
     def _unlisted(self, views: Views) -> Views:
-        """What the items of lists are described by, where it is a list."""
         for _ in range(_MAX_LISTS):
             items = step_into(views, 0)
             if not items:
@@ -343,7 +335,6 @@ def _says_nothing(views: Views) -> bool:
     )
 
 
-# ----------------------------------------------------------------------------
 # The recipe, and what it makes of an answer.
 
 
@@ -399,7 +390,6 @@ class Recipe:
 
     @cached_property
     def asked(self) -> Schema:
-        """The schema of what the model is asked for: without what is computed."""
         names = {each.name for each in self.compute}
         declared = self.schema.source.get("properties", {})
         if not names & set(declared):
@@ -414,7 +404,6 @@ class Recipe:
         return Schema(source, self.schema.notes)
 
     def form(self) -> str:
-        """What the model is asked for, as it reads it."""
         return self.asked.form()
 
     def render_instructions(self) -> str:
@@ -525,7 +514,6 @@ class Recipe:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides the result, for the key of a batch."""
         said = [
             self.schema.source,
             [
@@ -545,7 +533,6 @@ class Recipe:
 
 
 def bare_recipe(schema: Schema) -> Recipe:
-    """A schema alone: no instructions, nothing computed, nothing checked."""
     return Recipe("", schema, notes=schema.remarks)
 
 

@@ -44,7 +44,6 @@ from gemma_edge.extraction.schema_trial import examine
 from gemma_edge.extraction.values import Habits, read_number
 from gemma_edge.units import render_bytes
 
-# ----------------------------------------------------------------------------
 # YAML as people write recipes: read by PyYAML's safe loader, within bounds, every error with its
 # line. Only JSON's values exist: `no` is a country and `2024-01-01` a text, not false and a date.
 
@@ -69,11 +68,9 @@ class Node:
     text_line: int = 0
 
     def error(self, what: str, *, hint: str = "", line: int | None = None) -> InputError:
-        """``what`` with the place."""
         return InputError(f"{self.file}, line {line or self.line}: {what}", hint=hint or _HINT)
 
     def plain(self) -> Any:
-        """The value as JSON."""
         if isinstance(self.value, dict):
             return {name: each.plain() for name, each in self.value.items()}
         if isinstance(self.value, list):
@@ -188,7 +185,6 @@ def _scalar(text: str, is_text: bool) -> Any:
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
-# ----------------------------------------------------------------------------
 # The parts of a recipe.
 
 MAX_EXAMPLE = 20_000  # characters of one example; it stands in every prompt
@@ -308,7 +304,6 @@ def _text(members: dict[str, Node], name: str) -> str:
 
 @contextmanager
 def _located_at(node: Node) -> Iterator[None]:
-    """Errors of what stands there get the file and the line."""
     try:
         yield
     except InputError as error:
@@ -371,7 +366,6 @@ class _Reader:
         return self._folder / Path(name).expanduser()
 
 
-# ----------------------------------------------------------------------------
 # Recipes by name or by file: a person's own first, then those that ship.
 
 ENDINGS = (".yaml", ".yml")
@@ -379,7 +373,6 @@ _LIST_HINT = "gemma-edge recipes list"
 
 
 def shipped() -> dict[str, Any]:
-    """The recipes of the package: their names, and the files."""
     folder = files("gemma_edge.extraction").joinpath("recipes")
     found = {each.name.rpartition(".")[0]: each for each in folder.iterdir()
              if each.name.endswith(ENDINGS)}  # fmt: skip
@@ -404,7 +397,6 @@ def recipe_name(text: str) -> str:
 
 
 def looks_like_path(text: str) -> bool:
-    """Whether a recipe is named by its file."""
     return text.lower().endswith(ENDINGS) or "/" in text or "\\" in text
 
 
@@ -458,7 +450,6 @@ def find(name_or_path: str, folders: Sequence[Path]) -> tuple[str, str, Path | N
     raise InputError(f"there is no recipe `{shown(name_or_path)[:60]}`", hint=guess + _LIST_HINT)
 
 
-# ----------------------------------------------------------------------------
 # A recipe to the text of a file, and to a person's own folder.
 
 _WIDTH = 100  # columns of a file
@@ -548,7 +539,6 @@ def _render_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 _Dumper.add_representer(str, _render_text)
 
-# ----------------------------------------------------------------------------
 # What is wrong with a recipe before a document is read with it.
 
 _PRINTED_NUMBER = re.compile(r"\d[\d.,'’ \u00a0\u202f]*\d|\d")
@@ -566,7 +556,6 @@ class Finding:
 
 
 def lint(recipe: Recipe) -> list[Finding]:
-    """Everything that is found, in the order of the file."""
     found = [
         *_fields(recipe), *_counter_examples(recipe), *_expressions(recipe), *_schema(recipe),
         *(finding for example in recipe.examples for finding in _example(recipe, example)),
@@ -590,7 +579,6 @@ def _fields(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _counter_examples(recipe: Recipe) -> Iterator[Finding]:
-    """What is said twice, or said to be wrong and expected all the same."""
     fields = Fields(recipe.asked.source)
     seen: set[tuple[str, str]] = set()
     for each in recipe.counter_examples:
@@ -619,7 +607,6 @@ def _counter_examples(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _expressions(recipe: Recipe) -> Iterator[Finding]:
-    """Names that are not there, and values that have no place."""
     names: list[str] = []
     declared = Fields(recipe.schema.source).names()
     for said, line in unknown_names(recipe.asked.source, recipe.compute, recipe.checks):
@@ -642,7 +629,6 @@ def _expressions(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _schema(recipe: Recipe) -> Iterator[Finding]:
-    """What the decoder is not held to, and the last check alone finds."""
     found = examine(recipe.asked)
     if found.enforced is None:
         yield Finding(f"no answer is possible: {found.refusal}")

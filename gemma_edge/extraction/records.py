@@ -1,4 +1,4 @@
-"""One document's answer as a record of a batch, and as plain data. Pure."""
+"""One document's answer as a record of a batch, and as plain data."""
 
 import json
 import re
@@ -24,7 +24,6 @@ from gemma_edge.extraction.job import CheckedAnswer
 from gemma_edge.extraction.json_schema import Json, Subschema, render_path, step_into, views_of
 from gemma_edge.version import __version__
 
-# ----------------------------------------------------------------------------
 # By what a document is known when a batch is run again: its bytes, what is asked of it, of whom,
 # and by which version.
 
@@ -88,7 +87,6 @@ def record_of(  # noqa: PLR0913 (named, all of them)
 
 
 def as_document(record: DocumentRecord) -> dict[str, Any]:
-    """The record as plain data, without what says nothing."""
     values = {name: getattr(record, name) for name in record.__dataclass_fields__}
     if record.error:
         kept = ("file", "key", "error", "hint")
@@ -101,7 +99,6 @@ def as_document(record: DocumentRecord) -> dict[str, Any]:
 
 
 def evidence_record(each: Evidence) -> dict[str, Any]:
-    """Evidence as plain data."""
     record = {
         "path": render_path(each.path),
         "value": each.value,
@@ -127,7 +124,6 @@ def _rounded(boxes: Iterable[Box]) -> list[list[float]]:
     return [[round(edge, 2) for edge in box] for box in boxes]
 
 
-# ----------------------------------------------------------------------------
 # Records in a file of SQLite: a table of answers, and a table of where their values stand. Each
 # record is a transaction of its own, so that whatever ends the program leaves whole ones.
 
@@ -202,7 +198,6 @@ class Database:
             raise self._refusal(error) from None
 
     def documents(self) -> list[dict[str, Any]]:
-        """All records as plain data, each with its evidence."""
         names = (*_PLAIN, *_JSON)
         found = []
         for row in self._open.execute(f"SELECT {', '.join(names)} FROM records ORDER BY rowid"):
@@ -284,7 +279,6 @@ def _json(value: Any) -> str | None:
     return None if value is None or value == () else json.dumps(value, ensure_ascii=False)
 
 
-# ----------------------------------------------------------------------------
 # Answers as rows of one table: a column for each value of the schema that is no list, lists as
 # JSON in their cell. For CSV and Markdown.
 
@@ -310,7 +304,6 @@ def head(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def render_head(columns: Sequence[str], form: Form) -> str:
-    """What stands before the first row."""
     names = head(columns)
     if form == "csv":
         return render_csv(names)
@@ -318,7 +311,6 @@ def render_head(columns: Sequence[str], form: Form) -> str:
 
 
 def render_row(record: DocumentRecord, columns: Sequence[str], form: Form) -> str:
-    """One record on one line."""
     known = as_document(record)
     ours = {name: render_cell(known.get(name)) for name in (*_FIRST, *_LAST)}
     ours["problems"] = "; ".join(record.problems)
@@ -357,7 +349,6 @@ def _columns(
 
 
 def _at(data: Any, column: str) -> Any:
-    """The value of a column; a key may hold dots itself."""
     if column == WHOLE and not (isinstance(data, dict) and WHOLE in data):
         return data
     if not isinstance(data, dict):

@@ -24,9 +24,7 @@ from gemma_edge.errors import InputError
 from gemma_edge.extraction.evidence.evidence import Evidence
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
 
-# ----------------------------------------------------------------------------
 # The pages of the review page: which are shown, as images or as text, and what is lit on them.
-
 
 WIDTH_PX = 1000
 MAX_PAGES = 60
@@ -107,7 +105,6 @@ def view_pages(
     images: Mapping[int, bytes],
     names: Mapping[ValuePath, int],
 ) -> list[PageView]:
-    """The pages to show, with their boxes; ``names`` gives each leaf its number."""
     wanted = set(shown_pages(document, evidence))
     views = []
     for page in document.pages:
@@ -154,7 +151,6 @@ def _boxes(
 
 
 def render_path(path: ValuePath) -> str:
-    """``items › 2 › amount``: places in a list count from 1, as people do."""
     return " › ".join(str(part + 1) if isinstance(part, int) else part for part in path)
 
 
@@ -165,7 +161,6 @@ def _area(box: Box) -> float:
 def _parts(
     page: Page, evidence: Sequence[Evidence], names: Mapping[ValuePath, int]
 ) -> list[tuple[str, str]]:
-    """The page's text, cut wherever a leaf begins or ends."""
     spans = [
         (each.start, each.end, names[each.path])
         for each in evidence
@@ -209,8 +204,6 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """One leaf as the page shows it; ``number`` ties it to its boxes."""
-
     number: int
     group: str
     name: str
@@ -274,8 +267,6 @@ def _asset(kind: str) -> str:
 
 
 class _Raw:
-    """Text of ours that is not escaped: the style and the script."""
-
     def __init__(self, text: str) -> None:
         self._text = text
 
@@ -297,7 +288,6 @@ def _hash(text: str) -> str:
 
 
 def _all_leaves(data: Any, evidence: Sequence[Evidence]) -> list[Evidence]:
-    """Evidence for every leaf, null and empty lists too, in the order of the data."""
     known = {each.path: each for each in evidence}
     leaves = iter_leaves(data, empty=True)
     return [known.get(path, Evidence(path=path, value=value)) for path, value in leaves]
@@ -325,7 +315,6 @@ def _field(number: int, each: Evidence) -> FieldView:
 
 
 def _key(part: str | int) -> str:
-    """A key as it is; a place in a list counts from 1, as people do."""
     return part if isinstance(part, str) else str(part + 1)
 
 
@@ -341,7 +330,6 @@ def _text(value: Any) -> str:
 
 
 def _detail(each: Evidence, state: str) -> str:
-    """Where it stands and how it is printed, as one line."""
     parts = []
     if state in ("normalized", "fuzzy") and " ".join(each.text.split()) != " ".join(
         _text(each.value).split()

@@ -42,7 +42,6 @@ from gemma_edge.extraction.json_schema import (
 from gemma_edge.extraction.values import CONVERTED, as_printed, typed
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 
-# ----------------------------------------------------------------------------
 # The one-line schema language to JSON Schema.
 #
 #     vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}, note?: by hand
@@ -112,8 +111,6 @@ def parse_oneline(text: str) -> Json:
 
 
 class _Reader:
-    """A position in the text, and what may stand there."""
-
     def __init__(self, text: str, divider: str) -> None:
         self.text, self.at, self.divider = text, 0, divider
 
@@ -124,7 +121,6 @@ class _Reader:
         return self.text.startswith(mark, self.at)
 
     def take(self, mark: str) -> bool:
-        """Step over ``mark``, and over white space before it."""
         before = self.at
         self.skip(" \t")
         if self.peek(mark):
@@ -237,7 +233,6 @@ class _Reader:
         return len(self.text)
 
     def rest(self) -> str:
-        """What stands after a colon: up to the divider or a closing brace, or quoted."""
         start, quoted = self.at, False
         while not self.at_end():
             char = self.text[self.at]
@@ -253,7 +248,6 @@ class _Reader:
         return self.text[start : self.at].strip()
 
     def meaning(self, rest: str, schema: Json | None, start: int) -> tuple[Json | None, Json, bool]:
-        """``rest`` as a type, a choice or a description: schema, description, whether a list."""
         typed = _TYPED.fullmatch(rest)
         if schema is None and typed and typed[1].lower() in TYPE_WORDS:
             return dict(TYPE_WORDS[typed[1].lower()]), {}, bool(typed[2])
@@ -263,7 +257,6 @@ class _Reader:
         return schema, {"description": _unquoted(rest)}, False
 
     def choice(self, parts: list[str], schema: Json | None, start: int) -> Json:
-        """One of ``parts``: strings, or numbers where the type says so."""
         kind = (schema or {}).get("type", "string")
         values: list[Any] = list(parts)
         if "" in values:
@@ -293,7 +286,6 @@ def _assemble(schema: Json, described: Json, is_list: bool, optional: bool) -> J
     return {**schema, **described}
 
 
-# ----------------------------------------------------------------------------
 # `file.py:Class`: the JSON Schema of a class, asked of a Python process of its own. Reading a
 # class runs the file, so it takes a person's word (`--trust`); in another process it cannot
 # change this one, and a time limit ends it.
@@ -337,7 +329,6 @@ def _read_class(found: re.Match[str], *, trust: bool) -> Any:
             raise SchemaError(f"{shown(text)}: {reason}", hint=hint) from None
 
 
-# ----------------------------------------------------------------------------
 # A schema from examples of what is wanted. Keys keep their order; a key that an example lacks is
 # not required; a value that is null somewhere may be null; lists are described by all of their
 # elements. A text that is a date in every example gets that format; nothing else is guessed.
@@ -391,7 +382,6 @@ def _describe(kind: str, values: list[Any]) -> Json:
     return {"type": kind}
 
 
-# ----------------------------------------------------------------------------
 # The schema inside what others put round it, and whether a JSON object is a schema at all. OpenAI
 # (chat and responses), Anthropic, Gemini, Ollama, vLLM, MCP, tools and functions, and the files of
 # MaskBench. Gemini's own dialect (`"type": "OBJECT"`, `nullable`) is read as what it means.
@@ -469,7 +459,6 @@ def _could_be(value: Json) -> bool:
 
 
 def _is_strong(value: Json, word: str) -> bool:
-    """A keyword with a value that only a schema gives it."""
     said = value[word]
     if word == "type":
         kinds = said if isinstance(said, list) else [said]
@@ -484,7 +473,6 @@ def _is_strong(value: Json, word: str) -> bool:
 
 
 def _without_dialect(schema: Json) -> Json:
-    """Gemini's dialect as JSON Schema; anything else as it is."""
     if not any(_is_shouted(sub.get("type")) for sub in every(schema)):
         return schema
     schema = deepcopy(schema)
@@ -531,17 +519,14 @@ class Schema:
 
     @cached_property
     def strict_decoding(self) -> Json:
-        """The same without the nulls that the user's schema does not allow."""
         return close_schema(as_printed(self.source), nullable=False)
 
     @cached_property
     def checker(self) -> Checker:
-        """Judges answers by ``source``."""
         return Checker(self.source)
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
-        """``notes``, and the formats that nothing can check."""
         named = [each["format"] for each in every(self.source) if "format" in each]
         unknown = [name for name in dict.fromkeys(named) if name not in FORMATS]
         if not unknown:
@@ -550,7 +535,6 @@ class Schema:
         return (*self.notes, f"the schema's format {names} is not a known one; it is not checked")
 
     def form(self) -> str:
-        """The schema as the model reads it: ``{"vendor": string, "total": number}``."""
         return render_form(self.source)
 
 
@@ -633,7 +617,6 @@ def check_source(source: Json, name: str) -> Json:
     return source
 
 
-# ----------------------------------------------------------------------------
 # A part of a schema as a schema of its own: some fields of the root, or single values deep in it.
 
 # Beside these, the fields of an object cannot be asked for one by one.
@@ -657,12 +640,10 @@ class Part:
 
 
 def make_part(source: Json, *, strict: bool, names: tuple[str, ...] = ()) -> Part:
-    """A whole schema as a request asks for it."""
     return Part(close_schema(as_printed(source), nullable=not strict), render_form(source), names)
 
 
 def select_fields(source: Json, names: Iterable[str], *, strict: bool) -> Part:
-    """Some of ``fields_of`` alone."""
     root = _object_root(source)
     assert root is not None  # else there are no such fields
     wanted = set(names)
@@ -736,7 +717,6 @@ def _stands_alone(source: Json) -> bool:
 
 
 def _holds_records(root: Json, schema: Subschema, depth: int = 0) -> bool:
-    """Whether there is a list of objects in it, not too deep."""
     for view, _ in views_of(root, [(schema, True)]):
         kinds = Kinds(root).of(view.get("items")) if isinstance(view.get("items"), dict) else set()
         if kinds and kinds <= {"object", "null"}:

@@ -14,18 +14,15 @@ from gemma_edge.isolation import Handler, Message, Request
 
 
 def main() -> Handler:
-    """The program."""
     return answer
 
 
 def answer(request: Request) -> Iterator[Message]:
-    """The schema of one class."""
     module = _load(Path(request.header["path"]))
     yield Message({"schema": schema_of(module, request.header["name"])})
 
 
 def _load(path: Path) -> Any:
-    """The file as a module; what lies beside it can be imported by it."""
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # it ends in .py

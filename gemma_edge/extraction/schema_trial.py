@@ -23,7 +23,6 @@ from gemma_edge.extraction.json_schema import FORMATS, Json, children, every
 from gemma_edge.extraction.schema import Schema
 from gemma_edge.extraction.values import kind_of_leaf
 
-# ----------------------------------------------------------------------------
 # What becomes of each keyword of a schema: enforced while decoding, checked afterwards, or only
 # read. llguidance is asked about every schema that it does not take whole.
 
@@ -55,7 +54,6 @@ class Examination:
     refusal: str = ""
 
     def count(self, fate: Fate) -> int:
-        """In how many places keywords have this fate."""
         return sum(each.places for each in self.rulings if each.fate == fate)
 
 
@@ -89,8 +87,6 @@ def _iter_places(place: str, schema: Json) -> Iterator[tuple[str, Json]]:
 
 @dataclass(slots=True)
 class _Judge:
-    """Asks llguidance about one schema at a time, and remembers its answers."""
-
     schema: Schema
     enforced: Enforced | None
     refusal: str
@@ -138,7 +134,6 @@ class _Judge:
         return self._known[key]
 
     def _refusal_of_one_of(self, branches: list[Any]) -> str:
-        """Whether llguidance can tell the branches apart."""
         root = self.schema.source
         around = {key: root[key] for key in _DEFINITIONS if key in root}
         return refusal(close_schema({"oneOf": branches, **around}, nullable=False))
@@ -156,7 +151,6 @@ def _why_read(keyword: str) -> str:
     return "the model reads it" if keyword == "description" else ""
 
 
-# ----------------------------------------------------------------------------
 # Data to the text that a constraint lets through, if there is one. A constraint fixes the order of
 # the keys and asks for every declared one, so the text is looked for: the data's own keys where
 # they may stand; for keys that it does not have null, or an empty list; numbers and texts in each
@@ -223,7 +217,6 @@ class _Speller:
         return (whole and self._take("]")) or self._back_to(mark)
 
     def _object(self, data: dict[str, Any]) -> bool:
-        """Members in the order that the constraint asks for, found depth first."""
         mark = len(self.pieces)
         if not self._take("{"):
             return False
@@ -258,7 +251,6 @@ class _Speller:
     def _candidates(
         self, data: dict[str, Any], chosen: list[tuple[str, int]]
     ) -> Iterator[tuple[str, Any]]:
-        """What may be the next member: the data's own, then one that it lacks, as null."""
         behind = {name for name, _ in chosen}
         last = len(self._ranks)
         for name in sorted(data, key=lambda name: self._ranks.get(name, last)):
@@ -295,7 +287,6 @@ class _Speller:
 
 
 def _member_name(forced: str) -> str | None:
-    """The key that ``forced`` begins with, if it is whole: ``, "total": ``."""
     try:
         name, _ = json.JSONDecoder().raw_decode(forced.lstrip(", "))
     except ValueError:
@@ -304,8 +295,6 @@ def _member_name(forced: str) -> str | None:
 
 
 def _spellings(value: Any) -> Iterator[str]:
-    """The ways to write a scalar: a number with and without exponent and fraction, a text with
-    its last control character as it is or escaped."""
     plain = json.dumps(value, ensure_ascii=False)
     yield plain
     if isinstance(value, str) and "\x7f" in value:  # llguidance wants it escaped, Python does not
@@ -318,7 +307,6 @@ def _spellings(value: Any) -> Iterator[str]:
             yield f"{int(value)}.0" if isinstance(value, int) else str(int(value))
 
 
-# ----------------------------------------------------------------------------
 # Schemas against instances that are known to be valid or not: what decoding lets through, and
 # what the last check accepts.
 
@@ -332,8 +320,6 @@ InTokens = Callable[[JsonConstraint], Callable[[str], bool]]
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance and what is known of it."""
-
     valid: bool
     data: Any
 
@@ -351,7 +337,6 @@ class Outcome:
 
     @property
     def undeclared(self) -> bool:
-        """It cannot be decoded because of keys that the schema does not declare."""
         return self.why.endswith(UNDECLARED)
 
 
@@ -366,7 +351,6 @@ class Trial:
 
     @property
     def wrong(self) -> int:
-        """Instances that the last check judges otherwise than is known."""
         return sum(each.accepted != each.valid for each in self.outcomes)
 
 
@@ -425,8 +409,6 @@ def try_schema(
 
 
 def _says(schema: Schema, text: str, data: Any, strict: bool) -> bool:
-    """Whether the answer ``text`` means ``data``: the same, but for nulls and empty lists whose
-    absence makes no difference to the last check."""
     answer = schema.checker.check(json.loads(text), strict=strict).data
     if answer == data:
         return True
@@ -436,7 +418,6 @@ def _says(schema: Schema, text: str, data: Any, strict: bool) -> bool:
 
 
 def _without_added(answer: Any, data: Any) -> Any:
-    """The answer without nulls and empty lists under keys that the data does not have."""
     if isinstance(answer, dict) and isinstance(data, dict):
         return {
             name: _without_added(member, data.get(name))

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves, render_path
 from gemma_edge.extraction.values import NOTHING, canonical, fingerprint
 
-# ----------------------------------------------------------------------------
 # The best way to pair rows with columns: the assignment problem, exactly.
 
 
@@ -68,7 +67,6 @@ def _place(
         at = int(before[at])
 
 
-# ----------------------------------------------------------------------------
 # Two pieces of JSON as cells that stand beside each other, records paired by what is in them. The
 # order of records means nothing, a missing key is null, and values are the same when they mean
 # the same: `1,234.50` and 1234.5, `24 Nov 2026` and `2026-11-24`.
@@ -92,7 +90,6 @@ class Cell:
 
     @property
     def is_right(self) -> bool:
-        """Whether they mean the same."""
         return self.aligned and canonical(self.gold) == canonical(self.found)
 
     @property
@@ -121,7 +118,6 @@ def _pair(gold: Any, found: Any, at: ValuePath, found_at: ValuePath) -> Iterator
 
 
 def _alone(gold: Any, found: Any, at: ValuePath, found_at: ValuePath) -> Iterator[Cell]:
-    """The cells of values of which neither is the counterpart of the other."""
     for path, value in iter_leaves(gold, at, empty=True):
         if canonical(value) is not NOTHING:
             yield Cell(path, value, None, (), aligned=False)
@@ -183,7 +179,6 @@ def match(gold: Sequence[Any], found: Sequence[Any]) -> list[tuple[int, int]]:
 def _likely(
     gold: Sequence[Any], found: Sequence[Any], rest: Sequence[int], others: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Items that share the most values that few others have; each once."""
     having: dict[tuple[str, Hashable], list[int]] = {}
     for place, index in enumerate(others):
         for name, value in _columns(found[index]).items():
@@ -203,7 +198,6 @@ def _likely(
 
 
 def _sorted(items: Sequence[Any]) -> list[tuple[str, int]]:
-    """Items by what is in them, so that their order in the list decides nothing."""
     return sorted((repr(fingerprint(item)), index) for index, item in enumerate(items))
 
 
@@ -257,7 +251,6 @@ def _kind(value: Any) -> str:
     return "object" if isinstance(value, dict) else "list" if isinstance(value, list) else "leaf"
 
 
-# ----------------------------------------------------------------------------
 # How right answers are: counted cell by cell against gold data, field by field, worst first. A
 # value counts when it is there and means the same. One that is wrong is missing and too much at
 # once; a null that should be null is right. An answer that is no data has nothing right.
@@ -293,7 +286,6 @@ class Tally:
 
     @property
     def f1(self) -> float:
-        """The harmonic mean of both."""
         return _share(2 * self.right, 2 * self.right + self.missing + self.extra)
 
     @property
@@ -304,7 +296,6 @@ class Tally:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything is right, and nothing else is there."""
         return not self.missing and not self.extra
 
 
@@ -322,20 +313,16 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All documents, the worst first, and all fields, the worst first."""
-
     total: Tally
     fields: Mapping[str, Tally]
     documents: tuple[Graded, ...] = field(default=())
 
     @property
     def whole(self) -> int:
-        """Documents in which every cell is right."""
         return sum(each.total.is_whole for each in self.documents)
 
     @property
     def failed(self) -> int:
-        """Documents without an answer."""
         return sum(bool(each.error) for each in self.documents)
 
 
@@ -364,7 +351,6 @@ def grade(
 
 
 def summarize(documents: Sequence[Graded]) -> Report:
-    """All of them together."""
     total, fields = Tally(), dict[str, Tally]()
     for document in documents:
         total.add(document.total)
@@ -394,7 +380,6 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
 
 
-# ----------------------------------------------------------------------------
 # What differs between two sets of answers: document by document, value by value. Records are
 # paired by what is in them, and values by what they mean, as `grade` does.
 
@@ -414,7 +399,6 @@ class Change:
 
     @property
     def kind(self) -> Kind:
-        """What became of it."""
         if canonical(self.before) is NOTHING:
             return "added"
         return "removed" if canonical(self.after) is NOTHING else "changed"
@@ -433,7 +417,6 @@ class Comparison:
 
     @property
     def fields(self) -> dict[str, int]:
-        """How many values of each field differ, the most first."""
         counts = Counter(change.field for change in self.changes)
         return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
@@ -457,7 +440,6 @@ def compare(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, An
 
 
 def compare_data(file: str, before: Any, after: Any) -> list[Change]:
-    """The values in which two answers for one document differ."""
     return [
         Change(file, cell.field, render_path(cell.path), cell.gold, cell.found)
         for cell in iter_cells(before, after)
@@ -466,7 +448,6 @@ def compare_data(file: str, before: Any, after: Any) -> list[Change]:
 
 
 def _by_file(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Records by their name without its folders, where those are all different."""
     names = {str(record.get("file", "")) for record in records}
     short = {PurePath(name).name for name in names}
     if len(short) == len(names):

@@ -1,4 +1,4 @@
-"""What printed values mean: dates, amounts, numbers, codes; by code and never by the model. Pure.
+"""What printed values mean: dates, amounts, numbers, codes; by code and never by the model.
 
     date     "6. März 2024", "03/04/2024"        2024-03-06; ambiguous without a habit
     money    "1.234,56 EUR", "CHF 1'234.50"      {"amount": 1234.56, "currency": "EUR"}
@@ -36,7 +36,6 @@ from gemma_edge.extraction.json_schema import (
     views_of,
 )
 
-# ----------------------------------------------------------------------------
 # What reading a printed value gives, and the tables that it takes.
 
 _SHOWN = 3  # choices that a message spells out
@@ -69,7 +68,6 @@ class Reading:
 
     @classmethod
     def unreadable(cls, problem: str) -> "Reading":
-        """It is not what it should be."""
         return cls(None, problem)
 
     @classmethod
@@ -112,7 +110,6 @@ class Tables:
 
 @lru_cache(maxsize=1)
 def tables() -> Tables:
-    """The tables of ``locales.json``."""
     found = json.loads(read_data("locales.json"))
     return Tables(**{**found, "weekdays": frozenset(found["weekdays"])})
 
@@ -124,7 +121,6 @@ def fold(text: str) -> str:
     return " ".join(kept.replace("-", " ").split())
 
 
-# ----------------------------------------------------------------------------
 # Printed numbers, amounts of money and percentages. A number has groups and a decimal sign, and
 # which is which depends on the country. "1.234,56" and "1,234.56" say it themselves; "1.234" does
 # not, unless a habit is known.
@@ -168,7 +164,6 @@ def read_number(digits: str, habits: Habits) -> list[Decimal]:
 
 
 def _one_mark(plain: str, mark: str, habits: Habits, *, grouped: bool) -> list[Decimal]:
-    """A single dot or comma: before three digits it can be either sign."""
     whole, _, cents = plain.partition(mark)
     as_decimal, as_group = _decimal(whole, cents), Decimal(plain.replace(mark, ""))
     if grouped or whole in ("", "0") or not _is_grouped(plain, mark):
@@ -271,12 +266,10 @@ _THREE_DIGITS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
 
 
 def _has_cents(codes: list[str | None]) -> bool:
-    """Whether all of the currencies are known, and none is divided into thousandths."""
     return None not in codes and not _THREE_DIGITS & set(codes)
 
 
 def _currencies(words: str, habits: Habits) -> Iterator[str | None]:
-    """The codes that the words beside an amount can mean; none where they mean something else."""
     words = words.strip(" :")
     known = tables().currencies
     if not words:
@@ -295,11 +288,9 @@ def _currencies(words: str, habits: Habits) -> Iterator[str | None]:
 
 
 def as_number(value: Decimal) -> Any:
-    """An int where it is whole, else a float, which JSON prints in the same digits."""
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-# ----------------------------------------------------------------------------
 # Printed dates to ISO 8601, in the languages of the tables and in every order. "03/04/2024" is the
 # third of April or the fourth of March: both are listed, unless a habit decides.
 
@@ -343,7 +334,6 @@ def _day(year: int, month: int, day: int) -> str | None:
 
 
 def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> Reading:
-    """Three numbers; a year of four digits, dots, or a habit leave fewer orders."""
     orders = _ORDERS
     if len(parts[0]) == _YEAR_DIGITS:
         orders = ("ymd",)
@@ -404,12 +394,10 @@ def _from_words(text: str) -> Reading:
 
 
 def _is_strange(word: str) -> bool:
-    """A word that has no place in a date: no number, no weekday, no article."""
     folded = fold(word)
     return not word.isdigit() and folded not in _FILLERS and folded not in tables().weekdays
 
 
-# ----------------------------------------------------------------------------
 # IBANs, e-mail addresses, countries and phone numbers as they are printed, to their one form.
 
 _IBAN = re.compile(r"[A-Z]{2}\d\d[A-Z0-9]{8,30}")
@@ -502,7 +490,6 @@ def _international(digits: str) -> Reading:
     return Reading(f"+{digits}")
 
 
-# ----------------------------------------------------------------------------
 # Semantic types in a schema: what a value means, and how it is asked for. A leaf with
 # `"x-gemma-edge": "money"` (the one-line language writes it) or with the format `date` is copied
 # as it is printed while decoding, converted by code, and judged by the schema that the user
@@ -525,7 +512,6 @@ _NOTHING = re.compile(r"[-–—−.\s]*|n\.?\s?/?\s?a\.?|null|nil", re.IGNORECA
 
 
 def read_as(kind: str, text: str, habits: Habits = Habits()) -> Reading:  # noqa: B008 (frozen)
-    """What ``text`` means as ``kind``, one of ``KINDS``."""
     if len(text) > MAX_CHARS:
         return Reading.unreadable(f"longer than {MAX_CHARS} characters")
     text = " ".join(text.split()).rstrip(",;")  # of the sentence that it stood in
@@ -562,7 +548,6 @@ _PLAIN = _KEPT | {"type", "format", "$comment", "deprecated"}
 
 
 def typed(kind: str) -> Json:
-    """The schema of a semantic type, marked."""
     return {**deepcopy(CONVERTED[kind]), MARK: kind}
 
 
@@ -582,7 +567,6 @@ def kind_of_leaf(schema: Any) -> str | None:
 
 
 def as_printed(source: Json) -> Json:
-    """The schema of what the model copies: a text wherever a semantic type stands."""
     if not any(map(kind_of_leaf, every(source))):
         return source
     printed = deepcopy(source)
@@ -596,7 +580,6 @@ def as_printed(source: Json) -> Json:
     return printed
 
 
-# ----------------------------------------------------------------------------
 # How a document writes dates and numbers, from those in it that can be read in one way only.
 # "03/04/2024" alone is April or March; beside "03/25/2024" it is March. Nothing is inferred where
 # two of them contradict each other.
@@ -645,7 +628,6 @@ def _order(printed: Iterable[str]) -> tuple[Order | Literal[""], str]:
 
 
 def _decimal_habit(printed: Iterable[str], text: str) -> tuple[Literal["", ".", ","], str]:
-    """The only decimal sign of all numbers that show one, and the number that shows it."""
     found: dict[Literal["", ".", ","], str] = {}
     for each in _HABIT_NUMBER.finditer(text):
         found.setdefault("," if each[0].rfind(",") > each[0].rfind(".") else ".", each[0])
@@ -655,7 +637,6 @@ def _decimal_habit(printed: Iterable[str], text: str) -> tuple[Literal["", ".", 
     return next(iter(found.items())) if len(found) == 1 else ("", "")
 
 
-# ----------------------------------------------------------------------------
 # Data as it is printed to data as the schema means it. What cannot be converted, or can mean two
 # things, stays as it is printed: the user's schema then says that it is wrong, and nothing is
 # guessed.
@@ -663,8 +644,6 @@ def _decimal_habit(printed: Iterable[str], text: str) -> tuple[Literal["", ".", 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A printed value that is no value of its type, or only in part."""
-
     path: ValuePath
     kind: str
     text: str
@@ -673,8 +652,6 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Normalized:
-    """``data`` converted; ``notes`` say what the document's own habits decided."""
-
     data: Any
     unread: tuple[Unread, ...]
     notes: tuple[str, ...]
@@ -723,7 +700,6 @@ def _find_kinds(
     root: Json,
     kinds: dict[ValuePath, tuple[str, str]],
 ) -> None:
-    """The semantic type of each text that has one, and the text."""
     if not isinstance(data, dict | list | str):
         return
     views = views_of(root, schemas)
@@ -736,7 +712,6 @@ def _find_kinds(
         _find_kinds(member, step_into(views, step), (*path, step), root, kinds)
 
 
-# ----------------------------------------------------------------------------
 # What values mean, to be compared: the same number, the same day, the same text.
 
 NOTHING: Hashable = None
@@ -780,7 +755,6 @@ def _of_text(text: str) -> Hashable:
     return ("text", text)
 
 
-# ----------------------------------------------------------------------------
 # The machine-readable zone of passports, ID cards and visas (ICAO 9303, parts 3 to 7). TD1 has
 # three lines of 30 characters, TD2 two of 36, TD3 two of 44; visas are like the latter two,
 # without the last check digit.

@@ -19,7 +19,6 @@ from gemma_edge.extraction.evidence.search import Occurrence, Span, TextIndex
 from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
 from gemma_edge.extraction.values import fold
 
-# ----------------------------------------------------------------------------
 # What a field may be called in a document, and how well the text beside a value says so.
 
 Names = tuple[str, ...]  # the keys that lead to a field; the places in lists are left out
@@ -86,19 +85,15 @@ def field_hints(source: Json) -> Hints:
 
 
 class Labels:
-    """Judges candidates of one document by the text around them."""
-
     def __init__(self, index: TextIndex, hints: Hints | None) -> None:
         self._index, self._hints = index, hints or {}
         self._fields: dict[Names, _Field] = {}
         self._known: dict[tuple[Names, Span, bool], float] = {}
 
     def hint(self, names: Names) -> Hint:
-        """What is known of a field."""
         return self._hints.get(names, Hint())
 
     def support(self, names: Names, span: Span, *, above: bool = True) -> float:
-        """From 0 to 1: how much the text before a value, or ``above`` it, names its field."""
         asked = (names, span, above)
         if asked not in self._known:
             self._known[asked] = self._support(self._field(names), span, above=above)
@@ -140,8 +135,6 @@ class Labels:
 
 
 class _Field:
-    """The words of one field with their weights, ready to be met in many labels."""
-
     def __init__(self, words: Mapping[str, float]) -> None:
         self._words = words
         self._also = {also: word for word in words for also in _ALSO.get(word, ())}
@@ -160,7 +153,6 @@ class _Field:
         return self._known[label]
 
     def _met(self, said: str) -> tuple[str, float]:
-        """The field's word that a label's word stands for, and what that is worth."""
         if said in self._words:
             return said, self._words[said]
         begun = self._begun.get(said[:_PREFIX]) if len(said) >= _PREFIX else None
@@ -176,7 +168,6 @@ def split_words(text: str) -> list[str]:
     return [fold(word) for word in _WORDS.findall(text)]
 
 
-# ----------------------------------------------------------------------------
 # The leaves of the data as records, and the way that records take down the pages.
 
 _WEAK_CHARS = 2  # a value of so few characters is printed anywhere
@@ -197,7 +188,6 @@ class Leaf:
 
     @property
     def starts(self) -> list[int]:
-        """Where its candidates begin, ascending."""
         return [candidate.span.start for candidate in self.candidates]
 
 
@@ -250,21 +240,17 @@ def _record_path(path: ValuePath) -> ValuePath:
 
 
 def _depth(record: Row) -> int:
-    """How many lists lie around it."""
     return sum(isinstance(part, int) for part in record.path)
 
 
 def _is_weak(value: Any) -> bool:
-    """Whether a value is so short that it is printed anywhere."""
     return isinstance(value, bool) or _strength(str(value)) <= _WEAK_CHARS
 
 
 def _strength(text: str) -> int:
-    """Characters; one of a script that writes whole words with them counts twice."""
     return sum(1 + (char >= "\u2e80") for char in text if not char.isspace())
 
 
-# ----------------------------------------------------------------------------
 # What the records of a list have in common: columns of a table, the rhythm of a form.
 
 MANY = 3  # records from which a list has columns
@@ -288,7 +274,6 @@ class Columns:
         self._apart: dict[Names, int] = {}
 
     def read_heads(self, records: Sequence[Row]) -> None:
-        """The columns of a table by their heads, where at least two fields have one."""
         if len(records) < MANY:
             return
         places = [record.centre for record in records if record.centre is not None]
@@ -375,8 +360,6 @@ _LONE_LABEL, _LONE_RANK, _LATER = 4.0, 1.5, 0.5
 
 
 class Chooser:
-    """Chooses for all leaves of one document."""
-
     def __init__(self, index: TextIndex, labels: Labels) -> None:
         self._index, self._labels = index, labels
         self._line = cache(index.line)
@@ -385,7 +368,6 @@ class Chooser:
         self._weights: dict[ValuePath, float] = {}
 
     def choose(self, leaves: Sequence[Leaf]) -> None:
-        """Set ``chosen`` where a place is sure enough."""
         self._weigh(leaves)
         records: dict[ValuePath, Row] = {}
         for leaf in leaves:
@@ -406,7 +388,6 @@ class Chooser:
             self._choose_lone(lone.leaves)
 
     def _begin_above(self, record: Row, records: dict[ValuePath, Row]) -> None:
-        """The record that holds this one begins before it."""
         places = [leaf.chosen.span.start for leaf in record.leaves if leaf.chosen]
         for length in range(len(record.path) - 1, 0, -1):
             above = records.get(record.path[:length])
@@ -425,7 +406,6 @@ class Chooser:
             self._weights[leaf.path] = _LITTLE if _is_weak(leaf.value) else max(_LITTLE, weight)
 
     def _choose_rows(self, records: list[Row]) -> None:
-        """For the records of one list."""
         for record in records:
             record.many = len(records) >= MANY
         self._find_centres(records)
@@ -542,7 +522,6 @@ class Chooser:
         return close or self._labels.support(leaf.names, each.span) >= _STRONG_LABEL
 
     def _choose_lone(self, leaves: list[Leaf]) -> None:
-        """For the fields that stand in no list."""
         for leaf in sorted(leaves, key=self._ambiguity):
             if not leaf.candidates:
                 continue

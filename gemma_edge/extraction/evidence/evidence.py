@@ -35,7 +35,6 @@ from gemma_edge.extraction.evidence.choose import Chooser, Hints, Labels, Leaf
 from gemma_edge.extraction.evidence.search import Forms, Occurrence, Place, Status
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
 
-# ----------------------------------------------------------------------------
 # How sure the model was of each value: a score from its own probabilities.
 #
 # The walk goes over the answer's JSON text, so that each token belongs to the values whose
@@ -77,7 +76,6 @@ def leaf_confidence(
 
 
 def confidence_score(own: Confidence, status: str, similarity: float, source: str) -> float:
-    """The score of a leaf with its evidence."""
     ground = _GROUND.get(status, similarity if status == "fuzzy" else _NOT_FOUND)
     if source == "located":
         ground = max(ground, _LOCATED)
@@ -161,7 +159,6 @@ class Evidence:
 
     @property
     def found(self) -> bool:
-        """Whether the document's own text holds it."""
         return self.status != "not_found"
 
 
@@ -246,7 +243,6 @@ def _evidence(forms: Forms, leaf: Leaf) -> Evidence:
     )
 
 
-# ----------------------------------------------------------------------------
 # The second pass for pages without text: the model is asked where the values stand that it read
 # from pictures. A box of the model is a claim, not a proof: such evidence is marked `located` and
 # stays `not_found` in the text. Boxes are `[y0, x0, y1, x1]` in thousandths of the page, as Gemma
@@ -309,7 +305,6 @@ def locate(
 
 
 def render_question(values: Sequence[Evidence]) -> str:
-    """The user's turn: the values by number, each with the keys that lead to it."""
     lines = []
     for number, each in enumerate(values, 1):
         keys = ".".join(str(part + 1) if isinstance(part, int) else part for part in each.path)

@@ -1,4 +1,4 @@
-"""The text of a document, indexed once, so that each of many values is found quickly. Pure.
+"""The text of a document, indexed once, so that each of many values is found quickly.
 
 Two texts are kept: ``text``, the pages as they are, and a key of it without white space, case,
 accents, ligatures, quotes and hyphens, in which "obli-\ngation" is "obligation" and
@@ -36,8 +36,6 @@ _SAME_LINE = 0.5  # of the lower word's height: how far two words of one line ov
 
 
 class Span(NamedTuple):
-    """Offsets in ``TextIndex.text``."""
-
     start: int
     end: int
 
@@ -74,7 +72,6 @@ class TextIndex:
         self.key = "".join(keys)
 
     def find(self, key: str) -> list[Span]:
-        """Where ``key`` stands as whole words."""
         found: list[Span] = []
         at = self.key.find(key) if key else -1
         tries = 0
@@ -118,11 +115,9 @@ class TextIndex:
         return not (last.isdigit() and after in tuple(".,") and text[end + 1 : end + 2].isdigit())
 
     def line(self, at: int) -> int:
-        """The number of the line of an offset, over all pages."""
         return bisect_right(self.line_starts, at) - 1
 
     def line_span(self, line: int) -> Span:
-        """The offsets of a line, without its end."""
         last = line + 1 >= len(self.line_starts)
         end = len(self.text) if last else self.line_starts[line + 1] - 1
         return Span(self.line_starts[line], end)
@@ -133,12 +128,10 @@ class TextIndex:
         return [Span(*found.span()) for found in _PART.finditer(self.text, start, end)]
 
     def word_span(self, first: int, last: int) -> Span:
-        """From one word of ``words`` to another, which is included."""
         start = self._word_starts[last]
         return Span(self._word_starts[first], start + len(self._raw_word(start)))
 
     def page_at(self, at: int) -> Page:
-        """The page of an offset."""
         return self.pages[bisect_right(self._page_starts, at) - 1]
 
     def places(self, span: Span) -> tuple[Place, ...]:
@@ -188,7 +181,6 @@ def boxes_of(page: Page, start: int, end: int) -> tuple[Box, ...]:
 
 
 def iter_words(page: Page, start: int, end: int) -> Iterator[Word]:
-    """The words of a page that reach into a part of its text."""
     at = bisect_right(page.words, start, key=lambda word: word.end)
     while at < len(page.words) and page.words[at].start < end:
         yield page.words[at]
@@ -218,13 +210,11 @@ def _around(one: Box, other: Box) -> Box:
 
 
 def text_key(text: str) -> str:
-    """The key of a value, made as the key of the document is."""
     return "".join(map(word_key, text.split()))
 
 
 @lru_cache(maxsize=1 << 16)
 def word_key(word: str) -> str:
-    """The key of characters without white space."""
     if word.isascii() and word.isalnum():
         return word.lower()
     return "".join(_pieces(word))
@@ -252,10 +242,8 @@ def _folded(char: str) -> str:
     return "".join(each for each in plain.casefold() if each.isalnum())
 
 
-# ----------------------------------------------------------------------------
 # The place of a value that is printed a little differently: a letter that a scanner misread, a
-# word more or less, by rapidfuzz. Pure.
-
+# word more or less, by rapidfuzz.
 
 _SHORTEST = 5  # characters; what is shorter resembles too much
 # The least similarity (0 to 1) of a value shorter than so many characters.
@@ -274,8 +262,6 @@ _CONFUSED = str.maketrans("OoQDlIi|SsBZz", "0000111155822")  # letters that scan
 
 
 class SimilarIndex:
-    """Words to where they stand."""
-
     def __init__(self, index: TextIndex) -> None:
         self._index = index
         self._places: dict[str, list[int]] = {}
@@ -320,7 +306,6 @@ class SimilarIndex:
         return [max(0, bucket * coarse) for bucket in best]
 
     def _known(self, word: str) -> list[str]:
-        """The word, or where the document has not got it the words that resemble it."""
         if word in self._places:
             return [word]
         if word not in self._resembling:
@@ -373,7 +358,6 @@ class SimilarIndex:
 
 
 def _unconfused(text: str) -> str:
-    """With digits for the letters that scanners confuse with them, in words that have a digit."""
     return " ".join(
         word.translate(_CONFUSED) if any(map(str.isdigit, word)) else word for word in text.split()
     )
@@ -404,9 +388,7 @@ def _digits(text: str) -> list[str]:
     return _DIGITS.findall(text_key(text))
 
 
-# ----------------------------------------------------------------------------
-# The numbers that a document prints, by what they can mean. Pure.
-
+# The numbers that a document prints, by what they can mean.
 
 SURE, LIKELY, DOUBTFUL = 0, 1, 2  # how a printed form means a value: the sign differs in the last
 _NUMBER = re.compile(
@@ -432,15 +414,11 @@ _LONG_NUMBER = 3  # digits from which a number may touch letters ("FY2025", "EUR
 
 
 class Printed(NamedTuple):
-    """A printed number, and how surely it means the value under which it is kept."""
-
     span: Span
     rank: int
 
 
 class NumberIndex:
-    """Values to the places where they are printed."""
-
     def __init__(self, index: TextIndex) -> None:
         self._text = index.text
         self._places: dict[Decimal, list[Printed]] = {}
@@ -499,9 +477,7 @@ def _readings(digits: str) -> tuple[Decimal, ...]:
     return tuple(read_number(digits, Habits()))
 
 
-# ----------------------------------------------------------------------------
-# The dates that a document prints, by the days and months they can mean. Pure.
-
+# The dates that a document prints, by the days and months they can mean.
 
 _NUMERIC = re.compile(
     r"(?<![\w./-])(?:\d{1,4}([./-])[ ]?\d{1,2}\1[ ]?\d{1,4}|\d{8}"
@@ -614,11 +590,9 @@ def _trimmed(text: str, span: Span) -> Span:
     return Span(start, end)
 
 
-# ----------------------------------------------------------------------------
-# All places where a value may be printed, in any form that means it. Pure. The readers of the
+# All places where a value may be printed, in any form that means it. The readers of the
 # semantic types decide what a printed form means; what is the same letter for letter (white space
 # apart) is `exact`, what means the same is `normalized`, what only resembles it is `fuzzy`.
-
 
 Status = Literal["exact", "normalized", "fuzzy", "not_found"]
 _ISO = re.compile(r"\d{4}-\d\d(-\d\d)?(?:[T ]00:00(?::00)?(?:\.0+)?Z?)?")
@@ -665,7 +639,6 @@ class Forms:
         return SimilarIndex(self.index)
 
     def candidates(self, value: Any) -> list[Occurrence]:
-        """Every place of a string, a number or a boolean, in the order of the text."""
         name = (type(value), value)
         if name not in self._known:
             found = sorted(self._search(value), key=lambda each: (each.span, each.rank))
@@ -694,7 +667,6 @@ class Forms:
         ]
 
     def _literal(self, value: str) -> list[Occurrence]:
-        """Letter for letter, or up to case, hyphens, quotes, accents and white space."""
         key = text_key(value)
         code = len(key) <= _SHORT and value.isupper()
         found = []
@@ -718,7 +690,6 @@ class Forms:
         )
 
     def _other_forms(self, value: str) -> Iterator[Occurrence]:
-        """What else means the value: dates, codes, numbers, phone numbers."""
         if iso := _ISO.fullmatch(value):
             yield from map(_ranked, self._dates.find(value[: 10 if iso[1] else 7]))
         elif _CODE.fullmatch(value):
@@ -755,7 +726,6 @@ class Forms:
 
 
 def _is_plain(number: str) -> bool:
-    """Whether a number is printed as JSON writes it, zeros at its end apart."""
     return _PLAIN_NUMBER.fullmatch(number) is not None
 
 
@@ -775,7 +745,6 @@ def _alike(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _edges(value: str) -> tuple[str, str]:
-    """The signs before the first and behind the last character that the key keeps."""
     kept = [at for at, char in enumerate(value) if text_key(char)]
     if not kept:
         return "", ""
