@@ -13,7 +13,7 @@ from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
 
 if TYPE_CHECKING:
     from gemma_edge.extraction.recipe import Recipe
-    from gemma_edge.extraction.recipe_file import Finding
+    from gemma_edge.extraction.recipe_file import LintFinding
 
 _FIELDS = 6  # fields that a line of the list names
 
@@ -250,9 +250,9 @@ def _lint(
     return ExitStatus.INPUT if wrong else ExitStatus.OK
 
 
-def _findings(name: str, own: Path, trust: bool) -> "list[Finding]":
+def _findings(name: str, own: Path, trust: bool) -> "list[LintFinding]":
     from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415  (llguidance)
-        Finding,
+        LintFinding,
         lint,
         load_unverified,  # noqa: PLC0415
     )
@@ -260,7 +260,7 @@ def _findings(name: str, own: Path, trust: bool) -> "list[Finding]":
     try:
         recipe, _ = load_unverified(name, [own], trust=trust)
     except GemmaEdgeError as error:  # the line stands in the message
-        return [Finding(error.message)]
+        return [LintFinding(error.message)]
     return lint(recipe)
 
 

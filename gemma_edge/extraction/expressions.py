@@ -664,7 +664,7 @@ _PRODUCTS = (ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 
 
 def explain(expression: Expression, data: dict[str, Any], *, tolerance: Decimal = CENTS) -> str:
-    words = _Words(expression, data, tolerance)
+    words = _Explanation(expression, data, tolerance)
     try:
         said = words.failing(expression.tree)
         if words.fractions:  # then all amounts are shown with cents
@@ -674,7 +674,7 @@ def explain(expression: Expression, data: dict[str, Any], *, tolerance: Decimal 
     return said if len(said) <= MAX_EXPRESSION_CHARS else f"{said[:MAX_EXPRESSION_CHARS]}…"
 
 
-class _Words:
+class _Explanation:
     """Renders parts of one expression. ``row`` is the item that is looked at where lists are
     compared item by item; ``inside`` is the path of the row that a ``for`` stands at."""
 

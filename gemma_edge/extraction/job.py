@@ -59,19 +59,19 @@ from gemma_edge.extraction.pages import (
     Options,
     PageInput,
     PageMode,
+    PageQuestion,
     Pass,
     Passes,
-    Question,
     make_beginning,
     make_input,
     make_message,
     plan_passes,
     question_of,
 )
-from gemma_edge.extraction.recipe import CheckFailure, Outcome, Recipe, bare_recipe
+from gemma_edge.extraction.recipe import CheckFailure, Recipe, RecipeResult, bare_recipe
 from gemma_edge.extraction.schema import (
-    Part,
     Schema,
+    SchemaPart,
     fields_of,
     make_part,
     select_fields,
@@ -94,7 +94,7 @@ class _Again:
     """``part`` asks for the values at ``paths``, each under the name that ``names`` gives it;
     ``problems`` are lines for the prompt."""
 
-    part: Part
+    part: SchemaPart
     paths: tuple[ValuePath, ...]
     names: tuple[str, ...]
     problems: str
@@ -114,7 +114,7 @@ def _plan_again(
     if not paths or len(paths) > _MOST_VALUES:
         return None
     known = fields_of(source)
-    part: Part | None
+    part: SchemaPart | None
     if paths == ((),):
         part = make_part(source, strict=strict)
     elif all(len(path) == 1 and path[0] in known for path in paths):
@@ -365,7 +365,9 @@ class _Asker:
         self._drawn: tuple[tuple[PageInput, ...], tuple[PageInput, ...]] = ((), ())
         self.answers: list[_PassAnswer] = []
 
-    def ask(self, inputs: tuple[PageInput, ...], part: Part, question: Question) -> _PassAnswer:
+    def ask(
+        self, inputs: tuple[PageInput, ...], part: SchemaPart, question: PageQuestion
+    ) -> _PassAnswer:
         """One answer about these pages.
 
         Raises:
@@ -552,13 +554,13 @@ def extract(  # noqa: PLR0913 (three of them are optional)
         context_tokens = engine.info.context_tokens
         passes = plan_passes(document, recipe, options, engine.count, context_tokens)
     asker = _Asker(engine, document, passes.modes, options, on_event)
-    return _Job(asker, document, recipe, options).run(passes)
+    return _Extraction(asker, document, recipe, options).run(passes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
     tree: Tree
-    outcome: Outcome
+    outcome: RecipeResult
     verdict: Verdict
 
     @property
@@ -579,7 +581,7 @@ class _Judged:
         return (*self.verdict.problems, *failed)
 
 
-class _Job:
+class _Extraction:
     def __init__(self, asker: _Asker, document: Document, recipe: Recipe, options: Options) -> None:
         self._asker, self._document, self._recipe = asker, document, recipe
         self._strict = options.strict
@@ -661,7 +663,7 @@ class _Job:
             return None
         return answer, _whole(answer) if answer.cut else Cut(answer.data)
 
-    def _next(self, one: Pass, cut: Cut, data: Any) -> tuple[Part, Question] | None:
+    def _next(self, one: Pass, cut: Cut, data: Any) -> tuple[SchemaPart, PageQuestion] | None:
         """The request for the rest; None where it would only be the first one again."""
         source = self._recipe.asked.source
         rules = self._recipe.render_instructions()
@@ -674,11 +676,11 @@ class _Job:
             return None
         if entry is not None:
             shown = json.dumps(entry, ensure_ascii=False)
-            return part, Question(part.form, rules, "more.txt", entry=shown)
+            return part, PageQuestion(part.form, rules, "more.txt", entry=shown)
         asked = one.part.names or fields_of(source)
         if len(_open_fields(cut)) == len(asked) or cut.at == ():
             return None
-        return part, Question(part.form, rules)
+        return part, PageQuestion(part.form, rules)
 
     def _evidence(self, judged: _Judged) -> tuple[Evidence, ...]:
         data = judged.verdict.data
@@ -709,7 +711,7 @@ class _Job:
         again = _plan_again(source, flaws, plain(judged.tree), pages, strict=self._strict)
         if again is None:
             return judged, []
-        question = Question(
+        question = PageQuestion(
             again.part.form, self._recipe.render_instructions(), "again.txt", again.problems
         )
         try:

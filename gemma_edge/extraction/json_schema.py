@@ -660,11 +660,7 @@ class Checker:
         return Verdict(data, tuple(problems), tuple(missing), tuple(failing))
 
     def _without_nulls(
-        self,
-        data: Any,
-        schemas: list[tuple[Subschema, bool]],
-        path: ValuePath,
-        missing: list[str],
+        self, data: Any, schemas: list[tuple[Subschema, bool]], path: ValuePath, missing: list[str]
     ) -> Any:
         """``data`` without null members that nothing requires; ``missing`` gets those that
         something does."""

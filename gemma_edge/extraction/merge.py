@@ -6,6 +6,7 @@ equal values alone prove nothing: a list may well hold the same row twice.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -212,8 +213,7 @@ def _shown(value: Any) -> str:
 # answer with the shortest valid end, so the text is JSON; what was written after the cut (null, an
 # empty list) says nothing about the document.
 
-_OUTSIDE = " \t\r\n,:"
-_SAYS_NOTHING = ("null", "false", "0")  # words with which an answer may have been closed
+_SAYS_NOTHING = ("null", "false", "0", '"')  # with which an answer may have been closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class Cut:
 def find_cut(text: str, data: Any, scores: Sequence[TokenScore] = ()) -> Cut:
     """What is whole of the closed answer ``text``, which says ``data``."""
     written = text[: last_chosen(text, scores)]
-    places = _Scanner(written).places
+    places = JsonText(written).open
     if written.strip() and not places:  # the end itself was what came last
         return Cut(data)
     at, whole = _open_list(places, data)
@@ -256,7 +256,14 @@ def last_chosen(text: str, scores: Sequence[TokenScore]) -> int:
             if not score.forced:
                 return end
             end -= len(score.text)
-    return _Scanner(text).last_value
+    said = (
+        at for _, *at in reversed(JsonText(text).leaves) if text[slice(*at)] not in _SAYS_NOTHING
+    )
+    start, end = next(said, (0, 1))
+    return start - (text[end - 1 : end] == '"')  # before its first quote
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?P<end>")?|[-+.\w]+|[{}\[\],:]', re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -279,66 +286,48 @@ class _Open:
         self.idle = True
 
 
-class _Scanner:
-    """Follows the beginning of a JSON text; ``places`` are open at its end, outside first."""
+class JsonText:
+    """JSON text that may have a fence before it and end too early. ``leaves`` are the path and the
+    place of each value that holds no others, that of a string without its first quote: its letters
+    and the closing quote were a choice. ``open`` is what is open at the end, outside first."""
 
     def __init__(self, text: str) -> None:
-        self.places: list[_Open] = []
-        self.last_value = 0
-        self._text = text
-        at = 0
-        while at < len(text):
-            at = self._step(at)
+        self.leaves: list[tuple[ValuePath, int, int]] = []
+        self.open: list[_Open] = []
+        fence = re.match(r"\s*```\w*\s*", text)
+        for found in _TOKEN.finditer(text, fence.end() if fence else 0):
+            if found[0] in "}]":
+                self.open = self.open[:-1]
+                if not self.open:
+                    return
+                self.open[-1].end()
+            elif found[0] not in ",:":
+                self._value(found, at_end=found.end() == len(text))
 
-    def _step(self, at: int) -> int:
-        sign = self._text[at]
-        if sign in "{[":
-            self._begin()
-            self.places.append(_Open(sign == "["))
-        elif sign in "}]":
-            self.places.pop()
-            self._end()
-        elif sign == '"':
-            return self._string(at)
-        elif sign not in _OUTSIDE:
-            return self._word(at)
-        return at + 1
-
-    def _begin(self) -> None:
-        if self.places:
-            self.places[-1].begin()
-
-    def _end(self) -> None:
-        if self.places:
-            self.places[-1].end()
-
-    def _string(self, at: int) -> int:
-        end = at + 1
-        while end < len(self._text) and self._text[end] != '"':
-            end += 2 if self._text[end] == "\\" else 1
-        whole = end < len(self._text)
-        place = self.places[-1] if self.places else None
-        if place is not None and not place.is_list and place.idle:
+    def _value(self, found: re.Match[str], *, at_end: bool) -> None:
+        token, place = found[0], self.open[-1] if self.open else None
+        is_text = token.startswith('"')
+        if place and is_text and not place.is_list and place.idle:
             place.idle = False
-            place.key = json.loads(self._text[at : end + 1]) if whole else place.done
-            return end + 1
-        self._begin()
-        if whole:
-            self._end()
-            if end - at > 1:
-                self.last_value = at
-        return end + 1
+            place.key = _text_of(token) if found["end"] else place.done
+            return
+        if place:
+            place.begin()
+        if token in "{[":
+            self.open.append(_Open(token == "["))
+            return
+        path = tuple(each.count - 1 if each.is_list else each.key for each in self.open)
+        self.leaves.append((path, found.start() + (is_text and len(token) > 1), found.end()))
+        whole = found["end"] if is_text else not at_end  # a number may go on
+        if place and whole:
+            place.end()
 
-    def _word(self, at: int) -> int:
-        end = at
-        while end < len(self._text) and self._text[end] not in _OUTSIDE + '{}[]"':
-            end += 1
-        self._begin()
-        if end < len(self._text):  # else a number may go on
-            self._end()
-        if self._text[at:end] not in _SAYS_NOTHING:
-            self.last_value = at
-        return end
+
+def _text_of(token: str) -> str:
+    try:
+        return str(json.loads(token))
+    except ValueError:  # an escape that is none
+        return token.strip('"')
 
 
 def _open_list(places: Sequence[_Open], data: Any) -> tuple[ValuePath | None, int]:

@@ -16,7 +16,7 @@ from gemma_edge.engine.protocol import Message, PromptCount, Request
 from gemma_edge.errors import DoesNotFit, InputError
 from gemma_edge.extraction import read_data
 from gemma_edge.extraction.recipe import Recipe
-from gemma_edge.extraction.schema import Part, fields_of, lists_of, make_part, select_fields
+from gemma_edge.extraction.schema import SchemaPart, fields_of, lists_of, make_part, select_fields
 from gemma_edge.units import render_tokens
 
 Strategy = Literal["auto", "whole", "windows"]
@@ -65,7 +65,7 @@ class PageInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PageQuestion:
     """What is asked: a template of this folder with what stands in its places. ``rules`` are a
     recipe's instructions."""
 
@@ -97,7 +97,7 @@ def render_document(inputs: Sequence[PageInput], *, several: bool) -> str:
     return "\n\n".join(parts)
 
 
-def render_prompt(document: str, question: Question) -> str:
+def render_prompt(document: str, question: PageQuestion) -> str:
     """The user's turn. All places are filled in one pass, so no text can hold another's place."""
     values = {
         "document": document, "form": question.form, "rules": question.rules,
@@ -107,7 +107,7 @@ def render_prompt(document: str, question: Question) -> str:
     return filled.strip()
 
 
-def make_message(inputs: Sequence[PageInput], question: Question, *, several: bool) -> Message:
+def make_message(inputs: Sequence[PageInput], question: PageQuestion, *, several: bool) -> Message:
     pictures = tuple(picture for page in inputs for picture in page.pictures)
     text = render_prompt(render_document(inputs, several=several), question)
     return Message("user", text, pictures)
@@ -401,7 +401,7 @@ class Pass:
     of ``inputs`` may have no pixels yet."""
 
     inputs: tuple[PageInput, ...] = field(repr=False)
-    part: Part
+    part: SchemaPart
     prompt_tokens: int
     picture_tokens: int = 0
 
@@ -442,8 +442,8 @@ def answer_room(document_tokens: int) -> int:
     return max(LEAST_ANSWER, document_tokens // _ANSWER_SHARE)
 
 
-def question_of(recipe: Recipe, part: Part) -> Question:
-    return Question(part.form, recipe.render_instructions())
+def question_of(recipe: Recipe, part: SchemaPart) -> PageQuestion:
+    return PageQuestion(part.form, recipe.render_instructions())
 
 
 class _Planner:
@@ -525,7 +525,7 @@ class _Planner:
             first = [self._pass(self._inputs, part)]
         return first + self._windows(select_fields(self._source, lists, strict=strict), space)
 
-    def _windows(self, part: Part, space: int) -> list[Pass]:
+    def _windows(self, part: SchemaPart, space: int) -> list[Pass]:
         """Groups of pages within ``space`` tokens. What joins them is not counted with a page, so
         a group that comes out too large is made anew."""
         limit = self._pass([], part).prompt_tokens + space
@@ -549,7 +549,7 @@ class _Planner:
         count = self._count(Request(messages=(message,)))
         return count.total_tokens - count.template_tokens
 
-    def _pass(self, inputs: Sequence[PageInput], part: Part) -> Pass:
+    def _pass(self, inputs: Sequence[PageInput], part: SchemaPart) -> Pass:
         question = question_of(self._recipe, part)
         message = make_message(list(map(without_pixels, inputs)), question, several=self._several)
         count = self._count(Request(messages=(message,)))

@@ -351,7 +351,7 @@ class CheckFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RecipeResult:
     """``data`` is converted and has every value that the model was asked for; ``computed`` are the
     others. ``notes`` are worth a line: what was not checked, and what decided an ambiguity."""
 
@@ -456,13 +456,13 @@ class Recipe:
             raise InputError(said, hint=f"fields: {', '.join(known)}")
         return changed
 
-    def finish(self, data: Any, text: str = "") -> Outcome:
+    def finish(self, data: Any, text: str = "") -> RecipeResult:
         """Convert, compute and check ``data``, parsed JSON as the model wrote it. ``text`` is the
         document's: it may show the order of day and month, or the decimal sign. Never raises."""
         try:
             read = normalize(data, self.asked.source, self.habits, text)
         except RecursionError:
-            return Outcome(data, notes=("nested too deeply to be converted and checked",))
+            return RecipeResult(data, notes=("nested too deeply to be converted and checked",))
         failures, notes = list[CheckFailure](), list[str]()
         for each in read.unread:
             place, reading = render_path(each.path, "the answer"), each.reading
@@ -482,7 +482,7 @@ class Recipe:
         for check in self.checks:
             self._check(check, known, failures, notes)
         order = tuple(self.schema.source.get("properties", ()))
-        return Outcome(
+        return RecipeResult(
             read.data, computed, tuple(failures), (*read.notes, *dict.fromkeys(notes)), order
         )
 

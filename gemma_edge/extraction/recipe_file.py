@@ -208,7 +208,7 @@ def read_recipe(
     members = root.members("a recipe", _KEYS)
     if "schema" not in members:
         raise root.error("a recipe has a `schema`")
-    reader = _Reader(folder, trust)
+    reader = _FileReader(folder, trust)
     schema = reader.schema(members["schema"])
     checks = members.get("check")
     described = members.get("description")
@@ -315,7 +315,7 @@ def _located_at(node: Node) -> Iterator[None]:
         raise type(error)(f"{node.file}, {message}", hint=error.hint) from None
 
 
-class _Reader:
+class _FileReader:
     def __init__(self, folder: Path | None, trust: bool) -> None:
         self._folder, self._trust = folder, trust
 
@@ -337,9 +337,7 @@ class _Reader:
             raise node.error("an example has a `text` or a `file`, and what to `expect`")
         name, text = _text(members, "file"), _text(members, "text")
         if "file" in members:
-            from gemma_edge.documents.open import (  # noqa: PLC0415  (a PDF needs a process)
-                open_document,
-            )
+            from gemma_edge.documents.open import open_document  # noqa: PLC0415  (a PDF needs a process)
 
             with _located_at(members["file"]):
                 text = open_document(self._beside(members["file"], name)).text
@@ -546,7 +544,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintFinding:
     """``text`` is one line; ``line`` is of the recipe's file, 0 where that says nothing. A "warn"
     does no harm to the result."""
 
@@ -555,7 +553,7 @@ class Finding:
     severity: Severity = "error"
 
 
-def lint(recipe: Recipe) -> list[Finding]:
+def lint(recipe: Recipe) -> list[LintFinding]:
     found = [
         *_fields(recipe), *_counter_examples(recipe), *_expressions(recipe), *_schema(recipe),
         *(finding for example in recipe.examples for finding in _example(recipe, example)),
@@ -563,7 +561,7 @@ def lint(recipe: Recipe) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.line)
 
 
-def _fields(recipe: Recipe) -> Iterator[Finding]:
+def _fields(recipe: Recipe) -> Iterator[LintFinding]:
     asked, computed = Fields(recipe.asked.source), {each.name for each in recipe.compute}
     parts: list[Rule | CounterExample] = [*recipe.rules, *recipe.counter_examples]
     for part in parts:
@@ -575,10 +573,10 @@ def _fields(recipe: Recipe) -> Iterator[Finding]:
         else:
             said = asked.problem(part.field)
         if said:
-            yield Finding(f"{what} is about `{part.field}`: {said}", part.line)
+            yield LintFinding(f"{what} is about `{part.field}`: {said}", part.line)
 
 
-def _counter_examples(recipe: Recipe) -> Iterator[Finding]:
+def _counter_examples(recipe: Recipe) -> Iterator[LintFinding]:
     fields = Fields(recipe.asked.source)
     seen: set[tuple[str, str]] = set()
     for each in recipe.counter_examples:
@@ -586,13 +584,13 @@ def _counter_examples(recipe: Recipe) -> Iterator[Finding]:
             continue
         key = each.field, _folded(each.text)
         if key in seen:
-            yield Finding(f'{each.field} is not "{each.text}": that is said twice', each.line)
+            yield LintFinding(f'{each.field} is not "{each.text}": that is said twice', each.line)
         seen.add(key)
         allowed = [
             value for view, _ in fields.schemas(each.field) for value in view.get("enum", ())
         ]
         if any(isinstance(value, str) and _folded(value) == key[1] for value in allowed):
-            yield Finding(
+            yield LintFinding(
                 f'{each.field} is not "{each.text}", and the schema offers it as a choice',
                 each.line,
             )
@@ -600,65 +598,65 @@ def _counter_examples(recipe: Recipe) -> Iterator[Finding]:
             for path, value in iter_leaves(example.expect):
                 named = _field_name(path) == each.field
                 if named and isinstance(value, str) and _folded(value) == key[1]:
-                    yield Finding(
+                    yield LintFinding(
                         f'{each.field} is not "{each.text}", and {_name(example)} expects it',
                         each.line,
                     )
 
 
-def _expressions(recipe: Recipe) -> Iterator[Finding]:
+def _expressions(recipe: Recipe) -> Iterator[LintFinding]:
     names: list[str] = []
     declared = Fields(recipe.schema.source).names()
     for said, line in unknown_names(recipe.asked.source, recipe.compute, recipe.checks):
-        yield Finding(said, line)
+        yield LintFinding(said, line)
     for each in recipe.compute:
         if each.name not in declared and recipe.schema.source.get("additionalProperties") is False:
-            yield Finding(
+            yield LintFinding(
                 f"the schema is closed, so it has to declare the computed `{each.name}`", each.line
             )
         names.append(each.name)
     fields = Fields(recipe.asked.source, names)
     for check in recipe.checks:
         if not check.expression.names:
-            yield Finding(f"the check `{check.expression.text}` looks at no field", check.line)
+            yield LintFinding(f"the check `{check.expression.text}` looks at no field", check.line)
         for path in check.fields:
             said = fields.problem(path)
             if said or path in names:
                 why = said or "it is computed, and cannot be asked again"
-                yield Finding(f"the check asks again for `{path}`: {why}", check.line)
+                yield LintFinding(f"the check asks again for `{path}`: {why}", check.line)
 
 
-def _schema(recipe: Recipe) -> Iterator[Finding]:
+def _schema(recipe: Recipe) -> Iterator[LintFinding]:
     found = examine(recipe.asked)
     if found.enforced is None:
-        yield Finding(f"no answer is possible: {found.refusal}")
+        yield LintFinding(f"no answer is possible: {found.refusal}")
     for each in found.rulings:
         if each.fate == "afterwards" and "copied as it is printed" not in each.reason:
             more = f" and {each.places - 1:,} more" if each.places > 1 else ""
-            yield Finding(
+            yield LintFinding(
                 f"{each.keyword} at {each.place}{more} is checked only afterwards: {each.reason}",
                 severity="warn",
             )
 
 
-def _example(recipe: Recipe, example: Example) -> Iterator[Finding]:
+def _example(recipe: Recipe, example: Example) -> Iterator[LintFinding]:
     """An example has to be an answer that the model could give, and one that passes."""
     name, line = _name(example), example.line
     wrong = Checker(recipe.asked.decoding).check(example.expect, strict=True).problems
     for problem in wrong:
-        yield Finding(f"{name} is not as the model writes it, as printed: {problem}", line)
+        yield LintFinding(f"{name} is not as the model writes it, as printed: {problem}", line)
     for path, value in iter_leaves(example.expect):
         if not _stands(value, example.text, recipe, path):
             place = render_path(path, "the answer")
             shown = json.dumps(value, ensure_ascii=False)[:_SHOWN]
-            yield Finding(f"{name}: {place} is {shown}, and that is not in its text", line)
+            yield LintFinding(f"{name}: {place} is {shown}, and that is not in its text", line)
     if wrong:
         return
     outcome = recipe.finish(example.expect, example.text)
     for failure in outcome.failures:
-        yield Finding(f"{name} fails a check of its own: {failure.text}", line)
+        yield LintFinding(f"{name} fails a check of its own: {failure.text}", line)
     for problem in recipe.schema.checker.check(outcome.output).problems:
-        yield Finding(f"{name} is not valid by the schema: {problem}", line)
+        yield LintFinding(f"{name} is not valid by the schema: {problem}", line)
 
 
 def _name(example: Example) -> str:

@@ -1,5 +1,5 @@
 """The review page: a document's pages beside what was read from them, in one HTML file that needs
-no network. Pure; ``pages.draw_pages`` makes the images.
+no network.
 
 The template, its style and its script are data files. All text is escaped, and the page's own
 policy lets nothing run or load but what was put in here: style and script are allowed by their
@@ -12,15 +12,16 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from gemma_edge.documents.document import Box, Document, Page
 from gemma_edge.documents.images import render_image, shrink_image
 from gemma_edge.errors import InputError
+from gemma_edge.extraction import read_data
 from gemma_edge.extraction.evidence.evidence import Evidence
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
 
@@ -107,19 +108,15 @@ def view_pages(
 ) -> list[PageView]:
     wanted = set(shown_pages(document, evidence))
     views = []
-    for page in document.pages:
-        if page.number in wanted:
-            image = images.get(page.number)
-            boxes = tuple(_boxes(page, evidence, names)) if image else ()
-            parts = () if image else tuple(_parts(page, evidence, names))
-            url = _data_url(image) if image else None
-            views.append(PageView(page.number, page.width, page.height, url, boxes, parts))
+    for page in (page for page in document.pages if page.number in wanted):
+        image, url = images.get(page.number), None
+        if image:
+            kind = next((name for mark, name in _TYPES if image.startswith(mark)), "png")
+            url = f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+        boxes = tuple(_boxes(page, evidence, names)) if image else ()
+        parts = () if image else tuple(_parts(page, evidence, names))
+        views.append(PageView(page.number, page.width, page.height, url, boxes, parts))
     return views
-
-
-def _data_url(image: bytes) -> str:
-    kind = next((name for mark, name in _TYPES if image.startswith(mark)), "png")
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
 def _boxes(
@@ -133,7 +130,10 @@ def _boxes(
         for box in places:
             holders.setdefault(box, []).append(each)
     # Small boxes lie on top, so that each can be reached.
-    ordered = sorted(holders.items(), key=lambda item: -_area(item[0]))
+    ordered = sorted(
+        holders.items(),
+        key=lambda item: (item[0].left - item[0].right) * (item[0].bottom - item[0].top),
+    )
     return [
         BoxView(
             leaves=" ".join(str(names[each.path]) for each in held),
@@ -143,46 +143,38 @@ def _boxes(
             height=round(box.bottom - box.top + 2 * _MARGIN, 2),
             state="located" if held[0].source == "located" else held[0].status,
             label="\n".join(
-                f"{render_path(each.path)}: {each.text or each.value}" for each in held[:_NAMED]
+                f"{' › '.join(_keys(each.path))}: {each.text or each.value}"
+                for each in held[:_NAMED]
             ),
         )
         for box, held in ordered
     ]
 
 
-def render_path(path: ValuePath) -> str:
-    return " › ".join(str(part + 1) if isinstance(part, int) else part for part in path)
-
-
-def _area(box: Box) -> float:
-    return (box.right - box.left) * (box.bottom - box.top)
+def _keys(path: ValuePath) -> list[str]:
+    """Keys as they are; places in a list count from 1, as people do."""
+    return [str(step + 1) if isinstance(step, int) else step for step in path]
 
 
 def _parts(
     page: Page, evidence: Sequence[Evidence], names: Mapping[ValuePath, int]
 ) -> list[tuple[str, str]]:
-    spans = [
-        (each.start, each.end, names[each.path])
-        for each in evidence
-        if each.page == page.number and each.start is not None and each.end is not None
-    ]
-    spans += [
-        (place.start, place.end, names[each.path])
-        for each in evidence
-        for place in each.further
-        if place.page == page.number
-    ]
-    begun: dict[int, list[tuple[int, int]]] = {}
-    for start, end, number in spans:
-        begun.setdefault(start, []).append((end, number))
-    cuts = sorted({0, len(page.text), *begun, *(end for _, end, _ in spans)})
+    begun: dict[int, list[tuple[int, str]]] = {}
+    cuts = {0, len(page.text)}
+    for each in evidence:
+        for number, start, end in (
+            (each.page, each.start, each.end),
+            *(p[:3] for p in each.further),
+        ):
+            if number == page.number and start is not None and end is not None:
+                begun.setdefault(start, []).append((end, str(names[each.path])))
+                cuts |= {start, end}
     parts: list[tuple[str, str]] = []
-    running: list[tuple[int, int]] = []
-    for start, end in pairwise(cuts):
+    running: list[tuple[int, str]] = []
+    for start, end in pairwise(sorted(cuts)):
         running = [(until, number) for until, number in running if until > start]
         running += begun.get(start, [])
-        numbers = " ".join(str(number) for _, number in running)
-        parts.append((page.text[start:end], numbers))
+        parts.append((page.text[start:end], " ".join(number for _, number in running)))
     return parts
 
 
@@ -234,17 +226,19 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
     """The page as HTML. ``images`` are PNG, JPEG or WebP by page number; a page with evidence but
     without an image is shown as text. ``problems`` are what makes the result invalid or fails a
     check, ``notes`` is what else a person should know."""
-    leaves = _all_leaves(data, evidence)
+    known = {each.path: each for each in evidence}
+    every = iter_leaves(data, empty=True)
+    leaves = [known.get(path, Evidence(path=path, value=value)) for path, value in every]
     fields = [_field(number, each) for number, each in enumerate(leaves, 1)]
     names = {each.path: number for number, each in enumerate(leaves, 1)}
     pages = view_pages(document, evidence, images, names)
     claimed = [each for each in fields if each.state != "empty"]
-    style, script = _asset("css"), _asset("js")
+    style, script = read_data("review.css"), read_data("review.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         finalize=clean,
     )  # fmt: skip
-    return environment.from_string(_asset("html")).render(
+    return environment.from_string(read_data("review.html")).render(
         name=re.split(r"[\\/]", document.name)[-1],
         doubtful=[each for each in fields if each.doubtful],
         groups=_groups([each for each in fields if not each.doubtful]),
@@ -254,24 +248,12 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
         problems=problems,
         notes=notes,
         computed=[(name, _text(value)) for name, value in (computed or {}).items()],
-        style=_Raw(style),
-        script=_Raw(script),
+        style=Markup(style),
+        script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
         missing=_missing(document, pages),
     )
-
-
-def _asset(kind: str) -> str:
-    return files("gemma_edge.extraction").joinpath(f"review.{kind}").read_text(encoding="utf-8")
-
-
-class _Raw:
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __html__(self) -> str:
-        return self._text
 
 
 def clean(value: Any) -> Any:
@@ -287,16 +269,10 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(digest).decode("ascii")
 
 
-def _all_leaves(data: Any, evidence: Sequence[Evidence]) -> list[Evidence]:
-    known = {each.path: each for each in evidence}
-    leaves = iter_leaves(data, empty=True)
-    return [known.get(path, Evidence(path=path, value=value)) for path, value in leaves]
-
-
 def _field(number: int, each: Evidence) -> FieldView:
     state = _state(each)
     unsure = each.confidence is not None and each.confidence < DOUBTFUL
-    keys = [_key(part) for part in each.path] or ["value"]
+    keys = _keys(each.path) or ["value"]
     row = max((at + 1 for at, part in enumerate(each.path) if isinstance(part, int)), default=0)
     cut = min(row or len(keys) - 1, len(keys) - 1)
     return FieldView(
@@ -312,10 +288,6 @@ def _field(number: int, each: Evidence) -> FieldView:
         page=each.page,
         doubtful=state in ("fuzzy", "located", "not_found") or unsure,
     )
-
-
-def _key(part: str | int) -> str:
-    return part if isinstance(part, str) else str(part + 1)
 
 
 def _state(each: Evidence) -> str:

@@ -100,7 +100,7 @@ def parse_oneline(text: str) -> Json:
         SchemaError: the text is not of the language; the message names the column.
     """
     # Within one line a comma divides fields, so that is the rule unless line breaks do it.
-    reader = _Reader(text, "\n" if "\n" in text.strip() else ",")
+    reader = _LineParser(text, "\n" if "\n" in text.strip() else ",")
     reader.skip()
     if reader.at_end():
         raise SchemaError("the schema is empty", hint=_HINT)
@@ -110,7 +110,7 @@ def parse_oneline(text: str) -> Json:
     return schema
 
 
-class _Reader:
+class _LineParser:
     def __init__(self, text: str, divider: str) -> None:
         self.text, self.at, self.divider = text, 0, divider
 
@@ -630,7 +630,7 @@ _DEEPEST = 6  # objects in objects in which lists are looked for
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SchemaPart:
     """What one request asks for: the schema that the decoder is held to, and the form as the model
     reads it. ``names`` are the fields of the root, empty for all of it."""
 
@@ -639,11 +639,13 @@ class Part:
     names: tuple[str, ...] = ()
 
 
-def make_part(source: Json, *, strict: bool, names: tuple[str, ...] = ()) -> Part:
-    return Part(close_schema(as_printed(source), nullable=not strict), render_form(source), names)
+def make_part(source: Json, *, strict: bool, names: tuple[str, ...] = ()) -> SchemaPart:
+    return SchemaPart(
+        close_schema(as_printed(source), nullable=not strict), render_form(source), names
+    )
 
 
-def select_fields(source: Json, names: Iterable[str], *, strict: bool) -> Part:
+def select_fields(source: Json, names: Iterable[str], *, strict: bool) -> SchemaPart:
     root = _object_root(source)
     assert root is not None  # else there are no such fields
     wanted = set(names)
@@ -654,7 +656,7 @@ def select_fields(source: Json, names: Iterable[str], *, strict: bool) -> Part:
     return make_part(part, strict=strict, names=tuple(properties))
 
 
-def select_values(source: Json, paths: Sequence[ValuePath], *, strict: bool) -> Part | None:
+def select_values(source: Json, paths: Sequence[ValuePath], *, strict: bool) -> SchemaPart | None:
     """Single values under their names ("items[2].qty"); None where one cannot stand alone."""
     properties: dict[str, Subschema] = {}
     for path in paths:

@@ -325,7 +325,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InstanceResult:
     """``decodable``: there is an answer that says the data, and the constraint lets it through;
     ``why`` not. ``accepted``: the user's own schema takes the data; ``problems`` say why not."""
 
@@ -347,7 +347,7 @@ class Trial:
 
     enforced: Enforced | None
     refusal: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[InstanceResult, ...]
 
     @property
     def wrong(self) -> int:
@@ -404,7 +404,7 @@ def try_schema(
     for instance in instances:
         why = why_not(instance.data)
         problems = schema.checker.check(instance.data, strict=True).problems
-        outcomes.append(Outcome(instance.valid, not why, why, not problems, problems))
+        outcomes.append(InstanceResult(instance.valid, not why, why, not problems, problems))
     return Trial(enforced, refused, tuple(outcomes))
 
 

@@ -56,7 +56,7 @@ class Habits:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadValue:
     """``value`` is JSON; None where there is none, and then ``problem`` says why. ``choices`` are
     the values of something ambiguous. ``partly`` is what is certain all the same: the amount of
     "$5", with the sign as it is printed."""
@@ -67,11 +67,11 @@ class Reading:
     partly: Any = None
 
     @classmethod
-    def unreadable(cls, problem: str) -> "Reading":
+    def unreadable(cls, problem: str) -> "ReadValue":
         return cls(None, problem)
 
     @classmethod
-    def one_of(cls, choices: Iterable[Any], advice: str) -> "Reading":
+    def one_of(cls, choices: Iterable[Any], advice: str) -> "ReadValue":
         """The only choice, or all of them with what would decide; without any, unreadable."""
         found: list[Any] = []
         for choice in choices:
@@ -198,31 +198,31 @@ def _signed(text: str) -> tuple[str, int]:
     return text, 1
 
 
-def read_percent(text: str, habits: Habits) -> Reading:
+def read_percent(text: str, habits: Habits) -> ReadValue:
     """ "7,5 %" and "7.5 percent" to 7.5, and 7.5 too: the sign may stand in the table's head."""
     bare, count = _PERCENT.subn("", text)
     if count > 1:
-        return Reading.unreadable("several percent signs")
+        return ReadValue.unreadable("several percent signs")
     bare, sign = _signed(_BRACKETS.sub(r"-\1", bare))
     if not _NUMBER.fullmatch(bare):
-        return Reading.unreadable("not a number of percent")
-    return Reading.one_of(
+        return ReadValue.unreadable("not a number of percent")
+    return ReadValue.one_of(
         [as_number(sign * each) for each in read_number(bare, habits)], _DECIMAL_ADVICE
     )
 
 
-def read_money(text: str, habits: Habits) -> Reading:
+def read_money(text: str, habits: Habits) -> ReadValue:
     """An amount with its currency: a code or a symbol, before or after. ``currency`` is None where
     none is printed and no habit says it."""
     bare, sign = _signed(_ROUND.sub("", _BRACKETS.sub(r"-\1", text)))
     found = list(_NUMBER.finditer(bare))
     if len(found) != 1:
-        return Reading.unreadable("no amount" if not found else "several amounts")
+        return ReadValue.unreadable("no amount" if not found else "several amounts")
     beside = bare[: found[0].start()], bare[found[0].end() :]
     words, more = _signed(" ".join(each.strip() for each in beside))
     codes = list(_currencies(words, habits))
     if not codes:
-        return Reading.unreadable(f'"{words[:20]}" is no currency')
+        return ReadValue.unreadable(f'"{words[:20]}" is no currency')
     amounts = read_number(found[0][0], habits)
     if len(amounts) > 1 and _has_cents(codes):
         amounts = amounts[:1]  # nobody prints three digits of cents
@@ -232,33 +232,33 @@ def read_money(text: str, habits: Habits) -> Reading:
         for code in codes
     ]
     if len(codes) == 1:
-        return Reading.one_of(choices, _DECIMAL_ADVICE)
-    reading = Reading.one_of(choices, "the currency of the document")
+        return ReadValue.one_of(choices, _DECIMAL_ADVICE)
+    reading = ReadValue.one_of(choices, "the currency of the document")
     certain = {"amount": choices[0]["amount"], "currency": words} if len(amounts) == 1 else None
     return replace(reading, partly=certain)
 
 
-def read_amount(text: str, habits: Habits) -> Reading:
+def read_amount(text: str, habits: Habits) -> ReadValue:
     """The number alone: of money, or of anything else with a word for its unit."""
     unit = _UNIT.fullmatch(text.strip())
     if unit and unit[2].strip(".") in _SIDES:
-        return Reading.unreadable(f'"{unit[2]}" says on which side of an account it is')
+        return ReadValue.unreadable(f'"{unit[2]}" says on which side of an account it is')
     found = read_money(text, habits)
     if unit and not (found.choices or found.value):
         found = read_money(unit[1], habits)
     if found.value is not None:
-        return Reading(found.value["amount"])
+        return ReadValue(found.value["amount"])
     if not found.choices:
         return found
-    return Reading.one_of([each["amount"] for each in found.choices], _DECIMAL_ADVICE)
+    return ReadValue.one_of([each["amount"] for each in found.choices], _DECIMAL_ADVICE)
 
 
-def read_currency(text: str, habits: Habits) -> Reading:
+def read_currency(text: str, habits: Habits) -> ReadValue:
     """The code of a currency by its code, sign or the words that a language has for it."""
     codes = list(_currencies(text, habits))
     if not codes:
-        return Reading.unreadable("not a currency")
-    return replace(Reading.one_of(codes, "the currency of the document"), partly=text)
+        return ReadValue.unreadable("not a currency")
+    return replace(ReadValue.one_of(codes, "the currency of the document"), partly=text)
 
 
 # ISO 4217: the currencies with three digits behind the decimal sign.
@@ -311,7 +311,7 @@ _FILLERS = frozenset(
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
-def read_date(text: str, habits: Habits) -> Reading:
+def read_date(text: str, habits: Habits) -> ReadValue:
     """A day; a month without a day is none."""
     for pattern in (_ISO, _COMPACT, _ASIAN):
         if found := pattern.fullmatch(text):
@@ -321,9 +321,9 @@ def read_date(text: str, habits: Habits) -> Reading:
     return _from_words(text)
 
 
-def _a_day(year_month_day: Iterable[int]) -> Reading:
+def _a_day(year_month_day: Iterable[int]) -> ReadValue:
     found = _day(*year_month_day)
-    return Reading(found) if found else Reading.unreadable("there is no such day")
+    return ReadValue(found) if found else ReadValue.unreadable("there is no such day")
 
 
 def _day(year: int, month: int, day: int) -> str | None:
@@ -333,7 +333,7 @@ def _day(year: int, month: int, day: int) -> str | None:
         return None
 
 
-def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> Reading:
+def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> ReadValue:
     orders = _ORDERS
     if len(parts[0]) == _YEAR_DIGITS:
         orders = ("ymd",)
@@ -345,8 +345,8 @@ def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> Rea
         orders = (habits.date,)
     found = [day for order in orders if (day := _in_order(order, parts))]
     if not found:
-        return Reading.unreadable("there is no such day")
-    return Reading.one_of(found, _ADVICE)
+        return ReadValue.unreadable("there is no such day")
+    return ReadValue.one_of(found, _ADVICE)
 
 
 def _possible_orders(text: str) -> list[Order]:
@@ -374,22 +374,22 @@ def _year(digits: str) -> int:
     return year + (1900 if year >= _TWENTIETH else 2000)
 
 
-def _from_words(text: str) -> Reading:
+def _from_words(text: str) -> ReadValue:
     """A month by its name, a day and a year: the name says which number is which. Passports have
     it in two languages, 12 AUG/AOÛT 74."""
     words = list(_WORD.findall(_ORDINAL.sub(" ", text)))
     months = [tables().months.get(fold(word)) for word in words]
     named = set(filter(None, months))
     if len(named) != 1:
-        return Reading.unreadable("no month" if not named else "several months")
+        return ReadValue.unreadable("no month" if not named else "several months")
     (month,) = named
     numbers = [word for word in words if word.isdigit()]
     others = [word for word, its in zip(words, months, strict=True) if not its]
     if len(numbers) != _SHORT or any(map(_is_strange, others)):
-        return Reading.unreadable("not a day, a month and a year")
+        return ReadValue.unreadable("not a day, a month and a year")
     day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
     if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):
-        return Reading.unreadable("not a day, a month and a year")
+        return ReadValue.unreadable("not a day, a month and a year")
     return _a_day((_year(year), month, int(day)))
 
 
@@ -417,19 +417,19 @@ _KEEP_ZERO = frozenset(("IT", "SM", "VA"))
 _MAX_NATIONAL_1 = 10  # digits of a number in the North American plan
 
 
-def read_iban(text: str, habits: Habits) -> Reading:
+def read_iban(text: str, habits: Habits) -> ReadValue:
     """Without spaces, when length and check digits are right; never mended."""
     bare = re.sub(r"[\s.\-\u2010-\u2013]", "", re.sub(r"^IBAN\s*:?", "", text, flags=re.I)).upper()
     if not _IBAN.fullmatch(bare):
-        return Reading.unreadable("not of the form of an IBAN")
+        return ReadValue.unreadable("not of the form of an IBAN")
     length = tables().iban_lengths.get(bare[:2])
     if length is None:
-        return Reading.unreadable(f"{bare[:2]} has no IBAN")
+        return ReadValue.unreadable(f"{bare[:2]} has no IBAN")
     if len(bare) != length:
-        return Reading.unreadable(f"{len(bare)} characters, an IBAN of {bare[:2]} has {length}")
+        return ReadValue.unreadable(f"{len(bare)} characters, an IBAN of {bare[:2]} has {length}")
     if not has_check_digits(bare):
-        return Reading.unreadable("the check digits are wrong")
-    return Reading(bare)
+        return ReadValue.unreadable("the check digits are wrong")
+    return ReadValue(bare)
 
 
 def has_check_digits(iban: str) -> bool:
@@ -438,34 +438,34 @@ def has_check_digits(iban: str) -> bool:
     return int("".join(str(int(char, 36)) for char in moved)) % _MODULUS == 1
 
 
-def read_email(text: str, habits: Habits) -> Reading:
+def read_email(text: str, habits: Habits) -> ReadValue:
     """As it is printed, without ``mailto:`` and brackets; only the domain has no case."""
     bare = re.sub(r"^mailto:", "", text.strip("<> "), flags=re.I)
     found = _EMAIL.fullmatch(bare)
     name = bare.rpartition("@")[0]
     if not found or len(bare) > _MAX_EMAIL or ".." in name or name[0] == "." or name[-1] == ".":
-        return Reading.unreadable("not an e-mail address")
-    return Reading(f"{name}@{found[1].lower()}")
+        return ReadValue.unreadable("not an e-mail address")
+    return ReadValue(f"{name}@{found[1].lower()}")
 
 
-def read_country(text: str, habits: Habits) -> Reading:
+def read_country(text: str, habits: Habits) -> ReadValue:
     """A name in one of the languages of the table, or a code in capital letters, to the code of
     two letters."""
     known = tables()
     found = known.countries.get(fold(text)) or known.codes_of_three.get(text)
     if found is None and text in known.codes_of_three.values():
         found = text
-    return Reading(found) if found else Reading.unreadable("not the name of a country")
+    return ReadValue(found) if found else ReadValue.unreadable("not the name of a country")
 
 
-def read_phone(text: str, habits: Habits) -> Reading:
+def read_phone(text: str, habits: Habits) -> ReadValue:
     """E.164; a number without its country takes the one of ``habits``. That the number exists is
     not checked."""
     bare = _LABEL.sub("", text)
     if _EXTENSION.search(bare):
-        return Reading(None, "it has an extension", partly=text)
+        return ReadValue(None, "it has an extension", partly=text)
     if not _PHONE.fullmatch(bare):
-        return Reading.unreadable("not a phone number")
+        return ReadValue.unreadable("not a phone number")
     digits = re.sub(r"\D", "", bare.replace("(0)", "") if bare.startswith(("+", "00")) else bare)
     if bare.startswith("+"):
         return _international(digits)
@@ -474,20 +474,22 @@ def read_phone(text: str, habits: Habits) -> Reading:
     code = tables().calling_codes.get(habits.region)
     if code is None:
         why = "it names no country, and the region of the document would"
-        return Reading(None, why, partly=text)
+        return ReadValue(None, why, partly=text)
     national = digits if habits.region in _KEEP_ZERO else digits.removeprefix("0")
     if code == "1" and len(national) > _MAX_NATIONAL_1:
         national = national.removeprefix("1")
     return _international(code + national)
 
 
-def _international(digits: str) -> Reading:
+def _international(digits: str) -> ReadValue:
     codes = set(tables().calling_codes.values())
     if not any(digits[:length] in codes for length in (1, 2, 3)):
-        return Reading.unreadable(f"no country has the calling code of +{digits[:3]}")
+        return ReadValue.unreadable(f"no country has the calling code of +{digits[:3]}")
     if not _MIN_DIGITS <= len(digits) <= _MAX_DIGITS:
-        return Reading.unreadable(f"{len(digits)} digits; {_MIN_DIGITS} to {_MAX_DIGITS} are right")
-    return Reading(f"+{digits}")
+        return ReadValue.unreadable(
+            f"{len(digits)} digits; {_MIN_DIGITS} to {_MAX_DIGITS} are right"
+        )
+    return ReadValue(f"+{digits}")
 
 
 # Semantic types in a schema: what a value means, and how it is asked for. A leaf with
@@ -495,7 +497,7 @@ def _international(digits: str) -> Reading:
 # as it is printed while decoding, converted by code, and judged by the schema that the user
 # wrote: the model never computes a date, and what is printed can be found again.
 
-KINDS: Mapping[str, Callable[[str, Habits], Reading]] = {
+KINDS: Mapping[str, Callable[[str, Habits], ReadValue]] = {
     "date": read_date,
     "money": read_money,
     "amount": read_amount,
@@ -511,12 +513,12 @@ MAX_CHARS = 200  # what is longer is a sentence, not a value
 _NOTHING = re.compile(r"[-–—−.\s]*|n\.?\s?/?\s?a\.?|null|nil", re.IGNORECASE)
 
 
-def read_as(kind: str, text: str, habits: Habits = Habits()) -> Reading:  # noqa: B008 (frozen)
+def read_as(kind: str, text: str, habits: Habits = Habits()) -> ReadValue:  # noqa: B008 (frozen)
     if len(text) > MAX_CHARS:
-        return Reading.unreadable(f"longer than {MAX_CHARS} characters")
+        return ReadValue.unreadable(f"longer than {MAX_CHARS} characters")
     text = " ".join(text.split()).rstrip(",;")  # of the sentence that it stood in
     if not text:
-        return Reading.unreadable("empty")
+        return ReadValue.unreadable("empty")
     return KINDS[kind](text, habits)
 
 
@@ -527,10 +529,7 @@ CONVERTED: Mapping[str, Json] = {
     "date": {"type": "string", "format": "date"},
     "money": {
         "type": "object",
-        "properties": {
-            "amount": {"type": "number"},
-            "currency": {"type": ["string", "null"]},
-        },
+        "properties": {"amount": {"type": "number"}, "currency": {"type": ["string", "null"]}},
         "required": ["amount", "currency"],
         "additionalProperties": False,
     },
@@ -647,7 +646,7 @@ class Unread:
     path: ValuePath
     kind: str
     text: str
-    reading: Reading
+    reading: ReadValue
 
 
 @dataclass(frozen=True, slots=True)

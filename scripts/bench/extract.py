@@ -29,7 +29,7 @@ from gemma_edge.engine.answer import RunningAnswer
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Request
 from gemma_edge.extraction.json_schema import Checker
-from gemma_edge.extraction.pages import PageInput, Question, make_message
+from gemma_edge.extraction.pages import PageInput, PageQuestion, make_message
 from gemma_edge.extraction.schema import Schema, parse_schema
 from gemma_edge.planning.plan import Plan
 
@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures, by name."""
     schema = bounded_schema()
     sheet = PageInput(1, (HERE / "invoice.txt").read_text(encoding="utf-8"))
-    message = make_message([sheet], Question(schema.form()), several=False)
+    message = make_message([sheet], PageQuestion(schema.form()), several=False)
     held = json.dumps(schema.decoding)
     request = Request(
         messages=(message,), max_tokens=options.tokens, sampling=GREEDY,

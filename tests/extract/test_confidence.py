@@ -11,10 +11,10 @@ from gemma_edge.engine.protocol import TokenScore
 from gemma_edge.extraction.evidence.evidence import (
     Confidence,
     confidence_score,
-    iter_values,
     leaf_confidence,
 )
 from gemma_edge.extraction.json_schema import iter_leaves
+from gemma_edge.extraction.merge import JsonText
 
 
 def scores(*tokens):
@@ -86,12 +86,12 @@ def test_the_score_weighs_the_evidence(status, similarity, source, score):
     ["", "{", '{"a', '{"a": "b', '{"a": [1, {"b": tru', "```json\n", "no JSON", '{"a":}', "]"],
 )
 def test_a_text_that_ends_too_early_is_walked_as_far_as_it_goes(text):
-    assert isinstance(list(iter_values(text)), list)
+    assert isinstance(JsonText(text).leaves, list)
 
 
 def test_a_fence_before_the_json():
     text = '```json\n{"a": [true, "x"]}\n``` and {"b": 2}'
-    found = [(path, text[start:end]) for path, start, end in iter_values(text)]
+    found = [(path, text[start:end]) for path, start, end in JsonText(text).leaves]
     assert found == [(("a", 0), "true"), (("a", 1), 'x"')]
 
 
@@ -106,7 +106,7 @@ JSON = st.recursive(
 @given(JSON, st.sampled_from([None, 2]), st.booleans())
 def test_the_walk_finds_every_leaf_where_json_writes_it(data, indent, ascii_only):
     text = json.dumps(data, indent=indent, ensure_ascii=ascii_only)
-    walked = list(iter_values(text))
+    walked = JsonText(text).leaves
     assert [path for path, _, _ in walked] == [path for path, _ in iter_leaves(data)]
     for (_, start, end), (_, value) in zip(walked, iter_leaves(data), strict=True):
         written = text[start:end]

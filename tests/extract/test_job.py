@@ -10,7 +10,7 @@ from gemma_edge.engine.protocol import Finished, JsonConstraint, Timings, Usage
 from gemma_edge.errors import DoesNotFit, SchemaError
 from gemma_edge.extraction.decoding import RELAXATIONS
 from gemma_edge.extraction.job import extract, judge, parse_answer
-from gemma_edge.extraction.pages import Options, Question, render_prompt
+from gemma_edge.extraction.pages import Options, PageQuestion, render_prompt
 from gemma_edge.extraction.recipe import bare_recipe
 from gemma_edge.extraction.schema import parse_schema
 from tests.scripted import ScriptedEngine
@@ -71,7 +71,7 @@ def test_the_prompt_is_a_data_file_with_both_places():
 
 
 def test_no_text_can_fill_in_the_other_place():
-    prompt = render_prompt("a {form} b {document}", Question("{document}", "{form}"))
+    prompt = render_prompt("a {form} b {document}", PageQuestion("{document}", "{form}"))
     assert prompt.startswith("a {form} b {document}\n\n---\n")
     assert prompt.endswith("\n{document}\n{form}")
 

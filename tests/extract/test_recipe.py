@@ -8,7 +8,7 @@ from gemma_edge.extraction.recipe import (
     CheckFailure,
     CounterExample,
     Example,
-    Outcome,
+    RecipeResult,
     Rule,
     bare_recipe,
     parse_habit,
@@ -33,7 +33,7 @@ def test_a_schema_alone_says_nothing_more_to_the_model():
     assert bare.form() == bare.schema.form()
     assert bare.asked.decoding == bare.schema.decoding
     data = {"vendor": "A", "date": "1 May 2024", "total": "5,50"}
-    assert bare.finish(data) == Outcome(
+    assert bare.finish(data) == RecipeResult(
         {"vendor": "A", "date": "2024-05-01", "total": 5.5},
         order=("vendor", "date", "due", "tax", "subtotal", "total"),
     )

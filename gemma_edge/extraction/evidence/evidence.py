@@ -11,7 +11,6 @@ A value that is null claims nothing and has no evidence.
 
 import json
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from gemma_edge.extraction import read_data
 from gemma_edge.extraction.evidence.choose import Chooser, Hints, Labels, Leaf
 from gemma_edge.extraction.evidence.search import Forms, Occurrence, Place, Status
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
+from gemma_edge.extraction.merge import JsonText
 
 # How sure the model was of each value: a score from its own probabilities.
 #
@@ -52,7 +52,6 @@ from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
 _GROUND: Mapping[str, float] = {"exact": 1.0, "normalized": 0.97}
 _LOCATED, _NOT_FOUND = 0.8, 0.5
 _TINY = 1e-9  # a probability of 0 has no logarithm
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[-+.\w]+|[{}\[\],:]', re.DOTALL)
 
 
 class Confidence(NamedTuple):
@@ -69,7 +68,7 @@ def leaf_confidence(
     constraint was not chosen, and counts as sure."""
     found: dict[ValuePath, Confidence] = {}
     ends = list(accumulate(len(score.text) for score in scores))
-    for path, start, end in iter_values(answer_text):
+    for path, start, end in JsonText(answer_text).leaves:
         tokens = scores[bisect_right(ends, start) : bisect_right(ends, end - 1) + 1]
         found[path] = _of([token for token in tokens if not token.forced])
     return found
@@ -88,44 +87,6 @@ def _of(tokens: Sequence[TokenScore]) -> Confidence:
     logs = [math.log(max(_TINY, token.probability)) for token in tokens]
     probability = math.exp((sum(logs) / len(logs) + min(logs)) / 2)
     return Confidence(min(1.0, probability), min(1.0, *(token.legal for token in tokens)))
-
-
-def iter_values(text: str) -> Iterator[tuple[ValuePath, int, int]]:
-    """The path and the place of each leaf in JSON text, which may have a fence before it or end
-    too early. A string's place is its letters and the closing quote, which was a choice as well."""
-    path: list[str | int] = []
-    opened: list[str] = []
-    wants_key = False
-    fence = re.match(r"\s*```\w*\s*", text)
-    for found in _TOKEN.finditer(text, fence.end() if fence else 0):
-        token = found[0]
-        if token in "{[":
-            opened.append(token)
-            wants_key = token == "{"
-            path.append(0 if token == "[" else "")
-        elif token in "}]":
-            if not opened:
-                return
-            opened.pop()
-            path.pop()
-            if not opened:
-                return
-        elif token == ",":
-            wants_key = bool(opened) and opened[-1] == "{"
-            if path and isinstance(path[-1], int):
-                path[-1] += 1
-        elif wants_key and token.startswith('"'):
-            path[-1], wants_key = _string(token), False
-        elif token != ":":
-            quote = token.startswith('"') and len(token) > 1
-            yield tuple(path), found.start() + quote, found.end()
-
-
-def _string(token: str) -> str:
-    try:
-        return str(json.loads(token))
-    except ValueError:  # cut in the middle
-        return token.strip('"')
 
 
 Source = Literal["text", "ocr layer", "located"]

@@ -293,7 +293,8 @@ class SimilarIndex:
             for number, word in enumerate(words)
             for each in self._known(word)
         ]
-        rare = sorted((each for each in known if len(each[0]) <= _COMMON), key=_count)[:_VOTERS]
+        rare = [each for each in known if len(each[0]) <= _COMMON]
+        rare = sorted(rare, key=lambda each: len(each[0]))[:_VOTERS]
         votes: dict[int, float] = {}
         for places, number in rare:
             weight = math.log1p(len(self._index.words) / len(places))
@@ -361,10 +362,6 @@ def _unconfused(text: str) -> str:
     return " ".join(
         word.translate(_CONFUSED) if any(map(str.isdigit, word)) else word for word in text.split()
     )
-
-
-def _count(known: tuple[list[int], int]) -> int:
-    return len(known[0])
 
 
 def _refined(needle: str, words: list[str], left: int, right: int) -> tuple[int, int, float]:
@@ -437,7 +434,9 @@ class NumberIndex:
     def _read(self, span: Span) -> None:
         digits = self._text[span.start : span.end]
         readings = _readings(digits)
-        if not readings or self._touches_letters(span, digits):
+        beside = self._text[span.start - 1 : span.start], self._text[span.end : span.end + 1]
+        in_word = len(digits) < _LONG_NUMBER and any(map(str.isalpha, beside))  # the 4 of "A4"
+        if not readings or in_word:
             return
         head = self._text[max(0, span.start - _REACH) : span.start]
         tail = self._text[span.end : span.end + 2 * _REACH]
@@ -462,11 +461,6 @@ class NumberIndex:
                 self._keep(value * _SCALES[scale.lastindex - 1], scaled, LIKELY)
             if percent:
                 self._keep(value / 100, Span(whole.start, span.end + percent.end()), LIKELY)
-
-    def _touches_letters(self, span: Span, digits: str) -> bool:
-        before = self._text[span.start - 1 : span.start]
-        behind = self._text[span.end : span.end + 1]
-        return len(digits) < _LONG_NUMBER and (before.isalpha() or behind.isalpha())
 
     def _keep(self, value: Decimal, span: Span, rank: int) -> None:
         self._places.setdefault(value, []).append(Printed(span, rank))
@@ -648,7 +642,7 @@ class Forms:
     def _search(self, value: Any) -> list[Occurrence]:
         if isinstance(value, bool):
             words = _BOOLEANS[value]
-            return [_meant(span) for word in words for span in self.index.find(word)]
+            return [_in_other_form(span) for word in words for span in self.index.find(word)]
         if isinstance(value, int | float):
             return self._number(Decimal(str(value)))
         text = " ".join(str(value).split())
@@ -658,13 +652,11 @@ class Forms:
         return found
 
     def _number(self, value: Decimal) -> list[Occurrence]:
-        return [
-            Occurrence(printed.span, "exact", 1.0)
-            if not printed.rank
-            and _is_plain(self.index.text[printed.span.start : printed.span.end])
-            else _ranked(printed)
-            for printed in self._numbers.find(value)
-        ]
+        found = []
+        for span, rank in self._numbers.find(value):
+            exact = not rank and _PLAIN_NUMBER.fullmatch(self.index.text, span.start, span.end)
+            found.append(Occurrence(span, "exact", 1.0) if exact else _in_other_form(span, rank))
+        return found
 
     def _literal(self, value: str) -> list[Occurrence]:
         key = text_key(value)
@@ -691,16 +683,18 @@ class Forms:
 
     def _other_forms(self, value: str) -> Iterator[Occurrence]:
         if iso := _ISO.fullmatch(value):
-            yield from map(_ranked, self._dates.find(value[: 10 if iso[1] else 7]))
+            for span, rank in self._dates.find(value[: 10 if iso[1] else 7]):
+                yield _in_other_form(span, rank)
         elif _CODE.fullmatch(value):
             for name in _names_of(value):
-                yield from (_meant(span) for span in self._find_name(name))
+                yield from map(_in_other_form, self._find_name(name))
         elif _PHONE_VALUE.fullmatch(value):
-            yield from map(_meant, self._find_phone(value))
+            yield from map(_in_other_form, self._find_phone(value))
         elif found := _NUMERIC_TYPES.fullmatch(value):
             negative = any(sign in value for sign in "-−–(")
             for number in read_number(found[1].strip(), Habits()):
-                yield from map(_ranked, self._numbers.find(-number if negative else number))
+                for span, rank in self._numbers.find(-number if negative else number):
+                    yield _in_other_form(span, rank)
 
     def _find_name(self, name: str) -> list[Span]:
         if any(map(str.isalpha, name)):
@@ -725,18 +719,10 @@ class Forms:
                     yield span
 
 
-def _is_plain(number: str) -> bool:
-    return _PLAIN_NUMBER.fullmatch(number) is not None
-
-
-def _ranked(printed: Printed) -> Occurrence:
-    if printed.rank >= DOUBTFUL:
-        return Occurrence(printed.span, "fuzzy", _DOUBT, printed.rank)
-    return Occurrence(printed.span, "normalized", 1.0, 1 + printed.rank)
-
-
-def _meant(span: Span) -> Occurrence:
-    return Occurrence(span, "normalized", 1.0, 1)
+def _in_other_form(span: Span, rank: int = SURE) -> Occurrence:
+    if rank >= DOUBTFUL:
+        return Occurrence(span, "fuzzy", _DOUBT, rank)
+    return Occurrence(span, "normalized", 1.0, 1 + rank)
 
 
 def _alike(one: str, other: str) -> bool:
