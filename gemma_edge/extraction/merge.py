@@ -256,11 +256,10 @@ def last_chosen(text: str, scores: Sequence[TokenScore]) -> int:
             if not score.forced:
                 return end
             end -= len(score.text)
-    said = (
-        at for _, *at in reversed(JsonText(text).leaves) if text[slice(*at)] not in _SAYS_NOTHING
-    )
-    start, end = next(said, (0, 1))
-    return start - (text[end - 1 : end] == '"')  # before its first quote
+    for _, start, stop in reversed(JsonText(text).leaves):
+        if text[start:stop] not in _SAYS_NOTHING:
+            return start - text[:stop].endswith('"')  # before its first quote
+    return 0
 
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?P<end>")?|[-+.\w]+|[{}\[\],:]', re.DOTALL)

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -99,19 +99,9 @@ def as_document(record: DocumentRecord) -> dict[str, Any]:
 
 
 def evidence_record(each: Evidence) -> dict[str, Any]:
-    record = {
-        "path": render_path(each.path),
-        "value": each.value,
-        "status": each.status,
-        "score": each.score,
-        "page": each.page,
-        "start": each.start,
-        "end": each.end,
-        "text": each.text,
-        "boxes": _rounded(each.boxes),
-        "source": each.source,
-        "confidence": each.confidence,
-    }
+    names = ("path", "value", "status", "score", "page", "start", "end", "text", "boxes", "source")
+    record = {name: getattr(each, name) for name in (*names, "confidence")}
+    record |= {"path": render_path(each.path), "boxes": _rounded(each.boxes)}
     if each.further:
         record["further"] = [
             {"page": p.page, "start": p.start, "end": p.end, "boxes": _rounded(p.boxes)}
@@ -212,11 +202,9 @@ class Database:
 
     def _evidence(self, document: dict[str, Any]) -> dict[str, Any]:
         names = ("path", "value", *_PLACE)
-        shown_names = ", ".join(f'"{name}"' for name in names)
-        rows = self._open.execute(
-            f"SELECT {shown_names} FROM evidence WHERE key = ? AND file = ? ORDER BY rowid",
-            (document["key"], document["file"]),
-        )
+        columns = ", ".join(f'"{name}"' for name in names)
+        wanted = f"SELECT {columns} FROM evidence WHERE key = ? AND file = ? ORDER BY rowid"
+        rows = self._open.execute(wanted, (document["key"], document["file"]))
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return {"evidence": found} if found else {}
 
@@ -227,26 +215,19 @@ class Database:
         tables = self._open.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         known = self._open.execute("PRAGMA application_id").fetchone()[0]
         if tables and known != _APPLICATION:
-            raise InputError(
-                f"{shown(self._path)} is a database of something else; nothing was written",
-                hint="name another file",
-            )
+            what = f"{shown(self._path)} is a database of something else; nothing was written"
+            raise InputError(what, hint="name another file")
         if not tables:
-            self._open.executescript(
-                f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_TABLES} COMMIT;"
-            )
+            made = f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_TABLES} COMMIT;"
+            self._open.executescript(made)
 
     def _refusal(self, error: sqlite3.Error) -> InputError | DoesNotFit:
         name = shown(self._path)
         if type(error) is sqlite3.DatabaseError:  # another file, or a damaged one
-            return InputError(
-                f"{name} does not hold a whole database ({error}); nothing was written",
-                hint="name another file",
-            )
-        return DoesNotFit(
-            f"{name} cannot be written ({error})",
-            hint="check the folder, its mode and the disk, or name another file",
-        )
+            what = f"{name} does not hold a whole database ({error}); nothing was written"
+            return InputError(what, hint="name another file")
+        hint = "check the folder, its mode and the disk, or name another file"
+        return DoesNotFit(f"{name} cannot be written ({error})", hint=hint)
 
 
 def read_database(path: Path) -> list[dict[str, Any]]:
@@ -258,16 +239,12 @@ def read_database(path: Path) -> list[dict[str, Any]]:
     if not path.is_file() or not path.stat().st_size:  # it would be made
         reason = "is empty" if path.is_file() else "does not exist"
         raise InputError(f"{shown(path)} {reason}", hint="name a file that --out wrote")
-    database = Database(path)
-    try:
-        return database.documents()
-    except (sqlite3.Error, ValueError) as error:
-        said = " ".join(str(error).split())[:80]
-        raise InputError(
-            f"{shown(path)} is damaged ({said})", hint="name another file, or write it anew"
-        ) from None
-    finally:
-        database.close()
+    with closing(Database(path)) as database:
+        try:
+            return database.documents()
+        except (sqlite3.Error, ValueError) as error:
+            what = f"{shown(path)} is damaged ({' '.join(str(error).split())[:80]})"
+            raise InputError(what, hint="name another file, or write it anew") from None
 
 
 def _insert(table: str, values: dict[str, Any]) -> str:
