@@ -25,7 +25,7 @@ from gemma_edge.cli.options import (
 )
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.runtime import open_runtime
-from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status, stream_json
+from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status
 from gemma_edge.cli.terminal import Asker, Left, no_echo, unfenced
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
@@ -145,15 +145,17 @@ def _run(  # noqa: PLR0913, PLR0917  (what was asked, and the world)
         request = replace(request, persona=load_persona(said.persona, [personas_dir(context)]))
     request = replace(request, system=read_value(request.system, output), single=bool(question))
     chat = Chat(request, open_runtime(store, context, output), sessions_dir(context))
-    display = AnswerDisplay(context, output, plain=said.plain, folds=not question)
+    display = AnswerDisplay(
+        context, output, plain=said.plain, folds=not question, as_json=show.json
+    )
     terminal = ChatTerminal(context=context, output=output, chat=chat, display=display)
     terminal.tell()
     if question:
-        return _answer_once(terminal, question, as_json=show.json)
+        return _answer_once(terminal, question)
     return Loop(terminal).run()
 
 
-def _answer_once(terminal: ChatTerminal, question: str, *, as_json: bool) -> ExitStatus:
+def _answer_once(terminal: ChatTerminal, question: str) -> ExitStatus:
     """One question and its answer: for a command line, a pipe, a program."""
     output, chat = terminal.output, terminal.chat
     with chat:
@@ -162,8 +164,7 @@ def _answer_once(terminal: ChatTerminal, question: str, *, as_json: bool) -> Exi
         output.note(chat.prepared.render(chat.engine.info))
         terminal.note(*conversation.history.notes)
         with cancel_on_interrupt(chat.engine):
-            events = conversation.say(question)
-            finished = stream_json(events, output) if as_json else terminal.display.show(events)
+            finished = terminal.display.show(conversation.say(question))
         output.status(render_status(finished, chat.engine.info))
         status = conclude(finished, output)
         terminal.note(*chat.leave())

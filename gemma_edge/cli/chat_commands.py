@@ -81,7 +81,7 @@ class ChatTerminal:
             self.amending = False
         except GemmaEdgeError as error:
             if isinstance(error, DoesNotFit):
-                error.hint = self._choices(text)
+                error.hint = self._choices(text) or error.hint
             self.draft, (conversation.pictures, conversation.files) = text, before
             raise
 
@@ -135,7 +135,10 @@ class ChatTerminal:
         """What can be done about a message that is too long; with a context that would hold it,
         and an answer of ``ROOM`` tokens, where the model was trained for that."""
         conversation = self.conversation
-        needed = conversation.meter(text).used_tokens + ROOM
+        try:
+            needed = conversation.meter(text).used_tokens + ROOM
+        except GemmaEdgeError:  # it is a picture that is too large
+            return ""
         trained = self.engine.info.trained_context_tokens
         larger = (
             f"/ctx {-(-needed // KILO)}k if there is memory for it, " if needed <= trained else ""
@@ -146,8 +149,7 @@ class ChatTerminal:
 
 def recall(conversation: Conversation) -> list[str]:
     """What a person sees of a conversation that goes on: what it is, and the last words of it."""
-    history = conversation.history
-    count = history.questions
+    history, count = conversation.history, conversation.history.questions
     if not history.title:
         return []
     lines = [
@@ -176,7 +178,7 @@ def _short(text: str, *, end: bool = False, characters: int = 300) -> str:
 # made from what stands above it, in this order.
 
 
-Completes = Literal["", "path", "model", "session", "setting", "word"]
+Completes = Literal["", "path", "model", "session", "word"]
 Run = Callable[[ChatTerminal, str], None]
 
 

@@ -1,7 +1,6 @@
 """An answer on its way to the screen: pieces as they come, then the quiet line about it."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,29 +20,6 @@ if TYPE_CHECKING:
 Watched = Event | Problem | Failure | Step
 
 WHOLE_SPEED = 10  # tok/s; below it a decimal matters
-
-
-def stream_text(events: Iterable[Event], output: Output) -> Finished:
-    """Answer to stdout, thoughts to stderr, piece by piece."""
-    finished = None
-    with ending(events):
-        for event in events:
-            show_event(event, output)
-            if isinstance(event, Finished):
-                finished = event
-    output.end_answer()
-    return ended(finished)
-
-
-def stream_json(events: Iterable[Event], output: Output) -> Finished:
-    """One JSON document a line for each event."""
-    finished = None
-    with ending(events):
-        for event in events:
-            output.event(render_event(event))
-            if isinstance(event, Finished):
-                finished = event
-    return ended(finished)
 
 
 def show_event(event: Watched, output: Output) -> None:
@@ -97,28 +73,6 @@ def conclude(finished: Finished, output: Output) -> ExitStatus:
     for problem in problems:
         output.problem(problem)
     return ExitStatus.RESULT if problems else ExitStatus.OK
-
-
-@contextmanager
-def ending(events: Iterable[Event]) -> Iterator[None]:
-    """An answer that cannot be shown (a full disk, a closed pipe) must end before its engine is
-    closed: what is left of it would look for a model that is gone."""
-    try:
-        yield
-    finally:
-        if isinstance(events, Generator):
-            events.close()
-
-
-def ended(finished: Finished | None) -> Finished:
-    """How an answer ended that was listened to until its end.
-
-    Raises:
-        GemmaEdgeError: it did not.
-    """
-    if finished is None:  # the Engine contract: exactly one Finished
-        raise GemmaEdgeError("the engine stopped without saying why")
-    return finished
 
 
 # How far a batch is, with the time left: a line that is drawn over on a terminal, one now and
@@ -178,7 +132,7 @@ class BatchProgress:
 
 
 # How the answers of a conversation look: Markdown and folded thoughts where a terminal can draw,
-# text as it comes everywhere else.
+# text as it comes everywhere else, or an event a line.
 
 
 FRAME_SECONDS = 0.1  # of the line that says how long a thought is
@@ -189,79 +143,87 @@ class AnswerDisplay:
     shows one line for it where that can be drawn."""
 
     def __init__(
-        self, context: Context, output: Output, *, plain: bool, folds: bool = True
+        self, context: Context, output: Output, *, plain: bool, folds: bool, as_json: bool
     ) -> None:
         self.thought = ""
-        self._folds = folds
         self._context, self._output = context, output
-        self._draws = not plain and output.draws and output.renders
+        self._folds, self._as_json = folds, as_json
+        self._draws = not plain and not as_json and output.draws and output.renders
 
     def show(self, events: Iterable[Event]) -> Finished:
-        """Show an answer to its end, and say how it ended."""
-        self.thought = ""
-        if self._draws:
-            return self._draw(events)
-        return stream_text(self._listen(events), self._output)
+        """Show an answer to its end, and say how it ended. One that cannot be shown (a full disk, a
+        closed pipe) ends before its engine is closed: what is left of it would look for a model
+        that is gone.
 
-    def _listen(self, events: Iterable[Event]) -> Iterable[Event]:
-        with ending(events):
+        Raises:
+            GemmaEdgeError: it did not end.
+        """
+        drawing = _Drawing(self._context, self._output, folds=self._folds) if self._draws else None
+        self.thought, finished = "", None
+        try:
             for event in events:
                 if isinstance(event, Chunk) and event.channel == "thought":
                     self.thought += event.text
-                yield event
+                elif isinstance(event, Finished):
+                    finished = event
+                self._take(event, drawing)
+        finally:
+            if isinstance(events, Generator):
+                events.close()
+            if drawing is not None:
+                drawing.finish()
+        self._output.end_answer()
+        if finished is None:  # the Engine contract: exactly one Finished
+            raise GemmaEdgeError("the engine stopped without saying why")
+        return finished
 
-    def _draw(self, events: Iterable[Event]) -> Finished:
+    def _take(self, event: Event, drawing: "_Drawing | None") -> None:
+        if drawing is not None:
+            drawing.take(event)
+        elif self._as_json:
+            self._output.event(render_event(event))
+        else:
+            show_event(event, self._output)
+
+
+class _Drawing:
+    """An answer as Markdown. A thought is one line: how long it is while it grows, and then how
+    long it took."""
+
+    def __init__(self, context: Context, output: Output, *, folds: bool) -> None:
         from gemma_edge.cli.markdown import (  # noqa: PLC0415  (rich's Markdown)
             AnswerView,
             Live,
         )
 
-        output = self._output
-        assert self._context.size is not None
-        live = Live(output.raw, self._context.size, reflows=_reflows(self._context))
-        view = AnswerView(
-            live, self._context.environment, self._context.clock, colour=output.colours
-        )
-        fold = _Fold(self._context, output)
-        finished, said = None, False
-        late: list[Notice] = []  # said of an answer that is still growing: they come below it
-        try:
-            with ending(events):
-                for event in events:
-                    if isinstance(event, Finished):
-                        finished = event
-                    elif isinstance(event, Chunk) and event.channel == "thought":
-                        self.thought += event.text
-                        if self._folds:
-                            fold.add()
-                        else:
-                            output.thought(event.text)
-                    elif isinstance(event, Chunk):
-                        fold.close()
-                        view.add(output.visible(event.text))
-                        said = True
-                    elif said and isinstance(event, Notice):
-                        late.append(event)
-                    else:
-                        show_aside(event, output)
-        finally:
-            fold.close()
-            view.finish()
-            for notice in late:
-                show_aside(notice, output)
-        return ended(finished)
-
-
-class _Fold:
-    """One line for a thought: how long it is while it grows, and then how long it took."""
-
-    def __init__(self, context: Context, output: Output) -> None:
-        self._clock = context.clock
-        self._output = output
+        assert context.size is not None
+        live = Live(output.raw, context.size, reflows=_reflows(context))
+        self._view = AnswerView(live, context.environment, context.clock, colour=output.colours)
+        self._output, self._clock, self._folds = output, context.clock, folds
         self._began: float | None = None
         self._drawn = float("-inf")
+        self._said = False
+        self._late: list[Notice] = []  # said of an answer that still grows: they come below it
 
-    def add(self) -> None:
+    def take(self, event: Event) -> None:
+        if isinstance(event, Chunk) and event.channel == "answer":
+            self._end_thought()
+            self._view.add(self._output.visible(event.text))
+            self._said = True
+        elif isinstance(event, Chunk) and self._folds:
+            self._fold_thought()
+        elif isinstance(event, Notice) and self._said:
+            self._late.append(event)
+        else:
+            show_event(event, self._output)
+
+    def finish(self) -> None:
+        self._end_thought()
+        self._view.finish()
+        for notice in self._late:
+            show_aside(notice, self._output)
+
+    def _fold_thought(self) -> None:
         now = self._clock()
         if self._began is None:
             self._began = now
@@ -269,7 +231,7 @@ class _Fold:
             self._drawn = now
             self._output.draw(f"  ▸ thinking, {now - self._began:.0f} s")
 
-    def close(self) -> None:
+    def _end_thought(self) -> None:
         if self._began is not None:
             seconds = self._clock() - self._began
             self._output.dim(f"  ▸ thought for {seconds:.1f} s (/show thought)")
