@@ -93,7 +93,8 @@ def complete(command: Any, program: str, context: Context, output: Output) -> Ex
     shell = context.environment[VARIABLE].rpartition("_")[2]
     words, incomplete = _words(shell, context.environment)
     asked = BashComplete(command, {"obj": context}, program, VARIABLE)
-    found = [(each.value, " ".join((each.help or "").split()))
+    typed = incomplete[: incomplete.rfind(":") + 1] if shell == "bash" else ""
+    found = [(each.value.removeprefix(typed), " ".join((each.help or "").split()))
              for each in asked.get_completions(words, incomplete)]  # fmt: skip
     if shell == "zsh":
         output.data(_for_zsh(found))
@@ -116,9 +117,9 @@ def _words(shell: str, environment: Mapping[str, str]) -> tuple[list[str], str]:
     from typer._click.shell_completion import split_arg_string  # noqa: PLC0415
 
     if shell == "bash":
-        words = split_arg_string(environment.get("COMP_WORDS", ""))
+        pieces = split_arg_string(environment.get("COMP_WORDS", ""))
         current = int(environment.get("COMP_CWORD", "0"))
-        return words[1:current], words[current] if current < len(words) else ""
+        return _joined([*pieces, ""][1 : current + 1])
     line = environment.get("_TYPER_COMPLETE_ARGS", "")
     words = split_arg_string(line)[1:]
     if shell in ("powershell", "pwsh"):
@@ -127,6 +128,17 @@ def _words(shell: str, environment: Mapping[str, str]) -> tuple[list[str], str]:
     if words and not line.endswith(" "):
         return words[:-1], words[-1]
     return words, ""
+
+
+def _joined(pieces: list[str]) -> tuple[list[str], str]:
+    """Words that bash has cut at ``:`` and ``=``; what it completes is the last piece alone."""
+    words: list[str] = []
+    for before, piece in zip(["", *pieces], pieces, strict=False):
+        if words and ":" in (before, piece):
+            words[-1] += piece
+        elif piece != "=" or not words:
+            words.append(piece)
+    return words[:-1], words[-1] if words else ""
 
 
 def _line(shell: str, name: str, said: str) -> str:

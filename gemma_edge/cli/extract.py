@@ -53,6 +53,15 @@ EVIDENCES: tuple[EvidenceForm, ...] = ("inline", "sidecar")
 STDIN = "-"
 
 
+def _document(text: str) -> Path:
+    if text in ("eval", "diff") and not Path(text).is_file():  # as it was spelled before
+        raise UsageError(
+            f"`{text}` is a command beside extract",
+            hint=f"gemma-edge {text} --help; a folder of that name is ./{text}",
+        )
+    return Path(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedFlags:
     """What is asked: fields of ``RecipeRequest``."""
@@ -174,7 +183,8 @@ class ExtractFlags:
     """All flags of the command, but those of the model."""
 
     files: Annotated[
-        tuple[Path, ...], argument("FILE", "A PDF, image, office or text file, - for stdin.")
+        tuple[Path, ...],
+        argument("FILE", "A PDF, image, office or text file, - for stdin.", parser=_document),
     ]
     recipe: RecipeFlags
     read: ReadFlags

@@ -64,13 +64,13 @@ COMMANDS = {
     "recipes": Entry("recipes:ACTIONS", "What `extract` is told about a kind of document.", READ),
     "schema": Entry("schema:ACTIONS", "Look at a schema before a document is read with it.", READ),
     "models": Entry("models:command", "Show the models that can be fetched.", MODELS),
-    "pull": Entry("models:pull", "Download a model and its projector.", MODELS),
-    "list": Entry("models:list_command", "List the model files on this machine.", MODELS),
-    "show": Entry("models:show_command", "Show what a model file says about itself.", MODELS),
-    "verify": Entry("models:verify_command", "Prove that model files are what they were.", MODELS),
-    "rm": Entry("models:rm_command", "Delete models from this machine.", MODELS),
-    "path": Entry("models:path_command", "Print the path of a model on this machine.", MODELS),
-    "import": Entry("models:import_command", "Copy GGUF files into the store.", MODELS),
+    "pull": Entry("files:pull", "Download a model and its projector.", MODELS),
+    "list": Entry("files:list_command", "List the model files on this machine.", MODELS),
+    "show": Entry("files:show_command", "Show what a model file says about itself.", MODELS),
+    "verify": Entry("files:verify_command", "Prove that model files are what they were.", MODELS),
+    "rm": Entry("files:rm_command", "Delete models from this machine.", MODELS),
+    "path": Entry("files:path_command", "Print the path of a model on this machine.", MODELS),
+    "import": Entry("files:import_command", "Copy GGUF files into the store.", MODELS),
     "plan": Entry("plan:command", "Say what would run.", MACHINE),
     "doctor": Entry("doctor:command", "Find out what is wrong.", MACHINE),
 }
@@ -342,11 +342,9 @@ def run() -> None:
 
 
 def _top_page(context: Context, output: Output) -> ExitStatus:
-    from gemma_edge.cli.overview import (  # noqa: PLC0415  (40 ms that only this page needs)
-        run as show,
-    )
+    from gemma_edge.cli.models import run_alone  # noqa: PLC0415  (only this page plans)
 
-    return show(context, output)
+    return run_alone(context, output)
 
 
 def _page(text: str) -> Job:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from gemma_edge import catalog, gguf
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
+from gemma_edge.cli.files import find_path
 from gemma_edge.cli.flags import Actions, Job, argument, option
 from gemma_edge.cli.inputs import read_piped
-from gemma_edge.cli.models import find_path
 from gemma_edge.cli.options import ModelsDir, ShowFlags, StoreFlags, Trust, whole_text
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
