@@ -69,8 +69,12 @@ COMMANDS = {
     "show": Entry("files:show_command", "Show what a model file says about itself.", MODELS),
     "verify": Entry("files:verify_command", "Prove that model files are what they were.", MODELS),
     "rm": Entry("files:rm_command", "Delete models from this machine.", MODELS),
-    "path": Entry("files:path_command", "Print the path of a model on this machine.", MODELS),
-    "import": Entry("files:import_command", "Copy GGUF files into the store.", MODELS),
+    "path": Entry(
+        "files:path_command", "Print the path of a model that is on this machine.", MODELS
+    ),
+    "import": Entry(
+        "files:import_command", "Copy GGUF files from elsewhere into the store.", MODELS
+    ),
     "plan": Entry("plan:command", "Say what would run.", MACHINE),
     "doctor": Entry("doctor:command", "Find out what is wrong.", MACHINE),
 }
