@@ -45,7 +45,6 @@ from gemma_edge.planning.memory import Compute, Measure, quick_measure
 from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
 from gemma_edge.planning.plan import (
     Adapter,
-    AdapterFile,
     Candidate,
     Constraints,
     Placement,
@@ -122,8 +121,8 @@ def prepare(  # noqa: PLR0913  (what was asked for, of which process, and what f
             check_plan=partial(_check_plan, request, constraints, planner, runtime),
         )  # fmt: skip
         candidate = _check_files(Stock(runtime.store).local(files), vision)
-        for adapter in constraints.adapters:
-            check_adapter(candidate.header, adapter.header)
+        for _, header in constraints.adapters:
+            check_adapter(candidate.header, header)
         plan = planner.plan([candidate], constraints)
     if request.remember or runtime.remember:
         plan = with_fallbacks(plan, remember=runtime.store.data_dir / "seen")
@@ -299,9 +298,9 @@ def constraints_of(
     )
 
 
-def _read_adapter(named: Adapter) -> AdapterFile:
+def _read_adapter(named: Adapter) -> tuple[Adapter, gguf.Header]:
     adapter = replace(named, path=named.path.expanduser())
-    return AdapterFile(adapter=adapter, header=gguf.read_header(adapter.path))
+    return adapter, gguf.read_header(adapter.path)
 
 
 def choose(

@@ -23,7 +23,6 @@ from gemma_edge.planning.memory import Compute
 from gemma_edge.planning.model import Shape
 from gemma_edge.planning.plan import (
     RAM,
-    Account,
     Allocated,
     Ledger,
     PartName,
@@ -87,16 +86,17 @@ class DryRun:
 
     def _skeleton(self, shape: Shape) -> Path:
         if id(shape) not in self._skeletons:
-            if self._folder is None:
-                # Windows keeps a file that llama.cpp has open; the system removes it later.
-                folder = tempfile.TemporaryDirectory("-gemma-edge", ignore_cleanup_errors=True)
-                self._folder = Path(self._stack.enter_context(folder))
-            path = self._folder / f"{len(self._skeletons)}.gguf"
             try:
+                if self._folder is None:
+                    # Windows keeps a file that llama.cpp has open; the system removes it later.
+                    folder = tempfile.TemporaryDirectory("-gemma-edge", ignore_cleanup_errors=True)
+                    self._folder = Path(self._stack.enter_context(folder))
+                path = self._folder / f"{len(self._skeletons)}.gguf"
                 write_skeleton(shape, path)
             except OSError as error:
                 raise EngineError(
-                    f"a dry run needs room for a file in {self._folder}: {error.strerror or error}",
+                    f"a dry run needs room for a file in {self._folder or 'a temporary folder'}: "
+                    f"{error.strerror or error}",
                     hint="set TMPDIR to a folder on a disk",
                 ) from error
             self._skeletons[id(shape)] = (shape, path)
@@ -191,27 +191,18 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
     rows = [row for row in allocated if row.place and not row.reclaimable]
     for account in ledger.accounts:
         for part in ("weights", "adapters", "KV global", "KV window", "compute", "output"):
-            predicted = _predicted(account, part)
+            # What llama.cpp reports as compute holds the scratch and the copies too.
+            names = ("compute", "expert copy", "KV scratch") if part == "compute" else (part,)
+            own = (each for each in account.parts if each.name in names and not each.reclaimable)
+            predicted = sum(each.size_bytes for each in own)
             real = sum(r.size_bytes for r in rows if r.place == account.place and r.part == part)
-            if _differs(predicted, real):
+            # Below a MiB it is rounding and alignment.
+            if abs(predicted - real) > max(MIB, min(WARN_SHARE * real, WARN_BYTES)):
                 said.append(
                     f"{part} on {account.title}: predicted {predicted / MIB:,.0f} MiB, llama.cpp "
                     f"allocated {real / MIB:,.0f} MiB"
                 )
     return tuple(said)
-
-
-def _predicted(account: Account, name: str) -> int:
-    """What llama.cpp reports as compute holds the scratch and the copies too."""
-    names = ("compute", "expert copy", "KV scratch") if name == "compute" else (name,)
-    parts = (part for part in account.parts if part.name in names and not part.reclaimable)
-    return sum(part.size_bytes for part in parts)
-
-
-def _differs(predicted: int, real: int) -> bool:
-    difference = abs(predicted - real)
-    # Below a MiB it is rounding and alignment.
-    return difference > MIB and (difference > WARN_SHARE * real or difference > WARN_BYTES)
 
 
 def _bytes(mib: str) -> int:

@@ -375,7 +375,8 @@ def _by_formula(
     used, whole = sorted(set(places) - {RAM}), RAM not in places
     batch = min(placement.batch_tokens, placement.context_tokens)
     masks, streams = _masks(shape, placement), 4 * shape.width * batch
-    inputs = 4 * batch * _layer_input_values(shape)
+    layer_inputs = shape.header.integer(".embedding_length_per_layer_input") or 0
+    inputs = 4 * batch * layer_inputs * len(shape.layers)
     on_cpu = round(batch * per_token + constant) + masks
     output = {RAM: 4 * shape.vocabulary_tokens}
     if not used:
@@ -405,11 +406,6 @@ def _device_kib(shape: Shape, placement: Placement) -> int:
         return most
     quantized = _QUANTIZED_KIB if placement.kv_type == "q8_0" else {}
     return (_ON_DEVICE_KIB | quantized).get(len(shape.layers), most)
-
-
-def _layer_input_values(shape: Shape) -> int:
-    """Values a token of the per-layer inputs, 0 for models without them."""
-    return (shape.header.integer(".embedding_length_per_layer_input") or 0) * len(shape.layers)
 
 
 def _borrowed_bytes(shape: Shape, placement: Placement, places: tuple[str, ...], name: str) -> int:

@@ -109,22 +109,14 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterFile:
-    """A LoRA that was asked for, and the header of its file."""
-
-    adapter: Adapter
-    header: Header
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
     """What a person pinned; ``None`` leaves it to the plan, anything else is kept or refused.
 
     ``image_tokens`` is the budget of the largest picture that may come. ``vision``: True needs a
     projector, False leaves it out, None takes one where there is one. ``gpu_layers`` is llama.cpp's
     n_gpu_layers, ``ALL_LAYERS`` (experts included) or a number; 0 is the CPU. ``min_speed`` is in
-    tokens a second. ``adapters`` are added to whatever model is taken. A model is pinned by
-    offering no other size among the candidates.
+    tokens a second. ``adapters`` are added to whatever model is taken, each with the header of its
+    file. A model is pinned by offering no other size among the candidates.
     """
 
     context_tokens: int | None = None
@@ -136,7 +128,7 @@ class Constraints:
     require_gpu: bool = False
     min_speed: float | None = None
     vision: bool | None = None
-    adapters: tuple[AdapterFile, ...] = ()
+    adapters: tuple[tuple[Adapter, Header], ...] = ()
 
 
 # Where the parts of a model go, and what they take there.

@@ -301,8 +301,8 @@ def _pin_problem(search: Search) -> str:
     pinned, candidate = search.constraints, search.candidate
     if problem := _context_problem(search):
         return problem.message
-    for adapter in pinned.adapters:
-        if reason := adapter_problem(candidate.header, adapter.header, exact=candidate.exact):
+    for _, header in pinned.adapters:
+        if reason := adapter_problem(candidate.header, header, exact=candidate.exact):
             return reason
     if pinned.vision and candidate.projector is None:
         return f"{candidate.title} has no projector and sees no images"

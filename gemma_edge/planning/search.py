@@ -54,7 +54,7 @@ class Search:
     def ledger(self, placement: Placement) -> Ledger:
         """What it takes, part by part; computed once for each placement."""
         if placement not in self._ledgers:
-            adapters = [each.header for each in self.constraints.adapters]
+            adapters = [header for _, header in self.constraints.adapters]
             self._ledgers[placement] = account(
                 self.shape, self.candidate.projector, placement, self.hardware, self.measure,
                 adapters,
@@ -76,7 +76,7 @@ class Search:
             **dict(placement_items(placement)),
             model=candidate.model_path,
             projector=candidate.projector_path if self.sees else None,
-            adapters=tuple(each.adapter for each in self.constraints.adapters),
+            adapters=tuple(adapter for adapter, _ in self.constraints.adapters),
             name=candidate.name,
             threads=threads.decode,
             prefill_threads=threads.prefill,
@@ -171,7 +171,10 @@ def iter_strategies(search: Search) -> Iterator[Strategy]:
         for device in (each for each in devices if experts or not each.integrated):
             arrange = partial(_experts, search, device)
             yield Strategy("experts", "with experts on the CPU", arrange, device.name)
-    open_to_parts = search.alone and pinned is None and experts is None and _splits(search)
+    # Never of E models, whose first layers own the KV cache, nor of a mixture of experts, whose
+    # experts move instead.
+    splits = not search.per_layer_embeddings and not search.shape.has_experts
+    open_to_parts = search.alone and pinned is None and experts is None and splits
     if devices and (partly or (open_to_parts and not devices[0].integrated)):
         arrange = partial(_part, search, devices[0])
         yield Strategy("partial", "with some layers on the GPU", arrange, devices[0].name)
@@ -259,12 +262,6 @@ def _least(fits: Callable[[int], bool], most: int) -> int:
         else:
             low = middle + 1
     return low
-
-
-def _splits(search: Search) -> bool:
-    """Whether a part of its layers may stay on the CPU: never E models, whose first layers own the
-    KV cache, nor a mixture of experts, whose experts move instead."""
-    return not search.per_layer_embeddings and not search.shape.has_experts
 
 
 def _by_bandwidth(search: Search) -> list[Device]:

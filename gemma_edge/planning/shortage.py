@@ -66,14 +66,10 @@ def _iter_caches(search: Search, strategy: Strategy) -> Iterator[tuple[KvType, i
     lower = [step for step in reversed(CONTEXT_STEPS) if FLOOR_CONTEXT_TOKENS <= step < wanted]
     contexts = [wanted] if pinned.context_tokens else [wanted, *lower]
     yield from ((pinned.kv_type or "f16", context) for context in contexts)
-    if pinned.kv_type is None and strategy.kind == "gpu" and _has_heavy_cache(search):
-        yield "q8_0", contexts[-1]
-
-
-def _has_heavy_cache(search: Search) -> bool:
-    """Whether a quantized KV cache gains anything worth its loss."""
     own = (layer for layer in search.shape.layers if layer.kind == "global")
-    return sum(2 * (layer.key_values + layer.value_values) for layer in own) >= HEAVY_CACHE_BYTES
+    cell_bytes = sum(2 * (layer.key_values + layer.value_values) for layer in own)
+    if pinned.kv_type is None and strategy.kind == "gpu" and cell_bytes >= HEAVY_CACHE_BYTES:
+        yield "q8_0", contexts[-1]
 
 
 def _iter_settings(

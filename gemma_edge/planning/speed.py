@@ -121,7 +121,8 @@ def estimate(  # noqa: PLR0913, PLR0917  (what runs, where, and what was measure
                 reason="measured on this machine with these weights",
             )  # fmt: skip
     alike = [each for each in speeds if _device(each) == _device(blank)]
-    same_kind = [each for each in alike if _kind(each) == _kind(blank)]
+    kind = placement.kind(len(shape.layers))
+    same_kind = [each for each in alike if each.placement.partition(":")[0] == kind]
     for each in (same_kind or alike)[-1:]:
         ratio = each.tokens_per_second / each.predicted_tokens_per_second
         text = f"an estimate ({reason}), times {ratio:.2f} as another run was measured here"
@@ -167,10 +168,6 @@ def describe_measurement(
 def _device(run: Measurement) -> tuple[str, str, str, bool]:
     """Runs whose estimates are wrong in the same way: the same kernels on the same device."""
     return run.device, run.backend, run.version, run.moe
-
-
-def _kind(run: Measurement) -> str:
-    return run.placement.partition(":")[0]
 
 
 def predict(
