@@ -44,24 +44,30 @@ if TYPE_CHECKING:
     from gemma_edge.chat.conversation import Conversation
     from gemma_edge.description import Kind
     from gemma_edge.documents.document import Document, PageNumbers
+    from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
     from gemma_edge.extraction.evidence.evidence import Evidence
     from gemma_edge.extraction.pages import Strategy, Vision
     from gemma_edge.planning.plan import Plan
 
 _LAZY = {
+    "Chunk": "engine.protocol",
     "Conversation": "chat.conversation",
     "Description": "app.describe",
     "Document": "documents.document",
     "Evidence": "extraction.evidence.evidence",
     "Extraction": "app.extract",
+    "Finished": "engine.protocol",
     "LoadedEngine": "app.load",
     "ModelRequest": "app.request",
+    "Notice": "engine.protocol",
     "Plan": "planning.plan",
     "Runtime": "app.runtime",
+    "Sampling": "engine.protocol",
     "library_runtime": "app.runtime",
 }
 
 __all__ = [
+    "Chunk",
     "Conversation",
     "Description",
     "Document",
@@ -70,17 +76,20 @@ __all__ = [
     "EngineStopped",
     "Evidence",
     "Extraction",
+    "Finished",
     "GemmaEdgeError",
     "InputError",
     "Interrupted",
     "LoadedEngine",
     "ModelError",
     "ModelRequest",
+    "Notice",
     "OutOfMemory",
     "Plan",
     "ProjectorError",
     "ResultError",
     "Runtime",
+    "Sampling",
     "SchemaError",
     "UsageError",
     "__version__",

@@ -112,7 +112,7 @@ def _refuse_summary(summary: str, finished: Finished, before: Meter, after: Mete
 
 KEPT = "the conversation is kept"  # said of an engine that was started again in it
 PAGE_TOKENS = 1120  # of a scanned page: 166 dpi of a letter, which small print needs
-IMAGE_TOKENS = 280  # of a picture, where neither a caller nor the engine's plan says more
+IMAGE_TOKENS = 280  # of a picture, where nobody says more: the middle of what Gemma 4 knows
 _SEEN = ("scan", "mixed")  # pages whose text stands in a picture
 _LOOK_SECONDS, _END_SECONDS = 0.02, 2.0
 
@@ -125,7 +125,7 @@ class Conversation:
     comes first. ``think``, ``max_thought_tokens``, ``sampling``, ``max_tokens``, ``stop`` and
     ``system`` are of the next answer and may change at any time. ``pictures`` and ``files`` go
     with the next message; ``finished`` is how the last answer ended. ``image_tokens`` is the budget
-    of a picture (default: what the engine's plan has room for).
+    of a picture (default: 280, and for a page that is one what the engine's plan has room for).
 
     With a ``journal`` (or a folder for one) that was written before, the conversation goes on where
     it ended, with its own system prompt where none is given; ``restore_cache`` saves reading it
@@ -290,7 +290,7 @@ class Conversation:
             )
         name = NAME if isinstance(image, bytes) else image.name
         opened = read_image(image, name) if isinstance(image, bytes) else open_image(image)
-        picture = fit_picture(opened, name, self._image_budget())
+        picture = fit_picture(opened, name, self.image_tokens or min(IMAGE_TOKENS, self._room()))
         self.add(picture)
         return _cost(picture)
 
@@ -311,7 +311,7 @@ class Conversation:
                 f"{path.name} has nothing to read in it", hint="check how it was saved"
             )
         if scans and self._engine.info.vision:
-            budget = min(PAGE_TOKENS, self._image_budget())
+            budget = min(PAGE_TOKENS, self.image_tokens or self._room())
             drawn = [
                 each for page in scans for each in render_page(document, page, max_tokens=budget)
             ]
@@ -338,9 +338,10 @@ class Conversation:
         )
         return replace(file, tokens=whole.used_tokens - bare.used_tokens)
 
-    def _image_budget(self) -> int:
+    def _room(self) -> int:
+        """For the largest picture, in tokens."""
         plan = self._engine.info.plan
-        return self.image_tokens or (plan and plan.image_tokens) or IMAGE_TOKENS
+        return (plan and plan.image_tokens) or IMAGE_TOKENS
 
     # Asking.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import gemma_edge
 from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import Journal
 from gemma_edge.engine import load
@@ -89,6 +90,17 @@ def test_a_session_is_back_without_reading(engine, tmp_path: Path):
         assert ours == run(session.say("What color?"))[0]
     finally:
         fresh.close()
+
+
+def test_the_whole_of_it_from_python():
+    greedy = gemma_edge.Sampling(temperature=0)
+    with gemma_edge.load("demo") as engine:
+        talk = gemma_edge.Conversation(engine, system="Be short.", sampling=greedy)
+        talk.attach(Path(__file__).parents[2] / "examples" / "shapes.png")
+        assert talk.ask("Describe this image.").startswith("A red circle on the left")
+        chunks = [e for e in talk.say("What color?") if isinstance(e, gemma_edge.Chunk)]
+        assert "".join(each.text for each in chunks) == talk.turns[-1].text
+        assert (talk.finished.reason, talk.meter().picture_tokens) == ("end", 130)
 
 
 def test_a_summary_makes_room(engine):
