@@ -91,7 +91,7 @@ class Prepared:
         """What ``--model`` takes for the same model."""
         if self.files.bundled:
             return BUNDLED
-        return self.candidate.name if self.candidate.size_name else str(self.files.model)
+        return self.candidate.model_name
 
 
 def prepare(  # noqa: PLR0913  (what was asked for, of which process, and what for)
@@ -319,7 +319,7 @@ def choose(
     stock = Stock(runtime.store)
     found = best_here(stock, request, constraints, planner)
     if found is not None:
-        return replace(request, model=_name_on_disk(found), quant=None), runtime.agreed
+        return replace(request, model=found.model_name, quant=None), runtime.agreed
     bundled = replace(request, model=BUNDLED, quant=None), runtime.agreed
     found = _best(stock.quants(offered_quants(request)), constraints, planner)
     if found is None:
@@ -346,7 +346,10 @@ def best_here(
 ) -> Candidate | None:
     """The best of those on this machine, which answers before any other is fetched; None where
     none fits."""
-    here = [each for each in stock.on_disk() if _is_offered(each, request)]
+    here = stock.on_disk()
+    if request.quant is not None:
+        offered = {name_of(*pair) for pair in offered_quants(request)}
+        here = [each for each in here if each.name in offered]
     return _best(here, constraints, planner)
 
 
@@ -361,18 +364,6 @@ def _best(
     except DoesNotFit:
         return None
     return next(each for each in candidates if each.name == plan.name)
-
-
-def _is_offered(candidate: Candidate, request: ModelRequest) -> bool:
-    """Whether it is of the quant that was named."""
-    if request.quant is None:
-        return True
-    return candidate.name in {name_of(*pair) for pair in offered_quants(request)}
-
-
-def _name_on_disk(candidate: Candidate) -> str:
-    """A name of the catalogue brings its projector along; another file goes by its path."""
-    return candidate.name if candidate.size_name else str(candidate.model_path)
 
 
 TOKENS = 32  # a few more or less change the rate by less than the machine does

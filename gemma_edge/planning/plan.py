@@ -62,6 +62,12 @@ class Candidate:
         return self.files.model if self.files else self.header.path
 
     @property
+    def model_name(self) -> str:
+        """What ``--model`` takes for it: a name of the catalogue brings its projector along,
+        another file goes by its path."""
+        return self.name if self.size_name else str(self.model_path)
+
+    @property
     def projector_path(self) -> Path | None:
         if self.projector is None:
             return None
