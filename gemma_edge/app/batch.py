@@ -74,10 +74,7 @@ class Source:
 
     def read(self) -> bytes:
         """All bytes.
-
-        Raises:
-            InputError: missing, empty, or too large.
-        """
+        Raises InputError: missing, empty, or too large."""
         if self.path is None:
             return self.data or b""
         return read_file(self.path, max_bytes=MAX_IMAGE_BYTES)
@@ -101,11 +98,8 @@ def find_sources(
 ) -> Sources:
     """What was named, in that order; a folder's files by their names. ``read_stdin`` is None where
     stdin is a terminal.
-
-    Raises:
-        UsageError: nothing was named, or stdin is a terminal.
-        InputError: a folder or a pattern without what is wanted, a pipe that cannot be read.
-    """
+    Raises UsageError: nothing was named, or stdin is a terminal; InputError: a folder or a pattern
+    without what is wanted, a pipe that cannot be read."""
     found: list[Source] = []
     many = False
     for path in files:
@@ -258,10 +252,7 @@ class Sink(Generic[Kept]):
 
     def write(self, record: Kept) -> None:
         """Keep one record; an error that the file tells already is not told again.
-
-        Raises:
-            DoesNotFit: it cannot be written.
-        """
+        Raises DoesNotFit: it cannot be written."""
         if (record.file, record.error) not in self.before.told:
             self.put(record)
 
@@ -286,11 +277,8 @@ def open_sink(
     out: Path | None, look: RecordFormat[Kept], emit: Emit, note: Callable[[str], None]
 ) -> Iterator[Sink[Kept]]:
     """Records go to ``emit``, or behind the last whole record of the file ``out``.
-
-    Raises:
-        InputError: the file holds something else, or cannot be read.
-        DoesNotFit: it cannot be written.
-    """
+    Raises InputError: the file holds something else, or cannot be read; DoesNotFit: it cannot be
+    written."""
     if out is None:
         yield Sink(_emitting(look, emit))
         return
@@ -332,10 +320,7 @@ def _write_line(file: TextIO, line: str) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """A file that is there whole, or not at all.
-
-    Raises:
-        DoesNotFit: it cannot be written.
-    """
+    Raises DoesNotFit: it cannot be written."""
     try:
         write_atomically(path, text)
     except OSError as error:
@@ -433,10 +418,7 @@ class Batch(Generic[Kept]):
         """Read each source in a thread, None where it is done already, and use it here, until the
         last or until someone stops it. What ``read`` and ``use`` raise about one file becomes the
         record that ``failed`` makes.
-
-        Raises:
-            GemmaEdgeError: what is wrong with all of them: no model, no room for the answers.
-        """
+        Raises GemmaEdgeError: what is wrong with all of them: no model, no room for the answers."""
         # A folder may hold what was written there.
         sources = [each for each in sources if not _is_same(each.path, request.out)]
         self.counts.files = len(sources)

@@ -95,11 +95,8 @@ class Description:
 
 def parse_questions(request: DescribeRequest) -> Questions:
     """What is asked, checked.
-
-    Raises:
-        SchemaError, InputError: the schema cannot be read or enforced.
-        UsageError: flags that do not go together.
-    """
+    Raises SchemaError, InputError: the schema cannot be read or enforced; UsageError: flags that do
+    not go together."""
     kind = request.kind
     if request.schema is not None and kind != "json":
         raise UsageError(f"--schema does not go with --as {kind}", hint="--as json --schema SCHEMA")
@@ -140,10 +137,7 @@ def iter_views(
 ) -> Iterator[View]:
     """The pages or frames of a file, one after another. ``paid_tokens`` is the largest picture
     that the plan has room for, 0 for any.
-
-    Raises:
-        InputError, UsageError: it cannot be read.
-    """
+    Raises InputError, UsageError: it cannot be read."""
     request = questions.request
     most = _most_tokens(request, files, paid_tokens)
     images = iter_images(
@@ -254,10 +248,7 @@ class ImageSet:
 
     def ask(self, task: ImageTask) -> Description:
         """One answer; its pieces are events on the way.
-
-        Raises:
-            SchemaError, DoesNotFit, EngineError, ProjectorError: from the engine.
-        """
+        Raises SchemaError, DoesNotFit, EngineError, ProjectorError: from the engine."""
         found = _answer(self.engine, self.views, task, self.questions, self.runtime)
         self.interrupted |= found.finished.reason == "cancelled"
         return found
@@ -269,12 +260,8 @@ def open_images(
 ) -> Iterator[ImageSet]:
     """Look at the images, load a model that sees them, and close it at the end. A wrong image is
     told before a model is downloaded or loaded.
-
-    Raises:
-        InputError: an image cannot be read.
-        UsageError: too many of them, or a page that there is not.
-        ModelError, ProjectorError, DoesNotFit: no model that sees them.
-    """
+    Raises InputError: an image cannot be read; UsageError: too many of them, or a page that there
+    is not; ModelError, ProjectorError, DoesNotFit: no model that sees them."""
     _check_together(len(sources))  # before any of them is opened
     wanted = questions.detail_tokens or _wanted_tokens(questions.request, sources)
     prepared = prepare(model, runtime, vision="needed", image_tokens=wanted)
@@ -296,10 +283,7 @@ def look_with(
     engine: LoadedEngine, sources: Sequence[Source], questions: Questions, runtime: Runtime
 ) -> ImageSet:
     """The same with a model that is open.
-
-    Raises:
-        InputError, UsageError: as above.
-    """
+    Raises InputError, UsageError: as above."""
     _check_together(len(sources))
     plan = engine.info.plan or engine.prepared.plan
     views = _look(questions, sources, engine.prepared, plan.image_tokens, runtime)
@@ -427,11 +411,8 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
 ) -> Counts:
     """Describe every image by itself. A file that cannot be read is one record with its error; the
     rest goes on. ``sidecar`` writes texts beside the images.
-
-    Raises:
-        UsageError: flags that do not go together.
-        GemmaEdgeError: no model, or no room for the answers.
-    """
+    Raises UsageError: flags that do not go together; GemmaEdgeError: no model, or no room for the
+    answers."""
     if sidecar and len(questions.tasks) > 1:
         raise UsageError("--sidecar writes one text an image, not one a question",
                          hint="--out answers.jsonl")  # fmt: skip

@@ -36,10 +36,7 @@ class Pair:
 def find_pairs(folder: Path) -> list[Pair]:
     """The documents of a folder that have gold data beside them: ``bill.gold.json`` or
     ``bill.json`` for ``bill.pdf``; by name.
-
-    Raises:
-        InputError: it is no folder, or there is none.
-    """
+    Raises InputError: it is no folder, or there is none."""
     if not folder.is_dir():
         raise InputError(f"{shown(folder)} is not a folder", hint="gemma-edge eval DIR")
     found = []
@@ -60,10 +57,7 @@ def find_pairs(folder: Path) -> list[Pair]:
 def evaluate(folder: Path, answer: Callable[[Sequence[Source]], Records | None]) -> Report | None:
     """Score the answers about every document of ``folder`` that has gold data; ``answer`` gives
     them, or None where it was stopped, and there is no report then.
-
-    Raises:
-        InputError: there is no gold data, or a file of it cannot be read.
-    """
+    Raises InputError: there is no gold data, or a file of it cannot be read."""
     pairs = find_pairs(folder)
     gold = [parse_json(read_text(str(pair.gold)), shown(pair.gold)) for pair in pairs]
     records = answer([pair.source for pair in pairs])
@@ -88,11 +82,7 @@ def _grade_all(
 
 def compare_files(first: Path, second: Path, note: Callable[[str], None]) -> Comparison:
     """Two files of answers, or two single answers, value by value.
-
-    Raises:
-        InputError: one of them cannot be read, or holds something else.
-        UsageError: a table.
-    """
+    Raises InputError: one of them cannot be read, or holds something else; UsageError: a table."""
     return compare(_read_records(first, note), _read_records(second, note))
 
 
@@ -102,10 +92,7 @@ def compare_files(first: Path, second: Path, note: Callable[[str], None]) -> Com
 
 def check_answers(path: Path) -> Form:
     """The form of a file whose records can be read again.
-
-    Raises:
-        UsageError: a table, which keeps no more than its cells.
-    """
+    Raises UsageError: a table, which keeps no more than its cells."""
     form = form_of(path)
     if form in ("csv", "markdown"):
         raise UsageError(
@@ -117,11 +104,7 @@ def check_answers(path: Path) -> Form:
 def read_answers(path: Path, note: Callable[[str], None]) -> Records:
     """The records of a file that a batch wrote: lines of JSON, or a database. Lines that are no
     record are told.
-
-    Raises:
-        InputError: it cannot be read, or holds something else.
-        UsageError: a table.
-    """
+    Raises InputError: it cannot be read, or holds something else; UsageError: a table."""
     if check_answers(path) == "sqlite":
         return list(read_database(path))
     text = read_file(path, max_bytes=_MAX_BYTES).decode("utf-8", "replace")

@@ -101,11 +101,8 @@ class Extraction:
 def read_recipe(request: RecipeRequest, folders: Sequence[Path]) -> Recipe:
     """The recipe with what was added to it; one of a name is looked for in ``folders``, then among
     those that ship.
-
-    Raises:
-        UsageError: neither a schema nor a recipe.
-        SchemaError, InputError: one of them cannot be read.
-    """
+    Raises UsageError: neither a schema nor a recipe; SchemaError, InputError: one of them cannot be
+    read."""
     if request.schema is None and request.recipe is None:
         raise UsageError(
             "there is no --schema and no --recipe", hint='--schema "vendor, date, total num"'
@@ -143,10 +140,7 @@ def read_source(
 ) -> Document:
     """The document of a source; a password that is missing is asked for, where somebody can be
     asked.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    Raises InputError: it cannot be read."""
     data = source.read()
 
     def read(password: str | None) -> Document:
@@ -182,12 +176,8 @@ def get_ready(  # noqa: PLR0913  (what is read, by what, and the world)
 ) -> tuple[Prepared, Passes | None]:
     """A plan for this document, and how it will be read: None where it surely fits and need not be
     ``counted``. Nothing is loaded but, to count, a vocabulary.
-
-    Raises:
-        InputError: it has nothing to read.
-        ProjectorError: a page is a picture, and the model sees none.
-        DoesNotFit: the document, with ``--strategy whole``, or the model.
-    """
+    Raises InputError: it has nothing to read; ProjectorError: a page is a picture, and the model
+    sees none; DoesNotFit: the document, with ``--strategy whole``, or the model."""
     modes = pages.page_modes(document, request.vision)
     prepared = _prepare(document, modes, request, model, runtime)
     options, context_tokens = _options(request, prepared), prepared.plan.context_tokens
@@ -332,10 +322,7 @@ def preview(
     runtime: Runtime,
 ) -> Preview:
     """What ``extract_document`` would do.
-
-    Raises:
-        InputError, ProjectorError, DoesNotFit: as it would.
-    """
+    Raises InputError, ProjectorError, DoesNotFit: as it would."""
     prepared, passes = get_ready(document, recipe, request, model, runtime, counted=True)
     assert passes is not None
     speed = prepared.plan.speed
@@ -355,14 +342,10 @@ def extract_document(
     runtime: Runtime,
 ) -> Extraction:
     """Load a model with room for the document, read it, and close the model.
-
-    Raises:
-        InputError: there is nothing to read, or a page cannot be drawn.
-        ModelError, ProjectorError: no model, or one that sees no pictures.
-        DoesNotFit: the document, with the strategy ``whole``, or the model.
-        SchemaError: nothing can enforce the schema.
-        EngineError, Interrupted: while it answered.
-    """
+    Raises InputError: there is nothing to read, or a page cannot be drawn; ModelError,
+    ProjectorError: no model, or one that sees no pictures; DoesNotFit: the document, with the
+    strategy ``whole``, or the model; SchemaError: nothing can enforce the schema; EngineError,
+    Interrupted: while it answered."""
     prepared, passes = get_ready(document, recipe, request, model, runtime)
     with open_engine(prepared, runtime) as engine:
         return extract_with(engine, document, recipe, request, runtime, passes=passes)
@@ -380,10 +363,8 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
 ) -> Extraction:
     """The same with a model that is open. ``brief`` says of the document only that it is read in
     parts.
-
-    Raises:
-        InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as above.
-    """
+    Raises InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as
+    above."""
     prepared, context_tokens = engine.prepared, engine.info.context_tokens
     options = _options(request, prepared)
     if passes is None or context_tokens < prepared.plan.context_tokens:  # a fallback was loaded
@@ -436,10 +417,7 @@ def notes_about(document: Document, request: ExtractRequest) -> tuple[str, ...]:
 
 def write_evidence(path: Path, found: Extraction) -> None:
     """Where each value stands, as a list in JSON.
-
-    Raises:
-        DoesNotFit: it cannot be written.
-    """
+    Raises DoesNotFit: it cannot be written."""
     places = [records.evidence_record(each) for each in found.answer.evidence]
     write_whole(path, json.dumps(places, ensure_ascii=False, indent=2) + "\n")
 
@@ -449,11 +427,7 @@ def write_review(
 ) -> None:
     """A page of HTML with the document beside its values. ``on_page`` is told before each page
     that is drawn how many are done, of how many.
-
-    Raises:
-        InputError: a page cannot be drawn.
-        DoesNotFit: it cannot be written.
-    """
+    Raises InputError: a page cannot be drawn; DoesNotFit: it cannot be written."""
     from gemma_edge.extraction.review import draw_pages, render_review  # 40 ms of jinja2
 
     answer = found.answer
@@ -503,11 +477,8 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
 ) -> Counts:
     """Extract from every document by itself. One that cannot be read is one record with its error;
     the rest goes on. ``evidence`` is part of the records, ``after`` is told of each answer.
-
-    Raises:
-        UsageError: a database without a file.
-        GemmaEdgeError: no model, or no room for the answers.
-    """
+    Raises UsageError: a database without a file; GemmaEdgeError: no model, or no room for the
+    answers."""
     form = form_of(batch.out, batch.form)
     if form == "sqlite" and batch.out is None:
         raise UsageError("SQLite is written to a file", hint="--out answers.db")

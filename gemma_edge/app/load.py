@@ -105,10 +105,7 @@ def prepare(  # noqa: PLR0913  (what was asked for, of which process, and what f
     """Everything that can be refused before a model is loaded. What is missing of it is fetched,
     after a yes, and not for ``images`` that cannot be read or for a plan that does not fit. A
     projector that no picture will pass through is checked but not loaded.
-
-    Raises:
-        ModelError, ProjectorError, DoesNotFit; and what fetching raises.
-    """
+    Raises ModelError, ProjectorError, DoesNotFit; and what fetching raises."""
     vision = _agreed_vision(request, vision)
     constraints = constraints_of(request, vision=_VISION[vision], image_tokens=image_tokens)
     with open_planner(runtime) as planner:
@@ -195,10 +192,7 @@ def _check_inputs(
     request: ModelRequest, vision: VisionMode, images: Sequence[Path], has_projector: bool
 ) -> None:
     """Before a download: pictures can be read, and there is something to see them with.
-
-    Raises:
-        ProjectorError, InputError, ModelError: not so.
-    """
+    Raises ProjectorError, InputError, ModelError: not so."""
     if vision == "needed" and not has_projector:
         raise ProjectorError(
             f"`{request.model}` is not in the catalogue, which would know its projector",
@@ -216,11 +210,7 @@ def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which proces
 ) -> None:  # fmt: skip
     """Before a download: it will run here. Before anybody ``agreed``, what is known has to do; only
     where that says no, the header is fetched (15 MiB), because an estimate refuses nobody.
-
-    Raises:
-        DoesNotFit: it will not, by its own header.
-        ModelError: it is no language model.
-    """
+    Raises DoesNotFit: it will not, by its own header; ModelError: it is no language model."""
     if target.wanted is None and not agreed:
         return
     if agreed:
@@ -280,10 +270,7 @@ def constraints_of(
     request: ModelRequest, *, vision: bool | None, image_tokens: int | None = None
 ) -> Constraints:
     """What was pinned; ``vision`` is what the command needs, where no flag says otherwise.
-
-    Raises:
-        ModelError: the file of an adapter cannot be read.
-    """
+    Raises ModelError: the file of an adapter cannot be read."""
     return Constraints(
         context_tokens=request.context_tokens,
         gpu_layers=request.gpu_layers,
@@ -312,10 +299,7 @@ def choose(
     """No model was named: the best one on this machine, else the one that it would run if it were
     fetched, else the bundled one. The request with that model in it, and whether its download was
     agreed to; a quant that was named holds for all sizes.
-
-    Raises:
-        ModelError: no size has the quant that was named.
-    """
+    Raises ModelError: no size has the quant that was named."""
     stock = Stock(runtime.store)
     found = best_here(stock, request, constraints, planner)
     if found is not None:

@@ -57,11 +57,8 @@ class Target:
 
 def find_target(text: str, settings: StoreSettings) -> Target:
     """A name of the catalogue, ``hf:owner/repo/file.gguf[@revision]`` or an address of the hub.
-
-    Raises:
-        ModelError: there is no such name; the hint says what was probably meant.
-        UsageError: an address that is none, or a path.
-    """
+    Raises ModelError: there is no such name; the hint says what was probably meant; UsageError: an
+    address that is none, or a path."""
     kind = catalog.kind_of(text)
     if kind == "remote":
         return _parse_target(text, settings)
@@ -116,10 +113,7 @@ def name_of(size: Size, quant: Quant) -> str:
 def offered_quants(request: ModelRequest) -> list[tuple[Size, Quant]]:
     """The quants of the catalogue among which a plan may choose: that of a name, else all, and
     where a quant was named that one of every size that has it.
-
-    Raises:
-        ModelError: there is no such size, or no such quant.
-    """
+    Raises ModelError: there is no such size, or no such quant."""
     if request.model != AUTO:
         wanted = catalog.wanted(pinned_name(request))
         return [(wanted.size, wanted.quant)]
@@ -138,10 +132,7 @@ def offered_quants(request: ModelRequest) -> list[tuple[Size, Quant]]:
 
 def pinned_name(request: ModelRequest) -> str:
     """The model with its quant: ``--model 31b --quant q6`` is ``31b:q6``.
-
-    Raises:
-        UsageError: a quant of what has none.
-    """
+    Raises UsageError: a quant of what has none."""
     if request.quant is None or request.model == AUTO:
         return request.model
     if catalog.kind_of(request.model) != "size":
@@ -166,11 +157,8 @@ def find_model(  # noqa: PLR0913  (the wish, the world, and what for)
     """The files of a model on this machine. Those of the hub are fetched after a yes, and after
     ``check_inputs`` (is there a projector?) and ``check_plan`` (may its header be fetched?) raised
     nothing.
-
-    Raises:
-        ModelError: there is no such model, or it is not here and may not be fetched.
-        UsageError, DoesNotFit, GemmaEdgeError, Interrupted: as ``store.ensure``.
-    """
+    Raises ModelError: there is no such model, or it is not here and may not be fetched; UsageError,
+    DoesNotFit, GemmaEdgeError, Interrupted: as ``store.ensure``."""
     name = pinned_name(request)
     if catalog.kind_of(name) not in ("size", "remote"):
         return find_local(name, request.mmproj, runtime.store)
@@ -198,10 +186,7 @@ def find_model(  # noqa: PLR0913  (the wish, the world, and what for)
 
 def find_local(name: str, mmproj: Path | None, settings: StoreSettings) -> ModelFiles:
     """The bundled model, a path, or the name of a file that was imported.
-
-    Raises:
-        ModelError: it is none of these; the hint says what was probably meant.
-    """
+    Raises ModelError: it is none of these; the hint says what was probably meant."""
     imported = settings.import_dir / name
     if catalog.kind_of(name) == "path" and not Path(name).exists() and imported.is_file():
         return catalog.resolve(str(imported), mmproj)
@@ -224,10 +209,7 @@ def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFi
 
 def _refuse_unasked(target: Target, missing: Sized, runtime: Runtime) -> None:
     """Gigabytes are fetched only after a yes.
-
-    Raises:
-        ModelError: nobody can say it; the hint is the command that fetches it.
-    """
+    Raises ModelError: nobody can say it; the hint is the command that fetches it."""
     if runtime.confirm is None:
         raise ModelError(
             f"`{target.asked}` is not on this machine{_how_much(missing)}",
@@ -306,10 +288,7 @@ def fetch(
 
 def read_remote(file: RemoteFile, runtime: Runtime) -> tuple[Header, Upstream]:
     """The header of a file on the hub, by parts of it, or as it was read before.
-
-    Raises:
-        ModelError: it is not there, or is no GGUF file.
-    """
+    Raises ModelError: it is not there, or is no GGUF file."""
     with runtime.progress() as listen:
         upstream = ask(file, runtime.store, on_progress=listen)
         return read_remote_header(upstream, runtime.store, on_progress=listen), upstream
@@ -343,11 +322,8 @@ def select(
     """The files that these names mean: of the catalogue (a model with what belongs to it), of the
     hub, a whole repository, a file's name or its path. ``sparing`` leaves out a projector or a
     drafter that another model on this machine needs.
-
-    Raises:
-        ModelError: one of them is not on this machine.
-        UsageError: one of them can mean several, or is none of the store's.
-    """
+    Raises ModelError: one of them is not on this machine; UsageError: one of them can mean several,
+    or is none of the store's."""
     chosen: dict[StoredFile, None] = {}
     companions: dict[StoredFile, CatalogFile] = {}
     for name in names:
@@ -473,10 +449,7 @@ class Stock:
 
     def local(self, files: ModelFiles) -> Candidate:
         """A model on this machine.
-
-        Raises:
-            ModelError: a file is none, or damaged.
-        """
+        Raises ModelError: a file is none, or damaged."""
         header = read_local_header(files.model, self._settings)
         seen = read_local_header(files.projector, self._settings) if files.projector else None
         candidate = Candidate(
@@ -516,10 +489,7 @@ class Stock:
 
     def quants(self, pairs: Iterable[tuple[Size, Quant]]) -> list[Candidate]:
         """Of the catalogue, wherever the files are.
-
-        Raises:
-            ModelError: a file on disk is damaged.
-        """
+        Raises ModelError: a file on disk is damaged."""
         return [self.quant(size, quant) for size, quant in pairs]
 
     def quant(self, size: Size, quant: Quant) -> Candidate:
@@ -578,11 +548,8 @@ def _named(candidate: Candidate, size: Size, quant: Quant) -> Candidate:
 def offer(request: ModelRequest, stock: Stock, runtime: Runtime) -> list[Candidate]:
     """Candidates for ``--model`` and ``--quant``. Only a file of the hub that is neither here nor
     in the catalogue is asked for, by its header.
-
-    Raises:
-        ModelError: there is no such model, or a file of it is damaged.
-        UsageError, GemmaEdgeError: as reading a header from the hub.
-    """
+    Raises ModelError: there is no such model, or a file of it is damaged; UsageError,
+    GemmaEdgeError: as reading a header from the hub."""
     name = pinned_name(request)
     kind = "size" if request.model == AUTO else catalog.kind_of(name)
     if kind == "size":
@@ -605,11 +572,8 @@ def offer(request: ModelRequest, stock: Stock, runtime: Runtime) -> list[Candida
 
 def fetch_headers(request: ModelRequest, runtime: Runtime) -> None:
     """Headers from the hub of what may be chosen, as far as they are not here; 15 MiB each.
-
-    Raises:
-        ModelError: one of them is not there, or ``runtime.store.offline``.
-        GemmaEdgeError: the network failed.
-    """
+    Raises ModelError: one of them is not there, or ``runtime.store.offline``; GemmaEdgeError: the
+    network failed."""
     if request.model == AUTO or catalog.kind_of(request.model) == "size":
         for size, quant in offered_quants(request):
             target = find_target(name_of(size, quant), runtime.store)
@@ -619,10 +583,7 @@ def fetch_headers(request: ModelRequest, runtime: Runtime) -> None:
 def fetch_header(target: Target, runtime: Runtime) -> Target:
     """Those of a model and of its projector, unless the files or the headers are here. Returns the
     target at the commit that was read: headers are kept by it, a branch or a tag does not say it.
-
-    Raises:
-        ModelError, GemmaEdgeError: as above.
-    """
+    Raises ModelError, GemmaEdgeError: as above."""
     for file in filter(None, (target.model, target.projector)):
         if find_kept_header(file, runtime.store) is None and find_missing([file], runtime):
             _, upstream = read_remote(file, runtime)
@@ -634,10 +595,7 @@ def fetch_header(target: Target, runtime: Runtime) -> Target:
 def of_hub(target: Target, stock: Stock, settings: StoreSettings) -> Candidate:
     """A file of the hub; one that the catalogue does not know by its header, which is here
     (``fetch_header``).
-
-    Raises:
-        ModelError: it is no language model.
-    """
+    Raises ModelError: it is no language model."""
     known = target.wanted
     if known is not None:
         return stock.quant(known.size, known.quant)
@@ -652,10 +610,7 @@ def of_hub(target: Target, stock: Stock, settings: StoreSettings) -> Candidate:
 
 def with_projector(candidate: Candidate, path: Path, settings: StoreSettings) -> Candidate:
     """The projector that a person named, in place of its own.
-
-    Raises:
-        ModelError, ProjectorError: it is none, or of another model.
-    """
+    Raises ModelError, ProjectorError: it is none, or of another model."""
     projector = read_local_header(path, settings)
     check_pair(candidate.header, projector)
     files = replace(candidate.files, projector=path) if candidate.files else None

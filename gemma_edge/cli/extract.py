@@ -252,11 +252,8 @@ def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
 
 def read_asked(flags: RecipeFlags, context: Context, output: Output, *, taken: bool) -> "Recipe":
     """The recipe that the flags describe; ``taken`` is whether stdin is a document.
-
-    Raises:
-        UsageError: neither a schema nor a recipe, or stdin is asked for twice.
-        SchemaError, InputError: one of them cannot be read.
-    """
+    Raises UsageError: neither a schema nor a recipe, or stdin is asked for twice; SchemaError,
+    InputError: one of them cannot be read."""
     from gemma_edge.app.extract import read_recipe
 
     asked = flags.asked
@@ -361,10 +358,7 @@ def write_beside(
 ) -> None:
     """The files besides the data that were asked for: ``bill.pdf.evidence.json`` beside
     ``bill.pdf``, and the page for a review; of many documents in the folder that `--html` names.
-
-    Raises:
-        DoesNotFit: one of them cannot be written.
-    """
+    Raises DoesNotFit: one of them cannot be written."""
     from gemma_edge.app.extract import write_evidence, write_review
 
     if result.evidence == "sidecar":

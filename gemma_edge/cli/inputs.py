@@ -19,10 +19,7 @@ MAX_PIPED_BYTES = 64 << 20  # far above any context; a pipe may never end
 
 def read_piped(context: Context, output: Output) -> str:
     """All of stdin as text, "" on a terminal.
-
-    Raises:
-        InputError: binary data, or more than any model could read.
-    """
+    Raises InputError: binary data, or more than any model could read."""
     if context.stdin_is_terminal:
         return ""
     data = read_stdin(context)
@@ -31,10 +28,7 @@ def read_piped(context: Context, output: Output) -> str:
 
 def read_stdin(context: Context) -> bytes:
     """All bytes of stdin.
-
-    Raises:
-        InputError: more than any model could read.
-    """
+    Raises InputError: more than any model could read."""
     stream = getattr(context.stdin, "buffer", None)
     data: bytes = stream.read(MAX_PIPED_BYTES + 1) if stream else context.stdin.read().encode()
     if len(data) > MAX_PIPED_BYTES:
@@ -46,10 +40,7 @@ def read_stdin(context: Context) -> bytes:
 
 def read_value(text: str, output: Output) -> str:
     """A flag's value, or the contents of the file it names as ``@FILE``.
-
-    Raises:
-        InputError: the file cannot be read or is not text.
-    """
+    Raises InputError: the file cannot be read or is not text."""
     if not text.startswith("@"):
         return whole_text(text)
     path = Path(text[1:]).expanduser()
