@@ -1,10 +1,13 @@
 """Extract through the command line: data on stdout, everything about it on stderr."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
 from gemma_edge.errors import ExitStatus
+from gemma_edge.planning.memory import quick_measure
+from tests.cli.conftest import LAPTOP
 
 LOADED = "model on the CPU, 1 thread: 32k context, 0.3 of 8.0 GiB\n"
 ANSWER = '{"vendor": "Acme", "total": 5.5}'
@@ -31,6 +34,22 @@ def test_json_on_stdout_and_what_happened_on_stderr(shell, bill):
     assert set(json.loads(request.constraint.schema)["properties"]) == {"vendor", "total"}
     (plan,) = shell.plans
     assert plan.projector is None  # no image will pass through it
+
+
+def test_the_machine_is_asked_once_and_the_model_planned_once(shell, bill):
+    shell.script([ANSWER])
+    asked = []
+
+    def count(name, value):
+        return lambda *_: asked.append(name) or value
+
+    ran = shell.run(
+        "extract", bill, "--schema", "vendor, total num",
+        detect_hardware=count("machine", LAPTOP),
+        open_measure=count("buffers", nullcontext(quick_measure(LAPTOP))),
+    )  # fmt: skip
+    assert ran.status == 0
+    assert (asked, len(shell.plans)) == (["machine", "buffers"], 1)
 
 
 def test_quiet_and_json(shell, check, bill):
