@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from gemma_edge.description import Kind
     from gemma_edge.documents.document import Document, PageNumbers
     from gemma_edge.engine.protocol import Chunk, Finished, Notice, Sampling
+    from gemma_edge.extraction import Strategy, Vision
     from gemma_edge.extraction.evidence.evidence import Evidence
-    from gemma_edge.extraction.pages import Strategy, Vision
     from gemma_edge.planning.plan import Plan
 
 _LAZY = {
@@ -237,7 +237,7 @@ def extract(  # noqa: PLR0913  (each is named)
     from gemma_edge.app import extract as app
     from gemma_edge.app.request import ExtractRequest, RecipeRequest
     from gemma_edge.documents.document import Document
-    from gemma_edge.extraction.pages import STRATEGIES, VISIONS
+    from gemma_edge.extraction import STRATEGIES, VISIONS
 
     _check_choice("vision", vision, VISIONS)
     _check_choice("strategy", strategy, STRATEGIES)

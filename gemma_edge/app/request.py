@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # a command line is parsed before any of this is needed
     from gemma_edge.description import Kind
     from gemma_edge.documents.document import PageNumbers
     from gemma_edge.engine.protocol import Sampling
-    from gemma_edge.extraction.pages import Strategy, Vision
+    from gemma_edge.extraction import Strategy, Vision
 
 AUTO = "auto"  # no model was named: the plan chooses
 

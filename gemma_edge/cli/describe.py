@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import Job, argument, build, option
-from gemma_edge.cli.inputs import read_stdin
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     REMEMBER_VARIABLE,
@@ -26,8 +25,6 @@ from gemma_edge.cli.options import (
     whole_text,
 )
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.runtime import open_runtime
-from gemma_edge.cli.streaming import BatchProgress, render_status, show_event
 from gemma_edge.description import KINDS, Kind
 from gemma_edge.documents.document import PageNumbers
 from gemma_edge.engine.protocol import Sampling
@@ -149,6 +146,8 @@ def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
     """Several images together, or one after another."""
     from gemma_edge.app.batch import IMAGES, find_sources
     from gemma_edge.app.describe import parse_questions
+    from gemma_edge.cli.inputs import read_stdin
+    from gemma_edge.cli.runtime import open_runtime
 
     output.quiet = show.quiet
     questions = parse_questions(_request(flags, context))
@@ -187,6 +186,7 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the worl
     output: Output,
 ) -> ExitStatus:
     from gemma_edge.app.describe import describe_batch
+    from gemma_edge.cli.streaming import BatchProgress
 
     progress = BatchProgress(output, context.clock)
     silent = flags.sidecar and flags.out is None
@@ -213,6 +213,7 @@ def _describe_together(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the 
 ) -> ExitStatus:
     """Text comes word by word; data, and what becomes part of a document, whole."""
     from gemma_edge.app.describe import open_images
+    from gemma_edge.cli.streaming import render_status, show_event
 
     streams = not show.json and questions.schema is None
     if streams:

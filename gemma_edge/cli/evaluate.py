@@ -23,10 +23,8 @@ from gemma_edge.cli.extract import (
 from gemma_edge.cli.flags import Job, argument, build, option
 from gemma_edge.cli.options import FetchFlags, PlacementFlags, ShowFlags
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.documents.document import shown
 from gemma_edge.errors import ExitStatus, UsageError
-from gemma_edge.extraction.json_schema import render_path
 
 if TYPE_CHECKING:
     from gemma_edge.app.batch import Source
@@ -89,6 +87,7 @@ def run_evaluate(  # noqa: PLR0913, PLR0917  (flags, and the world)
 ) -> ExitStatus:
     """The documents are read, unless there are ``--answers``."""
     from gemma_edge.app.evaluate import check_answers, evaluate, read_answers
+    from gemma_edge.cli.runtime import open_runtime
 
     output.quiet = show.quiet
     status, out = ExitStatus.OK, flags.batch.out
@@ -209,10 +208,14 @@ def _tally(tally: "Tally") -> dict[str, Any]:
 
 
 def _cell(cell: "Cell") -> dict[str, Any]:
+    from gemma_edge.extraction.json_schema import render_path
+
     return {"path": render_path(cell.path), "expected": cell.gold, "found": cell.found}
 
 
 def _first_wrong(cells: "Sequence[Cell]") -> str:
+    from gemma_edge.extraction.json_schema import render_path
+
     said = [
         f"{render_path(cell.path)}: {_short(cell.found)}, not {_short(cell.gold)}"
         for cell in cells[:_SHOWN_CELLS]

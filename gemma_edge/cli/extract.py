@@ -17,7 +17,6 @@ from gemma_edge.app.request import (
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
 from gemma_edge.cli.flags import Job, argument, build, option
-from gemma_edge.cli.inputs import read_piped, read_stdin
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     FetchFlags,
@@ -30,11 +29,9 @@ from gemma_edge.cli.options import (
     whole_text,
 )
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.runtime import open_runtime
-from gemma_edge.cli.streaming import BatchProgress
 from gemma_edge.documents.document import PageNumbers, shown
 from gemma_edge.errors import ExitStatus, UsageError
-from gemma_edge.extraction.pages import STRATEGIES, VISIONS, Strategy, Vision
+from gemma_edge.extraction import STRATEGIES, VISIONS, Strategy, Vision
 from gemma_edge.units import render_tokens
 
 if TYPE_CHECKING:
@@ -221,6 +218,8 @@ def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
     """One document, or many."""
     from gemma_edge.app.batch import DOCUMENTS, find_sources
     from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
+    from gemma_edge.cli.inputs import read_stdin
+    from gemma_edge.cli.runtime import open_runtime
 
     output.quiet = show.quiet
     batch = build(BatchRequest, flags.batch)
@@ -255,6 +254,7 @@ def read_asked(flags: RecipeFlags, context: Context, output: Output, *, taken: b
     Raises UsageError: neither a schema nor a recipe, or stdin is asked for twice; SchemaError,
     InputError: one of them cannot be read."""
     from gemma_edge.app.extract import read_recipe
+    from gemma_edge.cli.inputs import read_piped
 
     asked = flags.asked
     schema = asked.schema
@@ -305,6 +305,7 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
 ) -> "Counts":
     """Each document by itself; ``emit`` takes the records in the place of stdout."""
     from gemma_edge.app.extract import extract_batch
+    from gemma_edge.cli.streaming import BatchProgress
 
     progress = BatchProgress(output, context.clock, "documents")
     counts = extract_batch(

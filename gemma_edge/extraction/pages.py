@@ -14,15 +14,10 @@ from gemma_edge.documents.document import MAX_TOKENS, Document, Page, Picture
 from gemma_edge.documents.images import render_page
 from gemma_edge.engine.protocol import Message, PromptCount, Request
 from gemma_edge.errors import DoesNotFit, InputError
-from gemma_edge.extraction import read_data
+from gemma_edge.extraction import Strategy, Vision, read_data
 from gemma_edge.extraction.recipe import Recipe
 from gemma_edge.extraction.schema import SchemaPart, fields_of, lists_of, make_part, select_fields
 from gemma_edge.units import render_tokens
-
-Strategy = Literal["auto", "whole", "windows"]
-STRATEGIES: tuple[Strategy, ...] = ("auto", "whole", "windows")
-Vision = Literal["auto", "always", "never"]
-VISIONS: tuple[Vision, ...] = ("auto", "always", "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
