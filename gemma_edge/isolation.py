@@ -2,7 +2,8 @@
 
 What reads hostile bytes or calls native code runs in a process of its own, so that a crash, a loop
 or a flood of memory ends there. A child program is a function ``module:function`` that returns a
-handler; the handler answers each ``Request`` with ``Message``s. The parent holds a ``Child``.
+handler; the handler answers each ``ChildRequest`` with ``ChildMessage``s. The parent holds a
+``Child``.
 
 A message is a JSON object and byte strings, each of them with its length before it, so pictures and
 arrays travel as they are. It goes through copies of the child's stdin and stdout that no library
@@ -49,7 +50,7 @@ class Limits(NamedTuple):
     may_write_files: bool = True
 
 
-class Message(NamedTuple):
+class ChildMessage(NamedTuple):
     """A JSON object, and the byte strings that belong to it."""
 
     header: dict[str, Any]
@@ -273,7 +274,7 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, header: Mapping[str, Any], *parts: Buffer) -> Message:
+    def call(self, header: Mapping[str, Any], *parts: Buffer) -> ChildMessage:
         """Send a request, and wait for the one message that answers it.
 
         Raises:
@@ -284,14 +285,14 @@ class Child:
         self.send(header, *parts)
         return self.receive_answer()
 
-    def receive_answer(self) -> Message:
+    def receive_answer(self) -> ChildMessage:
         """The one message that answers the oldest request. Raises like ``call``."""
         reply = self.receive()
         if reply is not None and self.receive() is not None:
             self._give_up("more than one answer")
-        return reply or Message({})
+        return reply or ChildMessage({})
 
-    def stream(self, header: Mapping[str, Any], *parts: Buffer) -> Iterator[Message]:
+    def stream(self, header: Mapping[str, Any], *parts: Buffer) -> Iterator[ChildMessage]:
         """Send a request; its answer, message by message. Raises like ``call``."""
         self.send(header, *parts)
         while (reply := self.receive()) is not None:
@@ -303,7 +304,7 @@ class Child:
         with self._clock(self._limits.seconds):
             self._writer.send(_REQUEST, self._number, header, parts)
 
-    def receive(self, seconds: float | None = None) -> Message | None:
+    def receive(self, seconds: float | None = None) -> ChildMessage | None:
         """The next message, or None where an answer ends. At most ``seconds`` are waited, without
         them as long as the limits say. Raises like ``call``."""
         try:
@@ -317,7 +318,7 @@ class Child:
             self.close()
             raise
         if frame.kind == _REPLY:
-            return Message(frame.header, frame.parts)
+            return ChildMessage(frame.header, frame.parts)
         if frame.kind == _END:
             return None
         raise _read_error(frame)
@@ -574,7 +575,7 @@ def _signal_name(number: int) -> str:
 # --------------------------------------------------------------------------------- the child
 
 
-class Request:
+class ChildRequest:
     """A question, as the child's handler sees it."""
 
     def __init__(self, number: int, header: dict[str, Any], parts: tuple[bytes, ...]) -> None:
@@ -606,7 +607,7 @@ class Request:
             self._answered = True
 
 
-Handler = Callable[[Request], Iterable[Message]]
+Handler = Callable[[ChildRequest], Iterable[ChildMessage]]
 
 
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
@@ -622,14 +623,14 @@ def run(program: str, arguments: Sequence[str]) -> NoReturn:
     _set_limits(limits)
     module, _, function = program.partition(":")
     handler: Handler = getattr(import_module(module), function)(*arguments)
-    requests: SimpleQueue[Request] = SimpleQueue()
+    requests: SimpleQueue[ChildRequest] = SimpleQueue()
     threading.Thread(target=_listen, args=(stream, requests), daemon=True).start()
     _serve(handler, requests, _Writer(writer), limits)
 
 
-def _listen(stream: BinaryIO, requests: "SimpleQueue[Request]") -> None:
+def _listen(stream: BinaryIO, requests: "SimpleQueue[ChildRequest]") -> None:
     """Take messages in. The end of stdin ends the process, whatever a library is doing."""
-    last, early = Request(0, {}, ()), 0
+    last, early = ChildRequest(0, {}, ()), 0
     try:
         while True:
             frame = _read_frame(stream, sys.maxsize)
@@ -638,7 +639,7 @@ def _listen(stream: BinaryIO, requests: "SimpleQueue[Request]") -> None:
                     last.interrupt()
                 early = frame.number  # it may have overtaken its request
                 continue
-            last = Request(frame.number, frame.header, frame.parts)
+            last = ChildRequest(frame.number, frame.header, frame.parts)
             if early == last.number:
                 last.interrupt()
             requests.put(last)
@@ -647,7 +648,7 @@ def _listen(stream: BinaryIO, requests: "SimpleQueue[Request]") -> None:
 
 
 def _serve(
-    handler: Handler, requests: "SimpleQueue[Request]", writer: _Writer, limits: Limits
+    handler: Handler, requests: "SimpleQueue[ChildRequest]", writer: _Writer, limits: Limits
 ) -> NoReturn:
     while True:
         request = requests.get()
@@ -713,7 +714,7 @@ _JOB_LIMITS = 9  # JobObjectExtendedLimitInformation (winnt.h), and flags of Lim
 _PROCESS_MEMORY, _DIE_ON_UNHANDLED_EXCEPTION, _KILL_ON_CLOSE = 0x100, 0x400, 0x2000
 
 
-class _Job:
+class _WindowsJob:
     """A handle of a job; its end is the end of what is in it, also when this process dies."""
 
     def __init__(self, handle: int) -> None:
@@ -728,10 +729,10 @@ class _Job:
             ctypes.WinDLL("kernel32").CloseHandle(ctypes.c_void_p(handle))
 
 
-def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _Job:
+def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _WindowsJob:
     """Put a child into a job that limits its memory and ends with this process."""
     if sys.platform != "win32":
-        return _Job(0)
+        return _WindowsJob(0)
     import ctypes
 
     class JobLimits(ctypes.Structure):
@@ -760,4 +761,4 @@ def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _J
     size = ctypes.sizeof(limits)
     kernel.SetInformationJobObject(job, _JOB_LIMITS, ctypes.byref(limits), size)
     kernel.AssignProcessToJobObject(job, ctypes.c_void_p(int(vars(process)["_handle"])))
-    return _Job(job.value or 0)
+    return _WindowsJob(job.value or 0)

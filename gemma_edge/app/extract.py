@@ -496,7 +496,7 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
 
     def go(sink: Sink[DocumentRecord]) -> Counts:
         with open_batch(sink, prepared, runtime) as opened:
-            reader = _Reader(opened, recipe, request, settings, evidence, after)
+            reader = _Documents(opened, recipe, request, settings, evidence, after)
             return opened.run(sources, reader.read, reader.use, _failed, batch)
 
     if form == "sqlite" and batch.out is not None:
@@ -512,7 +512,7 @@ def _failed(source: Source, error: GemmaEdgeError) -> DocumentRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _Documents:
     """Reads one document after another into records."""
 
     batch: Batch[DocumentRecord]

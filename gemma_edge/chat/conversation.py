@@ -34,7 +34,7 @@ from gemma_edge.engine.protocol import (
     Finished,
     Message,
     Notice,
-    Reading,
+    Prefill,
     Request,
     Restored,
     Sampling,
@@ -175,7 +175,7 @@ class Conversation:
         self._recorder = Recorder(journal, model=model, system=system or own.system or None)
         self.first: Callable[[], None] | None = None
         self.changed: Callable[[], None] = lambda: None
-        self.reading: Reading | None = None
+        self.reading: Prefill | None = None
         self.used: Meter | None = None
         self._thread: threading.Thread | None = None
         self._idle = False
@@ -670,7 +670,7 @@ class Conversation:
                 self.used = self.meter() if self.history.exchanges else None
                 self.changed()
             for event in self.prefill() if self._idle else ():
-                if isinstance(event, Reading):
+                if isinstance(event, Prefill):
                     self.reading = event
                     self.changed()
         except GemmaEdgeError:

@@ -191,11 +191,11 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def parse_plainly(parameters: Iterable[Any]) -> None:
     """Let the words of a command line become values here, with messages in our tone."""
     for each in parameters:
-        each.get_runtime_param = partial(_Words, each.type_descriptor)
+        each.get_runtime_param = partial(_FlagWords, each.type_descriptor)
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class _FlagWords:
     """Typer's description of a parameter, which says what its words become."""
 
     said: Any

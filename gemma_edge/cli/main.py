@@ -89,7 +89,7 @@ ACTIONS_TITLE = "Actions"
 SETTINGS: dict[str, Any] = {"help_option_names": []}  # ours writes where Output writes
 
 
-class Page(TyperCommand):
+class HelpPage(TyperCommand):
     """A command whose flags stand under the title that each was given (``rich_help_panel``)."""
 
     def __init__(self, name: str | None, **more: Any) -> None:
@@ -236,12 +236,12 @@ def load_command(name: str) -> TyperCommand | Pages:
     found = getattr(import_module(f"gemma_edge.cli.{module}"), place)
     if not isinstance(found, Actions):
         app = _app()
-        app.command(name, cls=Page, context_settings=SETTINGS)(expand(found))
+        app.command(name, cls=HelpPage, context_settings=SETTINGS)(expand(found))
         return typer.main.get_command(app)  # type: ignore[return-value]
     app = _app(cls=Pages, help=found.help)
     app.callback()(expand(_nothing))
     for action, function in found.commands.items():
-        app.command(action, cls=Page, context_settings=SETTINGS)(expand(function))
+        app.command(action, cls=HelpPage, context_settings=SETTINGS)(expand(function))
     group: Pages = typer.main.get_command(app)  # type: ignore[assignment]
     group.usual = found.usual
     return group

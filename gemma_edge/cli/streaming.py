@@ -9,7 +9,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.progress import EVERY_SECONDS, render_seconds
 from gemma_edge.description import cut_short
-from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Reading
+from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Prefill
 from gemma_edge.errors import ExitStatus, GemmaEdgeError
 from gemma_edge.units import render_tokens
 
@@ -36,7 +36,7 @@ def show_aside(event: Watched, output: Output) -> None:
     """What is no part of the answer, on stderr: what happened to the engine, how far it reads."""
     if isinstance(event, Notice):
         output.note(event.text)
-    elif isinstance(event, Reading):
+    elif isinstance(event, Prefill):
         output.draw(f"reading {event.done_tokens:,} of {render_tokens(event.total_tokens)}")
     elif isinstance(event, Problem):
         output.problem(event.text)

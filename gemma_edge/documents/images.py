@@ -29,7 +29,7 @@ from gemma_edge.documents.document import (
 )
 from gemma_edge.documents.pdf import LIMITS, PdfChild, PdfLimits, damaged, is_pdf, unreadable
 from gemma_edge.errors import InputError, UsageError
-from gemma_edge.isolation import Child, ChildError, Handler, Limits, Message, Request
+from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildRequest, Handler, Limits
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -507,12 +507,12 @@ def decoder() -> Handler:
     a file, it answers ``{"size": [width, height], "frame": the rest of a Frame}`` with RGB bytes
     for each frame."""
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         asked = request.header
         pages = parse_page_numbers(asked["pages"]) if asked["pages"] else None
         for frame in iter_frames(request.parts[0], asked["name"], pages, asked["max_tokens"]):
             image, *rest = frame
-            yield Message({"size": image.size, "frame": rest}, (image.tobytes(),))
+            yield ChildMessage({"size": image.size, "frame": rest}, (image.tobytes(),))
 
     return answer
 

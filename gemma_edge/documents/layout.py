@@ -429,7 +429,7 @@ _STRIPE_LINES, _STRIPE_NEAR = 3, 6  # lines that have words on both sides, withi
 _Rows = Sequence[Sequence[Segment]]
 
 
-class Entry(NamedTuple):
+class TableEntry(NamedTuple):
     """A segment of a table: its line, and its place among the segments there."""
 
     row: int
@@ -478,12 +478,12 @@ def _goes_on(single: Sequence[Segment], row: Sequence[Segment], cell: float) -> 
     return any(abs(left - segment.left) <= _SAME_EDGE * cell for segment in row[1:])
 
 
-def find_columns(table: _Rows, cell: float) -> list[list[Entry]]:
+def find_columns(table: _Rows, cell: float) -> list[list[TableEntry]]:
     """Segments that stand above one another, from left to right. Where two of one line fall
     together, the widest of all there reaches over several columns and is left out."""
-    columns: list[list[Entry]] = []
+    columns: list[list[TableEntry]] = []
     open_groups = [
-        [Entry(number, at, segment) for number, row in enumerate(table)
+        [TableEntry(number, at, segment) for number, row in enumerate(table)
          for at, segment in enumerate(row) if len(row) > 1]
     ]  # fmt: skip
     for _ in range(_MAX_TRIES):
@@ -570,8 +570,8 @@ def _loose(table: _Rows, cell: float) -> int:
     return count - sum(map(len, find_columns(table, cell)))
 
 
-def _overlapping(entries: list[Entry], tolerance: float) -> list[list[Entry]]:
-    groups: list[list[Entry]] = []
+def _overlapping(entries: list[TableEntry], tolerance: float) -> list[list[TableEntry]]:
+    groups: list[list[TableEntry]] = []
     right = 0.0
     for entry in sorted(entries, key=lambda entry: entry.segment.left):
         if groups and entry.segment.left < right - tolerance:
@@ -693,7 +693,7 @@ def _squeezed(table: Sequence[Sequence[Segment]], starts: list[list[int]]) -> li
 
 
 def _place_column(
-    members: list[Entry], starts: list[list[int | None]], free: int, margin: float, cell: float
+    members: list[TableEntry], starts: list[list[int | None]], free: int, margin: float, cell: float
 ) -> _Column:
     """Give each entry of a column its place, aligned as most of them are: at their left edges or
     at their right ones. ``free`` is the first column of the text that is not taken."""

@@ -21,7 +21,7 @@ from typing import Any
 from unicodedata import bidirectional
 
 from gemma_edge.errors import GemmaEdgeError
-from gemma_edge.isolation import Handler, Message, Request
+from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 
 _LONGEST_PX = 30_000  # side of a page that is drawn: a strip of 1 x 10,000 points
 _MAX_REMARKS = 200  # annotations of a page that are looked at
@@ -31,14 +31,14 @@ _WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 def main() -> Handler:
     pdf: Any = None
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         nonlocal pdf
         if request.parts:
             pdf = open_pdf(request.parts[0], request.header["password"])
-            yield Message(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
+            yield ChildMessage(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
         else:
             head, content = carry_out(pdf, request.header)
-            yield Message(head, (content,))
+            yield ChildMessage(head, (content,))
 
     return answer
 

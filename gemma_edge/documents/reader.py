@@ -11,7 +11,15 @@ from typing import Literal
 
 from gemma_edge.documents.document import ExtractedText
 from gemma_edge.errors import InputError
-from gemma_edge.isolation import Child, ChildError, ChildStopped, Handler, Limits, Message, Request
+from gemma_edge.isolation import (
+    Child,
+    ChildError,
+    ChildMessage,
+    ChildRequest,
+    ChildStopped,
+    Handler,
+    Limits,
+)
 
 Kind = Literal["office", "html", "mail"]
 _HINT = "open it and save it anew, or as PDF"
@@ -63,9 +71,9 @@ def main(kind: Kind) -> Handler:
     [[text, what it is], …], "notes": [line, …]}``."""
     read = _reader(kind)
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         found = read(request.parts[0], request.header["name"])
-        yield Message({"pages": found.pages, "notes": found.notes})
+        yield ChildMessage({"pages": found.pages, "notes": found.notes})
 
     return answer
 

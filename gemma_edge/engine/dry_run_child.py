@@ -17,7 +17,7 @@ from typing import Any
 
 from gemma_edge.errors import EngineError
 from gemma_edge.hardware.gpus import preload_cuda
-from gemma_edge.isolation import Handler, Message, Request
+from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 from gemma_edge.planning.plan import Placement
 
 _INFO_LEVEL, _ERROR_LEVEL = 2, 4  # GGML_LOG_LEVEL_INFO, _ERROR (ggml.h)
@@ -28,11 +28,11 @@ def main(*endpoints: str) -> Handler:
     llama.cpp's log}``. ``endpoints`` are RPC servers ("host:port") whose devices it sees too."""
     llama = _Llama(endpoints)
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         fields = request.header["placement"]
         for name in ("devices", "split"):
             fields[name] = tuple(fields[name])
-        yield Message({"lines": llama.place(request.header["model"], Placement(**fields))})
+        yield ChildMessage({"lines": llama.place(request.header["model"], Placement(**fields))})
 
     return answer
 

@@ -31,8 +31,8 @@ from gemma_edge.engine.protocol import (
     Finished,
     FinishReason,
     Notice,
+    Prefill,
     PromptCount,
-    Reading,
     Request,
     Restored,
     Timings,
@@ -134,7 +134,7 @@ class LlamaEngine:
         return self._running
 
     def warm(self, request: Request) -> Iterator[Event]:
-        """``Reading``s, then one ``Finished``; refusals are raised before anything is evaluated."""
+        """``Prefill``s, then one ``Finished``; refusals are raised before anything is evaluated."""
         prompt = self._prompter.prompt(request).history()
         if prompt.tokens > self._plan.context_tokens:
             raise self._overflow(prompt.tokens)
@@ -399,7 +399,7 @@ _PAUSE_SECONDS = 0.25
 
 
 class PromptProgress:
-    """``Reading`` events for a prompt of ``total_tokens``: none in the first second, then at most
+    """``Prefill`` events for a prompt of ``total_tokens``: none in the first second, then at most
     four a second. ``clock`` is in seconds."""
 
     def __init__(self, total_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -407,15 +407,15 @@ class PromptProgress:
         self._clock = clock
         self._next = clock() + _QUIET_SECONDS
 
-    def follow(self, positions: Iterable[int]) -> Iterator[Reading]:
+    def follow(self, positions: Iterable[int]) -> Iterator[Prefill]:
         for position in positions:
             yield from self.at(position)
 
-    def at(self, position: int) -> Iterator[Reading]:
+    def at(self, position: int) -> Iterator[Prefill]:
         now = self._clock()
         if now >= self._next:
             self._next = now + _PAUSE_SECONDS
-            yield Reading(position, self._total_tokens)
+            yield Prefill(position, self._total_tokens)
 
 
 class Warming:

@@ -145,14 +145,14 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Prefill:
     """How far a long prompt is read, in tokens; at most four a second, none in the first second."""
 
     done_tokens: int
     total_tokens: int
 
 
-Event = Chunk | Reading | Notice | Finished
+Event = Chunk | Prefill | Notice | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class Engine(Protocol):
         projector was loaded; DoesNotFit: a picture is larger than what was planned for."""
 
     def generate(self, request: Request) -> Iterator[Event]:
-        """``Chunk``s, among them ``Notice``s, before them ``Reading``s, then exactly one
+        """``Chunk``s, among them ``Notice``s, before them ``Prefill``s, then exactly one
         ``Finished``. Closing the iterator early cancels.
 
         Raises:
@@ -226,7 +226,7 @@ class Engine(Protocol):
 
     def warm(self, request: Request) -> Iterator[Event]:
         """Read the messages into the cache, up to the end of the last one: no header of an answer,
-        no answer. ``Reading``s, then one ``Finished`` with nothing generated; ``cancel`` ends it
+        no answer. ``Prefill``s, then one ``Finished`` with nothing generated; ``cancel`` ends it
         early and keeps what was read. Of ``request`` the messages and ``think`` count. After an
         answer the history with it, warmed, makes the next turn evaluate only its own tokens: the
         header of an answer has an empty thought channel that the history has not. Raises
@@ -286,7 +286,7 @@ _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         Message, Picture, Sampling, JsonConstraint, Request, TokenScore, Chunk, Usage, Timings,
-        Finished, Notice, Reading, Restored, PromptCount, EngineInfo, Allocated, Plan, Adapter,
+        Finished, Notice, Prefill, Restored, PromptCount, EngineInfo, Allocated, Plan, Adapter,
         Speed, Attempt, Ledger, Account, MemoryPart,
     )
 }  # fmt: skip

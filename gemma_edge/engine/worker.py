@@ -66,7 +66,7 @@ class Worker:
         self._disk = ThreadPoolExecutor(max_workers=1)  # answers go on while it is written
         self._saving: Future[int] | None = None
 
-    def answer(self, request: isolation.Request) -> Iterator[isolation.Message]:
+    def answer(self, request: isolation.ChildRequest) -> Iterator[isolation.ChildMessage]:
         """What comes back: one value, or the events of an answer after its acceptance."""
         name, argument = request.header["call"], unpack(request.header["argument"], request.parts)
         if name not in ("generate", "warm"):
@@ -112,9 +112,9 @@ class Worker:
         return saving.result() if saving.done() else None
 
 
-def _message(value: object) -> isolation.Message:
+def _message(value: object) -> isolation.ChildMessage:
     parts: list[bytes] = []
-    return isolation.Message({"value": pack(value, parts)}, tuple(parts))
+    return isolation.ChildMessage({"value": pack(value, parts)}, tuple(parts))
 
 
 def serve(open_engine: Open) -> isolation.Handler:

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.isolation import Handler, Message, Request
+from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 
 
 def main() -> Handler:
     return answer
 
 
-def answer(request: Request) -> Iterator[Message]:
+def answer(request: ChildRequest) -> Iterator[ChildMessage]:
     module = _load(Path(request.header["path"]))
-    yield Message({"schema": schema_of(module, request.header["name"])})
+    yield ChildMessage({"schema": schema_of(module, request.header["name"])})
 
 
 def _load(path: Path) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 from gemma_edge.hardware.gpus import CudaLibraries, add_folders, cuda_libraries, find_llama_folder
 from gemma_edge.hardware.machine import program_of
-from gemma_edge.isolation import Handler, Message, Request
+from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 
 _LOG_LINES = 40  # ggml says in a few lines what it found; a broken driver may say more
 _NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}
@@ -29,18 +29,18 @@ def main() -> Handler:
     return answer
 
 
-def answer(request: Request) -> Iterator[Message]:
+def answer(request: ChildRequest) -> Iterator[ChildMessage]:
     first, *others = request.header["folders"]
     folder = Path(first) if first else find_llama_folder()
-    yield Message({"nvml": ask_nvml()})
+    yield ChildMessage({"nvml": ask_nvml()})
     found = bool(folder and folder.is_dir())
-    yield Message({"llama": {"found": found, "version": _version(folder)}})
+    yield ChildMessage({"llama": {"found": found, "version": _version(folder)}})
     if folder is None or not found:
         return
     more = [Path(other) for other in others]
     add_folders([folder, *more])
-    yield Message({"cuda_libraries": _describe(cuda_libraries(folder, more=more))})
-    yield Message({"ggml": ask_ggml(folder)})
+    yield ChildMessage({"cuda_libraries": _describe(cuda_libraries(folder, more=more))})
+    yield ChildMessage({"ggml": ask_ggml(folder)})
 
 
 def ask_nvml() -> dict[str, Any]:

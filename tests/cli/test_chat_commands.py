@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gemma_edge.cli.chat_commands import COMMANDS
-from gemma_edge.engine.protocol import Reading, Sampling
+from gemma_edge.engine.protocol import Prefill, Sampling
 from tests.cli.test_chat import Typist
 from tests.scripted import ScriptedEngine
 
@@ -203,7 +203,7 @@ class Patient(ScriptedEngine):
     def warm(self, request):
         self._cancelled = False
         while not self._cancelled:
-            yield Reading(1, 2)
+            yield Prefill(1, 2)
             time.sleep(0.005)
         self.stopped += 1
         yield from super().warm(request)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.protocol import Chunk, Event, Notice, Reading, Request
+from gemma_edge.engine.protocol import Chunk, Event, Notice, Prefill, Request
 from gemma_edge.errors import EngineStopped, ExitStatus
 from tests.scripted import ScriptedEngine
 
@@ -29,8 +29,8 @@ class Eventful(ScriptedEngine):
 
     def generate(self, request: Request) -> Iterator[Event]:
         yield Notice(STOPPED)
-        yield Reading(12288, 30100)
-        yield Reading(24576, 30100)
+        yield Prefill(12288, 30100)
+        yield Prefill(24576, 30100)
         yield from super().generate(request)
 
 

@@ -15,7 +15,7 @@ from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel, capture
 from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.prompt import PromptBuilder
-from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Reading, Request
+from gemma_edge.engine.protocol import Chunk, Engine, Event, Finished, Prefill, Request
 from gemma_edge.planning.plan import Plan
 from tests.conftest import WriteGguf
 
@@ -106,7 +106,7 @@ def answer(engine: Engine, request: Request) -> tuple[str, Finished]:
     events: list[Event] = list(engine.generate(request))
     *chunks, finished = events
     assert isinstance(finished, Finished)
-    assert all(isinstance(chunk, Chunk | Reading) for chunk in chunks)  # read in over a second
+    assert all(isinstance(chunk, Chunk | Prefill) for chunk in chunks)  # read in over a second
     text = "".join(c.text for c in chunks if isinstance(c, Chunk) and c.channel == "answer")
     return text, finished
 

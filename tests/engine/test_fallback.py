@@ -13,7 +13,7 @@ from gemma_edge.engine.fallback import (
     render_numbers,
     render_restart,
 )
-from gemma_edge.engine.protocol import Reading
+from gemma_edge.engine.protocol import Prefill
 from gemma_edge.isolation import parse_death
 from gemma_edge.planning.plan import Account, Ledger, MemoryPart, Plan
 
@@ -114,4 +114,4 @@ def test_reading_is_told_after_a_second_and_four_times_in_one() -> None:
     times = iter([0.0, 0.5, 0.99, 1.0, 1.1, 1.24, 1.25, 3.0])
     progress = PromptProgress(800, clock=lambda: next(times))
     told = list(progress.follow(range(100, 800, 100)))
-    assert told == [Reading(300, 800), Reading(600, 800), Reading(700, 800)]
+    assert told == [Prefill(300, 800), Prefill(600, 800), Prefill(700, 800)]

@@ -13,7 +13,7 @@ from gemma_edge.engine.protocol import (
     Engine,
     Finished,
     Message,
-    Reading,
+    Prefill,
     Request,
     Sampling,
 )
@@ -41,7 +41,7 @@ def real(request: pytest.FixtureRequest) -> Engine:
 
 def warm(engine: Engine, *messages: Message, think: bool = False) -> Finished:
     *readings, last = engine.warm(Request(messages=messages, think=think))
-    assert all(isinstance(event, Reading) for event in readings)
+    assert all(isinstance(event, Prefill) for event in readings)
     assert isinstance(last, Finished)
     assert last.usage.generated_tokens == 0
     return last

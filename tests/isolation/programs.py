@@ -9,22 +9,23 @@ import time
 from collections.abc import Iterator
 
 from gemma_edge.errors import InputError
-from gemma_edge.isolation import Handler, Message, Request
+from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 
 
 def echo(*arguments: str) -> Handler:
     """Says what it was asked, with its parts the other way round."""
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         said = {**request.header, "arguments": arguments}
-        yield Message(said, request.parts[::-1])
+        yield ChildMessage(said, request.parts[::-1])
 
     return answer
 
 
 def surroundings() -> Handler:
-    def answer(_: Request) -> Iterator[Message]:
-        yield Message({"variables": dict(os.environ), "path": sys.path, "flags": sys.flags.isolated,
+    def answer(_: ChildRequest) -> Iterator[ChildMessage]:
+        yield ChildMessage({"variables": dict(os.environ), "path": sys.path,
+                       "flags": sys.flags.isolated,
                        "files": sorted(map(int, os.listdir("/proc/self/fd")))
                        if sys.platform == "linux" else [],
                        "folder": os.getcwd()})  # fmt: skip
@@ -35,13 +36,13 @@ def surroundings() -> Handler:
 def count() -> Handler:
     """Numbers, until it is interrupted."""
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         stopped: list[bool] = []
         request.on_interrupt(lambda: stopped.append(True))
         for number in range(request.header["most"]):
             if stopped:
                 return
-            yield Message({"number": number})
+            yield ChildMessage({"number": number})
             time.sleep(request.header.get("pause", 0))
 
     return answer
@@ -59,13 +60,13 @@ def noisy() -> Handler:
 def fail() -> Handler:
     """Ends, or raises, as it is told."""
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         how = request.header["how"]
         if how.startswith("SIG"):
             os.kill(os.getpid(), getattr(signal, how))
         elif how in FAULTS:
             FAULTS[how]()
-        yield Message({"how": how})
+        yield ChildMessage({"how": how})
 
     return answer
 
@@ -98,11 +99,11 @@ FAULTS = {
 def hungry() -> Handler:
     """Takes as many bytes as it is told, and keeps them a while."""
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         taken = bytearray(request.header["bytes"])
         taken[:: 1 << 12] = b"x" * len(taken[:: 1 << 12])
         time.sleep(request.header.get("pause", 0))
-        yield Message({"taken": len(taken)})
+        yield ChildMessage({"taken": len(taken)})
 
     return answer
 
@@ -110,13 +111,13 @@ def hungry() -> Handler:
 def liar() -> Handler:
     """Writes what is no message into the channel, wherever that is."""
 
-    def answer(request: Request) -> Iterator[Message]:
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         for number in range(3, 16):
             try:
                 os.write(number, request.parts[0])
             except OSError:
                 continue
-        yield Message({})
+        yield ChildMessage({})
 
     return answer
 
@@ -124,19 +125,19 @@ def liar() -> Handler:
 def parent() -> Handler:
     """Starts a process of its own, and says which."""
 
-    def answer(_: Request) -> Iterator[Message]:
+    def answer(_: ChildRequest) -> Iterator[ChildMessage]:
         grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        yield Message({"pid": grandchild.pid})
+        yield ChildMessage({"pid": grandchild.pid})
         os._exit(3)
 
     return answer
 
 
 def writer(path: str) -> Handler:
-    def answer(_: Request) -> Iterator[Message]:
+    def answer(_: ChildRequest) -> Iterator[ChildMessage]:
         with open(path, "w", encoding="ascii") as file:
             file.write("written")
-        yield Message({})
+        yield ChildMessage({})
 
     return answer
 

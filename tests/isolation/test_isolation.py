@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gemma_edge.errors import GemmaEdgeError, InputError
-from gemma_edge.isolation import Child, ChildBug, ChildStopped, Limits, Message, is_named
+from gemma_edge.isolation import Child, ChildBug, ChildMessage, ChildStopped, Limits, is_named
 from gemma_edge.units import MIB
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def test_an_answer_of_many_messages():
     with start("count") as child:
         assert [reply.header["number"] for reply in child.stream({"most": 50})] == list(range(50))
         assert list(child.stream({"most": 0})) == []
-        assert child.call({"most": 0}) == Message({})
+        assert child.call({"most": 0}) == ChildMessage({})
         with pytest.raises(ChildStopped, match="more than one answer"):
             child.call({"most": 2})
 
