@@ -5,7 +5,7 @@ evaluated.
 import os.path
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import takewhile
 from typing import Literal
@@ -84,36 +84,33 @@ def render_document(inputs: Sequence[PageInput], *, several: bool) -> str:
                 where = f"pictures {first} to {first + count - 1}, which overlap"
             body.insert(0, f"(in {where})")
             first += count
-        text = "\n".join(filter(None, body))
-        if text and several:
-            text = f"[page {page.number}]\n{text}"
-        if text:
-            parts.append(text)
+        if text := "\n".join(filter(None, body)):
+            parts.append(f"[page {page.number}]\n{text}" if several else text)
     return "\n\n".join(parts)
 
 
 def render_prompt(document: str, question: PageQuestion) -> str:
     """The user's turn. All places are filled in one pass, so no text can hold another's place."""
-    values = {
-        "document": document, "form": question.form, "rules": question.rules,
-        "problems": question.problems, "entry": question.entry,
-    }  # fmt: skip
+    values = {"document": document, **asdict(question)}
     filled = _PLACE.sub(lambda found: values[found[1]], _template(question.template))
     return filled.strip()
 
 
 def make_message(inputs: Sequence[PageInput], question: PageQuestion, *, several: bool) -> Message:
-    pictures = tuple(picture for page in inputs for picture in page.pictures)
-    text = render_prompt(render_document(inputs, several=several), question)
-    return Message("user", text, pictures)
+    """The user's turn: a question about these pages."""
+    document = render_document(inputs, several=several)
+    return Message("user", render_prompt(document, question), _pictures(inputs))
 
 
 def make_beginning(inputs: Sequence[PageInput], *, several: bool) -> Message:
-    pictures = tuple(picture for page in inputs for picture in page.pictures)
+    """What all questions about these pages begin with."""
     document = render_document(inputs, several=several)
-    first, *others = (_template(name) for name in TEMPLATES)
-    shared = os.path.commonprefix([first, *others])
-    return Message("user", shared.replace("{document}", document).strip(), pictures)
+    shared = os.path.commonprefix([_template(name) for name in TEMPLATES])
+    return Message("user", shared.replace("{document}", document).strip(), _pictures(inputs))
+
+
+def _pictures(inputs: Sequence[PageInput]) -> tuple[Picture, ...]:
+    return tuple(picture for page in inputs for picture in page.pictures)
 
 
 @cache
@@ -151,12 +148,9 @@ def group_inputs(
 def _overlap(
     inputs: Sequence[PageInput], before: Sequence[int], sizes: Sequence[int], left: int
 ) -> list[int]:
-    last = before[-1]
-    repeats = (
-        len(before) >= LEAST_PAGES and inputs[last].text and not inputs[last].pictures
-        and not inputs[last].part and sizes[last] * (LEAST_PAGES - 1) <= left
-    )  # fmt: skip
-    return [last] if repeats else []
+    last, page = before[-1], inputs[before[-1]]
+    small = len(before) >= LEAST_PAGES and sizes[last] * (LEAST_PAGES - 1) <= left
+    return [last] if small and page.text and not (page.pictures or page.part) else []
 
 
 def _with_head(inputs: Sequence[PageInput], indices: Sequence[int]) -> tuple[PageInput, ...]:
@@ -349,17 +343,14 @@ def without_pixels(page: PageInput) -> PageInput:
 
 
 def _nothing(document: Document, vision: Vision) -> InputError:
-    kinds = {page.kind for page in document.pages}
+    name, kinds = document.name, {page.kind for page in document.pages}
     if vision == "never" and kinds & {"scan", "scan+ocr-layer", "mixed"}:
-        return InputError(
-            f"{document.name} is a scan without text, and --vision never", hint="--vision auto"
-        )
-    what = "damaged" if kinds == {"damaged"} else "empty"
+        what = f"{name} is a scan without text, and --vision never"
+        return InputError(what, hint="--vision auto")
     pages = "its page is" if len(document.pages) == 1 else "all of its pages are"
-    return InputError(
-        f"{document.name} has nothing to read: {pages} {what}",
-        hint="check how it was saved or copied",
-    )
+    what = f"{pages} {'damaged' if kinds == {'damaged'} else 'empty'}"
+    hint = "check how it was saved or copied"
+    return InputError(f"{name} has nothing to read: {what}", hint=hint)
 
 
 def _numbers(numbers: Sequence[int]) -> str:
@@ -460,12 +451,9 @@ class _Planner:
     def _make_inputs(self, document: Document) -> Iterator[PageInput]:
         """All that is read; beyond a limit pictures lose their pixels, and are drawn again when
         their turn comes."""
-        kept = 0
-        for mode in self._modes:
-            if mode.how == "nothing":
-                continue
-            options = self._options
-            page = make_input(document, mode, max_tokens=options.image_tokens, tiles=options.tiles)
+        kept, budget = 0, (self._options.image_tokens, self._options.tiles)
+        for mode in (mode for mode in self._modes if mode.how != "nothing"):
+            page = make_input(document, mode, max_tokens=budget[0], tiles=budget[1])
             kept += sum(len(picture.rgb) for picture in page.pictures)
             yield page if kept <= MOST_PIXEL_BYTES else without_pixels(page)
 
@@ -474,12 +462,12 @@ class _Planner:
         whole = self._pass(self._inputs, all_of_it)
         frame = self._pass([], all_of_it).prompt_tokens
         room = self._answer_room(whole.prompt_tokens - frame)
-        needed = whole.prompt_tokens + room
-        pages = [self._size(page) for page in self._inputs]
         each, reason = self._choose(whole, frame, room)
         return Passes(
-            modes=self._modes, each=tuple(each), reason=reason, whole_tokens=needed,
-            strategy="whole" if len(each) == 1 else "windows", page_tokens=tuple(pages),
+            modes=self._modes, each=tuple(each), reason=reason,
+            strategy="whole" if len(each) == 1 else "windows",
+            whole_tokens=whole.prompt_tokens + room,
+            page_tokens=tuple(map(self._size, self._inputs)),
             context_tokens=max(one.prompt_tokens for one in each) + room,
         )  # fmt: skip
 
@@ -498,11 +486,9 @@ class _Planner:
         if space < _LEAST_WINDOW:
             if asked == "auto":
                 return [whole], "the context has no room for windows"
-            raise DoesNotFit(
-                f"a window of pages needs {frame + room + _LEAST_WINDOW:,} tokens, the context "
-                f"holds {self._context:,}",
-                hint=f"--ctx {frame + room + 4 * _LEAST_WINDOW}",
-            )
+            least = f"a window of pages needs {frame + room + _LEAST_WINDOW:,} tokens"
+            hint = f"--ctx {frame + room + 4 * _LEAST_WINDOW}"
+            raise DoesNotFit(f"{least}, the context holds {self._context:,}", hint=hint)
         if fits and asked == "auto":
             return self._rows(lists, space), "its lists are long: their rows are read by windows"
         reason = "as asked"
@@ -513,12 +499,11 @@ class _Planner:
 
     def _rows(self, lists: Sequence[str], space: int) -> list[Pass]:
         strict = self._options.strict
+        rows = self._windows(select_fields(self._source, lists, strict=strict), space)
         names = [name for name in fields_of(self._source) if name not in lists]
-        first = []
-        if names:
-            part = select_fields(self._source, names, strict=strict)
-            first = [self._pass(self._inputs, part)]
-        return first + self._windows(select_fields(self._source, lists, strict=strict), space)
+        if not names:
+            return rows
+        return [self._pass(self._inputs, select_fields(self._source, names, strict=strict)), *rows]
 
     def _windows(self, part: SchemaPart, space: int) -> list[Pass]:
         """Groups of pages within ``space`` tokens. What joins them is not counted with a page, so
@@ -526,10 +511,9 @@ class _Planner:
         limit = self._pass([], part).prompt_tokens + space
         found: list[Pass] = []
         for share in _SHARES:
-            inputs, sizes = fit_inputs(self._inputs, self._size, int(share * space))
-            found = [
-                self._pass(some, part) for some in group_inputs(inputs, sizes, int(share * space))
-            ]
+            room = int(share * space)
+            inputs, sizes = fit_inputs(self._inputs, self._size, room)
+            found = [self._pass(some, part) for some in group_inputs(inputs, sizes, room)]
             if all(one.prompt_tokens <= limit for one in found):
                 break
         return found

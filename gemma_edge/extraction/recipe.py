@@ -118,10 +118,8 @@ def _parse_counter_example(text: str) -> CounterExample:
     """``--not "total: Balance forward 1,204.00"``; behind `` -- `` may stand why."""
     found = _FIELD.fullmatch(_not_empty(text, "counter-example"))
     if not found:
-        raise InputError(
-            f"the counter-example `{text[:80]}` names no field",
-            hint='--not "total: Balance forward 1,204.00 -- of the previous invoice"',
-        )
+        hint = '--not "total: Balance forward 1,204.00 -- of the previous invoice"'
+        raise InputError(f"the counter-example `{text[:80]}` names no field", hint=hint)
     shown, _, why = found[2].partition(" -- ")
     return CounterExample(found[1], shown.strip(), why=why.strip())
 
@@ -129,10 +127,8 @@ def _parse_counter_example(text: str) -> CounterExample:
 def _parse_computed(text: str) -> Computed:
     found = _COMPUTED.fullmatch(text)
     if not found:
-        raise InputError(
-            f"`{text[:80]}` computes nothing: name = expression",
-            hint='--compute "items_sum = sum(items.amount)"',
-        )
+        hint = '--compute "items_sum = sum(items.amount)"'
+        raise InputError(f"`{text[:80]}` computes nothing: name = expression", hint=hint)
     return Computed(found[1], parse_expression(found[2]))
 
 
@@ -144,9 +140,8 @@ def set_habit(habits: Habits, name: str, value: str) -> Habits:
     """
     allowed = HABITS.get(name)
     if allowed is None:
-        raise InputError(
-            f"`{name[:40]}` is no habit; there are {', '.join(HABITS)}", hint=_HABIT_HINT
-        )
+        known = ", ".join(HABITS)
+        raise InputError(f"`{name[:40]}` is no habit; there are {known}", hint=_HABIT_HINT)
     if isinstance(allowed, tuple) and value not in allowed:
         raise InputError(f"`{value[:20]}` is none of {' '.join(allowed)}", hint=_HABIT_HINT)
     if isinstance(allowed, re.Pattern) and not allowed.fullmatch(value):
@@ -394,13 +389,10 @@ class Recipe:
         declared = self.schema.source.get("properties", {})
         if not names & set(declared):
             return self.schema
-        source = {
-            **self.schema.source,
-            "properties": {name: sub for name, sub in declared.items() if name not in names},
-        }
-        required = source.get("required")
-        if isinstance(required, list):
-            source["required"] = [name for name in required if name not in names]
+        rest = {name: sub for name, sub in declared.items() if name not in names}
+        source = {**self.schema.source, "properties": rest}
+        if isinstance(source.get("required"), list):
+            source["required"] = [name for name in source["required"] if name not in names]
         return Schema(source, self.schema.notes)
 
     def form(self) -> str:

@@ -498,16 +498,13 @@ def save_text(text: str, name: str, folder: Path, *, replace: bool = False) -> P
             raise UsageError(f"`{shown(name)[:60]}` is no name for a recipe", hint=hint)
         path = folder / f"{bare}{ENDINGS[0]}"
     if path.exists() and not replace:
-        raise UsageError(
-            f"there is a recipe {shown(path)} already",
-            hint=f"another name, or remove it; gemma-edge recipes save {path.stem} … --replace",
-        )
+        hint = f"another name, or remove it; gemma-edge recipes save {path.stem} … --replace"
+        raise UsageError(f"there is a recipe {shown(path)} already", hint=hint)
     try:
         write_atomically(path, text)
     except OSError as error:
-        raise InputError(
-            f"{shown(path)} cannot be written ({error.strerror or error})", hint="check the folder"
-        ) from None
+        what = f"{shown(path)} cannot be written ({error.strerror or error})"
+        raise InputError(what, hint="check the folder") from None
     return path
 
 

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -210,27 +211,20 @@ class _LineParser:
         if schema is None:
             close = get_close_matches(found[0].lower(), TYPE_WORDS, 1)
             meant = f'; "{close[0]}"?' if close else ""
-            raise self.error(
-                f'"{found[0]}" after "{name}" is not a type{meant}', at=start, hint=_TYPES_HINT
-            )
+            what = f'"{found[0]}" after "{name}" is not a type{meant}'
+            raise self.error(what, at=start, hint=_TYPES_HINT)
         return dict(schema)
 
     def object(self, depth: int) -> Json:
         opened, outer = self.at - 1, self.divider
-        self.divider = "\n" if "\n" in self.text[opened : self.closing(opened)] else ","
+        open_braces = accumulate((c == "{") - (c == "}") for c in self.text[opened:])
+        inside = len(list(takewhile(bool, open_braces)))
+        self.divider = "\n" if "\n" in self.text[opened : opened + inside] else ","
         schema = self.fields(depth + 1)
         self.divider = outer
         if not self.take("}"):
             raise self.error("this { is not closed", at=opened)
         return schema
-
-    def closing(self, opened: int) -> int:
-        depth = 0
-        for at in range(opened, len(self.text)):
-            depth += {"{": 1, "}": -1}.get(self.text[at], 0)
-            if not depth:
-                return at
-        return len(self.text)
 
     def rest(self) -> str:
         start, quoted = self.at, False
@@ -307,15 +301,11 @@ def _read_class(found: re.Match[str], *, trust: bool) -> Any:
     if not path.is_file():
         raise InputError(f"{shown(path)} does not exist", hint="check the name; file.py:Class")
     if name is None:
-        raise UsageError(
-            f"{shown(path)} is Python: which class is meant is not said",
-            hint=f"{shown(path)}:Class",
-        )
+        what = f"{shown(path)} is Python: which class is meant is not said"
+        raise UsageError(what, hint=f"{shown(path)}:Class")
     if not trust:
-        raise UsageError(
-            f"{shown(text)} is Python, and reading a class runs the whole file",
-            hint="--trust, if you would run it yourself",
-        )
+        what = f"{shown(text)} is Python, and reading a class runs the whole file"
+        raise UsageError(what, hint="--trust, if you would run it yourself")
     program = "gemma_edge.extraction.schema_class_child:main"
     with Child(program, limits=Limits(seconds=_CLASS_SECONDS), trusted=True) as child:
         try:
@@ -411,10 +401,8 @@ def unwrap(value: Any, name: str) -> Json | None:
         found = next((inner[key] for key in _WRAPPERS if _may_hold(inner.get(key))), None)
         if isinstance(found, list):  # a request may declare several tools, each with a schema
             if len(found) > 1:
-                raise SchemaError(
-                    f"{name} holds {len(found):,} tools, and a schema is one of them",
-                    hint="save the one that you want as a file",
-                )
+                what = f"{name} holds {len(found):,} tools, and a schema is one of them"
+                raise SchemaError(what, hint="save the one that you want as a file")
             found = found[0]
         if found is None:
             break

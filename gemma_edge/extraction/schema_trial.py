@@ -31,6 +31,7 @@ Fate = Literal["decoding", "afterwards", "refused", "read"]
 _DEFINITIONS = ("$defs", "definitions")
 _OTHER_DRAFT = "it is no keyword of the draft that the schema is of"
 _NOT_TOLD = "it is not told to the decoder"
+_READ = {"description": "the model reads it"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class _Judge:
             rules = DECODED & self.schema.checker.keywords & node.keys()
             why = f"the {kind} is copied as it is printed, and converted by code"
             yield from ((keyword, "afterwards", why) for keyword in node if keyword in rules)
-            yield from ((word, "read", _why_read(word)) for word in node if word not in rules)
+            yield from ((word, "read", _READ.get(word, "")) for word in node if word not in rules)
             return
         refused = self._refused(node)
         for keyword, value in node.items():
@@ -108,7 +109,7 @@ class _Judge:
     def _fate(self, keyword: str, value: Any, refused: dict[str, str]) -> tuple[Fate, str]:
         rule = keyword in self.schema.checker.keywords
         if keyword not in DECODED:
-            return ("afterwards", _NOT_TOLD) if rule else ("read", _why_read(keyword))
+            return ("afterwards", _NOT_TOLD) if rule else ("read", _READ.get(keyword, ""))
         if keyword == "format" and value not in FORMATS:
             return "read", f"nobody says what {json.dumps(value)} means"
         if self.enforced is None:
@@ -124,19 +125,17 @@ class _Judge:
         key = json.dumps(told)
         if key not in self._known:
             found = refused_keywords(told)
-            if "oneOf" in told:
-                reason = self._refusal_of_one_of(told["oneOf"])
-                found |= {"oneOf": f"read as anyOf: {reason}"} if reason else {}
+            if "oneOf" in told:  # whether the branches can be told apart
+                root = self.schema.source
+                around = {key: root[key] for key in _DEFINITIONS if key in root}
+                branches = {"oneOf": told["oneOf"], **around}
+                if reason := refusal(close_schema(branches, nullable=False)):
+                    found["oneOf"] = f"read as anyOf: {reason}"
             for each in self.enforced.dropped:
                 if each.keyword in told and _same(each, told[each.keyword]):
                     found.setdefault(each.keyword, each.reason)
             self._known[key] = found
         return self._known[key]
-
-    def _refusal_of_one_of(self, branches: list[Any]) -> str:
-        root = self.schema.source
-        around = {key: root[key] for key in _DEFINITIONS if key in root}
-        return refusal(close_schema({"oneOf": branches, **around}, nullable=False))
 
 
 def _same(dropped: Dropped, value: Any) -> bool:
@@ -145,10 +144,6 @@ def _same(dropped: Dropped, value: Any) -> bool:
     if dropped.keyword == "$ref":
         return str(dropped.value).rsplit("/", 1)[-1] == str(value).rsplit("/", 1)[-1]
     return dropped.keyword not in ("pattern", "format") or bool(dropped.value == value)
-
-
-def _why_read(keyword: str) -> str:
-    return "the model reads it" if keyword == "description" else ""
 
 
 # Data to the text that a constraint lets through, if there is one. A constraint fixes the order of
