@@ -67,9 +67,8 @@ def parse_json(text: str, name: str) -> Any:
         SchemaError: with the line and the column.
     """
     if len(text) > MAX_TEXT_BYTES:
-        raise SchemaError(
-            f"{name} is larger than {render_bytes(MAX_TEXT_BYTES)}", hint="make it smaller"
-        )
+        what = f"{name} is larger than {render_bytes(MAX_TEXT_BYTES)}"
+        raise SchemaError(what, hint="make it smaller")
     try:
         value = json.loads(text, parse_constant=refuse_constant, parse_float=parse_float)
         too_deep = _nesting(value) > MAX_NESTING
@@ -81,9 +80,8 @@ def parse_json(text: str, name: str) -> Any:
     except RecursionError:
         too_deep = True
     if too_deep:
-        raise SchemaError(
-            f"{name} is nested deeper than {MAX_NESTING} levels", hint="flatten it, or use $defs"
-        )
+        what = f"{name} is nested deeper than {MAX_NESTING} levels"
+        raise SchemaError(what, hint="flatten it, or use $defs")
     return value
 
 
@@ -125,13 +123,13 @@ def _nesting(value: Any) -> int:
     depth, level = 0, [value]
     while level and depth <= MAX_NESTING:
         depth += 1
-        level = [
-            sub
-            for item in level
-            if isinstance(item, dict | list)
-            for sub in (item.values() if isinstance(item, dict) else item)
-        ]
+        level = [sub for item in level for sub in _members(item)]
     return depth
+
+
+def _members(value: Any) -> Iterable[Any]:
+    """What an object or a list holds."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 # The shape of a JSON Schema: where its subschemas are, what a reference means, what a value may
@@ -408,21 +406,17 @@ def _drafts(source: Json) -> tuple[_Draft, ...]:
     return (_DRAFTS.get(str(source["$schema"]).removesuffix("#"), _NEWEST),)
 
 
-def _validator(rules: Json) -> "Validator":
-    import jsonschema_rs
-
-    judges = {name: _judge(name) for name in FORMATS}
-    return jsonschema_rs.validator_for(rules, formats=judges, validate_formats=True, offline=True)
-
-
 @cache
-def _judge(name: str) -> Callable[[str], bool]:
+def _format_judges() -> dict[str, Callable[[str], bool]]:
     import jsonschema_rs
 
-    if name == "color":
-        return lambda text: bool(_COLOUR.fullmatch(text.lower()))
-    rules = {"format": _JUDGED_AS.get(name, name)}
-    return jsonschema_rs.Draft202012Validator(rules, validate_formats=True, offline=True).is_valid
+    judges: dict[str, Callable[[str], bool]] = {}
+    for name in FORMATS:
+        rules = {"format": _JUDGED_AS.get(name, name)}
+        make = jsonschema_rs.Draft202012Validator
+        judges[name] = make(rules, validate_formats=True, offline=True).is_valid
+    judges["color"] = lambda text: bool(_COLOUR.fullmatch(text.lower()))
+    return judges
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -537,7 +531,10 @@ class _Rules:
         for keyword in schema.keys() & self._draft.keywords - {"$ref"}:
             rules[keyword] = self._rule(keyword, schema[keyword])
         if self._nulls and "oneOf" in rules:
-            rules["allOf"] = [*rules.get("allOf", ()), self._one_of(rules.pop("oneOf"))]
+            branches = rules.pop("oneOf")
+            loose = {"allOf": [_REFERS_TO_NULL, {"anyOf": branches}]}
+            one = {"anyOf": [{"oneOf": branches}, loose], _EXCEPT: True}
+            rules["allOf"] = [*rules.get("allOf", ()), one]
         return rules
 
     def _rule(self, keyword: str, value: Any) -> Any:
@@ -553,12 +550,6 @@ class _Rules:
 
     def _loose(self, schema: Subschema) -> Json:
         return {"anyOf": [self._reference(schema), {"type": "null"}], _EXCEPT: True}
-
-    def _one_of(self, branches: list[Json]) -> Json:
-        some, one = {"anyOf": branches}, {"oneOf": branches}
-        if "if" in self._draft.keywords:
-            return {"if": _REFERS_TO_NULL, "then": some, "else": one}
-        return {"anyOf": [one, {"allOf": [_REFERS_TO_NULL, some]}], _EXCEPT: True}
 
 
 _EXCEPT = "x-except"  # marks an ``anyOf`` whose first branch is the user's rule
@@ -670,15 +661,13 @@ class Checker:
         kept: dict[str | int, Any] = {}
         for step, member in data.items() if isinstance(data, dict) else enumerate(data):
             subs, place = step_into(views, step), (*path, step)
-            if member is None and isinstance(step, str) and self._is_superfluous(subs):
+            may_be = not subs or any("null" in self._kinds.of(sub) for sub, _ in subs)
+            if member is None and isinstance(step, str) and not may_be:
                 if not any(_requires(view, firm, step) for view, firm in views):
                     continue
                 missing.append(render_path(place))
             kept[step] = self._without_nulls(member, subs, place, missing)
         return kept if isinstance(data, dict) else list(kept.values())
-
-    def _is_superfluous(self, schemas: list[tuple[Subschema, bool]]) -> bool:
-        return bool(schemas) and not any("null" in self._kinds.of(sub) for sub, _ in schemas)
 
     def _errors(self, data: Any, *, nulls: bool) -> "list[ValidationError]":
         """What is wrong, by its place.
@@ -686,9 +675,16 @@ class Checker:
         Raises:
             RecursionError: the data is nested too deeply.
         """
+        import jsonschema_rs
+
         if nulls not in self._built:
             rules = _Rules(self._source, self._draft, nulls=nulls).build()
-            self._built[nulls] = rules, _validator(rules)
+            self._built[nulls] = (
+                rules,
+                jsonschema_rs.validator_for(
+                    rules, formats=_format_judges(), validate_formats=True, offline=True
+                ),
+            )
         rules, validator = self._built[nulls]
         try:
             errors = list(validator.iter_errors(_whole(data)))
@@ -732,9 +728,7 @@ def _branches(error: "ValidationError") -> "list[list[ValidationError]]":
 
 
 def _holds_null(value: Any) -> bool:
-    if isinstance(value, dict | list):
-        return any(map(_holds_null, value.values() if isinstance(value, dict) else value))
-    return value is None
+    return value is None or any(map(_holds_null, _members(value)))
 
 
 def _requires(view: Json, firm: bool, name: str) -> bool:

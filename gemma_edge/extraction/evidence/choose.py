@@ -248,6 +248,7 @@ def _is_weak(value: Any) -> bool:
 
 
 def _strength(text: str) -> int:
+    """Characters; one of a script that writes whole words with them counts twice."""
     return sum(1 + (char >= "\u2e80") for char in text if not char.isspace())
 
 
