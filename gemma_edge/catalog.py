@@ -8,7 +8,7 @@ import os.path
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -16,10 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gemma_edge.errors import ModelError
-
-# The catalogue as data: the sizes of Gemma 4, their quants and the files of each. What is not known
-# of a file is None, never a guess; `scripts/refresh_catalog.py` measures it.
-
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -163,20 +159,16 @@ def sizes() -> tuple[Size, ...]:
 def size(name: str) -> Size:
     """The size with exactly this name; ``wanted`` takes what people write.
     Raises ModelError: there is none."""
-    for each in sizes():
-        if each.name == name:
-            return each
-    known = ", ".join(each.name for each in sizes())
-    raise ModelError(f"there is no size `{name}` of Gemma 4", hint=f"there are {known}")
-
-
-def read_entry(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    known = {each.name: each for each in sizes()}
+    if name not in known:
+        hint = f"there are {', '.join(known)}"
+        raise ModelError(f"there is no size `{name}` of Gemma 4", hint=hint)
+    return known[name]
 
 
 def read_size(path: Path) -> Size | None:
     """The size that a TOML file describes; None for the bundled model, which has no quants."""
-    entry = read_entry(path)
+    entry = tomllib.loads(path.read_text(encoding="utf-8"))
     if "quants" not in entry:
         return None
     measured: Mapping[str, Mapping[str, Any]] = entry.pop("measured", {})
@@ -188,18 +180,12 @@ def read_size(path: Path) -> Size | None:
 
 def _quant(row: dict[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> Quant:
     repo = row.pop("repo")
-
-    def file(role: str) -> CatalogFile | None:
-        name = row.pop(role, None)
-        if name is None:
-            return None
-        return CatalogFile(repo=repo, filename=name, **measured.get(f"{repo}/{name}", {}))
-
-    model, projector, drafter = file("model"), file("projector"), file("drafter")
-    if model is None:
-        raise KeyError("model")
+    files: dict[str, Any] = {}
+    for role in {"model", "projector", "drafter"} & row.keys():
+        name = row.pop(role)
+        files[role] = CatalogFile(repo=repo, filename=name, **measured.get(f"{repo}/{name}", {}))
     quality = Quality(**row.pop("quality")) if "quality" in row else None
-    return Quant(**row, model=model, projector=projector, drafter=drafter, quality=quality)
+    return Quant(**row, **files, quality=quality)
 
 
 # What people write for a model, and which files of the hub they mean by it. `31b-q6`, `e4b:q8`,
@@ -259,10 +245,11 @@ def kind_of(text: str) -> Kind:
     (the store parses it), a path; or nothing that is known."""
     if text in bundled_names():
         return "bundled"
-    if (text.lower().startswith("hf:") or "://" in text) and _without_owner(text) == text:
+    is_repository = _without_owner(text) != text
+    if (text.lower().startswith("hf:") or "://" in text) and not is_repository:
         return "remote"
-    exact = any(text == each.name for each in sizes())
-    if not exact and _looks_like_path(text):
+    is_path = "/" in text or "\\" in text or text.endswith(".gguf") or os.path.exists(text)
+    if text and is_path and not is_repository and all(text != each.name for each in sizes()):
         return "path"
     try:
         return "size" if find_size(text) else "unknown"
@@ -276,27 +263,21 @@ def choose_quant(size: Size, text: str) -> Quant:
     asked = _plain(text)
     if not asked:
         return size.default
-    for shortened in (_exact, _without_ud, _without_qat, _loose):
-        for quant in size.quants:
-            if asked in shortened(quant):
+    names = [(_plain(quant.name), quant) for quant in size.quants]
+    for known in (
+        names,
+        [(name.replace("ud-", ""), quant) for name, quant in names],
+        [(name.removeprefix("qat-"), quant) for name, quant in names if quant.qat],
+        [(word, quant) for quant in size.quants for word in _loose(quant)],
+    ):
+        for name, quant in known:
+            if name == asked:
                 return quant
-    names = ", ".join(quant.name for quant in size.quants)
+    listed = ", ".join(quant.name for quant in size.quants)
     raise ModelError(
         f"{size.title} has no quant `{text}` in the catalogue",
-        hint=f"{size.name}:NAME with one of {names}; or hf:owner/repo/file.gguf",
+        hint=f"{size.name}:NAME with one of {listed}; or hf:owner/repo/file.gguf",
     )
-
-
-def _exact(quant: Quant) -> set[str]:
-    return {_plain(quant.name)}
-
-
-def _without_ud(quant: Quant) -> set[str]:
-    return {_plain(quant.name).replace("ud-", "")}
-
-
-def _without_qat(quant: Quant) -> set[str]:
-    return {_plain(quant.name).removeprefix("qat-")} if quant.qat else set()
 
 
 def _loose(quant: Quant) -> set[str]:
@@ -366,19 +347,11 @@ def _plain(text: str) -> str:
 
 def _aliases() -> list[tuple[str, Size, str]]:
     """Every name of every size with its meaning, the longest first."""
-
-    def rows() -> Iterator[tuple[str, Size, str]]:
-        for each in sizes():
-            yield _plain(each.name), each, ""
-            yield from ((_plain(name), each, meaning) for name, meaning in each.called.items())
-
-    return sorted(rows(), key=lambda row: len(row[0]), reverse=True)
-
-
-def _looks_like_path(text: str) -> bool:
-    if not text or _without_owner(text) != text:
-        return False
-    return "/" in text or "\\" in text or text.endswith(".gguf") or os.path.exists(text)
+    rows = [
+        (_plain(name), each, meaning)
+        for each in sizes() for name, meaning in ((each.name, ""), *each.called.items())
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: -len(row[0]))
 
 
 def _without_owner(text: str) -> str:
@@ -394,23 +367,18 @@ def _nearest(text: str) -> str:
     """The name that was probably meant: the nearest in size, else in spelling, else ""."""
     word = _FAMILY.sub("", _plain(text), count=1)
     if number := _NUMBER.match(word):
-        return min(sizes(), key=lambda each: abs(_billions(each) - int(number[1]))).name
+        billions = {
+            each.name: int("".join(re.findall(r"\d+", each.name)[:1]) or 0) for each in sizes()
+        }
+        return min(billions, key=lambda name: abs(billions[name] - int(number[1])))
     near = get_close_matches(word, [*bundled_names(), *(each.name for each in sizes())], n=1)
     return near[0] if near else ""
-
-
-def _billions(size: Size) -> int:
-    digits = re.search(r"\d+", size.name)
-    return int(digits[0]) if digits else 0
 
 
 def _other_family(text: str, generation: str, rest: str) -> ModelError:
     near = _nearest(rest) if rest else ""
     hint = f"the nearest of Gemma 4: {near}" if near else "--model PATH takes any .gguf file"
     return ModelError(f"`{text}` is Gemma {generation}, this is for Gemma 4", hint=hint)
-
-
-_LOCAL = "--model PATH takes a GGUF file on this machine, --model demo the bundled one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -435,11 +403,8 @@ def names() -> tuple[str, ...]:
 
 def resolve(name_or_path: str, mmproj: Path | None = None) -> ModelFiles:
     """The bundled model by name, or a path to a GGUF file; ``mmproj`` replaces the projector.
-
-    Raises:
-        ModelError: a model that is not on this machine, or no model at all; the hint says what was
-            probably meant.
-    """
+    Raises ModelError: a model that is not on this machine, or no model at all; the hint says what
+    was probably meant."""
     kind = kind_of(name_or_path)
     if kind == "bundled":
         files = _read_bundled(models_folder() / f"{name_or_path}.toml")
@@ -447,67 +412,33 @@ def resolve(name_or_path: str, mmproj: Path | None = None) -> ModelFiles:
         path = Path(name_or_path).expanduser()
         files = ModelFiles(name=path.stem, model=path)
     else:
-        raise _not_here(name_or_path)
-    if mmproj is None:
-        return files
-    return replace(files, projector=mmproj.expanduser())
+        raise _not_here(name_or_path, kind)
+    return replace(files, projector=mmproj.expanduser()) if mmproj else files
 
 
 def _read_bundled(path: Path) -> ModelFiles:
-    entry = read_entry(path)
+    entry = tomllib.loads(path.read_text(encoding="utf-8"))
     model = path.parent / entry["files"]["model"]
     if not model.is_file():
         raise ModelError(
             f"the files of `{entry['name']}` are missing: there is no `{model}`",
             hint="python scripts/train_demo_model.py makes them again",
         )
-    return ModelFiles(
-        name=entry["name"],
-        model=model,
-        projector=path.parent / entry["files"]["projector"],
-        image_tokens=entry["image_tokens"],
-        title=entry["title"],
-        good_for=entry["good_for"],
-        licence=entry["licence"],
-        bundled=True,
-    )
+    same = {key: entry[key] for key in ("name", "image_tokens", "title", "good_for", "licence")}
+    projector = path.parent / entry["files"]["projector"]
+    return ModelFiles(**same, model=model, projector=projector, bundled=True)
 
 
-def _not_here(text: str) -> ModelError:
+def _not_here(text: str, kind: Kind) -> ModelError:
     """Say what a name means, and how it comes to this machine."""
-    kind = kind_of(text)
-    pull = f"gemma-edge pull {shlex.quote(text)} fetches it; {_LOCAL}"
+    local = "--model PATH takes a GGUF file on this machine, --model demo the bundled one"
+    pull = f"gemma-edge pull {shlex.quote(text)} fetches it; {local}"
     if kind == "remote":
         return ModelError(f"`{text}` is a file on a hub, not on this machine", hint=pull)
     found = find_size(text) if kind == "size" else None
     if found is None:
         error = unknown(text)
         between = " " if error.hint.endswith("?") else "; "
-        return ModelError(error.message, hint=f"{error.hint}{between}{_LOCAL}")
-    meaning = (
-        f"{found.note}: {found.size.summary}" if found.note else f"`{text}` is {found.size.summary}"
-    )
-    return ModelError(f"{meaning}, and not a file on this machine", hint=pull)
-
-
-__all__ = [
-    "DEFAULT_IMAGE_TOKENS",
-    "CatalogFile",
-    "Dimensions",
-    "Kind",
-    "ModelFiles",
-    "Quality",
-    "Quant",
-    "Size",
-    "NamedModel",
-    "choose_quant",
-    "kind_of",
-    "known_file",
-    "models_folder",
-    "names",
-    "read_size",
-    "resolve",
-    "size",
-    "sizes",
-    "wanted",
-]
+        return ModelError(error.message, hint=f"{error.hint}{between}{local}")
+    meaning = f"{found.note}:" if found.note else f"`{text}` is"
+    return ModelError(f"{meaning} {found.size.summary}, and not a file on this machine", hint=pull)

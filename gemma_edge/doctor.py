@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -110,7 +110,6 @@ class Facts:
 LIMIT_SECONDS = 120.0
 # The bundled model knows this greeting; its answer is short and the same on every device.
 QUESTION = Request(messages=(Message("user", "Hello!"),), max_tokens=32, sampling=GREEDY)
-CONTEXT_TOKENS, BATCH_TOKENS = 256, 128
 
 
 def try_decode(
@@ -124,14 +123,11 @@ def try_decode(
     late = threading.Event()
     try:
         plan = Plan(
-            model=catalog.resolve("demo").model,
-            context_tokens=CONTEXT_TOKENS,
-            batch_tokens=BATCH_TOKENS,
-            devices=(device,) if on_gpu else (),
-            gpu_layers=ALL_LAYERS if on_gpu else 0,
-        )
+            model=catalog.resolve("demo").model, context_tokens=256, batch_tokens=128,
+            devices=(device,) if on_gpu else (), gpu_layers=ALL_LAYERS if on_gpu else 0,
+        )  # fmt: skip
         started = time.perf_counter()
-        with _closing(load(plan), limit_seconds, late) as trial:
+        with closing(load(plan)) as trial, _ending(trial, limit_seconds, late):
             events = list(trial.generate(QUESTION))
             elsewhere = on_gpu and trial.info.gpu_layers == 0
             place = trial.info.device
@@ -153,9 +149,8 @@ def try_decode(
 
 
 @contextmanager
-def _closing(trial: Engine, limit_seconds: float, late: threading.Event) -> Iterator[Engine]:
-    """The engine, closed at the end, or after so many seconds: then whoever waits for it gets
-    an error."""
+def _ending(trial: Engine, limit_seconds: float, late: threading.Event) -> Iterator[None]:
+    """Close the engine after so many seconds: then whoever waits for it gets an error."""
 
     def end() -> None:
         late.set()
@@ -165,20 +160,14 @@ def _closing(trial: Engine, limit_seconds: float, late: threading.Event) -> Iter
     timer.daemon = True
     timer.start()
     try:
-        yield trial
+        yield
     finally:
         timer.cancel()
-        trial.close()
 
 
 # A fix as text to a command that can be run without a shell, or to None: a person's change. Only
 # programs on a short list are run. Text is never given to a shell, so that whatever a driver or a
 # file name put into a fix stays an argument.
-
-
-_SETUP = "scripts/setup.py"  # of a checkout
-_ROOT = Path(__file__).resolve().parents[1]
-_SHELL = {"&&", "||", "|", ";", "&", ">", "<"}  # as words of their own: a line for a shell
 
 
 def parse_fix(fix: str, python: str, *, uv: str | None = None) -> tuple[str, ...] | None:
@@ -189,19 +178,15 @@ def parse_fix(fix: str, python: str, *, uv: str | None = None) -> tuple[str, ...
         words = shlex.split(fix)
     except ValueError:  # an apostrophe: a sentence
         return None
-    if _SHELL & set(words) or any(word.endswith((",", ":")) for word in words):
+    is_for_a_shell = not {"&&", "||", "|", ";", "&", ">", "<"}.isdisjoint(words)
+    if is_for_a_shell or any(word.endswith((",", ":")) for word in words):
         return None
-    return _arguments(words, python, uv)
-
-
-def _arguments(words: list[str], python: str, uv: str | None) -> tuple[str, ...] | None:
     match words:
-        case ["python" | "python3", "-m", "pip", *rest] | ["pip", *rest] if rest:
-            if uv:
-                return (uv, "pip", rest[0], "--python", python, *rest[1:])
-            return (python, "-m", "pip", *rest)
-        case ["python" | "python3", script, *rest] if script == _SETUP:
-            path = _ROOT / _SETUP
+        case ["python" | "python3", "-m", "pip", verb, *rest] | ["pip", verb, *rest]:
+            pip = (uv, "pip", verb, "--python", python) if uv else (python, "-m", "pip", verb)
+            return (*pip, *rest)
+        case ["python" | "python3", "scripts/setup.py" as script, *rest]:  # of a checkout
+            path = Path(__file__).resolve().parents[1] / script
             return (python, str(path), *rest) if path.is_file() else None
         case ["gemma-edge", *rest]:
             return (python, "-m", "gemma_edge", *rest)
@@ -209,35 +194,28 @@ def _arguments(words: list[str], python: str, uv: str | None) -> tuple[str, ...]
 
 
 SECONDS = 2.0  # the whole answer of `doctor` is to come within three
-_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
-_REFUSES = 500  # from this status on the server itself says that it does not work
 
 
 def ask_hub(endpoint: str, seconds: float = SECONDS) -> Hub:
     """One HEAD request, through the client and the proxies that a download takes. Looking up a name
     knows no time limit, so it is the thread that is not waited for."""
     answers: list[Hub] = []
-    started = time.monotonic()
-    thread = threading.Thread(
-        target=lambda: answers.append(_ask(endpoint, started, seconds)), daemon=True
-    )
+    thread = threading.Thread(target=lambda: answers.append(_ask(endpoint, seconds)), daemon=True)
     thread.start()
     thread.join(seconds)
-    late = Hub(endpoint, seconds, f"no answer within {seconds:g} s")
-    return answers[0] if answers else late
+    return answers[0] if answers else Hub(endpoint, seconds, f"no answer within {seconds:g} s")
 
 
-def _ask(endpoint: str, started: float, seconds: float) -> Hub:
+def _ask(endpoint: str, seconds: float) -> Hub:
+    started = time.monotonic()
     import httpx2  # noqa: PLC0415  (the hub library's HTTP client; 0.1 s)
 
     try:
-        answer = httpx2.head(endpoint, timeout=seconds)
+        status = httpx2.head(endpoint, timeout=seconds).status_code
+        trouble = f"it answers with status {status}" if status >= 500 else ""  # noqa: PLR2004
     except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError) as error:
         # ImportError and ValueError: a proxy that nobody here can speak to.
-        reason = _NUMBER.sub("", str(error)) or type(error).__name__
-        return Hub(endpoint, time.monotonic() - started, reason)
-    status = answer.status_code
-    trouble = f"it answers with status {status}" if status >= _REFUSES else ""
+        trouble = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
     return Hub(endpoint, time.monotonic() - started, trouble)
 
 
@@ -266,7 +244,7 @@ def gather(  # noqa: PLR0913  (what it asks, and where)
     with ThreadPoolExecutor(max_workers=1) as pool:  # the hub answers while the machine is asked
         hub = None if offline_by else pool.submit(probes.ask_hub, settings.endpoint or HUB)
         hardware = probes.detect_hardware(environment)
-        decodes = _try_devices(hardware, probes.try_decode, on_step)
+        decodes = tuple(_try_devices(hardware, probes.try_decode, on_step))
     return Facts(
         hardware=hardware,
         python=Python(platform.python_version(), 8 * struct.calcsize("P"), platform.machine()),
@@ -295,26 +273,21 @@ def read_models(settings: StoreSettings) -> ModelFolder:
         return replace(models, trouble=error.message, hint=error.hint)
     whole = [stored for stored in files if stored.where != "incomplete"]
     names = {os.path.realpath(stored.path): stored.size_bytes for stored in whole}
-    return replace(
-        models,
-        files=len(whole),
-        files_bytes=sum(names.values()),
-        incomplete=len(files) - len(whole),
-    )
+    incomplete = len(files) - len(whole)
+    return replace(models, files=len(whole), files_bytes=sum(names.values()), incomplete=incomplete)
 
 
 def _try_devices(
     hardware: Hardware, decode: Callable[[str], Decode], on_step: Callable[[str], None]
-) -> tuple[Decode, ...]:
+) -> Iterator[Decode]:
     """The processor first: its answer is what the others are compared with."""
     if hardware.build.error:
-        return ()
-    results = [decode(CPU)]
+        return
+    yield decode(CPU)
     for device in hardware.devices:
         if device.usable:
             on_step(f"decoding on {device.title}…")
-            results.append(decode(device.name))
-    return tuple(results)
+            yield decode(device.name)
 
 
 # "warning" is something to know that stops nothing; only a "problem" makes the exit status 1.
@@ -333,211 +306,193 @@ class CheckResult:
     fix: str = ""
 
 
-_WORD_BITS = 64
 NARROW_COLUMNS = 60  # what every page is made for
 
 
-def check_python(facts: Facts) -> list[CheckResult]:
-    """llama.cpp maps whole models into the address space."""
+def check_python(facts: Facts) -> Iterator[CheckResult]:
     python = facts.python
-    if python.bits < _WORD_BITS:
-        return [
-            CheckResult(
-                "python", "problem", f"{python.version}, {python.bits} bits",
-                "a model does not fit into its address space",
-                "install the 64-bit Python of python.org",
-            )
-        ]  # fmt: skip
-    return [CheckResult("python", "fine", f"{python.version} ({python.machine})")]
+    if python.bits < 64:  # noqa: PLR2004  (llama.cpp maps whole models into the address space)
+        yield CheckResult(
+            "python", "problem", f"{python.version}, {python.bits} bits",
+            "a model does not fit into its address space",
+            "install the 64-bit Python of python.org",
+        )  # fmt: skip
+    else:
+        yield CheckResult("python", "fine", f"{python.version} ({python.machine})")
 
 
-def check_cluster(facts: Facts) -> list[CheckResult]:
+def check_cluster(facts: Facts) -> Iterator[CheckResult]:
     """The job that we are in; what is wrong with it, or with a login node, is a finding."""
-    return [CheckResult("cluster", "fine", f"inside SLURM job {facts.job}")] if facts.job else []
+    if facts.job:
+        yield CheckResult("cluster", "fine", f"inside SLURM job {facts.job}")
 
 
-def check_disk(facts: Facts) -> list[CheckResult]:
+def check_disk(facts: Facts) -> Iterator[CheckResult]:
     """Free space and permission where models are kept."""
-    models, name = facts.models, "disk"
+    folder, free = facts.models.folder, facts.models.free_bytes
     elsewhere = "another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or HF_HOME"
-    if not models.writable:
-        return [
-            CheckResult(name, "problem", f"{models.folder} cannot be written to",
-                  "no model can be kept there", elsewhere)
-        ]  # fmt: skip
-    if models.free_bytes is None:
-        return [
-            CheckResult(name, "warning", f"{models.folder}: the system does not say what is free")
-        ]
-    seen = f"{render_bytes(models.free_bytes)} free for models in {models.folder}"
-    smallest = smallest_model()
-    if models.free_bytes < smallest[1] and not models.files:
-        return [
-            CheckResult(
-                name, "problem", seen,
-                f"the smallest model, {smallest[0]}, takes {render_bytes(smallest[1])}",
-                f"free some space, or {elsewhere}",
-            )
-        ]  # fmt: skip
-    return [CheckResult(name, "fine", seen)]
+    title, smallest = smallest_model()
+    state: State = "fine"
+    why = fix = ""
+    if not facts.models.writable:
+        state, seen = "problem", f"{folder} cannot be written to"
+        why, fix = "no model can be kept there", elsewhere
+    elif free is None:
+        state, seen = "warning", f"{folder}: the system does not say what is free"
+    else:
+        seen = f"{render_bytes(free)} free for models in {folder}"
+        if free < smallest and not facts.models.files:
+            state, why = "problem", f"the smallest model, {title}, takes {render_bytes(smallest)}"
+            fix = f"free some space, or {elsewhere}"
+    yield CheckResult("disk", state, seen, why, fix)
 
 
-def check_models(facts: Facts) -> list[CheckResult]:
+def check_models(facts: Facts) -> Iterator[CheckResult]:
     """What is there; whether it is what it was is for another command."""
-    models, name = facts.models, "models"
+    models = facts.models
+    whole = f"{models.files} file{'' if models.files == 1 else 's'}"
+    state: State = "fine"
+    why = fix = ""
     if models.trouble:
-        return [
-            CheckResult(name, "problem", models.trouble, "no model there can be found", models.hint)
-        ]
-    if models.incomplete:
+        state, seen, fix = "problem", models.trouble, models.hint
+        why = "no model there can be found"
+    elif models.incomplete:
         count = "1 file is" if models.incomplete == 1 else f"{models.incomplete} files are"
-        return [
-            CheckResult(
-                name, "warning", f"{count} incomplete; {_count(models.files)} whole",
-                "gemma-edge list names them; the same pull goes on where it stopped",
-            )
-        ]  # fmt: skip
-    if not models.files:
-        return [
-            CheckResult(name, "fine", "none yet but the bundled one; gemma-edge plan says which")
-        ]
-    seen = f"{_count(models.files)}, {render_bytes(models.files_bytes)}"
-    return [CheckResult(name, "fine", f"{seen}; gemma-edge verify reads them again")]
+        state, seen = "warning", f"{count} incomplete; {whole} whole"
+        why = "gemma-edge list names them; the same pull goes on where it stopped"
+    elif not models.files:
+        seen = "none yet but the bundled one; gemma-edge plan says which"
+    else:
+        size = render_bytes(models.files_bytes)
+        seen = f"{whole}, {size}; gemma-edge verify reads them again"
+    yield CheckResult("models", state, seen, why, fix)
 
 
-def check_offline(facts: Facts) -> list[CheckResult]:
-    if facts.offline_by:
-        return [
-            CheckResult("offline", "fine", f"on, by {facts.offline_by}: no connection is opened")
-        ]
-    return [CheckResult("offline", "fine", "off; --offline or GEMMA_EDGE_OFFLINE=1 switches it on")]
+def check_offline(facts: Facts) -> Iterator[CheckResult]:
+    on = f"on, by {facts.offline_by}: no connection is opened"
+    off = "off; --offline or GEMMA_EDGE_OFFLINE=1 switches it on"
+    yield CheckResult("offline", "fine", on if facts.offline_by else off)
 
 
-def check_hub(facts: Facts) -> list[CheckResult]:
+def check_hub(facts: Facts) -> Iterator[CheckResult]:
     """Only downloads need it: with models on this machine its silence stops nothing."""
     hub = facts.hub
     if hub is None:
-        return [CheckResult("hub", "skipped", "not asked", "offline is on")]
-    if not hub.trouble:
-        return [CheckResult("hub", "fine", f"{hub.endpoint} answers in {hub.seconds:.1f} s")]
-    return [
-        CheckResult(
+        yield CheckResult("hub", "skipped", "not asked", "offline is on")
+    elif not hub.trouble:
+        yield CheckResult("hub", "fine", f"{hub.endpoint} answers in {hub.seconds:.1f} s")
+    else:
+        yield CheckResult(
             "hub", "warning" if facts.models.files else "problem",
             f"{hub.endpoint}: {hub.trouble}",
             "models cannot be fetched; what is on this machine works",
             "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror), or carry "
             "files here: gemma-edge import FILE",
-        )
-    ]  # fmt: skip
+        )  # fmt: skip
 
 
-def check_terminal(facts: Facts) -> list[CheckResult]:
-    terminal, name = facts.terminal, "terminal"
-    encoding = terminal.encoding.lower()
-    if not terminal.attached:
-        return [CheckResult(name, "fine", f"none, the output goes elsewhere as {encoding}")]
+def check_terminal(facts: Facts) -> Iterator[CheckResult]:
+    terminal, encoding = facts.terminal, facts.terminal.encoding.lower()
     colours = "colours" if terminal.colours else "no colours"
     seen = f"{terminal.width} columns, {encoding}, {colours}"
-    if not encoding.replace("-", "").startswith("utf"):
-        return [
-            CheckResult(name, "warning", seen, "letters beyond it are shown as escapes",
-                  "PYTHONUTF8=1 in the environment; on Windows chcp 65001 before it")
-        ]  # fmt: skip
-    if terminal.width < NARROW_COLUMNS:
-        return [
-            CheckResult(name, "warning", seen,
-                  f"tables are made for {NARROW_COLUMNS} columns and more")
-        ]  # fmt: skip
-    return [CheckResult(name, "fine", seen)]
+    state: State = "warning"
+    why = fix = ""
+    if not terminal.attached:
+        state, seen = "fine", f"none, the output goes elsewhere as {encoding}"
+    elif not encoding.replace("-", "").startswith("utf"):
+        why = "letters beyond it are shown as escapes"
+        fix = "PYTHONUTF8=1 in the environment; on Windows chcp 65001 before it"
+    elif terminal.width < NARROW_COLUMNS:
+        why = f"tables are made for {NARROW_COLUMNS} columns and more"
+    else:
+        state = "fine"
+    yield CheckResult("terminal", state, seen, why, fix)
 
 
 def smallest_model() -> tuple[str, int]:
     """The title and the bytes of the smallest weights whose size is known."""
-    known = [
+    size_bytes, title = min(
         (quant.model.size_bytes, size.title)
         for size in catalog.sizes() for quant in size.quants if quant.model.size_bytes
-    ]  # fmt: skip
-    size_bytes, title = min(known)
+    )  # fmt: skip
     return title, size_bytes
 
 
-def _count(number: int) -> str:
-    return f"{number} file{'' if number == 1 else 's'}"
-
-
 # Findings that say why a build for CUDA does not load.
-_CAUSES = ("CUDA libraries", "driver")
 # Of ggml's words, each says all that come after it.
-_NEWEST = ("AVX512", "AVX2", "AVX", "SVE", "MATMUL_INT8", "DOTPROD", "NEON")
 
 
-def check_build(facts: Facts) -> list[CheckResult]:
+def check_build(facts: Facts) -> Iterator[CheckResult]:
     build = facts.hardware.build
-    if build.error:
-        findings = {each.what for each in facts.hardware.findings if each.state != "fine"}
-        cause = next((name for name in _CAUSES if name in findings), "")
-        if cause:  # one problem, not two
-            seen = f"{build.version or 'it'} cannot be loaded"
-            return [CheckResult("llama.cpp", "skipped", seen, f"see {cause}")]
-        return [CheckResult("llama.cpp", "problem", build.error, "nothing can be computed")]
-    backends = " and ".join(BACKENDS.get(each, each) for each in build.backends)
-    return [CheckResult("llama.cpp", "fine", f"{build.version}, built for {backends}")]
+    found = {each.what for each in facts.hardware.findings if each.state != "fine"}
+    # Findings that say why a build for CUDA does not load.
+    cause = next((name for name in ("CUDA libraries", "driver") if name in found), "")
+    if build.error and cause:  # one problem, not two
+        seen = f"{build.version or 'it'} cannot be loaded"
+        yield CheckResult("llama.cpp", "skipped", seen, f"see {cause}")
+    elif build.error:
+        yield CheckResult("llama.cpp", "problem", build.error, "nothing can be computed")
+    else:
+        backends = " and ".join(BACKENDS.get(each, each) for each in build.backends)
+        yield CheckResult("llama.cpp", "fine", f"{build.version}, built for {backends}")
 
 
-def check_processor(facts: Facts) -> list[CheckResult]:
+def check_processor(facts: Facts) -> Iterator[CheckResult]:
     """Its cores, and what of it llama.cpp was compiled for."""
     cpu, built = facts.hardware.cpu, facts.hardware.build.instructions
     seen = f"{cpu.name}, {cpu.reason}" if cpu.name else cpu.reason
-    newest = next((word for word in _NEWEST if word in built), "")
-    uses = f"; llama.cpp uses {newest}" if newest else ""
-    return [CheckResult("processor", "fine", f"{seen}{uses}")]
+    # Of ggml's words, each says all that come after it.
+    words = ("AVX512", "AVX2", "AVX", "SVE", "MATMUL_INT8", "DOTPROD", "NEON")
+    uses = [f"; llama.cpp uses {word}" for word in words if word in built]
+    yield CheckResult("processor", "fine", seen + "".join(uses[:1]))
 
 
-def check_driver(facts: Facts) -> list[CheckResult]:
+def check_driver(facts: Facts) -> Iterator[CheckResult]:
     drivers = dict.fromkeys(each.driver for each in facts.hardware.devices if each.driver)
-    return [CheckResult("driver", "fine", ", ".join(drivers))] if drivers else []
+    if drivers:
+        yield CheckResult("driver", "fine", ", ".join(drivers))
 
 
-def check_gpus(facts: Facts) -> list[CheckResult]:
+def check_gpus(facts: Facts) -> Iterator[CheckResult]:
     """Every card, whether llama.cpp can use it or not."""
-    devices = facts.hardware.devices
-    if not devices:
-        return [CheckResult("GPU", "skipped", "none here", "the processor does the work")]
-    return [_gpu(device) for device in devices]
+    yield from map(_gpu, facts.hardware.devices)
+    if not facts.hardware.devices:
+        yield CheckResult("GPU", "skipped", "none here", "the processor does the work")
 
 
-def check_memory(facts: Facts) -> list[CheckResult]:
+def check_memory(facts: Facts) -> Iterator[CheckResult]:
     """Main memory as far as we may take it."""
-    memory, name = facts.hardware.memory, "memory"
+    memory = facts.hardware.memory
     free = memory.available_bytes
     if free is None:
-        return [CheckResult(name, "warning", memory.reason)]
+        yield CheckResult("memory", "warning", memory.reason)
+        return
     total = f" of {render_bytes(memory.total_bytes)}" if memory.total_bytes else ""
     seen = f"{render_bytes(free)}{total} free"
     if not memory.reason.endswith("are available"):  # a limit of ours, not the machine's
         seen += f" ({memory.reason})"
     title, smallest = smallest_model()
     if free < smallest:
-        return [
-            CheckResult(name, "warning", seen,
-                  f"the smallest model, {title}, has {render_bytes(smallest)} of weights",
-                  "close other programs, or ask for a larger container or job")
-        ]  # fmt: skip
-    return [CheckResult(name, "fine", seen)]
+        why = f"the smallest model, {title}, has {render_bytes(smallest)} of weights"
+        fix = "close other programs, or ask for a larger container or job"
+        yield CheckResult("memory", "warning", seen, why, fix)
+    else:
+        yield CheckResult("memory", "fine", seen)
 
 
-def check_decodes(facts: Facts) -> list[CheckResult]:
+def check_decodes(facts: Facts) -> Iterator[CheckResult]:
     """What was tried, then what could not be."""
     reference = next((each.answer for each in facts.decodes if each.device == CPU), "")
-    checks = [_decode(each, facts, reference) for each in facts.decodes]
     if facts.hardware.build.error:
-        return [CheckResult("CPU decode", "skipped", "not tried", "llama.cpp cannot be loaded")]
+        yield CheckResult("CPU decode", "skipped", "not tried", "llama.cpp cannot be loaded")
+        return
+    for each in facts.decodes:
+        yield _decode(each, facts, reference)
     devices = facts.hardware.devices
     blind = [each.title for each in devices if not each.usable and not each.integrated]
     if blind:
         why = f"llama.cpp does not see the {' and the '.join(blind)}"
-        checks.append(CheckResult("GPU decode", "skipped", "not tried", why))
-    return checks
+        yield CheckResult("GPU decode", "skipped", "not tried", why)
 
 
 def _gpu(device: Device) -> CheckResult:
@@ -561,24 +516,21 @@ def _gpu(device: Device) -> CheckResult:
 def _decode(tried: Decode, facts: Facts, reference: str) -> CheckResult:
     titles = {each.name: each.title for each in facts.hardware.devices if each.name}
     on = titles.get(tried.device, "")
-    name = "GPU decode" if on else "CPU decode"
-    where = f"{on}: " if on else ""
+    name, where = ("GPU decode", f"{on}: ") if on else ("CPU decode", "")
     if tried.trouble:
         findings = facts.hardware.findings
         fix = next((each.fix for each in findings if each.what == "instructions"), "")
         why = "nothing can be computed there"
         return CheckResult(name, "problem", f"{where}{tried.trouble}", why, fix)
     if reference and tried.answer != reference:
-        return CheckResult(
-            name, "problem", f"{where}it answers {tried.answer!r}, the processor {reference!r}",
-            "it computes something else: the driver or the build is broken",
-        )  # fmt: skip
-    return CheckResult(
-        name, "fine", f"{where}{tried.tokens} tokens, {tried.seconds:.1f} s with loading"
-    )
+        seen = f"{where}it answers {tried.answer!r}, the processor {reference!r}"
+        why = "it computes something else: the driver or the build is broken"
+        return CheckResult(name, "problem", seen, why)
+    seen = f"{where}{tried.tokens} tokens, {tried.seconds:.1f} s with loading"
+    return CheckResult(name, "fine", seen)
 
 
-CHECKS: tuple[Callable[[Facts], list[CheckResult]], ...] = (
+CHECKS: tuple[Callable[[Facts], Iterator[CheckResult]], ...] = (
     check_python, check_build, check_processor, check_driver, check_gpus, check_memory,
     check_cluster, check_decodes, check_disk, check_models, check_offline, check_hub,
     check_terminal,
@@ -629,19 +581,3 @@ def _merge(check: CheckResult, finding: Finding) -> CheckResult:
         why=check.why if in_trouble else finding.text,
         fix=check.fix or finding.fix,
     )
-
-
-__all__ = [
-    "Probes",
-    "CheckResult",
-    "Facts",
-    "ModelFolder",
-    "State",
-    "Terminal",
-    "ask_hub",
-    "count_problems",
-    "examine",
-    "gather",
-    "parse_fix",
-    "try_decode",
-]

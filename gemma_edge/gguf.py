@@ -12,12 +12,11 @@ import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from gemma_edge.errors import ModelError
 from gemma_edge.units import render_bytes
 
-VERSIONS = (2, 3)
 MAX_KEYS = 1 << 16  # the largest Gemma 4 file has about 60
 MAX_TENSORS = 1 << 16  # about 1,500
 MAX_NAME_BYTES = 1 << 10  # ggml keeps 64 for a tensor, gguf.md allows 65,535 for a key
@@ -107,11 +106,18 @@ def read_header(path: Path) -> Header:
     one part of several."""
     try:
         if path.is_dir():
-            raise _is_folder(path)
+            inside = sorted(entry.name for entry in path.glob("*.gguf"))
+            hint = f"--model {path / inside[0]}" if inside else "there is no .gguf file in it"
+            raise ModelError(f"`{path}` is a folder, a model is a .gguf file", hint=hint)
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ModelError(f"`{path}` is not a file", hint="--model takes a .gguf file")
         with path.open("rb") as file:
-            return _HeaderReader(path, _part_of(file), path.stat().st_size).header()
+
+            def read_part(start: int, count: int) -> bytes:
+                file.seek(start)
+                return file.read(count)
+
+            return parse_header(read_part, path.stat().st_size, str(path))
     except FileNotFoundError:
         hint = f"check the name; it was looked for in {path.parent.resolve()}"
         raise ModelError(f"there is no file `{path}`", hint=hint) from None
@@ -135,35 +141,15 @@ def parse_metadata(
     return _HeaderReader(Path(name), read_part, file_bytes).metadata(frozenset(until))
 
 
-def _part_of(file: BinaryIO) -> ReadPart:
-    def read_part(start: int, count: int) -> bytes:
-        file.seek(start)
-        return file.read(count)
-
-    return read_part
-
-
-def _is_folder(path: Path) -> ModelError:
-    inside = sorted(entry.name for entry in path.glob("*.gguf"))
-    hint = f"--model {path / inside[0]}" if inside else "there is no .gguf file in it"
-    return ModelError(f"`{path}` is a folder, a model is a .gguf file", hint=hint)
-
-
 class _HeaderReader:
     """Walks the header once, from one part of the file to the next."""
 
     def __init__(self, path: Path, read_part: ReadPart, file_bytes: int) -> None:
-        self._path = path
-        self._read_part = read_part
-        self._file_bytes = file_bytes
-        self._at = 0  # of the file; what comes next
+        self._path, self._read_part, self._file_bytes = path, read_part, file_bytes
+        self._at = self._part_start = 0  # of the file: what comes next, where the part begins
         self._part = b""
-        self._part_start = 0
         self._next_part_bytes = FIRST_PART_BYTES
-        self._read_bytes = 0
-        self._kept_bytes = 0
-        self._steps = 0
-        self._tensor_count = 0
+        self._read_bytes = self._kept_bytes = self._steps = self._tensor_count = 0
 
     def header(self) -> Header:
         """Magic, version, counts, metadata, tensor table, in file order."""
@@ -200,26 +186,20 @@ class _HeaderReader:
         )
 
     def _check_start(self) -> None:
+        name = f"`{self._path}`"
         if self._file_bytes == 0:
-            raise ModelError(f"`{self._path}` is empty", hint="download it again")
-        magic = self._take(min(4, self._file_bytes))
-        if magic != b"GGUF":
-            raise ModelError(
-                f"`{self._path}` is not a GGUF file",
-                hint="--model takes a .gguf file, as llama.cpp does",
-            )
-        (version,) = struct.unpack("<I", self._take(4))
+            raise ModelError(f"{name} is empty", hint="download it again")
+        if self._take(min(4, self._file_bytes)) != b"GGUF":
+            hint = "--model takes a .gguf file, as llama.cpp does"
+            raise ModelError(f"{name} is not a GGUF file", hint=hint)
+        (version,) = self._unpack("I")
         if version & 0xFFFF == 0:  # 3 read from the wrong end
-            raise ModelError(
-                f"`{self._path}` is a big-endian GGUF file", hint="use the little-endian file"
-            )
-        if version not in VERSIONS:
-            raise ModelError(
-                f"`{self._path}` is GGUF version {version}; versions 2 and 3 can be read",
-                hint="use a newer file of the model"
-                if version < min(VERSIONS)
-                else "update gemma-edge",
-            )
+            hint = "use the little-endian file"
+            raise ModelError(f"{name} is a big-endian GGUF file", hint=hint)
+        if version not in (2, 3):
+            hint = "use a newer file of the model" if version < 2 else "update gemma-edge"  # noqa: PLR2004
+            message = f"{name} is GGUF version {version}; versions 2 and 3 can be read"
+            raise ModelError(message, hint=hint)
 
     def _take(self, size: int) -> bytes:
         self._hold(size)
@@ -227,13 +207,15 @@ class _HeaderReader:
         self._at += size
         return self._part[start : start + size]
 
+    def _unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack(f"<{layout}", self._take(struct.calcsize(f"<{layout}")))
+
     def _hold(self, size: int) -> None:
         """See to it that the next ``size`` bytes of the file are in the part that is held."""
         rest = max(0, self._part_start + len(self._part) - self._at)
         if rest >= size:
             return
-        if size > self._left:
-            raise self._truncated()
+        self._check_left(size)
         start = self._at + rest
         count = min(max(size - rest, self._next_part_bytes), self._file_bytes - start)
         self._read_bytes += count
@@ -246,14 +228,9 @@ class _HeaderReader:
         self._part_start = self._at
         self._next_part_bytes = min(2 * self._next_part_bytes, MAX_PART_BYTES)
 
-    @property
-    def _left(self) -> int:
-        return self._file_bytes - self._at
-
-    def _skip(self, size: int) -> None:
-        if size > self._left:
+    def _check_left(self, size: int) -> None:
+        if size > self._file_bytes - self._at:
             raise self._truncated()
-        self._at += size
 
     def _skip_texts(self, count: int) -> None:
         """The inner loop of this file: no call for what the part already holds."""
@@ -271,15 +248,14 @@ class _HeaderReader:
                 raise self._truncated()
 
     def _count(self, what: str, limit: int, least_bytes: int) -> int:
-        count: int = struct.unpack("<Q", self._take(8))[0]
+        (count,) = self._unpack("Q")
         if count > limit:
             raise self._damaged(f"{count:,} {what}, at most {limit:,} are read")
-        if count * least_bytes > self._left:
-            raise self._truncated()
-        return count
+        self._check_left(count * least_bytes)
+        return int(count)
 
     def _text(self, what: str, limit: int) -> str:
-        (size,) = struct.unpack("<Q", self._take(8))
+        (size,) = self._unpack("Q")
         if size > limit:
             raise self._damaged(f"{what} of {size:,} bytes, at most {limit:,} are read")
         self._keep(size)
@@ -291,16 +267,15 @@ class _HeaderReader:
             raise self._damaged(f"its metadata takes more than {render_bytes(MAX_KEPT_BYTES)}")
 
     def _value(self, key: str) -> Value:
-        (kind,) = struct.unpack("<I", self._take(4))
+        (kind,) = self._unpack("I")
         if kind == _ARRAY:
             return self._array(key)
-        if kind == _TEXT:
-            return self._text(f"`{key}`", MAX_TEXT_BYTES)
-        return self._numbers(key, kind, 1)[0]
+        return self._values(key, kind, 1)[0]
 
-    def _numbers(self, key: str, kind: int, count: int) -> tuple[Scalar, ...]:
-        layout = f"<{count}{self._layout(key, kind)}"
-        return struct.unpack(layout, self._take(struct.calcsize(layout)))
+    def _values(self, key: str, kind: int, count: int) -> tuple[Scalar, ...]:
+        if kind == _TEXT:
+            return tuple(self._text(f"`{key}`", MAX_TEXT_BYTES) for _ in range(count))
+        return self._unpack(f"{count}{self._layout(key, kind)}")
 
     def _layout(self, key: str, kind: int) -> str:
         if kind not in _SCALARS:
@@ -308,31 +283,27 @@ class _HeaderReader:
         return _SCALARS[kind]
 
     def _array(self, key: str) -> Value:
-        kind, count = struct.unpack("<IQ", self._take(12))
+        kind, count = self._unpack("IQ")
         if kind == _ARRAY:  # gguf.cpp refuses them too
             raise self._damaged(f"`{key}` is an array of arrays")
         item_bytes = 8 if kind == _TEXT else struct.calcsize("<" + self._layout(key, kind))
-        if count * item_bytes > self._left:
-            raise self._truncated()
-        if count > MAX_KEPT_VALUES:
-            if kind == _TEXT:
-                self._skip_texts(count)
-            else:
-                self._skip(count * item_bytes)
-            return Skipped(count)
-        self._keep(count * VALUE_BYTES)
+        self._check_left(count * item_bytes)
+        if count <= MAX_KEPT_VALUES:
+            self._keep(count * VALUE_BYTES)
+            return self._values(key, kind, count)
         if kind == _TEXT:
-            return tuple(self._text(f"`{key}`", MAX_TEXT_BYTES) for _ in range(count))
-        return self._numbers(key, kind, count)
+            self._skip_texts(count)
+        else:
+            self._at += count * item_bytes
+        return Skipped(count)
 
     def _tensor_row(self) -> tuple[str, tuple[int, ...], int, int]:
         name = self._text("a tensor's name", MAX_NAME_BYTES)
-        (dimensions,) = struct.unpack("<I", self._take(4))
+        (dimensions,) = self._unpack("I")
         if dimensions > MAX_DIMENSIONS:
             raise self._damaged(f"tensor `{name}` has {dimensions} dimensions")
-        shape = struct.unpack(f"<{dimensions}Q", self._take(8 * dimensions))
-        kind, offset = struct.unpack("<IQ", self._take(12))
-        return name, shape, kind, offset
+        *shape, kind, offset = self._unpack(f"{dimensions}QIQ")
+        return name, tuple(shape), kind, offset
 
     def _place(
         self, rows: list[tuple[str, tuple[int, ...], int, int]], metadata: Mapping[str, Value]
@@ -362,9 +333,8 @@ class _HeaderReader:
         type_name, block_values, block_bytes = TENSOR_TYPES[kind]
         row = shape[0] if shape else 1
         if row % block_values:
-            raise self._damaged(
-                f"tensor `{name}` has rows of {row:,}, {type_name} needs whole blocks"
-            )
+            what = f"tensor `{name}` has rows of {row:,}, {type_name} needs whole blocks"
+            raise self._damaged(what)
         return math.prod(shape) // block_values * block_bytes
 
     def _truncated(self, needed_bytes: int = 0) -> ModelError:

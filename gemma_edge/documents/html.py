@@ -8,13 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gemma_edge.documents.document import (
-    ExtractedText,
-    Writer,
-    cut_note,
-    decode_text,
-    render_row,
-)
+from gemma_edge.documents.document import ExtractedText, Writer, cut_note, decode_text, render_row
 
 if TYPE_CHECKING:
     from bs4 import Tag

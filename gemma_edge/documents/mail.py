@@ -5,13 +5,7 @@ import email
 from email.message import EmailMessage, Message, MIMEPart
 from email.policy import default
 
-from gemma_edge.documents.document import (
-    ExtractedText,
-    Writer,
-    cut_note,
-    listed,
-    shown,
-)
+from gemma_edge.documents.document import ExtractedText, Writer, cut_note, listed, shown
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.errors import InputError
 

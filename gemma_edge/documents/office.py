@@ -9,12 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gemma_edge.documents.document import (
-    ExtractedText,
-    Writer,
-    cut_note,
-    render_row,
-)
+from gemma_edge.documents.document import ExtractedText, Writer, cut_note, render_row
 from gemma_edge.documents.sheets import read_sheets
 from gemma_edge.errors import InputError
 from gemma_edge.units import render_bytes
