@@ -16,7 +16,6 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge.errors import (
@@ -291,6 +290,8 @@ def describe(  # noqa: PLR0913  (each is named)
         ModelError, ProjectorError, DoesNotFit: no model that sees them.
         EngineError: llama.cpp failed; EngineStopped: the same can be asked once more.
     """
+    from pathlib import Path
+
     from gemma_edge.app import describe as app
     from gemma_edge.app.batch import Source
     from gemma_edge.app.request import DescribeRequest
