@@ -451,7 +451,9 @@ def _scratch_bytes(
     (fattn.cu, ``ggml_cuda_flash_attn_ext_get_alloc_size``)."""
     if placement.kv_type != "q8_0":
         return {}
-    size_bytes = pad_cells(placement.context_tokens) * shape.global_cell_bytes_f16
+    own = (layer for layer in shape.layers if layer.kind == "global")
+    cell_bytes = max((2 * (each.key_values + each.value_values) for each in own), default=0)
+    size_bytes = pad_cells(placement.context_tokens) * cell_bytes
     return {name: size_bytes for name in used if backends.get(name) in ("cuda", "rocm")}
 
 

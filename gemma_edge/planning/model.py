@@ -102,19 +102,6 @@ class Shape:
     def has_experts(self) -> bool:
         return self.largest_expert_bytes > 0
 
-    @property
-    def weights_bytes(self) -> int:
-        """Every tensor of the file, once."""
-        parts = [self.token_table, self.layer_table, self.output, self.output_norm]
-        parts += [weights for layer in self.layers for weights in (layer.dense, layer.experts)]
-        return sum(part.size_bytes for part in parts)
-
-    @property
-    def global_cell_bytes_f16(self) -> int:
-        """Keys and values of one cell of the largest global layer, in 16 bits."""
-        cells = (2 * (i.key_values + i.value_values) for i in self.layers if i.kind == "global")
-        return max(cells, default=0)
-
 
 def parse_shape(header: Header, *, exact: bool = True) -> Shape:
     """Read a header. ``exact`` is False for one that was synthesized."""

@@ -113,22 +113,17 @@ def _copies_anyway(search: Search, strategy: Strategy) -> bool:
 
 
 def _relieve(search: Search, placement: Placement) -> Placement:
-    """Where only main memory is short: rows of the embeddings are read as they are needed, and no
-    faster copy of the weights is kept. What costs no speed on a GPU comes first."""
-    for relief in (_read_lazily, _keep_no_copy):
+    """Where only main memory is short: first rows of the embeddings are read as they are needed,
+    then no faster copy of the weights is kept."""
+    lazy = search.per_layer_embeddings and placement.load_mode == "mmap"
+    repack = placement.kind(search.layers) == "gpu"
+    reliefs: tuple[dict[str, Any], ...] = ({"lazy": lazy}, {"repack": repack})
+    for relief in reliefs:
         ledger = search.ledger(placement)
         if ledger.fits or not ledger.fits_devices:
             break
-        placement = relief(search, placement)
+        placement = replace(placement, **relief)
     return placement
-
-
-def _read_lazily(search: Search, now: Placement) -> Placement:
-    return replace(now, lazy=search.per_layer_embeddings and now.load_mode == "mmap")
-
-
-def _keep_no_copy(search: Search, now: Placement) -> Placement:
-    return replace(now, repack=now.repack and now.kind(search.layers) == "gpu")
 
 
 def _describe(setting: Placement, full: Placement) -> str:
@@ -161,7 +156,7 @@ def render_shortage(ledger: Ledger, context_tokens: int = 0) -> str:
 def _spend(
     search: Search, strategy: Strategy, placement: Placement
 ) -> tuple[Placement, tuple[str, ...]]:
-    """It goes to larger batches, pinned memory, the projector, and context; each with a word."""
+    """It goes to larger batches, pinned memory, the projector, and context; with notes in words."""
     notes = []
     if strategy.kind == "experts":
         for improved, note in _improve(search, strategy, placement):

@@ -51,3 +51,10 @@ def kv_bytes(shape: Shape, context_tokens: int, batch_tokens: int, kv_type: KvTy
     return sum(
         layer_bytes(shape, layer, context_tokens, batch_tokens, kv_type) for layer in shape.layers
     )
+
+
+def weights_bytes(shape: Shape) -> int:
+    """Every tensor of the file, once."""
+    parts = [shape.token_table, shape.layer_table, shape.output, shape.output_norm]
+    parts += [weights for layer in shape.layers for weights in (layer.dense, layer.experts)]
+    return sum(part.size_bytes for part in parts)

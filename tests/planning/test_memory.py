@@ -20,7 +20,15 @@ from gemma_edge.planning.memory import (
 )
 from gemma_edge.planning.model import Shape, parse_shape, synthesize, synthesize_projector
 from gemma_edge.planning.plan import ALL_LAYERS, RAM, Allocated, Ledger, Placement
-from tests.planning.memory_machines import GIB, SIZES, card, kv_bytes, machine, shape_of
+from tests.planning.memory_machines import (
+    GIB,
+    SIZES,
+    card,
+    kv_bytes,
+    machine,
+    shape_of,
+    weights_bytes,
+)
 
 MIB = 1 << 20
 # docs/memory.md, "KV cache": KV in MiB, f16, batches of 512, by context.
@@ -156,7 +164,7 @@ def test_all_weights_have_one_place(name):
         found = ledger(name, devices=("CUDA0",), gpu_layers=layers)
         weights = sum(p.size_bytes for a in found.accounts for p in a.parts if p.name == "weights")
         twice = shape.token_table.size_bytes if layers else 0
-        assert weights == shape.weights_bytes + twice
+        assert weights == weights_bytes(shape) + twice
 
 
 def test_full_offload_leaves_the_tables_in_main_memory():
