@@ -78,17 +78,6 @@ class Meter:
         return self.context_tokens - self.used_tokens
 
 
-def _too_large(whole: Meter, before: Meter | None) -> DoesNotFit:
-    """A message that makes ``whole`` of what was ``before``: the numbers and the choices."""
-    message_tokens = whole.used_tokens - (before.used_tokens if before else 0)
-    used = f", {before.used_tokens:,} are used already" if before else ""
-    return DoesNotFit(
-        f"this message takes {render_tokens(message_tokens)}{used}, and the context holds "
-        f"{whole.context_tokens:,}: {1 - whole.free_tokens:,} too many",
-        hint=CHOICES if before else "/ctx with a larger number, or less text",
-    )
-
-
 SHARE = 8  # of the context: what a summary may take, so that it makes room
 MIN_TOKENS = 256
 SUMMARY_PROMPT = Path(__file__).with_name("summarize.txt")  # a file that people edit
@@ -482,8 +471,15 @@ class Conversation:
         if goes_on:
             return DoesNotFit(error.message, hint=CHOICES)
         whole = self._measure(messages)
-        before = self._measure(messages[:-1]) if self.history.exchanges else None
-        return error if whole.free_tokens > 0 else _too_large(whole, before)
+        if whole.free_tokens > 0:
+            return error
+        used = self._measure(messages[:-1]).used_tokens if self.history.exchanges else 0
+        already = f", {used:,} are used already" if used else ""
+        return DoesNotFit(
+            f"this message takes {render_tokens(whole.used_tokens - used)}{already}, and the "
+            f"context holds {whole.context_tokens:,}: {1 - whole.free_tokens:,} too many",
+            hint=CHOICES if used else "/ctx with a larger number, or less text",
+        )
 
     # Changing what was said.
 

@@ -235,16 +235,13 @@ def _ending(reason: str | None) -> str:
 
 def _as_data(exchange: Exchange) -> dict[str, Any]:
     question = exchange.question
+    names = [*(picture.name for picture in question.pictures), *question.lost]
     data: dict[str, Any] = {
         "question": question.text,
-        "images": _names([*(p.name for p in question.pictures), *question.lost]),
+        "images": [name or "an image" for name in names],
         "files": [{"name": f.name, "tokens": f.tokens, "text": f.text} for f in question.files],
         "answer": exchange.answer if exchange.answered else None,
         "thought": exchange.thought or None,
         "ended": exchange.reason,
     }
     return {**data, "fate": exchange.fate} if exchange.fate else data
-
-
-def _names(names: Sequence[str]) -> list[str]:
-    return [name or "an image" for name in names]
