@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gemma_edge.app.load import LoadedEngine, Prepared, VisionMode, load, prepare
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime, show_nothing
 from gemma_edge.catalog import kind_of
@@ -18,6 +18,9 @@ from gemma_edge.chat.persona import Persona
 from gemma_edge.chat.sessions import find_journal, list_journals, prune
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from gemma_edge.app.load import LoadedEngine, Prepared, VisionMode
 
 _LOOK_SECONDS = 0.05
 _LEAVE_SECONDS = 2.0  # for planning to end by itself; then the process ends under it
@@ -120,7 +123,7 @@ class Chat:
             return request
         return replace(request, model=model) if model else request
 
-    def _vision(self) -> VisionMode:
+    def _vision(self) -> "VisionMode":
         """A conversation may come to an image; one question has all that it is about."""
         if self._asked.images:
             return "needed"
@@ -191,13 +194,13 @@ class Chat:
         return self._conversation
 
     @property
-    def prepared(self) -> Prepared:
+    def prepared(self) -> "Prepared":
         """The plan of the model, which may still be loading."""
         assert self._prepared is not None
         return self._prepared
 
     @property
-    def engine(self) -> LoadedEngine:
+    def engine(self) -> "LoadedEngine":
         """Where the answers come from; nothing is read ahead any more."""
         self.conversation.stop_prefill()
         assert self._engine is not None
@@ -219,6 +222,8 @@ class Chat:
             self.changed()
 
     def _open(self, runtime: Runtime) -> None:
+        from gemma_edge.app.load import load, prepare  # noqa: PLC0415  (0.1 s, behind the prompt)
+
         asked = self._asked
         prepared = prepare(self.request, runtime, vision=self._vision(), images=asked.images)
         self._prepared, self._engine = prepared, load(prepared, runtime)
@@ -282,6 +287,8 @@ class Chat:
 
     def _reload(self, request: ModelRequest) -> tuple[str, ...]:
         """Memory is free for the new one before it is loaded."""
+        from gemma_edge.app.load import load, prepare  # noqa: PLC0415
+
         conversation, before = self.conversation, self.prepared
         engine = self.engine
         engine.close()
