@@ -55,13 +55,7 @@ _CLOSED, _OPEN, _AS_IS = "closed", "open", "as_is"
 def close_schema(source: Json, *, nullable: bool) -> Json:
     """The decoding schema of ``source``; without ``nullable`` no null is added, and keys that the
     user does not require stay optional."""
-    source = lone_references(source)
-    closer = _Closer(source, nullable)
-    out = closer.member(source, required=True)
-    closer.finish()
-    head = {"$schema": source["$schema"]} if "$schema" in source else {}
-    rest = {"$defs": closer.defs} if closer.defs else {}
-    return {**head, **(out if isinstance(out, dict) else {}), **rest}
+    return _Closer(lone_references(source), nullable).close()
 
 
 def _is_idle(keyword: str, value: Any) -> bool:
@@ -85,10 +79,14 @@ class _Closer:
         self._names: dict[tuple[str, str], str] = {}
         self._waiting: list[tuple[str, str, str]] = []
 
-    def finish(self) -> None:
+    def close(self) -> Json:
+        out = self.member(self._root, required=True)
         while self._waiting:
             name, reference, mode = self._waiting.pop()
             self.defs[name] = self.schema(resolve(self._root, reference), mode)
+        head = {"$schema": self._root["$schema"]} if "$schema" in self._root else {}
+        rest = {"$defs": self.defs} if self.defs else {}
+        return {**head, **(out if isinstance(out, dict) else {}), **rest}
 
     def member(self, schema: Subschema, *, required: bool) -> Subschema:
         out = self.schema(schema, _CLOSED)
@@ -127,7 +125,11 @@ class _Closer:
 
     def _keyword(self, keyword: str, value: Any, schema: Json, mode: str) -> Any:
         if keyword == "$ref":
-            return f"#/$defs/{self._name(value, mode)}"
+            key = (value, mode)
+            if key not in self._names:
+                self._names[key] = _definition_name(value, "root", set(self._names.values()))
+                self._waiting.append((self._names[key], value, mode))
+            return f"#/$defs/{self._names[key]}"
         if keyword in _MEMBERS:
             wanted = _required(schema)
             return {name: self._value(sub, name in wanted, mode) for name, sub in value.items()}
@@ -173,14 +175,6 @@ class _Closer:
         if names:
             out["properties"] = {**names, **out.get("properties", {})}
             out["additionalProperties"] = False
-
-    def _name(self, reference: str, mode: str) -> str:
-        key = (reference, mode)
-        if key not in self._names:
-            name = _definition_name(reference, "root", set(self._names.values()))
-            self._names[key] = name
-            self._waiting.append((name, reference, mode))
-        return self._names[key]
 
 
 def _definition_name(reference: str, root: str, taken: Container[str]) -> str:
@@ -461,13 +455,17 @@ class _Form:
             for name, sub in view.get("properties", {}).items():
                 properties.setdefault(name, sub)
         if properties:
-            return self._object(properties)
+            named = ((name, sub) for name, sub in properties.items() if sub is not False)
+            members = (f"{_quoted(n)}: {self.render(sub)}{self._comment(sub)}" for n, sub in named)
+            return "{" + ", ".join(members) + "}"
         for view in views:
             if "enum" in view or "const" in view:
-                return _choices(view["enum"] if "enum" in view else [view["const"]])
-            branches = view.get("anyOf") or view.get("oneOf")
-            if branches:
-                return self._either(branches)
+                values = view["enum"] if "enum" in view else [view["const"]]
+                shown = [_quoted(value) for value in values[:MAX_CHOICES] if value is not None]
+                return " | ".join(shown + [_MORE] * (len(values) > MAX_CHOICES)) or "null"
+            if branches := view.get("anyOf") or view.get("oneOf"):  # any value may be null
+                others = (sub for sub in branches if self._kinds.of(sub) != {"null"})
+                return " | ".join(dict.fromkeys(map(self.render, others))) or "null"
         return self._plain(schema, views)
 
     def _views(self, schema: Json) -> tuple[list[Json], set[str]]:
@@ -484,18 +482,6 @@ class _Form:
             views += [sub for sub in view.get("allOf", ()) if isinstance(sub, dict)]
         return views, opened
 
-    def _object(self, properties: Json) -> str:
-        members = (
-            f"{_quoted(name)}: {self.render(sub)}{self._comment(sub)}"
-            for name, sub in properties.items()
-            if sub is not False
-        )
-        return "{" + ", ".join(members) + "}"
-
-    def _either(self, branches: list[Any]) -> str:
-        named = (sub for sub in branches if self._kinds.of(sub) != {"null"})
-        return " | ".join(dict.fromkeys(self.render(sub) for sub in named)) or "null"
-
     def _plain(self, schema: Json, views: list[Json]) -> str:
         kinds = self._kinds.of(schema) - {"null"}
         if kinds == {"array"}:
@@ -506,8 +492,10 @@ class _Form:
             return _ANY if kinds else "null"
         if "number" in kinds:
             kinds -= {"integer"}
+        formats = (str(view["format"]) for view in views if view.get("format") in _DATES)
         named = [kind for kind in _ORDER if kind in kinds]
-        return " | ".join(_date(views) if kind == "string" else kind for kind in named)
+        text = next(formats, "string")
+        return " | ".join(text if kind == "string" else kind for kind in named)
 
     def _list(self, views: list[Json]) -> str:
         for view in views:
@@ -556,18 +544,6 @@ def _names_of_repeated(root: Json, kinds: Kinds) -> dict[str, str]:
         if (count > 1 or whole) and kinds.of({"$ref": reference}) & {"object", "array"}:
             names[reference] = _definition_name(reference, "form", set(names.values()))
     return names
-
-
-def _date(views: list[Json]) -> str:
-    for view in views:
-        if view.get("format") in _DATES:
-            return str(view["format"])
-    return "string"
-
-
-def _choices(values: list[Any]) -> str:
-    shown = [_quoted(value) for value in values[:MAX_CHOICES] if value is not None]
-    return " | ".join(shown + ([_MORE] if len(values) > MAX_CHOICES else [])) or "null"
 
 
 def _quoted(value: Any) -> str:

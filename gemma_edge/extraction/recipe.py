@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from difflib import get_close_matches
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
 
 from gemma_edge.errors import InputError
@@ -149,16 +149,6 @@ def set_habit(habits: Habits, name: str, value: str) -> Habits:
         raise InputError(f"`{value[:20]}` is no code like {code}", hint=_HABIT_HINT)
     changed: Any = {name: value}
     return replace(habits, **changed)
-
-
-def parse_habit(text: str, habits: Habits) -> Habits:
-    """``--normalize date=dmy`` added to ``habits``.
-
-    Raises:
-        InputError: it is none.
-    """
-    name, _, value = text.partition("=")
-    return set_habit(habits, name.strip(), value.strip())
 
 
 def _not_empty(text: str, what: str) -> str:
@@ -406,40 +396,40 @@ class Recipe:
     def with_(  # noqa: PLR0913 (one argument a flag)
         self,
         *,
-        name: str | None = None,
         schema: Schema | None = None,
-        rules: Sequence[str | Rule] = (),
-        counter_examples: Sequence[str | CounterExample] = (),
-        worked: Sequence[str] = (),
-        examples: Sequence[Example] = (),
-        normalize: Sequence[str] = (),
-        compute: Sequence[str | Computed] = (),
-        checks: Sequence[str | Check] = (),
+        rules: Iterable[str] = (),
+        counter_examples: Iterable[str] = (),
+        worked: Iterable[str] = (),
+        examples: Iterable[Example] = (),
+        normalize: Iterable[str] = (),
+        compute: Iterable[str] = (),
+        checks: Iterable[str] = (),
     ) -> "Recipe":
-        """The recipe with more in it, as flags write it. A value that is computed already is
-        computed anew; name and schema are replaced.
+        """The recipe with more in it, as flags write it, or another schema. A value that is
+        computed already is computed anew.
 
         Raises:
             InputError: a flag's text is not of its form, or names a field that is not there.
         """
         known = tuple((schema or self.schema).source.get("properties", ()))
-        added = [_parse_computed(each) if isinstance(each, str) else each for each in compute]
-        more = [Check(parse_expression(each)) if isinstance(each, str) else each for each in checks]
+        added = tuple(map(_parse_computed, compute))
+        more = tuple(Check(parse_expression(each)) for each in checks)
         names = {each.name for each in added}
+        habits = self.habits
+        for each in normalize:
+            name, _, value = each.partition("=")
+            habits = set_habit(habits, name.strip(), value.strip())
         changed = replace(
             self,
-            name=self.name if name is None else name,
             schema=schema or self.schema,
-            rules=self.rules
-            + tuple(_parse_rule(each, known) if isinstance(each, str) else each for each in rules),
-            counter_examples=self.counter_examples
-            + tuple(
-                _parse_counter_example(each) if isinstance(each, str) else each
-                for each in counter_examples
+            rules=(*self.rules, *(_parse_rule(each, known) for each in rules)),
+            counter_examples=(
+                *self.counter_examples,
+                *map(_parse_counter_example, counter_examples),
             ),
-            worked=self.worked + tuple(worked),
-            examples=self.examples + tuple(examples),
-            habits=reduce(lambda habits, text: parse_habit(text, habits), normalize, self.habits),
+            worked=(*self.worked, *worked),
+            examples=(*self.examples, *examples),
+            habits=habits,
             compute=(*(each for each in self.compute if each.name not in names), *added),
             checks=(*self.checks, *more),
         )

@@ -1,5 +1,7 @@
 """A recipe: what the model is asked, and what code makes of its answer."""
 
+from dataclasses import replace
+
 import pytest
 
 from gemma_edge.errors import InputError
@@ -11,7 +13,6 @@ from gemma_edge.extraction.recipe import (
     RecipeResult,
     Rule,
     bare_recipe,
-    parse_habit,
 )
 from gemma_edge.extraction.schema import parse_schema
 from gemma_edge.extraction.values import Habits
@@ -123,11 +124,11 @@ def test_a_sign_of_many_currencies_stays_and_is_told():
 
 def test_a_warning_and_a_tolerance_of_its_own():
     check = Check(recipe(checks=["total ~= 1"]).checks[0].expression, "warn", ("total",))
-    (failure,) = recipe(checks=[check]).finish({"total": "2"}).failures
+    (failure,) = replace(recipe(), checks=(check,)).finish({"total": "2"}).failures
     assert (failure.severity, failure.fields) == ("warn", ("total",))
-    wide = Check(check.expression, tolerance=2, why="it is one")
-    assert failed(recipe(checks=[wide]), {"total": "3"}) == []
-    assert failed(recipe(checks=[wide]), {"total": "3.01"}) == ["it is one: total is 3.01, not 1"]
+    wide = replace(recipe(), checks=(Check(check.expression, tolerance=2, why="it is one"),))
+    assert failed(wide, {"total": "3"}) == []
+    assert failed(wide, {"total": "3.01"}) == ["it is one: total is 3.01, not 1"]
 
 
 def test_an_answer_that_is_no_object_is_called_answer():
@@ -193,7 +194,8 @@ def test_a_flag_that_is_wrong_says_what(flags, message):
 
 
 def test_habits_are_added_to():
-    assert parse_habit("decimal=.", Habits(date="mdy")) == Habits(date="mdy", decimal=".")
+    bill = recipe(normalize=["date=mdy"]).with_(normalize=["decimal=."])
+    assert bill.habits == Habits(date="mdy", decimal=".")
 
 
 def test_the_fingerprint_is_of_what_decides_the_result():
@@ -205,5 +207,5 @@ def test_the_fingerprint_is_of_what_decides_the_result():
         recipe(rules=["a"], checks=["total > 1"]), recipe(),
         recipe(rules=["a"], examples=[Example("Acme", {})]),
     ]  # fmt: skip
-    assert bill.fingerprint == same.with_(name="other").fingerprint
+    assert bill.fingerprint == replace(same, name="other").fingerprint
     assert len({bill.fingerprint, *(each.fingerprint for each in others)}) == 1 + len(others)
