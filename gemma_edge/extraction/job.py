@@ -79,94 +79,14 @@ from gemma_edge.extraction.schema import (
 )
 from gemma_edge.units import render_tokens
 
-# What is asked a second time: the values that are wrong, with what is wrong about them.
-
+Listener = Callable[[Event], None]
 _Reply = TypeVar("_Reply")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _ABSENT = object()
 _MOST_VALUES = 40  # that are asked again; more of them are another kind of trouble
 _MOST_PAGES = 3  # that are named with a problem
 _SHOWN = 200  # characters of a value in a prompt
-
-
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """``part`` asks for the values at ``paths``, each under the name that ``names`` gives it;
-    ``problems`` are lines for the prompt."""
-
-    part: SchemaPart
-    paths: tuple[ValuePath, ...]
-    names: tuple[str, ...]
-    problems: str
-
-
-# Something wrong, in words that the model reads too, and the values it is about.
-_Flaw = tuple[str, tuple[ValuePath, ...]]
-
-
-def _plan_again(
-    source: Json, flaws: Sequence[_Flaw], data: Any, pages: dict[ValuePath, int], *, strict: bool
-) -> _Again | None:
-    """The second request for all flaws; ``pages`` is where values were found. None where there is
-    nothing to ask: too much is wrong, or what is wrong cannot be asked for alone."""
-    found = (_existing(data, path) for _, about in flaws for path in about)
-    paths = _outermost([path for path in found if path is not None])
-    if not paths or len(paths) > _MOST_VALUES:
-        return None
-    known = fields_of(source)
-    part: SchemaPart | None
-    if paths == ((),):
-        part = make_part(source, strict=strict)
-    elif all(len(path) == 1 and path[0] in known for path in paths):
-        part = select_fields(source, [str(path[0]) for path in paths], strict=strict)
-    else:
-        part = select_values(source, paths, strict=strict)
-    if part is None:
-        return None
-    lines = [f"- {text}{_where(about, pages)}" for text, about in flaws if about]
-    lines += [_record_line(path, data) for path in paths if any(isinstance(s, int) for s in path)]
-    return _Again(part, paths, tuple(map(render_path, paths)), "\n".join(dict.fromkeys(lines)))
-
-
-def _parse_path(text: str) -> ValuePath:
-    """``items[2].qty`` to a path; a name that a recipe's check gives is one step."""
-    return tuple(int(found[2]) if found[2] else found[1] for found in _STEP.finditer(text))
-
-
-def _existing(data: Any, path: ValuePath) -> ValuePath | None:
-    """The value as it was printed that ``path``, into converted data, is about; None where there
-    is none."""
-    sizes = range(len(path), 0, -1)
-    found = (path[:n] for n in sizes if value_at(data, path[:n], _ABSENT) is not _ABSENT)
-    return next(found, None) if path else path
-
-
-def _outermost(paths: Sequence[ValuePath]) -> tuple[ValuePath, ...]:
-    unique = dict.fromkeys(paths)
-    return tuple(
-        path for path in unique
-        if not any(path[:size] in unique for size in range(len(path)))
-    )  # fmt: skip
-
-
-def _where(paths: Sequence[ValuePath], pages: dict[ValuePath, int]) -> str:
-    found = {page for at, page in pages.items() if any(at[: len(path)] == path for path in paths)}
-    if not 0 < len(found) <= _MOST_PAGES:
-        return ""
-    return f" (page {', '.join(map(str, sorted(found)))})"
-
-
-def _record_line(path: ValuePath, data: Any) -> str:
-    last = max(index for index, step in enumerate(path) if isinstance(step, int))
-    record = value_at(data, path[: last + 1])
-    text = str(record)
-    if isinstance(record, dict):
-        single = {name: v for name, v in record.items() if not isinstance(v, dict | list)}
-        text = ", ".join(f"{name}: {v}" for name, v in single.items() if v is not None)
-    return f"- {render_path(path)} belongs to: {text[:_SHOWN]}"
-
-
-# What comes out of a document, as plain data.
+_MOST_CONTINUED = 64  # requests for the rest of one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +116,32 @@ class CheckedAnswer:
     @property
     def usage(self) -> Usage:
         return self.finished.usage
+
+
+def extract(  # noqa: PLR0913 (three of them are optional)
+    engine: Engine,
+    document: Document,
+    recipe: Recipe,
+    options: Options | None = None,
+    *,
+    passes: Passes | None = None,
+    on_event: Listener | None = None,
+) -> CheckedAnswer:
+    """Read ``document`` into the form of ``recipe``. ``passes`` is the plan, if it was made
+    already; ``on_event`` sees every event as it comes.
+
+    Raises:
+        Interrupted: Ctrl-C.
+        SchemaError: the schema cannot be enforced, however relaxed.
+        InputError: a page cannot be read or drawn.
+        DoesNotFit, EngineError, ProjectorError: from the engine.
+    """
+    options = options or Options()
+    if passes is None:
+        context_tokens = engine.info.context_tokens
+        passes = plan_passes(document, recipe, options, engine.count, context_tokens)
+    asker = _Asker(engine, document, passes.modes, options, on_event)
+    return _Extraction(asker, document, recipe, options).run(passes)
 
 
 # One answer under a schema: asked with as much of the schema held as can be, read, judged.
@@ -322,8 +268,6 @@ def _whole_answer(text: str) -> str:
 
 # Of pages that are read once for several questions; shorter ones are read again in a moment.
 _WARM_CHARACTERS = 500
-
-Listener = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,35 +470,87 @@ def _filled(tree: Tree) -> int:
     return sum(leaf.value is not None for _, leaf in iter_leaves(tree))
 
 
+# What is asked a second time: the values that are wrong, with what is wrong about them.
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """``part`` asks for the values at ``paths``, each under the name that ``names`` gives it;
+    ``problems`` are lines for the prompt."""
+
+    part: SchemaPart
+    paths: tuple[ValuePath, ...]
+    names: tuple[str, ...]
+    problems: str
+
+
+# Something wrong, in words that the model reads too, and the values it is about.
+_Flaw = tuple[str, tuple[ValuePath, ...]]
+
+
+def _plan_again(
+    source: Json, flaws: Sequence[_Flaw], data: Any, pages: dict[ValuePath, int], *, strict: bool
+) -> _Again | None:
+    """The second request for all flaws; ``pages`` is where values were found. None where there is
+    nothing to ask: too much is wrong, or what is wrong cannot be asked for alone."""
+    found = (_existing(data, path) for _, about in flaws for path in about)
+    paths = _outermost([path for path in found if path is not None])
+    if not paths or len(paths) > _MOST_VALUES:
+        return None
+    known = fields_of(source)
+    part: SchemaPart | None
+    if paths == ((),):
+        part = make_part(source, strict=strict)
+    elif all(len(path) == 1 and path[0] in known for path in paths):
+        part = select_fields(source, [str(path[0]) for path in paths], strict=strict)
+    else:
+        part = select_values(source, paths, strict=strict)
+    if part is None:
+        return None
+    lines = [f"- {text}{_where(about, pages)}" for text, about in flaws if about]
+    lines += [_record_line(path, data) for path in paths if any(isinstance(s, int) for s in path)]
+    return _Again(part, paths, tuple(map(render_path, paths)), "\n".join(dict.fromkeys(lines)))
+
+
+def _parse_path(text: str) -> ValuePath:
+    """``items[2].qty`` to a path; a name that a recipe's check gives is one step."""
+    return tuple(int(found[2]) if found[2] else found[1] for found in _STEP.finditer(text))
+
+
+def _existing(data: Any, path: ValuePath) -> ValuePath | None:
+    """The value as it was printed that ``path``, into converted data, is about; None where there
+    is none."""
+    sizes = range(len(path), 0, -1)
+    found = (path[:n] for n in sizes if value_at(data, path[:n], _ABSENT) is not _ABSENT)
+    return next(found, None) if path else path
+
+
+def _outermost(paths: Sequence[ValuePath]) -> tuple[ValuePath, ...]:
+    unique = dict.fromkeys(paths)
+    return tuple(
+        path for path in unique
+        if not any(path[:size] in unique for size in range(len(path)))
+    )  # fmt: skip
+
+
+def _where(paths: Sequence[ValuePath], pages: dict[ValuePath, int]) -> str:
+    found = {page for at, page in pages.items() if any(at[: len(path)] == path for path in paths)}
+    if not 0 < len(found) <= _MOST_PAGES:
+        return ""
+    return f" (page {', '.join(map(str, sorted(found)))})"
+
+
+def _record_line(path: ValuePath, data: Any) -> str:
+    last = max(index for index, step in enumerate(path) if isinstance(step, int))
+    record = value_at(data, path[: last + 1])
+    text = str(record)
+    if isinstance(record, dict):
+        single = {name: v for name, v in record.items() if not isinstance(v, dict | list)}
+        text = ", ".join(f"{name}: {v}" for name, v in single.items() if v is not None)
+    return f"- {render_path(path)} belongs to: {text[:_SHOWN]}"
+
+
 # The whole extraction.
-
-_MOST_CONTINUED = 64  # requests for the rest of one answer
-
-
-def extract(  # noqa: PLR0913 (three of them are optional)
-    engine: Engine,
-    document: Document,
-    recipe: Recipe,
-    options: Options | None = None,
-    *,
-    passes: Passes | None = None,
-    on_event: Listener | None = None,
-) -> CheckedAnswer:
-    """Read ``document`` into the form of ``recipe``. ``passes`` is the plan, if it was made
-    already; ``on_event`` sees every event as it comes.
-
-    Raises:
-        Interrupted: Ctrl-C.
-        SchemaError: the schema cannot be enforced, however relaxed.
-        InputError: a page cannot be read or drawn.
-        DoesNotFit, EngineError, ProjectorError: from the engine.
-    """
-    options = options or Options()
-    if passes is None:
-        context_tokens = engine.info.context_tokens
-        passes = plan_passes(document, recipe, options, engine.count, context_tokens)
-    asker = _Asker(engine, document, passes.modes, options, on_event)
-    return _Extraction(asker, document, recipe, options).run(passes)
 
 
 @dataclass(frozen=True, slots=True)
