@@ -149,19 +149,16 @@ def match(gold: Sequence[Any], found: Sequence[Any]) -> list[tuple[int, int]]:
     paired with others instead, those others could be paired with each other for as much. Where
     more than ``_MOST_EXACT`` differ, those that share rare values are paired first.
     """
-    left, right = _sorted(gold), _sorted(found)
     waiting: dict[str, list[int]] = {}
-    for at, (print_, _) in enumerate(right):
-        waiting.setdefault(print_, []).append(at)
-    pairs, rest, used = list[tuple[int, int]](), list[int](), set[int]()
-    for print_, index in left:
+    for print_, index in _sorted(found):
+        waiting.setdefault(print_, []).append(index)
+    pairs, rest = list[tuple[int, int]](), list[int]()
+    for print_, index in _sorted(gold):
         if waiting.get(print_):
-            at = waiting[print_].pop(0)
-            used.add(at)
-            pairs.append((index, right[at][1]))
+            pairs.append((index, waiting[print_].pop(0)))
         else:
             rest.append(index)
-    others = [index for at, (_, index) in enumerate(right) if at not in used]
+    others = [index for indices in waiting.values() for index in indices]
     if max(len(rest), len(others)) > _MOST_EXACT:
         likely = _likely(gold, found, rest, others)
         pairs += likely
@@ -432,11 +429,9 @@ def compare(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, An
         found = compare_data(name, left[name].get("data"), right[name].get("data"))
         changes += found
         same += not found
-    return Comparison(
-        tuple(changes), len(shared), same,
-        tuple(name for name in left if name not in right),
-        tuple(name for name in right if name not in left),
-    )  # fmt: skip
+    only_left = tuple(name for name in left if name not in right)
+    only_right = tuple(name for name in right if name not in left)
+    return Comparison(tuple(changes), len(shared), same, only_left, only_right)
 
 
 def compare_data(file: str, before: Any, after: Any) -> list[Change]:
@@ -448,8 +443,6 @@ def compare_data(file: str, before: Any, after: Any) -> list[Change]:
 
 
 def _by_file(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    names = {str(record.get("file", "")) for record in records}
-    short = {PurePath(name).name for name in names}
-    if len(short) == len(names):
-        return {PurePath(str(record.get("file", ""))).name: record for record in records}
-    return {str(record.get("file", "")): record for record in records}
+    whole = {str(record.get("file", "")): record for record in records}
+    short = {PurePath(name).name: record for name, record in whole.items()}
+    return short if len(short) == len(whole) else whole

@@ -81,16 +81,11 @@ class ReadValue:
             return cls(found[0])
         if not found:
             return cls.unreadable("not read")
-        shown = " or ".join(map(_shown, found[:_SHOWN]))
+        parts = (each.values() if isinstance(each, dict) else [each] for each in found[:_SHOWN])
+        shown = [" ".join(str(part) for part in each if part is not None) for each in parts]
         if len(found) > _SHOWN:
-            shown += f" or {len(found) - _SHOWN} more"
-        return cls(None, f"can be {shown}; {advice} would decide", tuple(found))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(str(part) for part in value.values() if part is not None)
-    return str(value)
+            shown.append(f"{len(found) - _SHOWN} more")
+        return cls(None, f"can be {' or '.join(shown)}; {advice} would decide", tuple(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +219,7 @@ def read_money(text: str, habits: Habits) -> ReadValue:
     if not codes:
         return ReadValue.unreadable(f'"{words[:20]}" is no currency')
     amounts = read_number(found[0][0], habits)
-    if len(amounts) > 1 and _has_cents(codes):
+    if None not in codes and not _THREE_DIGITS & set(codes):
         amounts = amounts[:1]  # nobody prints three digits of cents
     choices = [
         {"amount": as_number(sign * more * amount), "currency": code}
@@ -263,10 +258,6 @@ def read_currency(text: str, habits: Habits) -> ReadValue:
 
 # ISO 4217: the currencies with three digits behind the decimal sign.
 _THREE_DIGITS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
-
-
-def _has_cents(codes: list[str | None]) -> bool:
-    return None not in codes and not _THREE_DIGITS & set(codes)
 
 
 def _currencies(words: str, habits: Habits) -> Iterator[str | None]:
@@ -377,25 +368,21 @@ def _year(digits: str) -> int:
 def _from_words(text: str) -> ReadValue:
     """A month by its name, a day and a year: the name says which number is which. Passports have
     it in two languages, 12 AUG/AOÛT 74."""
-    words = list(_WORD.findall(_ORDINAL.sub(" ", text)))
-    months = [tables().months.get(fold(word)) for word in words]
-    named = set(filter(None, months))
+    known = tables()
+    words = [fold(word) for word in _WORD.findall(_ORDINAL.sub(" ", text))]
+    numbers = [word for word in words if word.isdigit()]
+    named = {known.months[word] for word in words if word in known.months}
     if len(named) != 1:
         return ReadValue.unreadable("no month" if not named else "several months")
     (month,) = named
-    numbers = [word for word in words if word.isdigit()]
-    others = [word for word, its in zip(words, months, strict=True) if not its]
-    if len(numbers) != _SHORT or any(map(_is_strange, others)):
+    fitting = (numbers, known.months, known.weekdays, _FILLERS)
+    strange = any(not any(word in each for each in fitting) for word in words)
+    if len(numbers) != _SHORT or strange:
         return ReadValue.unreadable("not a day, a month and a year")
     day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
     if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):
         return ReadValue.unreadable("not a day, a month and a year")
     return _a_day((_year(year), month, int(day)))
-
-
-def _is_strange(word: str) -> bool:
-    folded = fold(word)
-    return not word.isdigit() and folded not in _FILLERS and folded not in tables().weekdays
 
 
 # IBANs, e-mail addresses, countries and phone numbers as they are printed, to their one form.
