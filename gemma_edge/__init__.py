@@ -49,56 +49,20 @@ if TYPE_CHECKING:
     from gemma_edge.planning.plan import Plan
 
 _LAZY = {
-    "Chunk": "engine.protocol",
-    "Conversation": "chat.conversation",
-    "Description": "app.describe",
-    "Document": "documents.document",
-    "Evidence": "extraction.evidence.evidence",
-    "Extraction": "app.extract",
-    "Finished": "engine.protocol",
-    "LoadedEngine": "app.load",
-    "ModelRequest": "app.request",
-    "Notice": "engine.protocol",
-    "Plan": "planning.plan",
-    "Runtime": "app.runtime",
-    "Sampling": "engine.protocol",
-    "library_runtime": "app.runtime",
-}
+    "Chunk": "engine.protocol", "Conversation": "chat.conversation", "Description": "app.describe",
+    "Document": "documents.document", "Evidence": "extraction.evidence.evidence",
+    "Extraction": "app.extract", "Finished": "engine.protocol", "LoadedEngine": "app.load",
+    "ModelRequest": "app.request", "Notice": "engine.protocol", "Plan": "planning.plan",
+    "Runtime": "app.runtime", "Sampling": "engine.protocol", "library_runtime": "app.runtime",
+}  # fmt: skip
 
 __all__ = [
-    "Chunk",
-    "Conversation",
-    "Description",
-    "Document",
-    "DoesNotFit",
-    "EngineError",
-    "EngineStopped",
-    "Evidence",
-    "Extraction",
-    "Finished",
-    "GemmaEdgeError",
-    "InputError",
-    "Interrupted",
-    "LoadedEngine",
-    "ModelError",
-    "ModelRequest",
-    "Notice",
-    "OutOfMemory",
-    "Plan",
-    "ProjectorError",
-    "ResultError",
-    "Runtime",
-    "Sampling",
-    "SchemaError",
-    "UsageError",
-    "__version__",
-    "describe",
-    "extract",
-    "library_runtime",
-    "load",
-    "open_document",
-    "plan",
-]
+    "Chunk", "Conversation", "Description", "Document", "DoesNotFit", "EngineError",
+    "EngineStopped", "Evidence", "Extraction", "Finished", "GemmaEdgeError", "InputError",
+    "Interrupted", "LoadedEngine", "ModelError", "ModelRequest", "Notice", "OutOfMemory", "Plan",
+    "ProjectorError", "ResultError", "Runtime", "Sampling", "SchemaError", "UsageError",
+    "__version__", "describe", "extract", "library_runtime", "load", "open_document", "plan",
+]  # fmt: skip
 
 StrPath = str | PathLike[str]
 

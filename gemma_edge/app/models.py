@@ -46,7 +46,6 @@ class Target:
 
     @property
     def title(self) -> str:
-        """As a person would say it."""
         return self.wanted.title if self.wanted else self.model.name
 
     @property
@@ -227,7 +226,6 @@ def _ask_first(target: Target, missing: Sized, runtime: Runtime) -> None:
 
 
 def pull_command(target: Target, runtime: Runtime) -> str:
-    """The command line that fetches this."""
     words = ["gemma-edge", "pull", target.asked]
     if runtime.models_dir is not None:
         words += ["--models-dir", str(runtime.models_dir)]
