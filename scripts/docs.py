@@ -269,9 +269,14 @@ def run_python(words: list[str]) -> str:
         return done.stdout
 
 
+def walk() -> str:
+    """The functions from ``main`` to llama.cpp."""
+    return f"```text\n{run_python(['scripts/walk.py'])}```\n"
+
+
 PARTS = {
     "commands": commands, "chat": chat, "statuses": statuses, "packages": packages, "files": files,
-    "dimensions": dimensions, "cache": cache,
+    "dimensions": dimensions, "cache": cache, "walk": walk,
 }  # fmt: skip
 
 

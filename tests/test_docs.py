@@ -32,6 +32,7 @@ def test_parts_are_made_from_the_code(name):
     expected = {
         "commands": "--schema SCHEMA", "chat": "/regen", "statuses": "| 130 |", "files": "units.py",
         "packages": "| `engine/` |", "dimensions": "| E2B | 35 |", "cache": "| 5,420 |",
+        "walk": "extract_document",
     }  # fmt: skip
     assert expected[name] in made
     assert made.endswith("\n")

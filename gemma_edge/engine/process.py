@@ -252,11 +252,15 @@ class RemoteEngine:
     def generate(self, request: Request) -> Iterator[Event]:
         """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated. The
         answer begins at once, also before its first event is asked for."""
-        return self._accepted("generate", request)
+        stream = self._answer("generate", request)
+        next(stream)  # it stands behind the acceptance now, inside of its ``with``
+        return stream
 
     def warm(self, request: Request) -> Iterator[Event]:
         """``Reading``s, then one ``Finished``; it begins at once like an answer."""
-        return self._accepted("warm", request)
+        stream = self._answer("warm", request)
+        next(stream)
+        return stream
 
     def save(self, path: Path) -> int:
         """Write the cache to a file; between the copy and the end other threads' answers go on."""
@@ -293,17 +297,12 @@ class RemoteEngine:
                 except (ChildStopped, OutOfMemory) as error:
                     self._notices.append(self._recover(loaded, error))
 
-    def _accepted(self, name: CallName, request: Request) -> Iterator[Event]:
-        stream = self._answer(name, request)
-        next(stream)  # it stands behind the acceptance now, inside of its ``with``
-        return stream
-
     def _answer(self, name: CallName, request: Request) -> Generator[Event, None, None]:
         with self._request_lock:
             self._cancelled = False
             loaded = self._begin(name, request)
             try:
-                yield Notice("accepted")  # taken by ``_accepted``
+                yield Notice("accepted")  # taken by the caller
             except GeneratorExit:  # closed before its first event: it is under way over there
                 self._answering = None
                 if loaded is not None and not self._closed:

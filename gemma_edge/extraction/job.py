@@ -327,7 +327,16 @@ class _Asker:
                 messages=(message,), max_tokens=self._options.max_tokens, sampling=GREEDY,
                 constraint=constraint, scored=self._options.scored,
             )  # fmt: skip
-            return self._collect(request)
+            said: list[Chunk] = []
+            for event in self._engine.generate(request):
+                if self._on_event is not None:
+                    self._on_event(event)
+                if isinstance(event, Finished):
+                    scores = tuple(score for chunk in said for score in chunk.scores)
+                    return "".join(chunk.text for chunk in said), event, scores
+                if isinstance(event, Chunk) and event.channel == "answer":
+                    said.append(event)
+            raise EngineError("the engine stopped without an end", hint="try again")
 
         (text, finished, scores), notes = _ask_relaxing(once, part.decoding)
         if finished.reason == "cancelled":
@@ -338,19 +347,6 @@ class _Asker:
         answer = _PassAnswer(number, inputs, text, finished, scores, *read, notes)
         self.answers.append(answer)
         return answer
-
-    def _collect(self, request: Request) -> tuple[str, Finished, tuple[TokenScore, ...]]:
-        """The answer's text, how it ended, and how sure the model was of its tokens."""
-        answer: list[Chunk] = []
-        for event in self._engine.generate(request):
-            if self._on_event is not None:
-                self._on_event(event)
-            if isinstance(event, Finished):
-                text = "".join(chunk.text for chunk in answer)
-                return text, event, tuple(score for chunk in answer for score in chunk.scores)
-            if isinstance(event, Chunk) and event.channel == "answer":
-                answer.append(event)
-        raise EngineError("the engine stopped without an end", hint="try again")
 
     def _warm(self, beginning: Message) -> Finished | None:
         """Read the pages into the cache by themselves, so that the next question about them finds
