@@ -92,7 +92,6 @@ class Chat:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Free the model."""
         self.close()
 
     # Which conversation, and which model.
@@ -165,7 +164,6 @@ class Chat:
         return self.conversation
 
     def join(self) -> None:
-        """Wait for the thread that plans."""
         while self.planning:
             assert self._thread is not None
             self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
@@ -177,7 +175,6 @@ class Chat:
 
     @property
     def opened(self) -> bool:
-        """Whether the conversation is there."""
         return self._conversation is not None
 
     @property
@@ -189,7 +186,6 @@ class Chat:
 
     @property
     def conversation(self) -> Conversation:
-        """What was said so far."""
         assert self._conversation is not None
         return self._conversation
 
@@ -344,7 +340,6 @@ class Chat:
         return (*problems, *prune(self.sessions, keep=[journal.path]))
 
     def close(self) -> None:
-        """Free the model."""
         if self._engine is not None:
             self._engine.close()
         if self._conversation is not None:

@@ -201,7 +201,6 @@ class Conversation:
 
     @property
     def journal(self) -> Journal | None:
-        """Where it is kept, as long as it is."""
         return self._recorder.journal
 
     @property
@@ -320,7 +319,6 @@ class Conversation:
         return self
 
     def count_file(self, name: str, text: str) -> Attachment:
-        """A text file with the tokens that it takes in a question."""
         file = Attachment(name, text)
         bare, whole = (
             self._measure([Question("x", files=taken).message()]) for taken in ((), (file,))

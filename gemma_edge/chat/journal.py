@@ -59,12 +59,10 @@ class Question:
 
     @property
     def names(self) -> str:
-        """Of what goes with it."""
         named = [*(picture.name for picture in self.pictures), *(file.name for file in self.files)]
         return ", ".join(filter(None, [*named, *self.lost]))
 
     def amended(self, other: "Question") -> "Question":
-        """In the words of ``other``, with what goes with both."""
         pictures, files = self.pictures + other.pictures, self.files + other.files
         return Question(other.text, pictures, files, self.lost + other.lost)
 
@@ -110,7 +108,6 @@ class History:
 
     @property
     def last_question(self) -> Question | None:
-        """What was asked last, answered or not."""
         return self.open or (self.exchanges[-1].question if self.exchanges else None)
 
     @property
@@ -269,7 +266,6 @@ class Replay:
         self._ask(question.amended(more) if more else question, before)
 
     def _on_continue(self, record: Record) -> None:
-        """The last answer goes on."""
         last = self.history.take_back("")
         self._ask(last.question, last, last.answer)
         self._thought = [last.thought]
@@ -378,7 +374,6 @@ class Journal:
 
     @property
     def exists(self) -> bool:
-        """Whether anything was written."""
         return (self.path / FILE).is_file()
 
     @property
@@ -590,7 +585,6 @@ class Recorder:
 
     @property
     def history(self) -> History:
-        """What was said."""
         return self._replay.history
 
     def record(self, record: Record, *, sync: bool = False) -> None:

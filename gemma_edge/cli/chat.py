@@ -321,7 +321,6 @@ def _can_draw(context: Context, output: Output) -> bool:
 
 
 def _names(kind: str, context: Context) -> Iterable[str]:
-    """What there is of a kind, for completion."""
     if kind == "model":
         from gemma_edge import catalog  # noqa: PLC0415  (when Tab asks)
 

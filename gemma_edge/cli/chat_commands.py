@@ -52,7 +52,6 @@ class ChatTerminal:
 
     @property
     def conversation(self) -> Conversation:
-        """What was said so far."""
         return self.chat.conversation
 
     @property
@@ -66,7 +65,6 @@ class ChatTerminal:
             self.note(self.chat.notes.popleft())
 
     def note(self, *texts: str) -> None:
-        """Lines that a person may want to know."""
         for text in texts:
             self.output.note(text)
 
@@ -202,7 +200,6 @@ class Command:
 
     @property
     def usage(self) -> str:
-        """``/image FILE``."""
         return f"/{self.name} {self.arguments}".rstrip()
 
 

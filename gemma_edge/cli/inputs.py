@@ -82,7 +82,6 @@ class NamedFile:
 
 
 def find_files(text: str, home: Path) -> tuple[NamedFile, ...]:
-    """The files that ``text`` names, in order."""
     found: list[NamedFile] = []
     place = 0
     for start, spellings in _candidates(text):
@@ -105,7 +104,6 @@ def name_files(text: str, found: tuple[NamedFile, ...]) -> str:
 
 
 def as_path(spelling: str, home: Path) -> Path:
-    """A path as a person types or drags it."""
     text = spelling.strip()
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
         text = text[1:-1]

@@ -108,7 +108,6 @@ def render_lines(
 
 
 def code_lines(block: Block) -> int:
-    """How many lines of a fence's code are whole."""
     return max(0, block.source.count("\n") - 1)
 
 
@@ -130,7 +129,6 @@ class _Code(CodeBlock):
 
     @classmethod
     def create(cls, markdown: Markdown, token: Token) -> "_Code":
-        """With the lines that are wanted of it."""
         code = cls((token.info or "").partition(" ")[0] or "text", markdown.code_theme)
         code.part = markdown.part if isinstance(markdown, _Answer) else WHOLE
         return code
@@ -235,7 +233,6 @@ class Live:
         self._redraw(lines[-self.rows :], keep=True)
 
     def clear(self) -> None:
-        """Take the drawn lines away."""
         self._redraw((), keep=False)
 
     def _redraw(self, lines: Sequence[str], *, keep: bool) -> None:
@@ -249,14 +246,12 @@ class Live:
         self._drawn = list(lines) if keep else []
 
     def _height(self, line: str) -> int:
-        """The rows that a drawn line takes now."""
         if not self._reflows:
             return 1
         return max(1, -(-cell_len(_CODES.sub("", line)) // max(1, self._size().columns)))
 
 
 def _shared(before: Sequence[str], after: Sequence[str]) -> int:
-    """How many lines at the top are the same."""
     for number, (old, new) in enumerate(zip(before, after, strict=False)):
         if old != new:
             return number
@@ -300,7 +295,6 @@ class AnswerView:
             self._due = now + max(FRAME_SECONDS, SHARE * (self._clock() - now))
 
     def finish(self) -> None:
-        """Print what is left."""
         blocks = split_blocks(self._tail)
         for block in blocks:
             self._put(block)

@@ -34,7 +34,6 @@ def is_open(text: str) -> bool:
 
 
 def unfenced(text: str) -> str:
-    """The message without the fence around it."""
     inner = text.strip()
     if inner.startswith(FENCE) and inner.endswith(FENCE) and len(inner) >= 2 * len(FENCE):
         return inner[len(FENCE) : -len(FENCE)].strip("\n")
@@ -155,7 +154,6 @@ if sys.platform == "win32":
 
     @contextmanager
     def no_echo(_context: Context) -> Iterator[None]:
-        """Windows echoes no keys by itself."""
         yield
 
 else:
