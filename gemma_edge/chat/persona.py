@@ -71,7 +71,7 @@ def load_persona(name: str, folders: Sequence[Path]) -> Persona:
     path = Path(name).expanduser()
     if path.suffix == SUFFIX and path.is_file():
         return _read(path)
-    found = _find(folders)
+    found = find_personas(folders)
     if name not in found:
         near = get_close_matches(name, found, n=1)
         guess = f"did you mean `{near[0]}`? " if near else ""
@@ -87,7 +87,8 @@ def merge_sampling(own: Sampling, asked: Sampling) -> Sampling:
     return replace(own, **{name: value for name, value in given.items() if value is not None})
 
 
-def _find(folders: Sequence[Path]) -> dict[str, Path]:
+def find_personas(folders: Sequence[Path]) -> dict[str, Path]:
+    """The files of all that there are, by name."""
     places = [SHIPPED, *reversed(folders)]
     return {path.stem: path for place in places for path in place.glob(f"*{SUFFIX}")}
 

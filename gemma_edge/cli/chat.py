@@ -1,6 +1,5 @@
 """``gemma-edge chat``: one answer to a question, or a conversation in the terminal."""
 
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +10,7 @@ from gemma_edge.app.chat import Chat, ChatRequest
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.chat.persona import load_persona
 from gemma_edge.cli.chat_commands import ChatTerminal, Leave, carry_out, is_command, recall
-from gemma_edge.cli.completion import persona_names, session_names
+from gemma_edge.cli.completion import model_names, persona_names, session_names
 from gemma_edge.cli.context import Context, history_path, personas_dir, sessions_dir
 from gemma_edge.cli.flags import Job, argument, build, option
 from gemma_edge.cli.inputs import read_piped, read_value
@@ -320,14 +319,7 @@ def _can_draw(context: Context, output: Output) -> bool:
     return known and context.stdin_is_terminal and output.draws_somewhere
 
 
-def _names(kind: str, context: Context) -> Iterable[str]:
-    if kind == "model":
-        from gemma_edge import catalog  # noqa: PLC0415  (when Tab asks)
-
-        return [*(size.name for size in catalog.sizes()), "demo"]
-    if kind == "session":
-        from gemma_edge.chat.sessions import list_journals  # noqa: PLC0415
-        from gemma_edge.cli.context import sessions_dir  # noqa: PLC0415
-
-        return [each.name for each in list_journals(sessions_dir(context))]
-    return ()
+def _names(kind: str, context: Context) -> list[str]:
+    """What Tab offers."""
+    names = {"model": model_names, "session": session_names}.get(kind)
+    return [name for name, _ in names(context)] if names else []

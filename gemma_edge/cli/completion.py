@@ -63,10 +63,10 @@ def session_names(context: Context) -> Names:
 
 
 def persona_names(context: Context) -> Names:
-    """A person's own personas."""
-    folder = personas_dir(context)
-    files = sorted(folder.glob("*.toml")) if folder.is_dir() else ()
-    return ((each.stem, "") for each in files)
+    """Personas that come with gemma-edge, and a person's own."""
+    from gemma_edge.chat.persona import find_personas  # noqa: PLC0415
+
+    return ((name, "") for name in sorted(find_personas([personas_dir(context)])))
 
 
 def completer(names: Callable[[Context], Names]) -> Callable[..., list[tuple[str, str]]]:
