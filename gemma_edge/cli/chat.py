@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from gemma_edge.chat.persona import load_persona
 from gemma_edge.cli.chat_commands import ChatTerminal, Leave, carry_out, is_command, recall
 from gemma_edge.cli.completion import model_names, persona_names, session_names
 from gemma_edge.cli.context import Context, history_path, personas_dir, sessions_dir
-from gemma_edge.cli.flags import Job, argument, build, option
+from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.inputs import read_piped, read_value
 from gemma_edge.cli.options import (
     FetchFlags,
@@ -51,6 +50,9 @@ class QuestionFlags:
         ),
     ] = ""
     plain: Annotated[bool, option("--plain", help="Show Markdown as it was written.")] = False
+    model: ModelFlags
+    store: FetchFlags
+    show: ShowFlags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +96,7 @@ class ChatFlags:
     sampling: SamplingFlags
 
 
-def command(
-    said: QuestionFlags, asked: ChatFlags, model: ModelFlags, store: FetchFlags, show: ShowFlags
-) -> Job:
+def command(asked: ChatFlags, said: QuestionFlags, context: Context, output: Output) -> ExitStatus:
     """Talk. Without a question it is a conversation; piped text comes before the question.
 
     \b
@@ -115,27 +115,14 @@ def command(
     request = build(
         ChatRequest,
         asked,
-        model=build(ModelRequest, model),
+        model=build(ModelRequest, said.model),
         think=True if asked.think or asked.max_thought_tokens is not None else None,
         sampling=build(Sampling, asked.sampling),
     )
-    return partial(_run, request, said, store, show)
-
-
-def _run(  # noqa: PLR0913, PLR0917  (what was asked, and the world)
-    request: ChatRequest,
-    said: QuestionFlags,
-    store: FetchFlags,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
-) -> ExitStatus:
-    """Read what is asked, load, answer; a conversation only where somebody sits at a terminal."""
-    output.quiet = show.quiet
     piped = read_piped(context, output).strip("\n")  # before what is asked about it
-    asked = whole_text((said.text if said.prompt is None else said.prompt) or "")
-    question = "\n\n".join(part for part in (piped, asked) if part.strip())
-    if not question and (show.json or not context.stdin_is_terminal):
+    typed = whole_text((said.text if said.prompt is None else said.prompt) or "")
+    question = "\n\n".join(part for part in (piped, typed) if part.strip())
+    if not question and (said.show.json or not context.stdin_is_terminal):
         raise UsageError(
             "there is no question, and no terminal to ask at",
             hint='gemma-edge chat -p "TEXT", or pipe text in',
@@ -143,9 +130,9 @@ def _run(  # noqa: PLR0913, PLR0917  (what was asked, and the world)
     if said.persona:
         request = replace(request, persona=load_persona(said.persona, [personas_dir(context)]))
     request = replace(request, system=read_value(request.system, output), single=bool(question))
-    chat = Chat(request, open_runtime(store, context, output), sessions_dir(context))
+    chat = Chat(request, open_runtime(said.store, context, output), sessions_dir(context))
     display = AnswerDisplay(
-        context, output, plain=said.plain, folds=not question, as_json=show.json
+        context, output, plain=said.plain, folds=not question, as_json=said.show.json
     )
     terminal = ChatTerminal(context=context, output=output, chat=chat, display=display)
     terminal.tell()

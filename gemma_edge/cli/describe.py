@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.flags import Job, argument, build, option
+from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     REMEMBER_VARIABLE,
@@ -97,6 +97,17 @@ class EachFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RememberFlags(ModelFlags):
+    """The model, and whether what it saw is kept."""
+
+    remember: Annotated[bool, option(
+        "--remember",
+        help="Keep on disk what was read of the images, so that later questions about them are "
+        f"answered at once; or {REMEMBER_VARIABLE}=1."
+    )] = False  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeFlags:
     """Which images, what about them, how closely, and one by one or together."""
 
@@ -109,20 +120,12 @@ class DescribeFlags:
     asking: AskFlags
     looking: LookFlags
     batch: EachFlags
+    model: RememberFlags
+    store: FetchFlags
+    show: ShowFlags
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RememberFlags(ModelFlags):
-    """The model, and whether what it saw is kept."""
-
-    remember: Annotated[bool, option(
-        "--remember",
-        help="Keep on disk what was read of the images, so that later questions about them are "
-        f"answered at once; or {REMEMBER_VARIABLE}=1."
-    )] = False  # fmt: skip
-
-
-def command(flags: DescribeFlags, model: RememberFlags, store: FetchFlags, show: ShowFlags) -> Job:
+def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatus:
     """Look at images and say what they show.
 
     \b
@@ -132,24 +135,12 @@ def command(flags: DescribeFlags, model: RememberFlags, store: FetchFlags, show:
     gemma-edge describe photos/ --sidecar --lang de
     gemma-edge describe "photos/**/*.jpg" --as tags --out tags.jsonl
     """
-    return partial(run, flags, build(ModelRequest, model), store, show)
-
-
-def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
-    flags: DescribeFlags,
-    model: ModelRequest,
-    store: FetchFlags,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
-) -> ExitStatus:
-    """Several images together, or one after another."""
     from gemma_edge.app.batch import IMAGES, find_sources
     from gemma_edge.app.describe import parse_questions
     from gemma_edge.cli.inputs import read_stdin
     from gemma_edge.cli.runtime import open_runtime
 
-    output.quiet = show.quiet
+    model = build(ModelRequest, flags.model)
     questions = parse_questions(_request(flags, context))
     for remark in questions.schema.remarks if questions.schema else ():
         output.note(remark)
@@ -157,11 +148,11 @@ def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
         flags.files, IMAGES, clipboard=flags.clipboard, note=output.note,
         read_stdin=None if context.stdin_is_terminal else partial(read_stdin, context),
     )  # fmt: skip
-    runtime = open_runtime(store, context, output)
+    runtime = open_runtime(flags.store, context, output)
     each = flags.batch
     if sources.many or each.each or each.out is not None or each.csv or each.sidecar:
         return _describe_each(sources.each, questions, model, each, runtime, context, output)
-    return _describe_together(sources.each, questions, model, runtime, show, output)
+    return _describe_together(sources.each, questions, model, runtime, flags.show, output)
 
 
 def _request(flags: DescribeFlags, context: Context) -> DescribeRequest:

@@ -6,12 +6,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from gemma_edge.app.runtime import OFFLINE_VARIABLES
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.flags import Job, option
+from gemma_edge.cli.flags import option
 from gemma_edge.cli.options import FetchFlags, ShowFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.runtime import open_runtime
@@ -43,7 +42,9 @@ class FixFlags(FetchFlags):
     yes: Annotated[bool, option("--yes", "-y", help="Fix without asking.")] = False
 
 
-def command(wish: DoctorFlags, store: FixFlags, show: ShowFlags) -> Job:
+def command(
+    wish: DoctorFlags, store: FixFlags, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
     """Find out what is wrong: llama.cpp, driver, GPU, memory, disk, hub, and a real decode.
 
     Each check says what was seen, and what to do. Status 1 if there is a problem.
@@ -53,7 +54,7 @@ def command(wish: DoctorFlags, store: FixFlags, show: ShowFlags) -> Job:
     gemma-edge doctor --fix
     gemma-edge doctor --raw > machine.json
     """
-    return partial(run, wish, store, show)
+    return run(wish, store, show, context, output)
 
 
 def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
@@ -65,7 +66,6 @@ def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
     probes: "Probes | None" = None,
 ) -> ExitStatus:
     """Look, show; fix and look again where that was asked for."""
-    output.quiet = show.quiet
     if wish.raw:
         from gemma_edge.hardware.detect import record  # noqa: PLC0415  (subprocess and threads)
 

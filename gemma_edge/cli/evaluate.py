@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +19,7 @@ from gemma_edge.cli.extract import (
     request_of,
     shorten,
 )
-from gemma_edge.cli.flags import Job, argument, build, option
+from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import FetchFlags, PlacementFlags, ShowFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.document import shown
@@ -36,7 +35,7 @@ _DIFF_SHOWN_CHARS = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateFlags:
-    """All flags of ``eval``, but those of the model."""
+    """All flags of ``eval``."""
 
     folder: Annotated[Path, argument("DIR", "Documents, with what is in them beside them.")]
     recipe: RecipeFlags
@@ -47,11 +46,12 @@ class EvaluateFlags:
         "--answers", metavar="FILE", panel=MANY,
         help="Score these instead of reading the documents."
     )] = None  # fmt: skip
+    model: PlacementFlags
+    store: FetchFlags
+    show: ShowFlags
 
 
-def evaluate_command(
-    flags: EvaluateFlags, model: PlacementFlags, store: FetchFlags, show: ShowFlags
-) -> Job:
+def evaluate_command(flags: EvaluateFlags, context: Context, output: Output) -> ExitStatus:
     """Score the answers about the documents of a folder.
 
     What is in bill.pdf stands in bill.gold.json or bill.json beside it. Without --schema and
@@ -61,35 +61,10 @@ def evaluate_command(
     gemma-edge eval bills/ -r invoice
     gemma-edge eval bills/ --answers answers.jsonl
     """
-    return partial(run_evaluate, flags, build(ModelRequest, model), store, show)
-
-
-def diff_command(
-    first: Annotated[Path, argument("A", "Answers that `extract` wrote.")],
-    second: Annotated[Path, argument("B", "Others, about the same documents.")],
-    show: ShowFlags,
-) -> Job:
-    """Compare two files of answers, value by value.
-
-    \b
-    gemma-edge diff before.jsonl after.jsonl
-    """
-    return partial(run_diff, first, second, show)
-
-
-def run_evaluate(  # noqa: PLR0913, PLR0917  (flags, and the world)
-    flags: EvaluateFlags,
-    model: ModelRequest,
-    store: FetchFlags,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
-) -> ExitStatus:
-    """The documents are read, unless there are ``--answers``."""
     from gemma_edge.app.evaluate import check_answers, evaluate, read_answers
     from gemma_edge.cli.runtime import open_runtime
 
-    output.quiet = show.quiet
+    show = flags.show
     status, out = ExitStatus.OK, flags.batch.out
 
     def answer(sources: "Sequence[Source]") -> list[Any] | None:
@@ -103,10 +78,10 @@ def run_evaluate(  # noqa: PLR0913, PLR0917  (flags, and the world)
             sources,
             read_asked(_recipe_of(flags), context, output, taken=False),
             request_of(flags.read, flags.result, show, context),
-            model,
+            build(ModelRequest, flags.model),
             build(BatchRequest, flags.batch, form=flags.batch.form if out else None),
             flags.result,
-            open_runtime(store, context, output),
+            open_runtime(flags.store, context, output),
             context,
             output,
             evidence=True,
@@ -232,13 +207,19 @@ def _short(value: Any) -> str:
 # What differs between two sets of answers.
 
 
-def run_diff(
-    first: Path, second: Path, show: ShowFlags, context: Context, output: Output
+def diff_command(
+    first: Annotated[Path, argument("A", "Answers that `extract` wrote.")],
+    second: Annotated[Path, argument("B", "Others, about the same documents.")],
+    show: ShowFlags,
+    output: Output,
 ) -> ExitStatus:
-    """Two files of answers, or two single answers."""
+    """Compare two files of answers, value by value.
+
+    \b
+    gemma-edge diff before.jsonl after.jsonl
+    """
     from gemma_edge.app.evaluate import compare_files
 
-    output.quiet = show.quiet
     found = compare_files(first, second, output.note)
     if show.json:
         output.document(_comparison_document(found))

@@ -16,7 +16,7 @@ from gemma_edge.app.request import (
 )
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
-from gemma_edge.cli.flags import Job, argument, build, option
+from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     FetchFlags,
@@ -177,7 +177,7 @@ class ResultFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractFlags:
-    """All flags of the command, but those of the model."""
+    """All flags of the command,"""
 
     files: Annotated[
         tuple[Path, ...],
@@ -190,9 +190,12 @@ class ExtractFlags:
     )] = False  # fmt: skip
     result: ResultFlags
     batch: BatchFlags
+    model: PlacementFlags
+    store: FetchFlags
+    show: ShowFlags
 
 
-def command(flags: ExtractFlags, model: PlacementFlags, store: FetchFlags, show: ShowFlags) -> Job:
+def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus:
     """Read documents into JSON. A value that is not in one is null.
 
     Several documents, a folder or a quoted pattern give a line of JSON each.
@@ -204,24 +207,12 @@ def command(flags: ExtractFlags, model: PlacementFlags, store: FetchFlags, show:
     gemma-edge extract contract.pdf -s contract.schema.json --dry-run
     gemma-edge extract bills/ -r invoice --out bills.csv
     """
-    return partial(run, flags, build(ModelRequest, model), store, show)
-
-
-def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
-    flags: ExtractFlags,
-    model: ModelRequest,
-    store: FetchFlags,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
-) -> ExitStatus:
-    """One document, or many."""
     from gemma_edge.app.batch import DOCUMENTS, find_sources
     from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
     from gemma_edge.cli.inputs import read_stdin
     from gemma_edge.cli.runtime import open_runtime
 
-    output.quiet = show.quiet
+    show, model = flags.show, build(ModelRequest, flags.model)
     batch = build(BatchRequest, flags.batch)
     sources = find_sources(
         flags.files, DOCUMENTS, note=output.note,
@@ -232,7 +223,7 @@ def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
         raise UsageError("--dry-run looks at one document", hint="extract FILE --dry-run")
     recipe = read_asked(flags.recipe, context, output, taken=STDIN in map(str, flags.files))
     request = request_of(flags.read, flags.result, show, context)
-    runtime = open_runtime(store, context, output)
+    runtime = open_runtime(flags.store, context, output)
     if many:
         counts = extract_many(
             sources.each, recipe, request, model, batch, flags.result, runtime, context, output,

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +26,7 @@ from gemma_edge.app.models import (
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.completion import model_names, stored_names
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.flags import Job, argument, option
+from gemma_edge.cli.flags import argument, option
 from gemma_edge.cli.options import ShowFlags, StoreFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.runtime import open_runtime
@@ -69,7 +68,9 @@ class PullFlags:
     ] = False
 
 
-def pull(asked: PullFlags, store: StoreFlags, show: ShowFlags) -> Job:
+def pull(
+    asked: PullFlags, store: StoreFlags, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
     """Download a model and its projector, checked and resumable. Prints where the files are.
 
     \b
@@ -77,15 +78,7 @@ def pull(asked: PullFlags, store: StoreFlags, show: ShowFlags) -> Job:
     gemma-edge pull 31b-q6 --drafter
     gemma-edge pull hf:owner/repo/file.gguf@revision
     """
-    return partial(run_pull, asked, store, show)
-
-
-def run_pull(
-    asked: PullFlags, kept: StoreFlags, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    """All names are understood before anything is fetched; then all files at once."""
-    output.quiet = show.quiet
-    runtime = open_runtime(kept, context, output)
+    runtime = open_runtime(store, context, output)
     settings = runtime.store
     bundled = [name for name in asked.names if catalog.kind_of(name) == "bundled"]
     names = dict.fromkeys(name for name in asked.names if name not in bundled)
@@ -153,23 +146,15 @@ def _bundled_row(name: str) -> dict[str, Any]:
 
 
 def list_command(
-    *,
-    store: StoreFlags,
-    show: ShowFlags,
-) -> Job:
+    *, store: StoreFlags, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
     """List the model files on this machine: size, last use, name.
 
     \b
     gemma-edge list
     gemma-edge list --json
     """
-    return partial(run_list, store, show)
-
-
-def run_list(kept: StoreFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    """Whatever the store finds, our own downloads or not."""
-    output.quiet = show.quiet
-    runtime = open_runtime(kept, context, output)
+    runtime = open_runtime(store, context, output)
     settings = runtime.store
     files = list_files(settings)
     if show.json:
@@ -235,7 +220,9 @@ def show_command(
     *,
     store: StoreFlags,
     show: ShowFlags,
-) -> Job:
+    context: Context,
+    output: Output,
+) -> ExitStatus:
     """Show what a model file says about itself. Of a file on the hub only the header is fetched.
 
     \b
@@ -243,15 +230,7 @@ def show_command(
     gemma-edge show model.gguf --json
     gemma-edge show hf:owner/repo/file.gguf
     """
-    return partial(run_show, name, store, show)
-
-
-def run_show(
-    name: str, kept: StoreFlags, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    """Metadata, tensors by type, hash."""
-    output.quiet = show.quiet
-    shown = _find(name, open_runtime(kept, context, output))
+    shown = _find(name, open_runtime(store, context, output))
     if show.json:
         output.document(_file_document(shown))
         return ExitStatus.OK
@@ -372,38 +351,31 @@ def _as_json(value: Value) -> Any:
 # `gemma-edge path`: where a model's file is, or where all of them are.
 
 
-def path_command(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathFlags:
+    """Of what."""
+
     name: Annotated[
         str | None,
         argument("NAME", "A model; without one, the store's folders.", complete=stored_names),
-    ] = None,
-    projector: Annotated[
-        bool, option("--projector", help="The model's projector instead.")
-    ] = False,
-    *,
-    store: StoreFlags,
-    show: ShowFlags,
-) -> Job:
+    ] = None
+    projector: Annotated[bool, option("--projector", help="The model's projector instead.")] = False
+
+
+def path_command(
+    asked: PathFlags, store: StoreFlags, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
     """Print the path of a model that is on this machine, for other programs. Fetches nothing.
 
     \b
     llama-server -m "$(gemma-edge path e4b)" --mmproj "$(gemma-edge path e4b --projector)"
     gemma-edge path
     """
-    return partial(run_path, name, projector, store, show)
-
-
-def run_path(  # noqa: PLR0913, PLR0917  (the world, the wish, and where)
-    name: str | None, projector: bool, kept: StoreFlags, show: ShowFlags,
-    context: Context, output: Output,
-) -> ExitStatus:  # fmt: skip
-    """A path that is printed leads to a file with the hash that it has to have."""
-    output.quiet = show.quiet
-    runtime = open_runtime(kept, context, output)
+    runtime = open_runtime(store, context, output)
     settings = runtime.store
-    if name is None:
+    if asked.name is None:
         return _folders(settings, show, output)
-    path = find_path(name, projector, runtime)
+    path = find_path(asked.name, asked.projector, runtime)
     if show.json:
         output.document({"path": str(path)})
     else:
@@ -471,22 +443,16 @@ def verify_command(
     *,
     store: StoreFlags,
     show: ShowFlags,
-) -> Job:
+    context: Context,
+    output: Output,
+) -> ExitStatus:
     """Prove that model files are what they were: every byte is read again. Status 4 if one is not.
 
     \b
     gemma-edge verify
     gemma-edge verify e4b
     """
-    return partial(run_verify, names, store, show)
-
-
-def run_verify(
-    names: tuple[str, ...], kept: StoreFlags, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    """Opens no connection: the lock and the cache know what each file has to be."""
-    output.quiet = show.quiet
-    runtime = open_runtime(kept, context, output)
+    runtime = open_runtime(store, context, output)
     settings = runtime.store
     files = [stored for stored in list_files(settings) if stored.where != "incomplete"]
     if names:
@@ -549,35 +515,29 @@ def rm_command(
     *,
     store: DeleteFlags,
     show: ShowFlags,
-) -> Job:
+    context: Context,
+    output: Output,
+) -> ExitStatus:
     """Delete models from this machine. A projector that another model needs stays.
 
     \b
     gemma-edge rm e4b
     gemma-edge rm hf:owner/repo/file.gguf --yes
     """
-    return partial(run_rm, names, store, show)
-
-
-def run_rm(
-    names: tuple[str, ...], kept: DeleteFlags, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    """Plan, say, ask, delete. What a file is to be stays in the lock."""
-    output.quiet = show.quiet
-    runtime = open_runtime(kept, context, output)
+    runtime = open_runtime(store, context, output)
     settings = runtime.store
     files = list_files(settings)
     removal = plan_removal(select(names, files, settings, sparing=True), settings)
     size = render_bytes(removal.freed_bytes)
     count = render_count(len(removal.files))
-    if not kept.yes and not can_ask(context):
+    if not store.yes and not can_ask(context):
         raise UsageError(
             f"deleting {count} frees {size}, and there is no terminal to ask at",
             hint="the same command with --yes",
         )
     for stored in removal.files:
         output.note(f"  {render_bytes(stored.size_bytes)}  {stored.name}")
-    agreed = kept.yes or confirm(f"delete {count} and free {size}?", context, output, usual=False)
+    agreed = store.yes or confirm(f"delete {count} and free {size}?", context, output, usual=False)
     if agreed:
         remove(removal)
         output.note(f"{count} deleted, {size} free again")
@@ -602,22 +562,16 @@ def import_command(
     *,
     store: StoreFlags,
     show: ShowFlags,
-) -> Job:
+    context: Context,
+    output: Output,
+) -> ExitStatus:
     """Copy GGUF files from elsewhere into the store, checked and locked. Prints where they are.
 
     \b
     gemma-edge import /media/stick/gemma-4-E4B.gguf
     gemma-edge chat --model gemma-4-E4B.gguf
     """
-    return partial(run_import, files, store, show)
-
-
-def run_import(
-    files: tuple[Path, ...], kept: StoreFlags, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    """The headers first: a truncated file is told before gigabytes are copied."""
-    output.quiet = show.quiet
-    runtime = open_runtime(kept, context, output)
+    runtime = open_runtime(store, context, output)
     settings = runtime.store
     sources = [file.expanduser() for file in files]
     for source in sources:

@@ -1,8 +1,9 @@
 """How flags are declared: each once, as a field of a small dataclass that a command takes whole.
 
-A flag is a field ``name: Annotated[T, option(...)] = default``. ``expand`` gives Typer a signature
-with a parameter a flag, and the command one object for each dataclass. ``build`` makes a request of
-the application from them, by the names of the fields, so that nothing is copied by hand.
+A flag is a field ``name: Annotated[T, option(...)] = default``. A command is a function of such
+dataclasses, of ``context`` and ``output``; its docstring is its help page. ``expand`` gives Typer a
+signature with a parameter a flag. ``build`` makes a request of the application from flags, by the
+names of the fields, so that nothing is copied by hand.
 """
 
 import inspect
@@ -41,7 +42,7 @@ class Actions:
     """A command whose actions are commands of their own; ``usual`` is the one without a name."""
 
     help: str
-    commands: Mapping[str, Callable[..., Job]]
+    commands: Mapping[str, Callable[..., ExitStatus]]
     usual: str = ""
 
 
@@ -130,16 +131,28 @@ def build(request: type[Request], *flags: _Dataclass, **given: Any) -> Request:
 
 def expand(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command as Typer takes it: a parameter a flag instead of dataclasses of flags, lists
-    instead of tuples, and ``--help``. A dataclass of flags may hold others."""
+    instead of tuples, and ``--help``; what it gives is the work, which takes ``context`` and
+    ``output`` later. A dataclass of flags may hold others."""
     hints = get_type_hints(command, include_extras=True)
+    hints.pop("return", None)
+    later = {name: hints.pop(name) for name in ("context", "output") if name in hints}
     rows = [_parameter("show_help", Help, False)]
-    for name, each in inspect.signature(command).parameters.items():
-        rows += _rows(name, hints[name], each.default)
+    for name, kind in hints.items():
+        rows += _rows(name, kind, inspect.signature(command).parameters[name].default)
 
     @wraps(command)
     def gathered(**given: Any) -> Any:
-        return command(**{name: _gather(name, kind, given)
-                          for name, kind in hints.items() if name != "return"})  # fmt: skip
+        flags = {name: _gather(name, kind, given) for name, kind in hints.items()}
+        if not later:
+            return command(**flags)
+
+        def run(context: Context, output: Output) -> ExitStatus:
+            output.quiet = given.get("quiet", False)
+            world = {"context": context, "output": output}
+            status: ExitStatus = command(**flags, **{name: world[name] for name in later})
+            return status
+
+        return run
 
     gathered.__signature__ = inspect.Signature(rows[1:] + rows[:1])  # type: ignore[attr-defined]
     gathered.__annotations__ = {each.name: each.annotation for each in rows}

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from gemma_edge import catalog
@@ -16,7 +15,7 @@ from gemma_edge.app.request import ModelRequest
 from gemma_edge.catalog import CatalogFile, Quant, Size
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.flags import Job, argument
+from gemma_edge.cli.flags import argument
 from gemma_edge.cli.options import ShowFlags, StoreFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.plan import Row, as_verdict, machine_line, render_row
@@ -149,22 +148,16 @@ def command(
     *,
     store: StoreFlags,
     show: ShowFlags,
-) -> Job:
+    context: Context,
+    output: Output,
+) -> ExitStatus:
     """Show the models that can be fetched: what each is for, its quants, their sizes.
 
     \b
     gemma-edge models
     gemma-edge models e4b
     """
-    return partial(run, name, store, show)
-
-
-def run(
-    name: str | None, kept: StoreFlags, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    """From the catalogue and the disk alone."""
-    output.quiet = show.quiet
-    runtime = open_runtime(kept, context, output)
+    runtime = open_runtime(store, context, output)
     settings = runtime.store
     stored = (each for each in list_files(settings) if each.where != "incomplete")
     there = frozenset((each.repo, each.file) for each in stored)

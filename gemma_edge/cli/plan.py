@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -13,7 +12,7 @@ from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.flags import Job, argument, build, option
+from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import FetchFlags, ModelFlags, ShowFlags, parse_size
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.runtime import open_runtime
@@ -92,6 +91,9 @@ class PlanFlags:
         str | None,
         option("--device", metavar="TITLE", help='For a machine with a "RTX 4060".'),
     ] = None  # fmt: skip
+    model: ModelFlags
+    store: FetchFlags
+    show: ShowFlags
 
     @property
     def pretends(self) -> bool:
@@ -99,7 +101,7 @@ class PlanFlags:
         return (self.vram_bytes, self.ram_bytes, self.device) != (None, None, None)
 
 
-def command(asked: PlanFlags, model: ModelFlags, store: FetchFlags, show: ShowFlags) -> Job:
+def command(asked: PlanFlags, context: Context, output: Output) -> ExitStatus:
     """Say what would run: which model, where every MiB goes, how fast, and why. Loads nothing.
 
     \b
@@ -108,23 +110,8 @@ def command(asked: PlanFlags, model: ModelFlags, store: FetchFlags, show: ShowFl
     gemma-edge plan --all
     gemma-edge plan --vram 8GiB --ram 16GiB --device "RTX 4060"
     """
-    if asked.name is not None and model.model != AUTO:
-        raise UsageError("the model is there twice", hint="NAME or --model NAME, not both")
-    request = build(ModelRequest, replace(model, model=asked.name or model.model))
-    return partial(run, asked, request, store, show)
-
-
-def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
-    asked: PlanFlags,
-    model: ModelRequest,
-    store: FetchFlags,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
-) -> ExitStatus:
-    """By headers from disk or by what the catalogue knows; no weights are read."""
-    output.quiet = show.quiet
-    runtime = open_runtime(store, context, output)
+    show, model = asked.show, _request(asked)
+    runtime = open_runtime(asked.store, context, output)
     if asked.headers:
         fetch_headers(model, runtime)
     stock = Stock(runtime.store)
@@ -162,6 +149,12 @@ def run(  # noqa: PLR0913, PLR0917  (flags, and the world)
                     f"{shlex.quote(chosen.name)}; until then {brief_title(here)} answers"
                 )
     return ExitStatus.OK
+
+
+def _request(asked: PlanFlags) -> ModelRequest:
+    if asked.name is not None and asked.model.model != AUTO:
+        raise UsageError("the model is there twice", hint="NAME or --model NAME, not both")
+    return build(ModelRequest, replace(asked.model, model=asked.name or asked.model.model))
 
 
 def _pretend(asked: PlanFlags, runtime: Runtime) -> Hardware | None:

@@ -1,12 +1,12 @@
 """``gemma-edge recipes``: what a recipe says, and a person's own."""
 
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
-from gemma_edge.cli.flags import Actions, Job, argument, option
+from gemma_edge.cli.flags import Actions, argument, option
 from gemma_edge.cli.options import ShowFlags, Trust
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
@@ -61,77 +61,29 @@ Name = Annotated[
 ]
 
 
-def list_command(show: ShowFlags) -> Job:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowRecipeFlags:
+    """Which recipe, and what of it."""
+
+    name: Name
+    prompt: Annotated[bool, option("--prompt", help="What the model reads of it instead.")] = False
+    trust: Trust = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveRecipeFlags:
+    """Which recipe, and under which name."""
+
+    name: Annotated[str, argument("NAME", "How yours is to be called.")]
+    source: Name
+    replace: Annotated[bool, option("--replace", help="Over one of that name.")] = False
+    trust: Trust = False
+
+
+def list_command(show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """Name the recipes: those that come with gemma-edge, and your own."""
-    return partial(_list, show)
-
-
-def show_command(
-    name: Name,
-    prompt: Annotated[bool, option("--prompt", help="What the model reads of it instead.")] = False,
-    trust: Trust = False,
-    *,
-    show: ShowFlags,
-) -> Job:
-    """Print a recipe.
-
-    \b
-    gemma-edge recipes show invoice
-    gemma-edge recipes show invoice --prompt
-    """
-    return partial(_show, name, prompt, trust, show)
-
-
-def save_command(
-    new_name: Annotated[str, argument("NAME", "How yours is to be called.")],
-    source: Name,
-    replace: Annotated[bool, option("--replace", help="Over one of that name.")] = False,
-    trust: Trust = False,
-    *,
-    show: ShowFlags,
-) -> Job:
-    """Keep a copy of a recipe as your own, to edit.
-
-    \b
-    gemma-edge recipes save our-invoices invoice
-    """
-    return partial(_save, new_name, source, replace, trust, show)
-
-
-def lint_command(
-    names: Annotated[
-        tuple[str, ...],
-        argument(
-            "RECIPE", "Names or .yaml files; without any, all of your own.",
-            complete=recipe_names,
-        ),
-    ] = (),
-    trust: Trust = False,
-    *,
-    show: ShowFlags,
-) -> Job:  # fmt: skip
-    """Look for what is wrong in recipes: fields that are not there, examples that fail their own
-    checks. Status 3 if there is an error.
-
-    \b
-    gemma-edge recipes lint our-invoices ./receipts.yaml
-    """
-    return partial(_lint, names, trust, show)
-
-
-ACTIONS = Actions(
-    help=HELP,
-    commands={
-        "list": list_command, "show": show_command, "save": save_command, "lint": lint_command,
-    },
-    usual="list",
-)  # fmt: skip
-
-
-def _list(show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     from gemma_edge.extraction.recipe_file import owned, shipped  # noqa: PLC0415  (PyYAML)
 
-    output.quiet = show.quiet
     own = recipes_dir(context)
     mine = owned([own])
     rows: list[dict[str, Any]] = []
@@ -160,20 +112,25 @@ def _in_words(row: dict[str, Any]) -> str:
     return f"{said}{' (yours)' if row['path'] else ''}: {', '.join(names[:_FIELDS])}{more}"
 
 
-def _show(  # noqa: PLR0913, PLR0917  (what, how, and the world)
-    name: str, prompt: bool, trust: bool, show: ShowFlags, context: Context, output: Output
+def show_command(
+    asked: ShowRecipeFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
+    """Print a recipe.
+
+    \b
+    gemma-edge recipes show invoice
+    gemma-edge recipes show invoice --prompt
+    """
     from gemma_edge.extraction.recipe_file import find  # noqa: PLC0415
 
-    output.quiet = show.quiet
     own = recipes_dir(context)
-    recipe = _load(name, own, trust=trust)
+    recipe = _load(asked.name, own, trust=asked.trust)
     if show.json:
         output.document(_as_document(recipe))
-    elif prompt:
+    elif asked.prompt:
         output.data("\n".join(filter(None, (recipe.form(), recipe.render_instructions()))))
     else:
-        text, _, path = find(name, [own])
+        text, _, path = find(asked.name, [own])
         output.data(text)
         output.note(f"it is in {path}" if path else "it comes with gemma-edge")
     for note in recipe.notes:
@@ -181,29 +138,23 @@ def _show(  # noqa: PLR0913, PLR0917  (what, how, and the world)
     return ExitStatus.OK
 
 
-def _save(  # noqa: PLR0913, PLR0917  (what, how, and the world)
-    name: str,
-    source: str,
-    replace: bool,
-    trust: bool,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
+def save_command(
+    asked: SaveRecipeFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
-    from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415
-        find,  # noqa: PLC0415
-        render_recipe,
-        save_text,
-    )
+    """Keep a copy of a recipe as your own, to edit.
 
-    output.quiet = show.quiet
+    \b
+    gemma-edge recipes save our-invoices invoice
+    """
+    from gemma_edge.extraction.recipe_file import find, render_recipe, save_text  # noqa: PLC0415
+
     own = recipes_dir(context)
-    recipe = _load(source, own, trust=trust)
-    text, _, path = find(source, [own])
-    if path is not None and path.parent != own and _refers(text, trust):
+    recipe = _load(asked.source, own, trust=asked.trust)
+    text, _, path = find(asked.source, [own])
+    if path is not None and path.parent != own and _refers(text, asked.trust):
         text = render_recipe(recipe)
         output.note("what lay in files beside it stands in it now")
-    kept = save_text(text, name, own, replace=replace)
+    kept = save_text(text, asked.name, own, replace=asked.replace)
     if show.json:
         output.document({"path": str(kept)})
     else:
@@ -222,18 +173,33 @@ def _refers(text: str, trust: bool) -> bool:
     return False
 
 
-def _lint(
-    asked: tuple[str, ...], trust: bool, show: ShowFlags, context: Context, output: Output
+def lint_command(
+    names: Annotated[
+        tuple[str, ...],
+        argument(
+            "RECIPE", "Names or .yaml files; without any, all of your own.", complete=recipe_names
+        ),
+    ] = (),
+    trust: Trust = False,
+    *,
+    show: ShowFlags,
+    context: Context,
+    output: Output,
 ) -> ExitStatus:
+    """Look for what is wrong in recipes: fields that are not there, examples that fail their own
+    checks. Status 3 if there is an error.
+
+    \b
+    gemma-edge recipes lint our-invoices ./receipts.yaml
+    """
     from gemma_edge.extraction.recipe_file import owned  # noqa: PLC0415
 
-    output.quiet = show.quiet
     own = recipes_dir(context)
-    names = asked or tuple(owned([own]))
-    if not names:
+    chosen = names or tuple(owned([own]))
+    if not chosen:
         raise UsageError("you have no recipe of your own", hint="gemma-edge recipes lint FILE.yaml")
     wrong, rows = 0, []
-    for name in names:
+    for name in chosen:
         found = [(each.severity, each.line, each.text) for each in _findings(name, own, trust)]
         wrong += any(severity == "error" for severity, *_ in found)
         rows += [{"recipe": name, "severity": severity, "line": line or None, "text": text}
@@ -291,3 +257,12 @@ def _as_document(recipe: "Recipe") -> dict[str, Any]:
         ],
         "fingerprint": recipe.fingerprint,
     }
+
+
+ACTIONS = Actions(
+    help=HELP,
+    commands={
+        "list": list_command, "show": show_command, "save": save_command, "lint": lint_command,
+    },
+    usual="list",
+)  # fmt: skip

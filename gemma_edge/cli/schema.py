@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from gemma_edge import catalog, gguf
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.files import find_path
-from gemma_edge.cli.flags import Actions, Job, argument, option
+from gemma_edge.cli.flags import Actions, argument, option
 from gemma_edge.cli.inputs import read_piped
 from gemma_edge.cli.options import ModelsDir, ShowFlags, StoreFlags, Trust, whole_text
 from gemma_edge.cli.output import Output
@@ -34,14 +33,201 @@ from gemma_edge.extraction.values import CONVERTED, MARK
 if TYPE_CHECKING:
     from gemma_edge.extraction.schema_trial import InTokens, Trial
 
+STDIN = "-"
+BUNDLED = "demo"
+RELAXATIONS = {"": "exactly", "coerce_one_of": "with oneOf read as anyOf", "lenient": "in part"}
+FATES = {
+    "decoding": "✔ enforced",
+    "afterwards": "– afterwards",
+    "refused": "✘ refused",
+    "read": "  no rule",
+}
+
+
+SchemaText = Annotated[str, argument("SCHEMA", "As `extract --schema` takes it; - for stdin.")]
+Strict = Annotated[bool, option("--strict", help="As `extract --strict`: no value may be missing.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowSchemaFlags:
+    """Which schema, and what of it."""
+
+    schema: SchemaText
+    decoding: Annotated[bool, option("--decoding", help="What the decoder is held to instead.")] = (
+        False
+    )
+    strict: Strict = False
+    trust: Trust = False
+
+
+def show_command(
+    asked: ShowSchemaFlags, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
+    """Print a schema as JSON Schema, and what the model reads of it.
+
+    \b
+    gemma-edge schema show "vendor, date: date, items[]: {name, price num}"
+    gemma-edge schema show models.py:Invoice --trust
+    """
+    schema = _read(asked.schema, asked.trust, context, output)
+    shown = schema.source
+    if asked.decoding:
+        shown = schema.strict_decoding if asked.strict else schema.decoding
+    output.note(f"the model reads: {schema.form()}")
+    output.document(shown)
+    return ExitStatus.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSchemaFlags:
+    """Which schema, and how it is to be held."""
+
+    schema: SchemaText
+    strict: Strict = False
+    trust: Trust = False
+
+
+def check_command(
+    asked: CheckSchemaFlags, show: ShowFlags, context: Context, output: Output
+) -> ExitStatus:
+    """Say what becomes of each keyword of a schema: enforced while decoding, checked afterwards,
+    or refused.
+
+    \b
+    gemma-edge schema check invoice.schema.json
+    """
+    from gemma_edge.extraction.schema_trial import examine  # noqa: PLC0415  (25 ms of llguidance)
+
+    schema = _read(asked.schema, asked.trust, context, output)
+    found = examine(schema, strict=asked.strict)
+    rung = RELAXATIONS[found.enforced.relaxed] if found.enforced else ""
+    if show.json:
+        output.document(
+            {
+                "enforced": rung or None,
+                "refusal": found.refusal or None,
+                "keywords": [
+                    {"keyword": each.keyword, "fate": each.fate, "reason": each.reason or None,
+                     "place": each.place, "places": each.places}
+                    for each in found.rulings
+                ],
+            }
+        )  # fmt: skip
+    else:
+        rows = []
+        for fate, title in FATES.items():
+            plain = [each for each in found.rulings if each.fate == fate and not each.reason]
+            if plain:
+                words = ", ".join(f"{each.keyword} {each.places}" for each in plain)
+                rows.append((title, words, "", ""))
+            rows += [
+                (title, each.keyword, _places(each.place, each.places), each.reason)
+                for each in found.rulings
+                if each.fate == fate and each.reason
+            ]
+        for title, *cells in rows:
+            output.page("  ".join(cell for cell in (title.ljust(12), *cells) if cell))
+    if found.enforced is None:
+        output.problem(found.refusal)
+        return ExitStatus.INPUT
+    output.note(
+        f"enforced while decoding {rung}; the answer is checked by the schema itself in any case"
+    )
+    return ExitStatus.OK
+
+
+def _places(place: str, count: int) -> str:
+    return place if count == 1 else f"{place} and {count - 1:,} more"
+
+
+def infer_command(
+    examples: Annotated[tuple[str, ...], argument("FILE", "JSON files or texts; - for stdin.")],
+    show: ShowFlags,
+    context: Context,
+    output: Output,
+) -> ExitStatus:
+    """Make a schema from examples.
+
+    \b
+    gemma-edge schema infer bill1.json bill2.json > bills.schema.json
+    """
+    values: list[Any] = []
+    for each in examples:
+        name = "stdin" if each == STDIN else Path(each).name
+        is_text = each.lstrip().startswith(("{", "["))
+        text = _piped(context, output) if each == STDIN else each if is_text else read_text(each)
+        values += parse_values(text, "the example" if is_text else name)
+    output.document(check_source(infer_schema(values), "the inferred schema"))
+    count = len(values)
+    output.note(f"from {count:,} example{'' if count == 1 else 's'}; edit what it cannot know")
+    return ExitStatus.OK
+
+
+def types_command(show: ShowFlags, output: Output) -> ExitStatus:
+    """List the words of the one-line language, and what each becomes."""
+    if show.json:
+        rows = [
+            {"words": list(words), "means": means, "schema": TYPE_WORDS.get(words[0])}
+            for words, means in WORDS
+        ]
+        output.document(rows)
+    else:
+        output.table([(", ".join(words), means) for words, means in WORDS])
+    output.note(
+        f"{', '.join(CONVERTED)}: the model copies what is printed, code converts it, and the "
+        f'schema judges the result; in a JSON Schema, "format": "date" and "{MARK}": "money"'
+    )
+    return ExitStatus.OK
+
+
+def _read(text: str, trust: bool, context: Context, output: Output) -> Schema:
+    schema = parse_schema(
+        _piped(context, output) if text == STDIN else whole_text(text), trust=trust
+    )
+    for note in schema.remarks:
+        output.note(note)
+    return schema
+
+
+def _piped(context: Context, output: Output) -> str:
+    if context.stdin_is_terminal:
+        raise UsageError("`-` reads stdin, and stdin is a terminal", hint="name a file")
+    return read_piped(context, output)
+
+
 # ----------------------------------------------------------------------------
 # `gemma-edge schema test`: schemas with instances that are known to be valid or not, and what
 # becomes of them.
 
 
-def run_trials(asked: "TestFlags", show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    """Every file gets its line; one that cannot be read stops none of the others."""
-    output.quiet = show.quiet
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestFlags:
+    """Which files are tried, and in whose tokens."""
+
+    files: Annotated[tuple[str, ...], argument("FILE", "Files, or folders of .json files.")]
+    strict: Strict = False
+    model: Annotated[
+        str,
+        option(
+            "--model",
+            "-m",
+            metavar="NAME|PATH",
+            complete=model_names,
+            help="Whose tokens to use (default: the bundled model's).",
+        ),
+    ] = BUNDLED
+    models_dir: ModelsDir = None  # fmt: skip
+
+
+def test_command(asked: TestFlags, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
+    """Try schemas with instances that are known to be valid or not.
+
+    A file holds {"schema": …, "tests": [{"valid": true, "data": …}]}; --json prints one line a
+    file. Status 6 if an instance is judged wrong.
+
+    \b
+    gemma-edge schema test schemas/*.json
+    """
     store = StoreFlags(offline=True, models_dir=asked.models_dir)
     files = list(_iter_files(asked.files))
     counts: Counter[str] = Counter()
@@ -181,100 +367,6 @@ def _summary(counts: Counter[str]) -> Iterator[str]:
     )
 
 
-STDIN = "-"
-BUNDLED = "demo"
-RELAXATIONS = {"": "exactly", "coerce_one_of": "with oneOf read as anyOf", "lenient": "in part"}
-FATES = {
-    "decoding": "✔ enforced",
-    "afterwards": "– afterwards",
-    "refused": "✘ refused",
-    "read": "  no rule",
-}
-
-
-SchemaText = Annotated[str, argument("SCHEMA", "As `extract --schema` takes it; - for stdin.")]
-Strict = Annotated[bool, option("--strict", help="As `extract --strict`: no value may be missing.")]
-
-
-def show_command(
-    schema: SchemaText,
-    decoding: Annotated[
-        bool, option("--decoding", help="What the decoder is held to instead.")
-    ] = False,
-    strict: Strict = False,
-    trust: Trust = False,
-    *,
-    show: ShowFlags,
-) -> Job:
-    """Print a schema as JSON Schema, and what the model reads of it.
-
-    \b
-    gemma-edge schema show "vendor, date: date, items[]: {name, price num}"
-    gemma-edge schema show models.py:Invoice --trust
-    """
-    return partial(_show, schema, decoding, strict, trust, show)
-
-
-def check_command(
-    schema: SchemaText, strict: Strict = False, trust: Trust = False, *, show: ShowFlags
-) -> Job:
-    """Say what becomes of each keyword of a schema: enforced while decoding, checked afterwards,
-    or refused.
-
-    \b
-    gemma-edge schema check invoice.schema.json
-    """
-    return partial(_check, schema, strict, trust, show)
-
-
-def infer_command(
-    examples: Annotated[tuple[str, ...], argument("FILE", "JSON files or texts; - for stdin.")],
-    show: ShowFlags,
-) -> Job:
-    """Make a schema from examples.
-
-    \b
-    gemma-edge schema infer bill1.json bill2.json > bills.schema.json
-    """
-    return partial(_infer, examples, show)
-
-
-def types_command(show: ShowFlags) -> Job:
-    """List the words of the one-line language, and what each becomes."""
-    return partial(_types, show)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestFlags:
-    """Which files are tried, and in whose tokens."""
-
-    files: Annotated[tuple[str, ...], argument("FILE", "Files, or folders of .json files.")]
-    strict: Strict = False
-    model: Annotated[
-        str,
-        option(
-            "--model",
-            "-m",
-            metavar="NAME|PATH",
-            complete=model_names,
-            help="Whose tokens to use (default: the bundled model's).",
-        ),
-    ] = BUNDLED
-    models_dir: ModelsDir = None  # fmt: skip
-
-
-def test_command(asked: TestFlags, show: ShowFlags) -> Job:
-    """Try schemas with instances that are known to be valid or not.
-
-    A file holds {"schema": …, "tests": [{"valid": true, "data": …}]}; --json prints one line a
-    file. Status 6 if an instance is judged wrong.
-
-    \b
-    gemma-edge schema test schemas/*.json
-    """
-    return partial(run_trials, asked, show)
-
-
 ACTIONS = Actions(
     help="""\
 Look at a schema before a document is read with it.
@@ -291,116 +383,3 @@ gemma-edge schema infer bill1.json bill2.json > bills.schema.json
         "types": types_command, "test": test_command,
     },
 )  # fmt: skip
-
-
-def _show(  # noqa: PLR0913, PLR0917  (what, how, and the world)
-    text: str,
-    decoding: bool,
-    strict: bool,
-    trust: bool,
-    show: ShowFlags,
-    context: Context,
-    output: Output,
-) -> ExitStatus:
-    output.quiet = show.quiet
-    schema = _read(text, trust, context, output)
-    shown = schema.source
-    if decoding:
-        shown = schema.strict_decoding if strict else schema.decoding
-    output.note(f"the model reads: {schema.form()}")
-    output.document(shown)
-    return ExitStatus.OK
-
-
-def _check(  # noqa: PLR0913, PLR0917  (what, how, and the world)
-    text: str, strict: bool, trust: bool, show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    from gemma_edge.extraction.schema_trial import examine  # noqa: PLC0415  (25 ms of llguidance)
-
-    output.quiet = show.quiet
-    schema = _read(text, trust, context, output)
-    found = examine(schema, strict=strict)
-    rung = RELAXATIONS[found.enforced.relaxed] if found.enforced else ""
-    if show.json:
-        output.document(
-            {
-                "enforced": rung or None,
-                "refusal": found.refusal or None,
-                "keywords": [
-                    {"keyword": each.keyword, "fate": each.fate, "reason": each.reason or None,
-                     "place": each.place, "places": each.places}
-                    for each in found.rulings
-                ],
-            }
-        )  # fmt: skip
-    else:
-        rows = []
-        for fate, title in FATES.items():
-            plain = [each for each in found.rulings if each.fate == fate and not each.reason]
-            if plain:
-                words = ", ".join(f"{each.keyword} {each.places}" for each in plain)
-                rows.append((title, words, "", ""))
-            rows += [
-                (title, each.keyword, _places(each.place, each.places), each.reason)
-                for each in found.rulings
-                if each.fate == fate and each.reason
-            ]
-        for title, *cells in rows:
-            output.page("  ".join(cell for cell in (title.ljust(12), *cells) if cell))
-    if found.enforced is None:
-        output.problem(found.refusal)
-        return ExitStatus.INPUT
-    output.note(
-        f"enforced while decoding {rung}; the answer is checked by the schema itself in any case"
-    )
-    return ExitStatus.OK
-
-
-def _places(place: str, count: int) -> str:
-    return place if count == 1 else f"{place} and {count - 1:,} more"
-
-
-def _infer(what: tuple[str, ...], show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    output.quiet = show.quiet
-    examples: list[Any] = []
-    for each in what:
-        name = "stdin" if each == STDIN else Path(each).name
-        is_text = each.lstrip().startswith(("{", "["))
-        text = _piped(context, output) if each == STDIN else each if is_text else read_text(each)
-        examples += parse_values(text, "the example" if is_text else name)
-    output.document(check_source(infer_schema(examples), "the inferred schema"))
-    count = len(examples)
-    output.note(f"from {count:,} example{'' if count == 1 else 's'}; edit what it cannot know")
-    return ExitStatus.OK
-
-
-def _types(show: ShowFlags, _context: Context, output: Output) -> ExitStatus:
-    output.quiet = show.quiet
-    if show.json:
-        rows = [
-            {"words": list(words), "means": means, "schema": TYPE_WORDS.get(words[0])}
-            for words, means in WORDS
-        ]
-        output.document(rows)
-    else:
-        output.table([(", ".join(words), means) for words, means in WORDS])
-    output.note(
-        f"{', '.join(CONVERTED)}: the model copies what is printed, code converts it, and the "
-        f'schema judges the result; in a JSON Schema, "format": "date" and "{MARK}": "money"'
-    )
-    return ExitStatus.OK
-
-
-def _read(text: str, trust: bool, context: Context, output: Output) -> Schema:
-    schema = parse_schema(
-        _piped(context, output) if text == STDIN else whole_text(text), trust=trust
-    )
-    for note in schema.remarks:
-        output.note(note)
-    return schema
-
-
-def _piped(context: Context, output: Output) -> str:
-    if context.stdin_is_terminal:
-        raise UsageError("`-` reads stdin, and stdin is a terminal", hint="name a file")
-    return read_piped(context, output)

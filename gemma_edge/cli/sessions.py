@@ -1,6 +1,5 @@
 """``gemma-edge sessions``: the conversations that are kept."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from gemma_edge.chat.sessions import (
 )
 from gemma_edge.cli.completion import session_names
 from gemma_edge.cli.context import Context, sessions_dir
-from gemma_edge.cli.flags import Actions, Job, argument
+from gemma_edge.cli.flags import Actions, argument
 from gemma_edge.cli.options import ShowFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus
@@ -27,45 +26,28 @@ Names = Annotated[
 ]
 
 
-def list_command(show: ShowFlags) -> Job:
+def list_command(show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """Name the conversations, the last one first."""
-    return partial(_list, show)
+    folder = sessions_dir(context)
+    found = list_journals(folder)
+    if show.json:
+        output.document({"sessions": [_as_document(each) for each in found]})
+        return ExitStatus.OK
+    if not found:
+        output.note("no session is kept yet; gemma-edge chat starts one")
+        return ExitStatus.OK
+    output.table(render_rows(folder, context.now()))
+    size = sum(each.size_bytes for each in found)
+    output.note(f"{render_bytes(size)}; gemma-edge chat --session NAME goes on with one")
+    return ExitStatus.OK
 
 
-def show_command(names: Names, show: ShowFlags) -> Job:
+def show_command(names: Names, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
     """Print conversations as Markdown, or with --json whole.
 
     \b
     gemma-edge sessions show 20261124-1205 > talk.md
     """
-    return partial(_show, names, show)
-
-
-def rm_command(names: Names, show: ShowFlags) -> Job:
-    """Delete conversations.
-
-    \b
-    gemma-edge sessions rm 20261124-1205
-    """
-    return partial(_remove, names, show)
-
-
-ACTIONS = Actions(
-    help="""\
-The conversations that are kept on this machine.
-
-\b
-gemma-edge sessions
-gemma-edge sessions show 20261124-1205 > talk.md
-gemma-edge sessions rm 20261124-1205
-""",
-    commands={"list": list_command, "show": show_command, "rm": rm_command},
-    usual="list",
-)
-
-
-def _show(names: tuple[str, ...], show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    output.quiet = show.quiet
     for path in _find(names, context):
         history = read_history(path)
         output.data(render_json(history) if show.json else render_markdown(history))
@@ -74,10 +56,12 @@ def _show(names: tuple[str, ...], show: ShowFlags, context: Context, output: Out
     return ExitStatus.OK
 
 
-def _remove(
-    names: tuple[str, ...], show: ShowFlags, context: Context, output: Output
-) -> ExitStatus:
-    output.quiet = show.quiet
+def rm_command(names: Names, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
+    """Delete conversations.
+
+    \b
+    gemma-edge sessions rm 20261124-1205
+    """
     for path in _find(names, context):
         output.note(f"{path.name} deleted, {render_bytes(remove(path))}")
     return ExitStatus.OK
@@ -99,22 +83,6 @@ def render_rows(folder: Path, now: float) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def _list(show: ShowFlags, context: Context, output: Output) -> ExitStatus:
-    output.quiet = show.quiet
-    folder = sessions_dir(context)
-    found = list_journals(folder)
-    if show.json:
-        output.document({"sessions": [_as_document(each) for each in found]})
-        return ExitStatus.OK
-    if not found:
-        output.note("no session is kept yet; gemma-edge chat starts one")
-        return ExitStatus.OK
-    output.table(render_rows(folder, context.now()))
-    size = sum(each.size_bytes for each in found)
-    output.note(f"{render_bytes(size)}; gemma-edge chat --session NAME goes on with one")
-    return ExitStatus.OK
-
-
 def _as_document(each: Listed) -> dict[str, Any]:
     return {
         "name": each.name,
@@ -126,3 +94,17 @@ def _as_document(each: Listed) -> dict[str, Any]:
         "size_bytes": each.size_bytes,
         "path": str(each.path),
     }
+
+
+ACTIONS = Actions(
+    help="""\
+The conversations that are kept on this machine.
+
+\b
+gemma-edge sessions
+gemma-edge sessions show 20261124-1205 > talk.md
+gemma-edge sessions rm 20261124-1205
+""",
+    commands={"list": list_command, "show": show_command, "rm": rm_command},
+    usual="list",
+)
