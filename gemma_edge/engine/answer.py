@@ -326,8 +326,6 @@ class Channels:
 # Notice a model that says the same thing over and over inside a constrained answer. A grammar keeps
 # such an answer valid but cannot end it: digits, rows and words may go on for ever. Small and
 # quantized models fall into it, Gemma 4 too (ollama, issue 15502).
-
-
 LONGEST_PERIOD = 32  # tokens; a row of a table is seldom shorter than it repeats by chance
 REPEATED = 256  # tokens that must fit one period before it counts
 

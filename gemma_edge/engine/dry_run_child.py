@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.errors import EngineError
-from gemma_edge.hardware.gpus import preload_cuda
+from gemma_edge.hardware.gpus import cuda_libraries
 from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 from gemma_edge.planning.plan import Placement
 
@@ -106,7 +106,7 @@ def _import_bindings() -> Any:
     spec = find_spec("llama_cpp")
     if spec is None or spec.submodule_search_locations is None:
         raise ImportError("llama-cpp-python is not installed")
-    preload_cuda()
+    cuda_libraries()
     package = types.ModuleType("llama_cpp")
     package.__path__ = list(spec.submodule_search_locations)
     sys.modules["llama_cpp"] = package

@@ -311,8 +311,6 @@ def difference(then: Fingerprint, now: Fingerprint) -> str:
 #
 # The file is mapped while it is filled, so a copy of gigabytes takes no memory that the system
 # could not take back, and the slow part, the disk, needs nothing of the engine.
-
-
 MAX_BYTES = 4 << 30  # reading more takes longer than many prompts, and a disk is for other things
 FREE_BYTES = 1 << 30  # left on the disk
 

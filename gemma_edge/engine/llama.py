@@ -355,8 +355,6 @@ def grammar_vocabulary(model: LlamaModel) -> GrammarVocabulary:
 
 # llama.cpp's own words: complaints for error messages, the report of a load; never printed behind a
 # person's back.
-
-
 VERSION = str(llama_cpp.__version__)  # of llama-cpp-python; llama.cpp's own says less
 KEPT_LINES = 20
 _INFO_LEVEL = 2  # GGML_LOG_LEVEL_INFO (ggml.h)

@@ -207,8 +207,6 @@ def _bare(plan: Plan) -> Plan:
 # The engine as the rest of the program sees it: llama.cpp in a process of its own. When that
 # process dies a person sees one line: a new one is started, by the next fallback where
 # memory was the cause, and what was asked is asked again.
-
-
 _POLL_SECONDS = 0.02  # between looks whether a file is written
 MAX_RESTARTS = 3  # in a row, with no answer that ended by itself between them
 

@@ -280,8 +280,6 @@ class Counter(Protocol):
 
 # How these values travel to another process: as JSON, and bytes beside it. Nothing that comes from
 # there is executed.
-
-
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (

@@ -15,7 +15,7 @@ from gemma_edge import isolation
 from gemma_edge.engine.process import CallName
 from gemma_edge.engine.protocol import Engine, pack, unpack
 from gemma_edge.errors import EngineError
-from gemma_edge.hardware.gpus import preload_cuda
+from gemma_edge.hardware.gpus import cuda_libraries
 from gemma_edge.planning.plan import Plan
 
 if TYPE_CHECKING:  # it loads llama.cpp
@@ -43,7 +43,7 @@ def open_llama_counter(plan: Plan) -> "LlamaCounter":
 @contextlib.contextmanager
 def _libraries() -> Iterator[None]:
     """While llama.cpp is imported: what it needs, where it writes, and why it cannot be."""
-    cuda = preload_cuda()
+    cuda = cuda_libraries()
     try:
         from gemma_edge.engine.llama import mirror
 

@@ -268,8 +268,6 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
 # Windows' own answers: memory, cores, features, graphics adapters. Imported on Windows only. The
 # registry knows a card's memory beyond 4 GiB (WMI's AdapterRAM does not), and is read in
 # microseconds.
-
-
 _ADAPTERS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
 _PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _RELATION_PROCESSOR_CORE = 0

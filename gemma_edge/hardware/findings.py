@@ -95,8 +95,6 @@ class MachineFacts:
 
 # Findings about the machine: clusters, full cards, slices, memory. Each function looks at one cause
 # and yields what it found, or nothing.
-
-
 _FULL_SHARE = 0.2  # of a card's memory: with less left, no model fits beside what is there
 _CARVE_OUT_SHARE = 0.5  # of what Vulkan reaches
 _MANY_HUGE_PAGES = 0.1  # of main memory
@@ -188,8 +186,6 @@ def check_memory(facts: MachineFacts) -> Iterator[Finding]:
 
 # Findings about the software: llama.cpp's build, CUDA's libraries, drivers. Each function looks at
 # one cause and yields what it found, or nothing.
-
-
 _RESTART = {  # how a container is given the host's card
     "docker": "docker run --gpus all ...",
     "podman": "podman run --device nvidia.com/gpu=all ...",

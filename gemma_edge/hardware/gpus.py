@@ -27,20 +27,12 @@ from gemma_edge.units import MIB, render_bytes
 # NVIDIA's cards as NVML and nvidia-smi describe them. Pure over a recording. Both know cards that
 # llama.cpp may not see, who uses their memory, and the driver. NVML counts more, so its word comes
 # first; nvidia-smi is asked because it is there when nvidia-ml-py is not.
-
-
 SMI = "nvidia-smi"
-
-
 SMI_FIELDS = (
     "index", "uuid", "pci.bus_id", "name", "memory.total", "memory.free", "compute_cap",
     "driver_version", "display_active", "mig.mode.current",
 )  # fmt: skip
-
-
 SMI_QUERY = f"nvidia-smi --query-gpu={','.join(SMI_FIELDS)} --format=csv,noheader,nounits"
-
-
 Version = tuple[int, int]
 
 NVML = "NVML"
@@ -217,8 +209,6 @@ def _broken(nvml: str, smi: str) -> str:
 # by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers. A slice (MIG) has its card's PCI
 # id and joins by its own serial. Where a backend gives no PCI id (Metal, older Vulkan drivers), a
 # name joins if it is the only one of its kind.
-
-
 _GPU, _IGPU = 1, 2  # GGML_BACKEND_DEVICE_TYPE_*
 BACKENDS = {"cpu": "the processor", "cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan",
             "metal": "Metal", "sycl": "SYCL", "rpc": "RPC", "blas": "BLAS"}  # fmt: skip
@@ -385,8 +375,6 @@ def merge(nvidia: Sequence[Card], listed: Sequence[Card]) -> tuple[Card, ...]:
 # Graphics cards as the system lists them: PCI devices in sysfs, adapters in Windows' registry. For
 # AMD and Intel this is the memory's source; for NVIDIA it shows a card whose driver does not
 # answer. Pure over a recording.
-
-
 _PCI_DEVICES = "/sys/bus/pci/devices/"
 _VENDORS = {"10DE": "nvidia", "1002": "amd", "8086": "intel"}
 _NAMES = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel"}
@@ -473,8 +461,6 @@ def _adapter(entry: Answers) -> Card:
 # backend is really loaded; what the loader misses is looked for in the environment's packages and
 # loaded first, deepest dependency first. glibc then finds it by its name (SONAME), and llama.cpp
 # loads. Standard library only: the probe's child process runs this too.
-
-
 _TRIES = 16  # libcudart, libcublas, libcublasLt, and what they may need one day
 # As glibc ("NAME: cannot open shared object file") and musl ("NAME: No such file") word it.
 _MISSING = re.compile(r"(\S+?): (?:cannot open shared object file|No such file)")
@@ -517,12 +503,6 @@ def cuda_libraries(
     if sys.platform == "win32":
         return _load_windows(backend, [folder, *more], packages)
     return _load(backend, packages)
-
-
-def preload_cuda() -> CudaLibraries:
-    """Call before ``import llama_cpp``: the environment's CUDA libraries are in the process
-    afterwards, where llama.cpp needs them. Does nothing for a build without CUDA."""
-    return cuda_libraries()
 
 
 def find_llama_folder() -> Path | None:
@@ -730,8 +710,6 @@ _ENDS = {
 # `--only-binary` because pip would otherwise prefer a newer source distribution to a wheel that
 # fits. A build from source names what this processor has: left to itself it turns on
 # AMX, which a kernel may refuse (docs/architecture.md, "The processor's build").
-
-
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
 # CUDA toolkits that the wheel index builds for, newest first (build-wheels-cuda.yaml). The same
 # table stands in scripts/install/accelerator.py, which must run before anything is installed.

@@ -27,8 +27,6 @@ class Memory:
 # How many cores this process may really use, and why. A person has physical cores; a process has
 # what the affinity mask and the cgroups above it leave. Hyper-threads do not count: two threads on
 # one core share the multipliers that llama.cpp keeps busy. All functions are pure over a recording.
-
-
 CAPACITIES = "/sys/devices/system/cpu/cpu*/cpu_capacity"  # one line a processor
 FEW_THREADS = 4  # up to here llama.cpp takes hardware threads for cores
 # Arm cores of one machine differ: a core counts as fast from this share of the largest capacity
