@@ -63,8 +63,9 @@ def test_a_recording_keeps_no_names(tmp_path):
 def test_the_probe_does_not_import_llama_cpp():
     """It costs half a second, and an import may print, raise or end the process."""
     code = (
-        "from gemma_edge.hardware.probe import main; from gemma_edge.isolation import Request; "
-        "list(main()(Request(1, {'folders': ['']}, ())))"
+        "from gemma_edge.hardware.probe import main; "
+        "from gemma_edge.isolation import ChildRequest; "
+        "list(main()(ChildRequest(1, {'folders': ['']}, ())))"
     )
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
