@@ -1,7 +1,6 @@
 """What a person hands in besides flags: piped text, ``@FILE`` values, named files."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -122,28 +121,25 @@ def as_path(spelling: str, home: Path) -> Path:
     return path
 
 
-def _candidates(text: str) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+def _candidates(text: str) -> list[tuple[int, list[tuple[int, str]]]]:
     """Where a name may begin, with its possible ends, the longest spelling last."""
-    starts: list[tuple[int, list[tuple[int, str]]]] = []
-    for found in _QUOTED.finditer(text):
-        starts.append((found.start(), [(found.end(), found.group(1) or found.group(2))]))
+    starts = [(each.start(), [(each.end(), each[1] or each[2])]) for each in _QUOTED.finditer(text)]
     words = list(_WORD.finditer(text))
     for number, word in enumerate(words):
-        spellings = [(word.end(), word.group())]
-        stripped = word.group().rstrip(".,;:!?)")
-        if stripped != word.group():
-            spellings.append((word.start() + len(stripped), stripped))
+        spellings = _spellings(word.start(), word.group())
         if _STARTS.match(word.group()):
             for later in words[number + 1 : number + MAX_WORDS]:
                 if "\n" in text[word.start() : later.start()]:
                     break
-                whole = text[word.start() : later.end()]
-                spellings.append((later.end(), whole))
-                if whole.rstrip(".,;:!?)") != whole:
-                    whole = whole.rstrip(".,;:!?)")
-                    spellings.append((word.start() + len(whole), whole))
+                spellings += _spellings(word.start(), text[word.start() : later.end()])
         starts.append((word.start(), spellings))
-    return iter(sorted(starts, key=lambda each: each[0]))
+    return sorted(starts, key=lambda each: each[0])
+
+
+def _spellings(start: int, text: str) -> list[tuple[int, str]]:
+    """A name, and without the stop of a sentence behind it."""
+    bare = text.rstrip(".,;:!?)")
+    return [(start + len(each), each) for each in dict.fromkeys((text, bare))]
 
 
 def _is_meant(path: Path, spelling: str) -> bool:
