@@ -44,10 +44,14 @@ def show_aside(event: Watched, output: Output) -> None:
         output.error(event.text)
 
 
+# What programs read; names of classes may change, these may not.
+EVENTS = {Chunk: "chunk", Prefill: "reading", Notice: "notice", Finished: "finished"}
+
+
 def render_event(event: Event) -> dict[str, Any]:
     """An event as plain data: its name, then its fields; scores only where they were asked for."""
     fields = {name: value for name, value in asdict(event).items() if name != "scores" or value}
-    return {"event": type(event).__name__.lower(), **fields}
+    return {"event": EVENTS[type(event)], **fields}
 
 
 def render_status(finished: Finished, info: EngineInfo) -> str:
