@@ -165,7 +165,7 @@ _FRAME_TOKENS = 2048  # of a prompt besides the document, its form and its rules
 _MARKER_TOKENS = 16  # round one picture
 
 
-def get_ready(  # noqa: PLR0913  (what is read, by what, and the world)
+def get_ready(  # noqa: PLR0913  (what is read, by what, and the environment)
     document: Document,
     recipe: Recipe,
     request: ExtractRequest,

@@ -145,7 +145,7 @@ def pinned_name(request: ModelRequest) -> str:
 Sized = list[tuple[RemoteFile, int | None]]  # bytes; None where nobody has said yet
 
 
-def find_model(  # noqa: PLR0913  (the wish, the world, and what for)
+def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
     request: ModelRequest,
     runtime: Runtime,
     *,

@@ -167,7 +167,7 @@ def _request(flags: DescribeFlags, context: Context) -> DescribeRequest:
     )  # fmt: skip
 
 
-def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the world)
+def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the environment)
     sources: "Sequence[Source]",
     questions: "Questions",
     model: ModelRequest,
@@ -194,7 +194,7 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the worl
     return counts.status
 
 
-def _describe_together(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the world)
+def _describe_together(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the environment)
     sources: "Sequence[Source]",
     questions: "Questions",
     model: ModelRequest,

@@ -57,7 +57,7 @@ def command(
     return run(wish, store, show, context, output)
 
 
-def run(  # noqa: PLR0913, PLR0917  (the wish, the world, and what asks it)
+def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks it)
     wish: DoctorFlags,
     kept: FetchFlags,
     show: ShowFlags,

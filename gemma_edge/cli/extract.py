@@ -280,7 +280,7 @@ def request_of(
     )
 
 
-def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and the world)
+def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and the environment)
     sources: "Sequence[Source]",
     recipe: "Recipe",
     request: ExtractRequest,

@@ -148,8 +148,8 @@ def expand(command: Callable[..., Any]) -> Callable[..., Any]:
 
         def run(context: Context, output: Output) -> ExitStatus:
             output.quiet = given.get("quiet", False)
-            world = {"context": context, "output": output}
-            status: ExitStatus = command(**flags, **{name: world[name] for name in later})
+            passed = {"context": context, "output": output}
+            status: ExitStatus = command(**flags, **{name: passed[name] for name in later})
             return status
 
         return run

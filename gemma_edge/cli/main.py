@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gemma_edge.cli import completion
-from gemma_edge.cli import context as world
+from gemma_edge.cli import context as outside
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import (
     HELP_NAMES,
@@ -291,7 +291,7 @@ def top(ctx: typer.Context, asked: TopFlags) -> Job | None:
 
 
 def main(argv: Sequence[str], context: Context) -> ExitStatus:
-    """Run one command line in the given world. Never raises, never exits."""
+    """Run one command line in the given environment. Never raises, never exits."""
     output = Output(context)
     try:
         if context.environment.get(completion.VARIABLE):
@@ -337,11 +337,11 @@ def parse(argv: Sequence[str], width: int) -> Job:
 def run() -> None:
     """The console script."""
     context = Context.from_process()
-    status = main(world.arguments(), context)
+    status = main(outside.arguments(), context)
     try:
         context.stdout.flush()
     except OSError:  # already told, or nobody is there to be told
-        world.silence_stdout()
+        outside.silence_stdout()
     sys.exit(status)
 
 
