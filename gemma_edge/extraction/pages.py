@@ -142,7 +142,12 @@ def group_inputs(
         if current and sum(sizes[each] for each in current) + size > room:
             groups.append(_overlap(inputs, current, sizes, room - size))
         groups[-1].append(index)
-    return [_with_head(inputs, indices) for indices in groups if indices]
+    found = []
+    for indices in filter(None, groups):
+        first, *rest = (inputs[index] for index in indices)
+        head = find_head([each.text for each in inputs[: indices[0]]], first.text)
+        found.append((replace(first, head=head), *rest))
+    return found
 
 
 def _overlap(
@@ -151,12 +156,6 @@ def _overlap(
     last, page = before[-1], inputs[before[-1]]
     small = len(before) >= LEAST_PAGES and sizes[last] * (LEAST_PAGES - 1) <= left
     return [last] if small and page.text and not (page.pictures or page.part) else []
-
-
-def _with_head(inputs: Sequence[PageInput], indices: Sequence[int]) -> tuple[PageInput, ...]:
-    first, *rest = (inputs[index] for index in indices)
-    head = find_head([each.text for each in inputs[: indices[0]]], first.text)
-    return (replace(first, head=head), *rest)
 
 
 def split_input(page: PageInput, parts: int) -> list[PageInput]:

@@ -236,15 +236,18 @@ def _rule(node: Node) -> Rule:
     if not isinstance(node.value, dict):
         return Rule(node.text("a rule"), line=node.line)
     members = node.members("a rule", ("field", "rule"))
-    return Rule(_needed(node, members, "rule"), _text(members, "field"), node.line)
+    if "rule" not in members:
+        raise node.error("`rule` is missing here")
+    return Rule(_text(members, "rule"), _text(members, "field"), node.line)
 
 
 def _counter_example(node: Node) -> CounterExample:
     members = node.members("a counter-example", ("field", "text", "like", "why"))
-    field = _needed(node, members, "field")
+    if "field" not in members:
+        raise node.error("`field` is missing here")
     if not {"text", "like"} & members.keys():
         raise node.error("a counter-example has a `text`, as printed, or says what it is `like`")
-    text, like, why = (_text(members, name) for name in ("text", "like", "why"))
+    field, text, like, why = (_text(members, name) for name in ("field", "text", "like", "why"))
     return CounterExample(field, text, like, why, node.line)
 
 
@@ -292,12 +295,6 @@ def _expression(node: Node) -> Expression:
         return parse_expression(node.text("an expression"))
 
 
-def _needed(node: Node, members: dict[str, Node], name: str) -> str:
-    if name not in members:
-        raise node.error(f"`{name}` is missing here")
-    return members[name].text(f"`{name}`")
-
-
 def _text(members: dict[str, Node], name: str) -> str:
     return members[name].text(f"`{name}`") if name in members else ""
 
@@ -342,10 +339,8 @@ class _FileReader:
             with _located_at(members["file"]):
                 text = open_document(self._beside(members["file"], name)).text
         if len(text) > MAX_EXAMPLE:
-            raise node.error(
-                f"the example is longer than {MAX_EXAMPLE:,} characters",
-                hint="a short one shows the form as well",
-            )
+            what = f"the example is longer than {MAX_EXAMPLE:,} characters"
+            raise node.error(what, hint="a short one shows the form as well")
         return Example(text, self._expected(members["expect"]), name, node.line)
 
     def _expected(self, node: Node) -> Any:
@@ -372,9 +367,8 @@ _LIST_HINT = "gemma-edge recipes list"
 
 def shipped() -> dict[str, Any]:
     folder = files("gemma_edge.extraction").joinpath("recipes")
-    found = {each.name.rpartition(".")[0]: each for each in folder.iterdir()
-             if each.name.endswith(ENDINGS)}  # fmt: skip
-    return dict(sorted(found.items()))
+    found = (each for each in folder.iterdir() if each.name.endswith(ENDINGS))
+    return dict(sorted((each.name.rpartition(".")[0], each) for each in found))
 
 
 def owned(folders: Sequence[Path]) -> dict[str, Path]:

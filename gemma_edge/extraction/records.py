@@ -304,7 +304,10 @@ def read_rows(text: str, form: Form) -> Iterator[Mapping[str, Any]]:
         return
     names: list[str] = []
     for number, line in enumerate(text.split("\n")):
-        cells = [_plain(cell) for cell in _BARS.split(line)[1:-1]]
+        cells = [
+            cell.strip().replace("<br>", "\n").replace("\\|", "|").replace("\\\\", "\\")
+            for cell in _BARS.split(line)[1:-1]
+        ]
         if number == 0:
             names = cells
         elif number > 1 and cells:
@@ -344,7 +347,3 @@ def _markdown(cells: Sequence[str]) -> str:
         for cell in cells
     )
     return f"| {' | '.join(shown)} |"
-
-
-def _plain(cell: str) -> str:
-    return cell.strip().replace("<br>", "\n").replace("\\|", "|").replace("\\\\", "\\")

@@ -233,6 +233,10 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
     names = {each.path: number for number, each in enumerate(leaves, 1)}
     pages = view_pages(document, evidence, images, names)
     claimed = [each for each in fields if each.state != "empty"]
+    groups: dict[str, list[FieldView]] = {"": []}  # those of the document itself first
+    for each in fields:
+        if not each.doubtful:
+            groups.setdefault(each.group, []).append(each)
     style, script = read_data("review.css"), read_data("review.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -241,7 +245,7 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
     return environment.from_string(read_data("review.html")).render(
         name=re.split(r"[\\/]", document.name)[-1],
         doubtful=[each for each in fields if each.doubtful],
-        groups=_groups([each for each in fields if not each.doubtful]),
+        groups=[(group, members) for group, members in groups.items() if members],
         pages=pages,
         found=sum(each.state not in ("not_found", "located") for each in claimed),
         claimed=len(claimed),
@@ -321,13 +325,6 @@ def _detail(each: Evidence, state: str) -> str:
     if each.confidence is not None and each.confidence < SURE:
         parts.append(f"score {each.confidence:.2f}")
     return " · ".join(parts)
-
-
-def _groups(fields: Sequence[FieldView]) -> list[tuple[str, list[FieldView]]]:
-    groups: dict[str, list[FieldView]] = {"": []}
-    for each in fields:
-        groups.setdefault(each.group, []).append(each)
-    return [(group, members) for group, members in groups.items() if members]
 
 
 def _missing(document: Document, pages: Sequence[PageView]) -> str:

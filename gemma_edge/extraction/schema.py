@@ -488,6 +488,8 @@ def _resembles_schema(value: Any) -> bool:
     return isinstance(value, list) and any(map(_resembles_schema, value))
 
 
+# JSON, but no schema; as a field it would be a surprise.
+_JSON_WORD = re.compile(r"true|false|null|-*(?:\d+(?:\.\d*)?|\.\d+)")
 _LOOKS_LIKE_PATH = re.compile(r"[^\s,:{}]*(\.json|\.txt|\.schema|/[^\s,:{}]*)", re.IGNORECASE)
 
 
@@ -544,7 +546,7 @@ def parse_schema(text_or_path: str, *, trust: bool = False) -> Schema:
             return Schema(check_source(_read_class(named, trust=trust), shown(text)))
         if _is_file(text) or _LOOKS_LIKE_PATH.fullmatch(text):
             name, text = shown(text), read_text(text)
-    if not text.startswith(("{", "[")) and not _is_json_word(text):
+    if not text.startswith(("{", "[")) and not _JSON_WORD.fullmatch(text):
         return Schema(check_source(parse_oneline(text), name))
     value = parse_json(text, name)
     source = unwrap(value, name)
@@ -576,11 +578,6 @@ def read_text(path: str) -> str:
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise SchemaError(f"{name} is not UTF-8 text", hint="save it as UTF-8") from None
-
-
-def _is_json_word(text: str) -> bool:
-    """``true``, ``null``, ``12``: JSON, but no schema; as a field it would be a surprise."""
-    return text in ("true", "false", "null") or text.lstrip("-").replace(".", "", 1).isdecimal()
 
 
 def check_source(source: Json, name: str) -> Json:

@@ -36,19 +36,12 @@ def schema_of(module: Any, name: str) -> Any:
     """The JSON Schema of a Pydantic model, or of what Pydantic can describe: a dataclass, a
     TypedDict, ``list[Model]``."""
     if not hasattr(module, name):
-        known = ", ".join(sorted(_models(module))) or "none"
-        raise AttributeError(f"there is no {name} in it; its models: {known}")
+        classes = {key: each for key, each in vars(module).items() if isinstance(each, type)}
+        own = sorted(key for key, each in classes.items() if each.__module__ == module.__name__)
+        raise AttributeError(f"there is no {name} in it; its models: {', '.join(own) or 'none'}")
     found = getattr(module, name)
     if hasattr(found, "model_json_schema"):
         return found.model_json_schema()
     if hasattr(found, "schema") and hasattr(found, "__fields__"):  # Pydantic 1
         return found.schema()
     return importlib.import_module("pydantic").TypeAdapter(found).json_schema()
-
-
-def _models(module: Any) -> list[str]:
-    return [
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__
-    ]
