@@ -18,7 +18,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemma_edge.engine.grammar import TextConstraint
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import SchemaError
 from gemma_edge.extraction.json_schema import (
@@ -260,6 +259,8 @@ class Enforced:
 
 def refusal(schema: Json, relaxed: Relaxation = "") -> str:
     """Why llguidance does not compile a schema, in its words; "" where it does."""
+    from gemma_edge.engine.constraint import TextConstraint
+
     try:
         TextConstraint(JsonConstraint(schema=json.dumps(schema), relaxed=relaxed))
     except SchemaError as error:

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from gemma_edge.engine.grammar import TextConstraint
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import SchemaError
 from gemma_edge.extraction.decoding import (
@@ -22,6 +21,9 @@ from gemma_edge.extraction.decoding import (
 from gemma_edge.extraction.json_schema import FORMATS, Json, children, every
 from gemma_edge.extraction.schema import Schema
 from gemma_edge.extraction.values import kind_of_leaf
+
+if TYPE_CHECKING:
+    from gemma_edge.engine.constraint import TextConstraint
 
 # What becomes of each keyword of a schema: enforced while decoding, checked afterwards, or only
 # read. llguidance is asked about every schema that it does not take whole.
@@ -165,7 +167,7 @@ class Spelled:
     undeclared: tuple[str, ...] = ()
 
 
-def spell(decoding: Json, constraint: TextConstraint, data: Any, *, complete: bool) -> Spelled:
+def spell(decoding: Json, constraint: "TextConstraint", data: Any, *, complete: bool) -> Spelled:
     """The text of ``data`` under ``constraint``, which is at its start and of the schema
     ``decoding``. With ``complete`` keys may be added that the data does not have. The search
     gives up after ``MAX_TRIES``."""
@@ -184,7 +186,7 @@ class _Speller:
     may stand nowhere in their object are left out, and listed in ``skipped``."""
 
     def __init__(
-        self, decoding: Json, constraint: TextConstraint, complete: bool, *, skip: bool = False
+        self, decoding: Json, constraint: "TextConstraint", complete: bool, *, skip: bool = False
     ) -> None:
         names = (name for schema in every(decoding) for name in schema.get("properties", ()))
         self._ranks = {name: rank for rank, name in enumerate(dict.fromkeys(names))}
@@ -373,6 +375,8 @@ def try_schema(
 ) -> Trial:
     """Judge every instance, once by the constraint and once by the user's own schema. Nothing is
     lenient there: a null that the schema does not allow is wrong, ``strict`` or not."""
+    from gemma_edge.engine.constraint import TextConstraint
+
     enforced, refused = None, ""
     try:
         enforced = enforce(schema.strict_decoding if strict else schema.decoding)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_edge.engine.grammar import TextConstraint
+from gemma_edge.engine.constraint import TextConstraint
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.extraction.decoding import close_schema
 from gemma_edge.extraction.schema import Schema, infer_schema
