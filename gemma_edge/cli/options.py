@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,40 +89,35 @@ def whole_text(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+_everywhere = partial(option, panel=EVERYWHERE)
+_placing = partial(option, panel=PLACING)
+
 MaxTokens = Annotated[
     int | None,
     option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
 ]
-ModelsDir = Annotated[
-    Path | None,
-    option(
-        "--models-dir", metavar="DIR", panel=EVERYWHERE,
-        help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR."
-    )
-]  # fmt: skip
+ModelsDir = Annotated[Path | None, _everywhere(
+    "--models-dir", metavar="DIR",
+    help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR."
+)]  # fmt: skip
 Trust = Annotated[bool, option("--trust", help="Run the Python file of a --schema file.py:Class.")]
-Detail = Annotated[
-    int | None,
-    option(
-        "--detail", metavar="LEVEL", parser=parse_detail,
-        help=f"How closely to look: {', '.join(DETAILS)}, or {_LEAST} to {_MOST} tokens."
-    ),
-]  # fmt: skip
+Detail = Annotated[int | None, option(
+    "--detail", metavar="LEVEL", parser=parse_detail,
+    help=f"How closely to look: {', '.join(DETAILS)}, or {_LEAST} to {_MOST} tokens."
+)]  # fmt: skip
 Password = Annotated[
     str | None,
-    option("--password", metavar="TEXT", help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}.")
-]  # fmt: skip
+    option("--password", metavar="TEXT", help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}."),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowFlags:
     """How the result is shown."""
 
-    json: Annotated[bool, option("--json", panel=EVERYWHERE, help="Print JSON for programs.")] = (
-        False
-    )
+    json: Annotated[bool, _everywhere("--json", help="Print JSON for programs.")] = False
     quiet: Annotated[
-        bool, option("--quiet", panel=EVERYWHERE, help="Print nothing but the result and errors.")
+        bool, _everywhere("--quiet", help="Print nothing but the result and errors.")
     ] = False
 
 
@@ -131,9 +127,8 @@ class StoreFlags:
 
     models_dir: ModelsDir = None
     offline: Annotated[
-        bool,
-        option("--offline", panel=EVERYWHERE, help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")
-    ] = False  # fmt: skip
+        bool, _everywhere("--offline", help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +136,7 @@ class FetchFlags(StoreFlags):
     """The same, where what is missing may be downloaded."""
 
     yes: Annotated[
-        bool,
-        option(
-            "--yes", "-y", panel=EVERYWHERE, help="Download without asking; or GEMMA_EDGE_YES=1."
-        ),
+        bool, _everywhere("--yes", "-y", help="Download without asking; or GEMMA_EDGE_YES=1.")
     ] = False
 
 
@@ -152,101 +144,45 @@ class FetchFlags(StoreFlags):
 class PlacementFlags:
     """Which model, and how it is to be placed: fields of ``ModelRequest``."""
 
-    model: Annotated[
-        str,
-        option(
-            "--model",
-            "-m",
-            metavar="NAME|PATH",
-            panel=PLACING,
-            complete=model_names,
-            help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo "
-            "(default: the best one for this machine).",
-        ),
-    ] = "auto"
+    model: Annotated[str, _placing(
+        "--model", "-m", metavar="NAME|PATH", complete=model_names,
+        help="A name of `gemma-edge models`, hf:owner/repo/file.gguf, a GGUF file, or demo "
+        "(default: the best one for this machine)."
+    )] = "auto"  # fmt: skip
     mmproj: Annotated[
         Path | None,
-        option(
-            "--mmproj",
-            metavar="FILE",
-            panel=PLACING,
-            help="The projector that lets the model see images.",
-        ),
+        _placing("--mmproj", metavar="FILE", help="The projector that lets the model see images."),
     ] = None
     quant: Annotated[
-        str | None,
-        option("--quant", metavar="NAME", panel=PLACING, help="Of this model, like q8 or q4_0."),
+        str | None, _placing("--quant", metavar="NAME", help="Of this model, like q8 or q4_0.")
     ] = None
-    adapters: Annotated[
-        tuple[Adapter, ...],
-        option(
-            "--lora",
-            metavar="FILE[:X]",
-            parser=parse_adapter,
-            panel=PLACING,
-            help="Add a LoRA in a GGUF file, X times as strong; repeatable.",
-        ),
-    ] = ()
-    context_tokens: Annotated[
-        int | None,
-        option(
-            "--ctx",
-            metavar="N",
-            parser=reading(parse_tokens, "is not a number of tokens, like 8192 or 8k"),
-            panel=PLACING,
-            help="Context in tokens, like 8192 or 8k.",
-        ),
-    ] = None
-    kv_type: Annotated[
-        KvType | None,
-        option(
-            "--kv",
-            metavar="TYPE",
-            choices=KV_TYPES,
-            panel=PLACING,
-            help="KV cache: f16, or q8_0 (smaller).",
-        ),
-    ] = None
-    gpu_layers: Annotated[
-        int | None,
-        option(
-            "--gpu-layers",
-            metavar="N|all",
-            parser=reading(_layers, "is not a number of layers, nor `all`"),
-            panel=PLACING,
-            help="Layers on the GPU (default: all that fit).",
-        ),
-    ] = None
-    cpu_expert_layers: Annotated[
-        int | None,
-        option(
-            "--cpu-experts",
-            metavar="N",
-            min=0,
-            panel=PLACING,
-            help="Layers whose experts stay in main memory.",
-        ),
-    ] = None
+    adapters: Annotated[tuple[Adapter, ...], _placing(
+        "--lora", metavar="FILE[:X]", parser=parse_adapter,
+        help="Add a LoRA in a GGUF file, X times as strong; repeatable."
+    )] = ()  # fmt: skip
+    context_tokens: Annotated[int | None, _placing(
+        "--ctx", metavar="N", help="Context in tokens, like 8192 or 8k.",
+        parser=reading(parse_tokens, "is not a number of tokens, like 8192 or 8k")
+    )] = None  # fmt: skip
+    kv_type: Annotated[KvType | None, _placing(
+        "--kv", metavar="TYPE", choices=KV_TYPES, help="KV cache: f16, or q8_0 (smaller)."
+    )] = None  # fmt: skip
+    gpu_layers: Annotated[int | None, _placing(
+        "--gpu-layers", metavar="N|all", help="Layers on the GPU (default: all that fit).",
+        parser=reading(_layers, "is not a number of layers, nor `all`")
+    )] = None  # fmt: skip
+    cpu_expert_layers: Annotated[int | None, _placing(
+        "--cpu-experts", metavar="N", min=0, help="Layers whose experts stay in main memory."
+    )] = None  # fmt: skip
     require_gpu: Annotated[
-        bool, option("--require-gpu", panel=PLACING, help="Rather fail than use the CPU.")
+        bool, _placing("--require-gpu", help="Rather fail than use the CPU.")
     ] = False
-    min_speed: Annotated[
-        float | None,
-        option(
-            "--min-speed",
-            metavar="X",
-            min=0.0,
-            panel=PLACING,
-            help="At least so many tokens a second.",
-        ),
-    ] = None
-    threads: Annotated[
-        int | None,
-        option(
-            "--threads", metavar="N", min=1, panel=PLACING,
-            help="CPU threads (default: the physical cores)."
-        )
-    ] = None  # fmt: skip
+    min_speed: Annotated[float | None, _placing(
+        "--min-speed", metavar="X", min=0.0, help="At least so many tokens a second."
+    )] = None  # fmt: skip
+    threads: Annotated[int | None, _placing(
+        "--threads", metavar="N", min=1, help="CPU threads (default: the physical cores)."
+    )] = None  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,11 +191,8 @@ class ModelFlags(PlacementFlags):
 
     vision: Annotated[
         bool | None,
-        option(
-            "--vision/--no-vision", panel=PLACING,
-            help="Room for images, or none (default: as needed)."
-        )
-    ] = None  # fmt: skip
+        _placing("--vision/--no-vision", help="Room for images, or none (default: as needed)."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,12 +212,9 @@ class SeedFlags:
 class SamplingFlags(SeedFlags):
     """All that says how words are chosen."""
 
-    top_p: Annotated[
-        float | None,
-        option(
-            "--top-p", metavar="X", min=0.0, max=1.0, help="Keep the likeliest, this share of all."
-        ),
-    ] = None
+    top_p: Annotated[float | None, option(
+        "--top-p", metavar="X", min=0.0, max=1.0, help="Keep the likeliest, this share of all."
+    )] = None  # fmt: skip
     top_k: Annotated[
         int | None, option("--top-k", metavar="N", min=0, help="Keep the N likeliest; 0 keeps all.")
     ] = None

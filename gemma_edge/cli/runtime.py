@@ -6,8 +6,7 @@ from gemma_edge.app.runtime import Runtime, is_on, store_settings
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
 from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm
-from gemma_edge.cli.progress import show_progress
-from gemma_edge.cli.streaming import show_aside
+from gemma_edge.cli.streaming import show_aside, show_progress
 
 YES_VARIABLE = "GEMMA_EDGE_YES"
 

@@ -9,7 +9,7 @@ import pytest
 
 from gemma_edge.app.runtime import cache_dir, store_settings
 from gemma_edge.cli.context import Context, data_dir
-from gemma_edge.cli.progress import render_seconds
+from gemma_edge.cli.streaming import render_seconds
 from gemma_edge.units import render_age
 from tests.cli.conftest import DAY
 
