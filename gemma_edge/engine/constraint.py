@@ -4,16 +4,22 @@ The protocol is four verbs: is a token ``allowed``, ``advance`` by it, which tok
 next, and how the answer can be ``closed`` in the fewest steps when the budget runs out.
 """
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
+from math import inf
+from typing import TYPE_CHECKING
 
-import numpy as np
 from llguidance import LLMatcher, LLTokenizer
-from numpy.typing import NDArray
 
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import EngineError, SchemaError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # A closing that takes more steps than this is a grammar without a short end.
 CLOSING_LIMIT = 8192
@@ -55,30 +61,34 @@ class GrammarConstraint:
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
         self._vocabulary = vocabulary
         self._matcher = compile_schema(vocabulary.tokenizer, wanted)
-        self._bits = np.empty((len(vocabulary.pieces) + 31) // 32, dtype=np.int32)
+        self._bits = (ctypes.c_uint32 * ((len(vocabulary.pieces) + 31) // 32))()
         self._bits_are_fresh = False
         self._states = [_OUTSIDE]  # of the JSON text after each token
 
     def _fill(self) -> None:
         if not self._bits_are_fresh:
-            self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+            self._matcher.unsafe_compute_mask_ptr(
+                ctypes.addressof(self._bits), ctypes.sizeof(self._bits)
+            )
             self._bits_are_fresh = True
 
     def allowed(self, token: int) -> bool:
         """Whether this token may come next."""
         self._fill()
-        return bool((int(self._bits[token >> 5]) >> (token & 31)) & 1)
+        return bool((self._bits[token >> 5] >> (token & 31)) & 1)
 
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits of all other tokens to minus infinity, in place."""
-        logits[~self.legal()] = -np.inf
+        logits[~self.legal()] = -inf
 
     def legal(self) -> NDArray[np.bool_]:
         """Which tokens may come next: ``bool[vocabulary]``."""
+        import numpy as np  # noqa: PLC0415  (0.1 s, and a schema is compiled without it)
+
         self._fill()
         count = len(self._vocabulary.pieces)
-        flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little", count=count)
-        return flags.view(np.bool_)
+        bits = np.frombuffer(memoryview(self._bits), np.uint8)
+        return np.unpackbits(bits, bitorder="little", count=count).view(np.bool_)
 
     def advance(self, token: int) -> None:
         self._bits_are_fresh = False
@@ -107,7 +117,7 @@ class GrammarConstraint:
         copy = GrammarConstraint.__new__(GrammarConstraint)
         copy._vocabulary = self._vocabulary
         copy._matcher = self._matcher.deep_copy()
-        copy._bits = np.empty_like(self._bits)
+        copy._bits = type(self._bits)()
         copy._bits_are_fresh = False
         copy._states = [self._states[-1]]
         tokens: list[int] = []
@@ -128,8 +138,7 @@ class GrammarConstraint:
         for token in self._vocabulary.string_closers if inside else self._vocabulary.closers:
             if self.allowed(token):
                 return token
-        flags = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
-        return int(flags.argmax())
+        return int(self.legal().argmax())
 
 
 def _after(state: int, piece: bytes) -> int:
