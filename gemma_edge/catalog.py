@@ -1,7 +1,8 @@
 """The models that exist, one TOML file a size, and what a person may call them.
 
 ``resolve`` names files that are on this machine, ``wanted`` those of the hub that a name stands
-for. Nothing is read before it is asked for.
+for. Nothing is read before it is asked for. What is not known of a file is None, never a guess;
+`scripts/refresh_catalog.py` measures it.
 """
 
 import os.path

@@ -305,13 +305,18 @@ _SERVER_FIELDS = frozenset(("message-id", "mime-version", "return-path"))  # no 
 _LOOKED_AT = 16384  # bytes
 
 
+def is_pdf(data: bytes) -> bool:
+    """Whether the bytes are a PDF, whatever their name says."""
+    return b"%PDF-" in data[:1024]  # readers look that far (ISO 32000-1, annex H)
+
+
 def kind_of(data: bytes, name: str) -> Kind:
     """The kind; bytes that are none of the others are text, or will be refused as such."""
     if data.startswith(_IMAGES) or any(start.match(data) for start in _IMAGE_STARTS):
         return "image"
     if data.startswith(_OFFICE):
         return "office"
-    if b"%PDF-" in data[:1024]:  # readers look that far (ISO 32000-1, annex H)
+    if is_pdf(data):
         return "pdf"
     return _kind_of_text(_head(data), name.lower())
 

@@ -1,7 +1,7 @@
 """HTML to text: paragraphs, lists, tables row by row.
 
 Nothing is fetched, no script runs. It reads hostile bytes, so it runs in the child process of
-``reader.py``; the tree is walked without recursion, however deep it is.
+``open.py``; the tree is walked without recursion, however deep it is.
 """
 
 import re

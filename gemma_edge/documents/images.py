@@ -9,8 +9,8 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -22,12 +22,13 @@ from gemma_edge.documents.document import (
     Picture,
     StrPath,
     fit_size,
+    is_pdf,
     parse_page_numbers,
     read_file,
     shown,
     tile_boxes,
 )
-from gemma_edge.documents.pdf import LIMITS, PdfChild, PdfLimits, damaged, is_pdf, unreadable
+from gemma_edge.documents.pdf import LIMITS, damaged, open_child, unreadable
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildRequest, Handler, Limits
 
@@ -41,10 +42,6 @@ SUFFIXES = frozenset(
     + (".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm")
 )
 
-_KINDS = (  # how a file begins, what it is, what to do
-    (b"<svg", "an SVG drawing, not pixels", "save it as PNG"),
-    (b"GGUF", "a GGUF model, not an image", "--model or --mmproj takes it"),
-)
 _KEY = "gemma_edge"  # of an Origin in Image.info
 _KEPT = 0.9  # of the pixels: a loss up to here is not worth a word
 _BENT = 1.5  # the ratio of sides may change by this before it is worth a note
@@ -101,15 +98,21 @@ def iter_images(
     UsageError: a page that there is not."""
     if not data:
         raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
-    for start, kind, hint in _KINDS:
-        if data.startswith(start):
-            raise InputError(f"{name} is {kind}", hint=hint)
+    if data.startswith(b"<svg"):
+        raise InputError(f"{name} is an SVG drawing, not pixels", hint="save it as PNG")
+    if data.startswith(b"GGUF"):
+        hint = "--model or --mmproj takes it"
+        raise InputError(f"{name} is a GGUF model, not an image", hint=hint)
     if is_pdf(data):
-        yield from _pdf_pages(data, name, pages, max_tokens, password)
+        yield from iter_pdf_pages(data, name, pages, max_tokens, password)
         return
     frames = iter_frames_apart if is_apart(data) else iter_frames
-    for frame in frames(data, name, pages, max_tokens):
-        yield _marked(frame, name, is_tiff=data[:2] in (b"II", b"MM"))
+    for image, width, height, number, total, note in frames(data, name, pages, max_tokens):
+        several = total > 1 and not note
+        is_document = data[:2] in (b"II", b"MM") and total > 1
+        at = number if several else 0
+        image.info = {_KEY: Origin(name, width, height, at, total, is_document, note)}
+        yield image
 
 
 def origin_of(image: "Image.Image") -> Origin:
@@ -138,40 +141,14 @@ def fit_tiles(image: "Image.Image", name: str, max_tokens: int, tiles: int) -> t
     whole = _fitted(image, origin, max_tokens)
     if tiles == 1 or not whole.whole_tokens:
         return (whole,)
-    boxes = tile_boxes(image.width, image.height, tiles)
-    return tuple(
-        _fitted(image.crop(box), _part(origin, image, box, f"{number}/{tiles}"), max_tokens)
-        for number, box in enumerate(boxes, 1)
-    )
-
-
-def _pdf_pages(
-    data: bytes, name: str, pages: PageNumbers | None, max_tokens: int, password: str | None
-) -> "Iterator[Image.Image]":
-    from PIL import Image
-
-    for page in iter_pdf_pages(data, name, pages, max_tokens, password):
-        image = Image.frombytes("RGB", (page.width, page.height), page.rgb)
-        number = page.number if page.count > 1 else 0
-        image.info = {_KEY: Origin(name, 0, 0, number, page.count, document=True)}
-        yield image
-
-
-def _marked(frame: "Frame", name: str, *, is_tiff: bool) -> "Image.Image":
-    several = frame.total > 1 and not frame.note
-    origin = Origin(
-        name, frame.width, frame.height, frame.number if several else 0, frame.total,
-        document=is_tiff and frame.total > 1, note=frame.note,
-    )  # fmt: skip
-    frame.image.info = {_KEY: origin}
-    return frame.image
-
-
-def _part(origin: Origin, image: "Image.Image", box: tuple[int, ...], number: str) -> Origin:
-    """The origin of a tile; ``box`` is in pixels of an image that may have been reduced."""
-    scale = origin.width / image.width
-    width, height = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)
-    return replace(origin, name=f"{origin.title} {number}", page=0, width=width, height=height)
+    scale = origin.width / image.width  # an image may have been reduced
+    parts = []
+    for number, box in enumerate(tile_boxes(image.width, image.height, tiles), 1):
+        width, height = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)
+        title = f"{origin.title} {number}/{tiles}"
+        part = replace(origin, name=title, page=0, width=width, height=height)
+        parts.append(_fitted(image.crop(box), part, max_tokens))
+    return tuple(parts)
 
 
 def _fitted(image: "Image.Image", origin: Origin, max_tokens: int) -> Picture:
@@ -186,20 +163,12 @@ def _fitted(image: "Image.Image", origin: Origin, max_tokens: int) -> Picture:
     bent = (width * image.height) / (height * image.width)
     if max(bent, 1 / bent) > _BENT:
         lost.append(f"{image.width}x{image.height} is stretched to {width}x{height}")
-    drawn = not origin.width  # a page has no pixels of its own: any budget can be filled
-    return Picture(
-        resized.tobytes(), width, height, origin.title, ", ".join(lost),
-        whole_tokens=_whole_tokens(image, drawn=drawn) if smaller or drawn else 0,
-    )  # fmt: skip
-
-
-def _whole_tokens(image: "Image.Image", *, drawn: bool) -> int:
-    scale = MAX_TOKENS if drawn else 1
-    return Picture(b"", *fit_size(scale * image.width, scale * image.height, MAX_TOKENS)).tokens
-
-
-_QUALITY = 75  # letters stay sharp, and a page takes a quarter of its PNG
-_METHOD = 2  # 0 (fast) to 6 (small); 4 takes twice the time for a tenth of the size
+    whole_tokens = 0
+    if smaller or not origin.width:  # a page has no pixels of its own: any budget can be filled
+        scale = 1 if origin.width else MAX_TOKENS
+        most = fit_size(scale * image.width, scale * image.height, MAX_TOKENS)
+        whole_tokens = Picture(b"", *most).tokens
+    return Picture(resized.tobytes(), width, height, origin.title, ", ".join(lost), whole_tokens)
 
 
 def shrink_image(png: bytes) -> bytes:
@@ -209,10 +178,12 @@ def shrink_image(png: bytes) -> bytes:
     from PIL import Image, features  # noqa: PLC0415  (40 ms, and only a review needs it)
 
     form = "WEBP" if features.check("webp") else "JPEG"
-    more = {"method": _METHOD} if form == "WEBP" else {}
+    # 0 (fast) to 6 (small); 4 takes twice the time for a tenth of the size.
+    more = {"method": 2} if form == "WEBP" else {}
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").save(out, form, quality=_QUALITY, **more)
+        # At 75 letters stay sharp, and a page takes a quarter of its PNG.
+        image.convert("RGB").save(out, form, quality=75, **more)
     return min(png, out.getvalue(), key=len)
 
 
@@ -274,7 +245,6 @@ HEIF_BRANDS = (b"ftyphe", b"ftypmif1", b"ftypmsf1")  # begin at the file's fifth
 _LARGE_PIXELS = 20_000_000
 _COUNTED_BYTES = 16 << 20  # of a GIF: its frames are counted one by one
 _MARK, _SOF0, _SOF1, _SOS = 0xFF, 0xC0, 0xC1, 0xDA  # of a JPEG (ITU T.81, table B.1)
-_SMALLER_COPY = 254  # TIFF tag NewSubfileType; bit 0 marks a smaller version of another page
 _one_large_at_a_time = Lock()  # several threads decode; their memory must not add up
 
 
@@ -306,10 +276,11 @@ def iter_frames(
             while at < number - 1:  # step by step: a GIF grows with its frames
                 at += 1
                 image.seek(at)
-                _check_size(image, name, _limit(image))
-            if pages is None and at > 0 and _is_smaller_copy(image):
-                continue
-            _check_size(image, name, _limit(image, data if at == 0 else b""))
+                _check_size(image, name)
+            kind = getattr(image, "tag_v2", {}).get(254, 0)  # NewSubfileType of a TIFF
+            if pages is None and at > 0 and isinstance(kind, int) and kind & 1:
+                continue  # a smaller version of another page
+            _check_size(image, name, data if at == 0 else b"")
             frame = _decoded(image, max_tokens, number, count)
         yield frame._replace(note=note)
 
@@ -322,13 +293,12 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except MemoryError:
-        raise InputError(
-            f"{name} needs more memory than there is", hint="save it smaller"
-        ) from None
+        message = f"{name} needs more memory than there is"
+        raise InputError(message, hint="save it smaller") from None
     except DAMAGED as error:
-        raise InputError(
-            f"{name} is damaged ({_first_line(error)})", hint="copy or export it again"
-        ) from None
+        text = str(error).splitlines()
+        why = text[0][:120] if text and text[0].isprintable() else type(error).__name__
+        raise InputError(f"{name} is damaged ({why})", hint="copy or export it again") from None
 
 
 def _opened(data: bytes, name: str) -> "Image.Image":
@@ -337,8 +307,15 @@ def _opened(data: bytes, name: str) -> "Image.Image":
     Image.init()
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what it raises as well
     Image.MAX_IMAGE_PIXELS = None  # the size is checked here, in words, before any pixel is read
-    if data[4:12].startswith(HEIF_BRANDS):
-        _learn_heic(name)
+    if data[4:12].startswith(HEIF_BRANDS):  # they need a library of their own (LGPL, so an extra)
+        try:
+            import pi_heif
+        except ImportError:
+            raise InputError(
+                f"{name} is a HEIC photo, and the library that reads them is not installed",
+                hint='pip install "gemma-edge[heic]", or export it as JPEG',
+            ) from None
+        pi_heif.register_heif_opener(thumbnails=False)
     formats = [kind for kind in _FORMATS if kind in Image.OPEN]
     try:
         return Image.open(io.BytesIO(data), formats=formats)
@@ -349,28 +326,15 @@ def _opened(data: bytes, name: str) -> "Image.Image":
         ) from None
 
 
-def _learn_heic(name: str) -> None:
-    """Photos of an iPhone need a library of their own (LGPL, so an extra)."""
-    try:
-        import pi_heif
-    except ImportError:
-        raise InputError(
-            f"{name} is a HEIC photo, and the library that reads them is not installed",
-            hint='pip install "gemma-edge[heic]", or export it as JPEG',
-        ) from None
-    pi_heif.register_heif_opener(thumbnails=False)
-
-
 def _count(image: "Image.Image", size_bytes: int) -> int:
     if image.format == "TIFF":
-        for number in range(1, MAX_FRAMES):
-            try:
-                image.seek(number)
-            except EOFError:
-                image.seek(0)
-                return number
+        number = 0
+        with suppress(EOFError):
+            for number in range(1, MAX_FRAMES + 1):
+                if number < MAX_FRAMES:
+                    image.seek(number)
         image.seek(0)
-        return MAX_FRAMES
+        return number
     if image.format == "GIF" and size_bytes > _COUNTED_BYTES:
         return MAX_FRAMES if getattr(image, "is_animated", False) else 1
     return min(MAX_FRAMES, getattr(image, "n_frames", 1))
@@ -388,27 +352,18 @@ def _chosen(
     return (1,), f"the first of {many} frames"
 
 
-def _is_smaller_copy(image: "Image.Image") -> bool:
-    tags = getattr(image, "tag_v2", {})
-    kind = tags.get(_SMALLER_COPY, 0)
-    return isinstance(kind, int) and bool(kind & 1)
-
-
-def _check_size(image: "Image.Image", name: str, limit: int) -> None:
+def _check_size(image: "Image.Image", name: str, data: bytes = b"") -> None:
+    """``data`` is the file where this is its first image."""
     pixels = image.width * image.height
+    limit = MAX_DECODED_BYTES // _BYTES_PER_PIXEL.get(image.format or "", 4)
+    if image.format in ("JPEG", "MPO") and _is_sequential(data):
+        limit = MAX_JPEG_PIXELS
     if pixels > limit:
         raise InputError(
             f"{name} is {image.width}x{image.height}, {pixels / 1e6:,.0f} megapixels; "
             f"at most {limit / 1e6:,.0f} are read",
             hint="save it smaller, or as JPEG",
         )
-
-
-def _limit(image: "Image.Image", data: bytes = b"") -> int:
-    """The most pixels that it may have; ``data`` is the file where this is its first image."""
-    if image.format in ("JPEG", "MPO") and _is_sequential(data):
-        return MAX_JPEG_PIXELS
-    return MAX_DECODED_BYTES // _BYTES_PER_PIXEL.get(image.format or "", 4)
 
 
 def _is_sequential(data: bytes) -> bool:
@@ -431,23 +386,15 @@ def _decoded(image: "Image.Image", max_tokens: int, number: int, total: int) -> 
         ratio = GAP * math.sqrt(max_tokens * PATCH_PX * PATCH_PX / (width * height))
         image.draft(None, (math.ceil(width * ratio), math.ceil(height * ratio)))
     drafted = image.size
-    if drafted[0] * drafted[1] > _LARGE_PIXELS:
-        with _one_large_at_a_time:
-            image.load()
-            rgb = to_rgb(image, max_tokens)
-    else:
+    is_large = drafted[0] * drafted[1] > _LARGE_PIXELS
+    with _one_large_at_a_time if is_large else nullcontext():
         image.load()
         rgb = to_rgb(image, max_tokens)
     if image.size != drafted:  # Pillow turns a TIFF by itself
         width, height = image.size
-    elif exchanges_sides(orientation(image)):
+    elif orientation(image) >= _LIES:
         width, height = height, width
     return Frame(rgb, width, height, number, total)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).splitlines()
-    return text[0][:120] if text and text[0].isprintable() else type(error).__name__
 
 
 # Frames of the kinds whose decoders are not to be trusted with this process: a crash, a loop or a
@@ -456,39 +403,25 @@ def _first_line(error: BaseException) -> str:
 
 
 WALL_SECONDS = 120  # for one frame
-MEMORY_BYTES = 2 << 30  # address space, on top of the file itself
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
 def is_apart(data: bytes) -> bool:
     """Whether it is a TIFF, a JPEG 2000 or a HEIC photo."""
-    return data.startswith(_TIFF + _JPEG2000) or data[4:12].startswith(HEIF_BRANDS)
+    starts = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+    return data.startswith(starts) or data[4:12].startswith(HEIF_BRANDS)
 
 
 def iter_frames_apart(
-    data: bytes,
-    name: str,
-    pages: PageNumbers | None,
-    max_tokens: int,
-    memory_bytes: int = MEMORY_BYTES,
-) -> Iterator[Frame]:
-    """The same as ``iter_frames``.
-
-    Raises:
-        InputError: as there; or the decoder crashed, or took too long or too much memory.
-        UsageError: a page that there is not.
-        GemmaEdgeError: no process can be started.
-    """
+    data: bytes, name: str, pages: PageNumbers | None, max_tokens: int,
+    memory_bytes: int = 2 << 30,
+) -> Iterator[Frame]:  # fmt: skip
+    """The same as ``iter_frames``; ``memory_bytes`` of address space come on top of the file.
+    Raises InputError: as there; or the decoder crashed, or took too long or too much memory;
+    UsageError: a page that there is not; GemmaEdgeError: no process can be started."""
     from PIL import Image
 
-    limits = Limits(
-        seconds=WALL_SECONDS,
-        cpu_seconds=WALL_SECONDS,
-        memory_bytes=memory_bytes + 2 * len(data),
-        may_write_files=False,
-    )
+    memory_bytes += 2 * len(data)
+    limits = Limits(WALL_SECONDS, WALL_SECONDS, memory_bytes, may_write_files=False)
     asked = {"name": name, "pages": pages.text if pages else None, "max_tokens": max_tokens}
     with Child("gemma_edge.documents.images:decoder", limits=limits) as child:
         try:
@@ -496,10 +429,8 @@ def iter_frames_apart(
                 image = Image.frombytes("RGB", (head["size"][0], head["size"][1]), rgb)
                 yield Frame(image, *head["frame"])
         except ChildError as error:
-            raise InputError(
-                f"{name} cannot be read (its decoder stopped: {error})",
-                hint="copy or export it again",
-            ) from None
+            message = f"{name} cannot be read (its decoder stopped: {error})"
+            raise InputError(message, hint="copy or export it again") from None
 
 
 def decoder() -> Handler:
@@ -520,46 +451,33 @@ def decoder() -> Handler:
 _FINER = 2.0  # pixels for each that is kept: small letters stay smooth when resized
 
 
-@dataclass(frozen=True, slots=True)
-class PagePixels:
-    """One page: RGB rows, ``len(rgb) == width * height * 3``."""
-
-    number: int
-    count: int
-    width: int
-    height: int
-    rgb: bytes = field(repr=False)
-
-
-def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, and how)
-    data: bytes,
-    name: str,
-    pages: PageNumbers | None,
-    max_tokens: int,
-    password: str | None = None,
-    limits: PdfLimits = LIMITS,
-) -> Iterator[PagePixels]:
+def iter_pdf_pages(
+    data: bytes, name: str, pages: PageNumbers | None, max_tokens: int, password: str | None
+) -> "Iterator[Image.Image]":
     """The pages, in the order of the document, each with about twice the pixels of
     ``max_tokens`` patches. While one is made use of the next is being drawn.
     Raises InputError: encrypted, damaged, or too slow to draw; UsageError: a page that there is
     not."""
+    from PIL import Image
+
     pixels = int(_FINER * max_tokens * PATCH_PX * PATCH_PX)
-    with PdfChild(data, name, password, limits) as child:
-        count = child.page_count
-        if not count:
-            raise damaged(name, "it has no pages")
-        numbers = range(1, count + 1) if pages is None else pages.choose(count, name)
+    child, count = open_child(data, name, password, LIMITS)
+    with child:
+        numbers = pages.choose(count, name) if pages else range(1, count + 1)
         child.send({"draw": numbers[0], "pixels": pixels})
         for number, following in zip(numbers, [*numbers[1:], None], strict=True):
             try:
-                head, rgb = child.receive()
+                head, parts = child.receive_answer()
             except ChildError as stopped:
                 raise unreadable(f"{name} page {number}", str(stopped)) from None
             if "error" in head:
                 raise damaged(f"{name} page {number}", head["error"])
             if following is not None:
                 child.send({"draw": following, "pixels": pixels})
-            yield PagePixels(number, count, head["width"], head["height"], rgb)
+            image = Image.frombytes("RGB", (head["width"], head["height"]), b"".join(parts))
+            shown_number = number if count > 1 else 0
+            image.info = {_KEY: Origin(name, 0, 0, shown_number, count, document=True)}
+            yield image
 
 
 # Pixels of any kind to upright RGB of no more than a model can use. Sixteen bits are scaled, not
@@ -570,19 +488,9 @@ def iter_pdf_pages(  # noqa: PLR0913, PLR0917  (a document, which part of it, an
 
 # What Pillow's decoders raise on damaged bytes (found by mutating good files).
 DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError,
+    OverflowError, RuntimeError, struct.error, zlib.error,
+)  # fmt: skip
 GAP = 2.0  # finer than the final size by this: the one resizing that counts comes after
 _STRIP_PX = 4 << 20  # pixels that are converted at a time
 _WHITE_8, _WHITE_16 = 255, 65535
@@ -594,16 +502,12 @@ _UPRIGHT, _LIES = 1, 5
 _SAMPLE_PX, _SAME_STEP, _FLAT, _SHARP_STEP, _SHARP = 1200, 2, 0.6, 64, 0.007
 
 
-def shrink_factor(width: int, height: int, max_tokens: int) -> int:
-    """By how much an image may be made smaller before it is resized to ``max_tokens``."""
-    needed = max_tokens * PATCH_PX * PATCH_PX
-    return max(1, math.floor(math.sqrt(width * height / needed) / GAP))
-
-
 def to_rgb(image: "Image.Image", max_tokens: int = MAX_TOKENS) -> "Image.Image":
     """A loaded image in mode RGB, upright, with the same look, reduced to what ``max_tokens`` can
     use."""
-    plain = _reduced(image, shrink_factor(image.width, image.height, max_tokens))
+    needed = max_tokens * PATCH_PX * PATCH_PX
+    factor = max(1, math.floor(math.sqrt(image.width * image.height / needed) / GAP))
+    plain = _reduced(image, factor)
     if plain.mode == "F":
         plain = _scaled(plain, is_float=image.mode == "F")
     return _turned(_in_srgb(plain, image.info.get("icc_profile")), orientation(image))
@@ -616,11 +520,6 @@ def orientation(image: "Image.Image") -> int:
     except DAMAGED:  # a broken EXIF block turns nothing
         return _UPRIGHT
     return value if value in range(1, 9) else _UPRIGHT
-
-
-def exchanges_sides(orientation: int) -> bool:
-    """Whether width and height as stored are height and width as seen."""
-    return orientation >= _LIES
 
 
 def is_screen(image: "Image.Image") -> bool:
@@ -691,11 +590,8 @@ def _in_srgb(image: "Image.Image", profile: object) -> "Image.Image":
     if not lab and (not isinstance(profile, bytes) or not profile):
         return image.convert("RGB")
     try:
-        source = (
-            ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-            if lab
-            else ImageCms.ImageCmsProfile(io.BytesIO(cast("bytes", profile)))
-        )
+        own = ImageCms.createProfile("LAB") if lab else io.BytesIO(cast("bytes", profile))
+        source = ImageCms.ImageCmsProfile(own)
         if ImageCms.getProfileDescription(source).startswith("sRGB"):
             return image.convert("RGB")
         srgb = ImageCms.createProfile("sRGB")
@@ -706,17 +602,13 @@ def _in_srgb(image: "Image.Image", profile: object) -> "Image.Image":
 
 
 def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
-    from PIL import Image
+    from PIL.Image import Transpose
 
     turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }  # fmt: skip
     return image.transpose(turns[orientation]) if orientation in turns else image
 
 

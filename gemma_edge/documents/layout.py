@@ -8,24 +8,15 @@ the page first and then the stamp.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import inf
 from statistics import median, median_low
 from typing import NamedTuple
+from unicodedata import bidirectional
 
 from gemma_edge.documents.document import Word
-from gemma_edge.documents.lines import (
-    Placed,
-    Segment,
-    as_read,
-    cell_width,
-    cut_segment,
-    find_lines,
-    is_right_to_left,
-    reference,
-    segments,
-)
 
 ACROSS, DOWN, UPSIDE_DOWN, UP = 0, 1, 2, 3  # ``turn``: reading directions, quarters clockwise
 SLANTED = 4  # a ``turn`` that is no multiple of a quarter
@@ -52,6 +43,30 @@ class Piece(NamedTuple):
     glued: bool = False
 
 
+class Placed(NamedTuple):
+    """A word on a page that was turned so that its lines run from left to right; ``number`` is
+    its place among all words of the page, the rest as in ``Piece``."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    baseline: float
+    glued: bool
+    number: int
+
+
+class Segment(NamedTuple):
+    """Words of a line that stand together, each with its offset in the segment's text of
+    ``length`` characters; an offset of -1 marks a word that touches the one before."""
+
+    words: tuple[tuple[int, Placed], ...]
+    left: float
+    right: float
+    length: int
+
+
 def render_layout(
     pieces: Iterable[Piece], width: float, height: float
 ) -> tuple[str, tuple[Word, ...]]:
@@ -61,10 +76,12 @@ def render_layout(
     turns: dict[int, list[int]] = {}
     for number, piece in enumerate(pieces):
         turns.setdefault(piece.turn, []).append(number)
+    chars = {turn: sum(len(pieces[at].text) for at in group) for turn, group in turns.items()}
     rows: list[Row] = []
-    for turn, group in sorted(turns.items(), key=lambda item: _rank(item, pieces)):
-        if rows:
-            rows.append([])
+    # The direction with the most text first, slanted text last.
+    for turn in sorted(turns, key=lambda turn: (turn == SLANTED, -chars[turn])):
+        group = turns[turn]
+        rows += [[]] if rows else []
         if turn == SLANTED or len(group) > _MAX_WORDS:  # a watermark, or no page that people read
             rows.append([(0, number) for number in group])
         else:
@@ -72,32 +89,26 @@ def render_layout(
     return _write(rows, pieces)
 
 
-def _rank(item: tuple[int, list[int]], pieces: list[Piece]) -> tuple[bool, int]:
-    """The direction with the most text first, slanted text last."""
-    turn, group = item
-    return turn == SLANTED, -sum(len(pieces[number].text) for number in group)
-
-
 def _upright(number: int, piece: Piece, width: float, height: float) -> Placed:
     """The word with the page turned so that its lines run from left to right."""
     text, left, top, right, bottom, base, turn, glued = piece
-    if turn == DOWN:
-        left, top, right, bottom, base = top, width - right, bottom, width - left, width - base
-    elif turn == UPSIDE_DOWN:
-        left, top, right, bottom = width - right, height - bottom, width - left, height - top
-        base = height - base
-    elif turn == UP:
-        left, top, right, bottom = height - bottom, left, height - top, right
+    match turn:
+        case 1:  # DOWN
+            left, top, right, bottom, base = top, width - right, bottom, width - left, width - base
+        case 2:  # UPSIDE_DOWN
+            left, top, right, bottom = width - right, height - bottom, width - left, height - top
+            base = height - base
+        case 3:  # UP
+            left, top, right, bottom = height - bottom, left, height - top, right
     return Placed(text, left, top, right, bottom, base, glued, number)
 
 
 def _rows(words: list[Placed]) -> list[Row]:
     cell = cell_width(words)
     rows: list[Row] = []
-    for block in in_reading_order(words, cell):
-        if rows:
-            rows.append([])
-        rows += _block_rows(block.words, cell, may_be_justified=block.in_column)
+    for block, in_column in in_reading_order(words, cell):
+        rows += [[]] if rows else []
+        rows += _block_rows(block, cell, may_be_justified=in_column)
     return rows
 
 
@@ -170,38 +181,27 @@ _CELL_LINES = 6  # lines between gaps, from which it is no row of a table
 _Line = list[Placed]
 
 
-class TextBlock(NamedTuple):
-    """Words that are read line by line; ``in_column`` says that there are columns beside it."""
-
-    words: list[Placed]
-    in_column: bool
-
-
-def in_reading_order(words: Sequence[Placed], cell: float, depth: int = 0) -> list[TextBlock]:
-    """Blocks, one after the other; ``cell`` is the width of a character, pt."""
+def in_reading_order(
+    words: Sequence[Placed], cell: float, depth: int = 0
+) -> list[tuple[list[Placed], bool]]:
+    """Blocks of words that are read line by line, one after the other, each with whether there
+    are columns beside it; ``cell`` is the width of a character, pt."""
     lines = find_lines(words) if len(words) <= _MAX_COLUMN_WORDS and depth < _MAX_DEPTH else []
     if not _MIN_COLUMN_LINES <= len(lines) <= _MAX_LINES:
-        return [TextBlock(list(words), depth > 0)]
-    blocks: list[TextBlock] = []
+        return [(list(words), depth > 0)]
+    blocks: list[tuple[list[Placed], bool]] = []
     for _ in range(_MAX_BANDS):
         found = _find_band(lines, cell) if lines else None
         if found is None:
             break
         first, last, gutter = found
-        if first:
-            blocks.append(TextBlock(_flat(lines[:first]), depth > 0))
-        band = _flat(lines[first:last])
+        blocks += [(list(chain(*lines[:first])), depth > 0)] if first else []
+        band = list(chain(*lines[first:last]))
         sides = sides_of(band, gutter)
         for side in reversed(sides) if is_right_to_left(band) else sides:
             blocks += in_reading_order(side, cell, depth + 1)
         lines = lines[last:]
-    if lines:
-        blocks.append(TextBlock(_flat(lines), depth > 0))
-    return blocks
-
-
-def _flat(lines: Sequence[_Line]) -> list[Placed]:
-    return [word for line in lines for word in line]
+    return blocks + ([(list(chain(*lines)), depth > 0)] if lines else [])
 
 
 def _find_band(lines: list[_Line], cell: float) -> tuple[int, int, float] | None:
@@ -219,34 +219,25 @@ def _find_band(lines: list[_Line], cell: float) -> tuple[int, int, float] | None
 def _left_edges(lines: list[_Line], cell: float) -> list[float]:
     """Where segments begin below one another, away from the left margin; the most common first,
     each a little to the left of the edge."""
-    starts: dict[int, int] = {}
-    margin = min(line[0].left for line in lines)
-    for line in lines:
-        for segment in segments(line, cell):
-            step = round(segment.left / cell)
-            if segment.left > margin + _NARROW_CELLS * cell:
-                starts[step] = starts.get(step, 0) + 1
+    margin = min(line[0].left for line in lines) + _NARROW_CELLS * cell
+    starts = Counter(
+        round(segment.left / cell)
+        for line in lines for segment in segments(line, cell) if segment.left > margin
+    )  # fmt: skip
     # Edges that lie on a step's border count for both.
-    counted = {step: count + starts.get(step + 1, 0) for step, count in starts.items()}
-    common = sorted(counted, key=lambda step: -counted[step])
-    return [
-        (step - 1) * cell for step in common[:_CANDIDATES] if counted[step] >= _MIN_COLUMN_LINES
-    ]
+    counted = Counter({step: starts[step] + starts[step + 1] for step in starts})
+    common = counted.most_common(_CANDIDATES)
+    return [(step - 1) * cell for step, count in common if count >= _MIN_COLUMN_LINES]
 
 
 def _free_spans(lines: list[_Line], gutter: float, cell: float) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    begin: int | None = None
     strip = gutter - (_GUTTER_CELLS - 1) * cell
-    for at, line in enumerate(lines):
-        if any(word.left < gutter and word.right > strip for word in line):
-            begin = None
-            continue
-        if begin is None:
-            begin = at
-            spans.append((at, at + 1))
-        spans[-1] = (begin, at + 1)
-    return [span for span in spans if span[1] - span[0] >= _MIN_COLUMN_LINES]
+    taken = [
+        at for at, line in enumerate(lines)
+        if any(word.left < gutter and word.right > strip for word in line)
+    ]  # fmt: skip
+    spans = ((before + 1, behind) for before, behind in pairwise([-1, *taken, len(lines)]))
+    return [(first, last) for first, last in spans if last - first >= _MIN_COLUMN_LINES]
 
 
 def _trimmed(lines: list[_Line], gutter: float, cell: float) -> tuple[int, int] | None:
@@ -259,7 +250,7 @@ def _trimmed(lines: list[_Line], gutter: float, cell: float) -> tuple[int, int] 
         if not good:
             return None
     core = lines[parts[good[0]][0] : parts[good[-1]][1]]
-    edges = [min(word.left for word in side) for side in sides_of(_flat(core), gutter)]
+    edges = [min(word.left for word in side) for side in sides_of(list(chain(*core)), gutter)]
     fitting = [_begins_at(lines[slice(*part)], gutter, edges, cell) for part in parts]
     low, high = good[0], good[-1]
     while low < high and not fitting[low]:
@@ -267,15 +258,14 @@ def _trimmed(lines: list[_Line], gutter: float, cell: float) -> tuple[int, int] 
     while low < high and not fitting[high]:
         high -= 1
     first, last = parts[low][0], parts[high][1]
-    if not all(sides_of(_flat(lines[first:last]), gutter)):
+    if not all(sides_of(list(chain(*lines[first:last])), gutter)):
         return None
     return None if _is_table(lines[first:last], gutter, cell) else (first, last)
 
 
 def _is_table(lines: list[_Line], gutter: float, cell: float) -> bool:
     """Whether most gaps on either side go through both, at short distances: cells of text."""
-    left, right = measured_sides(lines, gutter, cell)
-    if not (is_running_text(left) and is_running_text(right)):
+    if not all(map(is_running_text, measured_sides(lines, gutter, cell))):
         return False  # their heights showed it
     rows = len(_parts(lines, gutter, _ROW_GAP))
     sides = zip(*(sides_of(line, gutter) for line in lines), strict=True)
@@ -295,15 +285,16 @@ def _begins_at(lines: list[_Line], gutter: float, edges: list[float], cell: floa
 
 def _parts(lines: list[_Line], gutter: float, gap: float) -> list[tuple[int, int]]:
     """Spans of lines between gaps that go through both columns, of ``gap`` times the usual."""
-    heights = [
-        [reference(side).baseline for side in sides_of(line, gutter) if side] for line in lines
+    bases = [
+        [reference(side).baseline if side else None for side in sides_of(line, gutter)]
+        for line in lines
     ]
     pitches = []
-    for side in (0, 1):
-        words = [sides_of(line, gutter)[side] for line in lines]
-        bases = [reference(line).baseline for line in words if line]
-        pitches.append(median_low([below - above for above, below in pairwise(bases)] or [0.0]))
+    for column in zip(*bases, strict=True):
+        known = [base for base in column if base is not None]
+        pitches.append(median_low([below - above for above, below in pairwise(known)] or [0.0]))
     usual = min(filter(None, pitches), default=0.0)
+    heights = [[base for base in pair if base is not None] for pair in bases]
     cuts = [
         at
         for at, (above, below) in enumerate(pairwise(heights), 1)
@@ -572,14 +563,13 @@ def _loose(table: _Rows, cell: float) -> int:
 
 def _overlapping(entries: list[TableEntry], tolerance: float) -> list[list[TableEntry]]:
     groups: list[list[TableEntry]] = []
-    right = 0.0
+    right = -inf
     for entry in sorted(entries, key=lambda entry: entry.segment.left):
-        if groups and entry.segment.left < right - tolerance:
-            groups[-1].append(entry)
-            right = max(right, entry.segment.right)
-        else:
-            groups.append([entry])
-            right = entry.segment.right
+        if entry.segment.left >= right - tolerance:
+            groups.append([])
+            right = -inf
+        groups[-1].append(entry)
+        right = max(right, entry.segment.right)
     return groups
 
 
@@ -628,12 +618,10 @@ def place_rows(
 
 
 def _snapped(lefts: Sequence[float], cell: float) -> list[float]:
-    ordered = sorted(set(lefts))
     same: dict[float, float] = {}
-    first = ordered[0]
-    for left in ordered:
-        if left - first > _SAME_EDGE * cell:
-            first = left
+    first = -inf
+    for left in sorted(lefts):
+        first = left if left - first > _SAME_EDGE * cell else first
         same[left] = first
     return [same[left] for left in lefts]
 
@@ -730,12 +718,9 @@ def _edge(distances: list[float], cell: float) -> tuple[int, float]:
 
 
 def _place_loose(
-    row: Sequence[Segment],
-    known: list[int | None],
-    columns: list[_Column],
-    margin: float,
+    row: Sequence[Segment], known: list[int | None], columns: list[_Column], margin: float,
     cell: float,
-) -> list[int]:
+) -> list[int]:  # fmt: skip
     """The places of a line, those included that belong to no column: aligned with one where an
     edge says so, else where their middle is; to the left of what follows, if that is free."""
     out: list[int] = []
@@ -744,9 +729,8 @@ def _place_loose(
         start = known[at]
         if start is None:
             start = _aligned(segment, columns, margin, cell)
-            following = next((place for place in known[at + 1 :] if place is not None), None)
-            if following is not None:
-                start = min(start, following - _SPACES - segment.length)
+            following = [place for place in known[at + 1 :] if place is not None]
+            start = min([start, *(place - _SPACES - segment.length for place in following[:1])])
         start = max(start, end + _SPACES, 0)
         end = start + segment.length
         out.append(start)
@@ -767,9 +751,156 @@ def _mapped(x: float, columns: list[_Column], margin: float, cell: float) -> flo
     places = [margin, *(edge for column in columns for edge in (column.left, column.right))]
     stops = [0, *(stop for column in columns for stop in (column.start, column.end))]
     at = bisect_right(places, x)
-    if at == len(places) or at == 0:
+    if at in (0, len(places)):
         at = max(at - 1, 0)
         return stops[at] + (x - places[at]) / cell
     wide = places[at] - places[at - 1]
     share = (x - places[at - 1]) / wide if wide > 0 else 0.0
     return stops[at - 1] + share * (stops[at] - stops[at - 1])
+
+
+# Words to lines, and lines to segments: words that stand together.
+
+
+_COLUMN_CELLS = 1.6  # a gap from here on separates columns; justified text stays below it
+_CELL_HEIGHT = 0.4  # of a word's height: a cell of large print is at least so wide
+_SPACE_CELLS = 0.8  # no space is so wide, but in justified text
+_EQUAL_CELLS = 0.5  # spaces of a justified line differ by less
+_GLUE_CELLS = 0.5  # two words without white space between them touch below this gap
+_SAME_SIZE = 0.75  # ratio of sizes above which two words count as one size
+# Shares of the size by which baselines on one line differ: of equal words, of a superscript.
+_SAME_LINE, _RAISED_LINE = 0.35, 0.65
+_LOOKED_AT = 64  # words of a line: linear also where ten thousand stand on one
+
+
+def cell_width(words: Sequence[Placed]) -> float:
+    """The width of one column of text, pt: the median width of a character, words weighted by
+    their length. In a monospaced text it is exact, so columns come out as they were typed."""
+    widths = sorted(
+        ((word.right - word.left) / len(word.text), len(word.text)) for word in words if word.text
+    )
+    half, seen = sum(count for _, count in widths) / 2, 0
+    for width, count in widths:
+        seen += count
+        if seen >= half:
+            return max(width, 0.1)
+    return 1.0
+
+
+def find_lines(words: Sequence[Placed]) -> list[list[Placed]]:
+    """Words clustered by baseline, from top to bottom, those of a line from left to right."""
+    lines: list[list[Placed]] = []
+    for word in sorted(words, key=lambda word: (word.baseline, word.left)):
+        if lines and _on_line(word, reference(lines[-1])):
+            lines[-1].append(word)
+        else:
+            lines.append([word])
+    lines.sort(key=lambda line: reference(line).baseline)
+    return [sorted(line, key=lambda word: word.left) for line in lines]
+
+
+def reference(line: Sequence[Placed]) -> Placed:
+    """The word that says where a line stands: the longest, so never a superscript."""
+    return max(line[:_LOOKED_AT], key=lambda word: len(word.text))
+
+
+def segments(
+    line: Sequence[Placed], cell: float, *, may_be_justified: bool = False
+) -> list[Segment]:
+    """A line cut at the gaps that are too wide for a space. In a narrow column that is justified
+    the spaces of a line may be as wide, but then they are equal."""
+    found: list[Segment] = []
+    open_words = [(0, line[0])]
+    length = len(line[0].text)
+    spaces = [word.left - before.right for before, word in pairwise(line) if not word.glued]
+    equal = len(spaces) > 1 and max(spaces) - min(spaces) <= _EQUAL_CELLS * cell
+    for before, word in pairwise(line):
+        gap = word.left - before.right
+        height = min(before.bottom - before.top, word.bottom - word.top)
+        too_wide = gap >= _COLUMN_CELLS * max(cell, _CELL_HEIGHT * height)
+        if too_wide and not (may_be_justified and equal):
+            found.append(_segment(open_words, length))
+            open_words, length = [(0, word)], len(word.text)
+            continue
+        touches = word.glued and gap < _GLUE_CELLS * cell
+        open_words.append((-1 if touches else length + 1, word))
+        length += len(word.text) + (not touches)
+    return [*found, _segment(open_words, length)]
+
+
+def cut_segment(segment: Segment, stripes: Sequence[float], cell: float) -> list[Segment]:
+    """The segment cut at the places ``stripes`` on the page, where its gap is wider than a
+    space."""
+    out: list[Segment] = []
+    words: list[tuple[int, Placed]] = []
+    length = 0
+    for offset, word in segment.words:
+        end = words[-1][1].right if words else word.left
+        wide = word.left - end >= _SPACE_CELLS * cell
+        if wide and any(end <= x <= word.left for x in stripes):
+            out.append(_segment(words, length))
+            words, length = [], 0
+        touches = offset < 0 and length > 0
+        words.append((-1 if touches else length + (length > 0), word))
+        length += len(word.text) + (length > 0 and not touches)
+    return [*out, _segment(words, length)]
+
+
+def is_right_to_left(words: Sequence[Placed]) -> bool:
+    """Whether most of the words are Hebrew, Arabic or the like."""
+    return 2 * sum(_direction(word) == "R" for word in words) > len(words)
+
+
+def as_read(line: Sequence[Placed], ends: float | None) -> list[Placed]:
+    """The words of a line in the order of reading. In a block that is read from the right,
+    ``ends`` is the sum of its left and right edge: the line is mirrored in it, so that the first
+    word stands first. Words of the other direction keep their own order."""
+    mirrored = list(line)
+    other = "R"
+    if ends is not None or is_right_to_left(line):
+        mirrored = _mirrored(line, line[0].left + line[-1].right if ends is None else ends)
+        other = "L"
+    out: list[Placed] = []
+    run: list[Placed] = []  # from a word of the other direction on
+    for word in mirrored:
+        if _direction(word) == other or (run and not _direction(word)):
+            run.append(word)
+        else:
+            out += [*_turned_run(run, other), word]
+            run = []
+    return out + _turned_run(run, other)
+
+
+def _segment(words: list[tuple[int, Placed]], length: int) -> Segment:
+    return Segment(tuple(words), words[0][1].left, max(word.right for _, word in words), length)
+
+
+def _on_line(word: Placed, other: Placed) -> bool:
+    small, large = sorted((word.bottom - word.top, other.bottom - other.top))
+    share = _SAME_LINE if small >= _SAME_SIZE * large else _RAISED_LINE
+    return abs(word.baseline - other.baseline) <= share * small
+
+
+def _direction(word: Placed) -> str:
+    """``L`` or ``R``, by the first letter; empty where there is none: numbers, signs."""
+    for char in word.text:
+        kind = bidirectional(char)
+        if kind in ("L", "R", "AL"):
+            return "L" if kind == "L" else "R"
+    return ""
+
+
+def _mirrored(words: Sequence[Placed], ends: float) -> list[Placed]:
+    return [
+        word._replace(left=ends - word.right, right=ends - word.left) for word in reversed(words)
+    ]
+
+
+def _turned_run(run: list[Placed], other: str) -> list[Placed]:
+    """A run of the other direction the other way round, up to its last word of that direction."""
+    if not run:
+        return []
+    last = max(at for at, word in enumerate(run) if _direction(word) == other)
+    head = run[: last + 1]
+    ends = head[0].left + head[-1].right
+    return _mirrored(head, ends) + run[last + 1 :]

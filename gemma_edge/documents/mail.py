@@ -1,5 +1,5 @@
 """E-mails to text: the head, and the body as it was written or from its HTML. Hostile bytes: it
-runs in the child process of ``reader.py``."""
+runs in the child process of ``open.py``."""
 
 import email
 from email.message import EmailMessage, Message, MIMEPart

@@ -1,7 +1,7 @@
 """Office files by what is in them, and Word files to text.
 
 New files are ZIP archives, old ones are OLE files; both can be bombs, so all of this runs in the
-child process of ``reader.py``.
+child process of ``open.py``.
 """
 
 import io
@@ -234,7 +234,7 @@ def _number(text: str | None) -> int:
 # A Word file to text: paragraphs with their numbers, tables row by row, text boxes, heads, notes.
 # python-docx opens the package; its parts are walked here, since its own list of paragraphs leaves
 # out content controls, text boxes and what was inserted. Hostile bytes: it runs in the child
-# process of `reader.py`. Pages end where Word ended them when it last saved the file.
+# process of `open.py`. Pages end where Word ended them when it last saved the file.
 
 
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"

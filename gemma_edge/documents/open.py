@@ -1,14 +1,20 @@
 """Open a document of any kind that can be read; say what it is where it cannot.
 
 PDFs, office files, HTML, e-mails and untrusted image formats are read in child processes with
-limits; plain text, CSV and the usual images here.
+limits, so that a bomb, a loop or a crash of a library is one line here; plain text, CSV and the
+usual images in this one, because a process takes about 0.2 s to start.
 """
+
+import math
+from collections.abc import Iterator
+from importlib import import_module
 
 from gemma_edge.documents.document import (
     MAX_CHARS,
     MIN_TOKENS,
     Document,
     ExtractedText,
+    Kind,
     Page,
     PageNumbers,
     StrPath,
@@ -19,8 +25,16 @@ from gemma_edge.documents.document import (
     shown,
 )
 from gemma_edge.documents.pdf import LIMITS, read_pdf
-from gemma_edge.documents.reader import read_apart
 from gemma_edge.errors import InputError
+from gemma_edge.isolation import (
+    Child,
+    ChildError,
+    ChildMessage,
+    ChildRequest,
+    ChildStopped,
+    Handler,
+    Limits,
+)
 
 MAX_DOCUMENT_BYTES = 256 << 20
 
@@ -60,15 +74,19 @@ def read_document(
         return _read_image(data, name, pages)
     if kind in ("text", "html"):
         _check_ending(data, name)
-    if kind in ("office", "html", "mail"):
-        found = read_apart(kind, data, name)
-    elif kind == "separated":
+    if kind == "separated":
         from gemma_edge.documents.sheets import read_separated
 
         found = read_separated(data, name)
     else:
-        found = _read_text(data, name)
-    return _of_text(found, name, pages)
+        found = _read_text(data, name) if kind == "text" else read_apart(kind, data, name)
+    read = [
+        Page(number, text, "text" if text.strip() else "empty", _reason(text, what))
+        for number, (text, what) in enumerate(found.pages, 1)
+    ]
+    if pages is not None:
+        read = [read[number - 1] for number in pages.choose(len(read), name)]
+    return Document(name, tuple(read), found.notes)
 
 
 def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
@@ -83,11 +101,10 @@ def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
             notes.append(f"{name}: {LIMITS.max_pages:,} pages are the most that is read")
             break
         origin = origin_of(image)
-        reason = f"an image of {origin.width}x{origin.height} pixels"
         width, height = float(origin.width), float(origin.height)
-        found.append(Page(origin.page or 1, "", "scan", reason, width=width, height=height))
-        if origin.note:
-            notes.append(f"{name}: {origin.note} is read")
+        reason = f"an image of {origin.width}x{origin.height} pixels"
+        found.append(Page(origin.page or 1, "", "scan", reason, (), width, height))
+        notes += [f"{name}: {origin.note} is read"] if origin.note else []
     return Document(name, tuple(found), tuple(notes), source=data, media="image")
 
 
@@ -102,16 +119,6 @@ def _read_text(data: bytes, name: str) -> ExtractedText:
     while len(parts) > 1 and not parts[-1].strip():
         parts.pop()
     return ExtractedText(tuple((part, "text") for part in parts), notes)
-
-
-def _of_text(found: ExtractedText, name: str, pages: PageNumbers | None) -> Document:
-    read = [
-        Page(number, text, "text" if text.strip() else "empty", _reason(text, what))
-        for number, (text, what) in enumerate(found.pages, 1)
-    ]
-    if pages is not None:
-        read = [read[number - 1] for number in pages.choose(len(read), name)]
-    return Document(name, tuple(read), found.notes)
 
 
 def _reason(text: str, what: str) -> str:
@@ -131,3 +138,44 @@ def _check_ending(data: bytes, name: str) -> None:
             f'{name} is not {_ENDINGS[ending]} (it begins with "{begins}")',
             hint=f"check the download{more}",
         )
+
+
+def read_apart(
+    kind: Kind, data: bytes, name: str, seconds: float = 30.0, memory_bytes: int = 2 << 30
+) -> ExtractedText:
+    """What the reader of office files, HTML or e-mails finds in the bytes, in a process of its
+    own; ``memory_bytes`` of address space come on top of the file.
+    Raises InputError: what the reader says; or it crashed, or took too long or too much memory;
+    GemmaEdgeError: no process can be started."""
+    limits = Limits(
+        seconds, math.ceil(seconds), memory_bytes + 2 * len(data), may_write_files=False
+    )
+    with Child("gemma_edge.documents.open:reader", kind, limits=limits) as child:
+        try:
+            found = child.call({"name": name}, data).header
+        except ChildError as error:
+            message = f"{name} is damaged, or too much to read (its reader stopped: {error})"
+            if isinstance(error, ChildStopped) and error.death.cause == "timeout":
+                late = error.death.reason.removeprefix("it ")  # "it took longer than 30 s"
+                message = f"{name} {late} to read"
+            hint = "open it and save it anew, or as PDF"
+            raise InputError(message, hint=hint) from None
+    return ExtractedText(
+        tuple((text, what) for text, what in found["pages"]), tuple(found["notes"])
+    )
+
+
+def reader(kind: Kind) -> Handler:
+    """The child program. Asked ``{"name"}`` with the bytes of a file, it answers ``{"pages":
+    [[text, what it is], …], "notes": [line, …]}``."""
+    module, function = {
+        "office": ("office", "read_office"), "mail": ("mail", "read_mail"),
+        "html": ("html", "read_html"),
+    }[kind]  # fmt: skip
+
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
+        read = getattr(import_module(f"gemma_edge.documents.{module}"), function)
+        found = read(request.parts[0], request.header["name"])
+        yield ChildMessage({"pages": found.pages, "notes": found.notes})
+
+    return answer

@@ -6,7 +6,7 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gemma_edge.documents.document import Document, Page, PageNumbers, render_numbers
 from gemma_edge.documents.layout import Piece, render_layout
@@ -45,12 +45,10 @@ def read_pdf(
     """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
     ``damaged``; the others are read all the same.
     Raises InputError: encrypted, or damaged as a whole; UsageError: a page that there is not."""
-    reading = _Reading(data, name, password, limits)
-    try:
-        numbers = reading.choose(pages)
+    with _Reading(data, name, password, limits) as reading:
+        count = reading.page_count
+        numbers = pages.choose(count, name) if pages else range(1, count + 1)
         read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
-    finally:
-        reading.close()
     if all(page.kind == "damaged" for page in read):
         raise damaged(name, read[0].reason)
     notes = _notes(read, numbers, reading)
@@ -61,20 +59,19 @@ class _Reading:
     """Asks child after child for pages: one that ends on a page is followed by another."""
 
     def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
-        self._data, self._name, self._password = data, name, password
-        self.limits = limits
+        self._source, self.limits = (data, name, password, limits), limits
         self.stopped = ""  # why pages were left unread
         self.cut: list[int] = []  # pages of which not all was read
         self._left = limits.max_chars
         self._deadline = time.monotonic() + limits.seconds
-        self._child = self._open()
+        self._child, self.page_count = open_child(*self._source)
         self._children = 1
 
-    def choose(self, pages: PageNumbers | None) -> Sequence[int]:
-        count = self._child.page_count
-        if not count:
-            raise damaged(self._name, "it has no pages")
-        return range(1, count + 1) if pages is None else pages.choose(count, self._name)
+    def __enter__(self) -> _Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.close()
 
     def iter_answers(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any], bytes]]:
         """What the child says of each page. While one is made use of the next is being read."""
@@ -83,9 +80,9 @@ class _Reading:
             if not asked:
                 self._ask(number)
             try:
-                head, content = self._child.receive()
+                head, parts = self._child.receive_answer()
             except ChildError as stopped:
-                head, content, asked = {"error": f"the PDF reader stopped: {stopped}"}, b"", False
+                head, parts, asked = {"error": f"the PDF reader stopped: {stopped}"}, (), False
                 self._replace_child()
             else:
                 self._left -= head.get("chars", 0)
@@ -95,15 +92,9 @@ class _Reading:
             self.stopped = self.stopped or self._why_stop(at + 1)
             if asked and not self.stopped and at + 1 < len(numbers):
                 self._ask(numbers[at + 1])
-            yield number, head, content
+            yield number, head, b"".join(parts)
             if self.stopped:
                 return
-
-    def close(self) -> None:
-        self._child.close()
-
-    def _open(self) -> PdfChild:
-        return PdfChild(self._data, self._name, self._password, self.limits)
 
     def _ask(self, number: int) -> None:
         self._child.send({"read": number, "max_chars": self._left})
@@ -114,9 +105,8 @@ class _Reading:
             return f"{limits.max_pages:,} pages are the most that is read"
         if self._left <= 0:
             return f"{limits.max_chars:,} characters are the most that is read"
-        if time.monotonic() > self._deadline:
-            return f"{limits.seconds} s are the most that reading may take"
-        return ""
+        late = time.monotonic() > self._deadline
+        return f"{limits.seconds} s are the most that reading may take" if late else ""
 
     def _replace_child(self) -> None:
         self._child.close()
@@ -125,7 +115,7 @@ class _Reading:
             return
         self._children += 1
         try:
-            self._child = self._open()
+            self._child, _ = open_child(*self._source)
         except GemmaEdgeError as error:
             self.stopped = error.message
 
@@ -133,8 +123,7 @@ class _Reading:
 def _page(number: int, head: dict[str, Any], content: bytes) -> Page:
     if "error" in head:
         return Page(number, "", "damaged", f"it cannot be read ({head['error']})")
-    width, height = head["width"], head["height"]
-    signals = PageSignals(**head["signals"])
+    width, height, signals = head["width"], head["height"], PageSignals(**head["signals"])
     kind, reason = page_kind(signals)
     text, words = render_layout(_pieces(content, head["count"]), width, height)
     reason += "; cut here" if head["cut"] else ""
@@ -168,71 +157,38 @@ def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _Reading) -> 
     return tuple(notes)
 
 
-class PdfChild:
-    """A child process with one PDF open. ``send`` an order, ``receive`` its answer; two orders may
-    be on their way, so that the child reads a page while the last one is made use of.
+def open_child(
+    data: bytes, name: str, password: str | None, limits: PdfLimits
+) -> tuple[Child, int]:
+    """A child process with one PDF open, and its number of pages. ``send`` it an order as in
+    ``pdf_child.py``, ``receive_answer``; two orders may be on their way, so that the child reads a
+    page while the last one is made use of. It takes about 0.1 s to start, most of it PDFium.
 
     The PDF travels as bytes, so a document from a pipe goes the same way, and the password is on
-    no command line. It takes about 0.1 s to start, most of it PDFium itself."""
-
-    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
-        """Start it and open the PDF; ``page_count`` tells how many pages there are.
-        Raises InputError: encrypted or damaged, or the child ended on it; GemmaEdgeError: no child
-        can be started."""
-        child_limits = Limits(
-            seconds=limits.page_seconds,
-            cpu_seconds=_CPU_SPARE * max(1, limits.page_seconds),
-            memory_bytes=limits.memory_bytes + 2 * len(data),
-            may_write_files=False,
-        )
-        self._child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits)
-        try:
-            head = self._child.call({"password": password}, data).header
-            if head.get("error") == "password":
-                raise encrypted(name, password)
-            if "error" in head:
-                raise damaged(name, head["detail"])
-        except ChildError as error:
-            self.close()
-            raise unreadable(name, str(error)) from None
-        except BaseException:
-            self.close()
-            raise
-        self.page_count: int = head["page_count"]
-
-    def __enter__(self) -> PdfChild:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def send(self, order: dict[str, Any]) -> None:
-        """Ask for a page, as ``pdf_child.py`` describes it."""
-        self._child.send(order)
-
-    def receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next answer: its header, and the bytes that come with it.
-
-        Raises:
-            ChildError: it crashed, or took too long or too much memory. What it was asked for is
-                to be treated as damaged; another child can be asked for the rest.
-        """
-        head, parts = self._child.receive_answer()
-        return head, b"".join(parts)
-
-    def close(self) -> None:
-        """End it; to be called once the answers are no longer wanted."""
-        self._child.close()
+    no command line. When the child ends on a page, that one is damaged; another child can be asked
+    for the rest.
+    Raises InputError: encrypted, damaged or without pages, or the child ended on it;
+    GemmaEdgeError: no child can be started."""
+    # The seconds of the processor are a second line behind the clock.
+    seconds, memory_bytes = limits.page_seconds, limits.memory_bytes + 2 * len(data)
+    child_limits = Limits(seconds, 2 * max(1, seconds), memory_bytes, may_write_files=False)
+    child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits)
+    try:
+        head = child.call({"password": password}, data).header
+        if head.get("error") == "password":
+            raise encrypted(name, password)
+        if "error" in head or not head["page_count"]:
+            raise damaged(name, head.get("detail", "it has no pages"))
+    except ChildError as error:
+        child.close()
+        raise unreadable(name, str(error)) from None
+    except BaseException:
+        child.close()
+        raise
+    return child, head["page_count"]
 
 
-_CPU_SPARE = 2  # times the seconds of a page: a second line behind the clock
-_MARK, _MARK_WITHIN = b"%PDF-", 1024  # PDF readers look that far (ISO 32000-1, annex H)
 _DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
-
-
-def is_pdf(data: bytes) -> bool:
-    """Whether the bytes are a PDF, whatever their name says."""
-    return _MARK in data[:_MARK_WITHIN]
 
 
 def damaged(name: str, detail: str) -> InputError:
@@ -246,11 +202,8 @@ def unreadable(name: str, why: str) -> InputError:
 
 def encrypted(name: str, password: str | None) -> InputError:
     """For a PDF that wants a password, or another one."""
-    if password is None:
-        message = f"{name} is encrypted"
-    else:
-        message = f"{name} is encrypted, and the password that was given does not open it"
-    return InputError(message, hint="--password, or GEMMA_EDGE_PDF_PASSWORD")
+    other = "" if password is None else ", and the password that was given does not open it"
+    return InputError(f"{name} is encrypted{other}", hint="--password, or GEMMA_EDGE_PDF_PASSWORD")
 
 
 # What kind of page it is, and why: a text layer that can be trusted, or a picture of text. The
@@ -267,18 +220,17 @@ _LITTLE_TEXT = 200  # characters on a page-filling image: a stamp or a page numb
 _DRAWN_LETTERS = 200  # drawings of the size of letters; fewer are rules, ticks and logos
 
 
-@dataclass(frozen=True, slots=True)
-class PageSignals:
+class PageSignals(NamedTuple):
     """What says how far a page's text can be trusted. Shares are from 0 to 1."""
 
-    chars: int = 0
-    unreadable: int = 0
-    image_share: float = 0.0
-    images: int = 0
-    drawings: int = 0
-    glyphs: int = 0
-    hidden: float = 0.0
-    blank: bool = False
+    chars: int
+    unreadable: int
+    image_share: float
+    images: int
+    drawings: int
+    glyphs: int
+    hidden: float
+    blank: bool
 
 
 def page_kind(signals: PageSignals) -> tuple[str, str]:

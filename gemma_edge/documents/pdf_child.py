@@ -5,11 +5,10 @@ request is ``{"password"}`` with the bytes of a PDF, and its answer ``{"page_cou
 ``{"error": "password" | "damaged", "detail"}``. Then each request is ``{"read": number,
 "max_chars"}`` or ``{"draw": number, "pixels"}``; ``{"error": why}`` is an answer too.
 
-Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count"}``, and as bytes
-the places of the words (seven floats each: left, top, right, bottom, baseline, turn, glued)
-and their texts in UTF-8 with a newline between. Of a page that is drawn: ``{"width", "height"}``
-and RGB rows. Points from the top left corner of the page as it is seen; ``turn`` as in
-``layout.Piece``.
+Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count": words}``, and as
+bytes seven floats for each word (left, top, right, bottom, baseline, turn, glued), then their texts
+in UTF-8 with a newline between. Of a page that is drawn: ``{"width", "height"}`` and RGB rows.
+Points from the top left corner of the page as it is seen; ``turn`` as in ``layout.Piece``.
 """
 
 import ctypes
@@ -24,8 +23,6 @@ from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 
 _LONGEST_PX = 30_000  # side of a page that is drawn: a strip of 1 x 10,000 points
-_MAX_REMARKS = 200  # annotations of a page that are looked at
-_WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
 def main() -> Handler:
@@ -54,11 +51,9 @@ def open_pdf(data: bytes, password: str | None) -> Any:
     try:
         pdf = pypdfium2.PdfDocument(data, password=password)
         pdf.init_forms()  # so that what was filled into a form is read and drawn too
-    except pypdfium2.PdfiumError as error:
-        kind = "password" if error.err_code == _WRONG_PASSWORD else "damaged"
-        return {"error": kind, "detail": str(error)}
-    except MemoryError as error:
-        return {"error": "damaged", "detail": _words_of(error)}
+    except (pypdfium2.PdfiumError, MemoryError) as error:
+        wants_one = getattr(error, "err_code", 0) == 4  # noqa: PLR2004  (FPDF_ERR_PASSWORD)
+        return {"error": "password" if wants_one else "damaged", "detail": _words_of(error)}
     return pdf
 
 
@@ -113,7 +108,7 @@ def _flat_page(pdf: Any, index: int) -> Any:
 def _has_remarks(page: Any) -> bool:
     import pypdfium2.raw as pdfium
 
-    for at in range(min(_MAX_REMARKS, pdfium.FPDFPage_GetAnnotCount(page.raw))):
+    for at in range(min(200, pdfium.FPDFPage_GetAnnotCount(page.raw))):
         remark = pdfium.FPDFPage_GetAnnot(page.raw, at)
         kind = pdfium.FPDFAnnot_GetSubtype(remark)
         pdfium.FPDFPage_CloseAnnot(remark)
@@ -145,19 +140,21 @@ def draw_page(pdf: Any, index: int, pixels: int) -> tuple[dict[str, Any], bytes]
     width, height = page.get_size()
     if not (width > 0 and height > 0):
         raise ValueError(f"it is {width} x {height} points")
-    scale = math.sqrt(pixels / (width * height))
-    if max(width, height) * scale > _LONGEST_PX:
-        scale = _LONGEST_PX / max(width, height)
+    scale = min(math.sqrt(pixels / (width * height)), _LONGEST_PX / max(width, height))
     bitmap = page.render(
         scale=scale, rev_byteorder=True, force_bitmap_format=pdfium.FPDFBitmap_BGR,
         limit_image_cache=True,
     )  # fmt: skip
     page.close()
-    row, rows = 3 * bitmap.width, bytes(bitmap.buffer)
-    packed = b"".join(
-        rows[top : top + row] for top in range(0, bitmap.height * bitmap.stride, bitmap.stride)
-    )
-    return {"width": bitmap.width, "height": bitmap.height}, packed
+    rows = b"".join(_rows_of(bitmap, 3 * bitmap.width))
+    return {"width": bitmap.width, "height": bitmap.height}, rows
+
+
+def _rows_of(bitmap: Any, row_bytes: int) -> list[bytes]:
+    """Without what pads them."""
+    pixels = bytes(bitmap.buffer)
+    tops = range(0, bitmap.height * bitmap.stride, bitmap.stride)
+    return [pixels[top : top + row_bytes] for top in tops]
 
 
 _JUMP = 0.3  # of the character's height: a baseline that moved, so another word
@@ -169,7 +166,6 @@ _SLANTED = 4
 _UPRIGHT = 0.1  # of a quarter: the angle up to which text counts as not slanted
 _PRIVATE = range(0xE000, 0xF900)  # characters of one font only, such as those of its bullets
 _RIGHT = ("R", "AL", "NSM")  # letters and signs that are read from right to left
-_UNKNOWN = "\ufffd"
 
 
 class FoundWords:
@@ -212,7 +208,9 @@ class FoundWords:
         """White space, or the end of the page: the open word is done."""
         if not self._units:
             return
-        text = _decode(self._units)
+        # Halves of UTF-16 are joined; what has no character becomes U+FFFD.
+        text = "".join(map(_character, self._units))
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         self._units = []
         if self._last > self._first and all(bidirectional(char) in _RIGHT for char in text):
             text = text[::-1]  # stored as it is seen, not as it is read
@@ -223,7 +221,7 @@ class FoundWords:
             self.texts.append(text)
             self.places.extend((left, top, right, bottom, base, turn, self._glued))
             self.visible_chars += len(text)
-            self.unreadable += sum(map(_is_unreadable, text))
+            self.unreadable += sum(char == "\ufffd" or ord(char) in _PRIVATE for char in text)
 
     def _is_apart(self, box: tuple[float, float, float, float], base: float, turn: int) -> bool:
         if turn != self._turn or turn == _SLANTED:
@@ -286,22 +284,12 @@ def _turn(radians: float) -> int:
     return turn % 4 if abs(quarters - turn) < _UPRIGHT else _SLANTED
 
 
-def _decode(units: list[int]) -> str:
-    """UTF-16 halves joined, ligatures opened; what has no character becomes U+FFFD."""
-    text = "".join(map(_character, units))
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 def _character(unit: int) -> str:
     if unit in _HYPHENS:
         return "-"
     if unit < ord(" ") or unit > sys.maxunicode:
-        return _UNKNOWN
+        return "\ufffd"
     return _LIGATURES.get(unit) or chr(unit)
-
-
-def _is_unreadable(char: str) -> bool:
-    return char == _UNKNOWN or ord(char) in _PRIVATE
 
 
 # What says whether a page's text is what a person sees: how much of it
@@ -328,55 +316,41 @@ def look_at(page: Any, chars: int) -> dict[str, Any]:
     seen = _Seen(page.get_bbox())
     for item, kind, matrix in _objects(page):
         seen.add(item, kind, matrix)
-    share = seen.image_share()
-    blank = chars < _FEW_CHARS and _is_blank(page)
+    share = len(seen.covered) / _CELLS**2
+    # Of the pieces of text: invisible, or drawn before the images that cover the page.
+    hidden = max(seen.invisible, seen.under) / max(1, seen.texts) if share >= _LARGE else 0.0
     return {
-        "image_share": share,
-        "images": seen.images,
-        "drawings": seen.drawings,
-        "glyphs": seen.glyphs,
-        "hidden": seen.hidden_share() if share >= _LARGE else 0.0,
-        "blank": blank,
-    }
+        "image_share": share, "images": seen.images, "drawings": seen.drawings,
+        "glyphs": seen.glyphs, "hidden": hidden, "blank": chars < _FEW_CHARS and _is_blank(page),
+    }  # fmt: skip
 
 
 class _Seen:
     """What the objects of a page add up to, in the order in which they are drawn."""
 
     def __init__(self, bounds: tuple[float, float, float, float]) -> None:
-        self.images = self.drawings = self.glyphs = 0
         self._left, self._bottom, self._right, self._top = bounds
-        self._covered: set[int] = set()
-        self._texts = self._invisible = self._under = 0
+        self.images = self.drawings = self.glyphs = self.texts = self.invisible = self.under = 0
+        self.covered: set[int] = set()  # cells of the raster whose middle lies under images
 
     def add(self, item: Any, kind: int, matrix: Matrix) -> None:
         import pypdfium2.raw as pdfium
 
         if kind == pdfium.FPDF_PAGEOBJ_TEXT:
-            self._texts += 1
-            self._invisible += pdfium.FPDFTextObj_GetTextRenderMode(item) == _INVISIBLE_MODE
-        elif kind == pdfium.FPDF_PAGEOBJ_IMAGE:
+            self.texts += 1
+            self.invisible += pdfium.FPDFTextObj_GetTextRenderMode(item) == _INVISIBLE_MODE
+            return
+        left, bottom, right, top = _bounds(item, matrix)
+        if kind == pdfium.FPDF_PAGEOBJ_IMAGE:
             self.images += 1
-            self._cover(_bounds(item, matrix))
+            columns = _cells(left, right, self._left, self._right)
+            rows = _cells(bottom, top, self._bottom, self._top)
+            self.covered.update(row * _CELLS + column for row in rows for column in columns)
+            if len(columns) * len(rows) >= _LARGE * _CELLS**2:
+                self.under = self.texts
         elif kind in (pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_SHADING):
             self.drawings += 1
-            _, bottom, _, top = _bounds(item, matrix)
             self.glyphs += _GLYPH_PT[0] <= top - bottom <= _GLYPH_PT[1]
-
-    def image_share(self) -> float:
-        return len(self._covered) / _CELLS**2
-
-    def hidden_share(self) -> float:
-        """Of the pieces of text: invisible, or drawn before the images that cover the page."""
-        return max(self._invisible, self._under) / self._texts if self._texts else 0.0
-
-    def _cover(self, box: tuple[float, float, float, float]) -> None:
-        """Lay an image on the raster: the cells whose middle it covers."""
-        columns = _cells(box[0], box[2], self._left, self._right)
-        rows = _cells(box[1], box[3], self._bottom, self._top)
-        self._covered.update(row * _CELLS + column for row in rows for column in columns)
-        if len(columns) * len(rows) >= _LARGE * _CELLS**2:
-            self._under = self._texts
 
 
 def _cells(low: float, high: float, first: float, last: float) -> range:
@@ -396,7 +370,7 @@ def _objects(page: Any) -> Iterator[tuple[Any, int, Matrix]]:
     count, get = pdfium.FPDFPage_CountObjects, pdfium.FPDFPage_GetObject
     levels = [(get, page.raw, iter(range(count(page.raw))), _SAME)]
     seen = 0
-    while levels:
+    while levels and seen < _MAX_OBJECTS:
         get, parent, indices, matrix = levels[-1]
         index = next(indices, None)
         if index is None:
@@ -404,25 +378,15 @@ def _objects(page: Any) -> Iterator[tuple[Any, int, Matrix]]:
             continue
         item = get(parent, index)
         kind = pdfium.FPDFPageObj_GetType(item)
-        if kind == pdfium.FPDF_PAGEOBJ_FORM:
-            if len(levels) < _MAX_DEPTH:
-                inside = range(max(0, pdfium.FPDFFormObj_CountObjects(item)))
-                placed = _combined(_matrix(item), matrix)
-                levels.append((pdfium.FPDFFormObj_GetObject, item, iter(inside), placed))
-        else:
+        if kind != pdfium.FPDF_PAGEOBJ_FORM:
             yield item, kind, matrix
+        elif len(levels) < _MAX_DEPTH:
+            raw = pdfium.FS_MATRIX()
+            if pdfium.FPDFPageObj_GetMatrix(item, ctypes.byref(raw)):
+                matrix = _combined((raw.a, raw.b, raw.c, raw.d, raw.e, raw.f), matrix)
+            inside = range(max(0, pdfium.FPDFFormObj_CountObjects(item)))
+            levels.append((pdfium.FPDFFormObj_GetObject, item, iter(inside), matrix))
         seen += 1
-        if seen >= _MAX_OBJECTS:
-            return
-
-
-def _matrix(item: Any) -> Matrix:
-    import pypdfium2.raw as pdfium
-
-    raw = pdfium.FS_MATRIX()
-    if not pdfium.FPDFPageObj_GetMatrix(item, ctypes.byref(raw)):
-        return _SAME
-    return raw.a, raw.b, raw.c, raw.d, raw.e, raw.f
 
 
 def _combined(inner: Matrix, outer: Matrix) -> Matrix:
@@ -455,10 +419,5 @@ def _is_blank(page: Any) -> bool:
     if not (width > 0 and height > 0):
         return True
     bitmap = page.render(scale=_BLANK_PX / max(width, height), grayscale=True)
-    pixels = bytes(bitmap.buffer)
-    rows = [
-        pixels[top : top + bitmap.width]
-        for top in range(0, bitmap.height * bitmap.stride, bitmap.stride)
-    ]
-    low, high = min(map(min, rows)), max(map(max, rows))
-    return high - low < _BLANK_STEP
+    rows = _rows_of(bitmap, bitmap.width)
+    return max(map(max, rows)) - min(map(min, rows)) < _BLANK_STEP

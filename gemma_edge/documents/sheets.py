@@ -1,6 +1,6 @@
 """Cells to text: sheets of Excel and OpenDocument files, a page each, and CSV.
 
-Workbooks are hostile bytes: ``read_sheets`` runs in the child process of ``reader.py``.
+Workbooks are hostile bytes: ``read_sheets`` runs in the child process of ``open.py``.
 """
 
 import csv

@@ -9,8 +9,7 @@ from docx.oxml.parser import parse_xml
 from PIL import Image
 
 from gemma_edge.documents.office import render_number
-from gemma_edge.documents.open import read_document
-from gemma_edge.documents.reader import ReaderLimits, read_apart
+from gemma_edge.documents.open import read_apart, read_document
 from gemma_edge.errors import InputError
 from tests.documents.office_files import W, new_docx, raw_docx, render_docx, render_xlsx, render_zip
 
@@ -187,9 +186,9 @@ def test_entities_are_not_expanded():
 def test_limits_end_the_reader():
     data = raw_docx(paragraph("word " * 10) * 50_000)
     with pytest.raises(InputError, match="took longer than 0.05 s"):
-        read_apart("office", data, "a.docx", ReaderLimits(seconds=0.05))
+        read_apart("office", data, "a.docx", seconds=0.05)
     with pytest.raises(InputError, match="too much to read"):
-        read_apart("office", data, "a.docx", ReaderLimits(memory_bytes=40 << 20))
+        read_apart("office", data, "a.docx", memory_bytes=40 << 20)
 
 
 def test_any_cut_or_changed_byte_is_one_line_or_text():
