@@ -58,9 +58,9 @@ COMMANDS = {
     "describe": Entry("describe:command", "Look at images and say what they show.", TALK),
     "extract": Entry("extract:command", "Read documents into JSON.", READ),
     "eval": Entry(
-        "evaluate:evaluate_command", "Score the answers about the documents of a folder.", READ
+        "extract:evaluate_command", "Score the answers about the documents of a folder.", READ
     ),
-    "diff": Entry("evaluate:diff_command", "Compare two files of answers, value by value.", READ),
+    "diff": Entry("extract:diff_command", "Compare two files of answers, value by value.", READ),
     "recipes": Entry("recipes:ACTIONS", "What `extract` is told about a kind of document.", READ),
     "schema": Entry("schema:ACTIONS", "Look at a schema before a document is read with it.", READ),
     "models": Entry("models:command", "Show the models that can be fetched.", MODELS),
