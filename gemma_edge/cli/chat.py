@@ -96,7 +96,7 @@ class ChatFlags:
     sampling: SamplingFlags
 
 
-def command(asked: ChatFlags, said: QuestionFlags, context: Context, output: Output) -> ExitStatus:
+def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Output) -> ExitStatus:
     """Talk. Without a question it is a conversation; piped text comes before the question.
 
     \b
