@@ -17,7 +17,7 @@ from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from gemma_edge.doctor import CheckResult, Probes, Terminal
+    from gemma_edge.doctor import CheckResult, Probes
 
 SIGNS = {"fine": "✔", "warning": "?", "problem": "✘", "skipped": "–"}
 NAME_COLUMNS = 14  # "CUDA libraries"
@@ -94,9 +94,14 @@ def _look(
 ) -> "Sequence[CheckResult]":
     from gemma_edge import doctor  # noqa: PLC0415
 
+    terminal = doctor.Terminal(
+        attached=context.stdout_is_terminal, width=context.width, colours=output.colours,
+        encoding=getattr(context.stdout, "encoding", None) or "utf-8",
+    )  # fmt: skip
+    switches = ["--offline"] if kept.offline else filter(context.is_on, OFFLINE_VARIABLES)
     facts = doctor.gather(
-        probes, context.environment, open_runtime(kept, context, output).store,
-        _terminal(context, output), offline_by=_offline_by(kept, context), on_step=output.note,
+        probes, context.environment, open_runtime(kept, context, output).store, terminal,
+        offline_by=next(iter(switches), ""), on_step=output.note,
     )  # fmt: skip
     return doctor.examine(facts)
 
@@ -180,21 +185,3 @@ def _run(arguments: tuple[str, ...], context: Context, output: Output) -> int:
         for line in process.stdout or ():
             output.note(f"  {line.rstrip()}")
     return process.returncode
-
-
-def _terminal(context: Context, output: Output) -> "Terminal":
-    from gemma_edge.doctor import Terminal  # noqa: PLC0415
-
-    return Terminal(
-        attached=context.stdout_is_terminal,
-        encoding=getattr(context.stdout, "encoding", None) or "utf-8",
-        width=context.width,
-        colours=output.colours,
-    )
-
-
-def _offline_by(kept: FetchFlags, context: Context) -> str:
-    """The switch that is on, "" where none is."""
-    if kept.offline:
-        return "--offline"
-    return next((name for name in OFFLINE_VARIABLES if context.is_on(name)), "")

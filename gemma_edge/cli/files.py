@@ -33,7 +33,6 @@ from gemma_edge.cli.runtime import open_runtime
 from gemma_edge.errors import ExitStatus, ModelError, UsageError
 from gemma_edge.gguf import Header, Skipped, Value
 from gemma_edge.store.files import (
-    Removal,
     StoredFile,
     Verification,
     import_file,
@@ -136,9 +135,8 @@ def _pulled_row(file: RemoteFile, path: Path, settings: StoreSettings) -> dict[s
 
 def _bundled_row(name: str) -> dict[str, Any]:
     path = catalog.resolve(name).model
-    size_bytes = path.stat().st_size
-    return {"name": name, "path": str(path), "size_bytes": size_bytes, "sha256": None,
-            "revision": None}  # fmt: skip
+    row = {"name": name, "path": str(path), "size_bytes": path.stat().st_size}
+    return row | {"sha256": None, "revision": None}
 
 
 # ----------------------------------------------------------------------------
@@ -146,7 +144,7 @@ def _bundled_row(name: str) -> dict[str, Any]:
 
 
 def list_command(
-    *, store: StoreFlags, show: ShowFlags, context: Context, output: Output
+    store: StoreFlags, show: ShowFlags, context: Context, output: Output
 ) -> ExitStatus:
     """List the model files on this machine: size, last use, name.
 
@@ -164,12 +162,9 @@ def list_command(
         output.note("no model is on this machine yet; gemma-edge models shows what there is")
         return ExitStatus.OK
     now = context.now()
-    output.table(
-        [
-            (render_bytes(stored.size_bytes), render_age(now - stored.last_used), *_what(stored))
-            for stored in files
-        ]
-    )
+    output.table([(render_bytes(each.size_bytes), render_age(now - each.last_used),
+                   label(each) or ("incomplete" if each.where == "incomplete" else ""), each.name)
+                  for each in files])  # fmt: skip
     folder = settings.models_dir or settings.cache_dir
     free = free_bytes(folder) if folder else None
     left = f", {render_bytes(free)} free" if free is not None else ""
@@ -189,10 +184,6 @@ def as_document(stored: StoredFile) -> dict[str, Any]:
         "last_used": stored.last_used,
         "sha256": stored.sha256,
     }
-
-
-def _what(stored: StoredFile) -> tuple[str, str]:
-    return label(stored) or ("incomplete" if stored.where == "incomplete" else ""), stored.name
 
 
 # ----------------------------------------------------------------------------
@@ -422,8 +413,7 @@ def _folders(settings: StoreSettings, show: ShowFlags, output: Output) -> ExitSt
     if show.json:
         output.document({key: str(path) if path else None for key, path in folders.items()})
     else:
-        rows = [(key.replace("_", " "), str(path)) for key, path in folders.items() if path]
-        output.table(rows)
+        output.table([(key.replace("_", " "), str(path)) for key, path in folders.items() if path])
     return ExitStatus.OK
 
 
@@ -460,9 +450,12 @@ def verify_command(
     with runtime.progress() as listen:
         verdicts = list(verify(settings, files=files, on_progress=listen))
     if show.json:
-        output.document({"files": [_verdict_document(verdict) for verdict in verdicts]})
+        output.document(
+            {"files": [asdict(verdict) | {"path": str(verdict.path)} for verdict in verdicts]}
+        )
     elif verdicts:
-        output.table([_verdict_row(verdict) for verdict in verdicts])
+        output.table([(each.state, "" if each.state in BAD else _SAID_BY[each.promised_by],
+                       each.name) for each in verdicts])  # fmt: skip
     bad = [verdict for verdict in verdicts if verdict.state in BAD]
     for verdict in bad:
         output.problem(_reason(verdict))
@@ -477,11 +470,6 @@ def verify_command(
     return ExitStatus.OK
 
 
-def _verdict_row(verdict: Verification) -> tuple[str, str, str]:
-    said = "" if verdict.state in BAD else _SAID_BY[verdict.promised_by]
-    return verdict.state, said, verdict.name
-
-
 def _reason(verdict: Verification) -> str:
     if verdict.state == "unreadable":
         return f"{verdict.path} cannot be read: {verdict.reason}"
@@ -490,10 +478,6 @@ def _reason(verdict: Verification) -> str:
         f"expected sha256 {verdict.expected}\n"
         f"found    sha256 {verdict.sha256}"
     )
-
-
-def _verdict_document(verdict: Verification) -> dict[str, Any]:
-    return {**asdict(verdict), "path": str(verdict.path)}
 
 
 # ----------------------------------------------------------------------------
@@ -544,13 +528,9 @@ def rm_command(
     else:
         output.note("nothing was deleted")
     if show.json:
-        _document(removal, agreed, output)
+        removed = [as_document(stored) for stored in removal.files] if agreed else []
+        output.document({"removed": removed, "freed_bytes": removal.freed_bytes if agreed else 0})
     return ExitStatus.OK
-
-
-def _document(removal: Removal, done: bool, output: Output) -> None:
-    removed = [as_document(stored) for stored in removal.files] if done else []
-    output.document({"removed": removed, "freed_bytes": removal.freed_bytes if done else 0})
 
 
 # ----------------------------------------------------------------------------

@@ -1,16 +1,13 @@
 """``gemma-edge`` alone and ``gemma-edge models``: which models there are, and what runs here."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from gemma_edge import catalog
 from gemma_edge.app.load import constraints_of, open_quick_planner
-from gemma_edge.app.models import (
-    Stock,
-    name_of,
-    offered_quants,
-)
+from gemma_edge.app.models import Stock, name_of, offered_quants
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.catalog import CatalogFile, Quant, Size
 from gemma_edge.cli.completion import model_names
@@ -25,9 +22,7 @@ from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.plan import Candidate, Constraints, Plan
 from gemma_edge.planning.planner import Planner
 from gemma_edge.planning.render import render_short_place, render_speed, short_title, short_tokens
-from gemma_edge.store.files import (
-    list_files,
-)
+from gemma_edge.store.files import list_files
 from gemma_edge.units import GIB, render_bytes
 from gemma_edge.version import __version__
 
@@ -45,7 +40,6 @@ COMMANDS = (
     ("models", "which ones there are"),
     ("doctor", "what is wrong here"),
 )
-DOWNLOAD_AFTER = "chat"
 _NOISE = re.compile(r"\((?:R|TM|C)\)|\b\w+ Gen\b|\bCPU\b.*|\b\w+-Core\b.*|\bProcessor\b|\bw/.*")
 
 
@@ -68,7 +62,9 @@ def run_alone(context: Context, output: Output) -> ExitStatus:
     output.page("")
     output.table(rows)
     output.page("")
-    output.table(_command_rows(download))
+    said = f" ({download})" if download else ""
+    output.table([(f"  gemma-edge {name}", f"{text}{said if name == 'chat' else ''}")
+                  for name, text in COMMANDS])  # fmt: skip
     output.page("")
     output.page("  gemma-edge COMMAND --help    flags and examples")
     return ExitStatus.OK
@@ -124,19 +120,15 @@ def _plan_row(label: str, plan: Plan, candidate: Candidate) -> tuple[str, ...]:
     return label, short_title(candidate), render_speed(plan.speed), where
 
 
-def _command_rows(download: str) -> Rows:
-    def said(name: str, text: str) -> str:
-        return f"{text} ({download})" if download and name == DOWNLOAD_AFTER else text
-
-    rows: Sequence[tuple[str, str]] = COMMANDS
-    return [(f"  gemma-edge {name}", said(name, text)) for name, text in rows]
-
-
 # ----------------------------------------------------------------------------
 # `gemma-edge models`: the catalogue, with what each would do here.
 
 
 BILLION = 1_000_000_000
+_SIZE_FACTS = (
+    "name", "title", "good_for", "licence", "kind", "parameters", "active_parameters", "layers",
+    "context_tokens",
+)  # fmt: skip
 There = frozenset[tuple[str, str]]  # (repo, file) of what is on disk
 Fits = Mapping[str, Row]  # whether a quant would run here, by the name that a person types
 
@@ -239,25 +231,14 @@ def _is_there(file: CatalogFile, there: There) -> bool:
 
 def _as_document(size: Size, there: There, fits: Fits) -> dict[str, Any]:
     return {
-        "name": size.name,
-        "title": size.title,
-        "good_for": size.good_for,
-        "licence": size.licence,
-        "kind": size.kind,
-        "parameters": size.parameters,
-        "active_parameters": size.active_parameters,
-        "layers": size.layers,
-        "context_tokens": size.context_tokens,
+        **{name: getattr(size, name) for name in _SIZE_FACTS},
         "modalities": list(size.modalities),
         "quants": [
             {
                 "name": name_of(size, quant),
-                "title": quant.title,
-                "source": quant.source,
-                "qat": quant.qat,
-                "bits": quant.bits,
+                **{name: getattr(quant, name) for name in ("title", "source", "qat", "bits")},
                 "default": quant is size.default,
-                "quality": _quality(quant),
+                "quality": asdict(quant.quality) if quant.quality else None,
                 "fits": as_verdict(*fits[name_of(size, quant)]),
                 "model": _file(quant.model, there),
                 "projector": _file(quant.projector, there),
@@ -266,13 +247,6 @@ def _as_document(size: Size, there: There, fits: Fits) -> dict[str, Any]:
             for quant in size.quants
         ],
     }
-
-
-def _quality(quant: Quant) -> dict[str, Any] | None:
-    figure = quant.quality
-    if figure is None:
-        return None
-    return {"measure": figure.measure, "value": figure.value, "source": figure.source}
 
 
 def _file(file: CatalogFile | None, there: There) -> dict[str, Any] | None:

@@ -69,28 +69,16 @@ class PlanFlags:
     headers: Annotated[
         bool, option("--headers", help="Fetch headers (15 MB a model) to be exact, not estimate.")
     ] = False
-    vram_bytes: Annotated[
-        int | None,
-        option(
-            "--vram",
-            metavar="SIZE",
-            parser=parse_size,
-            help="For a machine whose GPU has so much memory, like 8GiB.",
-        ),
-    ] = None
-    ram_bytes: Annotated[
-        int | None,
-        option(
-            "--ram",
-            metavar="SIZE",
-            parser=parse_size,
-            help="For a machine with so much main memory.",
-        ),
-    ] = None
+    vram_bytes: Annotated[int | None, option(
+        "--vram", metavar="SIZE", parser=parse_size,
+        help="For a machine whose GPU has so much memory, like 8GiB."
+    )] = None  # fmt: skip
+    ram_bytes: Annotated[int | None, option(
+        "--ram", metavar="SIZE", parser=parse_size, help="For a machine with so much main memory."
+    )] = None  # fmt: skip
     device: Annotated[
-        str | None,
-        option("--device", metavar="TITLE", help='For a machine with a "RTX 4060".'),
-    ] = None  # fmt: skip
+        str | None, option("--device", metavar="TITLE", help='For a machine with a "RTX 4060".')
+    ] = None
     model: ModelFlags
     store: FetchFlags
     show: ShowFlags

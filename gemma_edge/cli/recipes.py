@@ -217,11 +217,11 @@ def lint_command(
 
 
 def _findings(name: str, own: Path, trust: bool) -> "list[LintFinding]":
-    from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415  (llguidance)
+    from gemma_edge.extraction.recipe_file import (  # noqa: PLC0415
         LintFinding,
         lint,
-        load_unverified,  # noqa: PLC0415
-    )
+        load_unverified,
+    )  # fmt: skip
 
     try:
         recipe, _ = load_unverified(name, [own], trust=trust)
@@ -237,10 +237,7 @@ def _load(name: str, own: Path, *, trust: bool = False) -> "Recipe":
 
 
 def _fields(recipe: "Recipe") -> tuple[str, ...]:
-    return (
-        *recipe.asked.source.get("properties", ()),
-        *(each.name for each in recipe.compute),
-    )
+    return *recipe.asked.source.get("properties", ()), *(each.name for each in recipe.compute)
 
 
 def _as_document(recipe: "Recipe") -> dict[str, Any]:

@@ -102,17 +102,14 @@ def check_command(
     found = examine(schema, strict=asked.strict)
     rung = RELAXATIONS[found.enforced.relaxed] if found.enforced else ""
     if show.json:
+        keywords = [
+            {"keyword": each.keyword, "fate": each.fate, "reason": each.reason or None,
+             "place": each.place, "places": each.places}
+            for each in found.rulings
+        ]  # fmt: skip
         output.document(
-            {
-                "enforced": rung or None,
-                "refusal": found.refusal or None,
-                "keywords": [
-                    {"keyword": each.keyword, "fate": each.fate, "reason": each.reason or None,
-                     "place": each.place, "places": each.places}
-                    for each in found.rulings
-                ],
-            }
-        )  # fmt: skip
+            {"enforced": rung or None, "refusal": found.refusal or None, "keywords": keywords}
+        )
     else:
         rows = []
         for fate, title in FATES.items():
@@ -206,16 +203,10 @@ class TestFlags:
 
     files: Annotated[tuple[str, ...], argument("FILE", "Files, or folders of .json files.")]
     strict: Strict = False
-    model: Annotated[
-        str,
-        option(
-            "--model",
-            "-m",
-            metavar="NAME|PATH",
-            complete=model_names,
-            help="Whose tokens to use (default: the bundled model's).",
-        ),
-    ] = BUNDLED
+    model: Annotated[str, option(
+        "--model", "-m", metavar="NAME|PATH", complete=model_names,
+        help="Whose tokens to use (default: the bundled model's)."
+    )] = BUNDLED  # fmt: skip
     models_dir: ModelsDir = None  # fmt: skip
 
 
@@ -319,18 +310,13 @@ def _as_line(file: str, trial: "Trial", seconds: float) -> dict[str, Any]:
         "reason": (enforced.reason if enforced else trial.refusal) or None,
         "dropped": [each.keyword for each in enforced.dropped] if enforced else [],
         "tests": [
-            {
-                "valid": each.valid,
-                "decodable": each.decodable,
-                "accepted": each.accepted,
-                "why": each.why or None,
-                "problems": list(each.problems),
-            }
+            {"valid": each.valid, "decodable": each.decodable, "accepted": each.accepted,
+             "why": each.why or None, "problems": list(each.problems)}
             for each in trial.outcomes
         ],
         "wrong": trial.wrong,
         "seconds": round(seconds, 3),
-    }
+    }  # fmt: skip
 
 
 def _in_words(trial: "Trial") -> str:

@@ -84,16 +84,8 @@ def render_rows(folder: Path, now: float) -> list[tuple[str, ...]]:
 
 
 def _as_document(each: Listed) -> dict[str, Any]:
-    return {
-        "name": each.name,
-        "title": each.title,
-        "model": each.model,
-        "created": each.created,
-        "changed": each.changed,
-        "questions": each.questions,
-        "size_bytes": each.size_bytes,
-        "path": str(each.path),
-    }
+    facts = ("name", "title", "model", "created", "changed", "questions", "size_bytes")
+    return {**{name: getattr(each, name) for name in facts}, "path": str(each.path)}
 
 
 ACTIONS = Actions(
