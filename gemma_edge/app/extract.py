@@ -501,7 +501,7 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
 
     if form == "sqlite" and batch.out is not None:
         with closing(records.Database(batch.out)) as database:
-            before = Before(dict.fromkeys(database.done), database.told)
+            before = Before(dict.fromkeys(database.done), database.failed)
             return go(Sink(database.write, before, keeps=True))
     with open_sink(batch.out, record_format(form, columns), emit, runtime.note) as sink:
         return go(sink)

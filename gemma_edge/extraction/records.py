@@ -136,7 +136,7 @@ _PLACE = ("status", "score", "page", "start", "end", "text", "source", "confiden
 
 
 class Database:
-    """An open file. ``done`` are the keys that have an answer, ``told`` files with their error."""
+    """An open file. ``done`` are the keys that have an answer, ``failed`` files with their error."""
 
     def __init__(self, path: Path) -> None:
         """Open it, or make it.
@@ -156,7 +156,7 @@ class Database:
                 raise self._refusal(error) from None
             stack.pop_all()
         self.done = frozenset(key for _, key, error in rows if key and not error)
-        self.told = frozenset((file, error) for file, _, error in rows if error)
+        self.failed = frozenset((file, error) for file, _, error in rows if error)
 
     def write(self, record: DocumentRecord) -> None:
         """Keep one record, with all of its evidence, or nothing of it; for one that is there

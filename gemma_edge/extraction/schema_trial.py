@@ -123,18 +123,18 @@ class _Judge:
     def _refused(self, node: Json) -> dict[str, str]:
         if self.enforced is None or not (self.enforced.relaxed or self.enforced.dropped):
             return {}
-        told = {key: value for key, value in node.items() if key in DECODED}
-        key = json.dumps(told)
+        decoded = {key: value for key, value in node.items() if key in DECODED}
+        key = json.dumps(decoded)
         if key not in self._known:
-            found = refused_keywords(told)
-            if "oneOf" in told:  # whether the branches can be told apart
+            found = refused_keywords(decoded)
+            if "oneOf" in decoded:  # whether the branches can be told apart
                 root = self.schema.source
                 around = {key: root[key] for key in _DEFINITIONS if key in root}
-                branches = {"oneOf": told["oneOf"], **around}
+                branches = {"oneOf": decoded["oneOf"], **around}
                 if reason := refusal(close_schema(branches, nullable=False)):
                     found["oneOf"] = f"read as anyOf: {reason}"
             for each in self.enforced.dropped:
-                if each.keyword in told and _same(each, told[each.keyword]):
+                if each.keyword in decoded and _same(each, decoded[each.keyword]):
                     found.setdefault(each.keyword, each.reason)
             self._known[key] = found
         return self._known[key]

@@ -112,10 +112,10 @@ def test_a_database_keeps_answers_and_their_places(tmp_path):
     database.write(GOOD)
     database.close()
     again = Database(path)
-    assert (again.done, again.told) == ({"k1"}, {("b.pdf", "b.pdf is damaged")})
+    assert (again.done, again.failed) == ({"k1"}, {("b.pdf", "b.pdf is damaged")})
     again.write(DocumentRecord(file="b.pdf", key="k2", data={"vendor": "B"}, valid=True))
     again.close()
-    assert Database(path).told == frozenset()  # it was read in the end
+    assert Database(path).failed == frozenset()  # it was read in the end
     documents = read_database(path)
     assert [each["file"] for each in documents] == ["a.pdf", "b.pdf"]
     assert documents[0]["data"] == DATA

@@ -298,15 +298,15 @@ class Columns:
         to learn from."""
         edges: dict[Names, list[tuple[float, float]]] = {}
         lines: dict[Names, list[int]] = {}
-        told: Counter[Names] = Counter()
+        telling: Counter[Names] = Counter()
         for record in records:
             for leaf in record.leaves:
                 if leaf.chosen and len(leaf.candidates) < _CLEAR:
                     edges.setdefault(leaf.names, []).append(self._edges(leaf.chosen.span))
-                    told[leaf.names] += round(100 * weights[leaf.path])
-        if not told:
+                    telling[leaf.names] += round(100 * weights[leaf.path])
+        if not telling:
             return False
-        guide = max(told, key=told.__getitem__)
+        guide = max(telling, key=telling.__getitem__)
         for record in records:
             record.guide = next((leaf for leaf in record.leaves if leaf.names == guide), None)
             for leaf in record.leaves:

@@ -498,7 +498,11 @@ class DateIndex:
         self._text = index.text
         self._places: dict[str, list[Printed]] = {}
         for found in _NUMERIC.finditer(self._text):
-            self._read(Span(*found.span()))
+            reading = read_date(" ".join(found[0].split()), Habits())
+            if reading.value:
+                self._keep(reading.value, Span(*found.span()), SURE)
+            for choice in reading.choices:
+                self._keep(choice, Span(*found.span()), LIKELY)
         for found in _MONTH_NUMBER.finditer(self._text):
             month, year = (found[1], found[2]) if found[1] else (found[4], found[3])
             self._keep(f"{year}-{int(month):02}", Span(*found.span()), SURE)
@@ -512,13 +516,6 @@ class DateIndex:
         if not found and iso.endswith("-01") and len(iso) == len("2024-03-01"):
             return [Printed(span, DOUBTFUL) for span, _ in self._places.get(iso[:-3], ())]
         return found
-
-    def _read(self, span: Span) -> None:
-        reading = read_date(" ".join(self._text[span.start : span.end].split()), Habits())
-        if reading.value:
-            self._keep(reading.value, span, SURE)
-        for choice in reading.choices:
-            self._keep(choice, span, LIKELY)
 
     def _months(self) -> Iterator[tuple[Span, int]]:
         known = tables().months
@@ -558,10 +555,8 @@ class DateIndex:
         for first, last in ((here, here + 1), (here - 1, here), (here, here + 2)):
             if first >= 0 and last < len(tokens):
                 span = _trimmed(text, Span(tokens[first].start, tokens[last].end))
-                year = _YEAR.fullmatch(text[span.end - 4 : span.end]) or _YEAR.match(
-                    text[span.start : span.start + 4]
-                )
-                if year:
+                ends = text[span.end - 4 : span.end], text[span.start : span.start + 4]
+                if year := next(filter(None, map(_YEAR.fullmatch, ends)), None):
                     self._keep(f"{year[0]}-{month:02}", span, SURE)
                     return
 
@@ -576,12 +571,8 @@ def _read_words(words: str) -> str | None:
 
 
 def _trimmed(text: str, span: Span) -> Span:
-    start, end = span
-    while start < end and text[start] in _EDGES:
-        start += 1
-    while start < end and text[end - 1] in _EDGES:
-        end -= 1
-    return Span(start, end)
+    bare = text[span.start : span.end].rstrip(_EDGES)
+    return Span(span.start + len(bare) - len(bare.lstrip(_EDGES)), span.start + len(bare))
 
 
 # All places where a value may be printed, in any form that means it. The readers of the
