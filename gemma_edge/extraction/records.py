@@ -136,7 +136,7 @@ _PLACE = ("status", "score", "page", "start", "end", "text", "source", "confiden
 
 
 class Database:
-    """An open file. ``done`` are the keys that have an answer, ``failed`` files with their error."""
+    """An open file. ``done`` are the keys that have an answer, ``failed`` files with an error."""
 
     def __init__(self, path: Path) -> None:
         """Open it, or make it.
