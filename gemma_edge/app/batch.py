@@ -310,12 +310,9 @@ def _emitting(look: RecordFormat[Kept], emit: Emit) -> Callable[[Kept], None]:
 
 
 def _write_line(file: TextIO, line: str) -> None:
-    """One line, on the disk when this returns."""
-    try:
-        file.write(line + "\n")
-        file.flush()
-    except OSError as error:
-        raise unwritable(Path(file.name), error) from None
+    """One line, on the disk when this returns; ``open_sink`` says what went wrong."""
+    file.write(line + "\n")
+    file.flush()
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -340,10 +337,10 @@ def _held(out: Path, look: RecordFormat[Kept]) -> str:
     other = InputError(
         f"{shown(out)} does not hold {look.title}; nothing was written", hint="name another file"
     )
+    if not out.is_file():  # a device may never end; a folder cannot be opened
+        return ""
     try:
         text = out.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        return ""
     except UnicodeDecodeError:
         raise other from None
     except OSError as error:

@@ -205,6 +205,14 @@ def test_a_file_that_holds_something_else_is_not_touched(shell, folder, tmp_path
         assert out.read_text() == "dear diary\n" * 60
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("out", ["/dev/full", "/"])
+def test_what_is_no_file_is_not_read(shell, folder, out):
+    ran = shell.run("extract", str(folder), *ASK, "--out", out)
+    assert (ran.status, shell.plans) == (ExitStatus.DOES_NOT_FIT, [])
+    assert f"{out} cannot be written" in ran.stderr
+
+
 def test_formats_by_flag_and_their_limits(shell, folder):
     shell.engine = Clerk()
     ran = shell.run("extract", str(folder), *ASK, "--format", "csv", "--quiet")
