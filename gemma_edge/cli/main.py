@@ -7,7 +7,7 @@ returns the work as a function, which runs here, outside of Typer.
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -85,7 +85,6 @@ COMMANDS = {
 
 
 FIRST = ("Arguments", "Options")
-ACTIONS_TITLE = "Actions"
 SETTINGS: dict[str, Any] = {"help_option_names": []}  # ours writes where Output writes
 
 
@@ -106,7 +105,7 @@ class HelpPage(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """One section a title: arguments, the command's own flags, then the shared ones."""
-        _write_flags(self, ctx, formatter)
+        _write_sections(_flag_rows(self, ctx), formatter)
 
 
 class Pages(TyperGroup):
@@ -145,15 +144,11 @@ class Pages(TyperGroup):
     def summaries(self) -> Iterator[tuple[str, str, str]]:
         """Title, name and first sentence of each command."""
         for name, command in self.commands.items():
-            yield ACTIONS_TITLE, name, command.get_short_help_str(HELP_WIDTH)
+            yield "Actions", name, command.get_short_help_str(limit=200)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The commands under their titles, then the flags."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for title, name, summary in self.summaries():
-            groups.setdefault(title, []).append((name, summary))
-        _write_sections(groups, formatter)
-        _write_flags(self, ctx, formatter)
+        _write_sections([*self.summaries(), *_flag_rows(self, ctx)], formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Names and flags; no command is imported for it."""
@@ -181,26 +176,23 @@ class Top(Pages):
             yield entry.title, name, entry.summary
 
 
-def _write_flags(command: Any, ctx: Any, formatter: Any) -> None:
-    groups: dict[str, list[tuple[str, str]]] = {title: [] for title in FIRST}
+def _flag_rows(command: Any, ctx: Any) -> list[tuple[str, str, str]]:
+    """Title, how it is written, and help of each flag, in the order of the page."""
+    rows = []
     for each in command.get_params(ctx):
-        record = each.get_help_record(ctx)
-        if record is not None:
-            record = (_name_of(each) or record[0], record[1])
-            groups.setdefault(group_of(each), []).append(record)
-    _write_sections(groups, formatter)
+        if record := each.get_help_record(ctx):
+            is_argument = group_of(each) == FIRST[0]  # without its Python type
+            rows.append((group_of(each), each.metavar if is_argument else record[0], record[1]))
+    return sorted(rows, key=lambda row: FIRST.index(row[0]) if row[0] in FIRST else len(FIRST))
 
 
-def _name_of(parameter: Any) -> str:
-    """An argument without its Python type, which says nothing to most."""
-    return str(parameter.metavar or "") if parameter.param_type_name == "argument" else ""
-
-
-def _write_sections(groups: dict[str, list[tuple[str, str]]], formatter: Any) -> None:
-    for title, rows in groups.items():
-        if rows:
-            with formatter.section(title):
-                formatter.write_dl(rows)
+def _write_sections(rows: Iterable[tuple[str, str, str]], formatter: Any) -> None:
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for title, *row in rows:
+        groups.setdefault(title, []).append((row[0], row[1]))
+    for title, inside in groups.items():
+        with formatter.section(title):
+            formatter.write_dl(inside)
 
 
 def group_of(parameter: object) -> str:
@@ -239,7 +231,7 @@ def load_command(name: str) -> TyperCommand | Pages:
         app.command(name, cls=HelpPage, context_settings=SETTINGS)(expand(found))
         return typer.main.get_command(app)  # type: ignore[return-value]
     app = _app(cls=Pages, help=found.help)
-    app.callback()(expand(_nothing))
+    app.callback()(expand(lambda: None))
     for action, function in found.commands.items():
         app.command(action, cls=HelpPage, context_settings=SETTINGS)(expand(function))
     group: Pages = typer.main.get_command(app)  # type: ignore[assignment]
@@ -252,10 +244,6 @@ def _app(**more: Any) -> typer.Typer:
         add_completion=False, rich_markup_mode=None, suggest_commands=False,
         context_settings=SETTINGS, **more,
     )  # fmt: skip
-
-
-def _nothing() -> None:
-    """A command with actions does nothing by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +271,7 @@ def top(ctx: typer.Context, asked: TopFlags) -> Job | None:
     gemma-edge extract bill.pdf --schema "vendor, date, total num"
     """
     if asked.version:
-        return _page(f"{PROGRAM} {__version__}")
+        return partial(_print, f"{PROGRAM} {__version__}")
     if asked.install_completion or asked.show_completion:
         does = completion.install if asked.install_completion else completion.show_script
         return partial(does, PROGRAM)
@@ -328,7 +316,7 @@ def parse(argv: Sequence[str], width: int) -> Job:
             terminal_width=min(width, HELP_WIDTH),
         )
     except HelpAsked as asked:
-        return _page(asked.page)
+        return partial(_print, asked.page)
     except typer.TyperException as error:
         raise _usage_error(error) from error
     return job
@@ -351,12 +339,9 @@ def _top_page(context: Context, output: Output) -> ExitStatus:
     return run_alone(context, output)
 
 
-def _page(text: str) -> Job:
-    def show(_context: Context, output: Output) -> ExitStatus:
-        output.data(text)
-        return ExitStatus.OK
-
-    return show
+def _print(text: str, _context: Context, output: Output) -> ExitStatus:
+    output.data(text)
+    return ExitStatus.OK
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:
