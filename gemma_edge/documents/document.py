@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -100,10 +100,7 @@ class Document:
     def page(self, number: int) -> Page:
         """The page of that number.
         Raises KeyError: it is not among ``pages``."""
-        for page in self.pages:
-            if page.number == number:
-                return page
-        raise KeyError(number)
+        return {page.number: page for page in self.pages}[number]
 
 
 PATCH_PX = 48  # one token sees 48 x 48 px: patch 16, pooled 3 x 3 (clip.cpp, gemma4v)
@@ -159,19 +156,16 @@ def tile_boxes(width: int, height: int, count: int) -> tuple[tuple[int, int, int
     A picture of one piece (``count`` 1) is its whole."""
     halves, quarters = TILES[1:]
     across = 2 if count == quarters or (count == halves and width > height) else 1
-    down = count // across
+
+    def spans(length: int, pieces: int) -> list[tuple[int, int]]:
+        part = min(length, math.ceil(length / (2 - OVERLAP)))
+        return [(0, length)] if pieces == 1 else [(0, part), (length - part, length)]
+
     return tuple(
         (left, top, right, bottom)
-        for top, bottom in _spans(height, down)
-        for left, right in _spans(width, across)
+        for top, bottom in spans(height, count // across)
+        for left, right in spans(width, across)
     )
-
-
-def _spans(length: int, count: int) -> list[tuple[int, int]]:
-    if count == 1:
-        return [(0, length)]
-    part = min(length, math.ceil(length / (2 - OVERLAP)))
-    return [(0, part), (length - part, length)]
 
 
 def fit_size(
@@ -182,9 +176,10 @@ def fit_size(
 
     It is llama.cpp's own rule (mtmd-image.cpp, ``calc_size_preserved_ratio`` with align 48), so
     llama.cpp finds nothing left to resize or to pad."""
-    fit_width = max(PATCH_PX, math.floor(width / PATCH_PX + 0.5) * PATCH_PX)
-    fit_height = max(PATCH_PX, math.floor(height / PATCH_PX + 0.5) * PATCH_PX)
     patch_area = PATCH_PX * PATCH_PX
+    fit_width, fit_height = (
+        max(PATCH_PX, math.floor(side / PATCH_PX + 0.5) * PATCH_PX) for side in (width, height)
+    )
     if fit_width * fit_height > max_tokens * patch_area:
         shrink = math.sqrt(width * height / (max_tokens * patch_area))
         fit_width = max(PATCH_PX, math.floor(width / shrink / PATCH_PX) * PATCH_PX)
@@ -193,19 +188,14 @@ def fit_size(
         grow = math.sqrt(min_tokens * patch_area / (width * height))
         fit_width = math.ceil(width * grow / PATCH_PX) * PATCH_PX
         fit_height = math.ceil(height * grow / PATCH_PX) * PATCH_PX
-    return _within(fit_width, fit_height, max_tokens)
-
-
-def _within(width: int, height: int, max_tokens: int) -> tuple[int, int]:
-    """Clamp the long side: a strip of 5000 x 50 px must not exceed the budget either."""
-    long_limit = max_tokens * PATCH_PX * PATCH_PX // min(width, height) // PATCH_PX * PATCH_PX
-    if width >= height:
-        return min(width, long_limit), height
-    return width, min(height, long_limit)
+    # Clamp the long side: a strip of 5000 x 50 px must not exceed the budget either.
+    limit = max_tokens * patch_area // min(fit_width, fit_height) // PATCH_PX * PATCH_PX
+    if fit_width >= fit_height:
+        return min(fit_width, limit), fit_height
+    return fit_width, min(fit_height, limit)
 
 
 MAX_CHARS = 4_000_000  # of one document; no context holds more (as PdfLimits)
-_CELLS = " | "
 _CONTROLS = dict.fromkeys((*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0)))
 
 
@@ -265,15 +255,14 @@ def render_row(cells: Sequence[str]) -> str:
     flat = [" ".join(cell.split()) for cell in cells]
     while flat and not flat[-1]:
         flat.pop()
-    return _CELLS.join(flat).rstrip()
+    return " | ".join(flat).rstrip()
 
 
-def listed(names: Iterable[str], most: int = 6) -> str:
+def listed(names: Sequence[str], most: int = 6) -> str:
     """``a, b and 3 more``."""
-    known = list(names)
-    shown = known if len(known) <= most else [*known[: most - 1]]
-    more = f" and {len(known) - len(shown):,} more" if len(shown) < len(known) else ""
-    return ", ".join(shown) + more
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1:,} more"
 
 
 # What kind of document some bytes are: by how they begin, and by the name's ending only where text
@@ -286,23 +275,18 @@ _IMAGES = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0",
     b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
 )  # fmt: skip
-_BOXED = re.compile(rb".{4}ftyp(?:avi|hei|hev|mif1|msf1)", re.DOTALL)  # AVIF, HEIF
-_RIFF = re.compile(rb"RIFF.{4}WEBP", re.DOTALL)
-_BITMAP = re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x6c\x7c]\0\0\0", re.DOTALL)  # size of its header
-_PORTABLE = re.compile(rb"P[1-6]\s+\d")  # PPM, PGM, PBM
-_IMAGE_STARTS = (_BOXED, _RIFF, _BITMAP, _PORTABLE)
+_IMAGE_STARTS = re.compile(
+    rb".{4}ftyp(?:avi|hei|hev|mif1|msf1)"  # AVIF, HEIF
+    rb"|RIFF.{4}WEBP|BM.{12}[\x0c\x28\x34\x38\x6c\x7c]\0\0\0"  # a bitmap with its header's size
+    rb"|P[1-6]\s+\d",  # PPM, PGM, PBM
+    re.DOTALL,
+)
 _OFFICE = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_HTML_ENDINGS = (".html", ".htm", ".xhtml")
-_SEPARATED_ENDINGS = (".csv", ".tsv", ".tab")
-_SHEET_ENDINGS = (".xls",)  # web programs write HTML and TSV under this name
-_MARKUP = re.compile(r"<\w[^>]*>")
 _HEAD_LINE = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}:(?:[ \t]|$)")
-_SERVER_FIELDS = frozenset(("message-id", "mime-version", "return-path"))  # no person types these
-_LOOKED_AT = 16384  # bytes
 
 
 def is_pdf(data: bytes) -> bool:
@@ -312,22 +296,22 @@ def is_pdf(data: bytes) -> bool:
 
 def kind_of(data: bytes, name: str) -> Kind:
     """The kind; bytes that are none of the others are text, or will be refused as such."""
-    if data.startswith(_IMAGES) or any(start.match(data) for start in _IMAGE_STARTS):
+    if data.startswith(_IMAGES) or _IMAGE_STARTS.match(data):
         return "image"
     if data.startswith(_OFFICE):
         return "office"
     if is_pdf(data):
         return "pdf"
-    return _kind_of_text(_head(data), name.lower())
-
-
-def _kind_of_text(head: str, name: str) -> Kind:
-    is_page = name.endswith((*_HTML_ENDINGS, *_SHEET_ENDINGS)) and _MARKUP.search(head)
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+    head = data[:16384].decode(encoding, "replace").removeprefix("\xef\xbb\xbf")
+    lower = name.lower()
+    # Web programs write HTML and TSV as .xls.
+    is_page = lower.endswith((".html", ".htm", ".xhtml", ".xls")) and re.search(r"<\w[^>]*>", head)
     if is_page or _HTML.match(head):
         return "html"
     if is_mail(head, name):
         return "mail"
-    return "separated" if name.endswith((*_SEPARATED_ENDINGS, *_SHEET_ENDINGS)) else "text"
+    return "separated" if lower.endswith((".csv", ".tsv", ".tab", ".xls")) else "text"
 
 
 def is_mail(head: str, name: str) -> bool:
@@ -336,21 +320,16 @@ def is_mail(head: str, name: str) -> bool:
     lines = head.replace("\r\n", "\n").partition("\n\n")[0].split("\n")
     if lines[0].startswith("From "):  # as mbox files begin
         lines = lines[1:]
-    fields = set()
-    for line in lines:
-        if line[:1] in (" ", "\t"):
-            continue
-        if not _HEAD_LINE.match(line):
-            return False
-        fields.add(line.partition(":")[0].lower())
-    written = bool({"from", "subject", "date", "to"} & fields)
-    return written and (name.lower().endswith(".eml") or bool(_SERVER_FIELDS & fields))
-
-
-def _head(data: bytes) -> str:
-    start = data[:_LOOKED_AT]
-    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
-    return start.decode(encoding, "replace").removeprefix("\xef\xbb\xbf")
+    starts = [line for line in lines if line[:1] not in (" ", "\t")]
+    if not all(map(_HEAD_LINE.match, starts)):
+        return False
+    fields = {line.partition(":")[0].lower() for line in starts}
+    is_sent = name.lower().endswith(".eml") or fields & {
+        "message-id",
+        "mime-version",
+        "return-path",
+    }
+    return bool(fields & {"from", "subject", "date", "to"} and is_sent)
 
 
 StrPath = str | os.PathLike[str]
@@ -367,23 +346,23 @@ def read_file(path: StrPath, *, max_bytes: int) -> bytes:
         with Path(path).open("rb") as file:
             data = file.read(max_bytes + 1)
     except FileNotFoundError:
-        raise InputError(f"{name} does not exist", hint=_nearest(path)) from None
+        parent = Path(path).parent
+        hint = f"check the name; it was looked for in {shown(parent.resolve())}"
+        if not parent.is_dir():
+            hint = f"there is no folder {shown(parent)} either"
+        raise InputError(f"{name} does not exist", hint=hint) from None
     except PermissionError:
-        raise InputError(
-            f"{name} may not be read (permission denied)", hint="check its owner and its mode"
-        ) from None
+        message = f"{name} may not be read (permission denied)"
+        raise InputError(message, hint="check its owner and its mode") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(
-            f"{name} cannot be read ({reason})", hint="check the name and the disk"
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        message = f"{name} cannot be read ({reason})"
+        raise InputError(message, hint="check the name and the disk") from None
     if not data:
         raise InputError(f"{name} is empty (0 bytes)", hint="check how it was saved or copied")
     if len(data) > max_bytes:
-        raise InputError(
-            f"{name} is larger than {render_bytes(max_bytes)}, the most that is read",
-            hint="split it, or save it smaller",
-        )
+        message = f"{name} is larger than {render_bytes(max_bytes)}, the most that is read"
+        raise InputError(message, hint="split it, or save it smaller")
     return data
 
 
@@ -393,52 +372,33 @@ def shown(name: StrPath) -> str:
     return "".join(char if char.isprintable() else "?" for char in text) or "''"
 
 
-def _nearest(path: StrPath) -> str:
-    parent = Path(path).parent
-    if not parent.is_dir():
-        return f"there is no folder {shown(parent)} either"
-    return f"check the name; it was looked for in {shown(parent.resolve())}"
-
-
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
-)
+)  # fmt: skip
 _CONTROLS_BUT_LINES = frozenset(range(0x20)) - frozenset(b"\t\n\r\f\v\x1b")
 _MAX_CONTROLS = 0.02  # share of control characters above which bytes are not text
 
 
 def decode_text(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
-    """The text with ``\\n`` line ends, and notes on how it was read.
-
-    UTF-8; UTF-16 and UTF-32 by their byte order mark; else Windows-1252 with a note.
-
-    Raises:
-        InputError: binary, empty, or not decodable.
-    """
+    """The text with ``\\n`` line ends, and notes on how it was read: UTF-8; UTF-16 and UTF-32 by
+    their byte order mark; else Windows-1252 with a note.
+    Raises InputError: binary, empty, or not decodable."""
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
-    if not encoding and _is_binary(data):
-        raise InputError(
-            f"{name} is not text (it holds binary data)", hint="name a PDF or a text file"
-        )
+    controls = sum(byte in _CONTROLS_BUT_LINES for byte in data[:65536])
+    too_many = controls > _MAX_CONTROLS * min(len(data), 65536)
+    if not encoding and (b"\0" in data or too_many):
+        message = f"{name} is not text (it holds binary data)"
+        raise InputError(message, hint="name a PDF or a text file")
     text, notes = _decode(data, encoding, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
-        raise InputError(
-            f"{name} is empty (only white space)", hint="check how it was saved or copied"
-        )
+        message = f"{name} is empty (only white space)"
+        raise InputError(message, hint="check how it was saved or copied")
     return text, notes
-
-
-def _is_binary(data: bytes) -> bool:
-    if b"\0" in data:
-        return True
-    controls = sum(byte in _CONTROLS_BUT_LINES for byte in data[:65536])
-    return controls > _MAX_CONTROLS * min(len(data), 65536)
 
 
 def _decode(data: bytes, encoding: str, name: str) -> tuple[str, tuple[str, ...]]:
@@ -446,21 +406,14 @@ def _decode(data: bytes, encoding: str, name: str) -> tuple[str, tuple[str, ...]
         return data.decode(encoding or "utf-8"), ()
     except UnicodeDecodeError as error:
         if encoding:
-            raise InputError(
-                f"{name} begins like {encoding.upper()} text but is not (byte {error.start:,})",
-                hint="save it as UTF-8",
-            ) from None
+            where = f"text but is not (byte {error.start:,})"
+            message = f"{name} begins like {encoding.upper()} {where}"
+            raise InputError(message, hint="save it as UTF-8") from None
     # Windows-1252 leaves five bytes without a character; Latin-1 has one for each.
-    for fallback, label in (("cp1252", "Windows-1252"), ("latin-1", "Latin-1")):
-        try:
-            return data.decode(fallback), (f"{name} is not UTF-8; it was read as {label}",)
-        except UnicodeDecodeError:
-            continue
-    raise AssertionError("Latin-1 decodes any byte")
-
-
-_SPAN = re.compile(r"(-?\d{1,6})(?:(-)(-?\d{1,6})?)?")
-_MAX_SPANS = 6  # ranges that a line spells out
+    try:
+        return data.decode("cp1252"), (f"{name} is not UTF-8; it was read as Windows-1252",)
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), (f"{name} is not UTF-8; it was read as Latin-1",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,44 +428,45 @@ class PageNumbers:
         """The numbers among ``count`` pages, ascending, each once.
         Raises UsageError: a number that there is not, or a span that runs backwards."""
         chosen: set[int] = set()
-        for span in self.spans:
-            first, last = (_from_start(number, count) for number in span)
-            for number, asked in zip((first, last), span, strict=True):
+        why = ""
+        for asked in self.spans:
+            first, last = (
+                count if number is None else number if number > 0 else count + 1 + number
+                for number in asked
+            )
+            for number, written in zip((last, first), reversed(asked), strict=True):
                 if not 1 <= number <= count:
-                    raise self._refused(f"there is no {unit} {asked:,}", count, name, unit)
-            if last < first:
-                raise self._refused(
-                    f"{unit} {last:,} is before {unit} {first:,}", count, name, unit
-                )
+                    why = f"there is no {unit} {written:,}"
+            if not why and last < first:
+                why = f"{unit} {last:,} is before {unit} {first:,}"
+            if why:
+                there = f"{count:,} {unit}{'' if count == 1 else 's'}"
+                hint = f"--pages 1-{count}" if count > 1 else f"leave out --pages {self.text}"
+                raise UsageError(f"{name} has {there}, {why}", hint=hint)
             chosen.update(range(first, last + 1))
         return tuple(sorted(chosen))
-
-    def _refused(self, why: str, count: int, name: str, unit: str) -> UsageError:
-        there = f"{count:,} {unit}{'' if count == 1 else 's'}"
-        hint = f"--pages 1-{count}" if count > 1 else f"leave out --pages {self.text}"
-        return UsageError(f"{name} has {there}, {why}", hint=hint)
 
 
 def parse_page_numbers(text: str) -> PageNumbers:
     """``3``, ``1-3``, ``5-`` (to the end), ``-1`` (the last), ``-3-`` (the last three), ``2--2``
     (all but the first and the last), and several of them with commas between.
     Raises ValueError: the text is none of these."""
-    spans = []
+    spans: list[tuple[int, int | None]] = []
     for part in text.split(","):
-        found = _SPAN.fullmatch(part.strip())
+        found = re.fullmatch(r"(-?\d{1,6})(?:(-)(-?\d{1,6})?)?", part.strip())
         if found is None:
             raise ValueError(text)
         first = int(found[1])
         last = first if not found[2] else int(found[3]) if found[3] else None
-        same_end = last is not None and (first > 0) == (last > 0)
-        if first == 0 or last == 0 or (same_end and last is not None and last < first):
+        backwards = last is not None and (first > 0) == (last > 0) and last < first
+        if first == 0 or last == 0 or backwards:
             raise ValueError(text)
         spans.append((first, last))
     return PageNumbers(tuple(spans), text)
 
 
 def render_numbers(numbers: Sequence[int]) -> str:
-    """``page 3``, ``pages 3, 5 and 7 to 9``."""
+    """``page 3``, ``pages 3, 5 and 7 to 9``; of many ranges six."""
     spans: list[tuple[int, int]] = []
     for number in numbers:
         if spans and spans[-1][1] == number - 1:
@@ -520,18 +474,11 @@ def render_numbers(numbers: Sequence[int]) -> str:
         else:
             spans.append((number, number))
     parts = [str(first) if first == last else f"{first} to {last}" for first, last in spans]
-    word = "page" if len(numbers) == 1 else "pages"
-    if len(parts) == 1:
-        return f"{word} {parts[0]}"
-    if len(parts) > _MAX_SPANS:
-        parts = [*parts[: _MAX_SPANS - 1], f"{len(parts) - _MAX_SPANS + 1} more ranges"]
-    return f"{word} {', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _from_start(number: int | None, count: int) -> int:
-    if number is None:
-        return count
-    return number if number > 0 else count + 1 + number
+    if len(parts) > 6:  # noqa: PLR2004
+        parts = [*parts[:5], f"{len(parts) - 5} more ranges"]
+    *most, last = parts
+    words = f"{', '.join(most)} and {last}" if most else last
+    return f"{'page' if len(numbers) == 1 else 'pages'} {words}"
 
 
 # Files of records, a line or a row each, that many documents or images are written to one after
@@ -589,6 +536,6 @@ def render_csv(cells: Sequence[Any]) -> str:
 
 def render_cell(value: Any) -> str:
     """Text as it is, nothing for null, other data as JSON."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

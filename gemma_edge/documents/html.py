@@ -6,6 +6,7 @@ Nothing is fetched, no script runs. It reads hostile bytes, so it runs in the ch
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gemma_edge.documents.document import ExtractedText, Writer, cut_note, decode_text, render_row
@@ -26,9 +27,7 @@ _BLOCKS = _APART | frozenset(
 )
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 # What ends a cell in a table without tables in it, where ends of tags were left out.
-_NEXT_CELLS = frozenset(("td", "th", "tr", "tbody", "thead", "tfoot"))
 _MAX_SPAN = 100  # columns or rows of one cell: the file may claim a billion
-_SPAN = re.compile(r"[0-9]{1,9}")
 _CHARSET = re.compile(
     rb"""<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*["']?([\w-]{2,40})"""
 )
@@ -53,8 +52,9 @@ def html_to_text(markup: str) -> tuple[str, int, bool]:
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(markup, "html.parser")
+    above = (table.find_parent("table") for table in soup.find_all("table"))
+    flow = _Flow(frozenset(id(table) for table in above if table is not None))
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    flow = _Flow(_layouts(soup))
     if title:
         flow.text(title)
         flow.block(apart=True)
@@ -65,12 +65,10 @@ def html_to_text(markup: str) -> tuple[str, int, bool]:
 def _in_utf8(data: bytes) -> bytes:
     """The bytes in UTF-8 where the page names another encoding, and it holds."""
     found = _CHARSET.search(data[:4096])
-    if found is None or found[1].lower().startswith(_NOT_IN_BYTES):
-        return data
-    try:
-        return data.decode(found[1].decode("ascii")).encode("utf-8")
-    except (LookupError, UnicodeError, ValueError):
-        return data  # a wrong or unknown name: decoded as any text is
+    if found and not found[1].lower().startswith(_NOT_IN_BYTES):
+        with suppress(LookupError, UnicodeError, ValueError):  # a wrong or unknown name
+            return data.decode(found[1].decode("ascii")).encode("utf-8")
+    return data
 
 
 class _Flow:
@@ -120,10 +118,13 @@ class _Flow:
                     self.text(str(child))
 
     def _enter(self, tag: "Tag") -> bool:
+        """Whether what is in it is still to be walked."""
         name = tag.name
-        if name in _DROPPED or (self._in_cell and name in _NEXT_CELLS):
+        # What ends a cell in a table without tables in it, where ends of tags were left out.
+        ends_cell = name in ("td", "th", "tr", "tbody", "thead", "tfoot")
+        if name in _DROPPED or (self._in_cell and ends_cell):
             return False
-        if _is_hidden(tag):
+        if tag.has_attr("hidden") or _HIDDEN.search(str(tag.get("style") or "")):
             self.hidden += bool(tag.get_text(strip=True))
             return False
         if name == "br":
@@ -148,13 +149,16 @@ class _Flow:
         return True
 
     def _table(self, table: "Tag") -> bool:
-        rows = [] if id(table) in self._layouts else _data_rows(table)
-        if rows and table.caption is not None:
+        """Whether it is one, and not only places things on the page."""
+        rows = [] if id(table) in self._layouts else list(table.find_all("tr"))
+        if not any(len(_cells(row)) > 1 for row in rows):
+            return False
+        if table.caption is not None:
             self.writer.line(" ".join(table.caption.get_text(" ").split()))
         hanging: dict[int, tuple[int, str]] = {}  # by column: further rows of a cell, its text
         for row in rows:
             self._row(row, hanging)
-        return bool(rows)
+        return True
 
     def _leave(self, tag: "Tag") -> None:
         if tag.name in _BLOCKS:
@@ -213,17 +217,6 @@ def _hang(cells: list[str], hanging: dict[int, tuple[int, str]]) -> None:
             hanging[column] = (left - 1, text)
 
 
-def _layouts(soup: "Tag") -> frozenset[int]:
-    above = (table.find_parent("table") for table in soup.find_all("table"))
-    return frozenset(id(table) for table in above if table is not None)
-
-
-def _data_rows(table: "Tag") -> "list[Tag]":
-    """The rows of a table that is one; none where it only places things on the page."""
-    rows = list(table.find_all("tr"))
-    return rows if any(len(_cells(row)) > 1 for row in rows) else []
-
-
 def _cells(row: "Tag") -> "list[Tag]":
     """The cells of a row; where ends of tags were left out, they stand in one another."""
     found: list[Tag] = []
@@ -238,8 +231,4 @@ def _cells(row: "Tag") -> "list[Tag]":
 
 def _span(cell: "Tag", direction: str) -> int:
     value = str(cell.get(direction) or "1")
-    return min(_MAX_SPAN, max(1, int(value))) if _SPAN.fullmatch(value) else 1
-
-
-def _is_hidden(tag: "Tag") -> bool:
-    return tag.has_attr("hidden") or bool(_HIDDEN.search(str(tag.get("style") or "")))
+    return min(_MAX_SPAN, max(1, int(value))) if re.fullmatch("[0-9]{1,9}", value) else 1

@@ -328,13 +328,13 @@ def _opened(data: bytes, name: str) -> "Image.Image":
 
 def _count(image: "Image.Image", size_bytes: int) -> int:
     if image.format == "TIFF":
-        number = 0
+        count = 1
         with suppress(EOFError):
-            for number in range(1, MAX_FRAMES + 1):
-                if number < MAX_FRAMES:
-                    image.seek(number)
+            while count < MAX_FRAMES:
+                image.seek(count)
+                count += 1
         image.seek(0)
-        return number
+        return count
     if image.format == "GIF" and size_bytes > _COUNTED_BYTES:
         return MAX_FRAMES if getattr(image, "is_animated", False) else 1
     return min(MAX_FRAMES, getattr(image, "n_frames", 1))

@@ -9,14 +9,8 @@ from gemma_edge.documents.document import ExtractedText, Writer, cut_note, liste
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.errors import InputError
 
-_HEAD = ("From", "To", "Cc", "Bcc", "Reply-To", "Date", "Subject")
-
-_MAX_DEPTH = 3  # of messages in messages
-
 # What Python's library raises over fields and parts that are broken.
 _TRIPPED = (AttributeError, LookupError, TypeError, ValueError)
-
-_POOR = 0.3  # a written body shorter than this share of the HTML one is only a stand-in
 
 
 def read_mail(data: bytes, name: str) -> ExtractedText:
@@ -47,30 +41,31 @@ class _MailReader:
         self.notes: list[str] = []
 
     def read(self, message: EmailMessage, depth: int) -> None:
-        for field in _HEAD:
+        for field in ("From", "To", "Cc", "Bcc", "Reply-To", "Date", "Subject"):
             for value in _values(message, field):
                 self.writer.line(f"{field}: {' '.join(value.split())}")
         self.writer.gap()
         self._body(message)
         for part in message.iter_attachments():
-            inner = _forwarded(part) if depth < _MAX_DEPTH else None
-            if inner is None:
-                self.attached.append(_title(part))
-            else:
-                self.writer.gap()
-                self.writer.line("--- forwarded message ---")
-                self.read(inner, depth + 1)
+            is_message = part.get_content_type() == "message/rfc822" and depth < 3  # noqa: PLR2004
+            match part.get_payload():
+                case [EmailMessage() as inner, *_] if is_message:
+                    self.writer.gap()
+                    self.writer.line("--- forwarded message ---")
+                    self.read(inner, depth + 1)
+                case _:
+                    self.attached.append(_title(part))
 
     def _body(self, message: EmailMessage) -> None:
         plain, html = (message.get_body((kind,)) for kind in ("plain", "html"))
-        written = _text(plain).strip() if plain is not None else ""
-        from_html = ""
+        body = _text(plain).strip() if plain is not None else ""
         if html is not None:
             from_html, hidden, is_cut = html_to_text(_text(html))
             self.writer.is_full |= is_cut
-            if len(written) < _POOR * len(from_html) and hidden:
-                self.notes.append(f"hidden parts of its HTML are left out ({hidden:,})")
-        body = from_html if len(written) < _POOR * len(from_html) else written
+            if len(body) < 0.3 * len(from_html):  # noqa: PLR2004  (it is only a stand-in)
+                body = from_html
+                if hidden:
+                    self.notes.append(f"hidden parts of its HTML are left out ({hidden:,})")
         for line in body.splitlines():
             self.writer.line(line)
 
@@ -87,13 +82,6 @@ def _title(part: Message) -> str:
         return shown(part.get_filename() or part.get_content_type())
     except _TRIPPED:
         return "one without a name"
-
-
-def _forwarded(part: Message) -> EmailMessage | None:
-    inner = part.get_payload()
-    if part.get_content_type() != "message/rfc822" or not isinstance(inner, list) or not inner:
-        return None
-    return inner[0] if isinstance(inner[0], EmailMessage) else None
 
 
 def _text(part: MIMEPart) -> str:

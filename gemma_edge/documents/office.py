@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from docx.document import Document as Word
 
 
-ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 MAX_UNPACKED_BYTES = 400 << 20
 MAX_ENTRIES = 20_000
-_SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin")
 _OTHERS = (  # an entry that tells the kind, what it is, what to do
     ("ppt/presentation.xml", "a PowerPoint file", "save it as PDF"),
     ("META-INF/container.xml", "an e-book (EPUB)", "convert it to PDF or HTML"),
@@ -48,65 +47,51 @@ def read_office(data: bytes, name: str) -> ExtractedText:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            _check(entries, name)
+            unpacked = sum(entry.file_size for entry in entries)
+            if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ENTRIES:
+                raise InputError(
+                    f"{name} unpacks to {render_bytes(unpacked)} in {len(entries):,} files; at "
+                    f"most {render_bytes(MAX_UNPACKED_BYTES)} in {MAX_ENTRIES:,} are read",
+                    hint="save it smaller, or as PDF",
+                )
             names = {entry.filename for entry in entries}
             mimetype = archive.read("mimetype")[:200] if "mimetype" in names else b""
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
-        raise InputError(
-            f"{name} is damaged ({' '.join(str(error).split())[:120]})",
-            hint="copy it again, or open it and save it anew",
-        ) from None
+        message = f"{name} is damaged ({' '.join(str(error).split())[:120]})"
+        raise InputError(message, hint="copy it again, or open it and save it anew") from None
     if "word/document.xml" in names:
         return read_docx(data, name)
     kind = mimetype.decode("latin-1").partition("application/vnd.oasis.opendocument.")[2]
-    if names.intersection(_SPREADSHEETS) or kind.startswith("spreadsheet"):
+    if names & {"xl/workbook.xml", "xl/workbook.bin"} or kind.startswith("spreadsheet"):
         return read_sheets(data, name)
-    raise _refused(name, names, kind)
-
-
-def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ENTRIES:
-        raise InputError(
-            f"{name} unpacks to {render_bytes(unpacked)} in {len(entries):,} files; at most "
-            f"{render_bytes(MAX_UNPACKED_BYTES)} in {MAX_ENTRIES:,} are read",
-            hint="save it smaller, or as PDF",
-        )
-
-
-def _refused(name: str, names: set[str], kind: str) -> InputError:
-    what, hint = _OPEN_DOCUMENT.get(kind.partition("-")[0].strip(), ("", ""))
+    other = ("a ZIP archive", "unpack it, and name what is in it")
+    what, hint = _OPEN_DOCUMENT.get(kind.partition("-")[0].strip(), other)
     for entry, title, way in _OTHERS:
         if entry in names:
             what, hint = title, way
-    return InputError(
-        f"{name} is {what or 'a ZIP archive'}", hint=hint or "unpack it, and name what is in it"
-    )
+    raise InputError(f"{name} is {what}", hint=hint)
 
 
 def _read_ole(data: bytes, name: str) -> ExtractedText:
-    if any(_holds(data, stream) for stream in ("Workbook", "Book")):
+    def holds(stream: str) -> bool:
+        """Whether an entry of the directory has this name: UTF-16 with its end, in 64 bytes."""
+        return (stream + "\0").encode("utf-16-le") in data
+
+    if holds("Workbook") or holds("Book"):
         return read_sheets(data, name)
     for stream, what, hint in _STREAMS:
-        if _holds(data, stream):
+        if holds(stream):
             raise InputError(f"{name} is {what}", hint=hint)
     raise InputError(f"{name} is an old Office file", hint="save it as .docx, .xlsx or PDF")
 
 
-def _holds(data: bytes, stream: str) -> bool:
-    """Whether an entry of the directory has this name: UTF-16 with its end, in 64 bytes."""
-    return (stream + "\0").encode("utf-16-le") in data
-
-
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEVELS = 9
-_DIGITS = 9
 _MAX_PARENTS = 20  # of styles; a loop of them must end
 _ROMAN = (
     (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"),
     (40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
 )  # fmt: skip
-_MAX_ROMAN = 4000
 
 
 class Numbering:
@@ -121,18 +106,25 @@ class Numbering:
         self._lists: dict[str, Any] = {}
         self._levels: dict[str, dict[int, tuple[str, str, int]]] = {}
         self._counts: dict[str, list[int]] = {}
-        root = _numbering_of(word)
-        if root is not None:
-            self._learn(root)
+        # python-docx would make one where there is none.
+        roots = [getattr(part, "element", None) for part in _parts(word, "numbering")]
+        if roots and roots[0] is not None:
+            self._learn(roots[0])
 
     def label(self, paragraph: Any) -> str:
         """``"2.1 "`` of a numbered paragraph, ``"- "`` of one with a bullet, ``"# "`` of a
         heading, else nothing."""
-        properties = paragraph.find(f"{_W}pPr")
-        style = _value(properties, "pStyle")
-        number, level = self._place(properties, style)
+        own = paragraph.find(f"{_W}pPr")
+        style = _value(own, "pStyle")
+        of_styles = list(self._properties(style))
+        numbers = [each.find(f"{_W}numPr") for each in (own, *of_styles) if each is not None]
+        found = next((each for each in numbers if each is not None), None)
+        number, level = _value(found, "numId"), _number(_value(found, "ilvl") or "0")
         shape = self._levels.get(number, {}).get(level)
-        return self._heading(style) + (self._count(number, level, shape) if shape else "")
+        outline = next(filter(None, (_value(each, "outlineLvl") for each in of_styles)), "")
+        depth = _number(outline) + 1 if outline else _LEVELS
+        heading = "#" * depth + " " if depth < _LEVELS else ""
+        return heading + (self._count(number, level, shape) if shape else "")
 
     def _learn(self, root: Any) -> None:
         shapes = {
@@ -153,28 +145,14 @@ class Numbering:
             own = each.find(f"{_W}lvlOverride") is not None
             self._lists[name] = name if own else f"shape {abstract}"
 
-    def _place(self, properties: Any, style: str) -> tuple[str, int]:
-        for _ in range(_MAX_PARENTS):
-            own = properties.find(f"{_W}numPr") if properties is not None else None
-            if own is not None:
-                return _value(own, "numId"), _number(_value(own, "ilvl") or "0")
-            found = self._styles.get(style)
-            if found is None:
-                break
-            properties, style = found.find(f"{_W}pPr"), _value(found, "basedOn")
-        return "", 0
-
-    def _heading(self, style: str) -> str:
+    def _properties(self, style: str) -> Iterator[Any]:
+        """Of a style and those that it is based on."""
         for _ in range(_MAX_PARENTS):
             found = self._styles.get(style)
             if found is None:
-                return ""
-            level = _value(found.find(f"{_W}pPr"), "outlineLvl")
-            if level:
-                depth = _number(level) + 1
-                return "#" * depth + " " if depth < _LEVELS else ""
+                return
+            yield found.find(f"{_W}pPr")
             style = _value(found, "basedOn")
-        return ""
 
     def _count(self, number: str, level: int, shape: tuple[str, str, int]) -> str:
         kind, pattern, _ = shape
@@ -184,15 +162,13 @@ class Numbering:
             return ""
         shapes = self._levels[number]
         counts = self._counts.setdefault(self._lists[number], [0] * _LEVELS)
-        for above in range(level + 1):
-            start = shapes.get(above, ("", "", 1))[2]
-            if above == level:
-                counts[above] = counts[above] + 1 if counts[above] else start
-            elif not counts[above]:
-                counts[above] = start
         counts[level + 1 :] = [0] * (_LEVELS - level - 1)
         for above in range(level + 1):
-            kind = shapes.get(above, ("decimal", "", 1))[0]
+            kind, _, start = shapes.get(above, ("decimal", "", 1))
+            if not counts[above]:
+                counts[above] = start
+            elif above == level:
+                counts[above] += 1
             pattern = pattern.replace(f"%{above + 1}", render_number(counts[above], kind))
         return f"{pattern} " if pattern.strip() else ""
 
@@ -202,24 +178,14 @@ def render_number(value: int, kind: str) -> str:
     if kind in ("lowerLetter", "upperLetter") and value > 0:
         repeated, index = divmod(value - 1, 26)
         text = chr(ord("a") + index) * min(repeated + 1, 9)
-    elif kind in ("lowerRoman", "upperRoman") and 0 < value < _MAX_ROMAN:
+    elif kind in ("lowerRoman", "upperRoman") and 0 < value < 4000:  # noqa: PLR2004
         text = ""
         for size, sign in _ROMAN:
             text += sign * (value // size)
             value %= size
-    elif kind == "decimalZero":
-        return f"{value:02}"
     else:
-        return str(value)
+        return f"{value:02}" if kind == "decimalZero" else str(value)
     return text.upper() if kind.startswith("upper") else text
-
-
-def _numbering_of(word: Any) -> Any:
-    """The root of numbering.xml, None where there is none (python-docx would make one)."""
-    for part in word.part.rels.values():
-        if not part.is_external and part.reltype.endswith("/numbering"):
-            return getattr(part.target_part, "element", None)
-    return None
 
 
 def _value(parent: Any, tag: str) -> str:
@@ -228,7 +194,7 @@ def _value(parent: Any, tag: str) -> str:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() and len(text) <= _DIGITS else 0
+    return int(text) if text and text.isdecimal() and len(text) <= 9 else 0  # noqa: PLR2004
 
 
 # A Word file to text: paragraphs with their numbers, tables row by row, text boxes, heads, notes.
@@ -243,9 +209,10 @@ _P, _TABLE, _ROW, _CELL = f"{_W}p", f"{_W}tbl", f"{_W}tr", f"{_W}tc"
 _BOX = f"{_W}txbxContent"
 _DELETED = frozenset((f"{_W}del", f"{_W}moveFrom"))
 _SKIPPED = _DELETED | {_FALLBACK, f"{_W}pPr", f"{_W}rPr", f"{_W}instrText", f"{_W}sdtPr"}
-_SIGNS = {f"{_W}tab": "\t", f"{_W}noBreakHyphen": "-", f"{_W}cr": "\n"}
-_DRAWN = (f"{_W}drawing", f"{_W}pict")
 _PAGE = "\f"  # stands in a line where a page ends
+_SIGNS = {f"{_W}tab": "\t", f"{_W}noBreakHyphen": "-", f"{_W}cr": "\n"}
+_SIGNS[f"{_W}lastRenderedPageBreak"] = _PAGE
+_DRAWN = (f"{_W}drawing", f"{_W}pict")
 
 
 def read_docx(data: bytes, name: str) -> ExtractedText:
@@ -268,29 +235,22 @@ def read_docx(data: bytes, name: str) -> ExtractedText:
     reader.outside(word, "footer")
     pages = reader.pages()
     if not any(pages):
-        raise InputError(
-            f"{name} holds no text" + (", only pictures" if reader.pictures else ""),
-            hint="save it as PDF: pages without text are looked at" if reader.pictures
-            else "check how it was saved",
-        )  # fmt: skip
-    return ExtractedText(
-        tuple(
-            (page, "a page as Word saved it" if len(pages) > 1 else "a Word file") for page in pages
-        ),
-        reader.notes(name),
-    )
+        if reader.pictures:
+            hint = "save it as PDF: pages without text are looked at"
+            raise InputError(f"{name} holds no text, only pictures", hint=hint)
+        raise InputError(f"{name} holds no text", hint="check how it was saved")
+    what = "a page as Word saved it" if len(pages) > 1 else "a Word file"
+    return ExtractedText(tuple((page, what) for page in pages), reader.notes(name))
 
 
 class _WordReader:
     """Collects the text of a body."""
 
     def __init__(self, numbering: Numbering) -> None:
-        self._numbering = numbering
-        self._writer = Writer()
+        self._numbering, self._writer = numbering, Writer()
         self._pages: list[str] = []
-        self.pictures = 0
-        self._deleted = self._comments = 0
         self._boxes: list[Any] = []
+        self.pictures = self._deleted = self._comments = 0
 
     def pages(self) -> list[str]:
         self._end_page()
@@ -303,9 +263,7 @@ class _WordReader:
             (self._comments, "comments are left out"),
         )
         found = [f"{name}: {what} ({count:,})" for count, what in counts if count]
-        if self._writer.is_full:
-            found.append(cut_note(name))
-        return tuple(found)
+        return (*found, *([cut_note(name)] if self._writer.is_full else []))
 
     def blocks(self, parent: Any) -> None:
         """Paragraphs and tables below ``parent``, through whatever wraps them."""
@@ -314,18 +272,19 @@ class _WordReader:
                 self._paragraph(child)
             elif child.tag == _TABLE:
                 self._table(child)
-            elif isinstance(child.tag, str) and child.tag not in _SKIPPED:
+            elif child.tag in _SKIPPED:
+                self._deleted += child.tag in _DELETED
+            elif isinstance(child.tag, str):
                 self.blocks(child)
-            elif child.tag in _DELETED:
-                self._deleted += 1
 
     def paragraph_text(self, text: str, *, apart: bool = True) -> None:
         """A paragraph whose text is known; items of a list are not set ``apart``."""
-        first, *rest = text.split(_PAGE)
-        self._lines(first)
-        for part in rest:
-            self._end_page()
-            self._lines(part)
+        for number, part in enumerate(text.split(_PAGE)):
+            if number:
+                self._end_page()
+            for line in part.split("\n"):
+                if line.strip():
+                    self._writer.line(line.strip(" "))
         if apart:
             self._writer.gap()
 
@@ -344,16 +303,15 @@ class _WordReader:
                     self.paragraph_text(text)
 
     def notes_at_the_end(self, word: "Word") -> None:
-        for kind in ("footnotes", "endnotes"):
-            for note in _part(word, kind):
-                if note.get(f"{_W}type") is None:  # else a line that parts them
-                    self.paragraph_text(f"[note {note.get(f'{_W}id')}] {self._flat(note)}")
-        self._comments = len(_part(word, "comments"))
+        from docx.oxml.parser import parse_xml
 
-    def _lines(self, text: str) -> None:
-        for line in text.split("\n"):
-            if line.strip():
-                self._writer.line(line.strip(" "))
+        def notes(kind: str) -> list[Any]:
+            return [note for part in _parts(word, kind)[:1] for note in parse_xml(part.blob)]
+
+        for note in (*notes("footnotes"), *notes("endnotes")):
+            if note.get(f"{_W}type") is None:  # else a line that parts them
+                self.paragraph_text(f"[note {note.get(f'{_W}id')}] {self._flat(note)}")
+        self._comments = len(notes("comments"))
 
     def _end_page(self) -> None:
         text = self._writer.take()
@@ -364,9 +322,9 @@ class _WordReader:
         text = "".join(self._inline(paragraph))
         label = ""
         if text.strip(" \t\n" + _PAGE):
-            breaks, text = _leading_breaks(text)
             label = self._numbering.label(paragraph)
-            text = breaks + label + text
+            rest = text.lstrip(_PAGE)
+            text = text[: len(text) - len(rest)] + label + rest
         self.paragraph_text(text, apart=not label or label.startswith("#"))
         boxes, self._boxes = self._boxes, []
         for box in boxes:
@@ -406,25 +364,16 @@ class _WordReader:
                 yield _SIGNS[tag]
             elif tag == f"{_W}br":
                 yield _PAGE if child.get(f"{_W}type") == "page" else "\n"
-            elif tag == f"{_W}lastRenderedPageBreak":
-                yield _PAGE
             elif tag in (f"{_W}footnoteReference", f"{_W}endnoteReference"):
                 yield f" [note {child.get(f'{_W}id')}]"
-            elif tag in _DELETED:
-                self._deleted += 1
             elif tag in _SKIPPED:
-                continue
+                self._deleted += tag in _DELETED
             elif tag in _DRAWN:
                 boxes = [box for box in child.iter(_BOX) if not _within(box, child, _FALLBACK)]
                 self._boxes += boxes
                 self.pictures += not boxes and _holds_picture(child)
             else:
                 yield from self._inline(child)
-
-
-def _leading_breaks(text: str) -> tuple[str, str]:
-    rest = text.lstrip(_PAGE)
-    return text[: len(text) - len(rest)], rest
 
 
 def _below(parent: Any, tag: str) -> Iterator[Any]:
@@ -457,11 +406,10 @@ def _holds_picture(drawn: Any) -> bool:
     )
 
 
-def _part(word: "Word", kind: str) -> list[Any]:
-    """What stands in another part of the file."""
-    from docx.oxml.parser import parse_xml
-
-    for part in word.part.rels.values():
-        if not part.is_external and part.reltype.endswith(f"/{kind}"):
-            return list(parse_xml(part.target_part.blob))
-    return []
+def _parts(word: Any, kind: str) -> list[Any]:
+    """Other parts of the file of this kind."""
+    return [
+        part.target_part
+        for part in word.part.rels.values()
+        if not part.is_external and part.reltype.endswith(f"/{kind}")
+    ]
