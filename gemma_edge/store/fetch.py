@@ -3,7 +3,7 @@
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -51,14 +51,10 @@ def ensure(
 
     Without anything missing (and without ``accept``) no socket is opened; with
     ``settings.offline`` never. ``on_progress`` is called in the calling thread.
-
-    Raises:
-        DoesNotFit: the disk is too small, before or on the way.
-        ModelError: not there, not allowed, not what it should be, or missing while offline.
-        GemmaEdgeError: the network or the disk failed; the next call goes on from there.
-        Interrupted: Ctrl-C; the next call goes on from there.
-    """
-    run = _Download(settings, accept, on_progress or (lambda _: None))
+    Raises DoesNotFit: the disk is too small, before or on the way; ModelError: not there, not
+    allowed, not what it should be, or missing while offline; GemmaEdgeError: the network or the
+    disk failed; Interrupted: Ctrl-C. After these two the next call goes on from there."""
+    run = _Download(settings, accept, on_progress)
     unique = list(dict.fromkeys(files))
     found = {file: run.find(file) for file in unique}
     missing = [file for file in unique if found[file] is None]
@@ -73,7 +69,7 @@ def missing_files(
     """What ``ensure`` would fetch, and how large it is where the lock or the catalogue says so
     (else ``ask``). Opens no socket.
     Raises GemmaEdgeError: a file is there and cannot be read."""
-    run = _Download(settings, False, on_progress or (lambda _: None))
+    run = _Download(settings, False, on_progress)
     result: list[tuple[RemoteFile, int | None]] = []
     for file in dict.fromkeys(files):
         if run.find(file) is None:
@@ -83,8 +79,8 @@ def missing_files(
 
 
 class _Download:
-    def __init__(self, settings: StoreSettings, accept: bool, listen: Listener) -> None:
-        self._settings, self._accept, self._listen = settings, accept, listen
+    def __init__(self, settings: StoreSettings, accept: bool, listen: Listener | None) -> None:
+        self._settings, self._accept, self._listen = settings, accept, listen or (lambda _: None)
         self._local = LocalFiles(settings)
         self._stop = threading.Event()
         self.expected: dict[RemoteFile, Expected] = {}
@@ -97,7 +93,7 @@ class _Download:
         if self._accept:
             return None
         total = expected.entry.size if expected.entry else file.size_bytes or 0
-        meter = ProgressMeter(file.name, self._listen, self._settings.clock, total_bytes=total)
+        meter = ProgressMeter(file.name, self._listen, self._settings, total)
         found = self._local.find(file, expected, meter.checked)
         if found is not None and expected.entry is None:
             self._local.remember(file, found, certain=False)
@@ -105,26 +101,23 @@ class _Download:
 
     def fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, LocalFile]:
         """All of them, ``settings.parallel`` at a time."""
-        if self._settings.offline:
-            if self._accept:
-                raise UsageError(
-                    f"{files[0].name} can only be accepted from the hub, and --offline is set",
-                    hint="leave out one of --offline and --accept-change",
-                )
+        settings = self._settings
+        if settings.offline and self._accept:
+            raise UsageError(
+                f"{files[0].name} can only be accepted from the hub, and --offline is set",
+                hint="leave out one of --offline and --accept-change",
+            )
+        if settings.offline:
             raise not_while_offline([file.name for file in files])
-        listen = self._listen
         for file in files:
             size = file.size_bytes or 0
-            self._meters[file] = ProgressMeter(
-                file.name, listen, self._settings.clock, total_bytes=size
-            )
+            self._meters[file] = ProgressMeter(file.name, self._listen, settings, size)
         try:
             return self._fetch_all(files)
         except (KeyboardInterrupt, Stopped):
             raise self._interrupted() from None
         except OSError as error:
-            place = Path(error.filename or self._local.cache_dir)
-            raise explain_disk(error, place) from None
+            raise explain_disk(error, Path(error.filename or self._local.cache_dir)) from None
         finally:
             self._stop.set()
 
@@ -132,16 +125,19 @@ class _Download:
         upstreams = {file: self._ask(file) for file in files}
         found: dict[RemoteFile, LocalFile] = {}
         if self._accept:  # only now it is known what has to be there
-            for file, upstream in upstreams.items():
-                there = self._find_accepted(upstream)
-                if there is not None:
-                    found[file] = there
-        waiting = {file: upstreams[file] for file in files if file not in found}
-        places = {file: self._place(upstream) for file, upstream in waiting.items()}
-        check_space(_still_to_come(waiting, places))
-        meters = [self._meters[file] for file in waiting]
+            there = {file: self._find_accepted(upstream) for file, upstream in upstreams.items()}
+            found = {file: local for file, local in there.items() if local is not None}
+        waiting = [upstreams[file] for file in files if file not in found]
+        needed: dict[Path, int] = {}
+        for upstream in waiting:
+            partial = self._place(upstream).partial
+            there_bytes = partial.stat().st_size if partial.is_file() else 0
+            missing = max(0, upstream.size_bytes - there_bytes)
+            needed[partial.parent] = needed.get(partial.parent, 0) + missing
+        check_space(needed)
+        meters = [self._meters[upstream.file] for upstream in waiting]
         workers = Workers(self._fetch_one, meters, self._listen, self._stop)
-        return found | workers.run(list(waiting.values()), self._settings.parallel)
+        return found | workers.run(waiting, self._settings.parallel)
 
     def _find_accepted(self, upstream: Upstream) -> LocalFile | None:
         if upstream.sha256 is None:
@@ -161,8 +157,11 @@ class _Download:
         upstream = self._ask_again(file, expected)
         found = upstream.sha256
         if expected.sha256 is not None and found not in (None, expected.sha256):
-            raise other_hash(
-                file, expected.sha256, found or "", expected.promised_by, revision=upstream.commit
+            raise ModelError(
+                f"{file.name} is not what {expected.promised_by} says\n"
+                f"  expected sha256 {expected.sha256}\n"
+                f"  upstream sha256 {found} (revision {upstream.commit})",
+                hint=f"if the change is meant: gemma-edge pull {file.name} --accept-change",
             )
         return replace(upstream, sha256=found or expected.sha256)
 
@@ -194,62 +193,22 @@ class _Download:
             except Changed as error:
                 place.partial.unlink(missing_ok=True)
                 if change == _MAX_CHANGES:
-                    raise ModelError(
-                        f"{error}, again and again", hint="run the same command later"
-                    ) from None
+                    message = f"{error}, again and again"
+                    raise ModelError(message, hint="run the same command later") from None
                 meter.report("waiting", f"{error}; it starts over")
                 upstream = self._ask(file)
         found = LocalFile(place.final, upstream.commit, sha256)
         self._local.checked.put(place.final, sha256)
         self._local.remember(file, found, certain=True)
-        meter.done_bytes = meter.total_bytes
-        meter.report("done")
+        meter.finish()
         return found
 
     def _interrupted(self) -> Interrupted:
         kept = sum(meter.done_bytes for meter in self._meters.values())
         total = sum(meter.total_bytes for meter in self._meters.values())
-        progress = (
-            f"{render_bytes(kept)} of {render_bytes(total)} are kept" if kept else "nothing came"
-        )
-        return Interrupted(f"stopped; {progress}", hint="the same command goes on from there")
-
-
-def _still_to_come(
-    upstreams: dict[RemoteFile, Upstream], places: dict[RemoteFile, Destination]
-) -> dict[Path, int]:
-    needed: dict[Path, int] = {}
-    for file, upstream in upstreams.items():
-        partial = places[file].partial
-        there = partial.stat().st_size if partial.is_file() else 0
-        folder = partial.parent
-        needed[folder] = needed.get(folder, 0) + max(0, upstream.size_bytes - there)
-    return needed
-
-
-ACCEPT_FLAG = "--accept-change"
-
-
-def other_hash(
-    file: RemoteFile, expected: str, found: str, promised_by: str, *, revision: str
-) -> ModelError:
-    """Upstream has something else than the lock or the catalogue says."""
-    return ModelError(
-        f"{file.name} is not what {promised_by} says\n"
-        f"  expected sha256 {expected}\n"
-        f"  upstream sha256 {found} (revision {revision})",
-        hint=f"if the change is meant: gemma-edge pull {file.name} {ACCEPT_FLAG}",
-    )
-
-
-def damaged(file: RemoteFile, expected: str, found: str) -> ModelError:
-    """What came in is not what was promised; it has been removed."""
-    return ModelError(
-        f"{file.name} came in damaged, and was removed\n"
-        f"  expected sha256 {expected}\n"
-        f"  received sha256 {found}",
-        hint="run the same command again; if it happens again, a proxy or the disk changes bytes",
-    )
+        some = f"{render_bytes(kept)} of {render_bytes(total)} are kept"
+        message = f"stopped; {some if kept else 'nothing came'}"
+        return Interrupted(message, hint="the same command goes on from there")
 
 
 _LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk
@@ -259,14 +218,10 @@ class Workers:
     """The threads of one run. ``stop`` ends all of them within a chunk."""
 
     def __init__(
-        self,
-        work: Callable[[Upstream], LocalFile],
-        meters: Sequence[ProgressMeter],
-        listen: Listener,
-        stop: threading.Event,
-    ) -> None:
-        self._work, self._listen, self._stop = work, listen, stop
-        self._meters = meters
+        self, work: Callable[[Upstream], LocalFile], meters: Sequence[ProgressMeter],
+        listen: Listener, stop: threading.Event,
+    ) -> None:  # fmt: skip
+        self._work, self._listen, self._stop, self._meters = work, listen, stop, meters
         self._events: queue.Queue[Progress | tuple[RemoteFile, LocalFile | BaseException]]
         self._events = queue.Queue()
         for meter in meters:
@@ -328,20 +283,13 @@ _HASH_BYTES = 1 << 20  # the hashing thread is woken for no less
 
 
 def fetch(
-    upstream: Upstream,
-    place: Destination,
-    settings: StoreSettings,
-    meter: ProgressMeter,
+    upstream: Upstream, place: Destination, settings: StoreSettings, meter: ProgressMeter,
     stop: threading.Event,
-) -> str:
+) -> str:  # fmt: skip
     """Bring the file to its place; the sha256 of what lies there then.
-
-    Raises:
-        GemmaEdgeError: the network, the disk, or the bytes; what came in so far is kept, unless
-            its hash is wrong.
-        Changed: the hub replaced the file meanwhile; nothing is kept.
-        Stopped: ``stop`` was set; what came in so far is kept.
-    """
+    Raises GemmaEdgeError: the network, the disk, or the bytes; what came in so far is kept, unless
+    its hash is wrong; Changed: the hub replaced the file meanwhile; nothing is kept; Stopped:
+    ``stop`` was set; what came in so far is kept."""
     meter.total_bytes = upstream.size_bytes
     try:
         for folder in (place.blob.parent, place.final.parent):
@@ -367,16 +315,12 @@ def _size(path: Path) -> int:
 
 
 def _fetch_alone(
-    upstream: Upstream,
-    place: Destination,
-    settings: StoreSettings,
-    meter: ProgressMeter,
+    upstream: Upstream, place: Destination, settings: StoreSettings, meter: ProgressMeter,
     stop: threading.Event,
-) -> str:
+) -> str:  # fmt: skip
     expected = upstream.sha256
-    if (
-        place.blob.is_file() and _size(place.blob) == upstream.size_bytes
-    ):  # another process was faster, or it is damaged
+    if place.blob.is_file() and _size(place.blob) == upstream.size_bytes:
+        # Another process was faster, or it is damaged.
         sha256 = hash_file(place.blob, meter.checked)
         if sha256 == (expected or sha256):
             place.partial.unlink(missing_ok=True)
@@ -392,7 +336,13 @@ def _fetch_alone(
             return sha256
         place.partial.unlink()
         if not resumed:
-            raise damaged(upstream.file, expected or "", sha256)
+            hint = "run the same command again; if it happens again, a proxy or the disk changes "
+            raise ModelError(
+                f"{upstream.file.name} came in damaged, and was removed\n"
+                f"  expected sha256 {expected}\n"
+                f"  received sha256 {sha256}",
+                hint=f"{hint}bytes",
+            )
         meter.start(0)
         meter.report("downloading", "the part from before was damaged; it starts over")
 
@@ -440,8 +390,9 @@ class _Transfer:
     def _attempt(self, target: BinaryIO) -> None:
         self._retry_policy.check()
         target.seek(self._position)
+        stream = stream_xet if self._by_xet else stream_http
         try:
-            for chunk in self._open():
+            for chunk in stream(self._upstream, self._position, self._settings):
                 self._append(target, chunk)
                 self._retry_policy.check()
             if self._position < self._upstream.size_bytes:
@@ -454,10 +405,6 @@ class _Transfer:
                 self._retry_policy.wait(failure)
         except StartOver as failure:
             self._restart(target, str(failure))
-
-    def _open(self) -> Iterator[bytes]:
-        stream = stream_xet if self._by_xet else stream_http
-        return stream(self._upstream, self._position, self._settings)
 
     def _append(self, target: BinaryIO, chunk: bytes) -> None:
         if self._position + len(chunk) > self._upstream.size_bytes:

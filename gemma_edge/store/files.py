@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from gemma_edge.disk import write_atomically
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, ModelError
@@ -28,7 +27,6 @@ from gemma_edge.store.remote import (
     COMMIT,
     SHA256,
     Listener,
-    Progress,
     ProgressMeter,
     RemoteFile,
     StoreSettings,
@@ -123,12 +121,13 @@ def plan_removal(files: Sequence[StoredFile], settings: StoreSettings) -> Remova
     leaving = {stored.path for stored in files}
     blobs, freed = set(), 0
     for stored in files:
-        blob = _blob(stored.path, cache)
+        path, size = stored.path, stored.size_bytes
+        blob = _blob(path, cache)
         if blob is None:
-            freed += 0 if stored.path.is_symlink() or _names(stored.path) > 1 else stored.size_bytes
+            freed += 0 if path.is_symlink() or path.stat().st_nlink > 1 else size
         elif blob not in blobs and not _still_needed(blob, leaving, cache):
             blobs.add(blob)
-            freed += stored.size_bytes if _frees(blob, cache) else 0
+            freed += size if _frees(blob, cache) else 0
     roots = frozenset({cache, settings.import_dir, settings.data_dir / "models"})
     return Removal(tuple(files), frozenset(blobs), freed, cache, roots)
 
@@ -150,14 +149,10 @@ def _still_needed(blob: Path, leaving: set[Path], cache: Path) -> bool:
     )
 
 
-def _names(path: Path) -> int:
-    return path.stat().st_nlink
-
-
 def _frees(blob: Path, cache: Path) -> bool:
     """A blob in the store shared between repositories lives on while another one has it."""
     if not blob.is_symlink():
-        return _names(blob) == 1
+        return blob.stat().st_nlink == 1
     target = blob.resolve()
     others = (path for path in cache.glob("models--*/blobs/*") if path != blob)
     return not any(path.is_symlink() and path.resolve() == target for path in others)
@@ -183,28 +178,24 @@ def remove(removal: Removal) -> None:
         raise GemmaEdgeError(f"{left[0]} cannot be deleted", hint="check its permissions")
 
 
+OnBytes = Callable[[int], None]
 _READ_BYTES = 1 << 20  # hashlib lets other threads run above 2 KiB; 1 MiB makes reads cheap
 
 
-def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+def hash_file(path: Path, on_bytes: OnBytes | None = None) -> str:
     """The file's sha256 in hex; ``on_bytes`` gets the number of bytes done.
     Raises OSError: it cannot be read."""
     digest, done = hashlib.sha256(), 0
     buffer = memoryview(bytearray(_READ_BYTES))
     with path.open("rb", buffering=0) as stream:
-        _read_ahead(stream.fileno())
+        if hasattr(os, "posix_fadvise"):  # all of it is read, in order
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while count := stream.readinto(buffer):
             digest.update(buffer[:count])
             done += count
             if on_bytes is not None:
                 on_bytes(done)
     return digest.hexdigest()
-
-
-def _read_ahead(descriptor: int) -> None:
-    """Tell the system that all of it is read in order, where it can be done."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
 
 class TrailingHash(threading.Thread):
@@ -275,29 +266,27 @@ class CheckedHashes:
     A file that looks the same is not hashed again. It lives in ``data_dir``; losing it costs time
     and nothing else."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, settings: StoreSettings) -> None:
+        self._path = settings.data_dir / "checked.json"
         self._guard = threading.Lock()
 
-    def get(self, path: Path) -> str | None:
-        """The hash, if the file still looks as it did."""
-        entry = self._read().get(str(path.resolve()))
-        try:
-            if not isinstance(entry, list) or entry[:-1] != _look(path):
-                return None
-        except OSError:
-            return None
-        return entry[-1] if isinstance(entry[-1], str) else None
+    def hash(self, path: Path, on_bytes: OnBytes | None = None) -> str:
+        """The file's sha256, from memory where it looks unchanged.
+        Raises OSError: it cannot be read."""
+        with contextlib.suppress(OSError):
+            match self._read().get(str(path.resolve())):
+                case [*look, str() as known] if look == _look(path):
+                    return known
+        sha256 = hash_file(path, on_bytes)
+        self.put(path, sha256)
+        return sha256
 
     def put(self, path: Path, sha256: str) -> None:
         """Remember it. Not being able to is no error: it is hashed again then."""
-        with self._guard:
-            try:
-                entries = {key: entry for key, entry in self._read().items() if os.path.exists(key)}
-                entries[str(path.resolve())] = [*_look(path), sha256]
-                write_atomically(self._path, json.dumps(entries, indent=1, sort_keys=True) + "\n")
-            except (OSError, UnicodeEncodeError):
-                return
+        with self._guard, contextlib.suppress(OSError, UnicodeEncodeError):
+            entries = {key: entry for key, entry in self._read().items() if os.path.exists(key)}
+            entries[str(path.resolve())] = [*_look(path), sha256]
+            write_atomically(self._path, json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
     def _read(self) -> dict[str, object]:
         try:
@@ -310,21 +299,6 @@ class CheckedHashes:
 def _look(path: Path) -> list[object]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ino]
-
-
-def hash_once(
-    path: Path, checked: CheckedHashes, on_bytes: Callable[[int], None] | None = None
-) -> str:
-    """The file's sha256, from memory where it looks unchanged.
-    Raises OSError: it cannot be read."""
-    known = checked.get(path)
-    if known is None:
-        known = hash_file(path, on_bytes)
-        checked.put(path, known)
-    return known
-
-
-OnBytes = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,8 +329,7 @@ class LocalFiles:
     def __init__(self, settings: StoreSettings) -> None:
         self.settings = settings
         self.cache_dir = settings.cache_dir or default_cache_dir()
-        self.locks = Locks(settings)
-        self.checked = CheckedHashes(settings.data_dir / "checked.json")
+        self.locks, self.checked = Locks(settings), CheckedHashes(settings)
 
     def decide(self, file: RemoteFile, *, accept: bool) -> Expected:
         """The lock's word first, then the catalogue's; with ``accept`` what is upstream now."""
@@ -381,7 +354,7 @@ class LocalFiles:
         plain = plain_path(models_dir, file) if models_dir else None
         try:
             if plain is not None and plain.is_file():
-                sha256 = hash_once(plain, self.checked, on_bytes)
+                sha256 = self.checked.hash(plain, on_bytes)
                 if sha256 == (expected.sha256 or sha256):
                     commit = expected.entry.revision if expected.entry else ""
                     return LocalFile(plain, commit, sha256)
@@ -398,25 +371,20 @@ class LocalFiles:
             promised = expected.sha256 or named_hash(path)
             if named_hash(path) not in (None, promised):
                 continue  # another version of the file; no need to read it
-            sha256 = hash_once(path, self.checked, on_bytes)
+            sha256 = self.checked.hash(path, on_bytes)
             if sha256 == (promised or sha256):
                 return LocalFile(path, commit, sha256)
         return None
 
     def _as_plain(self, found: LocalFile, plain: Path) -> LocalFile:
         """A plain file was asked for: a second name for the cached one, a copy across disks."""
-        plain.parent.mkdir(parents=True, exist_ok=True)
-        fresh = plain.with_name(f".{plain.name}.{os.getpid()}{PARTIAL_SUFFIX}")
         source = found.path.resolve()
-        try:
+        with _placed(plain) as fresh:
             try:
                 os.link(source, fresh)
             except OSError:
                 check_space({plain.parent: source.stat().st_size})
                 shutil.copyfile(source, fresh)
-            os.replace(fresh, plain)
-        finally:
-            fresh.unlink(missing_ok=True)
         self.checked.put(plain, found.sha256)
         return LocalFile(plain, found.commit, found.sha256)
 
@@ -424,11 +392,9 @@ class LocalFiles:
         """Into the lock. A file that only was found may lie on a disk that cannot be written;
         one that was fetched (``certain``) has to be provable.
         Raises GemmaEdgeError: the lock cannot be written."""
-        size = found.path.stat().st_size
+        size, sha256 = found.path.stat().st_size, found.sha256
         try:
-            self.locks.record(
-                file.repo, found.commit, file.filename, size=size, sha256=found.sha256
-            )
+            self.locks.record(file.repo, found.commit, file.filename, size=size, sha256=sha256)
         except GemmaEdgeError:
             if certain:
                 raise
@@ -453,55 +419,35 @@ def verify(
     settings: StoreSettings,
     *,
     files: Sequence[StoredFile] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Listener | None = None,
 ) -> Iterator[Verification]:
     """One verdict a file, as each is done; by default all that are on disk, parts left out.
     Opens no socket, deletes nothing."""
-    audit = _Audit(settings, on_progress or (lambda _: None))
+    entries, checked = Locks(settings).all(), CheckedHashes(settings)
+    seen: dict[Path, str] = {}  # two names of one file are read once in one run
     for stored in list_files(settings) if files is None else files:
-        if stored.where != "incomplete":
-            yield audit.judge(stored)
-
-
-class _Audit:
-    def __init__(self, settings: StoreSettings, listen: Callable[[Progress], None]) -> None:
-        self._entries = Locks(settings).all()
-        self._checked = CheckedHashes(settings.data_dir / "checked.json")
-        self._listen, self._clock = listen, settings.clock
-        self._seen: dict[Path, str] = {}  # two names of one file are read once in one run
-
-    def judge(self, stored: StoredFile) -> Verification:
-        expected, promised_by = self._promise(stored)
+        if stored.where == "incomplete":
+            continue
+        # The lock's word for the revision it names, else the name in the cache.
+        entry = entries.get((stored.repo, stored.file))
+        expected, promised_by = stored.sha256, "hub" if stored.sha256 else ""
+        if entry is not None and stored.commit in ("", entry.revision):
+            expected, promised_by = entry.sha256, "lock"
         found = partial(
             Verification, stored.path, stored.name, expected=expected, promised_by=promised_by
         )
-        try:
-            sha256 = self._hash(stored)
-        except OSError as error:
-            return found(state="unreadable", sha256=None, reason=error.strerror or str(error))
-        state = "unknown" if expected is None else "right" if sha256 == expected else "wrong"
-        return found(state=state, sha256=sha256)
-
-    def _hash(self, stored: StoredFile) -> str:
-        meter = ProgressMeter(stored.name, self._listen, self._clock, total_bytes=stored.size_bytes)
+        meter = ProgressMeter(stored.name, on_progress, settings, stored.size_bytes)
         real = stored.path.resolve()
-        if real not in self._seen:
-            self._seen[real] = hash_file(real, meter.checked)
-            self._checked.put(real, self._seen[real])
-        meter.done_bytes = stored.size_bytes
-        meter.report("done")
-        return self._seen[real]
-
-    def _promise(self, stored: StoredFile) -> tuple[str | None, str]:
-        """The lock's word for the revision it names, else the name in the cache."""
-        entry = self._entries.get((stored.repo, stored.file))
-        if entry is not None and stored.commit in ("", entry.revision):
-            return entry.sha256, "lock"
-        return (stored.sha256, "hub") if stored.sha256 else (None, "")
-
-
-_MAGIC = b"GGUF"
-_COPY_BYTES = 1 << 20
+        try:
+            if real not in seen:
+                seen[real] = hash_file(real, meter.checked)
+                checked.put(real, seen[real])
+        except OSError as error:
+            yield found(state="unreadable", sha256=None, reason=error.strerror or str(error))
+            continue
+        meter.finish()
+        state = "unknown" if expected is None else "right" if seen[real] == expected else "wrong"
+        yield found(state=state, sha256=seen[real])
 
 
 def import_file(
@@ -509,32 +455,31 @@ def import_file(
 ) -> StoredFile:
     """Copy the file into ``settings.import_dir``, hash it on the way and lock it. The same bytes
     under the same name are there already: nothing is done.
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
-        ModelError: it is not a GGUF file, or another one has this name already.
-        DoesNotFit: the disk is too small.
-        GemmaEdgeError: the disk or its permissions.
-    """
+    Raises InputError: there is no such file, or it cannot be read; ModelError: it is not a GGUF
+    file, or another one has this name already; DoesNotFit: the disk is too small; GemmaEdgeError:
+    the disk or its permissions."""
     size = _check_source(source)
-    target = settings.import_dir / source.name
-    checked = CheckedHashes(settings.data_dir / "checked.json")
-    meter = ProgressMeter(
-        source.name, on_progress or (lambda _: None),
-        settings.clock, total_bytes=size,
-    )  # fmt: skip
+    target, checked = settings.import_dir / source.name, CheckedHashes(settings)
+    meter = ProgressMeter(source.name, on_progress, settings, size)
     try:
         if target.exists():
-            sha256 = _same(source, target, checked, meter)
+            sha256, fresh = checked.hash(target), checked.hash(source, meter.checked)
+            if sha256 != fresh:
+                message = f"{target} is another file of the same name"
+                raise ModelError(
+                    f"{message}\n  there {sha256}\n  new   {fresh}",
+                    hint=f"rename one of them, or: gemma-edge rm {target.name}",
+                )
         else:
             check_space({target.parent: size})
-            sha256 = _copy(source, target, meter)
+            with _placed(target) as path:
+                sha256 = _copy_hashed(source, path, meter)
             checked.put(target, sha256)
     except OSError as error:
         raise explain_disk(error, target, size) from None
     Locks(settings).record("", "", source.name, size=size, sha256=sha256)
     meter.done_bytes = size
-    meter.report("done")
+    meter.finish()
     return stored_file(target, "models", "", source.name, "")
 
 
@@ -545,73 +490,57 @@ def _check_source(source: Path) -> int:
             magic = stream.read(4)
             size = stream.seek(0, os.SEEK_END)
     except UnicodeEncodeError:
-        raise InputError(
-            f"the name {source.name!r} cannot be written down", hint="rename the file"
-        ) from None
+        message = f"the name {source.name!r} cannot be written down"
+        raise InputError(message, hint="rename the file") from None
     except OSError as error:
-        raise InputError(
-            f"{source} cannot be read ({error.strerror or error})", hint="check the path"
-        ) from None
-    if magic != _MAGIC:
+        message = f"{source} cannot be read ({error.strerror or error})"
+        raise InputError(message, hint="check the path") from None
+    if magic != b"GGUF":
         raise ModelError(f"{source} is not a GGUF file", hint="models for llama.cpp end in .gguf")
     return size
 
 
-def _same(source: Path, target: Path, checked: CheckedHashes, meter: ProgressMeter) -> str:
-    mine, theirs = hash_once(target, checked), hash_once(source, checked, meter.checked)
-    if mine != theirs:
-        raise ModelError(
-            f"{target} is another file of the same name\n  there {mine}\n  new   {theirs}",
-            hint=f"rename one of them, or: gemma-edge rm {target.name}",
-        )
-    return mine
-
-
-def _copy(source: Path, target: Path, meter: ProgressMeter) -> str:
+@contextlib.contextmanager
+def _placed(target: Path) -> Iterator[Path]:
+    """A path beside ``target`` to write to; what stands there at the end gets its name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        with source.open("rb") as origin, fresh.open("xb", buffering=0) as copy:
-            sha256 = _copy_hashed(origin, copy, fresh, meter)
+        yield fresh
         os.replace(fresh, target)
     finally:
         fresh.unlink(missing_ok=True)
-    return sha256
 
 
-def _copy_hashed(origin: BinaryIO, copy: BinaryIO, path: Path, meter: ProgressMeter) -> str:
-    trailing, position = TrailingHash(path), 0
-    trailing.start()
-    try:
-        while block := origin.read(_COPY_BYTES):
-            rest = memoryview(block)
-            while rest:
-                count = copy.write(rest)
-                rest, position = rest[count:], position + count
-            trailing.written(position)
-            meter.add(len(block))
-        os.fsync(copy.fileno())
-        return trailing.finish(meter.checked)
-    finally:
-        trailing.abandon()
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+def _copy_hashed(source: Path, path: Path, meter: ProgressMeter) -> str:
+    with source.open("rb") as origin, path.open("xb", buffering=0) as copy:
+        trailing, position = TrailingHash(path), 0
+        trailing.start()
+        try:
+            while block := origin.read(_READ_BYTES):
+                rest = memoryview(block)
+                while rest:
+                    count = copy.write(rest)
+                    rest, position = rest[count:], position + count
+                trailing.written(position)
+                meter.add(len(block))
+            os.fsync(copy.fileno())
+            return trailing.finish(meter.checked)
+        finally:
+            trailing.abandon()
 
 
 def explain_disk(error: OSError, path: Path, missing_bytes: int | None = None) -> GemmaEdgeError:
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         left = f"; {render_bytes(missing_bytes)} are still to come" if missing_bytes else ""
         return DoesNotFit(
             f"{path.parent} is full ({reason}){left}",
             hint="free some space or choose another disk (HF_HOME, --models-dir), then run the "
             "same command again: it goes on where it stopped",
         )
-    return GemmaEdgeError(
-        f"{path} cannot be used ({reason})",
-        hint="check its permissions, or choose another folder: HF_HOME, --models-dir",
-    )
+    hint = "check its permissions, or choose another folder: HF_HOME, --models-dir"
+    return GemmaEdgeError(f"{path} cannot be used ({reason})", hint=hint)
 
 
 RESERVE_BYTES = 64 << 20  # for the lock, the log and whatever else writes meanwhile
@@ -622,7 +551,10 @@ def check_space(needed_bytes: Mapping[Path, int]) -> None:
     Raises DoesNotFit: with both numbers."""
     disks: dict[int, tuple[Path, int]] = {}
     for folder, count in needed_bytes.items():
-        existing = _existing(folder)
+        existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
+        if existing is None:
+            message = f"{folder} is on a disk that is not there"
+            raise GemmaEdgeError(message, hint="choose another folder")
         device = os.stat(existing).st_dev
         disks[device] = (existing, disks.get(device, (existing, 0))[1] + count)
     for existing, count in disks.values():
@@ -634,13 +566,6 @@ def check_space(needed_bytes: Mapping[Path, int]) -> None:
                 hint="free some space (gemma-edge list, gemma-edge rm NAME), or choose another "
                 "disk: HF_HOME, --models-dir",
             )
-
-
-def _existing(folder: Path) -> Path:
-    for path in (folder, *folder.parents):
-        if path.exists():
-            return path
-    raise GemmaEdgeError(f"{folder} is on a disk that is not there", hint="choose another folder")
 
 
 PARTIAL_SUFFIX = ".gemma-edge.incomplete"  # the cache's own clean-up removes *.incomplete
@@ -726,25 +651,19 @@ def _link(blob: Path, final: Path) -> None:
 def iter_cached(cache: Path, file: RemoteFile, revision: str | None) -> Iterator[tuple[Path, str]]:
     """The file in the cache, with its commit: at a revision, or at any (None)."""
     folder = cache_folder(cache, file.repo)
-    if revision is None:
-        commits = sorted(path.name for path in _entries(folder / "snapshots"))
-    elif COMMIT.fullmatch(revision):
-        commits = [revision]
-    else:
+    commits = [revision or ""]
+    if revision is None or not COMMIT.fullmatch(revision):
         commits = []
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            ref = folder.joinpath("refs", *revision.split("/"))
-            commits = [ref.read_text(encoding="ascii").strip()]
+            if revision is None:
+                commits = sorted(path.name for path in (folder / "snapshots").iterdir())
+            else:
+                ref = folder.joinpath("refs", *revision.split("/"))
+                commits = [ref.read_text(encoding="ascii").strip()]
     for commit in commits:
         path = folder.joinpath("snapshots", commit, *file.filename.split("/"))
         if COMMIT.fullmatch(commit) and path.is_file():
             yield path, commit
-
-
-def _entries(folder: Path) -> list[Path]:
-    with contextlib.suppress(OSError):
-        return list(folder.iterdir())
-    return []
 
 
 def named_hash(path: Path) -> str | None:

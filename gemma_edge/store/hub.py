@@ -39,8 +39,6 @@ from gemma_edge.version import __version__
 _ETAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # it becomes a file name
 _ASK_SECONDS = 10.0
 _NAME = "gemma-edge"
-_REFUSED = (401, 403, 404)  # from the storage: its signed address has expired, or a proxy says so
-_PROXY_HINT = "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
 
 
 class TryAgain(Exception):
@@ -67,15 +65,6 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An error of the hub: the status, its ``X-Error-Code`` and the headers."""
-
-    status: int
-    code: str
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Upstream:
     """What the hub has under a name now. ``sha256`` is None for files that are not in LFS."""
 
@@ -95,18 +84,11 @@ def default_cache_dir() -> Path:
 
 def look_up(file: RemoteFile, revision: str, settings: StoreSettings) -> Upstream:
     """Ask the hub what it has at this revision; one question, no waiting for a second one."""
-    hub = _hub()
     with _explained(replace(file, revision=revision), settings):
-        found = hub.get_hf_file_metadata(
-            hub.hf_hub_url(
-                file.repo, file.filename, revision=revision, endpoint=_endpoint(settings)
-            ),
-            token=settings.token,
-            timeout=_ASK_SECONDS,
-            endpoint=_endpoint(settings),
-            library_name=_NAME,
-            library_version=__version__,
-        )
+        found = _hub().get_hf_file_metadata(
+            _url(file, revision, settings), token=settings.token, timeout=_ASK_SECONDS,
+            endpoint=_endpoint(settings), library_name=_NAME, library_version=__version__,
+        )  # fmt: skip
     commit, etag, size = found.commit_hash or "", found.etag or "", found.size
     if not COMMIT.fullmatch(commit) or not _ETAG.fullmatch(etag) or size is None or size < 0:
         raise ModelError(
@@ -114,7 +96,8 @@ def look_up(file: RemoteFile, revision: str, settings: StoreSettings) -> Upstrea
             hint="check HF_ENDPOINT; a login page of the network answers like this too",
         )
     sha256 = etag if SHA256.fullmatch(etag) else None
-    xet = found.xet_file_data if _speaks_xet() else None
+    speaks_xet = not _constants().HF_HUB_DISABLE_XET and find_spec("hf_xet") is not None
+    xet = found.xet_file_data if speaks_xet else None
     return Upstream(file, revision, commit, etag, size, sha256, xet)
 
 
@@ -123,44 +106,46 @@ def stream_http(
 ) -> Iterator[bytes]:
     """The bytes from ``start`` on (up to ``end``, which is not part of it) over plain HTTP, as they
     arrive. Ends early only by raising."""
-    hub, file = _hub(), upstream.file
     headers = request_headers(settings) | {"Accept-Encoding": "identity"}
     part = start > 0 or end is not None
     if part:
         headers["Range"] = f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"
-    url = hub.hf_hub_url(
-        file.repo, file.filename, revision=upstream.commit, endpoint=_endpoint(settings)
-    )
-    with _explained(file, settings):
-        request = hub.get_session().stream(
-            "GET", url, headers=headers, timeout=settings.stall_seconds
-        )
-        with request as response:
+    url, seconds = _url(upstream.file, upstream.commit, settings), settings.stall_seconds
+    with _explained(upstream.file, settings):
+        session = _hub().get_session()
+        with session.stream("GET", url, headers=headers, timeout=seconds) as response:
             _check_response(response, upstream, start, part=part)
             yield from response.iter_raw()
 
 
+def _url(file: RemoteFile, revision: str, settings: StoreSettings) -> str:
+    endpoint = _endpoint(settings)
+    url = _hub().hf_hub_url(file.repo, file.filename, revision=revision, endpoint=endpoint)
+    return str(url)
+
+
 def _check_response(response: Any, upstream: Upstream, start: int, *, part: bool) -> None:
-    if response.history and response.status_code in _REFUSED:
-        raise TryAgain(f"the storage answered with status {response.status_code}")
+    status, headers = response.status_code, response.headers
+    # From the storage: its signed address has expired, or a proxy says so.
+    if response.history and status in (401, 403, 404):
+        raise TryAgain(f"the storage answered with status {status}")
     _utils().hf_raise_for_status(response)
     for hop in (*response.history, response):
         etag = hop.headers.get("x-linked-etag")
         if etag is not None and etag.removeprefix("W/").strip('"') != upstream.etag:
             raise Changed(f"{upstream.file.name} was replaced upstream")
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise TryAgain("the bytes came compressed, which cannot be continued")
-    if not part and response.status_code == 200:  # noqa: PLR2004
-        length = response.headers.get("content-length")
-        if length is not None and length != str(upstream.size_bytes):
-            raise Changed(f"{upstream.file.name} has another size than the hub said")
-        return
-    if response.status_code != 206:  # noqa: PLR2004
-        raise StartOver("the server cannot continue a file")
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
-    if found is None or int(found[1]) != start:
-        raise StartOver("the server sent another part than was asked for")
-    if found[2] not in ("*", str(upstream.size_bytes)):
+    if not part and status == 200:  # noqa: PLR2004
+        size = headers.get("content-length", "*")
+    else:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("content-range", ""))
+        if status != 206:  # noqa: PLR2004
+            raise StartOver("the server cannot continue a file")
+        if found is None or int(found[1]) != start:
+            raise StartOver("the server sent another part than was asked for")
+        size = found[2]
+    if size not in ("*", str(upstream.size_bytes)):
         raise Changed(f"{upstream.file.name} has another size than the hub said")
 
 
@@ -199,10 +184,6 @@ def _hub() -> Any:
     return importlib.import_module("huggingface_hub")
 
 
-def _speaks_xet() -> bool:
-    return not _constants().HF_HUB_DISABLE_XET and find_spec("hf_xet") is not None
-
-
 def _utils() -> Any:
     _hub()
     return importlib.import_module("huggingface_hub.utils")
@@ -223,29 +204,23 @@ def request_headers(settings: StoreSettings) -> dict[str, str]:
 @contextlib.contextmanager
 def _explained(file: RemoteFile, settings: StoreSettings) -> Iterator[None]:
     import httpx2  # noqa: PLC0415  (the library's HTTP client)
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        HfHubHTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-    )
+    from huggingface_hub import errors  # noqa: PLC0415
 
     try:
         yield
-    except HfHubHTTPError as error:
-        headers = error.response.headers
-        answer = Refusal(error.response.status_code, headers.get("x-error-code", ""), headers)
-        has_token = "authorization" in request_headers(settings)
+    except errors.HfHubHTTPError as error:
+        answer, has_token = error.response, "authorization" in request_headers(settings)
         raise explain_status(answer, file, has_token=has_token, now=settings.clock()) from None
-    except OfflineModeIsEnabled:
-        raise ModelError(
-            f"{file.name} is not on this machine, and HF_HUB_OFFLINE is set",
-            hint="unset HF_HUB_OFFLINE for the download",
-        ) from None
+    except errors.OfflineModeIsEnabled:
+        message = f"{file.name} is not on this machine, and HF_HUB_OFFLINE is set"
+        raise ModelError(message, hint="unset HF_HUB_OFFLINE for the download") from None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise explain_transport(type(error).__name__, str(error), file) from None
-    except (HFValidationError, ImportError, ValueError) as error:  # a proxy nobody can speak to
-        raise GemmaEdgeError(f"the network settings cannot be used ({error})", hint=_PROXY_HINT) \
-            from None  # fmt: skip
+    except (errors.HFValidationError, ImportError, ValueError) as error:
+        # ImportError and ValueError: a proxy that nobody can speak to.
+        message = f"the network settings cannot be used ({error})"
+        hint = "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+        raise GemmaEdgeError(message, hint=hint) from None
 
 
 # hf_xet is the hub's own way to move large files: chunks from many places at once. Its ordered
@@ -256,10 +231,6 @@ def _explained(file: RemoteFile, settings: StoreSettings) -> Iterator[None]:
 _AHEAD_CHUNKS = 16
 
 
-class _Stale(Exception):
-    """Nobody waits for the chunks any more."""
-
-
 def stream_xet(upstream: Upstream, start: int, settings: StoreSettings) -> Iterator[bytes]:
     """The bytes from ``start`` on through Xet, in order. It may end early without an error.
 
@@ -268,16 +239,12 @@ def stream_xet(upstream: Upstream, start: int, settings: StoreSettings) -> Itera
     pump = _Pump(upstream, start, request_headers(settings))
     pump.start()
     try:
-        while True:
-            try:
-                chunk = pump.chunks.get(timeout=settings.stall_seconds)
-            except queue.Empty:
-                raise TryAgain("no byte came for too long") from None
-            if chunk is None:
-                return
+        while (chunk := pump.chunks.get(timeout=settings.stall_seconds)) is not None:
             if isinstance(chunk, BaseException):
                 raise TryAgain(f"{type(chunk).__name__}: {chunk}")
             yield chunk
+    except queue.Empty:
+        raise TryAgain("no byte came for too long") from None
     finally:
         pump.abandon()
 
@@ -305,37 +272,33 @@ class _Pump(threading.Thread):
             self._pump()
         except BaseException as error:  # noqa: BLE001  (native code may panic: plain HTTP then)
             last = error
-        with contextlib.suppress(_Stale):
-            self._hand_over(last)
+        self._hand_over(last)
 
     def _pump(self) -> None:
-        from hf_xet import (  # type: ignore[import-untyped] # noqa: PLC0415
-            XetConfig,
-            XetFileInfo,
-            XetSession,
-        )
+        import hf_xet  # type: ignore[import-untyped] # noqa: PLC0415
 
         # The hub's token goes to the hub alone, for a short-lived one to the storage.
         open_headers = {k: v for k, v in self._headers.items() if k.lower() != "authorization"}
         source = self._upstream.xet
-        config = XetConfig()
+        config = hf_xet.XetConfig()
         if "telemetry.enabled" in config.keys():  # noqa: SIM118  (not a dict)
             config = config.with_config("telemetry.enabled", False)
-        self._group = XetSession(config).new_download_stream_group(
-            token_refresh_url=source.refresh_route,
-            token_refresh_headers=self._headers,
+        self._group = hf_xet.XetSession(config).new_download_stream_group(
+            token_refresh_url=source.refresh_route, token_refresh_headers=self._headers,
             custom_headers=open_headers,
-        )
-        info = XetFileInfo(source.file_hash, self._upstream.size_bytes)
+        )  # fmt: skip
+        info = hf_xet.XetFileInfo(source.file_hash, self._upstream.size_bytes)
         for chunk in self._group.download_stream(info, start=self._start):
-            self._hand_over(chunk)
+            if not self._hand_over(chunk):
+                return
 
-    def _hand_over(self, chunk: "bytes | BaseException | None") -> None:
+    def _hand_over(self, chunk: "bytes | BaseException | None") -> bool:
+        """Whether somebody still waits for it."""
         while not self._abandoned.is_set():
             with contextlib.suppress(queue.Full):
                 self.chunks.put(chunk, timeout=0.2)
-                return
-        raise _Stale
+                return True
+        return False
 
 
 _MAX_BACKOFF_SECONDS = 30.0
@@ -367,7 +330,11 @@ class RetryPolicy:
         self._failures += 1
         seconds = failure.wait_seconds
         if seconds is not None and seconds > MAX_WAIT_SECONDS:
-            raise asked_too_long(meter.file, seconds)
+            raise GemmaEdgeError(
+                f"the hub asks to wait {seconds / 60:.0f} minutes before {meter.file}",
+                hint="run the same command later: it goes on where it stopped; HF_TOKEN raises "
+                "the limit",
+            )
         limit = settings.attempts
         if failure.unreachable and not self._reached:
             limit = min(limit, _UNREACHABLE_ATTEMPTS)  # nobody waits long for a wrong address
@@ -400,8 +367,6 @@ def ask(
     """What is there now at ``file.revision`` (the newest where that is None): commit, size, hash.
     Raises ModelError: it is not there, or not for this account, or ``settings.offline``;
     GemmaEdgeError: the network failed."""
-    if settings.offline:
-        raise not_while_offline([file.name])
     retries = _retry_policy(file, settings, on_progress)
     return ask_again(file, file.revision or "main", settings, retries)
 
@@ -413,8 +378,6 @@ def read_part(
     """Bytes ``start`` to ``start + count``, fewer where the file ends before.
     Raises ModelError: ``settings.offline``; GemmaEdgeError: the network failed, or the server
     cannot send parts."""
-    if settings.offline:
-        raise not_while_offline([upstream.file.name])
     retries = _retry_policy(upstream.file, settings, on_progress)
     end = min(start + count, upstream.size_bytes)
     part = bytearray()
@@ -426,18 +389,17 @@ def read_part(
         except TryAgain as failure:
             retries.wait(failure)
         except (StartOver, Changed) as failure:
-            raise GemmaEdgeError(
-                f"no part of {upstream.file.name} can be read ({failure})",
-                hint="pull the whole file instead",
-            ) from None
+            message = f"no part of {upstream.file.name} can be read ({failure})"
+            raise GemmaEdgeError(message, hint="pull the whole file instead") from None
     return bytes(part[: end - start])
 
 
 def _retry_policy(
     file: RemoteFile, settings: StoreSettings, on_progress: Listener | None
 ) -> RetryPolicy:
-    meter = ProgressMeter(file.name, on_progress or (lambda _: None), settings.clock)
-    return RetryPolicy(settings, meter, threading.Event())
+    if settings.offline:
+        raise not_while_offline([file.name])
+    return RetryPolicy(settings, ProgressMeter(file.name, on_progress, settings), threading.Event())
 
 
 # Headers that were read before: of a file on the hub by commit, so that 15 MiB are fetched once,
@@ -454,16 +416,13 @@ KEPT_FROM_BYTES = 256 << 20  # a smaller model has a header that is read at once
 def read_remote_header(
     upstream: Upstream, settings: StoreSettings, *, on_progress: Listener | None = None
 ) -> Header:
-    """The header of what ``peek.ask`` found, from ``data_dir`` where it was read before.
-
-    Raises:
-        ModelError: it is no GGUF file, or damaged; or ``settings.offline``, and it was never read.
-        GemmaEdgeError: the network failed.
-    """
+    """The header of what ``ask`` found, from ``data_dir`` where it was read before.
+    Raises ModelError: it is no GGUF file, or damaged; or ``settings.offline``, and it was never
+    read; GemmaEdgeError: the network failed."""
     folder = _folder(f"{upstream.file.repo}/{upstream.file.filename}", settings)
     kept, name = folder / f"{upstream.commit}.json", Path(upstream.file.filename)
     with contextlib.suppress(*_UNREADABLE):
-        return _parse(kept.read_text(encoding="utf-8"), name)
+        return _parse(kept, name)
 
     def read(start: int, count: int) -> bytes:
         return read_part(upstream, start, count, settings, on_progress=on_progress)
@@ -479,7 +438,7 @@ def find_kept_header(file: RemoteFile, settings: StoreSettings) -> Header | None
     folder = _folder(f"{file.repo}/{file.filename}", settings)
     with contextlib.suppress(*_UNREADABLE):
         kept = sorted(folder.glob(f"{file.revision or ''}*.json"), key=lambda p: p.stat().st_mtime)
-        return _parse(kept[-1].read_text(encoding="utf-8"), Path(file.filename)) if kept else None
+        return _parse(kept[-1], Path(file.filename)) if kept else None
     return None
 
 
@@ -487,13 +446,11 @@ def read_local_header(path: Path, settings: StoreSettings) -> Header:
     """The header of a file on disk, from ``data_dir`` where this very file was read before.
     Raises ModelError: as ``gguf.read_header``."""
     kept = None
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*_UNREADABLE):
         facts = path.stat()
         state = f"{facts.st_size}-{facts.st_mtime_ns}"
         kept = _folder(str(path.absolute()), settings) / f"{state}.json"
-    if kept is not None:
-        with contextlib.suppress(*_UNREADABLE):
-            return _parse(kept.read_text(encoding="utf-8"), path)
+        return _parse(kept, path)
     header = read_header(path)
     if kept is not None and header.file_bytes > KEPT_FROM_BYTES:
         _keep(kept, header)
@@ -507,23 +464,19 @@ def _folder(name: str, settings: StoreSettings) -> Path:
 
 def _keep(place: Path, header: Header) -> None:
     """A full disk costs the next reader time, nothing else."""
-    with contextlib.suppress(OSError):
-        write_atomically(place, _render(header))
-
-
-def _render(header: Header) -> str:
     tensors = [[t.name, t.shape, t.type, t.size_bytes, t.offset_bytes] for t in header.tensors]
-    metadata = {key: _plain(value) for key, value in header.metadata.items()}
+    metadata = {
+        key: {"count": value.count} if isinstance(value, Skipped) else value
+        for key, value in header.metadata.items()
+    }
     content = {"format": _FORMAT, "file_bytes": header.file_bytes}
-    return json.dumps(content | {"metadata": metadata, "tensors": tensors})
+    text = json.dumps(content | {"metadata": metadata, "tensors": tensors})
+    with contextlib.suppress(OSError):
+        write_atomically(place, text)
 
 
-def _plain(value: Value) -> Any:
-    return {"count": value.count} if isinstance(value, Skipped) else value
-
-
-def _parse(text: str, name: Path) -> Header:
-    content = json.loads(text)
+def _parse(kept: Path, name: Path) -> Header:
+    content = json.loads(kept.read_text(encoding="utf-8"))
     if content["format"] != _FORMAT:
         raise ValueError(content["format"])
     metadata = {key: _value(value) for key, value in content["metadata"].items()}
@@ -542,9 +495,6 @@ def _value(value: Any) -> Value:
 
 MAX_WAIT_SECONDS = 600.0  # a longer wait is the person's decision
 
-_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504, 520, 522, 524)
-
-_RATE_LIMIT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")  # "api";r=0;t=55
 
 _NETWORK_HINT = (
     "check the network (HTTPS_PROXY if there is a proxy, HF_ENDPOINT if there is a mirror), then "
@@ -552,67 +502,49 @@ _NETWORK_HINT = (
 )
 
 
-def explain_status(answer: Refusal, file: RemoteFile, *, has_token: bool, now: float) -> Exception:
+def explain_status(answer: Any, file: RemoteFile, *, has_token: bool, now: float) -> Exception:
     """The hub answered with an error; ``now`` in seconds since 1970."""
-    status, where = answer.status, _where(file)
-    if status == 416:  # noqa: PLR2004
-        return StartOver("the hub has fewer bytes than are here")
-    if status in _TRY_AGAIN:
-        reason = "the hub limits how often it is asked" if status == 429 else f"status {status}"  # noqa: PLR2004
-        return TryAgain(reason, wait_seconds=_asked_to_wait(answer.headers, now))
-    if answer.code == "GatedRepo" or status == 403:  # noqa: PLR2004
-        return ModelError(
-            f"the hub does not give {where} to this account (status {status})",
-            hint=f"open https://huggingface.co/{file.repo}, accept its terms, "
-            "then HF_TOKEN=hf_… with the token of that account",
-        )
-    if status == 401:  # noqa: PLR2004
-        return _unauthorized(where, has_token=has_token)
-    if status == 404:  # noqa: PLR2004
-        return _not_found(answer.code, file)
-    return GemmaEdgeError(f"the hub refused {where} (status {status})", hint=_NETWORK_HINT)
-
-
-def _where(file: RemoteFile) -> str:
-    shown = file.revision is not None and file.revision != "main"
-    return f"{file.name}@{file.revision}" if shown else file.name
-
-
-def _not_found(code: str, file: RemoteFile) -> ModelError:
-    if code == "RevisionNotFound":
-        return ModelError(
-            f"{file.repo} has no revision {file.revision}",
-            hint=f"without @{file.revision} it is the newest one",
-        )
-    if code == "RepoNotFound":
-        return ModelError(
-            f"there is no repository {file.repo}",
-            hint="check the name; a private one needs HF_TOKEN",
-        )
-    return ModelError(
-        f"there is no file {_where(file)}",
-        hint=f"its files: https://huggingface.co/{file.repo}/tree/{file.revision or 'main'}",
-    )
-
-
-def _unauthorized(where: str, *, has_token: bool) -> ModelError:
-    if has_token:
-        return ModelError(
-            f"the hub refused the token for {where} (status 401)",
-            hint="HF_TOKEN (or the token of `hf auth login`) is wrong or has expired",
-        )
-    return ModelError(
-        f"the hub does not show {where} without an account (status 401)",
-        hint="check the name; a private or gated one needs HF_TOKEN",
-    )
+    status, code = answer.status_code, answer.headers.get("x-error-code", "")
+    named = file.revision is not None and file.revision != "main"
+    where = f"{file.name}@{file.revision}" if named else file.name
+    message, hint = f"the hub refused {where} (status {status})", _NETWORK_HINT
+    match status:
+        case 416:
+            return StartOver("the hub has fewer bytes than are here")
+        case 408 | 425 | 429 | 500 | 502 | 503 | 504 | 520 | 522 | 524:
+            often = "the hub limits how often it is asked"
+            reason = often if status == 429 else f"status {status}"  # noqa: PLR2004
+            return TryAgain(reason, wait_seconds=_asked_to_wait(answer.headers, now))
+        case _ if code == "GatedRepo" or status == 403:  # noqa: PLR2004
+            message = f"the hub does not give {where} to this account (status {status})"
+            hint = f"open https://huggingface.co/{file.repo}, accept its terms, "
+            hint += "then HF_TOKEN=hf_… with the token of that account"
+        case 401 if has_token:
+            message = f"the hub refused the token for {where} (status 401)"
+            hint = "HF_TOKEN (or the token of `hf auth login`) is wrong or has expired"
+        case 401:
+            message = f"the hub does not show {where} without an account (status 401)"
+            hint = "check the name; a private or gated one needs HF_TOKEN"
+        case 404 if code == "RevisionNotFound":
+            message = f"{file.repo} has no revision {file.revision}"
+            hint = f"without @{file.revision} it is the newest one"
+        case 404 if code == "RepoNotFound":
+            message = f"there is no repository {file.repo}"
+            hint = "check the name; a private one needs HF_TOKEN"
+        case 404:
+            message = f"there is no file {where}"
+            hint = "its files: https://huggingface.co/"
+            hint += f"{file.repo}/tree/{file.revision or 'main'}"
+        case _:
+            return GemmaEdgeError(message, hint=hint)
+    return ModelError(message, hint=hint)
 
 
 def _asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds from ``Retry-After`` (a number or a date) or the ``RateLimit`` header."""
-    limit = _RATE_LIMIT.search(headers.get("ratelimit", ""))
-    if limit:
-        return float(limit[1])
-    text = headers.get("retry-after", "").strip()
+    # "api";r=0;t=55
+    limit = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("ratelimit", ""))
+    text = limit[1] if limit else headers.get("retry-after", "").strip()
     if text.isdigit():
         return float(text)
     from email.utils import parsedate_to_datetime  # noqa: PLC0415  (it loads socket)
@@ -626,21 +558,17 @@ def _asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
 def explain_transport(kind: str, text: str, file: RemoteFile) -> Exception:
     """No answer; ``kind`` is the class name of the HTTP client's error."""
     if kind == "ProxyError":
-        return GemmaEdgeError(
-            f"the proxy does not let {file.name} through ({text})",
-            hint="check HTTPS_PROXY and HTTP_PROXY; NO_PROXY leaves a host out",
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return GemmaEdgeError(
-            f"the hub's certificate is not trusted ({text})",
-            hint="SSL_CERT_FILE names the certificates of a proxy that reads the traffic",
-        )
-    if kind in ("UnsupportedProtocol", "InvalidURL", "TooManyRedirects", "LocalProtocolError"):
-        return GemmaEdgeError(
-            f"the hub's address cannot be used ({text})", hint="check HF_ENDPOINT"
-        )
-    reason = "no byte came for too long" if "Timeout" in kind else text or kind
-    return TryAgain(reason, unreachable=kind.startswith("Connect"))
+        message = f"the proxy does not let {file.name} through ({text})"
+        hint = "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY leaves a host out"
+    elif "CERTIFICATE_VERIFY_FAILED" in text:
+        message = f"the hub's certificate is not trusted ({text})"
+        hint = "SSL_CERT_FILE names the certificates of a proxy that reads the traffic"
+    elif kind in ("UnsupportedProtocol", "InvalidURL", "TooManyRedirects", "LocalProtocolError"):
+        message, hint = f"the hub's address cannot be used ({text})", "check HF_ENDPOINT"
+    else:
+        reason = "no byte came for too long" if "Timeout" in kind else text or kind
+        return TryAgain(reason, unreachable=kind.startswith("Connect"))
+    return GemmaEdgeError(message, hint=hint)
 
 
 def not_while_offline(names: Sequence[str]) -> ModelError:
@@ -656,11 +584,3 @@ def gave_up(name: str, reason: str, kept_bytes: int, total_bytes: int) -> GemmaE
     if total_bytes:
         kept = f"; {render_bytes(kept_bytes)} of {render_bytes(total_bytes)} are kept"
     return GemmaEdgeError(f"{name} did not come through ({reason}){kept}", hint=_NETWORK_HINT)
-
-
-def asked_too_long(name: str, seconds: float) -> GemmaEdgeError:
-    """The server wants a wait that nobody sits through."""
-    return GemmaEdgeError(
-        f"the hub asks to wait {seconds / 60:.0f} minutes before {name}",
-        hint="run the same command later: it goes on where it stopped; HF_TOKEN raises the limit",
-    )

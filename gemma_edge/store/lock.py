@@ -49,28 +49,20 @@ def read_lock(path: Path) -> Entries:
     """The entries by (repo, file); none when there is no such file.
     Raises InputError: it is not a lock file of this version."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror or error})",
-            hint="check the path and its permissions",
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path} is not a lock file (no UTF-8)", hint="mend it, or delete it"
-        ) from None
-    try:
-        content = tomllib.loads(text)
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
         if content.get("version") != _VERSION:
             raise ValueError(f"version {content.get('version')!r}, expected {_VERSION}")
         entries = [_parse_entry(entry) for entry in content.get("file", [])]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror or error})"
+        raise InputError(message, hint="check the path and its permissions") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise InputError(
-            f"{path} is not a lock file ({reason})", hint="mend it, or delete it"
-        ) from None
+        reason = "no UTF-8" if isinstance(error, UnicodeDecodeError) else reason
+        message = f"{path} is not a lock file ({reason})"
+        raise InputError(message, hint="mend it, or delete it") from None
     return {(entry.repo, entry.file): entry for entry in entries}
 
 
@@ -88,21 +80,13 @@ def _parse_entry(entry: dict[str, Any]) -> LockEntry:
 def render_lock(entries: Entries) -> str:
     blocks = [f"{_HEADER}version = {_VERSION}\n"]
     for _, entry in sorted(entries.items()):
-        blocks.append(
-            "[[file]]\n"
-            f"repo = {_quote(entry.repo)}\n"
-            f"revision = {_quote(entry.revision)}\n"
-            f"file = {_quote(entry.file)}\n"
-            f"size = {entry.size}\n"
-            f"sha256 = {_quote(entry.sha256)}\n"
-            f"date = {entry.date.isoformat()}\n"
-        )
+        lines = ["[[file]]"]
+        for key in ("repo", "revision", "file", "size", "sha256"):
+            # A TOML basic string is JSON's, but that TOML allows no DEL.
+            text = json.dumps(getattr(entry, key), ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{key} = {text}")
+        blocks.append("\n".join([*lines, f"date = {entry.date.isoformat()}\n"]))
     return "\n".join(blocks)
-
-
-def _quote(text: str) -> str:
-    """A TOML basic string: JSON's, but that TOML allows no DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class Locks:
@@ -136,22 +120,22 @@ class Locks:
         fresh = LockEntry(repo, revision, file, size, sha256, today)
         for path in self._paths:
             try:
-                with self._alone():
+                with one_writer(self._guard):  # or two pulls that end together lose an entry
                     entries = read_lock(path)
                     old = entries.get((repo, file))
                     if old is None or (old.sha256, old.revision) != (sha256, revision):
                         write_atomically(path, render_lock(entries | {(repo, file): fresh}))
             except OSError as error:
-                raise GemmaEdgeError(
-                    f"{path} cannot be written ({error.strerror or error})",
-                    hint="check the folder's permissions and its free space",
-                ) from None
+                message = f"{path} cannot be written ({error.strerror or error})"
+                hint = "check the folder's permissions and its free space"
+                raise GemmaEdgeError(message, hint=hint) from None
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One writer at a time, or two pulls that end together would lose an entry."""
-        from filelock import FileLock  # noqa: PLC0415  (0.1 s, and only a writer needs it)
 
-        self._guard.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._guard):
-            yield
+@contextlib.contextmanager
+def one_writer(guard: Path) -> Iterator[None]:
+    """One process at a time."""
+    from filelock import FileLock  # noqa: PLC0415  (0.1 s, and only a writer needs it)
+
+    guard.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(guard):
+        yield

@@ -3,15 +3,14 @@
 A damaged file costs the estimates their correction and nothing else: it is ignored, with a note.
 """
 
-import contextlib
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gemma_edge.disk import write_atomically
+from gemma_edge.store.lock import one_writer
 from gemma_edge.store.remote import StoreSettings
 
 _FORMAT = 1  # another layout gets another number
@@ -65,7 +64,7 @@ def record_measurement(settings: StoreSettings, fresh: Measurement) -> str:
     """Add one, replacing that of the same configuration. "" or why it could not be kept: a full
     disk costs the next plan its correction, never this run."""
     try:
-        with _alone(settings):
+        with one_writer(settings.data_dir / "speeds.json.writing"):
             kept, _ = read_measurements(settings)
             others = [each for each in kept if each.key != fresh.key]
             entries = [asdict(each) for each in [*others, fresh][-MAX_KEPT:]]
@@ -76,27 +75,11 @@ def record_measurement(settings: StoreSettings, fresh: Measurement) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def _alone(settings: StoreSettings) -> Iterator[None]:
-    from filelock import FileLock  # noqa: PLC0415  (0.1 s, and only a writer needs it)
-
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.data_dir / "speeds.json.writing"):
-        yield
-
-
 def _parse(entry: dict[str, Any]) -> Measurement:
     texts = {key: entry[key] for key in ("device", "backend", "version", "weights", "placement")}
     if not all(isinstance(text, str) for text in texts.values()) or type(entry["moe"]) is not bool:
         raise ValueError("device, backend, version, weights, placement and moe have other types")
-    measured, predicted = entry["tokens_per_second"], entry["predicted_tokens_per_second"]
-    if not (_is_speed(measured) and _is_speed(predicted)):
+    speeds = {key: entry[key] for key in ("tokens_per_second", "predicted_tokens_per_second")}
+    if not all(type(each) in (int, float) and 0 < each < math.inf for each in speeds.values()):
         raise ValueError("a speed is not a number above 0")
-    return Measurement(
-        **texts,
-        moe=entry["moe"], tokens_per_second=measured, predicted_tokens_per_second=predicted,
-    )  # fmt: skip
-
-
-def _is_speed(value: object) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf  # type: ignore[operator]
+    return Measurement(**texts, moe=entry["moe"], **speeds)

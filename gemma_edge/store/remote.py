@@ -38,10 +38,10 @@ class RemoteFile:
         """Everything here becomes part of a path or of a URL."""
         if not _REPO.fullmatch(self.repo) or ".." in self.repo or "--" in self.repo:
             raise UsageError(f"{self.repo!r} is not a repository of the hub", hint=_FORM)
-        parts = self.filename.split("/")
-        if any(part in ("", ".", "..") for part in parts) or not _is_plain(self.filename):
-            raise UsageError(f"{self.filename!r} is not a file of a repository", hint=_FORM)
-        revision = self.revision
+        name, revision = self.filename, self.revision
+        is_plain = name.isprintable() and not set(name) & set('\\:*?"<>|')
+        if not is_plain or any(part in ("", ".", "..") for part in name.split("/")):
+            raise UsageError(f"{name!r} is not a file of a repository", hint=_FORM)
         if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
             raise UsageError(f"{revision!r} is not a branch, a tag or a commit", hint=_FORM)
         if self.sha256 is not None and not SHA256.fullmatch(self.sha256):
@@ -53,23 +53,17 @@ class RemoteFile:
         return f"hf:{self.repo}/{self.filename}"
 
 
-def _is_plain(name: str) -> bool:
-    return name.isprintable() and not set(name) & set('\\:*?"<>|')
-
-
 def parse_remote(text: str, *, endpoint: str | None = None) -> RemoteFile:
     """``hf:owner/repo/file.gguf[@revision]``, or the address of a file on the hub or on the mirror
     at ``endpoint`` (both the page and the download).
     Raises UsageError: neither of them, or an address of another host."""
     scheme, _, rest = text.strip().partition(":")
-    if scheme.lower() == "hf":
-        found = _SHORT.fullmatch(rest.removeprefix("//"))
-        if found is None:
-            raise UsageError(f"{text!r} does not name a GGUF file of the hub", hint=_FORM)
-        return RemoteFile(found["repo"], found["file"], found["revision"])
     if scheme.lower() in ("https", "http"):
         return _parse_url(text.strip(), endpoint)
-    raise UsageError(f"{text!r} does not name a GGUF file of the hub", hint=_FORM)
+    found = _SHORT.fullmatch(rest.removeprefix("//")) if scheme.lower() == "hf" else None
+    if found is None:
+        raise UsageError(f"{text!r} does not name a GGUF file of the hub", hint=_FORM)
+    return RemoteFile(found["repo"], found["file"], found["revision"])
 
 
 def _parse_url(text: str, endpoint: str | None) -> RemoteFile:
@@ -159,15 +153,11 @@ class ProgressMeter:
     ``clock`` is in seconds; only differences are used."""
 
     def __init__(
-        self,
-        file: str,
-        listen: Callable[[Progress], None],
-        clock: Callable[[], float],
-        *,
-        total_bytes: int = 0,
+        self, file: str, listen: Listener | None, settings: StoreSettings, total_bytes: int = 0
     ) -> None:
         self.file, self.total_bytes, self.done_bytes = file, total_bytes, 0
-        self.listen, self._clock = listen, clock
+        self.listen: Listener = listen or (lambda _: None)
+        self._clock = settings.clock  # in seconds; only differences are used
         self._marks: deque[tuple[float, int]] = deque()
         self._last_event = float("-inf")
         self._state = ""
@@ -184,21 +174,28 @@ class ProgressMeter:
     def add(self, count_bytes: int) -> None:
         """So many more bytes are on disk."""
         self.done_bytes += count_bytes
-        if self._clock() - self._last_event >= _EVERY_SECONDS:
+        if self._is_due(_EVERY_SECONDS):
             self._mark()
             self.report("downloading")
 
     def checked(self, count_bytes: int) -> None:
         """So many bytes in all have been hashed."""
-        if self._clock() - self._last_event >= _EVERY_SECONDS:
+        if self._is_due(_EVERY_SECONDS):
             self.done_bytes = count_bytes
             self.report("checking")
 
     def tick(self) -> None:
         """From time to time, by another thread: when nothing comes, the speed is seen to fall."""
-        if self._state == "downloading" and self._clock() - self._last_event >= _IDLE_SECONDS:
+        if self._state == "downloading" and self._is_due(_IDLE_SECONDS):
             self._mark()
             self.report("downloading")
+
+    def finish(self) -> None:
+        self.done_bytes = self.total_bytes
+        self.report("done")
+
+    def _is_due(self, seconds: float) -> bool:
+        return self._clock() - self._last_event >= seconds
 
     def report(self, state: str, note: str = "") -> None:
         self._last_event, self._state = self._clock(), state
