@@ -170,7 +170,6 @@ class Chat:
 
     @property
     def planning(self) -> bool:
-        """Whether the thread still looks for a place for the model."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
@@ -285,8 +284,7 @@ class Chat:
         """Memory is free for the new one before it is loaded."""
         from gemma_edge.app.load import load, prepare  # noqa: PLC0415
 
-        conversation, before = self.conversation, self.prepared
-        engine = self.engine
+        conversation, before, engine = self.conversation, self.prepared, self.engine
         engine.close()
         try:
             prepared = prepare(request, self._runtime, vision="possible")

@@ -291,10 +291,7 @@ def _read_adapter(named: Adapter) -> tuple[Adapter, gguf.Header]:
 
 
 def choose(
-    request: ModelRequest,
-    constraints: Constraints,
-    planner: Planner,
-    runtime: Runtime,
+    request: ModelRequest, constraints: Constraints, planner: Planner, runtime: Runtime
 ) -> tuple[ModelRequest, bool]:
     """No model was named: the best one on this machine, else the one that it would run if it were
     fetched, else the bundled one. The request with that model in it, and whether its download was

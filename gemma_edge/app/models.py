@@ -220,8 +220,7 @@ def _ask_first(target: Target, missing: Sized, runtime: Runtime) -> None:
     total = render_bytes(sum(size or 0 for _, size in missing))
     if runtime.confirm is None or not runtime.confirm(f"download {total}?"):
         raise ModelError(
-            f"`{target.asked}` was not downloaded",
-            hint=f"later: {pull_command(target, runtime)}",
+            f"`{target.asked}` was not downloaded", hint=f"later: {pull_command(target, runtime)}"
         )
 
 

@@ -51,10 +51,7 @@ from gemma_edge.errors import (
 )
 from gemma_edge.units import render_tokens
 
-# How full the context is, exactly, and what a message that does not fit would have needed.
-
-
-CHOICES = "/compact, /drop, or /ctx with a larger number"
+CHOICES = "/compact, /drop, or /ctx with a larger number"  # where a message does not fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +66,6 @@ class Meter:
 
     @property
     def text_tokens(self) -> int:
-        """What the messages themselves say."""
         return self.used_tokens - self.picture_tokens - self.template_tokens
 
     @property
@@ -186,9 +182,7 @@ class Conversation:
             if not self.pending:  # nobody waits for a model that is still loading
                 self.save_cache()
         except EngineError as error:
-            problems.append(
-                f"the conversation is kept, the engine's memory of it is not: {error.message}"
-            )
+            problems.append(f"{KEPT}, the engine's memory of it is not: {error.message}")
         journal.close()
         return tuple(problems)
 
@@ -247,7 +241,6 @@ class Conversation:
 
     @property
     def system(self) -> str | None:
-        """Who the model is to be."""
         return self.history.system
 
     @system.setter
@@ -273,8 +266,7 @@ class Conversation:
         """A file, or the bytes of one, as an image; raises like ``attach``."""
         if not self._engine.info.vision:
             raise ProjectorError(
-                "this model was loaded without a projector, it sees no images",
-                hint="--mmproj FILE",
+                "this model was loaded without a projector, it sees no images", hint="--mmproj FILE"
             )
         name = NAME if isinstance(image, bytes) else image.name
         opened = read_image(image, name) if isinstance(image, bytes) else open_image(image)
@@ -300,11 +292,10 @@ class Conversation:
             )
         if scans and self._engine.info.vision:
             budget = min(PAGE_TOKENS, self.image_tokens or self._room())
-            drawn = [
-                each for page in scans for each in render_page(document, page, max_tokens=budget)
-            ]
-            parts += drawn
-            notes += map(_cost, drawn)
+            for page in scans:
+                drawn = render_page(document, page, max_tokens=budget)
+                parts += drawn
+                notes += map(_cost, drawn)
         elif scans:
             named = ", ".join(map(str, scans))
             pages = f"page{'s' if len(scans) > 1 else ''} {named} of {document.name}"
@@ -320,9 +311,7 @@ class Conversation:
 
     def count_file(self, name: str, text: str) -> Attachment:
         file = Attachment(name, text)
-        bare, whole = (
-            self._measure([Question("x", files=taken).message()]) for taken in ((), (file,))
-        )
+        bare, whole = (self._measure([Question("x", files=f).message()]) for f in ((), (file,)))
         return replace(file, tokens=whole.used_tokens - bare.used_tokens)
 
     def _room(self) -> int:
@@ -405,7 +394,6 @@ class Conversation:
         self,
         record: Record,
         messages: Sequence[Message],
-        *,
         goes_on: bool = False,
         sends: bool = False,
     ) -> Iterator[Event]:
@@ -538,8 +526,7 @@ class Conversation:
         if problem := _refuse_summary(summary, finished, before, after):
             yield Notice(f"{problem}: the conversation is as before")
         else:
-            record = {"type": "compact", "count": count, "summary": summary}
-            self._record(record, sync=True)
+            self._record({"type": "compact", "count": count, "summary": summary}, sync=True)
         yield finished
 
     def clear(self) -> None:
@@ -642,7 +629,6 @@ class Conversation:
 
     @property
     def pending(self) -> bool:
-        """Whether ``first`` is still to be done."""
         return self.first is not None
 
     @property

@@ -27,13 +27,6 @@ from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-# What was said in a conversation, and how a journal's records make it again. Pure. Nothing is
-# ever taken out of the records: a turn that was undone, dropped or summarized is still in them,
-# and in `earlier`.
-
-
-TITLE_CHARS = 60
-
 Record = Mapping[str, Any]
 FindPicture = Callable[[Record], Picture | None]
 
@@ -155,12 +148,12 @@ def render_file(file: Attachment) -> str:
 
 
 def title_of(text: str) -> str:
-    """The first line that says something, shortened at a word."""
+    """The first line that says something, of 60 characters at most, shortened at a word."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    if len(line) <= TITLE_CHARS:
+    if len(line) <= 60:  # noqa: PLR2004
         return line
-    cut = line[: TITLE_CHARS - 1]
-    return cut[: cut.rfind(" ") if cut.rfind(" ") > TITLE_CHARS // 2 else None].rstrip() + "…"
+    space = line.rfind(" ", 31, 59)
+    return line[: space if space > 0 else 59].rstrip() + "…"
 
 
 class Replay:
@@ -185,8 +178,7 @@ class Replay:
         follow: Callable[[Record], None] | None = getattr(self, f"_on_{kind}", None)
         if follow is None:
             note = f"a line of the session file is of an unknown kind: `{kind}`"
-            if note not in self.history.notes:
-                self.history.notes.append(note)
+            self.history.notes += [note] if note not in self.history.notes else []
             return
         if kind not in _DURING_ANSWER:
             self.end()
@@ -298,15 +290,14 @@ class Replay:
         self.history.summary = record["summary"]
 
     def _on_clear(self, record: Record) -> None:
-        history = self.history
-        history.take_out(len(history.exchanges), "cleared")
-        history.summary, history.open = "", None
+        self.history.take_out(len(self.history.exchanges), "cleared")
+        self.history.summary, self.history.open = "", None
 
 
 _DURING_ANSWER = ("said", "thought", "answered", "refused", "title")
-
 FILE, PICTURES, CACHE, LOCK = "journal.jsonl", "pictures", "cache.kv", "lock"
 VERSION = 1
+_BINARY = getattr(os, "O_BINARY", 0)
 _PICTURE = ("width", "height", "name", "lost", "whole_tokens")  # what a record says of one
 
 
@@ -345,13 +336,12 @@ class Journal:
         """
         if name:
             check_name(name)
-            if (folder / name).exists():
-                raise UsageError(
-                    f"there is a session `{name}` already", hint=f"gemma-edge chat --session {name}"
-                )
-            return cls(folder / name, clock)
-        journal = cls(folder / time.strftime("%Y%m%d-%H%M%S", time.localtime(clock())), clock)
-        journal._named = False
+        if name and (folder / name).exists():
+            hint = f"gemma-edge chat --session {name}"
+            raise UsageError(f"there is a session `{name}` already", hint=hint)
+        own = name or time.strftime("%Y%m%d-%H%M%S", time.localtime(clock()))
+        journal = cls(folder / own, clock)
+        journal._named = bool(name)
         return journal
 
     @classmethod
@@ -369,7 +359,6 @@ class Journal:
 
     @property
     def name(self) -> str:
-        """What `--session` takes."""
         return self.path.name
 
     @property
@@ -378,11 +367,9 @@ class Journal:
 
     @property
     def kv_path(self) -> Path:
-        """Where the engine keeps its cache of this conversation."""
         return self.path / CACHE
 
     def now(self) -> float:
-        """In seconds since 1970, as records say it."""
         return round(self._clock(), 3)
 
     def load(self) -> Replay:
@@ -412,11 +399,10 @@ class Journal:
         """
         if not (self.path / PICTURES / picture.digest).exists():
             with _explained(picture.name or "an image", self.path / PICTURES):
-                self._start()
-                folder = self.path / PICTURES
-                folder.mkdir(exist_ok=True, mode=0o700)
-                pixels = zlib.compress(picture.rgb, 1)
-                write_atomically(folder / picture.digest, pixels, mode=0o600, durable=True)
+                self._start()  # which may rename the folder
+                path = self.path / PICTURES / picture.digest
+                path.parent.mkdir(exist_ok=True, mode=0o700)
+                write_atomically(path, zlib.compress(picture.rgb, 1), mode=0o600, durable=True)
         return {name: getattr(picture, name) for name in ("digest", *_PICTURE)}
 
     def _picture(self, record: Record) -> Picture | None:
@@ -479,10 +465,8 @@ def read_records(path: Path, notes: list[str]) -> Iterator[Record]:
     try:
         lines = (path / FILE).read_bytes().split(b"\n")
     except OSError as error:
-        raise InputError(
-            f"the session `{path.name}` cannot be read: {error.strerror}",
-            hint="gemma-edge sessions",
-        ) from None
+        problem = f"the session `{path.name}` cannot be read: {error.strerror}"
+        raise InputError(problem, hint="gemma-edge sessions") from None
     damaged = 0
     for line in filter(None, lines):
         try:
@@ -536,15 +520,11 @@ def take_lock(path: Path) -> "BaseFileLock":
         lock = FileLock(path / LOCK, timeout=0, mode=0o600)
         lock.acquire()
     except Timeout:
-        raise InputError(
-            f"the session `{path.name}` is open in another terminal", hint="close it there"
-        ) from None
+        problem = f"the session `{path.name}` is open in another terminal"
+        raise InputError(problem, hint="close it there") from None
     except OSError as error:
         raise InputError(f"the session `{path.name}` cannot be locked: {error.strerror}") from None
     return lock
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def _write(number: int, data: bytes) -> None:
@@ -554,15 +534,11 @@ def _write(number: int, data: bytes) -> None:
         rest = rest[os.write(number, rest) :]
 
 
-# Whatever changes a conversation is a record: told to the conversation, and to its journal.
-
-
 class Recorder:
-    """A conversation with its journal, if it has one. A journal that was opened goes on where it
-    ended; a new one waits for the first question, so a conversation without a word leaves nothing.
-
-    A journal that cannot be written any more does not end the conversation: ``take_problem`` says
-    so, once, and from then on nothing is kept.
+    """A conversation with its journal, if it has one; both are told each record. A journal that
+    was opened goes on where it ended; a new one waits for the first question, so a conversation
+    without a word leaves nothing. One that cannot be written any more ends no conversation:
+    ``take_problem`` says so, once, and from then on nothing is kept.
     """
 
     def __init__(self, journal: Journal | None, *, model: str, system: str | None) -> None:

@@ -73,11 +73,9 @@ def load_persona(name: str, folders: Sequence[Path]) -> Persona:
         return _read(path)
     found = find_personas(folders)
     if name not in found:
-        near = get_close_matches(name, found, n=1)
-        guess = f"did you mean `{near[0]}`? " if near else ""
-        raise InputError(
-            f"there is no persona `{name}`", hint=f"{guess}there are: {', '.join(sorted(found))}"
-        )
+        guess = "".join(f"did you mean `{n}`? " for n in get_close_matches(name, found, n=1))
+        hint = f"{guess}there are: {', '.join(sorted(found))}"
+        raise InputError(f"there is no persona `{name}`", hint=hint)
     return _read(found[name])
 
 
@@ -111,9 +109,7 @@ def _check(path: Path, table: Mapping[str, Any], known: Mapping[str, str], where
     """Refuse by its name what is misspelled or of another kind."""
     for key, value in table.items():
         if key not in known:
-            raise InputError(
-                f"{path}: there is no setting `{where}{key}`",
-                hint=f"there are: {', '.join(known)}",
-            )
+            hint = f"there are: {', '.join(known)}"
+            raise InputError(f"{path}: there is no setting `{where}{key}`", hint=hint)
         if not _IS[known[key]](value):
             raise InputError(f"{path}: `{where}{key}` is not {known[key]}")

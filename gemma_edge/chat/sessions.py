@@ -39,7 +39,6 @@ class Listed:
 
     @property
     def name(self) -> str:
-        """What ``--session`` takes."""
         return self.path.name
 
 
@@ -102,7 +101,8 @@ def prune(
     lose their cache last and nothing else, those that are open nothing. Returns what was done, in
     sentences."""
     oldest_first = sorted(reversed(list_journals(folder)), key=lambda one: one.path in keep)
-    excess = sum(map(_size, _folders(folder))) - max_bytes
+    folders = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    excess = sum(map(_size, folders)) - max_bytes
     said: list[str] = []
     for one in oldest_first:
         if excess > 0 and one.cache_bytes and _remove_cache(one.path):
@@ -142,10 +142,6 @@ def _look(path: Path) -> Listed | None:
     )  # fmt: skip
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-
 def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
@@ -159,10 +155,8 @@ def _remove_cache(path: Path) -> bool:
     return True
 
 
-# A conversation as a document: Markdown for people, JSON for programs. Pure. Everything that was
-# said is in it: turns that were summarized, dropped or cleared stand where they were said, those
-# that were undone only in the JSON.
-
+# A conversation as a document: Markdown for people, JSON for programs. Turns that were undone are
+# in the JSON only.
 
 VERSION = 1
 _FATES = {
@@ -180,12 +174,14 @@ _ENDINGS = {
 
 def render_markdown(history: History) -> str:
     """Title, system prompt, and each turn under a heading; images by name, files whole."""
-    parts = [f"# {history.title or 'A conversation'}", _line_about(history)]
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(history.created or 0.0))
+    about = ", ".join(filter(None, (history.model, when if history.created else "")))
+    parts = [f"# {history.title or 'A conversation'}", about]
     if history.system:
         parts += ["## System", history.system]
-    told = [exchange for exchange in history.earlier if exchange.fate != "undone"]
-    for exchange in told:
-        parts += [*_render_exchange(exchange), f"*({_FATES[exchange.fate]})*"]
+    for exchange in history.earlier:
+        if exchange.fate != "undone":
+            parts += [*_render_exchange(exchange), f"*({_FATES[exchange.fate]})*"]
     if history.summary:
         parts += ["## Summary", history.summary]
     for exchange in history.exchanges:
@@ -212,25 +208,15 @@ def render_json(history: History) -> str:
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
-def _line_about(history: History) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(history.created or 0.0))
-    return ", ".join(filter(None, (history.model, when if history.created else "")))
-
-
 def _render_exchange(exchange: Exchange) -> list[str]:
     question = exchange.question
     names = [*(picture.name for picture in question.pictures), *question.lost]
     parts = ["## You", *(f"*Image: {name or 'without a name'}*" for name in names)]
     parts += [*map(render_file, question.files), question.text]
     if exchange.answered:
-        parts += ["## Model", exchange.answer.strip(), _ending(exchange.reason)]
+        ending = _ENDINGS.get(exchange.reason or "stopped", "")  # "" where it is whole
+        parts += ["## Model", exchange.answer.strip(), f"*({ending})*" if ending else ""]
     return parts
-
-
-def _ending(reason: str | None) -> str:
-    """Why an answer is not whole; "" where it is."""
-    said = _ENDINGS.get(reason or "stopped", "")
-    return f"*({said})*" if said else ""
 
 
 def _as_data(exchange: Exchange) -> dict[str, Any]:

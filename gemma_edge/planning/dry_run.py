@@ -21,14 +21,7 @@ from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 from gemma_edge.planning.memory import Compute
 from gemma_edge.planning.model import Shape
-from gemma_edge.planning.plan import (
-    RAM,
-    Allocated,
-    Ledger,
-    PartName,
-    Placement,
-    placement_items,
-)
+from gemma_edge.planning.plan import RAM, Allocated, Ledger, PartName, Placement, placement_items
 from gemma_edge.units import MIB
 
 # It is the engine's program: it loads what the engine would load. Planning knows its name only.
@@ -85,22 +78,21 @@ class DryRun:
             raise EngineError(f"llama.cpp cannot plan {shape.header.path.name}: {error}") from None
 
     def _skeleton(self, shape: Shape) -> Path:
-        if id(shape) not in self._skeletons:
-            try:
-                if self._folder is None:
-                    # Windows keeps a file that llama.cpp has open; the system removes it later.
-                    folder = tempfile.TemporaryDirectory("-gemma-edge", ignore_cleanup_errors=True)
-                    self._folder = Path(self._stack.enter_context(folder))
-                path = self._folder / f"{len(self._skeletons)}.gguf"
-                write_skeleton(shape, path)
-            except OSError as error:
-                raise EngineError(
-                    f"a dry run needs room for a file in {self._folder or 'a temporary folder'}: "
-                    f"{error.strerror or error}",
-                    hint="set TMPDIR to a folder on a disk",
-                ) from error
-            self._skeletons[id(shape)] = (shape, path)
-        return self._skeletons[id(shape)][1]
+        if id(shape) in self._skeletons:
+            return self._skeletons[id(shape)][1]
+        try:
+            if self._folder is None:
+                # Windows keeps a file that llama.cpp has open; the system removes it later.
+                folder = tempfile.TemporaryDirectory("-gemma-edge", ignore_cleanup_errors=True)
+                self._folder = Path(self._stack.enter_context(folder))
+            path = self._folder / f"{len(self._skeletons)}.gguf"
+            write_skeleton(shape, path)
+        except OSError as error:
+            place = self._folder or "a temporary folder"
+            problem = f"a dry run needs room for a file in {place}: {error.strerror or error}"
+            raise EngineError(problem, hint="set TMPDIR to a folder on a disk") from error
+        self._skeletons[id(shape)] = (shape, path)
+        return path
 
 
 def _measured(placement: Placement) -> Placement:
@@ -132,7 +124,6 @@ def _compute(rows: Sequence[Allocated]) -> Compute:
 #     llama_kv_cache:      CUDA0 KV buffer size =    40.00 MiB
 #     sched_reserve:       CUDA0 compute buffer size =   112.00 MiB
 #     llama_context:  CUDA_Host  output buffer size =     1.00 MiB
-
 
 WARN_SHARE, WARN_BYTES = 0.02, 32 * MIB  # of one place's parts of one kind
 
@@ -214,7 +205,6 @@ def _bytes(mib: str) -> int:
 # llama.cpp wants a file whose tensors lie inside it, and reads none of them in a dry run.
 # (`llama_model_init_from_user` needs no file, but then takes every optional tensor as present.)
 
-
 ALIGNMENT = 32  # gguf.h, GGUF_DEFAULT_ALIGNMENT
 _TYPES = {name: (number, values, size) for number, (name, values, size) in TENSOR_TYPES.items()}
 _U32, _I32, _F32, _BOOL, _TEXT, _ARRAY, _U64 = 4, 5, 6, 7, 8, 9, 10  # gguf.h, enum gguf_type
@@ -228,8 +218,7 @@ def write_skeleton(shape: Shape, path: Path) -> None:
     Raises:
         OSError: no room, or a file system without large files.
     """
-    header = shape.header
-    metadata = _metadata(shape)
+    header, metadata = shape.header, _metadata(shape)
     table, offset = b"", 0
     for tensor in header.tensors:
         number, values, size = _TYPES[tensor.type]

@@ -66,13 +66,10 @@ def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measu
         tally = tallies[placement.projector_device or RAM]
         tally.add("projector", sum(tensor.size_bytes for tensor in projector.tensors))
         tally.add("projector compute", *projector_compute_bytes(projector, placement.image_tokens))
-    accounts = [
-        _close_device(tally, devices[name], hardware)
-        for name, tally in tallies.items()
-        if name != RAM
-    ]
+    ram = tallies.pop(RAM)
+    accounts = [_close_device(tally, devices[name], hardware) for name, tally in tallies.items()]
     shared = sum(each.total_bytes for each in accounts if devices[each.place].integrated)
-    return Ledger(accounts=(*accounts, _close_ram(tallies[RAM], shape, hardware, shared)))
+    return Ledger(accounts=(*accounts, _close_ram(ram, shape, hardware, shared)))
 
 
 @dataclass(slots=True)
@@ -148,8 +145,7 @@ def _add_cache(
     if shape.cache_problem:
         share = (compute.cache or 0) // max(1, len(shape.layers))
         for place in places[:-1]:
-            note = f"llama.cpp's own sum, {shape.cache_problem}"
-            tallies[place].add("KV global", share, note)
+            tallies[place].add("KV global", share, f"llama.cpp's own sum, {shape.cache_problem}")
         return
     batch, context = placement.batch_tokens, placement.context_tokens
     for layer, place in zip(shape.layers, places, strict=False):
@@ -250,10 +246,8 @@ def adapter_bytes(
     taken: dict[str, int] = defaultdict(int)
     for header in adapters:
         for base, pair in lora_pairs(header.tensors).items():
-            size_bytes = sum(
-                -(-tensor.size_bytes // ALIGN_BYTES) * ALIGN_BYTES for tensor in pair.values()
-            )
-            taken[_place(base, places, placement)] += size_bytes
+            blocks = sum(-(-tensor.size_bytes // ALIGN_BYTES) for tensor in pair.values())
+            taken[_place(base, places, placement)] += blocks * ALIGN_BYTES
     return taken
 
 
@@ -326,14 +320,13 @@ _NOTE = "by llama.cpp's law for this graph, not asked of the device itself"
 def quick_measure(hardware: Hardware) -> Measure:
     """The formula with numbers that were measured before, not on this machine: for a page that must
     be there at once, and for a search over many models of which only the chosen one is measured."""
-    return closed_form(_known_on_cpu, hardware)
 
+    def known_on_cpu(shape: Shape, placement: Placement) -> Compute:
+        kib = _KIB_PER_TOKEN.get(len(shape.layers), max(_KIB_PER_TOKEN.values()))
+        size_bytes = placement.batch_tokens * kib * 1024 + _masks(shape, placement)
+        return Compute(compute={RAM: size_bytes}, output={})
 
-def _known_on_cpu(shape: Shape, placement: Placement) -> Compute:
-    kib = _KIB_PER_TOKEN.get(len(shape.layers), max(_KIB_PER_TOKEN.values()))
-    return Compute(
-        compute={RAM: placement.batch_tokens * kib * 1024 + _masks(shape, placement)}, output={}
-    )
+    return closed_form(known_on_cpu, hardware)
 
 
 def closed_form(measure: Measure, hardware: Hardware) -> Measure:
@@ -429,11 +422,7 @@ def _borrowed_bytes(shape: Shape, placement: Placement, places: tuple[str, ...],
 
 
 def _copied_bytes(
-    shape: Shape,
-    placement: Placement,
-    used: list[str],
-    backends: Mapping[str, str],
-    whole: bool,
+    shape: Shape, placement: Placement, used: list[str], backends: Mapping[str, str], whole: bool
 ) -> dict[str, int]:
     """Weights of main memory that a device copies over for a large batch, one at a time."""
     size_bytes = shape.largest_expert_bytes if placement.cpu_expert_layers else 0

@@ -350,7 +350,6 @@ def lora_pairs(tensors: Iterable[Tensor]) -> dict[str, dict[str, Tensor]]:
 # the recipe, scaled to the file's size where the catalogue knows it. `Shape.exact` says so
 # (docs/memory.md, "Files that are not here").
 
-
 VOCABULARY_TOKENS = 262_144  # of every Gemma 4 (docs/memory.md, "Dimensions")
 HEAD_WINDOW, HEAD_GLOBAL = 256, 512  # values a head, the same in all sizes
 HEADER_BYTES = 15_825_000  # before the tensors: Google's five QAT files less their tensors
@@ -374,14 +373,12 @@ _BY_BITS = {3: "q3_k_xl", 4: "q4_k_m", 5: "q5_k_m", 6: "q6_k", 8: "q8_0"}
 
 def synthesize(size: Size, quant: Quant) -> Header:
     """The header of one quant of one size, for ``parse_shape(..., exact=False)``."""
-    tensors = tuple(_place(list(_tensors(size, _recipe(quant)))))
+    tensors = tuple(_place(_tensors(size, _recipe(quant))))
     used = HEADER_BYTES + sum(tensor.size_bytes for tensor in tensors)
     known = quant.model.size_bytes
     if known:
         factor = (known - HEADER_BYTES) / (used - HEADER_BYTES)
-        tensors = tuple(
-            replace(each, size_bytes=round(each.size_bytes * factor)) for each in tensors
-        )
+        tensors = tuple(replace(t, size_bytes=round(t.size_bytes * factor)) for t in tensors)
     return Header(Path(quant.model.filename), known or used, _metadata(size), tensors)
 
 
@@ -418,8 +415,7 @@ def _tensor_kinds(size: Size) -> list[bool]:
 
 
 def _metadata(size: Size) -> dict[str, Value]:
-    facts = size.dimensions
-    windows = _tensor_kinds(size)
+    facts, windows = size.dimensions, _tensor_kinds(size)
     kv_heads = tuple(facts.kv_heads_window if w else facts.kv_heads_global for w in windows)
     own: dict[str, Value] = {
         "block_count": size.layers,
@@ -484,7 +480,8 @@ def _synthetic_layer(
 ) -> Iterator[Row]:
     facts, width = size.dimensions, size.width
     kind, _, _ = recipe
-    better = recipe[2] if _use_more_bits(index, size.layers) else kind
+    first, last = size.layers // 8, 7 * size.layers // 8  # llama-quant.cpp, use_more_bits
+    better = kind if first <= index < last and (index - first) % 3 != 2 else recipe[2]  # noqa: PLR2004
     head = HEAD_WINDOW if window else HEAD_GLOBAL
     keys = head * (facts.kv_heads_window if window else facts.kv_heads_global)
     yield "attn_q.weight", (width, head * facts.heads), kind
@@ -524,19 +521,13 @@ def _experts(size: Size, kind: str, better: str) -> Iterator[Row]:
         yield f"{name}.weight", (width,), "F32"
 
 
-def _use_more_bits(index: int, layers: int) -> bool:
-    """llama-quant.cpp, ``use_more_bits``."""
-    eighth = layers // 8
-    return index < eighth or index >= 7 * layers // 8 or (index - eighth) % 3 == 2  # noqa: PLR2004
-
-
 def _whole_blocks(kind: str, row: int) -> str:
     """A K type has blocks of 256; llama-quant.cpp takes another type for other rows."""
     instead = {"Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
     return kind if row % _BLOCKS[kind][0] == 0 else instead[kind]
 
 
-def _place(rows: list[Row]) -> Iterator[Tensor]:
+def _place(rows: Iterator[Row]) -> Iterator[Tensor]:
     offset = HEADER_BYTES
     for name, shape, kind in rows:
         values, size = _BLOCKS[kind]

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 from gemma_edge.errors import DoesNotFit
@@ -283,17 +284,14 @@ def _context_problem(search: Search) -> DoesNotFit | None:
     """A context that was asked for, and is smaller than the least or larger than the model's."""
     asked, trained = search.constraints.context_tokens, search.shape.trained_context_tokens
     if asked is not None and asked < MIN_CONTEXT_TOKENS:
-        return DoesNotFit(
-            f"a context of {asked:,} tokens is too small, the least is {MIN_CONTEXT_TOKENS}",
-            hint=f"--ctx {MIN_CONTEXT_TOKENS} or more",
-        )
-    if asked is not None and trained is not None and asked > trained >= MIN_CONTEXT_TOKENS:
-        return DoesNotFit(
-            f"a context of {asked:,} tokens was asked for, {search.candidate.title} reads at most "
-            f"{trained:,}",
-            hint=f"--ctx {trained}",
-        )
-    return None
+        problem = f"is too small, the least is {MIN_CONTEXT_TOKENS}"
+        hint = f"--ctx {MIN_CONTEXT_TOKENS} or more"
+    elif asked is not None and trained is not None and asked > trained >= MIN_CONTEXT_TOKENS:
+        problem = f"was asked for, {search.candidate.title} reads at most {trained:,}"
+        hint = f"--ctx {trained}"
+    else:
+        return None
+    return DoesNotFit(f"a context of {asked:,} tokens {problem}", hint=hint)
 
 
 def _pin_problem(search: Search) -> str:
@@ -306,14 +304,12 @@ def _pin_problem(search: Search) -> str:
             return reason
     if pinned.vision and candidate.projector is None:
         return f"{candidate.title} has no projector and sees no images"
-    return _expert_problem(search) or _gpu_problem(search)
-
-
-def _expert_problem(search: Search) -> str:
-    count, title = search.constraints.cpu_expert_layers or 0, search.candidate.title
+    count, title = pinned.cpu_expert_layers or 0, candidate.title
     if count and not search.shape.has_experts:
         return f"{title} is no mixture of experts, there are none to keep on the CPU"
-    return f"{title} has {search.layers} layers, not {count}" if count > search.layers else ""
+    if count > search.layers:
+        return f"{title} has {search.layers} layers, not {count}"
+    return _gpu_problem(search)
 
 
 def _gpu_problem(search: Search) -> str:
@@ -354,11 +350,10 @@ def _nothing_fits(found: Sequence[Found]) -> NothingFits:
 
 def _nearest(searches: Sequence[Search]) -> str:
     """A hint: the flag that would have to be another, the first model first."""
-    for search in searches:
-        for relaxed, pin in _relax(search):
-            plan = find_plan(relaxed)
-            if isinstance(plan, Plan):
-                return _flag(pin, plan, relaxed)
+    for relaxed, pin in chain.from_iterable(map(_relax, searches)):
+        plan = find_plan(relaxed)
+        if isinstance(plan, Plan):
+            return _flag(pin, plan, relaxed)
     memory = searches[0].hardware.memory
     if memory.available_bytes and memory.total_bytes and not searches[0].devices:
         taken_bytes = memory.total_bytes - memory.available_bytes
@@ -405,14 +400,12 @@ def _flag(pin: str, plan: Plan, search: Search) -> str:
 def _one_each(found: Sequence[Found], chosen: Search | None) -> tuple[Attempt, ...]:
     """One attempt a candidate, the best model first."""
     ordered = sorted(found, key=lambda pair: pair[0].candidate.quality, reverse=True)
-    return tuple(
-        Attempt(
-            what=search.candidate.title,
-            taken=search is chosen,
-            reason=each.reason if isinstance(each, NoPlan) else search.render_with_speed(each),
-        )
-        for search, each in ordered
-    )
+    attempts = []
+    for search, each in ordered:
+        reason = each.reason if isinstance(each, NoPlan) else search.render_with_speed(each)
+        taken = search is chosen
+        attempts.append(Attempt(what=search.candidate.title, taken=taken, reason=reason))
+    return tuple(attempts)
 
 
 def _explain_choice(

@@ -40,8 +40,8 @@ def render_place(plan: Plan, candidate: Candidate) -> str:
 
 def render_short_place(plan: Plan, candidate: Candidate) -> str:
     """``all on the GPU``, ``24 of 30 expert layers on the CPU``, ``all on the CPU``."""
-    kind = plan.kind(candidate.layers)
-    return "all on the CPU" if kind == "cpu" else render_kind(plan, candidate.layers)
+    said = render_kind(plan, candidate.layers)
+    return "all on the CPU" if said == "on the CPU" else said
 
 
 def render_kind(placement: Placement, layers: int) -> str:
@@ -60,12 +60,9 @@ def render_kind(placement: Placement, layers: int) -> str:
 def render_details(plan: Plan) -> str:
     """``128k context, f16 KV, images at 280 tokens``."""
     parts = [f"{short_tokens(plan.context_tokens)} context", f"{plan.kv_type} KV"]
-    if plan.image_tokens:
-        place = "" if plan.projector_device or not plan.devices else " (seen by the CPU)"
-        parts.append(f"images at {plan.image_tokens} tokens{place}")
-    else:
-        parts.append("no images")
-    return ", ".join(parts)
+    place = "" if plan.projector_device or not plan.devices else " (seen by the CPU)"
+    images = f"images at {plan.image_tokens} tokens{place}" if plan.image_tokens else "no images"
+    return ", ".join([*parts, images])
 
 
 def render_speed(speed: Speed | None) -> str:

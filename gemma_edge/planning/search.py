@@ -92,12 +92,10 @@ class Search:
 
     def threads(self, placement: Placement, *, idle: bool = False) -> Threads:
         return choose_threads(
-            self.hardware.cpu,
-            self.candidate.header.file_bytes,
-            asked=self.constraints.threads,
+            self.hardware.cpu, self.candidate.header.file_bytes, asked=self.constraints.threads,
             busy_programs=None if idle else self.busy_programs,
             all_on_gpu=placement.kind(self.layers) == "gpu",
-        )
+        )  # fmt: skip
 
     def _estimate(self, placement: Placement, threads: Threads) -> Speed:
         return estimate(
@@ -107,11 +105,9 @@ class Search:
 
     def render(self, placement: Placement) -> str:
         """``24 of 30 expert layers on the CPU, 32k context``."""
-        words = [render_kind(placement, self.layers)]
-        words.append(f"{short_tokens(placement.context_tokens)} context")
-        if placement.kv_type != "f16":
-            words.append(f"{placement.kv_type} KV")
-        return ", ".join(words)
+        where = render_kind(placement, self.layers)
+        cache = f", {placement.kv_type} KV" if placement.kv_type != "f16" else ""
+        return f"{where}, {short_tokens(placement.context_tokens)} context{cache}"
 
     def render_with_speed(self, placement: Placement) -> str:
         return f"{self.render(placement)}, {render_speed(self.idle_speed(placement))}"

@@ -5,7 +5,7 @@ loading, when other programs took memory since the plan was made (``iter_fallbac
 for both orders stand in docs/memory.md ("Search order", "When memory runs out"). Pure.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -218,10 +218,6 @@ def iter_fallbacks(search: Search, plan: Plan) -> Iterator[Plan]:
             yield replace(last, reasons=("memory ran out: the CPU alone",), attempts=())
 
 
-def _projector(_: Search, now: Placement) -> Placement:
-    return replace(now, projector_device="")
-
-
 def _batch(search: Search, now: Placement) -> Placement:
     batch = max(BATCHES[-1], now.batch_tokens // 2)
     images = now.image_tokens
@@ -241,17 +237,15 @@ def _context(search: Search, now: Placement) -> Placement:
 
 def _experts(search: Search, now: Placement) -> Placement:
     pinned = search.constraints
-    if pinned.gpu_layers is not None or pinned.cpu_expert_layers is not None:
-        return now
-    if not search.shape.has_experts or len(now.devices) != 1:
-        return now
-    if now.kind(search.layers) not in ("gpu", "experts"):
+    movable = pinned.gpu_layers is None and pinned.cpu_expert_layers is None
+    movable &= search.shape.has_experts and len(now.devices) == 1
+    if not movable or now.kind(search.layers) not in ("gpu", "experts"):
         return now
     return replace(now, cpu_expert_layers=min(search.layers, now.cpu_expert_layers + EXPERTS_STEP))
 
 
-_STEPS = (
-    (_projector, "the projector on the CPU"),
+_STEPS: tuple[tuple[Callable[[Search, Placement], Placement], str], ...] = (
+    (lambda _, now: replace(now, projector_device=""), "the projector on the CPU"),
     (_batch, "batches half as large"),
     (_context, "half the context"),
     (_experts, "two more layers of experts on the CPU"),

@@ -234,12 +234,10 @@ def fast_cpu(hardware: Hardware) -> bool:
 
 def ram_bandwidth(hardware: Hardware) -> float:
     """GB/s of main memory, from the chip's name."""
-    for device in hardware.devices:
-        if device.integrated and (known := _look_up(device)):
-            return known[1]
-    known = _find(normalize_title(hardware.cpu.name))  # Apple's chips
-    if known:
-        return known[1]
+    known = [_look_up(device) for device in hardware.devices if device.integrated]
+    known.append(_find(normalize_title(hardware.cpu.name)))  # Apple's chips
+    for _, rate in filter(None, known):
+        return rate
     found = (rate for word, rate in _RAM_GB if word.search(hardware.cpu.name))
     return next(found, DEFAULT_RAM_GB)
 
