@@ -53,6 +53,11 @@ from gemma_edge.hardware.machine import (
 from gemma_edge.isolation import Child, ChildBug, ChildStopped
 from gemma_edge.units import GIB, MIB, render_bytes
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 VERSION = 1
 PROBE_LIMIT_SECONDS = 10  # eight cold cards take seconds to wake
 TOOL_LIMIT_SECONDS = 5
@@ -117,7 +122,8 @@ def _record_system(environment: Mapping[str, str]) -> dict[str, Any]:
     if shutil.which("srun", path=environment.get("PATH")):
         found["present"].append("srun")
     if sys.platform == "linux":
-        found |= {"affinity": _affinity(), "address_space_bytes": _address_space()}
+        affinity = render_ranges(os.sched_getaffinity(0))
+        found |= {"affinity": affinity, "address_space_bytes": _address_space()}
         found["files"] = {path: text.splitlines() for path, text in _read_linux().items() if text}
     if sys.platform == "win32":
         found["windows"] = record_windows()
@@ -193,22 +199,14 @@ def _shorten_cpuinfo(text: str) -> str:
 
 
 def _keep(text: str, keys: tuple[str, ...], separator: str = ":") -> str:
-    return "\n".join(
-        line for line in text.splitlines() if line.partition(separator)[0].strip() in keys
-    )
+    lines = text.splitlines()
+    return "\n".join(line for line in lines if line.partition(separator)[0].strip() in keys)
 
 
 def _capacities() -> str:
-    found = [
-        _read(f"/sys/devices/system/cpu/cpu{i}/cpu_capacity") for i in range(os.cpu_count() or 1)
-    ]
+    paths = (f"/sys/devices/system/cpu/cpu{i}/cpu_capacity" for i in range(os.cpu_count() or 1))
+    found = list(map(_read, paths))
     return "\n".join(text.strip() for text in found) if any(found) else ""
-
-
-def _affinity() -> str:
-    if sys.platform == "linux":
-        return render_ranges(os.sched_getaffinity(0))
-    return ""
 
 
 def _address_space() -> int:
@@ -255,13 +253,9 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
     cards = merge(nvidia.cards, parse_graphics(answers))
     devices, idle = join(answers, cards, memory)
     hardware = Hardware(
-        system=answers.system,
-        cpu=parse_cpu(answers),
-        memory=memory,
-        build=parse_build(answers),
-        devices=devices,
-        wsl=is_wsl(answers),
-    )
+        system=answers.system, cpu=parse_cpu(answers), memory=memory, build=parse_build(answers),
+        devices=devices, wsl=is_wsl(answers),
+    )  # fmt: skip
     return replace(hardware, findings=find(MachineFacts(answers, hardware, nvidia, cards, idle)))
 
 
@@ -307,13 +301,11 @@ def record_windows() -> dict[str, Any]:
 
 
 def _cores(kernel32: Any) -> str:
-    size = ctypes.c_uint32(0)
-    ask = kernel32.GetLogicalProcessorInformationEx
+    size, ask = ctypes.c_uint32(0), kernel32.GetLogicalProcessorInformationEx
     ask(_RELATION_PROCESSOR_CORE, None, ctypes.byref(size))
     buffer = ctypes.create_string_buffer(size.value)
-    if not ask(_RELATION_PROCESSOR_CORE, buffer, ctypes.byref(size)):
-        return ""
-    return buffer.raw[: size.value].hex()
+    known = ask(_RELATION_PROCESSOR_CORE, buffer, ctypes.byref(size))
+    return buffer.raw[: size.value].hex() if known else ""
 
 
 def _adapter(number: int) -> dict[str, Any]:
@@ -348,12 +340,6 @@ def _value(key: str, name: str) -> Any:
 # is not named stays as it is on this machine. Apple's chips share one memory, of which Metal gives
 # two thirds to the GPU, and three quarters above 36 GiB (recommendedMaxWorkingSetSize: 10.7 GiB of
 # 16, 48 of 64).
-
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _SIZE = re.compile(r"\b(\d{1,4})\s*(?:gb|gib)\b", re.IGNORECASE)
 _APPLE = re.compile(r"(?:apple )?(m\d(?: pro| max| ultra)?)")
@@ -406,15 +392,10 @@ def _device(title: str, total_bytes: int, base: Hardware) -> Device:
         shown = f"Apple {shown}"
     names = {"cuda": "CUDA0", "metal": "MTL0", "vulkan": "Vulkan0"}
     return Device(
-        name=names[backend],
-        title=shown,
-        backend=backend,
+        name=names[backend], title=shown, backend=backend, mig=mig, reason=reason,
         integrated=backend == "metal" or plain == "gb10",
-        total_bytes=total_bytes,
-        free_bytes=total_bytes,
-        mig=mig,
-        reason=reason,
-    )
+        total_bytes=total_bytes, free_bytes=total_bytes,
+    )  # fmt: skip
 
 
 def _find_memory(title: str) -> int:
@@ -423,18 +404,13 @@ def _find_memory(title: str) -> int:
     if size := _SIZE.search(title):
         return int(size[1]) * GIB
     words = set(_plain(title).split())
-    fits = [
-        name
-        for name in _cards()
-        if set(name.split()) <= words and not (words - set(name.split())) & _KINDS
-    ]
+    names = {name: set(name.split()) for name in _cards()}
+    fits = [name for name, own in names.items() if own <= words and not (words - own) & _KINDS]
     if fits:
         return _cards()[max(fits, key=len)] * MIB
-    near = [name for name in _cards() if words & (set(name.split()) - _KINDS)]
-    raise UsageError(
-        f"no card `{title}` is known, and its memory is not given",
-        hint=f"--vram 8GiB{', or one of: ' if near else ''}{', '.join(near[:5])}",
-    )
+    near = [name for name, own in names.items() if words & (own - _KINDS)]
+    hint = f"--vram 8GiB{', or one of: ' if near else ''}{', '.join(near[:5])}"
+    raise UsageError(f"no card `{title}` is known, and its memory is not given", hint=hint)
 
 
 def _apple_share(memory: Memory) -> int:

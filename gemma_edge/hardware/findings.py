@@ -27,10 +27,8 @@ from gemma_edge.hardware.machine import (
 from gemma_edge.units import GIB, render_bytes
 
 _CONTAINERS = {
-    "/.dockerenv": "docker",
-    "/run/.containerenv": "podman",
-    "/.singularity.d": "apptainer",
-}
+    "/.dockerenv": "docker", "/run/.containerenv": "podman", "/.singularity.d": "apptainer",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +86,8 @@ class MachineFacts:
         return "metal" if on_apple else "cpu"
 
     def install(self, backend: str = "") -> str:
-        return install_command(
-            self.answers, backend or self.best_backend, self.nvidia, self.hardware.cpu
-        )
+        wanted = backend or self.best_backend
+        return install_command(self.answers, wanted, self.nvidia, self.hardware.cpu)
 
 
 # Findings about the machine: clusters, full cards, slices, memory. Each function looks at one cause
@@ -142,8 +139,8 @@ def _full(device: Device, card: Card | None) -> Iterator[Finding]:
         return
     known = [holder for holder in (card.holders if card else ()) if holder[0]]
     holders = [f"{name} {render_bytes(size)}" if size else name for name, size in known[:3]]
-    text = f"{device.title} is full: {render_bytes(device.free_bytes)} of "
-    text += f"{render_bytes(device.total_bytes)} are free"
+    free, total = render_bytes(device.free_bytes), render_bytes(device.total_bytes)
+    text = f"{device.title} is full: {free} of {total} are free"
     text += f"; held by {', '.join(holders)}" if holders else ""
     fix = f"stop {known[0][0] if known else 'what else runs on it'}"
     yield Finding("warning", "GPU", text, fix)
@@ -348,16 +345,9 @@ def check_processor(facts: MachineFacts) -> Iterator[Finding]:
 
 # In the order in which they should be read.
 _CHECKS: tuple[Callable[[MachineFacts], Iterator[Finding]], ...] = (
-    check_cluster,
-    check_libraries,
-    check_driver,
-    check_idle_nvidia,
-    check_idle_others,
-    check_processor,
-    check_devices,
-    check_windows,
-    check_memory,
-)
+    check_cluster, check_libraries, check_driver, check_idle_nvidia, check_idle_others,
+    check_processor, check_devices, check_windows, check_memory,
+)  # fmt: skip
 
 
 def find(facts: MachineFacts) -> tuple[Finding, ...]:

@@ -125,23 +125,17 @@ def parse_smi_query(text: str, table: str = "") -> tuple[Card, ...]:
         if len(cells) != len(SMI_FIELDS) or not parse_pci(cells[2]):
             continue
         index, serial, pci, name, total, free, capability, driver, display, mig = cells
-        cards.append(
-            Card(
-                pci_id=parse_pci(pci),
-                title=shorten(name),
-                source=SMI,
-                total_bytes=(parse_number(total) or 0) * MIB,
-                free_bytes=(parse_number(free) or 0) * MIB,
-                driver=driver,
-                capability=capability if re.fullmatch(r"\d+\.\d+", capability) else "",
-                serial=serial,
-                display=display == "Enabled"
-                or any(kind != "C" for kind, _, _ in _users(table, index)),
-                mig=mig == "Enabled",
-                holders=_order((name, size) for _, name, size in _users(table, index)),
-                wddm=wddm,
-            )
-        )
+        users = _users(table, index)
+        card = Card(
+            pci_id=parse_pci(pci), title=shorten(name), source=SMI, driver=driver, serial=serial,
+            total_bytes=(parse_number(total) or 0) * MIB,
+            free_bytes=(parse_number(free) or 0) * MIB,
+            capability=capability if re.fullmatch(r"\d+\.\d+", capability) else "",
+            display=display == "Enabled" or any(kind != "C" for kind, _, _ in users),
+            mig=mig == "Enabled", wddm=wddm,
+            holders=_order((name, size) for _, name, size in users),
+        )  # fmt: skip
+        cards.append(card)
     return tuple(cards)
 
 
@@ -184,9 +178,8 @@ def _users(table: str, index: str) -> list[tuple[str, str, int]]:
     for line in table.splitlines():
         match = _PROCESS.match(line)
         if match and match[1] == index:
-            name = program_of(match[3])
             size = parse_number(match[4].removesuffix("MiB")) or 0
-            found.append((match[2], name, size * MIB))
+            found.append((match[2], program_of(match[3]), size * MIB))
     return found
 
 
@@ -198,10 +191,8 @@ def _order(holders: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
 def _broken(nvml: str, smi: str) -> str:
     if nvml and not nvml.startswith(_NO_NVML):
         return nvml
-    for line in smi.splitlines():
-        if any(words in line for words in _BROKEN):
-            return line.strip()
-    return ""
+    said = (line.strip() for line in smi.splitlines() if any(words in line for words in _BROKEN))
+    return next(said, "")
 
 
 # What ggml sees and what everything else knows, joined into devices. ggml's devices are what will
@@ -362,13 +353,11 @@ def merge(nvidia: Sequence[Card], listed: Sequence[Card]) -> tuple[Card, ...]:
     """NVIDIA's own tools know more than the list of the system, so their cards replace it."""
     places = {card.pci_id: card for card in listed if card.pci_id}
     drawing = {place for place, card in places.items() if card.display}
+    known_ids = {card.pci_id for card in nvidia}
     known = [replace(card, display=card.display or card.pci_id in drawing) for card in nvidia]
-    rest = [
-        card
-        for card in listed
-        if card.pci_id not in {one.pci_id for one in nvidia if one.pci_id}
-        and not (nvidia and not card.pci_id and card.vendor == "nvidia")  # Windows gives no PCI id
-    ]
+    rest = [card for card in listed if not card.pci_id or card.pci_id not in known_ids]
+    if nvidia:  # Windows gives no PCI id
+        rest = [card for card in rest if card.pci_id or card.vendor != "nvidia"]
     return (*known, *rest)
 
 
@@ -389,14 +378,15 @@ def parse_graphics(answers: Answers) -> tuple[Card, ...]:
     if answers.system == "win32":
         adapters = map(_adapter, answers.part("windows").parts("adapters"))
         return tuple(card for card in adapters if card.vendor)  # not a virtual screen
-    files = answers.part("files")
-    suffix = "/uevent"
-    cards = (
-        _parse_pci_device(files, path.removesuffix(suffix))
-        for path in sorted(path for path in files.raw if isinstance(path, str))
-        if path.startswith(_PCI_DEVICES) and path.endswith(suffix)
-    )
+    files, suffix = answers.part("files"), "/uevent"
+    paths = _paths(files, _PCI_DEVICES, suffix)
+    cards = (_parse_pci_device(files, path.removesuffix(suffix)) for path in sorted(paths))
     return tuple(card for card in cards if card)
+
+
+def _paths(files: Answers, start: str, end: str) -> list[str]:
+    names = [path for path in files.raw if isinstance(path, str)]
+    return [path for path in names if path.startswith(start) and path.endswith(end)]
 
 
 def _parse_pci_device(files: Answers, folder: str) -> Card | None:
@@ -429,11 +419,7 @@ def _parse_pci_device(files: Answers, folder: str) -> Card | None:
 
 
 def _draws(files: Answers, folder: str) -> bool:
-    connectors: Iterable[str] = (
-        path
-        for path in files.raw
-        if isinstance(path, str) and path.startswith(f"{folder}/drm/") and path.endswith("/enabled")
-    )
+    connectors = _paths(files, f"{folder}/drm/", "/enabled")
     return any(files.text(path).strip() == "enabled" for path in connectors)
 
 
@@ -461,6 +447,7 @@ def _adapter(entry: Answers) -> Card:
 # backend is really loaded; what the loader misses is looked for in the environment's packages and
 # loaded first, deepest dependency first. glibc then finds it by its name (SONAME), and llama.cpp
 # loads. Standard library only: the probe's child process runs this too.
+_BACKEND_FILES = ("libggml-cuda.so", "ggml-cuda.dll", "libggml-cuda.dll")
 _TRIES = 16  # libcudart, libcublas, libcublasLt, and what they may need one day
 # As glibc ("NAME: cannot open shared object file") and musl ("NAME: No such file") word it.
 _MISSING = re.compile(r"(\S+?): (?:cannot open shared object file|No such file)")
@@ -517,12 +504,8 @@ def find_llama_folder() -> Path | None:
 
 
 def find_backend(folder: Path | None) -> Path | None:
-    names = ("libggml-cuda.so", "ggml-cuda.dll", "libggml-cuda.dll")
-    return (
-        next((folder / name for name in names if (folder / name).exists()), None)
-        if folder
-        else None
-    )
+    paths = [folder / name for name in _BACKEND_FILES] if folder else []
+    return next(filter(Path.exists, paths), None)
 
 
 def package_of(library: str) -> str:
@@ -538,10 +521,7 @@ def package_of(library: str) -> str:
 def _load(backend: Path, packages: Sequence[Path]) -> CudaLibraries:
     """Load, and whenever the loader misses a library, load that first. Its own needs come before
     it, so the list is in the order of dependence."""
-    loaded: list[Path] = []
-    missing: list[str] = []
-    wanted = [backend]
-    error = ""
+    loaded, missing, wanted, error = list[Path](), list[str](), [backend], ""
     for _ in range(_TRIES):
         last = wanted[-1]
         error = _try(last, ctypes.DEFAULT_MODE if last == backend else ctypes.RTLD_GLOBAL)
@@ -586,9 +566,8 @@ def _load_windows(
         elif found:
             loaded.append(found)
     error = _try(backend)
-    return CudaLibraries(
-        present=True, loaded=tuple(loaded), missing=tuple(missing) if error else (), error=error
-    )
+    gone = tuple(missing) if error else ()
+    return CudaLibraries(present=True, loaded=tuple(loaded), missing=gone, error=error)
 
 
 def add_folders(folders: Iterable[Path]) -> None:
@@ -663,24 +642,16 @@ def lacking(build: Build, cpu: Cpu, system: str) -> tuple[str, ...]:
     Linux lists all of them; macOS and Windows answer for a few, and say nothing of the others."""
     known = {"darwin": MACOS_FEATURES, "win32": WINDOWS_FEATURES}.get(system)
     covered = INSTRUCTIONS.values() if known is None else known.values()
-    return tuple(
-        word
-        for word in build.instructions
-        if cpu.instructions
-        and INSTRUCTIONS[word] in covered
-        and INSTRUCTIONS[word] not in cpu.instructions
-    )
+    if not cpu.instructions:
+        return ()
+    needed = ((word, INSTRUCTIONS[word]) for word in build.instructions)
+    return tuple(word for word, own in needed if own in covered and own not in cpu.instructions)
 
 
 def unused(build: Build, cpu: Cpu) -> tuple[str, ...]:
     """Instructions that matter, that the processor has and the build does not use."""
-    if not build.instructions:
-        return ()
-    return tuple(
-        word
-        for word in _WANTED
-        if INSTRUCTIONS[word] in cpu.instructions and word not in build.instructions
-    )
+    words = set(_WANTED).difference(build.instructions) if build.instructions else ()
+    return tuple(w for w in _WANTED if w in words and INSTRUCTIONS[w] in cpu.instructions)
 
 
 def _error(probe: Answers) -> str:
@@ -695,14 +666,10 @@ def _error(probe: Answers) -> str:
     return f"its libraries crashed ({known})"
 
 
-_ENDS = {
-    -4: "illegal instruction",
-    -6: "abort",
-    -7: "bus error",
-    -9: "killed",
-    -11: "segmentation fault",
-    0xC000001D: "illegal instruction",  # Windows' STATUS_ILLEGAL_INSTRUCTION
-}
+_ENDS = {  # the large one is Windows' STATUS_ILLEGAL_INSTRUCTION
+    -4: "illegal instruction", -6: "abort", -7: "bus error", -9: "killed",
+    -11: "segmentation fault", 0xC000001D: "illegal instruction",
+}  # fmt: skip
 
 # The command that installs the build of llama-cpp-python that fits. A checkout has a script that
 # chooses and proves; elsewhere it is pip with llama-cpp-python's own wheel index (its README,
@@ -730,8 +697,7 @@ def install_command(answers: Answers, backend: str, nvidia: Nvidia, cpu: Cpu) ->
     """For one backend (cuda, metal, rocm, vulkan, cpu) on the recorded machine."""
     if answers.is_true("checkout"):
         return f"python3 scripts/setup.py --backend {backend}"
-    tag = _tag(answers, backend, nvidia)
-    if tag:
+    if tag := _tag(answers, backend, nvidia):
         wheel = f"--only-binary llama-cpp-python --extra-index-url {INDEX}/{tag}"
         return f"{_PIP} llama-cpp-python {wheel}"
     flags = [f"-D{_FLAGS[backend]}=ON"] if backend in _FLAGS else []
@@ -748,10 +714,8 @@ def processor_flags(cpu: Cpu) -> list[str]:
     if "avx2" in has:  # no processor has it without these, which Windows does not list
         has |= {"fma", "f16c", "bmi2"}
     wide = has >= _AVX512_PARTS
-    on = {
-        word: INSTRUCTIONS[word] in has and (wide or not word.startswith("AVX512")) for word in _X86
-    }
-    return ["-DGGML_NATIVE=OFF", *(f"-DGGML_{w}={'ON' if o else 'OFF'}" for w, o in on.items())]
+    on = [w for w in _X86 if INSTRUCTIONS[w] in has and (wide or not w.startswith("AVX512"))]
+    return ["-DGGML_NATIVE=OFF", *(f"-DGGML_{w}={'ON' if w in on else 'OFF'}" for w in _X86)]
 
 
 def cuda_tag(nvidia: Nvidia, system: str) -> str:

@@ -237,14 +237,8 @@ _NO_LIMIT = 1 << 60  # version 1 writes a huge number for "no limit"
 
 def parse_cgroups(text: str) -> dict[str, PurePosixPath]:
     """``/proc/self/cgroup`` to controller -> path; version 2 stands under ""."""
-    groups = {}
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, separator, path = rest.partition(":")
-        if separator:
-            for controller in controllers.split(","):
-                groups[controller] = PurePosixPath(path)
-    return groups
+    parts = [line.split(":", 2) for line in text.splitlines() if line.count(":") > 1]
+    return {name: PurePosixPath(path) for _, names, path in parts for name in names.split(",")}
 
 
 def iter_files(own: str) -> list[str]:
@@ -273,11 +267,8 @@ def parse_limits(answers: Answers) -> tuple[int | None, int | None]:
     """The least that any group above us leaves, and the least limit, both in bytes; None where no
     group has a limit."""
     second, first = find_folders(answers.file(OWN_GROUPS), "memory")
-    names = [
-        (folder, limit, "memory.current")
-        for folder in second
-        for limit in ("memory.max", "memory.high")
-    ]
+    names = [(folder, "memory.max", "memory.current") for folder in second]
+    names += [(folder, "memory.high", "memory.current") for folder in second]
     names += [(folder, "memory.limit_in_bytes", "memory.usage_in_bytes") for folder in first]
     left, limits = [], []
     for folder, limit, used in names:
@@ -304,13 +295,10 @@ def parse_left(limit: str, used: str, stat: str) -> int | None:
 def parse_quota(answers: Answers) -> float | None:
     """The smallest processor quota of our cgroup and of all above it, in processors."""
     second, first = find_folders(answers.file(OWN_GROUPS), "cpu")
-    quotas = []
-    for folder in second:
-        quota, _, period = answers.file(f"{folder}/cpu.max").strip().partition(" ")
-        quotas.append(divide_quota(quota, period))
-    for folder in first:
-        quota = answers.file(f"{folder}/cpu.cfs_quota_us")
-        quotas.append(divide_quota(quota, answers.file(f"{folder}/cpu.cfs_period_us")))
+    pairs = [answers.file(f"{folder}/cpu.max").strip().partition(" ")[::2] for folder in second]
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    pairs += [(answers.file(f"{f}/{names[0]}"), answers.file(f"{f}/{names[1]}")) for f in first]
+    quotas = [divide_quota(quota, period) for quota, period in pairs]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
@@ -331,11 +319,9 @@ def _ancestors(base: PurePosixPath, group: PurePosixPath | None) -> list[str]:
 def parse_memory(answers: Answers) -> Memory:
     if answers.system == "linux":
         text = answers.file("/proc/meminfo")
-        left, limit = parse_limits(answers)
         space = answers.number("address_space_bytes") or None
-        return decide_linux(
-            parse_meminfo(text, "MemAvailable"), parse_meminfo(text, "MemTotal"), left, limit, space
-        )
+        total = parse_meminfo(text, "MemTotal")
+        return decide_linux(parse_meminfo(text), total, *parse_limits(answers), space)
     if answers.system == "darwin":
         found = parse_pairs(answers.command("sysctl").text("output"))
         available = parse_vm_stat(answers.command("vm_stat").text("output"))
@@ -391,12 +377,9 @@ def parse_vm_stat(text: str) -> int | None:
 
 
 def parse_cpu(answers: Answers) -> Cpu:
-    if answers.system == "linux":
-        return _parse_linux(answers)
-    if answers.system == "darwin":
-        return _parse_macos(answers)
-    if answers.system == "win32":
-        return _parse_windows(answers)
+    parsers = {"linux": _parse_linux, "darwin": _parse_macos, "win32": _parse_windows}
+    if parse := parsers.get(answers.system):
+        return parse(answers)
     return decide_unknown(answers.number("processors") or 1)
 
 
@@ -436,11 +419,8 @@ def parse_cpuinfo(text: str) -> dict[int, tuple[int, int]]:
     """``/proc/cpuinfo`` to processor -> (package, core). Empty where it names no cores (ARM)."""
     cores = {}
     for block in text.split("\n\n"):
-        fields = parse_pairs(block)
-        numbers = [
-            parse_number(fields.get(key, "")) for key in ("processor", "physical id", "core id")
-        ]
-        processor, package, core = numbers
+        fields, keys = parse_pairs(block), ("processor", "physical id", "core id")
+        processor, package, core = (parse_number(fields.get(key, "")) for key in keys)
         if processor is not None and package is not None and core is not None:
             cores[processor] = (package, core)
     return cores

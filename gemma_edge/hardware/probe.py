@@ -68,7 +68,6 @@ def ask_nvml() -> dict[str, Any]:
 
 
 def _nvml_device(nvml: Any, handle: Any) -> dict[str, Any]:
-
     def ask(question: Callable[..., Any], *more: Any) -> Any:
         try:
             return question(handle, *more)
@@ -101,18 +100,16 @@ def _nvml_device(nvml: Any, handle: Any) -> dict[str, Any]:
 
 def _processes(nvml: Any, ask: Callable[..., Any]) -> list[dict[str, Any]]:
     """Who uses the card: the program's name alone, never its arguments or its folder."""
+    running = [("C", each) for each in ask(nvml.nvmlDeviceGetComputeRunningProcesses) or ()]
+    running += [("G", each) for each in ask(nvml.nvmlDeviceGetGraphicsRunningProcesses) or ()]
     found = []
-    for kind, question in (
-        ("C", nvml.nvmlDeviceGetComputeRunningProcesses),
-        ("G", nvml.nvmlDeviceGetGraphicsRunningProcesses),
-    ):
-        for process in ask(question) or ():
-            try:
-                path = nvml.nvmlSystemGetProcessName(process.pid)
-            except nvml.NVMLError:
-                path = ""
-            used = process.usedGpuMemory or 0  # None under Windows
-            found.append({"kind": kind, "name": program_of(path), "bytes": used})
+    for kind, process in running:
+        try:
+            path = nvml.nvmlSystemGetProcessName(process.pid)
+        except nvml.NVMLError:
+            path = ""
+        used = process.usedGpuMemory or 0  # None under Windows
+        found.append({"kind": kind, "name": program_of(path), "bytes": used})
     return found
 
 
@@ -155,10 +152,8 @@ def ask_ggml(folder: Path) -> dict[str, Any]:
         function.restype, function.argtypes = result, arguments
     if not registry.ggml_backend_dev_count():  # a build whose backends are modules
         registry.ggml_backend_load_all_from_path(os.fsencode(folder))
-    registries = [
-        registry.ggml_backend_reg_get(i) for i in range(registry.ggml_backend_reg_count())
-    ]
-    devices = [registry.ggml_backend_dev_get(i) for i in range(registry.ggml_backend_dev_count())]
+    registries = map(registry.ggml_backend_reg_get, range(registry.ggml_backend_reg_count()))
+    devices = map(registry.ggml_backend_dev_get, range(registry.ggml_backend_dev_count()))
     found = {
         "backends": [_text(base.ggml_backend_reg_name(entry)) for entry in registries],
         "devices": [_ggml_device(base, device) for device in devices],
