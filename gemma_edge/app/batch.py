@@ -55,13 +55,11 @@ class FileKind:
 
 IMAGES = FileKind("image", "describe", SUFFIXES, "jpg")
 DOCUMENTS = FileKind(
-    "document",
-    "extract",
+    "document", "extract",
     SUFFIXES - {".gif", ".bmp", ".ppm", ".pgm", ".pbm"}
     | {".pdf", ".docx", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv", ".tsv", ".html", ".htm"}
-    | {".xhtml", ".eml", ".txt", ".text", ".md", ".markdown"},
-    "pdf",
-)
+    | {".xhtml", ".eml", ".txt", ".text", ".md", ".markdown"}, "pdf",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +112,7 @@ def find_sources(
         elif _is_plain(path):
             found.append(Source(shown(path), path))
         else:  # a pipe such as <(command): it can be read once
-            data = read_file(path, max_bytes=MAX_IMAGE_BYTES)
-            found.append(Source(shown(path), data=data))
+            found.append(Source(shown(path), data=read_file(path, max_bytes=MAX_IMAGE_BYTES)))
     if clipboard:
         found += _copied()
     if not found:
@@ -126,10 +123,8 @@ def find_sources(
 def _piped(read_stdin: Callable[[], bytes] | None, kind: FileKind) -> bytes:
     if read_stdin is None:
         article = "an" if kind.name[0] in "aeiou" else "a"
-        raise UsageError(
-            f"`-` reads {article} {kind.name} from stdin, and stdin is a terminal",
-            hint="name a file",
-        )
+        problem = f"`-` reads {article} {kind.name} from stdin, and stdin is a terminal"
+        raise UsageError(problem, hint="name a file")
     return read_stdin()
 
 
@@ -137,20 +132,14 @@ def _in_folder(folder: Path, kind: FileKind, note: Callable[[str], None]) -> Ite
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise InputError(
-            f"{shown(folder)} cannot be read ({error.strerror or error})", hint="check its mode"
-        ) from None
+        problem = f"{shown(folder)} cannot be read ({error.strerror or error})"
+        raise InputError(problem, hint="check its mode") from None
     taken = {path for path in paths if path.suffix.lower() in kind.suffixes and _is_plain(path)}
     if not taken:
-        raise InputError(
-            f"{shown(folder)} has no {kind.name} in it",
-            hint=f"name files, or '{shown(folder)}/**/*.{kind.example}'",
-        )
-    others = Counter(
-        "folder" if path.is_dir() else path.suffix.lower() or "no ending"
-        for path in paths
-        if path not in taken
-    )
+        hint = f"name files, or '{shown(folder)}/**/*.{kind.example}'"
+        raise InputError(f"{shown(folder)} has no {kind.name} in it", hint=hint)
+    left_out = [path for path in paths if path not in taken]
+    others = Counter("folder" if p.is_dir() else p.suffix.lower() or "no ending" for p in left_out)
     if others:
         kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(others.items()))
         note(f"{shown(folder)}: {len(taken):,} {kind.name}s; left out: {kinds}")
@@ -268,8 +257,7 @@ _ENDINGS: dict[str, Form] = {
 
 def form_of(out: Path | None, asked: Form | None = None) -> Form:
     """What was asked for, or what the file's name says, or lines of JSON."""
-    named = _ENDINGS.get(out.suffix.lower(), "json") if out is not None else "json"
-    return asked or named
+    return asked or _ENDINGS.get(out.suffix.lower() if out else "", "json")
 
 
 @contextmanager
@@ -334,9 +322,8 @@ def unwritable(path: Path, error: OSError) -> DoesNotFit:
 
 def _held(out: Path, look: RecordFormat[Kept]) -> str:
     """What the file holds, if that is records of this format."""
-    other = InputError(
-        f"{shown(out)} does not hold {look.title}; nothing was written", hint="name another file"
-    )
+    problem = f"{shown(out)} does not hold {look.title}; nothing was written"
+    other = InputError(problem, hint="name another file")
     if not out.is_file():  # a device may never end; a folder cannot be opened
         return ""
     try:
@@ -390,8 +377,7 @@ class Batch(Generic[Kept]):
         self, sink: Sink[Kept], prepared: Prepared, runtime: Runtime, stack: ExitStack
     ) -> None:
         self.sink, self.prepared, self.runtime = sink, prepared, runtime
-        self.counts = Counts()
-        self._stack = stack
+        self.counts, self._stack = Counts(), stack
         self._engine: LoadedEngine | None = None
         self._noted: set[str] = set()
 
@@ -399,8 +385,7 @@ class Batch(Generic[Kept]):
     def engine(self) -> LoadedEngine:
         """The model; what is wrong with it is wrong with all files, and raised."""
         if self._engine is None:
-            opened = open_engine(self.prepared, self.runtime)
-            self._engine = self._stack.enter_context(opened)
+            self._engine = self._stack.enter_context(open_engine(self.prepared, self.runtime))
             self.runtime.note(self.prepared.render(self._engine.info))
         return self._engine
 
@@ -431,10 +416,8 @@ class Batch(Generic[Kept]):
                         use(source, found)
                 except (InputError, UsageError) as error:
                     self.fail(failed(source, error), error)
-                counts = self.counts
-                self.runtime.on_event(
-                    Step(number, len(sources), counts.failed, kept=counts.kept > kept)
-                )
+                is_kept = self.counts.kept > kept
+                self.runtime.on_event(Step(number, len(sources), self.counts.failed, is_kept))
         except (Interrupted, KeyboardInterrupt):
             self.counts.worsen(ExitStatus.INTERRUPTED)
         return self.counts

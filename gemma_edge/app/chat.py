@@ -256,12 +256,8 @@ class Chat:
         Raises:
             GemmaEdgeError: it is refused.
         """
-        return self._reload(
-            replace(
-                self.request, model=name, quant=None, mmproj=None, gpu_layers=None,
-                cpu_expert_layers=None,
-            )
-        )  # fmt: skip
+        unpinned = replace(self.request, quant=None, mmproj=None, gpu_layers=None)
+        return self._reload(replace(unpinned, model=name, cpu_expert_layers=None))
 
     def resize(self, context_tokens: int) -> tuple[str, ...]:
         """Load the same model again with another context; see ``switch_model``.
@@ -271,10 +267,8 @@ class Chat:
         """
         used = self.conversation.meter().used_tokens
         if context_tokens <= used:
-            raise DoesNotFit(
-                f"the conversation takes {used:,} tokens, more than {context_tokens:,}",
-                hint="/compact, /drop, or a larger number",
-            )
+            problem = f"the conversation takes {used:,} tokens, more than {context_tokens:,}"
+            raise DoesNotFit(problem, hint="/compact, /drop, or a larger number")
         request = replace(self.request, context_tokens=context_tokens)
         if request.model == AUTO:  # the same one, whatever would be the best for that size
             request = replace(request, model=self.prepared.wanted, quant=None)
@@ -307,10 +301,8 @@ class Chat:
             UsageError: a private conversation goes on with none that is kept.
         """
         if self.private:
-            raise UsageError(
-                "a private conversation is not kept, and goes on with none that is",
-                hint=f"gemma-edge chat --session {name}",
-            )
+            problem = "a private conversation is not kept, and goes on with none that is"
+            raise UsageError(problem, hint=f"gemma-edge chat --session {name}")
         path, current = find_journal(self.sessions, name), self.conversation.journal
         if current is not None and current.path == path:
             return False

@@ -109,9 +109,8 @@ def parse_questions(request: DescribeRequest) -> Questions:
     )
     sampling = request.sampling or Sampling()
     exact = tasks[0].copies and sampling == Sampling()
-    return Questions(
-        request=request, tasks=tasks, schema=schema, sampling=GREEDY if exact else sampling
-    )
+    sampling = GREEDY if exact else sampling
+    return Questions(request=request, tasks=tasks, schema=schema, sampling=sampling)
 
 
 # ----------------------------------------------------------------------------
@@ -205,16 +204,14 @@ def _answer(
         raise EngineError("the engine stopped without an end", hint="try again")
 
     if questions.schema is not None:
-        # A tag is never null, and each is said once.
-        strict = questions.kind == "tags"
+        strict = questions.kind == "tags"  # one is never null, and each is said once
         found = ask_by_schema(ask, questions.schema, strict=strict)
         data = description.unique_tags(found.data) if strict else found.data
         problems, notes = found.problems, found.notes
         return Description(task.question, found.text, data, problems, notes, found.finished)
     text, finished = ask(None)
-    return Description(
-        task.question, text, text.strip(), description.cut_short(finished), (), finished
-    )
+    problems = description.cut_short(finished)
+    return Description(task.question, text, text.strip(), problems, (), finished)
 
 
 def _pictures(views: Sequence[View]) -> tuple[Picture, ...]:
@@ -303,12 +300,9 @@ def _wanted_tokens(request: DescribeRequest, sources: Sequence[Source]) -> int |
 
 
 def _look(
-    questions: Questions,
-    sources: Sequence[Source],
-    prepared: Prepared,
-    paid_tokens: int,
+    questions: Questions, sources: Sequence[Source], prepared: Prepared, paid_tokens: int,
     runtime: Runtime,
-) -> tuple[View, ...]:
+) -> tuple[View, ...]:  # fmt: skip
     """All images and pages, with a line for each picture."""
     views: list[View] = []
     for source in sources:
@@ -368,10 +362,8 @@ class SavedCache:
         except (EngineError, OSError) as error:
             self._runtime.note(f"the images are not remembered: {error}")
             return
-        where = document.shown(self._path.parent.parent)
-        self._runtime.note(
-            f"remembered in {where} ({render_bytes(size_bytes)}); delete it to forget"
-        )
+        where = f"{document.shown(self._path.parent.parent)} ({render_bytes(size_bytes)})"
+        self._runtime.note(f"remembered in {where}; delete it to forget")
 
 
 # ----------------------------------------------------------------------------
@@ -384,16 +376,14 @@ _PHOTOS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif"))
 
 def record_format(form: Format) -> RecordFormat[ImageRecord]:
     """How the records look."""
-    if form == "json":
-        return RecordFormat(
-            document=description.as_document,
-            rows=lambda text: description.read_rows(text, "json"),
-            answer=description.answer_of,
-        )
-    return RecordFormat(
+    plain: RecordFormat[ImageRecord] = RecordFormat(
         document=description.as_document, answer=description.answer_of,
-        rows=lambda text: description.read_rows(text, "csv"),
-        lines="csv", title="CSV with our columns", head=description.render_head("csv"),
+        rows=lambda text: description.read_rows(text, form),
+    )  # fmt: skip
+    if form == "json":
+        return plain
+    return replace(
+        plain, lines="csv", title="CSV with our columns", head=description.render_head("csv"),
         row=lambda record: description.render_record(record, "csv"),
     )  # fmt: skip
 
@@ -416,7 +406,8 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
     if sidecar and len(questions.tasks) > 1:
         raise UsageError("--sidecar writes one text an image, not one a question",
                          hint="--out answers.jsonl")  # fmt: skip
-    paid = questions.detail_tokens or _paid_tokens(sources)
+    photos = all(source.path and source.path.suffix.lower() in _PHOTOS for source in sources)
+    paid = questions.detail_tokens or (None if photos else MAX_TOKENS)
     prepared = prepare(model, runtime, vision="needed", image_tokens=paid)
     form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
     task = document.task_digest(_settings(questions, prepared))
@@ -426,12 +417,6 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
     ):
         look = _Describer(opened, questions, task, sidecar, replace_sidecars)
         return opened.run(sources, look.read, look.use, look.failed, batch)
-
-
-def _paid_tokens(sources: Sequence[Source]) -> int | None:
-    """The budget that the plan must have room for, before any image was opened."""
-    photos = all(source.path and source.path.suffix.lower() in _PHOTOS for source in sources)
-    return None if photos else MAX_TOKENS
 
 
 def _settings(questions: Questions, prepared: Prepared) -> dict[str, object]:
@@ -513,8 +498,7 @@ class _Describer:
     def _beside(self, source: Source, page: int) -> Path:
         if source.path is None:
             raise UsageError(f"there is no file beside {source.name}", hint="leave out --sidecar")
-        kind = self.questions.kind
-        number = f".page{page}" if page else ""
+        kind, number = self.questions.kind, f".page{page}" if page else ""
         ending = "json" if kind == "json" else f"{kind}.txt"
         return source.path.with_name(f"{source.path.name}{number}.{ending}")
 
@@ -546,14 +530,13 @@ class _Describer:
             batch.tell(source.name, found.problems)
             batch.sink.write(replace(record, answer=found.data, problems=found.problems))
             if self.sidecar:
-                data = found.text if found.data is None else found.data
-                self._write_beside(source, view.page, data)
+                said = found.text if found.data is None else found.data
+                self._write_beside(source, view.page, said)
         batch.counts.done += 1
 
     def _answer(self, view: View, task: ImageTask) -> Description:
-        found = self.batch.ask(
-            lambda engine: _answer(engine, [view], task, self.questions, self.batch.runtime)
-        )
+        runtime = self.batch.runtime
+        found = self.batch.ask(lambda e: _answer(e, [view], task, self.questions, runtime))
         if found.finished.reason == "cancelled":
             raise Interrupted("stopped")
         return found

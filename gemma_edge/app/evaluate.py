@@ -47,10 +47,8 @@ def find_pairs(folder: Path) -> list[Pair]:
         if gold is not None:
             found.append(Pair(Source(shown(path), path), gold))
     if not found:
-        raise InputError(
-            f"{shown(folder)} has no document with gold data beside it",
-            hint="bill.gold.json, beside bill.pdf, says what is in it",
-        )
+        hint = "bill.gold.json, beside bill.pdf, says what is in it"
+        raise InputError(f"{shown(folder)} has no document with gold data beside it", hint=hint)
     return found
 
 
@@ -95,9 +93,8 @@ def check_answers(path: Path) -> Form:
     Raises UsageError: a table, which keeps no more than its cells."""
     form = form_of(path)
     if form in ("csv", "markdown"):
-        raise UsageError(
-            f"{shown(path)} is a table", hint="name lines of JSON (.jsonl) or a database (.db)"
-        )
+        hint = "name lines of JSON (.jsonl) or a database (.db)"
+        raise UsageError(f"{shown(path)} is a table", hint=hint)
     return form
 
 
@@ -127,10 +124,8 @@ def _read_records(path: Path, note: Callable[[str], None]) -> Records:
             return [_as_record(whole)]
     records = [record for record in read_answers(path, note) if _is_record(record)]
     if not records:
-        raise InputError(
-            f"{shown(path)} holds no answers",
-            hint="gemma-edge extract FOLDER --out answers.jsonl writes them",
-        )
+        hint = "gemma-edge extract FOLDER --out answers.jsonl writes them"
+        raise InputError(f"{shown(path)} holds no answers", hint=hint)
     return records
 
 

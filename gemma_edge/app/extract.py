@@ -104,9 +104,8 @@ def read_recipe(request: RecipeRequest, folders: Sequence[Path]) -> Recipe:
     Raises UsageError: neither a schema nor a recipe; SchemaError, InputError: one of them cannot be
     read."""
     if request.schema is None and request.recipe is None:
-        raise UsageError(
-            "there is no --schema and no --recipe", hint='--schema "vendor, date, total num"'
-        )
+        hint = '--schema "vendor, date, total num"'
+        raise UsageError("there is no --schema and no --recipe", hint=hint)
     schema: Schema | None = None
     if request.schema is not None:
         schema = parse_schema(request.schema, trust=request.trust)
@@ -128,9 +127,8 @@ def _example(text: str) -> Example:
     """``bill.pdf=bill.json``: a document and its answer."""
     document, sign, answer = text.rpartition("=")
     if not sign or not document or not answer:
-        raise UsageError(
-            f"the example `{text[:80]}` is not FILE=JSON", hint="--example bill.pdf=bill.json"
-        )
+        problem = f"the example `{text[:80]}` is not FILE=JSON"
+        raise UsageError(problem, hint="--example bill.pdf=bill.json")
     expect = parse_json(read_text(answer), shown(answer))
     return Example(open_document(document).text, expect, shown(document))
 
@@ -179,7 +177,7 @@ def get_ready(  # noqa: PLR0913  (what is read, by what, and the environment)
     Raises InputError: it has nothing to read; ProjectorError: a page is a picture, and the model
     sees none; DoesNotFit: the document, with ``--strategy whole``, or the model."""
     modes = pages.page_modes(document, request.vision)
-    prepared = _prepare(document, modes, request, model, runtime)
+    prepared = _prepare(document, modes, model, runtime)
     options, context_tokens = _options(request, prepared), prepared.plan.context_tokens
     if not counted and _surely_fits(modes, recipe, options, context_tokens):
         return prepared, None
@@ -189,21 +187,15 @@ def get_ready(  # noqa: PLR0913  (what is read, by what, and the environment)
             pinned = model.context_tokens is not None
             larger = None if pinned else _enlarged(prepared, passes, model, runtime)
             if larger is not None:
-                context_tokens = larger.plan.context_tokens
-                return larger, pages.plan_passes(
-                    document, recipe, options, counter.count, context_tokens
-                )
+                room = larger.plan.context_tokens
+                return larger, pages.plan_passes(document, recipe, options, counter.count, room)
             if request.strategy == "whole":
                 raise _too_long(document, passes, prepared, context_tokens)
     return prepared, passes
 
 
 def _prepare(
-    document: Document,
-    modes: tuple[PageMode, ...],
-    request: ExtractRequest,
-    model: ModelRequest,
-    runtime: Runtime,
+    document: Document, modes: tuple[PageMode, ...], model: ModelRequest, runtime: Runtime
 ) -> Prepared:
     if not pages.needs_pictures(modes):
         return prepare(model, runtime, vision="unused")
@@ -211,11 +203,9 @@ def _prepare(
         return prepare(model, runtime, vision="needed", image_tokens=MAX_TOKENS)
     except ProjectorError as error:
         mode = next(mode for mode in modes if mode.how in ("picture", "both"))
-        raise ProjectorError(
-            f"{document.name}, page {mode.page.number}, goes in as a picture ({mode.page.kind}), "
-            f"and {error.message}",
-            hint=f"{error.hint}{_without_pictures(modes)}",
-        ) from None
+        page = f"{document.name}, page {mode.page.number}"
+        problem = f"{page}, goes in as a picture ({mode.page.kind}), and {error.message}"
+        raise ProjectorError(problem, hint=f"{error.hint}{_without_pictures(modes)}") from None
 
 
 def _without_pictures(modes: tuple[PageMode, ...]) -> str:
@@ -262,9 +252,8 @@ def _enlarged(
         return None
     pictures = any(sheet.pictures for one in passes.each for sheet in one.inputs)
     image_tokens = MAX_TOKENS if pictures else None
-    constraints = constraints_of(
-        replace(model, context_tokens=wanted), vision=pictures or None, image_tokens=image_tokens
-    )
+    asked = replace(model, context_tokens=wanted)
+    constraints = constraints_of(asked, vision=pictures or None, image_tokens=image_tokens)
     try:
         with open_planner(runtime) as planner:
             larger = planner.plan([prepared.candidate], constraints)
@@ -280,16 +269,13 @@ def _trained_tokens(prepared: Prepared) -> int:
 def _too_long(
     document: Document, passes: Passes, prepared: Prepared, context_tokens: int
 ) -> DoesNotFit:
-    name = prepared.plan.name or prepared.plan.model.stem
-    trained = _trained_tokens(prepared)
+    name, trained = prepared.plan.name or prepared.plan.model.stem, _trained_tokens(prepared)
+    holds = f"{name} has room for {render_tokens(context_tokens)} here"
     if passes.whole_tokens > trained:
         holds = f"{name} reads at most {render_tokens(trained)}"
-    else:
-        holds = f"{name} has room for {render_tokens(context_tokens)} here"
-    return DoesNotFit(
-        f"{document.name} needs {render_tokens(passes.whole_tokens)} with its answer, {holds}",
-        hint="--strategy windows reads it in parts; --pages reads less",
-    )
+    needed = f"{document.name} needs {render_tokens(passes.whole_tokens)} with its answer"
+    hint = "--strategy windows reads it in parts; --pages reads less"
+    return DoesNotFit(f"{needed}, {holds}", hint=hint)
 
 
 # ----------------------------------------------------------------------------
@@ -309,18 +295,14 @@ class Preview:
     @property
     def page_tokens(self) -> tuple[int, ...]:
         """Of each page of the document; 0 of one that is not read."""
-        counts = iter(self.passes.page_tokens)
-        modes = self.passes.modes
+        counts, modes = iter(self.passes.page_tokens), self.passes.modes
         return tuple(next(counts) if mode.how != "nothing" else 0 for mode in modes)
 
 
 def preview(
-    document: Document,
-    recipe: Recipe,
-    request: ExtractRequest,
-    model: ModelRequest,
+    document: Document, recipe: Recipe, request: ExtractRequest, model: ModelRequest,
     runtime: Runtime,
-) -> Preview:
+) -> Preview:  # fmt: skip
     """What ``extract_document`` would do.
     Raises InputError, ProjectorError, DoesNotFit: as it would."""
     prepared, passes = get_ready(document, recipe, request, model, runtime, counted=True)
@@ -335,12 +317,9 @@ def preview(
 
 
 def extract_document(
-    document: Document,
-    recipe: Recipe,
-    request: ExtractRequest,
-    model: ModelRequest,
+    document: Document, recipe: Recipe, request: ExtractRequest, model: ModelRequest,
     runtime: Runtime,
-) -> Extraction:
+) -> Extraction:  # fmt: skip
     """Load a model with room for the document, read it, and close the model.
     Raises InputError: there is nothing to read, or a page cannot be drawn; ModelError,
     ProjectorError: no model, or one that sees no pictures; DoesNotFit: the document, with the
@@ -375,9 +354,8 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
         runtime.note(_render_read(document, passes, "" if brief else prepared.render(engine.info)))
     started = runtime.clock()
     with runtime.cancelling(engine):
-        answer = extract(
-            engine, document, recipe, options, passes=passes, on_event=runtime.on_event
-        )
+        listen = runtime.on_event
+        answer = extract(engine, document, recipe, options, passes=passes, on_event=listen)
         if request.located:
             answer = _located(engine, document, answer, options)
     seconds = runtime.clock() - started
@@ -397,12 +375,10 @@ def _located(
 
 def _render_read(document: Document, passes: Passes, loaded: str) -> str:
     """What is read, in pages and tokens, and by whom."""
-    count = len(document.pages)
-    tokens = render_tokens(sum(passes.page_tokens))
-    windows = ""
+    count, tokens = len(document.pages), render_tokens(sum(passes.page_tokens))
+    read = f"{document.name}: {count} page{'' if count == 1 else 's'}, {tokens}"
     if passes.strategy == "windows":
-        windows = f" in {len(passes.each)} passes ({passes.reason})"
-    read = f"{document.name}: {count} page{'' if count == 1 else 's'}, {tokens}{windows}"
+        read += f" in {len(passes.each)} passes ({passes.reason})"
     return f"{read} · {loaded}" if loaded else read
 
 

@@ -44,7 +44,6 @@ from gemma_edge.hardware.machine import Hardware
 from gemma_edge.planning.memory import Compute, Measure, quick_measure
 from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
 from gemma_edge.planning.plan import (
-    Adapter,
     Candidate,
     Constraints,
     Placement,
@@ -89,19 +88,13 @@ class Prepared:
     @property
     def wanted(self) -> str:
         """What ``--model`` takes for the same model."""
-        if self.files.bundled:
-            return BUNDLED
-        return self.candidate.model_name
+        return BUNDLED if self.files.bundled else self.candidate.model_name
 
 
-def prepare(  # noqa: PLR0913  (what was asked for, of which process, and what for)
-    request: ModelRequest,
-    runtime: Runtime,
-    *,
-    vision: VisionMode,
-    image_tokens: int | None = None,
-    images: Sequence[Path] = (),
-) -> Prepared:
+def prepare(
+    request: ModelRequest, runtime: Runtime, *, vision: VisionMode,
+    image_tokens: int | None = None, images: Sequence[Path] = (),
+) -> Prepared:  # fmt: skip
     """Everything that can be refused before a model is loaded. What is missing of it is fetched,
     after a yes, and not for ``images`` that cannot be read or for a plan that does not fit. A
     projector that no picture will pass through is checked but not loaded.
@@ -166,18 +159,12 @@ def _check_files(candidate: Candidate, vision: VisionMode) -> Candidate:
     check_model(candidate.header)
     if candidate.projector is not None:
         check_pair(candidate.header, candidate.projector)
-    elif vision == "needed":
-        raise _no_projector(candidate.header)
+    elif vision == "needed":  # often the right one lies beside it
+        path = candidate.header.path
+        beside = (p for p in sorted(path.parent.glob("*.gguf")) if _fits(candidate.header, p))
+        hint = f"--mmproj {next(beside, 'FILE, the mmproj-....gguf of the same model')}"
+        raise ProjectorError(f"`{path.name}` sees no images without its projector", hint=hint)
     return candidate.without_projector() if vision == "unused" else candidate
-
-
-def _no_projector(header: gguf.Header) -> ProjectorError:
-    """An image for a model without a projector; often the right one lies beside it."""
-    beside = (path for path in sorted(header.path.parent.glob("*.gguf")) if _fits(header, path))
-    found = next(beside, "FILE, the mmproj-....gguf of the same model")
-    return ProjectorError(
-        f"`{header.path.name}` sees no images without its projector", hint=f"--mmproj {found}"
-    )
 
 
 def _fits(header: gguf.Header, path: Path) -> bool:
@@ -261,9 +248,8 @@ def _or_quick(measure: Measure, quick: Measure, note: Callable[[str], None]) -> 
 
 def open_quick_planner(runtime: Runtime) -> Planner:
     """For a page that must be there at once: llama.cpp is not asked."""
-    hardware = runtime.hardware
-    quick = quick_measure(hardware)
-    return Planner(hardware=hardware, measure=quick, speeds=read_measurements(runtime.store)[0])
+    measure, (speeds, _) = quick_measure(runtime.hardware), read_measurements(runtime.store)
+    return Planner(hardware=runtime.hardware, measure=measure, speeds=speeds)
 
 
 def constraints_of(
@@ -271,23 +257,15 @@ def constraints_of(
 ) -> Constraints:
     """What was pinned; ``vision`` is what the command needs, where no flag says otherwise.
     Raises ModelError: the file of an adapter cannot be read."""
+    adapters = [replace(each, path=each.path.expanduser()) for each in request.adapters]
     return Constraints(
-        context_tokens=request.context_tokens,
-        gpu_layers=request.gpu_layers,
-        cpu_expert_layers=request.cpu_expert_layers,
-        threads=request.threads,
-        image_tokens=image_tokens,
-        kv_type=request.kv_type,
-        require_gpu=request.require_gpu,
+        context_tokens=request.context_tokens, image_tokens=image_tokens,
+        gpu_layers=request.gpu_layers, cpu_expert_layers=request.cpu_expert_layers,
+        threads=request.threads, kv_type=request.kv_type, require_gpu=request.require_gpu,
         min_speed=request.min_speed,
         vision=vision if request.vision is None else request.vision,
-        adapters=tuple(map(_read_adapter, request.adapters)),
-    )
-
-
-def _read_adapter(named: Adapter) -> tuple[Adapter, gguf.Header]:
-    adapter = replace(named, path=named.path.expanduser())
-    return adapter, gguf.read_header(adapter.path)
+        adapters=tuple((each, gguf.read_header(each.path)) for each in adapters),
+    )  # fmt: skip
 
 
 def choose(
@@ -307,18 +285,14 @@ def choose(
         runtime.note("no Gemma 4 fits on this machine as asked; the bundled demo model answers")
         return bundled
     size = "" if found.download_bytes is None else f" ({render_bytes(found.download_bytes)})"
+    would = f"this machine would run {brief_title(found)}{size}"
     agreed = runtime.agreed
     if not runtime.store.offline and not agreed and runtime.confirm is not None:
-        agreed = runtime.confirm(
-            f"this machine would run {brief_title(found)}{size}: download it? "
-            "no: the demo model answers"
-        )
+        agreed = runtime.confirm(f"{would}: download it? no: the demo model answers")
     if agreed and not runtime.store.offline:
         return replace(request, model=found.name, quant=None), True
-    runtime.note(
-        f"the bundled demo model answers; this machine would run {brief_title(found)}{size}: "
-        f"gemma-edge pull {shlex.quote(found.name)}"
-    )
+    command = f"gemma-edge pull {shlex.quote(found.name)}"
+    runtime.note(f"the bundled demo model answers; {would}: {command}")
     return bundled
 
 
@@ -338,13 +312,11 @@ def _best(
     candidates: list[Candidate], constraints: Constraints, planner: Planner
 ) -> Candidate | None:
     """The one that the plan takes; None where none fits."""
-    if not candidates:
-        return None
     try:
-        plan = planner.plan(candidates, constraints)
+        plan = planner.plan(candidates, constraints) if candidates else None
     except DoesNotFit:
         return None
-    return next(each for each in candidates if each.name == plan.name)
+    return next((each for each in candidates if plan and each.name == plan.name), None)
 
 
 TOKENS = 32  # a few more or less change the rate by less than the machine does
@@ -411,9 +383,9 @@ class LoadedEngine:
     def learn(self) -> None:
         """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""
         speed = self.prepared.plan.speed
-        if self._known or self._cancelled or speed is None:
+        if self._known or self._cancelled:
             return
-        if speed.tokens_per_second * MAX_SECONDS < TOKENS:
+        if speed is None or speed.tokens_per_second * MAX_SECONDS < TOKENS:
             return
         try:
             self._keep(self.engine.measure(TOKENS))
@@ -438,10 +410,9 @@ class LoadedEngine:
 
     def _keep(self, tokens_per_second: float) -> None:
         """Under the plan that was really loaded, which may be a fallback."""
-        self._known = True
+        self._known, prepared = True, self.prepared
         if tokens_per_second <= 0:
             return
-        prepared = self.prepared
         loaded = self.engine.info.plan or prepared.plan
         run = describe_measurement(loaded, prepared.candidate, prepared.hardware, tokens_per_second)
         if problem := record_measurement(prepared.settings, run):

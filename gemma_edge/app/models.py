@@ -62,11 +62,10 @@ def find_target(text: str, settings: StoreSettings) -> Target:
     if kind == "remote":
         return _parse_target(text, settings)
     if kind == "path":
-        raise UsageError(
-            f"`{text}` is a path, not a model of the hub",
-            hint="gemma-edge import FILE takes a file in; a file of the hub is "
-            "hf:owner/repo/file.gguf",
+        hint = (
+            "gemma-edge import FILE takes a file in; a file of the hub is hf:owner/repo/file.gguf"
         )
+        raise UsageError(f"`{text}` is a path, not a model of the hub", hint=hint)
     return _as_target(text, catalog.wanted(text))
 
 
@@ -172,8 +171,11 @@ def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
         check_inputs(target.projector is not None or request.mmproj is not None)
     if missing and not runtime.store.offline:
         agreed = runtime.agreed
-        if not agreed:
-            _refuse_unasked(target, missing, runtime)
+        if not agreed and runtime.confirm is None:  # gigabytes are fetched only after a yes
+            raise ModelError(
+                f"`{target.asked}` is not on this machine{_how_much(missing)}",
+                hint=f"{pull_command(target, runtime)}, or the same command again with --yes",
+            )
         check_plan(target, agreed)
         missing = ask_sizes(missing, runtime)
         say_missing(target, missing, runtime)
@@ -193,9 +195,7 @@ def find_local(name: str, mmproj: Path | None, settings: StoreSettings) -> Model
 
 
 def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFiles:
-    projector = mmproj.expanduser() if mmproj else None
-    if len(paths) > 1:
-        projector = paths[1]
+    projector = paths[1] if len(paths) > 1 else mmproj and mmproj.expanduser()
     known = target.wanted
     if known is None:
         return ModelFiles(name=target.model.name, model=paths[0], projector=projector)
@@ -206,22 +206,11 @@ def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFi
     )  # fmt: skip
 
 
-def _refuse_unasked(target: Target, missing: Sized, runtime: Runtime) -> None:
-    """Gigabytes are fetched only after a yes.
-    Raises ModelError: nobody can say it; the hint is the command that fetches it."""
-    if runtime.confirm is None:
-        raise ModelError(
-            f"`{target.asked}` is not on this machine{_how_much(missing)}",
-            hint=f"{pull_command(target, runtime)}, or the same command again with --yes",
-        )
-
-
 def _ask_first(target: Target, missing: Sized, runtime: Runtime) -> None:
     total = render_bytes(sum(size or 0 for _, size in missing))
     if runtime.confirm is None or not runtime.confirm(f"download {total}?"):
-        raise ModelError(
-            f"`{target.asked}` was not downloaded", hint=f"later: {pull_command(target, runtime)}"
-        )
+        hint = f"later: {pull_command(target, runtime)}"
+        raise ModelError(f"`{target.asked}` was not downloaded", hint=hint)
 
 
 def pull_command(target: Target, runtime: Runtime) -> str:
@@ -240,13 +229,10 @@ def find_missing(files: Sequence[RemoteFile], runtime: Runtime) -> Sized:
 def ask_sizes(missing: Sized, runtime: Runtime) -> Sized:
     """Where the catalogue does not know a size, the hub is asked."""
     with runtime.progress() as listen:
-        return [
-            (
-                file,
-                ask(file, runtime.store, on_progress=listen).size_bytes if size is None else size,
-            )
-            for file, size in missing
-        ]
+        known, store = dict(missing), runtime.store
+        for file in (file for file, size in missing if size is None):
+            known[file] = ask(file, store, on_progress=listen).size_bytes
+        return list(known.items())
 
 
 def say_missing(target: Target, missing: Sized, runtime: Runtime) -> None:
@@ -273,10 +259,7 @@ def free_bytes(folder: Path) -> int | None:
     return None
 
 
-def fetch(
-    files: Sequence[RemoteFile], runtime: Runtime,
-    *, accept: bool = False,
-) -> list[Path]:  # fmt: skip
+def fetch(files: Sequence[RemoteFile], runtime: Runtime, *, accept: bool = False) -> list[Path]:
     """The files on disk, whole and checked, with progress."""
     with runtime.progress() as listen:
         paths = ensure(files, runtime.store, accept=accept, on_progress=listen)
@@ -377,9 +360,8 @@ def _literal(name: str, files: Sequence[StoredFile]) -> list[StoredFile]:
 def _wanted(name: str) -> NamedModel | None:
     kind = catalog.kind_of(name)
     if kind == "bundled":
-        raise UsageError(
-            f"`{name}` is part of gemma-edge, not of the store", hint="gemma-edge list shows those"
-        )
+        problem = f"`{name}` is part of gemma-edge, not of the store"
+        raise UsageError(problem, hint="gemma-edge list shows those")
     return catalog.wanted(name) if kind == "size" else None
 
 
@@ -417,9 +399,7 @@ def _is_needed(
 
 
 def _not_here(name: str, files: Sequence[StoredFile]) -> ModelError:
-    known = {stored.name: None for stored in files} | {
-        found: None for stored in files if (found := label(stored))
-    }
+    known = list(filter(None, [*(each.name for each in files), *map(label, files)]))
     near = get_close_matches(name, known, n=1)
     if not near and catalog.kind_of(name) == "unknown":
         catalog.wanted(name)  # says what was probably meant
@@ -459,10 +439,8 @@ class Stock:
         if stored is None or known is None:
             return candidate
         entry = Locks(self._settings).find(stored.repo, stored.file)
-        return replace(
-            _named(candidate, known.size, known.quant),
-            weights=stored.sha256 or (entry[0].sha256 if entry else ""),
-        )
+        weights = stored.sha256 or (entry[0].sha256 if entry else "")
+        return replace(_named(candidate, known.size, known.quant), weights=weights)
 
     def on_disk(self) -> list[Candidate]:
         """Every Gemma 4 of the store. A damaged file is left out: ``gemma-edge verify`` tells."""
@@ -471,13 +449,9 @@ class Stock:
             known = catalog.known_file(stored.repo, stored.file)
             if known is None and "gemma" not in stored.name.lower():
                 continue  # reading the header of every model of a full cache takes long
+            own = ModelFiles(name=str(stored.path), title=stored.file, model=stored.path)
             try:
-                if known is not None:
-                    candidate = self.quant(known.size, known.quant)
-                else:
-                    name = str(stored.path)
-                    files = ModelFiles(name=name, title=stored.file, model=stored.path)
-                    candidate = self.local(files)
+                candidate = self.quant(known.size, known.quant) if known else self.local(own)
             except ModelError:
                 continue
             if candidate.header.architecture == ARCHITECTURE and candidate.header.tensors:
@@ -523,9 +497,8 @@ class Stock:
 
     def path(self, file: CatalogFile | RemoteFile) -> Path | None:
         """Where it is, the newest where it is there twice."""
-        same = [
-            each for each in self._files if (each.repo, each.file) == (file.repo, file.filename)
-        ]
+        key = (file.repo, file.filename)
+        same = [each for each in self._files if (each.repo, each.file) == key]
         return max(same, key=lambda each: each.last_used).path if same else None
 
 
@@ -573,8 +546,7 @@ def fetch_headers(request: ModelRequest, runtime: Runtime) -> None:
     network failed."""
     if request.model == AUTO or catalog.kind_of(request.model) == "size":
         for size, quant in offered_quants(request):
-            target = find_target(name_of(size, quant), runtime.store)
-            fetch_header(target, runtime)
+            fetch_header(find_target(name_of(size, quant), runtime.store), runtime)
 
 
 def fetch_header(target: Target, runtime: Runtime) -> Target:
@@ -593,11 +565,9 @@ def of_hub(target: Target, stock: Stock, settings: StoreSettings) -> Candidate:
     """A file of the hub; one that the catalogue does not know by its header, which is here
     (``fetch_header``).
     Raises ModelError: it is no language model."""
-    known = target.wanted
-    if known is not None:
+    if known := target.wanted:
         return stock.quant(known.size, known.quant)
-    path = stock.path(target.model)
-    if path is not None:
+    if path := stock.path(target.model):
         return stock.local(ModelFiles(name=target.asked, model=path))
     header = find_kept_header(target.model, settings)
     assert header is not None

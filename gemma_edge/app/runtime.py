@@ -167,9 +167,7 @@ def library_runtime(
     """For a Python program: the folders that the command line uses. ``download`` agrees to fetch
     what a call needs; without it a model that is not on this machine is refused with the size."""
     environment = os.environ  # noqa: TID251  (for Python programs, as cli/context.py)
-    settings = store_settings(
-        environment, Path.home(), models_dir=models_dir, offline=offline or is_offline(environment)
-    )
+    settings = store_settings(environment, Path.home(), models_dir=models_dir, offline=offline)
     return Runtime(
         store=settings, note=note, on_event=on_event, agreed=download, models_dir=models_dir,
         detect=partial(detect_machine, environment),
@@ -191,15 +189,12 @@ def store_settings(  # noqa: PLR0913  (each stands for itself)
     told = environment.get
     plain = models_dir or (Path(folder) if (folder := told(MODELS_DIR_VARIABLE)) else None)
     return StoreSettings(
-        data_dir=data_dir(environment, home, platform),
-        cache_dir=cache_dir(environment, home),
+        data_dir=data_dir(environment, home, platform), cache_dir=cache_dir(environment, home),
         models_dir=_absolute(plain, home) if plain else None,
         project_lock=PROJECT_LOCK.absolute() if PROJECT_LOCK.is_file() else None,
         offline=offline or is_offline(environment),
-        endpoint=told("HF_ENDPOINT") or None,
-        token=told("HF_TOKEN") or None,
-        clock=clock,
-    )
+        endpoint=told("HF_ENDPOINT") or None, token=told("HF_TOKEN") or None, clock=clock,
+    )  # fmt: skip
 
 
 def is_on(environment: Mapping[str, str], variable: str) -> bool:
@@ -236,6 +231,5 @@ def cache_dir(environment: Mapping[str, str], home: Path) -> Path:
 
 
 def _absolute(path: Path, home: Path) -> Path:
-    if path.parts[:1] == ("~",):
-        path = home.joinpath(*path.parts[1:])
-    return Path(os.path.abspath(path))
+    whole = home.joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
+    return Path(os.path.abspath(whole))
