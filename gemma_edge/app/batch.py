@@ -210,7 +210,6 @@ class RecordFormat(Generic[Kept]):
     row: Callable[[Kept], str] | None = None
 
     def render(self, record: Kept) -> str:
-        """One line, without its end."""
         if self.row is not None:
             return self.row(record)
         return json.dumps(self.document(record), ensure_ascii=False)
@@ -313,7 +312,6 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> DoesNotFit:
-    """For a file that is not to be written."""
     return DoesNotFit(
         f"{shown(path)} cannot be written ({error.strerror or error})",
         hint="check the folder, its mode and the disk, or name another file",
@@ -365,7 +363,6 @@ class Counts:
     status: ExitStatus = ExitStatus.OK
 
     def worsen(self, status: ExitStatus) -> None:
-        """Remember the worst."""
         self.status = max(self.status, status, key=_SEVERITY.index)
 
 
@@ -438,7 +435,6 @@ class Batch(Generic[Kept]):
             self.runtime.on_event(Problem(f"{name}: {problem}"))
 
     def fail(self, record: Kept, error: GemmaEdgeError) -> None:
-        """One line, one record, and on."""
         self.counts.failed += 1
         self.counts.worsen(error.exit_status)
         said = error.message
@@ -460,7 +456,6 @@ def _is_same(path: Path | None, out: Path | None) -> bool:
 
 @contextmanager
 def open_batch(sink: Sink[Kept], prepared: Prepared, runtime: Runtime) -> Iterator[Batch[Kept]]:
-    """A batch whose model is closed at the end, if it was opened."""
     with ExitStack() as stack:
         yield Batch(sink, prepared, runtime, stack)
 

@@ -31,8 +31,7 @@ class ChatRequest:
     """What a chat begins with. ``images`` and ``files`` go with the first message; what the flags
     leave open the ``persona`` says; ``max_thought_tokens`` None is as many as there is room for.
     ``session`` names a conversation to begin or to go on with, ``resume`` is the last one;
-    ``private`` writes nothing down. A ``single`` question is kept only where a session is named.
-    """
+    ``private`` writes nothing down. A ``single`` question is kept only where a session is named."""
 
     model: ModelRequest
     persona: Persona | None = None
@@ -65,12 +64,8 @@ class Chat:
     ``notes`` are lines that are to be told; ``changed`` is called, from threads too, when there is
     one, when the conversation opened, or when ``needs_person`` became true. ``sessions`` is the
     folder of the conversations. A context manager that frees the model.
-
-    Raises:
-        InputError: there is no conversation to go on with, several are meant, or it is open
-            elsewhere.
-        UsageError: not a name.
-    """
+    Raises InputError: there is no conversation to go on with, several are meant, or it is open
+    elsewhere; UsageError: not a name."""
 
     def __init__(self, request: ChatRequest, runtime: Runtime, sessions: Path) -> None:
         self.sessions = sessions
@@ -132,7 +127,6 @@ class Chat:
     # Planning, loading, opening.
 
     def begin(self) -> None:
-        """Plan and load in a thread, and open the conversation there."""
         self._thread = threading.Thread(target=self._open_unasked, daemon=True)
         self._thread.start()
 
@@ -154,10 +148,7 @@ class Chat:
 
     def open(self) -> Conversation:
         """The conversation with a model that is loaded, here and now.
-
-        Raises:
-            GemmaEdgeError: as ``wait``.
-        """
+        Raises GemmaEdgeError: as ``wait``."""
         self._open(self._runtime)
         self._wake()
         self.conversation.first = None
@@ -190,7 +181,6 @@ class Chat:
 
     @property
     def prepared(self) -> "Prepared":
-        """The plan of the model, which may still be loading."""
         assert self._prepared is not None
         return self._prepared
 
@@ -252,19 +242,13 @@ class Chat:
     def switch_model(self, name: str) -> tuple[str, ...]:
         """Go on with another model; what that changes, in sentences. If it is refused, the old one
         comes back.
-
-        Raises:
-            GemmaEdgeError: it is refused.
-        """
+        Raises GemmaEdgeError: it is refused."""
         unpinned = replace(self.request, quant=None, mmproj=None, gpu_layers=None)
         return self._reload(replace(unpinned, model=name, cpu_expert_layers=None))
 
     def resize(self, context_tokens: int) -> tuple[str, ...]:
         """Load the same model again with another context; see ``switch_model``.
-
-        Raises:
-            DoesNotFit: the conversation is longer, or there is no memory for it.
-        """
+        Raises DoesNotFit: the conversation is longer, or there is no memory for it."""
         used = self.conversation.meter().used_tokens
         if context_tokens <= used:
             problem = f"the conversation takes {used:,} tokens, more than {context_tokens:,}"
@@ -295,11 +279,8 @@ class Chat:
     def switch_session(self, name: str) -> bool:
         """Go on with another conversation, by its name, its title or a part of either; False if it
         is this one.
-
-        Raises:
-            InputError: there is none, it is open elsewhere, or cannot be read.
-            UsageError: a private conversation goes on with none that is kept.
-        """
+        Raises InputError: there is none, it is open elsewhere, or cannot be read; UsageError: a
+        private conversation goes on with none that is kept."""
         if self.private:
             problem = "a private conversation is not kept, and goes on with none that is"
             raise UsageError(problem, hint=f"gemma-edge chat --session {name}")

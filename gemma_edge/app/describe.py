@@ -155,7 +155,6 @@ def iter_views(
 
 
 def _most_tokens(request: DescribeRequest, files: ModelFiles, paid_tokens: int) -> int:
-    """The largest budget that any image of this run may get."""
     if request.detail_tokens:
         return min(request.detail_tokens, paid_tokens or request.detail_tokens)
     # The bundled model has never seen more than its usual detail.
@@ -303,7 +302,6 @@ def _look(
     questions: Questions, sources: Sequence[Source], prepared: Prepared, paid_tokens: int,
     runtime: Runtime,
 ) -> tuple[View, ...]:  # fmt: skip
-    """All images and pages, with a line for each picture."""
     views: list[View] = []
     for source in sources:
         for each in iter_views(questions, source, source.read(), prepared.files, paid_tokens):
@@ -342,7 +340,6 @@ class SavedCache:
         self._there = False
 
     def restore(self) -> None:
-        """Take back what an earlier run has read, and say why where that cannot be."""
         if self._path is None or not self._path.exists():
             return
         restored = self._engine.restore(self._path)
@@ -375,7 +372,6 @@ _PHOTOS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif"))
 
 
 def record_format(form: Format) -> RecordFormat[ImageRecord]:
-    """How the records look."""
     plain: RecordFormat[ImageRecord] = RecordFormat(
         document=description.as_document, answer=description.answer_of,
         rows=lambda text: description.read_rows(text, form),
@@ -420,7 +416,6 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
 
 
 def _settings(questions: Questions, prepared: Prepared) -> dict[str, object]:
-    """All that could change an answer, as plain data."""
     first, request = questions.tasks[0], questions.request
     adapters = [[each.path.name, each.scale] for each in prepared.plan.adapters]
     return {
@@ -455,7 +450,6 @@ class _Describer:
         return known, chain(list(islice(views, 1)), views)
 
     def use(self, source: Source, opened: tuple[str, Iterator[View]]) -> None:
-        """All images of one file."""
         known, views = opened
         for view in views:
             if self._is_done(source, known, view.page) or self._copies(source, known, view.page):
@@ -468,7 +462,6 @@ class _Describer:
             self._ask(source, view, known)
 
     def failed(self, source: Source, error: GemmaEdgeError) -> ImageRecord:
-        """The record of a file that could not be done."""
         return ImageRecord(file=source.name, task=self.task, error=error.message, hint=error.hint)
 
     def _views(self, source: Source, data: bytes, most: int) -> Iterator[View]:
@@ -488,7 +481,6 @@ class _Describer:
         return known, page, task.question, self.task
 
     def _copies(self, source: Source, known: str, page: int) -> bool:
-        """Writes the text beside the image from the record that is there, if one is."""
         if not self.sidecar or not self._is_recorded(known, page):
             return False
         key = self._key(known, page, self.questions.tasks[0])

@@ -27,8 +27,6 @@ Records = list[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A document, and the file that says what is in it."""
-
     source: Source
     gold: Path
 

@@ -209,7 +209,6 @@ def _prepare(
 
 
 def _without_pictures(modes: tuple[PageMode, ...]) -> str:
-    """What is left without a projector."""
     kinds = {mode.page.kind for mode in modes}
     if "scan" in kinds and not kinds & {"text", "mixed", "scan+ocr-layer"}:
         return ""
@@ -374,7 +373,6 @@ def _located(
 
 
 def _render_read(document: Document, passes: Passes, loaded: str) -> str:
-    """What is read, in pages and tokens, and by whom."""
     count, tokens = len(document.pages), render_tokens(sum(passes.page_tokens))
     read = f"{document.name}: {count} page{'' if count == 1 else 's'}, {tokens}"
     if passes.strategy == "windows":
@@ -423,7 +421,6 @@ _TITLES = {"csv": "CSV with these columns", "markdown": "a Markdown table with t
 
 
 def record_format(form: Form, columns: Sequence[str]) -> RecordFormat[DocumentRecord]:
-    """How the records look; ``columns`` are those of a table."""
     if form not in ("csv", "markdown"):
         return RecordFormat(document=records.as_document, rows=iter_objects, answer=_answer)
     table = form
@@ -489,8 +486,6 @@ def _failed(source: Source, error: GemmaEdgeError) -> DocumentRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Documents:
-    """Reads one document after another into records."""
-
     batch: Batch[DocumentRecord]
     recipe: Recipe
     request: ExtractRequest
@@ -507,7 +502,6 @@ class _Documents:
         return key, read_document(data, source.name, password=request.password, pages=request.pages)
 
     def use(self, source: Source, known: tuple[str, Document]) -> None:
-        """One document to one record."""
         batch, (key, document) = self.batch, known
         _ = batch.engine  # what is wrong with the model is wrong with all documents
         try:

@@ -81,7 +81,6 @@ class Prepared:
 
     @property
     def brief(self) -> str:
-        """``E4B Q4 QAT on RTX 4060 Laptop``."""
         where = render_devices(self.plan, self.hardware) if self.plan.devices else "the CPU"
         return f"{brief_title(self.candidate)} on {where}"
 
@@ -144,7 +143,6 @@ def load(prepared: Prepared, runtime: Runtime) -> "LoadedEngine":
 
 
 def _agreed_vision(request: ModelRequest, vision: VisionMode) -> VisionMode:
-    """What the command needs and what the flags say."""
     if request.vision is None:
         return vision
     if request.vision:
@@ -215,7 +213,6 @@ def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which proces
 
 @contextmanager
 def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterator[Planner]:
-    """For this machine, or for one that somebody thought up."""
     hardware = pretended or runtime.hardware
     speeds, note = read_measurements(runtime.store)
     if note:
@@ -311,7 +308,6 @@ def best_here(
 def _best(
     candidates: list[Candidate], constraints: Constraints, planner: Planner
 ) -> Candidate | None:
-    """The one that the plan takes; None where none fits."""
     try:
         plan = planner.plan(candidates, constraints) if candidates else None
     except DoesNotFit:

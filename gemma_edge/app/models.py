@@ -221,13 +221,11 @@ def pull_command(target: Target, runtime: Runtime) -> str:
 
 
 def find_missing(files: Sequence[RemoteFile], runtime: Runtime) -> Sized:
-    """What would be fetched; a file that nobody has hashed yet is read, which takes a while."""
     with runtime.progress() as listen:
         return missing_files(files, runtime.store, on_progress=listen)
 
 
 def ask_sizes(missing: Sized, runtime: Runtime) -> Sized:
-    """Where the catalogue does not know a size, the hub is asked."""
     with runtime.progress() as listen:
         known, store = dict(missing), runtime.store
         for file in (file for file, size in missing if size is None):
@@ -236,7 +234,6 @@ def ask_sizes(missing: Sized, runtime: Runtime) -> Sized:
 
 
 def say_missing(target: Target, missing: Sized, runtime: Runtime) -> None:
-    """Which model, which files, how large, and what the disk has."""
     if target.wanted is not None:
         runtime.note(f"{target.asked}: {target.title}")
     for file, size in missing:
@@ -260,7 +257,6 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def fetch(files: Sequence[RemoteFile], runtime: Runtime, *, accept: bool = False) -> list[Path]:
-    """The files on disk, whole and checked, with progress."""
     with runtime.progress() as listen:
         paths = ensure(files, runtime.store, accept=accept, on_progress=listen)
     return [Path(os.path.abspath(path)) for path in paths]
@@ -340,7 +336,6 @@ def count_bytes(files: Iterable[StoredFile]) -> int:
 
 
 def render_count(count: int) -> str:
-    """``1 file``, ``3 files``."""
     return f"{count} file{'' if count == 1 else 's'}"
 
 
@@ -385,7 +380,6 @@ def _of(file: CatalogFile, files: Sequence[StoredFile]) -> list[StoredFile]:
 
 
 def _belonging(wanted: NamedModel, files: Sequence[StoredFile]) -> dict[StoredFile, CatalogFile]:
-    """Its projector and its drafter, as far as they are there."""
     parts = [file for file in (wanted.projector, wanted.drafter) if file is not None]
     return {stored: file for file in parts for stored in _of(file, files)}
 
@@ -489,7 +483,6 @@ class Stock:
         return kept or synthesize_projector(size, quant)
 
     def _missing_bytes(self, quant: Quant) -> int | None:
-        """To download, as far as anybody knows."""
         wanted = [file for file in (quant.model, quant.projector) if file is not None]
         sizes = [file.size_bytes for file in wanted if self.path(file) is None]
         known = [size_bytes for size_bytes in sizes if size_bytes is not None]
@@ -503,7 +496,6 @@ class Stock:
 
 
 def _named(candidate: Candidate, size: Size, quant: Quant) -> Candidate:
-    """``e4b``; ``E4B, Q4 QAT (unsloth)``."""
     title = f"{size.title.removeprefix('Gemma 4 ')}, {quant.title} ({quant.source})"
     return replace(
         candidate, name=name_of(size, quant), title=title, size_name=size.name,

@@ -30,7 +30,6 @@ _LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
 
 
 def load_engine(plan: "Plan") -> "Engine":
-    """Begin to load a plan in a process of its own."""
     from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
 
     return engine.load(plan)
@@ -85,8 +84,6 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One file of many could not be done."""
-
     text: str
 
 
@@ -105,7 +102,6 @@ def say_nothing(_text: str) -> None:
 
 
 def uncancelled(_engine: "Engine") -> AbstractContextManager[None]:
-    """For whom Ctrl-C ends more than an answer."""
     return nullcontext()
 
 
@@ -114,7 +110,6 @@ def watch_nothing(_event: object) -> None:
 
 
 def show_nothing() -> "AbstractContextManager[Listener]":
-    """For whom no progress is of interest."""
     return nullcontext(lambda _event: None)
 
 
@@ -128,8 +123,7 @@ class Runtime:
     ``confirm`` asks a question whose usual answer is yes; None where nobody can be asked.
     ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder as a
     person named it, for hints; ``remember`` keeps on disk what the encoder made of pictures,
-    whatever a request says. ``detect`` looks at the machine, once; ``clock`` is in seconds.
-    """
+    whatever a request says. ``detect`` looks at the machine, once; ``clock`` is in seconds."""
 
     store: "StoreSettings"
     note: Callable[[str], None] = say_nothing
@@ -152,7 +146,6 @@ class Runtime:
 
     @property
     def hardware(self) -> "Hardware":
-        """This machine, detected once."""
         return self.detect()
 
 
@@ -183,7 +176,6 @@ def store_settings(  # noqa: PLR0913  (each stands for itself)
     offline: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> "StoreSettings":
-    """What was asked for, then the environment, then the platform's conventions."""
     from gemma_edge.store.remote import StoreSettings  # noqa: PLC0415  (not for a help page)
 
     told = environment.get
@@ -198,12 +190,10 @@ def store_settings(  # noqa: PLR0913  (each stands for itself)
 
 
 def is_on(environment: Mapping[str, str], variable: str) -> bool:
-    """A variable of the environment that is a switch."""
     return environment.get(variable, "").strip().lower() not in _OFF
 
 
 def is_offline(environment: Mapping[str, str]) -> bool:
-    """Whether the environment forbids connections."""
     return any(is_on(environment, variable) for variable in OFFLINE_VARIABLES)
 
 

@@ -315,7 +315,6 @@ class Conversation:
         return replace(file, tokens=whole.used_tokens - bare.used_tokens)
 
     def _room(self) -> int:
-        """For the largest picture, in tokens."""
         plan = self._engine.info.plan
         return (plan and plan.image_tokens) or IMAGE_TOKENS
 
@@ -453,7 +452,6 @@ class Conversation:
     def _explained(
         self, error: DoesNotFit, messages: Sequence[Message], goes_on: bool
     ) -> DoesNotFit:
-        """The numbers of this message, where it is the message that is too large."""
         if goes_on:
             return DoesNotFit(error.message, hint=CHOICES)
         whole = self._measure(messages)
@@ -633,7 +631,6 @@ class Conversation:
 
     @property
     def failed(self) -> bool:
-        """Whether ``first`` raised, and nobody was told."""
         return self._error is not None
 
     def _prefill_idle(self) -> None:

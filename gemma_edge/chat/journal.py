@@ -60,7 +60,6 @@ class Question:
         return Question(other.text, pictures, files, self.lost + other.lost)
 
     def message(self, before: str = "") -> Message:
-        """For the model: files first, each under its name, then the text."""
         parts = [before, *map(render_file, self.files)]
         parts += [f"[{name}: an image that cannot be shown any more]" for name in self.lost]
         return Message("user", "\n\n".join(filter(None, [*parts, self.text])), self.pictures)
@@ -105,7 +104,6 @@ class History:
 
     @property
     def questions(self) -> int:
-        """How many were asked and not taken back."""
         earlier = sum(exchange.fate != "undone" for exchange in self.earlier)
         return earlier + len(self.exchanges) + (self.open is not None)
 
@@ -118,7 +116,6 @@ class History:
         return messages
 
     def asking(self, question: Question) -> list[Message]:
-        """The same with one more question."""
         before = "" if self.exchanges else self.preface()
         return [*self.messages(), question.message(before)]
 
@@ -127,7 +124,6 @@ class History:
         return f"[What was said before, in short:\n{self.summary}]" if self.summary else ""
 
     def take_out(self, count: int, fate: str) -> None:
-        """Move the oldest exchanges to those that the model does not see any more."""
         self.earlier += [replace(exchange, fate=fate) for exchange in self.exchanges[:count]]
         del self.exchanges[:count]
 
@@ -315,8 +311,7 @@ def _explained(what: str, place: Path) -> Iterator[None]:
 class Journal:
     """One conversation's folder. Use ``create`` or ``open``; close it.
 
-    Nothing is on disk before the first record, so a conversation without a word leaves nothing.
-    """
+    Nothing is on disk before the first record, so a conversation without a word leaves nothing."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
@@ -330,10 +325,7 @@ class Journal:
         cls, folder: Path, name: str = "", *, clock: Callable[[], float] = time.time
     ) -> "Journal":
         """A new conversation in ``folder``, called ``name``, or by date and time.
-
-        Raises:
-            UsageError: there is one of that name, or it is no name.
-        """
+        Raises UsageError: there is one of that name, or it is no name."""
         if name:
             check_name(name)
         if name and (folder / name).exists():
@@ -347,10 +339,7 @@ class Journal:
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> "Journal":
         """A conversation that is there, to go on with; ``load`` reads it.
-
-        Raises:
-            InputError: there is none, or another process has it open.
-        """
+        Raises InputError: there is none, or another process has it open."""
         if not (path / FILE).is_file():
             raise InputError(f"there is no session `{path.name}`", hint="gemma-edge sessions")
         journal = cls(path, clock)
@@ -373,15 +362,11 @@ class Journal:
         return round(self._clock(), 3)
 
     def load(self) -> Replay:
-        """What was said so far, as a replay that goes on from there."""
         return _replay(self.path, self._picture)
 
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Write a record; to all but pieces of an answer ``at`` is added, in seconds since 1970.
-
-        Raises:
-            GemmaEdgeError: the disk refuses, or another process has it open.
-        """
+        Raises GemmaEdgeError: the disk refuses, or another process has it open."""
         piece = record["type"] in ("said", "thought")
         stamped = record if piece else {**record, "at": self.now()}
         line = json.dumps(stamped, ensure_ascii=False) + "\n"
@@ -393,10 +378,7 @@ class Journal:
 
     def keep_picture(self, picture: Picture) -> dict[str, Any]:
         """Write its pixels, once, and return what a record says of it.
-
-        Raises:
-            GemmaEdgeError: the disk refuses.
-        """
+        Raises GemmaEdgeError: the disk refuses."""
         if not (self.path / PICTURES / picture.digest).exists():
             with _explained(picture.name or "an image", self.path / PICTURES):
                 self._start()  # which may rename the folder
@@ -444,7 +426,6 @@ class Journal:
         return True
 
     def close(self) -> None:
-        """Let go of it. Idempotent."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.fsync(self._file)
@@ -458,10 +439,7 @@ class Journal:
 def read_records(path: Path, notes: list[str]) -> Iterator[Record]:
     """The records of a session's folder. What is no record is noted; the last line may be half of
     one, where the machine stopped.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    Raises InputError: it cannot be read."""
     try:
         lines = (path / FILE).read_bytes().split(b"\n")
     except OSError as error:
@@ -483,10 +461,7 @@ def read_records(path: Path, notes: list[str]) -> Iterator[Record]:
 
 def read_history(path: Path, find_picture: FindPicture | None = None) -> History:
     """What was said in a session, without opening it to go on.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    Raises InputError: it cannot be read."""
     return _replay(path, find_picture or Journal(path)._picture).history
 
 
@@ -500,20 +475,14 @@ def _replay(path: Path, find_picture: FindPicture) -> Replay:
 
 def check_name(name: str) -> None:
     """A name must be one of a folder.
-
-    Raises:
-        UsageError: it is not.
-    """
+    Raises UsageError: it is not."""
     if name in (".", "..") or not name.strip() or any(c in '/\\:*?"<>|' or c < " " for c in name):
         raise UsageError(f"`{name}` cannot be the name of a session", hint="letters, digits, - _")
 
 
 def take_lock(path: Path) -> "BaseFileLock":
     """The folder of a session for this process alone; release it.
-
-    Raises:
-        InputError: another has it.
-    """
+    Raises InputError: another has it."""
     from filelock import FileLock, Timeout  # noqa: PLC0415  (0.1 s, and only a writer needs it)
 
     try:
@@ -538,8 +507,7 @@ class Recorder:
     """A conversation with its journal, if it has one; both are told each record. A journal that
     was opened goes on where it ended; a new one waits for the first question, so a conversation
     without a word leaves nothing. One that cannot be written any more ends no conversation:
-    ``take_problem`` says so, once, and from then on nothing is kept.
-    """
+    ``take_problem`` says so, once, and from then on nothing is kept."""
 
     def __init__(self, journal: Journal | None, *, model: str, system: str | None) -> None:
         self.journal = journal
@@ -580,12 +548,10 @@ class Recorder:
             self._give_up(error)
 
     def set_system(self, text: str | None) -> None:
-        """Who the model is to be, if that is new."""
         if (text or None) != self.history.system:
             self.record({"type": "system", "system": text or ""})
 
     def set_model(self, name: str) -> None:
-        """Which model answers from here on, if that is new."""
         if name and name != self.history.model:
             self.record({"type": "model", "model": name})
 

@@ -64,10 +64,7 @@ class Persona:
 def load_persona(name: str, folders: Sequence[Path]) -> Persona:
     """A persona by its name, or by the path of its file; one of a person's own ``folders`` hides
     the shipped one of its name.
-
-    Raises:
-        InputError: there is none of that name, or its file cannot be read.
-    """
+    Raises InputError: there is none of that name, or its file cannot be read."""
     path = Path(name).expanduser()
     if path.suffix == SUFFIX and path.is_file():
         return _read(path)
@@ -80,13 +77,11 @@ def load_persona(name: str, folders: Sequence[Path]) -> Persona:
 
 
 def merge_sampling(own: Sampling, asked: Sampling) -> Sampling:
-    """What was asked for, and where nothing was, a persona's own."""
     given = {name: getattr(asked, name) for name in _SAMPLING}
     return replace(own, **{name: value for name, value in given.items() if value is not None})
 
 
 def find_personas(folders: Sequence[Path]) -> dict[str, Path]:
-    """The files of all that there are, by name."""
     places = [SHIPPED, *reversed(folders)]
     return {path.stem: path for place in places for path in place.glob(f"*{SUFFIX}")}
 
@@ -106,7 +101,6 @@ def _read(path: Path) -> Persona:
 
 
 def _check(path: Path, table: Mapping[str, Any], known: Mapping[str, str], where: str) -> None:
-    """Refuse by its name what is misspelled or of another kind."""
     for key, value in table.items():
         if key not in known:
             hint = f"there are: {', '.join(known)}"

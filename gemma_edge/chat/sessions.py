@@ -78,10 +78,7 @@ def find_journal(folder: Path, name: str = "") -> Path:
 
 def remove(path: Path) -> int:
     """Delete a session; return the bytes that it took.
-
-    Raises:
-        InputError: there is none, it is open, or the disk refuses.
-    """
+    Raises InputError: there is none, it is open, or the disk refuses."""
     if not (path / FILE).is_file():
         raise InputError(f"there is no session `{path.name}`", hint="gemma-edge sessions")
     size = _size(path)
@@ -126,7 +123,6 @@ def prune(
 
 
 def _look(path: Path) -> Listed | None:
-    """What its records say of a session, without its pictures; None where nothing was asked."""
     try:
         history = read_history(path, lambda _: None)
         changed = (path / FILE).stat().st_mtime

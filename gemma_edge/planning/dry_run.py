@@ -63,10 +63,7 @@ class DryRun:
 
     def report(self, shape: Shape, placement: Placement) -> tuple[Allocated, ...]:
         """Its buffers as it names them.
-
-        Raises:
-            EngineError: as above.
-        """
+        Raises EngineError: as above."""
         if self._child is None:
             self._child = Child(_CHILD, *self._endpoints, limits=Limits(seconds=LIMIT_SECONDS))
         asked = {"model": str(self._skeleton(shape)), "placement": asdict(_measured(placement))}
@@ -176,8 +173,7 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
     """A sentence for every place and part whose prediction is off by more than 2 % or 32 MiB.
 
     Pages of a mapped file are left out: llama.cpp counts the whole range of a file that it maps,
-    with all that lies between. So is the projector, of whose buffers no line is said at a load.
-    """
+    with all that lies between. So is the projector, of whose buffers no line is said at a load."""
     said: list[str] = []
     rows = [row for row in allocated if row.place and not row.reclaimable]
     for account in ledger.accounts:
@@ -214,10 +210,7 @@ _DROPPED = ("general.", "tokenizer.", "split.", "quantize.")
 
 def write_skeleton(shape: Shape, path: Path) -> None:
     """Write it.
-
-    Raises:
-        OSError: no room, or a file system without large files.
-    """
+    Raises OSError: no room, or a file system without large files."""
     header, metadata = shape.header, _metadata(shape)
     table, offset = b"", 0
     for tensor in header.tensors:

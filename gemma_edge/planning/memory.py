@@ -46,11 +46,8 @@ def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measu
     adapters: Sequence[Header] = (),
 ) -> Ledger:
     """Every part of memory that the placement takes.
-
-    Raises:
-        EngineError: ``measure`` cannot answer.
-        KeyError: the placement names a device that the machine does not have.
-    """
+    Raises EngineError: ``measure`` cannot answer; KeyError: the placement names a device that the
+    machine does not have."""
     devices = {device.name: device for device in hardware.devices}
     used = [devices[name].name for name in placement.devices if placement.gpu_layers]
     tallies = {name: _Tally() for name in (*used, RAM)}
@@ -191,8 +188,7 @@ def layer_places(layers: int, placement: Placement) -> tuple[str, ...]:
     """The place of every layer, and last that of the output: ``layers + 1`` names.
 
     The last ``gpu_layers`` go to the devices, the output counts as one. Among several they go by
-    ``split``; without one they are shared out evenly.
-    """
+    ``split``; without one they are shared out evenly."""
     count, wanted = layers + 1, placement.placed_layers(layers)
     if not wanted:
         return (RAM,) * count
@@ -224,8 +220,7 @@ def repacks(placement: Placement, hardware: Hardware) -> frozenset[str]:
 
     Not where a GPU could take the weights over a host buffer: llama.cpp prefers that one, and with
     a mapped file the pages themselves (llama-model.cpp, ``make_cpu_buft_list``). RPC devices have
-    no host buffer.
-    """
+    no host buffer."""
     backends = {device.name: device.backend for device in hardware.devices}
     used = [backends.get(name, "") for name in placement.devices if placement.gpu_layers]
     if not placement.repack or any(backend in _HOST_BUFFERS for backend in used):
@@ -270,7 +265,6 @@ BYTES: dict[KvType, Fraction] = {"f32": Fraction(4), "f16": Fraction(2), "q8_0":
 def layer_bytes(
     shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int, kv_type: KvType
 ) -> int:
-    """Keys and values of one layer."""
     if layer.kind == "none":
         return 0
     cells = pad_cells(context_tokens)
@@ -355,7 +349,6 @@ def _fit(measure: Measure, shape: Shape, kv_type: KvType) -> tuple[float, float]
 
 
 def _masks(shape: Shape, placement: Placement) -> int:
-    """Two attention masks in 16 bits, one without a window."""
     context, batch = placement.context_tokens, min(placement.batch_tokens, placement.context_tokens)
     return 2 * batch * (pad_cells(context) + window_cells(shape, context, batch))
 
@@ -505,5 +498,4 @@ _PROGRAM_BYTES, _TOKEN_BYTES = 72 * MIB, 1040
 
 
 def program_bytes(shape: Shape) -> int:
-    """Main memory of the program itself, with a model's vocabulary."""
     return _PROGRAM_BYTES + LLAMA_OWN_BYTES + _TOKEN_BYTES * shape.vocabulary_tokens

@@ -175,7 +175,6 @@ def _weigh(tensors: Iterable[Tensor]) -> Weights:
 
 
 def _kinds(header: Header, count: int) -> tuple[list[LayerKind], str]:
-    """Which layers have a window, and why that cannot be said."""
     window = header.integer(".attention.sliding_window") or 0
     pattern = header.metadata.get(header.architecture + ".attention.sliding_window_pattern")
     kinds: list[LayerKind] = ["global"] * count
@@ -220,11 +219,8 @@ ENCODERS = (
 
 def check_model(header: Header) -> None:
     """Refuse what is a GGUF file but no language model.
-
-    Raises:
-        ModelError: a projector, a drafter, an importance matrix, an adapter, a later part of a
-            split model, or a file without weights.
-    """
+    Raises ModelError: a projector, a drafter, an importance matrix, an adapter, a later part of a
+    split model, or a file without weights."""
     path, kind, architecture = header.path, header.metadata.get("general.type"), header.architecture
     imatrix = kind == "imatrix" or any(key.startswith("imatrix.") for key in header.metadata)
     part, other = header.integer("split.no") or 0, "--model takes a language model"
@@ -248,10 +244,7 @@ def check_model(header: Header) -> None:
 
 def check_pair(model: Header, projector: Header) -> None:
     """Refuse a projector that was not made for this model.
-
-    Raises:
-        ProjectorError: not a projector, or its width is not the model's.
-    """
+    Raises ProjectorError: not a projector, or its width is not the model's."""
     hint = "--mmproj takes the mmproj-....gguf file that comes with the model"
     if projector.architecture != PROJECTOR_ARCHITECTURE:
         what = f"is not a projector but a model (`{projector.architecture}`)"
@@ -273,10 +266,7 @@ _A, _B = ".lora_a", ".lora_b"
 
 def check_adapter(model: Header, adapter: Header) -> None:
     """Refuse what cannot be added to this model.
-
-    Raises:
-        ModelError: it is no LoRA, or one of another model.
-    """
+    Raises ModelError: it is no LoRA, or one of another model."""
     if reason := adapter_problem(model, adapter):
         raise ModelError(reason, hint="--lora takes a GGUF that was trained for this very model")
 
@@ -409,7 +399,6 @@ def _recipe(quant: Quant) -> tuple[str, str, str]:
 
 
 def _tensor_kinds(size: Size) -> list[bool]:
-    """For every layer whether it has a window."""
     every = size.dimensions.global_every
     return [(index + 1) % every != 0 for index in range(size.layers)]
 

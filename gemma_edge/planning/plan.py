@@ -39,8 +39,7 @@ class Candidate:
     then a header read from the hub, or one made from the catalogue's facts (``exact`` is False).
     ``size_name`` is the catalogue's ("e4b"), "" for a file that only has a path. ``download_bytes``
     is what would have to be fetched. ``weights`` is the sha256 of the model file, "" if unknown.
-    Candidates are equal if their headers are, whatever their files are called.
-    """
+    Candidates are equal if their headers are, whatever their files are called."""
 
     name: str
     title: str
@@ -122,8 +121,7 @@ class Constraints:
     projector, False leaves it out, None takes one where there is one. ``gpu_layers`` is llama.cpp's
     n_gpu_layers, ``ALL_LAYERS`` (experts included) or a number; 0 is the CPU. ``min_speed`` is in
     tokens a second. ``adapters`` are added to whatever model is taken, each with the header of its
-    file. A model is pinned by offering no other size among the candidates.
-    """
+    file. A model is pinned by offering no other size among the candidates."""
 
     context_tokens: int | None = None
     gpu_layers: int | None = None
@@ -152,8 +150,7 @@ class Placement:
     first ``cpu_expert_layers`` layers stay in main memory. ``projector_device`` is "" for the CPU;
     ``image_tokens`` is the largest picture that was paid for, 0 for none. ``repack`` lets the CPU
     build a faster copy of its weights in anonymous memory; ``lazy`` reads rows of the per-layer
-    embeddings from disk as they are needed.
-    """
+    embeddings from disk as they are needed."""
 
     context_tokens: int
     batch_tokens: int
@@ -216,7 +213,6 @@ class Account:
 
     @property
     def total_bytes(self) -> int:
-        """All parts, the margin included."""
         return sum(part.size_bytes for part in self.parts)
 
     @property
@@ -241,7 +237,6 @@ class Ledger:
 
     @property
     def fits_devices(self) -> bool:
-        """Whether every GPU's account is, whatever main memory says."""
         return all(account.fits for account in self.accounts if account.place != RAM)
 
     def account(self, place: str) -> Account:
@@ -313,8 +308,6 @@ class Plan(Placement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoPlan:
-    """Why a candidate cannot run as asked, and what was tried."""
-
     reason: str
     attempts: tuple[Attempt, ...] = ()
 
@@ -325,6 +318,5 @@ def placement_items(placement: Placement) -> Iterator[tuple[str, Any]]:
 
 
 def with_fallbacks(plan: Plan, **changes: Any) -> Plan:
-    """The plan with other fields, and so its fallbacks."""
     fallbacks = tuple(with_fallbacks(each, **changes) for each in plan.fallbacks)
     return replace(plan, fallbacks=fallbacks, **changes)

@@ -161,7 +161,6 @@ Found = tuple[Search, Plan | NoPlan]
 
 
 def find_plan(search: Search) -> Plan | NoPlan:
-    """The best placement of one candidate, and everything that was tried."""
     if reason := _pin_problem(search):
         attempt = Attempt(what=search.candidate.title, taken=False, reason=reason)
         return NoPlan(reason=reason, attempts=(attempt,))
@@ -349,7 +348,6 @@ def _nothing_fits(found: Sequence[Found]) -> NothingFits:
 
 
 def _nearest(searches: Sequence[Search]) -> str:
-    """A hint: the flag that would have to be another, the first model first."""
     for relaxed, pin in chain.from_iterable(map(_relax, searches)):
         plan = find_plan(relaxed)
         if isinstance(plan, Plan):
@@ -363,7 +361,6 @@ def _nearest(searches: Sequence[Search]) -> str:
 
 
 def _relax(search: Search) -> Iterator[tuple[Search, str]]:
-    """The search without one of its pins, then with less context."""
     for pin in ("context_tokens", "image_tokens", "kv_type", "cpu_expert_layers", "gpu_layers",
                 "min_speed"):  # fmt: skip
         if getattr(search.constraints, pin) is not None:
@@ -398,7 +395,6 @@ def _flag(pin: str, plan: Plan, search: Search) -> str:
 
 
 def _one_each(found: Sequence[Found], chosen: Search | None) -> tuple[Attempt, ...]:
-    """One attempt a candidate, the best model first."""
     ordered = sorted(found, key=lambda pair: pair[0].candidate.quality, reverse=True)
     attempts = []
     for search, each in ordered:
@@ -423,7 +419,6 @@ def _explain_choice(
 
 
 def _explain(search: Search, plan: Plan) -> Iterator[str]:
-    """Context, placement, what is out of the ordinary, threads."""
     candidate, pinned = search.candidate, search.constraints
     yield f"context {plan.context_tokens:,} tokens: {_why_context(search, plan)}"
     yield render_kind(plan, search.layers)

@@ -58,7 +58,6 @@ def render_kind(placement: Placement, layers: int) -> str:
 
 
 def render_details(plan: Plan) -> str:
-    """``128k context, f16 KV, images at 280 tokens``."""
     parts = [f"{short_tokens(plan.context_tokens)} context", f"{plan.kv_type} KV"]
     place = "" if plan.projector_device or not plan.devices else " (seen by the CPU)"
     images = f"images at {plan.image_tokens} tokens{place}" if plan.image_tokens else "no images"
@@ -74,7 +73,6 @@ def render_speed(speed: Speed | None) -> str:
 
 
 def render_devices(plan: Plan, hardware: Hardware) -> str:
-    """The titles of the GPUs that it uses, else ``the CPU``."""
     titles = {device.name: device.title for device in hardware.devices}
     return " + ".join(titles.get(name, name) for name in plan.devices) or "the CPU"
 

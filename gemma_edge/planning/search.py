@@ -52,7 +52,6 @@ class Search:
     _ledgers: dict[Placement, Ledger] = field(default_factory=dict, repr=False, compare=False)
 
     def ledger(self, placement: Placement) -> Ledger:
-        """What it takes, part by part; computed once for each placement."""
         if placement not in self._ledgers:
             adapters = [header for _, header in self.constraints.adapters]
             self._ledgers[placement] = account(
@@ -62,7 +61,6 @@ class Search:
         return self._ledgers[placement]
 
     def measured_by(self, measure: Measure) -> "Search":
-        """The same by other numbers for compute buffers."""
         return replace(self, measure=measure, _ledgers={})
 
     def constrained(self, **changes: Any) -> "Search":
@@ -70,7 +68,6 @@ class Search:
         return replace(self, constraints=replace(self.constraints, **changes))
 
     def plan(self, placement: Placement, reasons: tuple[str, ...] = ()) -> Plan:
-        """A plan of this placement, with its threads and its speed."""
         candidate, threads = self.candidate, self.threads(placement)
         return Plan(
             **dict(placement_items(placement)),

@@ -61,7 +61,6 @@ def follow(search: Search, strategy: Strategy) -> Plan | NoPlan:
 
 
 def _iter_caches(search: Search, strategy: Strategy) -> Iterator[tuple[KvType, int]]:
-    """KV types and contexts in the order in which they are given up."""
     wanted, pinned = search.wanted_tokens, search.constraints
     lower = [step for step in reversed(CONTEXT_STEPS) if FLOOR_CONTEXT_TOKENS <= step < wanted]
     contexts = [wanted] if pinned.context_tokens else [wanted, *lower]
@@ -127,7 +126,6 @@ def _relieve(search: Search, placement: Placement) -> Placement:
 
 
 def _describe(setting: Placement, full: Placement) -> str:
-    """What a setting gives up against the fullest one, in words."""
     words = []
     if setting.projector_device != full.projector_device:
         words.append("the projector on the CPU")
@@ -205,7 +203,6 @@ def _enlarge_context(search: Search, strategy: Strategy, placement: Placement) -
 
 
 def iter_fallbacks(search: Search, plan: Plan) -> Iterator[Plan]:
-    """Smaller plans that fit, the next first, each with what it gives up."""
     placement = plan.placement
     for give_up, what in (*_STEPS, *_STEPS[1:]):
         smaller = give_up(search, placement)

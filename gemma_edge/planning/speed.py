@@ -173,7 +173,6 @@ def _device(run: Measurement) -> tuple[str, str, str, bool]:
 def predict(
     shape: Shape, placement: Placement, hardware: Hardware, threads: int
 ) -> tuple[float, str]:
-    """Tokens a second, and the arithmetic as a sentence; nothing stored is looked at."""
     counts = read_bytes(shape, placement)
     used = _used(placement, hardware)
     seconds, words = 0.0, []
@@ -194,7 +193,6 @@ def predict(
 
 
 def read_bytes(shape: Shape, placement: Placement) -> dict[str, int]:
-    """What one token reads of weights, keys and values, by place."""
     places = layer_places(len(shape.layers), placement)
     counts = dict.fromkeys((*places, RAM), 0)
     for index, layer in enumerate(shape.layers):
@@ -233,7 +231,6 @@ def fast_cpu(hardware: Hardware) -> bool:
 
 
 def ram_bandwidth(hardware: Hardware) -> float:
-    """GB/s of main memory, from the chip's name."""
     known = [_look_up(device) for device in hardware.devices if device.integrated]
     known.append(_find(normalize_title(hardware.cpu.name)))  # Apple's chips
     for _, rate in filter(None, known):
@@ -293,6 +290,5 @@ def _table() -> dict[str, dict[str, Any]]:
 
 
 def _used(placement: Placement, hardware: Hardware) -> list[Device]:
-    """The devices that compute, in the placement's order."""
     by_name = {device.name: device for device in hardware.devices if device.usable}
     return [by_name[name] for name in placement.devices if placement.gpu_layers]
