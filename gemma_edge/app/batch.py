@@ -87,13 +87,9 @@ class Sources:
 
 
 def find_sources(
-    files: Sequence[Path],
-    kind: FileKind,
-    *,
-    clipboard: bool = False,
-    read_stdin: Callable[[], bytes] | None = None,
-    note: Callable[[str], None],
-) -> Sources:
+    files: Sequence[Path], kind: FileKind, *, clipboard: bool = False,
+    read_stdin: Callable[[], bytes] | None = None, note: Callable[[str], None],
+) -> Sources:  # fmt: skip
     """What was named, in that order; a folder's files by their names. ``read_stdin`` is None where
     stdin is a terminal.
     Raises UsageError: nothing was named, or stdin is a terminal; InputError: a folder or a pattern
@@ -387,13 +383,10 @@ class Batch(Generic[Kept]):
         return self._engine
 
     def run(
-        self,
-        sources: Sequence[Source],
-        read: Callable[[Source], Content | None],
-        use: Callable[[Source, Content], None],
-        failed: Callable[[Source, GemmaEdgeError], Kept],
+        self, sources: Sequence[Source], read: Callable[[Source], Content | None],
+        use: Callable[[Source, Content], None], failed: Callable[[Source, GemmaEdgeError], Kept],
         request: BatchRequest,
-    ) -> Counts:
+    ) -> Counts:  # fmt: skip
         """Read each source in a thread, None where it is done already, and use it here, until the
         last or until someone stops it. What ``read`` and ``use`` raise about one file becomes the
         record that ``failed`` makes.

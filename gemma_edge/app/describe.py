@@ -385,16 +385,9 @@ def record_format(form: Format) -> RecordFormat[ImageRecord]:
 
 
 def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
-    sources: Sequence[Source],
-    questions: Questions,
-    model: ModelRequest,
-    batch: BatchRequest,
-    runtime: Runtime,
-    *,
-    emit: Emit,
-    sidecar: bool = False,
-    replace_sidecars: bool = False,
-) -> Counts:
+    sources: Sequence[Source], questions: Questions, model: ModelRequest, batch: BatchRequest,
+    runtime: Runtime, *, emit: Emit, sidecar: bool = False, replace_sidecars: bool = False,
+) -> Counts:  # fmt: skip
     """Describe every image by itself. A file that cannot be read is one record with its error; the
     rest goes on. ``sidecar`` writes texts beside the images.
     Raises UsageError: flags that do not go together; GemmaEdgeError: no model, or no room for the

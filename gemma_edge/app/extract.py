@@ -164,14 +164,9 @@ _MARKER_TOKENS = 16  # round one picture
 
 
 def get_ready(  # noqa: PLR0913  (what is read, by what, and the environment)
-    document: Document,
-    recipe: Recipe,
-    request: ExtractRequest,
-    model: ModelRequest,
-    runtime: Runtime,
-    *,
-    counted: bool = False,
-) -> tuple[Prepared, Passes | None]:
+    document: Document, recipe: Recipe, request: ExtractRequest, model: ModelRequest,
+    runtime: Runtime, *, counted: bool = False,
+) -> tuple[Prepared, Passes | None]:  # fmt: skip
     """A plan for this document, and how it will be read: None where it surely fits and need not be
     ``counted``. Nothing is loaded but, to count, a vocabulary.
     Raises InputError: it has nothing to read; ProjectorError: a page is a picture, and the model
@@ -330,15 +325,9 @@ def extract_document(
 
 
 def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
-    engine: LoadedEngine,
-    document: Document,
-    recipe: Recipe,
-    request: ExtractRequest,
-    runtime: Runtime,
-    *,
-    passes: Passes | None = None,
-    brief: bool = False,
-) -> Extraction:
+    engine: LoadedEngine, document: Document, recipe: Recipe, request: ExtractRequest,
+    runtime: Runtime, *, passes: Passes | None = None, brief: bool = False,
+) -> Extraction:  # fmt: skip
     """The same with a model that is open. ``brief`` says of the document only that it is read in
     parts.
     Raises InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as
@@ -437,17 +426,10 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, None] | None:
 
 
 def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
-    sources: Sequence[Source],
-    recipe: Recipe,
-    request: ExtractRequest,
-    model: ModelRequest,
-    batch: BatchRequest,
-    runtime: Runtime,
-    *,
-    emit: Emit,
-    evidence: bool = False,
+    sources: Sequence[Source], recipe: Recipe, request: ExtractRequest, model: ModelRequest,
+    batch: BatchRequest, runtime: Runtime, *, emit: Emit, evidence: bool = False,
     after: Callable[[Source, Extraction], None] | None = None,
-) -> Counts:
+) -> Counts:  # fmt: skip
     """Extract from every document by itself. One that cannot be read is one record with its error;
     the rest goes on. ``evidence`` is part of the records, ``after`` is told of each answer.
     Raises UsageError: a database without a file; GemmaEdgeError: no model, or no room for the

@@ -145,13 +145,9 @@ Sized = list[tuple[RemoteFile, int | None]]  # bytes; None where nobody has said
 
 
 def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
-    request: ModelRequest,
-    runtime: Runtime,
-    *,
-    with_projector: bool,
-    check_inputs: Callable[[bool], None],
-    check_plan: Callable[[Target, bool], None],
-) -> ModelFiles:
+    request: ModelRequest, runtime: Runtime, *, with_projector: bool,
+    check_inputs: Callable[[bool], None], check_plan: Callable[[Target, bool], None],
+) -> ModelFiles:  # fmt: skip
     """The files of a model on this machine. Those of the hub are fetched after a yes, and after
     ``check_inputs`` (is there a projector?) and ``check_plan`` (may its header be fetched?) raised
     nothing.

@@ -168,14 +168,9 @@ def library_runtime(
 
 
 def store_settings(  # noqa: PLR0913  (each stands for itself)
-    environment: Mapping[str, str],
-    home: Path,
-    *,
-    platform: str = sys.platform,
-    models_dir: Path | None = None,
-    offline: bool = False,
-    clock: Callable[[], float] = time.time,
-) -> "StoreSettings":
+    environment: Mapping[str, str], home: Path, *, platform: str = sys.platform,
+    models_dir: Path | None = None, offline: bool = False, clock: Callable[[], float] = time.time,
+) -> "StoreSettings":  # fmt: skip
     from gemma_edge.store.remote import StoreSettings  # noqa: PLC0415  (not for a help page)
 
     told = environment.get

@@ -390,12 +390,9 @@ class Conversation:
         return self._ask(record, before.asking(question), sends=sends)
 
     def _ask(
-        self,
-        record: Record,
-        messages: Sequence[Message],
-        goes_on: bool = False,
+        self, record: Record, messages: Sequence[Message], goes_on: bool = False,
         sends: bool = False,
-    ) -> Iterator[Event]:
+    ) -> Iterator[Event]:  # fmt: skip
         """Stream the answer; ``record`` says what is asked, ``sends`` that it takes what was
         attached along."""
         yield from map(Notice, self._tell_unseen())
@@ -440,14 +437,10 @@ class Conversation:
         if sampling.seed is not None and self._attempts:
             sampling = replace(sampling, seed=sampling.seed + self._attempts)
         return Request(
-            messages=self._seen(messages),
-            think=self.think,
-            max_tokens=self.max_tokens,
-            max_thought_tokens=self.max_thought_tokens,
-            sampling=sampling,
-            stop=self.stop,
+            messages=self._seen(messages), think=self.think, max_tokens=self.max_tokens,
+            max_thought_tokens=self.max_thought_tokens, sampling=sampling, stop=self.stop,
             goes_on=goes_on,
-        )
+        )  # fmt: skip
 
     def _explained(
         self, error: DoesNotFit, messages: Sequence[Message], goes_on: bool

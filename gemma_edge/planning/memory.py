@@ -38,13 +38,9 @@ Measure = Callable[[Shape, Placement], Compute]
 
 
 def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measures)
-    shape: Shape,
-    projector: Header | None,
-    placement: Placement,
-    hardware: Hardware,
-    measure: Measure,
-    adapters: Sequence[Header] = (),
-) -> Ledger:
+    shape: Shape, projector: Header | None, placement: Placement, hardware: Hardware,
+    measure: Measure, adapters: Sequence[Header] = (),
+) -> Ledger:  # fmt: skip
     """Every part of memory that the placement takes.
     Raises EngineError: ``measure`` cannot answer; KeyError: the placement names a device that the
     machine does not have."""
@@ -377,13 +373,10 @@ def _by_formula(
         in_ram += copies + 3 * streams
     compute = {name: on_device + _borrowed_bytes(shape, placement, places, name) for name in used}
     return Compute(
-        compute={**compute, RAM: in_ram},
-        output=output,
+        compute={**compute, RAM: in_ram}, output=output,
         expert_copy=_copied_bytes(shape, placement, used, backends, whole),
-        scratch=_scratch_bytes(shape, placement, used, backends),
-        exact=False,
-        note=_NOTE,
-    )
+        scratch=_scratch_bytes(shape, placement, used, backends), exact=False, note=_NOTE,
+    )  # fmt: skip
 
 
 def _device_kib(shape: Shape, placement: Placement) -> int:

@@ -157,12 +157,9 @@ def _layer(header: Header, index: int, kind: LayerKind, rows: dict[str, list[Ten
         return length * _at(header, ".attention.head_count_kv", index, heads)
 
     return Layer(
-        kind=kind,
-        key_values=values("key"),
-        value_values=values("value"),
-        dense=_weigh(rows.get(str(index), [])),
-        experts=_weigh(rows.get(f"{index}e", [])),
-    )
+        kind=kind, key_values=values("key"), value_values=values("value"),
+        dense=_weigh(rows.get(str(index), [])), experts=_weigh(rows.get(f"{index}e", [])),
+    )  # fmt: skip
 
 
 def _weigh(tensors: Iterable[Tensor]) -> Weights:

@@ -70,17 +70,13 @@ class Search:
     def plan(self, placement: Placement, reasons: tuple[str, ...] = ()) -> Plan:
         candidate, threads = self.candidate, self.threads(placement)
         return Plan(
-            **dict(placement_items(placement)),
-            model=candidate.model_path,
+            **dict(placement_items(placement)), model=candidate.model_path,
             projector=candidate.projector_path if self.sees else None,
             adapters=tuple(adapter for adapter, _ in self.constraints.adapters),
-            name=candidate.name,
-            threads=threads.decode,
-            prefill_threads=threads.prefill,
-            ledger=self.ledger(placement),
-            speed=self._estimate(placement, threads),
+            name=candidate.name, threads=threads.decode, prefill_threads=threads.prefill,
+            ledger=self.ledger(placement), speed=self._estimate(placement, threads),
             reasons=reasons,
-        )
+        )  # fmt: skip
 
     def idle_speed(self, placement: Placement) -> Speed:
         """How fast it is without other programs: what runs beside us now must not decide which

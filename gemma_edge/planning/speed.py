@@ -145,14 +145,10 @@ def describe_run(
     used = _used(placement, hardware)
     run = Measurement(
         device=" + ".join(device.title for device in used) or hardware.cpu.name or "CPU",
-        backend=used[0].backend if used else "cpu",
-        version=hardware.build.version,
-        weights=weights_key,
-        placement=kind + numbers[kind],
-        moe=shape.has_experts,
-        tokens_per_second=predicted,
-        predicted_tokens_per_second=predicted,
-    )
+        backend=used[0].backend if used else "cpu", version=hardware.build.version,
+        weights=weights_key, placement=kind + numbers[kind], moe=shape.has_experts,
+        tokens_per_second=predicted, predicted_tokens_per_second=predicted,
+    )  # fmt: skip
     return run, reason
 
 

@@ -1,1 +1,0 @@
-"""Recipes: a schema with what an expert knows beside it. ``shipped/`` holds ours."""
