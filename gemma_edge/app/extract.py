@@ -342,8 +342,9 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
         runtime.note(_render_read(document, passes, "" if brief else prepared.render(engine.info)))
     started = runtime.clock()
     with runtime.cancelling(engine):
+        # Its answers are constrained: no speed is learnt from them, so the engine itself is asked.
         listen = runtime.on_event
-        answer = extract(engine, document, recipe, options, passes=passes, on_event=listen)
+        answer = extract(engine.engine, document, recipe, options, passes=passes, on_event=listen)
         if request.located:
             answer = _located(engine, document, answer, options)
     seconds = runtime.clock() - started

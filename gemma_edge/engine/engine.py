@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,14 +206,32 @@ class LlamaEngine:
     def _generate(
         self, request: Request, answer: RunningAnswer, prompt: Prompt
     ) -> Generator[Event, None, None]:
+        """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
         with self._request_lock:
             self._current = answer
             sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
-            clock = Clock()
-            passes = self.encoder_passes
+            clock, passes = Clock(), self.encoder_passes
             try:
                 cached = self._cache.keep_prefix(prompt.units)
-                yield from self._decode(answer, sampler, clock, prompt)
+                self._context.watch(lambda: answer.cancelled)
+                pending = yield from self._read(prompt)
+                opening = answer.opening()
+                self._cache.evaluate([*pending, *opening])
+                self._context.watch(None)
+                clock.prompt_read()
+                yield from answer.emit(opening)
+                while answer.reason is None:
+                    if answer.cancelled:
+                        answer.reason = "cancelled"
+                        break
+                    token = sampler.choose(self._context, answer.constraint)
+                    if answer.begins(token):
+                        token = sampler.choose(self._context, answer.constraint)
+                    tokens = answer.step(token)
+                    clock.token_chosen()
+                    yield from answer.emit(tokens, sampler.odds)
+                    if answer.reason is None:
+                        self._cache.evaluate(tokens)
             except Aborted:
                 answer.reason = "cancelled"
             finally:
@@ -232,55 +250,29 @@ class LlamaEngine:
             reason: FinishReason = answer.reason or "end"
             yield Finished(reason, usage, clock.timings(), closed_early=answer.closed_early)
 
-    def _decode(
-        self, answer: RunningAnswer, sampler: Sampler, clock: Clock, prompt: Prompt
-    ) -> Generator[Event, None, None]:
-        """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
-        self._context.watch(lambda: answer.cancelled)
-        pending = yield from self._read(prompt)
-        opening = answer.opening()
-        self._cache.evaluate([*pending, *opening])
-        self._context.watch(None)
-        clock.prompt_read()
-        yield from answer.emit(opening)
-        while answer.reason is None:
-            if answer.cancelled:
-                answer.reason = "cancelled"
-                return
-            token = sampler.choose(self._context, answer.constraint)
-            if answer.begins(token):
-                token = sampler.choose(self._context, answer.constraint)
-            tokens = answer.step(token)
-            clock.token_chosen()
-            yield from answer.emit(tokens, sampler.odds)
-            if answer.reason is None:
-                self._cache.evaluate(tokens)
-
     def _read(self, prompt: Prompt) -> Generator[Event, None, list[int]]:
         """Evaluate what the cache lacks, and save checkpoints to which the next turn, and another
         question about the same pictures, come back; return the rest, at least the header of the
         answer, not yet evaluated."""
         progress = PromptProgress(prompt.tokens)
         run: list[int] = []
+        size = self._context.batch_tokens
         places = (prompt.history_units, prompt.shown)
         for index in range(len(self._cache.units), len(prompt.units) + 1):
-            if index in places:
-                far = self._cache.worth_checkpoint(prompt.units[:index])
-                if far or len(run) > self._context.batch_tokens:  # else one batch does it all
-                    yield from progress.follow(self._cache.iter_evaluate(run))
-                    run = []
-                if far:
-                    self._cache.save_checkpoint()
-            if index == len(prompt.units):
-                break
-            unit = prompt.units[index]
+            unit = prompt.units[index] if index < len(prompt.units) else None
+            far = index in places and self._cache.worth_checkpoint(prompt.units[:index])
+            if far or isinstance(unit, Media) or (index in places and len(run) > size):
+                for start in range(0, len(run), size):
+                    self._cache.evaluate(run[start : start + size])
+                    yield from progress.at(self._cache.position)
+                run = []
+            if far:
+                self._cache.save_checkpoint()
             if isinstance(unit, Media):
-                yield from progress.follow(self._cache.iter_evaluate(run))
                 self._see(unit, prompt.pictures[unit.digest])
                 yield from progress.at(self._cache.position)
                 yield from self._vision_notice()
-                run = []
-            else:
+            elif unit is not None:
                 run.append(unit)
         return run
 
@@ -406,10 +398,6 @@ class PromptProgress:
         self._total_tokens = total_tokens
         self._clock = clock
         self._next = clock() + _QUIET_SECONDS
-
-    def follow(self, positions: Iterable[int]) -> Iterator[Prefill]:
-        for position in positions:
-            yield from self.at(position)
 
     def at(self, position: int) -> Iterator[Prefill]:
         now = self._clock()

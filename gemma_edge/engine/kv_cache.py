@@ -109,11 +109,6 @@ class KvCache:
         ]
 
     def evaluate(self, tokens: Sequence[int]) -> None:
-        for _ in self.iter_evaluate(tokens):
-            pass
-
-    def iter_evaluate(self, tokens: Sequence[int]) -> Iterator[int]:
-        """The same, with the position after each batch."""
         size = self._context.batch_tokens
         for start in range(0, len(tokens), size):
             part = tokens[start : start + size]
@@ -121,7 +116,6 @@ class KvCache:
                 self._context.decode(part, self.position)
             self.units.extend(part)
             self.position += len(part)
-            yield self.position
 
     def see(self, unit: Media, decode: Callable[[int], None]) -> None:
         """Let ``decode`` evaluate an image at the present position, and record it."""

@@ -32,7 +32,7 @@ from gemma_edge.engine.protocol import (
     unpack,
 )
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, OutOfMemory
-from gemma_edge.isolation import Child, ChildError, ChildStopped, Death
+from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildStopped, Death
 from gemma_edge.planning.plan import Plan
 
 WORKER = ("gemma_edge.engine.worker:main",)
@@ -42,51 +42,20 @@ CallName = Literal[
 ]
 
 
-class EngineProcess:
-    """One process. What it is asked and what it answers are values of the engine's protocol.
-    ``program`` is a child program and its arguments; tests pass another to make it fail on purpose.
-    Raises GemmaEdgeError: it cannot be started."""
+def pack_call(name: CallName, argument: object = None) -> tuple[Any, ...]:
+    """A call of the worker as ``Child.send`` takes it."""
+    parts: list[bytes] = []
+    return {"call": name, "argument": pack(argument, parts)}, *parts
 
-    def __init__(self, program: Sequence[str] = WORKER) -> None:
-        self._child = Child(*program)
 
-    @property
-    def pid(self) -> int:
-        return self._child.pid
+def value_of(message: ChildMessage | None) -> Any:
+    """What the worker said, a value of the engine's protocol; None where an answer ends."""
+    return None if message is None else unpack(message.header["value"], message.parts)
 
-    def call(self, name: CallName, argument: object = None) -> Any:
-        """Send one call; its one answer.
 
-        Raises:
-            ChildStopped: the process died.
-            ChildBug: the worker raised what nobody foresaw.
-            GemmaEdgeError: what the worker raised.
-        """
-        self.send(name, argument)
-        return self.receive_answer()
-
-    def send(self, name: CallName, argument: object = None) -> None:
-        """Send one call; a process that is gone shows at the next ``receive``."""
-        parts: list[bytes] = []
-        self._child.send({"call": name, "argument": pack(argument, parts)}, *parts)
-
-    def receive(self) -> Any:
-        """What comes next for the last call, None at its end; raises like ``call``."""
-        message = self._child.receive()
-        return None if message is None else unpack(message.header["value"], message.parts)
-
-    def receive_answer(self) -> Any:
-        """The one answer to the last call; raises like ``call``."""
-        message = self._child.receive_answer()
-        return unpack(message.header["value"], message.parts)
-
-    def cancel(self) -> None:
-        """Ask the running call to stop. Safe from a signal handler and from another thread."""
-        self._child.interrupt()
-
-    def close(self) -> None:
-        """End it, at once. Idempotent."""
-        self._child.close()
+def call(process: Child, name: CallName, argument: object = None) -> Any:
+    """The one answer of the worker to a call; raises like ``Child.call``."""
+    return value_of(process.call(*pack_call(name, argument)))
 
 
 _LOADING_POLL_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
@@ -96,7 +65,7 @@ _LOADING_POLL_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
 class LoadedProcess:
     """A process that is ready; ``plan`` is what it loaded."""
 
-    process: EngineProcess
+    process: Child
     plan: Plan
     info: EngineInfo
 
@@ -110,7 +79,7 @@ class Loading:
         self._notes = notes
         self._lock = threading.Lock()
         self._closed = False
-        self._process: EngineProcess | None = None
+        self._process: Child | None = None
         self._loaded: LoadedProcess | None = None
         self._error: Exception | None = None
         self._done = threading.Event()
@@ -166,9 +135,9 @@ class Loading:
         with self._lock:
             if self._closed:
                 raise EngineError("the engine is closed")
-            process = self._process = EngineProcess(self._program)
+            process = self._process = Child(*self._program)
         try:
-            info: EngineInfo = process.call("load", _bare(plan))
+            info: EngineInfo = call(process, "load", _bare(plan))
         except ChildStopped as stopped:
             return stopped.death
         except OutOfMemory as error:
@@ -221,22 +190,18 @@ class RemoteEngine:
         self._restarts = 0
         self._notices: list[str] = []
         self._cancelled = self._closed = False
-        self._answering: EngineProcess | None = None
+        self._answering: Child | None = None
         self._loading = Loading(plan, program, [])  # its notes stand in ``info``
 
     @property
     def info(self) -> EngineInfo:
         """What was loaded; waits for it, and raises why it was not."""
-        loaded = self._loading.result()
-        assert loaded is not None
-        return loaded.info
+        return self._loaded().info
 
     @property
     def pid(self) -> int:
         """The process id of the engine; waits for it."""
-        loaded = self._loading.result()
-        assert loaded is not None
-        return loaded.process.pid
+        return self._loaded().process.pid
 
     def count(self, request: Request) -> PromptCount:
         count: PromptCount = self._ask("count", request)
@@ -278,98 +243,75 @@ class RemoteEngine:
         """Stop the running answer before its next token, or the wait for the model."""
         self._cancelled = True
         if self._answering is not None:
-            self._answering.cancel()
+            self._answering.interrupt()
 
     def close(self) -> None:
         """End the process. An answer that was left open just ends. Idempotent."""
         self._closed = True
         self._loading.close()
 
+    def _loaded(self) -> LoadedProcess:
+        loaded = self._loading.result()
+        assert loaded is not None
+        return loaded
+
     def _ask(self, name: CallName, argument: object) -> Any:
         with self._request_lock:
             while True:
-                loaded = self._loading.result()
-                assert loaded is not None
+                loaded = self._loaded()
                 try:
-                    return loaded.process.call(name, argument)
+                    return call(loaded.process, name, argument)
                 except (ChildStopped, OutOfMemory) as error:
-                    self._notices.append(self._recover(loaded, error))
+                    self._recover(loaded, error)
 
     def _answer(self, name: CallName, request: Request) -> Generator[Event, None, None]:
+        """Ask until a process accepts it, then pass its events on. An answer that is left early is
+        cancelled over there and drained."""
         with self._request_lock:
-            self._cancelled = False
-            loaded = self._begin(name, request)
-            try:
-                yield Notice("accepted")  # taken by the caller
-            except GeneratorExit:  # closed before its first event: it is under way over there
-                self._answering = None
-                if loaded is not None and not self._closed:
-                    _drain(loaded.process)
-                raise
-            answered = False
-            while loaded is not None:
-                yield from self._pending_notices()
-                events = self._listen(loaded)
+            self._cancelled = accepted = answered = under_way = False
+            while loaded := self._loading.result(lambda: self._cancelled):
+                process = self._answering = loaded.process
                 try:
-                    for event in events:
+                    process.send(*pack_call(name, request))
+                    process.receive()
+                    under_way = True
+                    if self._cancelled:  # it may have come before the request had its number
+                        process.interrupt()
+                    if not accepted:
+                        accepted = True
+                        yield Notice("accepted")  # taken by the caller
+                    yield from self._pending_notices()
+                    under_way = False  # whatever ``receive`` raises, nothing more comes
+                    while event := value_of(process.receive()):
+                        under_way = True
+                        if isinstance(event, Finished):
+                            self._restarts = 0
                         answered = answered or isinstance(event, Chunk)
                         yield event
+                        under_way = False
                     return
                 except (ChildStopped, OutOfMemory) as error:
-                    if self._closed:
+                    if accepted and self._closed:
                         return
-                    sentence = self._recover(loaded, error)
-                    if answered:
-                        raise EngineStopped(sentence, hint="ask it again") from None
-                    self._notices.append(sentence)
+                    self._recover(loaded, error, answered=answered)
                 finally:
-                    events.close()
-                loaded = self._begin(name, request)
+                    self._answering = None
+                    if under_way:
+                        _drain(process)
+            if not accepted:
+                yield Notice("accepted")
             yield _cancelled_early()
-
-    def _begin(self, name: CallName, request: Request) -> LoadedProcess | None:
-        """Send the request until a process accepts it; None if it was cancelled before."""
-        while True:
-            loaded = self._loading.result(lambda: self._cancelled)
-            if loaded is None:
-                return None
-            self._answering = loaded.process
-            try:
-                loaded.process.send(name, request)
-                loaded.process.receive()
-            except (ChildStopped, OutOfMemory) as error:
-                self._notices.append(self._recover(loaded, error))
-                continue
-            if self._cancelled:  # it may have come before the request had its number
-                loaded.process.cancel()
-            return loaded
-
-    def _listen(self, loaded: LoadedProcess) -> Generator[Event, None, None]:
-        """The events of the answer that has begun; left early, it is cancelled and drained."""
-        ended = False
-        try:
-            while True:
-                ended = True  # whatever is raised here, nothing more comes
-                event: Event | None = loaded.process.receive()
-                if event is None:
-                    return
-                ended = False
-                if isinstance(event, Finished):
-                    self._restarts = 0
-                yield event
-        finally:
-            self._answering = None
-            if not ended:
-                _drain(loaded.process)
 
     def _pending_notices(self) -> Iterator[Notice]:
         notices, self._notices = self._notices, []
         yield from map(Notice, notices)
 
-    def _recover(self, loaded: LoadedProcess, error: ChildStopped | OutOfMemory) -> str:
-        """Start again; return what happened, and what was changed, as a sentence.
-        Raises EngineError: it would stop again for the same reason."""
-        self._answering = None
+    def _recover(
+        self, loaded: LoadedProcess, error: ChildStopped | OutOfMemory, *, answered: bool = False
+    ) -> None:
+        """Start again, and note what happened and what was changed.
+        Raises EngineStopped: some of the answer was ``answered``; EngineError: it would stop again
+        for the same reason."""
         if self._closed:
             raise EngineError("the engine is closed")
         if isinstance(error, OutOfMemory):
@@ -384,12 +326,15 @@ class RemoteEngine:
         if stopped:
             self._restarts = 0
             raise died(death)
-        return render_restart(death, loaded.plan, plan)
+        sentence = render_restart(death, loaded.plan, plan)
+        if answered:
+            raise EngineStopped(sentence, hint="ask it again") from None
+        self._notices.append(sentence)
 
 
-def _drain(process: EngineProcess) -> None:
+def _drain(process: Child) -> None:
     """Read a cancelled answer to its end, so that the next one begins clean."""
-    process.cancel()
+    process.interrupt()
     with contextlib.suppress(ChildError, GemmaEdgeError):  # the next call finds out what happened
         while process.receive() is not None:
             pass
@@ -405,8 +350,8 @@ class RemoteCounter:
     """A ``Counter`` in another process. It starts at once; the first count waits for it."""
 
     def __init__(self, plan: Plan, *, program: Sequence[str] = WORKER) -> None:
-        self._process = EngineProcess(program)
-        self._process.send("open_counter", _bare(plan))
+        self._process = Child(*program)
+        self._process.send(*pack_call("open_counter", _bare(plan)))
         self._opened = False
         self._refused: GemmaEdgeError | None = None
 
@@ -414,7 +359,7 @@ class RemoteCounter:
         try:
             if not self._opened:
                 self._open()
-            count: PromptCount = self._process.call("count", request)
+            count: PromptCount = call(self._process, "count", request)
         except ChildStopped as stopped:
             raise died(stopped.death) from None
         return count

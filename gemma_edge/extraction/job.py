@@ -141,11 +141,16 @@ def extract(  # noqa: PLR0913 (three of them are optional)
         context_tokens = engine.info.context_tokens
         passes = plan_passes(document, recipe, options, engine.count, context_tokens)
     asker = _Asker(engine, document, passes.modes, options, on_event)
-    return _Extraction(asker, document, recipe, options).run(passes)
+    reading = _Reading(asker, document, recipe, options, parts=len(passes.each) > 1)
+    for one in passes.each:
+        if not reading.read(one):
+            return reading.unreadable()
+    return reading.result()
 
 
 # One answer under a schema: asked with as much of the schema held as can be, read, judged.
 
+_NOT_HELD = "a part of the schema was not enforced while decoding, only checked: "
 _REASON = 120  # characters of the engine's reason in a note
 
 
@@ -159,29 +164,37 @@ def ask_by_schema(
         SchemaError: the schema cannot be enforced, however relaxed.
         GemmaEdgeError: from ``ask``.
     """
-    decoding = schema.strict_decoding if strict else schema.decoding
-    (text, finished), notes = _ask_relaxing(ask, decoding)
-    return judge(text, finished, schema, strict=strict, notes=notes)
-
-
-def _ask_relaxing(
-    ask: Callable[[JsonConstraint], _Reply], decoding: Json
-) -> tuple[_Reply, tuple[str, ...]]:
-    """What ``ask`` gives for the first constraint that is not refused, and a note where that is
-    not the whole schema."""
-    refusals: list[SchemaError] = []
-    for relaxed, held in iter_constraints(decoding):
+    held = Held(schema.strict_decoding if strict else schema.decoding)
+    for constraint in held:
         try:
-            reply = ask(JsonConstraint(schema=json.dumps(held), relaxed=relaxed))
+            text, finished = ask(constraint)
         except SchemaError as error:
-            refusals.append(error)
-            continue
-        if not relaxed:
-            return reply, ()
-        reason = " ".join(refusals[0].message.removeprefix(PREFIX).split())[:_REASON]
-        note = f"a part of the schema was not enforced while decoding, only checked: {reason}"
-        return reply, (note,)
-    raise refusals[-1]
+            held.refuse(error)
+    return judge(text, finished, schema, strict=strict, notes=held.notes)
+
+
+class Held:
+    """The constraints to ask with, one after the other, as long as each is refused; the last
+    refusal is raised. ``notes`` says what was not held then."""
+
+    def __init__(self, decoding: Json) -> None:
+        self.notes: tuple[str, ...] = ()
+        self._decoding = decoding
+        self._refusals: list[SchemaError] = []
+
+    def __iter__(self) -> Iterator[JsonConstraint]:
+        for tried, (relaxed, schema) in enumerate(iter_constraints(self._decoding), 1):
+            if relaxed:
+                reason = self._refusals[0].message.removeprefix(PREFIX)
+                self.notes = (_NOT_HELD + " ".join(reason.split())[:_REASON],)
+            yield JsonConstraint(schema=json.dumps(schema), relaxed=relaxed)
+            if len(self._refusals) < tried:
+                return
+        raise self._refusals[-1]
+
+    def refuse(self, error: SchemaError) -> None:
+        self._refusals.append(error)
+        self.notes = ()
 
 
 def iter_constraints(decoding: Json) -> Iterator[tuple[Relaxation, Json]]:
@@ -321,32 +334,37 @@ class _Asker:
         drawn = self._draw(inputs)
         message = make_message(drawn, question, several=self._several)
         warmed = self._warm(make_beginning(drawn, several=self._several))
-
-        def once(constraint: JsonConstraint) -> tuple[str, Finished, tuple[TokenScore, ...]]:
+        held = Held(part.decoding)
+        for constraint in held:
             request = Request(
                 messages=(message,), max_tokens=self._options.max_tokens, sampling=GREEDY,
                 constraint=constraint, scored=self._options.scored,
             )  # fmt: skip
-            said: list[Chunk] = []
-            for event in self._engine.generate(request):
-                if self._on_event is not None:
-                    self._on_event(event)
-                if isinstance(event, Finished):
-                    scores = tuple(score for chunk in said for score in chunk.scores)
-                    return "".join(chunk.text for chunk in said), event, scores
-                if isinstance(event, Chunk) and event.channel == "answer":
-                    said.append(event)
-            raise EngineError("the engine stopped without an end", hint="try again")
-
-        (text, finished, scores), notes = _ask_relaxing(once, part.decoding)
+            try:
+                said, finished = self._listen(self._engine.generate(request))
+            except SchemaError as error:
+                held.refuse(error)
         if finished.reason == "cancelled":
             raise _interrupted()
         if warmed is not None:
             finished = _with(warmed, finished)
+        text = "".join(chunk.text for chunk in said)
+        scores = tuple(score for chunk in said for score in chunk.scores)
         number, read = len(self.answers), _read_answer(text)
-        answer = _PassAnswer(number, inputs, text, finished, scores, *read, notes)
+        answer = _PassAnswer(number, inputs, text, finished, scores, *read, held.notes)
         self.answers.append(answer)
         return answer
+
+    def _listen(self, events: Iterator[Event]) -> tuple[list[Chunk], Finished]:
+        said: list[Chunk] = []
+        for event in events:
+            if self._on_event is not None:
+                self._on_event(event)
+            if isinstance(event, Finished):
+                return said, event
+            if isinstance(event, Chunk) and event.channel == "answer":
+                said.append(event)
+        raise EngineError("the engine stopped without an end", hint="try again")
 
     def _warm(self, beginning: Message) -> Finished | None:
         """Read the pages into the cache by themselves, so that the next question about them finds
@@ -573,22 +591,36 @@ class _Judged:
         return (*self.verdict.problems, *failed)
 
 
-class _Extraction:
-    def __init__(self, asker: _Asker, document: Document, recipe: Recipe, options: Options) -> None:
-        self._asker, self._document, self._recipe = asker, document, recipe
-        self._strict = options.strict
-        self._merger = Merger()
+class _Reading:
+    """What is read, pass by pass; ``missing`` names what is not complete in it."""
 
-    def run(self, passes: Passes) -> CheckedAnswer:
-        tree, missing = self._read(passes)
-        answers = self._asker.answers
-        notes = [*self._recipe.notes, *(note for answer in answers for note in answer.notes)]
-        if tree is None:
-            return self._unreadable(answers, notes)
+    def __init__(
+        self, asker: _Asker, document: Document, recipe: Recipe, options: Options, *, parts: bool
+    ) -> None:
+        self._asker, self._document, self._recipe = asker, document, recipe
+        self._strict, self._parts = options.strict, parts
+        self._merger = Merger()
+        self._tree: Tree | None = None
+        self._missing: dict[str, None] = {}
+
+    def read(self, one: Pass) -> bool:
+        """Ask about these pages, and add the answer; False where it says nothing."""
+        answer = self._asker.ask(one.inputs, one.part, question_of(self._recipe, one.part))
+        if answer.flaw:
+            return False
+        part = self._continued(one, answer) if answer.cut else trace(answer.data, answer.number)
+        if self._parts:  # rows of it may stand in the answer about other pages too
+            part = locate(part, self._places_in(one.pages, plain(part)))
+        self._tree = part if self._tree is None else self._merger.windows(self._tree, part)
+        return True
+
+    def result(self) -> CheckedAnswer:
+        tree, missing, answers = self._tree, tuple(self._missing), self._asker.answers
+        assert tree is not None
         judged, again = self._ask_again(self._judge(tree))
         problems = [*self._cut_short(tree, missing, answers), *judged.problems]
         problems += (line for answer in answers for line in answer.repeated)
-        notes += [*self._merger.conflicts, *again, *judged.outcome.notes]
+        notes = [*self._noted(), *self._merger.conflicts, *again, *judged.outcome.notes]
         notes += [each.text for each in judged.outcome.failures if each.severity == "warn"]
         if not missing:  # else it was not looked for to the end
             notes += (f"{at}: required, and not found" for at in judged.verdict.missing)
@@ -600,18 +632,18 @@ class _Extraction:
             truncated=missing, passes=len(answers),
         )  # fmt: skip
 
-    def _read(self, passes: Passes) -> tuple["Tree | None", tuple[str, ...]]:
-        tree: Tree | None = None
-        missing: list[str] = []
-        for one in passes.each:
-            part, absent = self._read_pass(one)
-            if part is None:
-                return None, ()
-            missing += absent
-            if len(passes.each) > 1:  # rows of it may stand in the answer about other pages too
-                part = locate(part, self._places_in(one.pages, plain(part)))
-            tree = part if tree is None else self._merger.windows(tree, part)
-        return tree, tuple(dict.fromkeys(missing))
+    def unreadable(self) -> CheckedAnswer:
+        """The last answer, which says nothing."""
+        answers = self._asker.answers
+        last = answers[-1]
+        return CheckedAnswer(
+            None, last.text, (*cut_short(last.finished), last.flaw),
+            _sum_up(answers, cut=last.cut), tuple(dict.fromkeys(self._noted())),
+            passes=len(answers),
+        )  # fmt: skip
+
+    def _noted(self) -> list[str]:
+        return [*self._recipe.notes, *(note for each in self._asker.answers for note in each.notes)]
 
     def _places_in(self, numbers: Collection[int], data: Any) -> dict[ValuePath, PagePlace]:
         pages = tuple(page for page in self._document.pages if page.number in numbers)
@@ -621,14 +653,9 @@ class _Extraction:
             if each.page is not None and each.start is not None
         }
 
-    def _read_pass(self, one: Pass) -> tuple["Tree | None", tuple[str, ...]]:
-        """The answer about these pages, as whole as it gets: a list that was cut by its budget
-        goes on in further requests, as long as they bring something new."""
-        answer = self._asker.ask(one.inputs, one.part, question_of(self._recipe, one.part))
-        if answer.flaw:
-            return None, ()
-        if not answer.cut:
-            return trace(answer.data, answer.number), ()
+    def _continued(self, one: Pass, answer: _PassAnswer) -> Tree:
+        """The answer as whole as it gets: a list that was cut by its budget goes on in further
+        requests, as long as they bring something new."""
         cut = _whole(answer)
         tree = trace(cut.data, answer.number)
         for _ in range(_MOST_CONTINUED):
@@ -641,7 +668,8 @@ class _Extraction:
             if _filled(longer) <= _filled(tree) and not fewer:
                 break
             tree, cut = longer, following
-        return tree, _missing_names(cut)
+        self._missing |= dict.fromkeys(_missing_names(cut))
+        return tree
 
     def _ask_for_rest(self, one: Pass, cut: Cut, data: Any) -> tuple[_PassAnswer, Cut] | None:
         following = self._next(one, cut, data)
@@ -750,14 +778,6 @@ class _Extraction:
         rest = [name for name in missing if name not in lists]
         parts = [*lists.values(), *([f"not reached: {', '.join(rest)}"] if rest else [])]
         return [f"{why}; {'; '.join(parts)}"]
-
-    def _unreadable(self, answers: Sequence[_PassAnswer], notes: Sequence[str]) -> CheckedAnswer:
-        last = answers[-1]
-        problems = (*cut_short(last.finished), last.flaw)
-        finished = _sum_up(answers, cut=last.cut)
-        return CheckedAnswer(
-            None, last.text, problems, finished, tuple(dict.fromkeys(notes)), passes=len(answers)
-        )
 
 
 def _incomplete(name: str, data: Any) -> str:

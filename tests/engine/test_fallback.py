@@ -113,5 +113,5 @@ def test_the_ledgers_numbers() -> None:
 def test_reading_is_told_after_a_second_and_four_times_in_one() -> None:
     times = iter([0.0, 0.5, 0.99, 1.0, 1.1, 1.24, 1.25, 3.0])
     progress = PromptProgress(800, clock=lambda: next(times))
-    told = list(progress.follow(range(100, 800, 100)))
+    told = [each for done in range(100, 800, 100) for each in progress.at(done)]
     assert told == [Prefill(300, 800), Prefill(600, 800), Prefill(700, 800)]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.process import MAX_RESTARTS, EngineProcess, RemoteEngine
+from gemma_edge.engine.process import MAX_RESTARTS, WORKER, RemoteEngine, call, pack_call
 from gemma_edge.engine.protocol import GREEDY, Chunk, Event, Finished, Message, Notice, Request
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, ModelError
-from gemma_edge.isolation import ChildBug
+from gemma_edge.isolation import Child, ChildBug
 from gemma_edge.planning.plan import Account, Ledger, MemoryPart, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import ROOT, answer, demo_plan
@@ -213,9 +213,9 @@ def test_a_file_that_is_no_model(start: Start, tmp_path: Path) -> None:
 
 
 def test_the_process_ends_at_once_even_while_it_reads() -> None:
-    process = EngineProcess()
-    process.call("load", demo_plan())
-    process.send("generate", ask("word " * 900))
+    process = Child(*WORKER)
+    call(process, "load", demo_plan())
+    process.send(*pack_call("generate", ask("word " * 900)))
     process.receive()
     started = time.monotonic()
     process.close()
