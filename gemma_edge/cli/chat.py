@@ -22,8 +22,7 @@ from gemma_edge.cli.options import (
     whole_text,
 )
 from gemma_edge.cli.output import Output, cancel_on_interrupt
-from gemma_edge.cli.runtime import open_runtime
-from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status
+from gemma_edge.cli.streaming import AnswerDisplay, conclude, open_runtime, render_status
 from gemma_edge.cli.terminal import Asker, Left, no_echo, unfenced
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
@@ -283,10 +282,7 @@ class Loop:
                 return  # it ended for this very reason
 
     def _prompter(self) -> "Prompter":
-        from gemma_edge.cli.prompt import (  # noqa: PLC0415  (prompt_toolkit: 0.1 s)
-            ChatCompleter,
-            Prompter,
-        )
+        from gemma_edge.cli.prompt import ChatCompleter, Prompter  # noqa: PLC0415  (0.1 s)
 
         context = self._terminal.context
         assert context.size is not None

@@ -287,8 +287,8 @@ def _switch_model(terminal: ChatTerminal, value: str) -> None:
     if value:
         _tell_loaded(terminal, terminal.chat.switch_model(value))
     else:
-        terminal.note(terminal.chat.prepared.render(terminal.engine.info))
-        terminal.note("/model NAME goes on with another; `gemma-edge models` lists them")
+        hint = "/model NAME goes on with another; `gemma-edge models` lists them"
+        terminal.note(terminal.chat.prepared.render(terminal.engine.info), hint)
 
 
 @_command("ctx", "[TOKENS]", help="a larger context, like 16k, if there is memory for it")
@@ -634,11 +634,7 @@ def _export(terminal: ChatTerminal, value: str) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet.
-
-    Raises:
-        InputError: it is there, or the disk refuses.
-    """
+    """Write a file that is not there yet; else InputError, as where the disk refuses."""
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -680,11 +676,8 @@ _OTHER_NAMES = {"quit": "exit", "bye": "exit", "?": "help", "retry": "regen"}
 
 
 def find(word: str) -> Command:
-    """The command of this name, without the slash.
-
-    Raises:
-        UsageError: there is none; the hint is what was probably meant.
-    """
+    """The command of this name, without the slash; the hint of a UsageError is what was probably
+    meant."""
     names = {each.name: each for each in COMMANDS}
     known = names.get(_OTHER_NAMES.get(word, word))
     if known is not None:
@@ -695,12 +688,8 @@ def find(word: str) -> Command:
 
 
 def carry_out(terminal: ChatTerminal, text: str) -> None:
-    """A line that ``is_command``.
-
-    Raises:
-        UsageError: there is no such command, or it takes nothing and something stands after it.
-        And what it raises; ``Leave`` ends the conversation.
-    """
+    """A line that ``is_command``; what the command raises is raised, and ``Leave`` ends the
+    conversation."""
     word, _, value = text.strip()[1:].partition(" ")
     command = find(word)
     if value.strip() and not command.arguments:

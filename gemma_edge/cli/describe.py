@@ -138,7 +138,7 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
     from gemma_edge.app.batch import IMAGES, find_sources
     from gemma_edge.app.describe import parse_questions
     from gemma_edge.cli.inputs import read_stdin
-    from gemma_edge.cli.runtime import open_runtime
+    from gemma_edge.cli.streaming import open_runtime
 
     model = build(ModelRequest, flags.model)
     questions = parse_questions(_request(flags, context))
@@ -217,7 +217,7 @@ def _describe_together(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the 
                 output.note(f"› {task.question}")
             found = images.ask(task)
             answers.append(found)
-            output.end_answer()
+            output.end_line()
             if not streams and not show.json:
                 _show(found, questions.kind, output)
             for note in found.notes:

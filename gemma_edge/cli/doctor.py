@@ -13,7 +13,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import option
 from gemma_edge.cli.options import FetchFlags, ShowFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
-from gemma_edge.cli.runtime import open_runtime
+from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -151,11 +151,7 @@ def _parse(fix: str) -> tuple[str, ...] | None:
 def _fix(
     commands: list[tuple[str, ...]], kept: FetchFlags, context: Context, output: Output
 ) -> None:
-    """Show each, ask, run it. One that fails does not keep the next from being tried.
-
-    Raises:
-        UsageError: nobody can be asked.
-    """
+    """Show each, ask, run it. One that fails does not keep the next from being tried."""
     if not kept.yes and not can_ask(context):
         raise UsageError(
             "there is no terminal to ask at before something is changed",

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from gemma_edge.app.batch import Counts, Emit, Source
     from gemma_edge.app.extract import Extraction, Preview
     from gemma_edge.app.runtime import Runtime
-    from gemma_edge.extraction.evidence.evidence import Evidence
     from gemma_edge.extraction.recipe import Recipe
     from gemma_edge.extraction.schema_trial import Examination
     from gemma_edge.extraction.scoring import Cell, Change, Comparison, Report, Tally
@@ -212,7 +211,7 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     from gemma_edge.app.batch import DOCUMENTS, find_sources
     from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
     from gemma_edge.cli.inputs import read_stdin
-    from gemma_edge.cli.runtime import open_runtime
+    from gemma_edge.cli.streaming import open_runtime
 
     show, model = flags.show, build(ModelRequest, flags.model)
     batch = build(BatchRequest, flags.batch)
@@ -426,16 +425,13 @@ def _not_found(found: "Extraction") -> list[str]:
         path: each for path, each in found.evidence.items()
         if not each.found and each.source == "text"
     }  # fmt: skip
+    where = {True: "printed, but not beside its field", False: "not printed in the document"}
     lines = [
-        f"{path}: {shorten(str(each.value), VALUE_SHOWN)} is {_whereabouts(each)}"
+        f"{path}: {shorten(str(each.value), VALUE_SHOWN)} is {where[bool(each.places)]}"
         for path, each in list(absent.items())[:MOST_NOT_FOUND]
     ]
     rest = len(absent) - len(lines)
     return lines + ([f"and {rest:,} more values; --html review.html shows them"] if rest else [])
-
-
-def _whereabouts(evidence: "Evidence") -> str:
-    return "printed, but not beside its field" if evidence.places else "not printed in the document"
 
 
 def shorten(text: str, most: int) -> str:
@@ -475,9 +471,8 @@ def show_preview(found: "Preview", *, as_json: bool, output: Output) -> ExitStat
         return ExitStatus.OK
     rows = [("page", "kind", "read as", "tokens", "why")]
     for mode, tokens in zip(found.passes.modes, found.page_tokens, strict=True):
-        rows.append(
-            (str(mode.page.number), mode.page.kind, mode.how, f"{tokens:,}", mode.page.reason)
-        )
+        page = mode.page
+        rows.append((str(page.number), page.kind, mode.how, f"{tokens:,}", page.reason))
     more = len(rows) - MOST_ROWS - 1
     output.table(rows[: MOST_ROWS + 1])
     if more > 0:
@@ -588,7 +583,7 @@ def evaluate_command(flags: EvaluateFlags, context: Context, output: Output) -> 
     gemma-edge eval bills/ --answers answers.jsonl
     """
     from gemma_edge.app.evaluate import check_answers, evaluate, read_answers
-    from gemma_edge.cli.runtime import open_runtime
+    from gemma_edge.cli.streaming import open_runtime
 
     show = flags.show
     status, out = ExitStatus.OK, flags.batch.out
@@ -670,12 +665,10 @@ def sums(report: "Report") -> list[tuple[str, str]]:
     """All documents in a few rows: ``value F1``, ``0.943 (precision 0.951, recall 0.936)``."""
     total, count = report.total, len(report.documents)
     rows = [
-        (
-            "value F1",
-            f"{total.f1:.3f} (precision {total.precision:.3f}, recall {total.recall:.3f})",
-        ),
+        ("value F1",
+         f"{total.f1:.3f} (precision {total.precision:.3f}, recall {total.recall:.3f})"),
         ("documents", f"{report.whole:,} of {count:,} all right"),
-    ]
+    ]  # fmt: skip
     if total.grounding is not None:
         rows.append(("grounding", f"{total.grounding:.1%} of {total.values:,} values have a place"))
     if report.failed:
@@ -701,11 +694,8 @@ def _report_document(report: "Report") -> dict[str, Any]:
 
 
 def _tally(tally: "Tally") -> dict[str, Any]:
-    return {
-        "f1": tally.f1, "precision": tally.precision, "recall": tally.recall,
-        "right": tally.right, "missing": tally.missing, "extra": tally.extra,
-        "values": tally.values, "grounding": tally.grounding,
-    }  # fmt: skip
+    names = ("f1", "precision", "recall", "right", "missing", "extra", "values", "grounding")
+    return {name: getattr(tally, name) for name in names}
 
 
 def _cell(cell: "Cell") -> dict[str, Any]:

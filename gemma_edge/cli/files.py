@@ -29,7 +29,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import argument, option
 from gemma_edge.cli.options import ShowFlags, StoreFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
-from gemma_edge.cli.runtime import open_runtime
+from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, ModelError, UsageError
 from gemma_edge.gguf import Header, Skipped, Value
 from gemma_edge.store.files import (
@@ -41,7 +41,7 @@ from gemma_edge.store.files import (
     remove,
     verify,
 )
-from gemma_edge.store.lock import Locks
+from gemma_edge.store.lock import LockEntry, Locks
 from gemma_edge.store.remote import RemoteFile, StoreSettings
 from gemma_edge.units import render_age, render_bytes
 
@@ -89,14 +89,11 @@ def pull(
     paths = fetch(files, runtime, accept=asked.accept)
     for target in targets:
         say_newer(target, runtime)
-    rows = [_bundled_row(name) for name in bundled]
-    rows += [_pulled_row(file, path, settings) for file, path in zip(files, paths, strict=True)]
-    if show.json:
-        output.document({"files": rows})
-    else:
-        for row in rows:
-            output.data(row["path"])
-    return ExitStatus.OK
+    rows = [_pulled_row(name, catalog.resolve(name).model, None) for name in bundled]
+    for file, path in zip(files, paths, strict=True):
+        locked = Locks(settings).find(file.repo, file.filename)
+        rows.append(_pulled_row(file.name, path, locked[0] if locked else None))
+    return _say_paths(rows, show, output)
 
 
 def _wanted_files(target: Target, asked: PullFlags) -> list[RemoteFile]:
@@ -122,21 +119,18 @@ def _announce(targets: list[Target], asked: PullFlags, runtime: Runtime) -> None
             say_missing(target, missing, runtime)
 
 
-def _pulled_row(file: RemoteFile, path: Path, settings: StoreSettings) -> dict[str, Any]:
-    locked = Locks(settings).find(file.repo, file.filename)
-    return {
-        "name": file.name,
-        "path": str(path),
-        "size_bytes": path.stat().st_size,
-        "sha256": locked[0].sha256 if locked else None,
-        "revision": locked[0].revision if locked else None,
-    }
-
-
-def _bundled_row(name: str) -> dict[str, Any]:
-    path = catalog.resolve(name).model
+def _pulled_row(name: str, path: Path, locked: LockEntry | None) -> dict[str, Any]:
     row = {"name": name, "path": str(path), "size_bytes": path.stat().st_size}
-    return row | {"sha256": None, "revision": None}
+    return row | {fact: getattr(locked, fact, None) for fact in ("sha256", "revision")}
+
+
+def _say_paths(rows: list[dict[str, Any]], show: ShowFlags, output: Output) -> ExitStatus:
+    if show.json:
+        output.document({"files": rows})
+    else:
+        for row in rows:
+            output.data(row["path"])
+    return ExitStatus.OK
 
 
 # ----------------------------------------------------------------------------
@@ -152,8 +146,7 @@ def list_command(
     gemma-edge list
     gemma-edge list --json
     """
-    runtime = open_runtime(store, context, output)
-    settings = runtime.store
+    settings = open_runtime(store, context, output).store
     files = list_files(settings)
     if show.json:
         output.document({"files": [as_document(stored) for stored in files]})
@@ -375,12 +368,8 @@ def path_command(
 
 
 def find_path(name: str, projector: bool, runtime: Runtime) -> Path:
-    """The file of a model on this machine; nothing is fetched.
-
-    Raises:
-        ModelError: it is not here; the hint is the command that fetches it.
-        UsageError: the name can mean several.
-    """
+    """The file of a model on this machine; nothing is fetched. The hint of a ModelError is the
+    command that fetches it; a UsageError says that the name can mean several."""
     runtime = replace(runtime, store=replace(runtime.store, offline=True))
     settings = runtime.store
     kind = catalog.kind_of(name)
@@ -508,8 +497,7 @@ def rm_command(
     gemma-edge rm e4b
     gemma-edge rm hf:owner/repo/file.gguf --yes
     """
-    runtime = open_runtime(store, context, output)
-    settings = runtime.store
+    settings = open_runtime(store, context, output).store
     files = list_files(settings)
     removal = plan_removal(select(names, files, settings, sparing=True), settings)
     size = render_bytes(removal.freed_bytes)
@@ -563,9 +551,4 @@ def import_command(
             f"{stored.file}: {render_bytes(stored.size_bytes)}, "
             f"now a name for --model: gemma-edge chat --model {stored.file}"
         )
-    if show.json:
-        output.document({"files": [as_document(stored) for stored in taken]})
-    else:
-        for stored in taken:
-            output.data(str(stored.path))
-    return ExitStatus.OK
+    return _say_paths([as_document(stored) for stored in taken], show, output)

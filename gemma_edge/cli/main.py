@@ -294,7 +294,7 @@ def main(argv: Sequence[str], context: Context) -> ExitStatus:
         output.error(error.message, error.hint)
         return error.exit_status
     except KeyboardInterrupt:
-        output.end_answer()
+        output.end_line()
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
         return ExitStatus.FAILED  # whoever read us has seen enough: nothing to say

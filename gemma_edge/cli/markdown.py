@@ -28,23 +28,18 @@ _TRAILING = re.compile(r"(?:\x1b\[[0-9;]*m| )+$")
 CODE_THEME = "ansi_dark"  # the terminal's own colours, so that it can be read on any background
 _STYLES = Theme(
     {
-        "markdown.h1": "bold underline",
-        "markdown.h2": "bold",
-        "markdown.h3": "bold",
-        "markdown.h4": "bold",
-        "markdown.h5": "italic",
-        "markdown.h6": "italic",
-        "markdown.code": "cyan",
-        "markdown.code_block": "none",
-        "markdown.block_quote": "none",
-        "markdown.link": "none",
-        "markdown.link_url": "underline",
-        "markdown.item.bullet": "none",
-        "markdown.item.number": "none",
-        "markdown.hr": "dim",
-        "markdown.table.border": "dim",
-        "markdown.table.header": "bold",
-    }
+        f"markdown.{part}": style
+        for style, parts in {
+            "bold underline": "h1",
+            "bold": "h2 h3 h4 table.header",
+            "italic": "h5 h6",
+            "cyan": "code",
+            "underline": "link_url",
+            "dim": "hr table.border",
+            "none": "code_block block_quote link item.bullet item.number",
+        }.items()
+        for part in parts.split()
+    }  # fmt: skip
 )
 
 
@@ -74,11 +69,10 @@ def split_blocks(source: str) -> list[Block]:
 
 def split_list(source: str) -> tuple[str, str]:
     """A list's items that are finished, and the last one; the first is "" for a list of one."""
-    level = 1  # of the items of the outer list
     starts = [
         token.map[0]
         for token in _parser().parse(source)
-        if token.type == "list_item_open" and token.level == level and token.map
+        if token.type == "list_item_open" and token.level == 1 and token.map  # of the outer list
     ]
     if len(starts) <= 1:
         return "", source
@@ -105,10 +99,6 @@ def render_lines(
     while lines and not lines[-1]:
         del lines[-1]
     return lines
-
-
-def code_lines(block: Block) -> int:
-    return max(0, block.source.count("\n") - 1)
 
 
 def _ended(trailing: re.Match[str]) -> str:
@@ -209,9 +199,7 @@ class Live:
     ``reflows`` whether it folds long lines again when it becomes narrower."""
 
     def __init__(self, write: Callable[[str], None], size: Size, *, reflows: bool = True) -> None:
-        self._write = write
-        self._size = size
-        self._reflows = reflows
+        self._write, self._size, self._reflows = write, size, reflows
         self._drawn: list[str] = []
 
     @property
@@ -252,10 +240,9 @@ class Live:
 
 
 def _shared(before: Sequence[str], after: Sequence[str]) -> int:
-    for number, (old, new) in enumerate(zip(before, after, strict=False)):
-        if old != new:
-            return number
-    return min(len(before), len(after))
+    pairs = zip(before, after, strict=False)
+    differ = (number for number, (old, new) in enumerate(pairs) if old != new)
+    return next(differ, min(len(before), len(after)))
 
 
 # An answer on a terminal: Markdown, drawn while it streams. What is finished is printed once.
@@ -277,10 +264,8 @@ class AnswerView:
         *,
         colour: bool,
     ) -> None:
-        self._live = live
-        self._environment = environment
-        self._clock = clock
-        self._colour = colour
+        self._live, self._clock = live, clock
+        self._environment, self._colour = environment, colour
         self._tail = ""  # the source that is not printed yet
         self._code_lines = 0  # of the fence in it that are
         self._gap = False  # whether a blank line comes before the next block
@@ -324,7 +309,7 @@ class AnswerView:
                 self._put(Block(block.kind, done))
                 self._tail, self._gap = rest, False
                 return self._render(Block(block.kind, rest))
-        elif block.kind == "fence" and (whole := code_lines(block)) > self._code_lines:
+        elif block.kind == "fence" and (whole := block.source.count("\n") - 1) > self._code_lines:
             self._live.put([""] * self._gap + self._render(block, whole))
             self._code_lines, self._gap = whole, False
             return self._render(block)

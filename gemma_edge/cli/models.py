@@ -16,7 +16,7 @@ from gemma_edge.cli.flags import argument
 from gemma_edge.cli.options import ShowFlags, StoreFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.plan import Row, as_verdict, machine_line, render_row
-from gemma_edge.cli.runtime import open_runtime
+from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import DoesNotFit, ExitStatus
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.plan import Candidate, Constraints, Plan

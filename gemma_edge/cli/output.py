@@ -9,8 +9,9 @@ import signal
 import textwrap
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -41,8 +42,9 @@ class Output:
         self._err_is_terminal = context.stderr_is_terminal
         self._context_width, self._size = context.width, context.size
         self._environment = context.environment
-        self._colour = context.stderr_is_terminal and _wants_colour(context)
         self._obeys_codes = _obeys_codes(context)
+        plain = bool(context.environment.get("NO_COLOR"))  # https://no-color.org
+        self.colours = context.stderr_is_terminal and self._obeys_codes and not plain
         self._open_line = ""  # the stream whose last line has no newline yet
         _never_fail(self._out)
         _never_fail(self._err)
@@ -51,7 +53,7 @@ class Output:
 
     def data(self, text: str) -> None:
         """Something that was asked for, whole."""
-        self._end_line()
+        self.end_line()
         self._write_out(text.removesuffix("\n") + "\n")
 
     def page(self, text: str) -> None:
@@ -64,14 +66,9 @@ class Output:
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Rows in aligned columns. On a terminal the last column is folded."""
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-        start = sum(widths) + 2 * len(widths)
-        for row in rows:
-            cells = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
-            left, last = self._ascii(cells, self._out), self._ascii(row[-1], self._out)
-            if self._out_is_terminal and len(left + last) >= self._width > start + _MIN_COLUMN:
-                last = _fold(last, self._width, start)
-            self.data((left + last).rstrip())
+        clean = partial(self._ascii, stream=self._out)
+        for line in self._aligned(rows, clean, folds=self._out_is_terminal):
+            self.data(line)
 
     def event(self, value: Any) -> None:
         """One JSON document on one line."""
@@ -87,7 +84,7 @@ class Output:
     def answer(self, text: str) -> None:
         """A piece of an answer, as it comes."""
         if self._open_line in ("err", "drawn"):
-            self._end_line()
+            self.end_line()
         self._write_out(text)
         if text:
             self._open_line = "" if text.endswith("\n") else "out"
@@ -99,7 +96,7 @@ class Output:
         if self.quiet or not text:
             return
         if self._open_line in ("out", "drawn"):
-            self._end_line()
+            self.end_line()
         self._write_err(self._paint(self._clean_err(text), _DIM))
         self._open_line = "" if text.endswith("\n") else "err"
 
@@ -112,7 +109,7 @@ class Output:
         """The quiet line after an answer: dim, and on the right of a terminal."""
         if self.quiet:
             return
-        self._end_line()
+        self.end_line()
         shown = self._clean_err(text)
         if self._err_is_terminal:
             shown = shown.rjust(self._width - 1)
@@ -132,14 +129,14 @@ class Output:
         """A line that the next output takes away again; only where lines can be drawn over."""
         if not self.draws:
             return
-        self._end_line()
+        self.end_line()
         self._write_err(self._paint(self._clean_err(text)[: self._width - 1], _DIM))
         self._open_line = "drawn"
 
     @property
     def draws(self) -> bool:
         """Whether stderr is a terminal where lines can be drawn over."""
-        return self._err_is_terminal and not self.quiet and self._environment.get("TERM") != "dumb"
+        return self._err_is_terminal and self.draws_somewhere
 
     @property
     def draws_somewhere(self) -> bool:
@@ -147,35 +144,26 @@ class Output:
         terminal = self._err_is_terminal or self._out_is_terminal
         return terminal and not self.quiet and self._environment.get("TERM") != "dumb"
 
-    @property
-    def colours(self) -> bool:
-        """Whether stderr shows colours."""
-        return self._colour
-
     def console(self) -> "Console":
         """For rich, to draw on stderr."""
-        self._end_line()
+        self.end_line()
         from rich.console import Console  # noqa: PLC0415  (0.1 s, only to draw progress)
 
         return Console(
             file=self._err, width=self._width - 1, force_terminal=True,
-            no_color=not self._colour, highlight=False, markup=False, emoji=False,
+            no_color=not self.colours, highlight=False, markup=False, emoji=False,
             _environ=self._environment,
         )  # fmt: skip
-
-    def end_answer(self) -> None:
-        """Close the answer's last line, so that the shell's prompt starts on its own."""
-        self._end_line()
 
     def dim(self, text: str) -> None:
         """A note that is less than the others."""
         if not self.quiet:
-            self._end_line()
+            self.end_line()
             self._write_err(self._paint(self._clean_err(text), _DIM) + "\n")
 
     def raw(self, text: str) -> None:
         """A part of the answer that was drawn for the terminal, with its escape codes."""
-        self._end_line()
+        self.end_line()
         self._write(text)
 
     @property
@@ -184,10 +172,6 @@ class Output:
         known = self._out_is_terminal and self._size is not None
         return known and self._obeys_codes and _is_unicode(self._out)
 
-    def visible(self, text: str) -> str:
-        """Text in which control characters are shown, not obeyed."""
-        return _visible(text)
-
     def cut(self, text: str) -> str:
         """A line that fits on stderr, in ASCII where it must be."""
         text = self._clean_err(text)
@@ -195,17 +179,22 @@ class Output:
 
     def rows(self, rows: Sequence[Sequence[str]]) -> None:
         """Notes in aligned columns; on a terminal the last column is folded."""
-        if self.quiet or not rows:
-            return
+        if not self.quiet:
+            for line in self._aligned(rows, self._clean_err, folds=self._err_is_terminal):
+                self.end_line()
+                self._write_err(line + "\n")
+
+    def _aligned(
+        self, rows: Sequence[Sequence[str]], clean: Callable[[str], str], *, folds: bool
+    ) -> Iterator[str]:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
         start = sum(widths) + 2 * len(widths)
         for row in rows:
-            left = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
-            left, last = self._clean_err(left), self._clean_err(row[-1])
-            if self._err_is_terminal and self._width > start + _MIN_COLUMN:
+            cells = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
+            left, last = clean(cells), clean(row[-1])
+            if folds and len(left + last) >= self._width > start + _MIN_COLUMN:
                 last = _fold(last, self._width, start)
-            self._end_line()
-            self._write_err((left + last).rstrip() + "\n")
+            yield (left + last).rstrip()
 
     def prompt(self, sign: str) -> str:
         """The sign that stands before a person's line."""
@@ -213,7 +202,7 @@ class Output:
 
     def ask(self, sign: str) -> None:
         """Show the prompt on stderr, where nothing edits the line."""
-        self._end_line()
+        self.end_line()
         self._write_err(self.prompt(sign))
 
     def end_prompt(self) -> None:
@@ -226,13 +215,13 @@ class Output:
         return self._size().columns if self._size else self._context_width
 
     def _line(self, label: str, text: str, colour: str = "") -> None:
-        self._end_line()
+        self.end_line()
         text = self._clean_err(text)
         if self._err_is_terminal:
             text = _fold(text, self._width, len(label))
         self._write_err(f"{self._paint(label, colour) if label else ''}{text}\n")
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
         """Text on one stream must not run into text of the other on the same terminal."""
         if self._open_line == "out":
             self._write_out("\n")
@@ -243,7 +232,7 @@ class Output:
         self._open_line = ""
 
     def _write_out(self, text: str) -> None:
-        self._write(_visible(text) if self._out_is_terminal else text)
+        self._write(visible(text) if self._out_is_terminal else text)
 
     def _write(self, text: str) -> None:
         try:
@@ -263,19 +252,13 @@ class Output:
         self._err.flush()
 
     def _clean_err(self, text: str) -> str:
-        return _visible(self._ascii(text, self._err))
+        return visible(self._ascii(text, self._err))
 
     def _ascii(self, text: str, stream: TextIO) -> str:
         return text if _is_unicode(stream) else text.translate(_ASCII)
 
     def _paint(self, text: str, colour: str) -> str:
-        return f"{colour}{text}{_RESET}" if self._colour and colour else text
-
-
-def _wants_colour(context: Context) -> bool:
-    """https://no-color.org, and terminals that cannot or do not say that they can."""
-    told = context.environment.get
-    return not told("NO_COLOR") and _obeys_codes(context)
+        return f"{colour}{text}{_RESET}" if self.colours and colour else text
 
 
 def _obeys_codes(context: Context) -> bool:
@@ -300,36 +283,23 @@ def _never_fail(stream: TextIO) -> None:
         reconfigure(errors="backslashreplace")
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """A model or a file name must not move the cursor or rename the window: control characters
     other than newline and tab are shown as escapes."""
     if text.isprintable():
         return text
-    return "".join(_visible_character(character) for character in text)
-
-
-def _visible_character(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) != "Cc":
-        return character
-    return f"\\x{ord(character):02x}"
+    hidden = {each for each in text if each not in "\n\t" and unicodedata.category(each) == "Cc"}
+    return "".join(f"\\x{ord(each):02x}" if each in hidden else each for each in text)
 
 
 def _fold(text: str, width: int, label_columns: int) -> str:
     """Break at spaces for a terminal; all lines stand under the first, which follows a label of
     so many columns. Without a label, what is broken off is indented by two."""
     indent = " " * label_columns
-    lines = [
-        textwrap.fill(
-            line,
-            width - 1,
-            initial_indent=indent,
-            subsequent_indent=indent or "  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in text.split("\n")
-    ]
-    return "\n".join(lines)[label_columns:]
+    folded = textwrap.TextWrapper(
+        width - 1, indent, indent or "  ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(map(folded.fill, text.split("\n")))[label_columns:]
 
 
 # ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import FetchFlags, ModelFlags, ShowFlags, parse_size
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.runtime import open_runtime
+from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.hardware.detect import pretend
 from gemma_edge.hardware.machine import Device, Hardware
@@ -29,7 +29,6 @@ from gemma_edge.planning.plan import (
     PartName,
     PlacementKind,
     Plan,
-    Speed,
     placement_items,
 )
 from gemma_edge.planning.planner import NothingFits
@@ -174,7 +173,9 @@ def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
         output.page("")
     output.table([("  " + render_place(plan, candidate) + ", " + render_details(plan),)])
     if plan.speed is not None:
-        output.table([("  " + _speed(plan.speed, render_speed(plan.speed), explain),)])
+        why = plan.speed.reason  # the arithmetic stands behind a colon, for those who asked
+        said = why if explain else why.partition(":")[0]
+        output.table([(f"  {render_speed(plan.speed)}, {said}",)])
     output.page("")
     others = tuple(candidates[each.name].title for each in plan.alternatives)
     rows = [("why", reason) for reason in plan.reasons if not reason.startswith(others)]
@@ -192,12 +193,11 @@ def show_plan(  # noqa: PLR0913  (the plan, and how it is shown)
 
 def show_attempts(attempts: Sequence[Attempt], output: Output) -> None:
     """What was tried, and why each step fell."""
-    rows = [
-        (f"{attempt.what}: {'taken' if attempt.taken else 'no'}, {attempt.reason}")
-        for attempt in attempts
-    ]
     output.page("")
-    output.table(_labelled([("tried", row) for row in rows]))
+    output.table(_labelled([
+        ("tried", f"{each.what}: {'taken' if each.taken else 'no'}, {each.reason}")
+        for each in attempts
+    ]))  # fmt: skip
 
 
 def show_machine(hardware: Hardware, output: Output) -> None:
@@ -208,7 +208,8 @@ def show_machine(hardware: Hardware, output: Output) -> None:
     rows += [(device.name or "unused", _device(device)) for device in hardware.devices]
     build = hardware.build
     rows.append(("llama.cpp", f"{build.version}, {', '.join(build.backends)}"))
-    rows += [(finding.state, _finding(finding.text, finding.fix)) for finding in hardware.findings]
+    for each in hardware.findings:
+        rows.append((each.state, f"{each.text} (fix: {each.fix})" if each.fix else each.text))
     output.table(_labelled(rows))
 
 
@@ -242,27 +243,15 @@ def _title(candidate: Candidate) -> str:
 
 def _alternative(plan: Plan, candidates: Candidates) -> str:
     candidate = candidates[plan.name]
-    parts = [
-        render_short_place(plan, candidate),
-        f"{short_tokens(plan.context_tokens)} context",
-        render_speed(plan.speed),
-    ]
+    context = f"{short_tokens(plan.context_tokens)} context"
+    parts = [render_short_place(plan, candidate), context, render_speed(plan.speed)]
     said = ", ".join(filter(None, parts))
     return f"{short_title(candidate)}: {said} (--model {shlex.quote(candidate.name)})"
-
-
-def _speed(speed: Speed, rate: str, explain: bool) -> str:
-    """The arithmetic stands behind a colon, for those who asked."""
-    return f"{rate}, {speed.reason if explain else speed.reason.partition(':')[0]}"
 
 
 def _device(device: Device) -> str:
     free = f"{device.free_bytes / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
     return ", ".join(filter(None, [device.title, free, device.reason]))
-
-
-def _finding(text: str, fix: str) -> str:
-    return f"{text} (fix: {fix})" if fix else text
 
 
 def _labelled(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from gemma_edge.cli.flags import Actions, argument, option
 from gemma_edge.cli.inputs import read_piped
 from gemma_edge.cli.options import ModelsDir, ShowFlags, StoreFlags, Trust, whole_text
 from gemma_edge.cli.output import Output
-from gemma_edge.cli.runtime import open_runtime
+from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, UsageError
 from gemma_edge.extraction.json_schema import parse_json, parse_values
 from gemma_edge.extraction.schema import (

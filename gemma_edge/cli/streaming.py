@@ -3,11 +3,13 @@
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gemma_edge.app.runtime import Failure, Problem, Step
+from gemma_edge.app.runtime import Failure, Problem, Runtime, Step, is_on, store_settings
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.output import Output
+from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
+from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm, visible
 from gemma_edge.description import cut_short
 from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Prefill
 from gemma_edge.errors import ExitStatus, GemmaEdgeError
@@ -180,7 +182,7 @@ class AnswerDisplay:
                 events.close()
             if drawing is not None:
                 drawing.finish()
-        self._output.end_answer()
+        self._output.end_line()
         if finished is None:  # the Engine contract: exactly one Finished
             raise GemmaEdgeError("the engine stopped without saying why")
         return finished
@@ -199,10 +201,7 @@ class _Drawing:
     long it took."""
 
     def __init__(self, context: Context, output: Output, *, folds: bool) -> None:
-        from gemma_edge.cli.markdown import (  # noqa: PLC0415  (rich's Markdown)
-            AnswerView,
-            Live,
-        )
+        from gemma_edge.cli.markdown import AnswerView, Live  # noqa: PLC0415  (rich's Markdown)
 
         assert context.size is not None
         live = Live(output.raw, context.size, reflows=_reflows(context))
@@ -216,7 +215,7 @@ class _Drawing:
     def take(self, event: Event) -> None:
         if isinstance(event, Chunk) and event.channel == "answer":
             self._end_thought()
-            self._view.add(self._output.visible(event.text))
+            self._view.add(visible(event.text))
             self._said = True
         elif isinstance(event, Chunk) and self._folds:
             self._fold_thought()
@@ -278,10 +277,10 @@ def show_progress(output: Output, clock: Callable[[], float]) -> Iterator[Listen
 
 def render_progress(event: Progress) -> str:
     """``1.2 GiB of 4.2 GiB, 55.0 MiB/s, 0:55 left``."""
-    said = [f"{render_bytes(event.done_bytes)} of {render_bytes(event.total_bytes)}"]
-    if not event.total_bytes:  # nobody has said yet
-        said = []
-    parts = [" ".join(filter(None, [*said, _STATES[event.state]]))]
+    said = ""
+    if event.total_bytes:  # else nobody has said yet
+        said = f"{render_bytes(event.done_bytes)} of {render_bytes(event.total_bytes)}"
+    parts = [f"{said} {_STATES[event.state]}".strip()]
     if event.bytes_per_second:
         parts.append(f"{render_bytes(int(event.bytes_per_second))}/s")
     if event.eta_seconds is not None:
@@ -366,3 +365,38 @@ def _short(name: str) -> str:
 
 def _fitting(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(1, width - 1)] + "…"
+
+
+# ----------------------------------------------------------------------------
+# From flags, the context and the terminal to the ``Runtime`` that the use cases take.
+
+
+YES_VARIABLE = "GEMMA_EDGE_YES"
+
+
+def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runtime:
+    """Made once a run: the machine is detected once, and asked where a person can answer."""
+    return Runtime(
+        store=store_settings(
+            context.environment, context.home, platform=context.platform,
+            models_dir=options.models_dir, offline=options.offline, clock=context.now,
+        ),
+        note=output.note,
+        on_event=partial(show_aside, output=output),
+        cancelling=cancel_on_interrupt,
+        progress=lambda: show_progress(output, context.clock),
+        confirm=(
+            (lambda question: confirm(question, context, output, usual=True))
+            if can_ask(context) else None
+        ),
+        models_dir=options.models_dir,
+        remember=context.is_on(REMEMBER_VARIABLE),
+        agreed=isinstance(options, FetchFlags) and options.yes
+        or is_on(context.environment, YES_VARIABLE),
+        clock=context.clock,
+        load=context.load,
+        open_counter=context.open_counter,
+        detect=partial(context.detect_hardware, context.environment),
+        open_measure=context.open_measure,
+        busy_programs=context.busy_programs,
+    )  # fmt: skip

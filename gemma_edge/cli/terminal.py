@@ -16,14 +16,13 @@ from gemma_edge.cli.output import Output
 from gemma_edge.errors import UsageError
 
 FENCE = '"""'  # a message between two of these may have lines
-_EXITED = "the line was taken away"
 
 
 class Left(Exception):
     """The line was taken away; ``draft`` is what was in it."""
 
     def __init__(self, draft: str) -> None:
-        super().__init__(_EXITED)
+        super().__init__("the line was taken away")
         self.draft = draft
 
 
@@ -50,12 +49,7 @@ class Asker:
 
     def ask(self, sign: str, draft: str = "") -> str:
         """One message, "" for none; ``draft`` stands there to be changed, where it can be. Between
-        two fences a message has several lines.
-
-        Raises:
-            EOFError: there are no more.
-            KeyboardInterrupt: Ctrl-C.
-        """
+        two fences a message has several lines. Raises EOFError where there are no more."""
         text = self._line(sign)
         while is_open(text):
             text += "\n" + self._line("  ")
@@ -97,11 +91,8 @@ TOOL_SECONDS = 5.0
 
 
 def copy(text: str, context: Context) -> str:
-    """Copy ``text``; return how, in words. Over SSH the terminal is on the right machine.
-
-    Raises:
-        UsageError: there is neither a tool nor a terminal that could take so much.
-    """
+    """Copy ``text``; return how, in words. Over SSH the terminal is on the right machine. Raises
+    UsageError where there is neither a tool nor a terminal that could take so much."""
     tools = () if context.environment.get("SSH_TTY") else _tools(context)
     for command in tools:
         if _hand_to(command, text):
