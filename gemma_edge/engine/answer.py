@@ -364,11 +364,9 @@ def model_sampling(model: LlamaModel) -> Sampling:
         return float(text) if text else float(default or 0.0)
 
     return Sampling(
-        temperature=number("temp", CARD.temperature),
-        top_p=number("top_p", CARD.top_p),
-        top_k=int(number("top_k", CARD.top_k)),
-        min_p=number("min_p", CARD.min_p),
-    )
+        temperature=number("temp", CARD.temperature), top_p=number("top_p", CARD.top_p),
+        top_k=int(number("top_k", CARD.top_k)), min_p=number("min_p", CARD.min_p),
+    )  # fmt: skip
 
 
 class Sampler:

@@ -53,10 +53,7 @@ class GrammarVocabulary:
 
 class GrammarConstraint:
     """A JSON Schema, compiled.
-
-    Raises:
-        SchemaError: llguidance refuses the schema; the message is its reason.
-    """
+    Raises SchemaError: llguidance refuses the schema, the message is its reason."""
 
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
         self._vocabulary = vocabulary
@@ -181,10 +178,7 @@ COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator"
 
 def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint) -> LLMatcher:
     """The matcher at the start of an answer.
-
-    Raises:
-        SchemaError: llguidance refuses the schema; the message is its reason.
-    """
+    Raises SchemaError: llguidance refuses the schema, the message is its reason."""
     options: dict[str, object] = dict(COMPACT)
     if wanted.relaxed:
         options[wanted.relaxed] = True
@@ -204,10 +198,7 @@ def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint) -> LLMatcher:
 
 class TextConstraint:
     """A JSON Schema, compiled to be asked about text, a byte a token: no model is needed.
-
-    Raises:
-        SchemaError: llguidance refuses the schema; the message is its reason.
-    """
+    Raises SchemaError: llguidance refuses the schema, the message is its reason."""
 
     def __init__(self, wanted: JsonConstraint) -> None:
         self._matcher = compile_schema(_byte_tokenizer(), wanted)

@@ -55,10 +55,7 @@ class _Llama:
 
     def place(self, model: str, placement: Placement) -> list[str]:
         """llama.cpp's log of this placement.
-
-        Raises:
-            EngineError: it cannot load the model, or has no such device; its words.
-        """
+        Raises EngineError: it cannot load the model, or has no such device, its words."""
         from gemma_edge.engine.placement import context_params
 
         self._lines = []

@@ -66,12 +66,9 @@ class LlamaEngine:
         model = self._model
         self._prompter = PromptBuilder(model, self._vision.markers if self._vision else None)
         self._vocabulary = AnswerVocabulary(
-            piece=model.piece,
-            ends=model.ends,
-            opens=model.token("<|channel>"),
-            closes=model.token("<channel|>"),
-            newline=model.tokenize("\n", special=False),
-        )
+            piece=model.piece, ends=model.ends, opens=model.token("<|channel>"),
+            closes=model.token("<channel|>"), newline=model.tokenize("\n", special=False),
+        )  # fmt: skip
         self._defaults = model_sampling(model)
         self._cache = KvCache(self._context, model.window)
         self._request_lock = RequestLock()
@@ -79,11 +76,9 @@ class LlamaEngine:
         self._current: RunningAnswer | Warming | None = None
         self._grammar_vocabulary: GrammarVocabulary | None = None
         self._fingerprint = fingerprint(
-            plan,
-            template=model.chat_template,
-            version=VERSION,
+            plan, template=model.chat_template, version=VERSION,
             flash_attention=self._context.flash_attention,
-        )
+        )  # fmt: skip
         smoke_decode(self._context, self._cache, max(model.bos, 0))
         self._allocated = parse_report(end_report())
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
@@ -95,16 +90,10 @@ class LlamaEngine:
             name=self._plan.name or model.metadata("general.name") or self._plan.model.stem,
             architecture=model.metadata("general.architecture"),
             context_tokens=self._plan.context_tokens,
-            trained_context_tokens=model.trained_context_tokens,
-            vision=self._vision is not None,
-            device=model.device,
-            gpu_layers=model.gpu_layers,
-            layers=model.layers,
-            sampling=self._defaults,
-            notes=self._notes,
-            allocated=self._allocated,
-            plan=self._plan,
-        )
+            trained_context_tokens=model.trained_context_tokens, vision=self._vision is not None,
+            device=model.device, gpu_layers=model.gpu_layers, layers=model.layers,
+            sampling=self._defaults, notes=self._notes, allocated=self._allocated, plan=self._plan,
+        )  # fmt: skip
 
     def render(self, request: Request) -> str:
         """The prompt as text, each picture as its slot; for people, peers and tests."""
@@ -161,12 +150,10 @@ class LlamaEngine:
                 self._context.watch(None)
             clock.prompt_read()
             usage = Usage(
-                prompt_tokens=prompt.tokens,
-                cached_tokens=cached,
-                evaluated_tokens=self._cache.position - cached,
-                generated_tokens=0,
+                prompt_tokens=prompt.tokens, cached_tokens=cached,
+                evaluated_tokens=self._cache.position - cached, generated_tokens=0,
                 encoded_pictures=self.encoder_passes - passes,
-            )
+            )  # fmt: skip
             yield Finished(reason, usage, clock.timings())
 
     def save(self, path: Path) -> int:
@@ -239,14 +226,11 @@ class LlamaEngine:
                 self._context.watch(None)
             yield from answer.flush()
             usage = Usage(
-                prompt_tokens=prompt.tokens,
-                cached_tokens=cached,
+                prompt_tokens=prompt.tokens, cached_tokens=cached,
                 evaluated_tokens=min(self._cache.position, prompt.tokens) - cached,
-                generated_tokens=answer.generated,
-                thought_tokens=answer.thought_tokens,
-                forced_tokens=answer.forced_tokens,
-                encoded_pictures=self.encoder_passes - passes,
-            )
+                generated_tokens=answer.generated, thought_tokens=answer.thought_tokens,
+                forced_tokens=answer.forced_tokens, encoded_pictures=self.encoder_passes - passes,
+            )  # fmt: skip
             reason: FinishReason = answer.reason or "end"
             yield Finished(reason, usage, clock.timings(), closed_early=answer.closed_early)
 

@@ -81,12 +81,9 @@ class KvCache:
     def keep_prefix(self, wanted: Sequence[Unit]) -> int:
         """Cut the cache back to what ``wanted`` shares with it; return the kept positions."""
         reuse = plan_reuse(
-            self.units,
-            wanted,
-            pos_min=self._context.pos_min,
-            window=self._window,
+            self.units, wanted, pos_min=self._context.pos_min, window=self._window,
             checkpoints=self._checkpoints,
-        )
+        )  # fmt: skip
         keep = reuse.units
         saved = reuse.checkpoint
         if saved is not None and not self._context.put_state(saved.data, WINDOW_CELLS):

@@ -27,12 +27,9 @@ ON_THE_CPU = Placement(context_tokens=0, batch_tokens=0)
 
 class LlamaModel:
     """The weights and the vocabulary of one GGUF file.
-
-    Raises:
-        ModelError: llama.cpp cannot load the file; the message carries its own reason.
-        OutOfMemory: there is not enough memory for it.
-        EngineError: a GPU was asked for, but this build of llama.cpp has none.
-    """
+    Raises ModelError: llama.cpp cannot load the file, the message carries its own reason;
+    OutOfMemory: there is not enough memory for it; EngineError: a GPU was asked for, but this build
+    of llama.cpp has none."""
 
     def __init__(
         self, path: Path, placement: Placement = ON_THE_CPU, *, vocabulary_only: bool = False
@@ -213,11 +210,8 @@ class LlamaContext:
 
     def decode(self, tokens: Sequence[int], position: int) -> None:
         """Evaluate at most ``batch_tokens`` tokens; logits are kept for the last.
-
-        Raises:
-            OutOfMemory: a buffer could not be allocated.
-            EngineError: llama.cpp failed; the cache is unchanged before ``position``.
-        """
+        Raises OutOfMemory: a buffer could not be allocated; EngineError: llama.cpp failed, the
+        cache is unchanged before ``position``."""
         count = len(tokens)
         self._batch.n_tokens = count
         self._tokens[:count] = tokens
@@ -301,12 +295,8 @@ ABORTED = 2  # llama_decode's own status (llama.h)
 def add_adapters(model: LlamaModel, context: LlamaContext, adapters: Sequence[Adapter]) -> None:
     """Load them beside the weights, which stay as they are, and use all from now on. llama.cpp
     frees them together with the model.
-
-    Raises:
-        ModelError: a file is no LoRA of this model; the message carries llama.cpp's own reason.
-        OutOfMemory: there is not enough memory for it.
-        EngineError: llama.cpp refuses to use them.
-    """
+    Raises ModelError: a file is no LoRA of this model, the message carries llama.cpp's own reason;
+    OutOfMemory: there is not enough memory for it; EngineError: llama.cpp refuses to use them."""
     if not adapters:
         return
     count = len(adapters)

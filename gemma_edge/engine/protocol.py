@@ -200,13 +200,10 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo:
         """What was loaded; waits for it.
-
-        Raises:
-            ModelError: a file cannot be loaded, or its chat template is broken.
-            ProjectorError: the projector is not of this model.
-            DoesNotFit: memory is too small, also for every fallback of the plan.
-            EngineError: the build of llama.cpp cannot do what the plan asks, or stopped.
-        """
+        Raises ModelError: a file cannot be loaded, or its chat template is broken;
+        ProjectorError: the projector is not of this model; DoesNotFit: memory is too small, also
+        for every fallback of the plan; EngineError: the build of llama.cpp cannot do what the
+        plan asks, or stopped."""
 
     def count(self, request: Request) -> PromptCount:
         """Exact prompt size; nothing is evaluated. Raises ProjectorError: a picture, but no
@@ -215,14 +212,10 @@ class Engine(Protocol):
     def generate(self, request: Request) -> Iterator[Event]:
         """``Chunk``s, among them ``Notice``s, before them ``Prefill``s, then exactly one
         ``Finished``. Closing the iterator early cancels.
-
-        Raises:
-            DoesNotFit: the prompt, or the prompt with the answer, is larger than the context.
-            ProjectorError: a picture, but no projector was loaded.
-            SchemaError: the constraint cannot be compiled.
-            EngineStopped: its process died after the first chunk; it is being started again.
-            EngineError: llama.cpp failed.
-        """
+        Raises DoesNotFit: the prompt, or the prompt with the answer, is larger than the context;
+        ProjectorError: a picture, but no projector was loaded; SchemaError: the constraint cannot
+        be compiled; EngineStopped: its process died after the first chunk, it is being started
+        again; EngineError: llama.cpp failed."""
 
     def warm(self, request: Request) -> Iterator[Event]:
         """Read the messages into the cache, up to the end of the last one: no header of an answer,
@@ -261,12 +254,9 @@ class Counter(Protocol):
     def count(self, request: Request) -> PromptCount:
         """Exact prompt size, equal to ``Engine.count`` of the same model and projector; nothing is
         evaluated, and no picture is too large.
-
-        Raises:
-            ModelError: the file has no vocabulary that can be read, or a broken template.
-            ProjectorError: a picture, but the plan has no projector.
-            EngineError: the process stopped.
-        """
+        Raises ModelError: the file has no vocabulary that can be read, or a broken template;
+        ProjectorError: a picture, but the plan has no projector; EngineError: the process
+        stopped."""
 
     def close(self) -> None:
         """End the process. Idempotent."""

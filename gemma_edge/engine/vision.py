@@ -104,17 +104,11 @@ class LlamaVision:
             embedding = self.cache.get(picture, lambda: self._encode(picture, image))
             after = llama_cpp.llama_pos(0)
             status = mtmd_cpp.mtmd_helper_decode_image_chunk(
-                self.pointer,
-                context.pointer,
-                image,
-                embedding.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
-                position,
-                SEQUENCE,
-                context.batch_tokens,
-                ctypes.byref(after),
-                mtmd_cpp.mtmd_helper_post_decode_callback(0),
-                None,
-            )
+                self.pointer, context.pointer, image,
+                embedding.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), position, SEQUENCE,
+                context.batch_tokens, ctypes.byref(after),
+                mtmd_cpp.mtmd_helper_post_decode_callback(0), None,
+            )  # fmt: skip
         if status == ABORTED:
             raise Aborted
         if status or after.value != position + picture.tokens:
@@ -216,11 +210,7 @@ class VisionCache:
     the encoder really ran."""
 
     def __init__(
-        self,
-        width: int,
-        disk: VisionCacheFolder | None = None,
-        *,
-        memory_bytes: int = MEMORY_BYTES,
+        self, width: int, disk: VisionCacheFolder | None = None, *, memory_bytes: int = MEMORY_BYTES
     ) -> None:
         self.passes = 0
         self._width = width

@@ -97,8 +97,7 @@ class CheckedAnswer:
     With no ``problems`` the data is whole and valid by the user's schema. ``notes`` are worth a
     line but no failure. ``printed`` is the data as the document prints it, before the recipe's
     rules; ``checks`` are the recipe's that failed; ``truncated`` names the lists and fields that
-    are not complete. ``finished`` sums up all ``passes``.
-    """
+    are not complete. ``finished`` sums up all ``passes``."""
 
     data: Any
     text: str
@@ -129,13 +128,9 @@ def extract(  # noqa: PLR0913 (three of them are optional)
 ) -> CheckedAnswer:
     """Read ``document`` into the form of ``recipe``. ``passes`` is the plan, if it was made
     already; ``on_event`` sees every event as it comes.
-
-    Raises:
-        Interrupted: Ctrl-C.
-        SchemaError: the schema cannot be enforced, however relaxed.
-        InputError: a page cannot be read or drawn.
-        DoesNotFit, EngineError, ProjectorError: from the engine.
-    """
+    Raises Interrupted: Ctrl-C; SchemaError: the schema cannot be enforced, however relaxed;
+    InputError: a page cannot be read or drawn; DoesNotFit, EngineError, ProjectorError: from the
+    engine."""
     options = options or Options()
     if passes is None:
         context_tokens = engine.info.context_tokens
@@ -159,11 +154,8 @@ def ask_by_schema(
 ) -> CheckedAnswer:
     """Ask with as much of ``schema`` held as llguidance can hold, and judge the answer; ``ask``
     gives its text and its end.
-
-    Raises:
-        SchemaError: the schema cannot be enforced, however relaxed.
-        GemmaEdgeError: from ``ask``.
-    """
+    Raises SchemaError: the schema cannot be enforced, however relaxed; GemmaEdgeError: from
+    ``ask``."""
     held = Held(schema.strict_decoding if strict else schema.decoding)
     for constraint in held:
         try:
@@ -239,10 +231,7 @@ def _read_answer(text: str) -> tuple[Any, tuple[str, ...], str]:
 
 def parse_answer(text: str) -> tuple[Any, list[str]]:
     """JSON text to data, and a line for each key that came twice in one object.
-
-    Raises:
-        ValueError: not JSON, or a number that no float holds.
-    """
+    Raises ValueError: not JSON, or a number that no float holds."""
     repeated: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -326,11 +315,8 @@ class _Asker:
         self, inputs: tuple[PageInput, ...], part: SchemaPart, question: PageQuestion
     ) -> _PassAnswer:
         """One answer about these pages.
-
-        Raises:
-            Interrupted: Ctrl-C.
-            SchemaError, DoesNotFit, EngineError, ProjectorError: from the engine.
-        """
+        Raises Interrupted: Ctrl-C; SchemaError, DoesNotFit, EngineError, ProjectorError: from the
+        engine."""
         drawn = self._draw(inputs)
         message = make_message(drawn, question, several=self._several)
         warmed = self._warm(make_beginning(drawn, several=self._several))
