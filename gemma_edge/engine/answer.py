@@ -46,14 +46,9 @@ class RunningAnswer:
     ``forcing`` each token is chosen, also where only one is legal: the same text, slower."""
 
     def __init__(
-        self,
-        request: Request,
-        vocabulary: AnswerVocabulary,
-        *,
-        limit: int,
-        constraint: GrammarConstraint | None,
-        forcing: bool = True,
-    ) -> None:
+        self, request: Request, vocabulary: AnswerVocabulary, *, limit: int,
+        constraint: GrammarConstraint | None, forcing: bool = True,
+    ) -> None:  # fmt: skip
         self.limit = limit
         self.generated = self.thought_tokens = self.forced_tokens = 0
         self.reason: FinishReason | None = None
@@ -76,7 +71,6 @@ class RunningAnswer:
 
     @property
     def shortest(self) -> int:
-        """Tokens of the shortest end from here; 0 without a constraint."""
         return len(self._closing)
 
     @property
@@ -140,7 +134,6 @@ class RunningAnswer:
         return [token, *self._vocabulary.newline, closes]
 
     def _affordable(self, constraint: GrammarConstraint, tokens: list[int]) -> bool:
-        """Would the shortest end still fit after these tokens?"""
         left = self.limit - self.generated - len(tokens)
         opens = any(
             bracket in self._vocabulary.piece(token) for token in tokens for bracket in (b"{", b"[")
@@ -357,7 +350,6 @@ CARD = Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0)
 
 
 def model_sampling(model: LlamaModel) -> Sampling:
-    """The model's own defaults: the file's ``general.sampling.*``, else the model card's."""
 
     def number(key: str, default: float | None) -> float:
         text = model.metadata(f"general.sampling.{key}")
@@ -428,7 +420,6 @@ class Sampler:
         return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, -1))
 
     def close(self) -> None:
-        """Free the chain. Idempotent."""
         if self._chain is not None:
             llama_cpp.llama_sampler_free(self._chain)
             self._chain = None

@@ -70,12 +70,10 @@ class GrammarConstraint:
             self._bits_are_fresh = True
 
     def allowed(self, token: int) -> bool:
-        """Whether this token may come next."""
         self._fill()
         return bool((self._bits[token >> 5] >> (token & 31)) & 1)
 
     def mask(self, logits: NDArray[np.float32]) -> None:
-        """Set the logits of all other tokens to minus infinity, in place."""
         logits[~self.legal()] = -inf
 
     def legal(self) -> NDArray[np.bool_]:

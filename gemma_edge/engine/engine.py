@@ -103,7 +103,6 @@ class LlamaEngine:
         return self._prompter.prompt(request).count
 
     def generate(self, request: Request) -> Iterator[Event]:
-        """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated."""
         prompt = self._prompter.prompt(request)
         prompt_tokens = prompt.tokens
         space = self._plan.context_tokens - prompt_tokens
@@ -123,7 +122,6 @@ class LlamaEngine:
         return self._running
 
     def warm(self, request: Request) -> Iterator[Event]:
-        """``Prefill``s, then one ``Finished``; refusals are raised before anything is evaluated."""
         prompt = self._prompter.prompt(request).history()
         if prompt.tokens > self._plan.context_tokens:
             raise self._overflow(prompt.tokens)
@@ -157,7 +155,6 @@ class LlamaEngine:
             yield Finished(reason, usage, clock.timings())
 
     def save(self, path: Path) -> int:
-        """Write the cache to a file; the engine is busy only while it is copied out."""
         with self._request_lock:
             part = self._cache.copy_out(path, self._fingerprint)
         return part.finish()
@@ -271,7 +268,6 @@ class LlamaEngine:
 
     @property
     def encoder_passes(self) -> int:
-        """How often the projector's encoder has run."""
         return self._vision.cache.passes if self._vision else 0
 
     def next_logits(self, request: Request) -> NDArray[np.float32]:
@@ -284,7 +280,6 @@ class LlamaEngine:
             return logits
 
     def measure(self, tokens: int = 32) -> float:
-        """Tokens a second of plain decoding, after a warm-up; the cache is empty afterwards."""
         with self._request_lock:
             return measure_speed(self._context, self._cache, max(self._model.bos, 0), tokens)
 
@@ -293,7 +288,6 @@ class LlamaEngine:
             self._current.cancelled = True
 
     def close(self) -> None:
-        """End an answer that was left open, then free everything. Idempotent."""
         if self._running is not None:
             self._running.close()
             self._running = None

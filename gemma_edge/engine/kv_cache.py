@@ -115,7 +115,6 @@ class KvCache:
             self.position += len(part)
 
     def see(self, unit: Media, decode: Callable[[int], None]) -> None:
-        """Let ``decode`` evaluate an image at the present position, and record it."""
         with self._undone():
             decode(self.position)
         self.units.append(unit)
@@ -208,13 +207,9 @@ def common_prefix(cached: Sequence[Unit], wanted: Sequence[Unit]) -> int:
 
 
 def plan_reuse(
-    cached: Sequence[Unit],
-    wanted: Sequence[Unit],
-    *,
-    pos_min: int,
-    window: int,
+    cached: Sequence[Unit], wanted: Sequence[Unit], *, pos_min: int, window: int,
     checkpoints: Sequence[Checkpoint] = (),
-) -> Reuse:
+) -> Reuse:  # fmt: skip
     """How much of ``cached`` the prompt ``wanted`` may keep.
 
     At least one unit is left to evaluate, so that there are logits to sample from. ``window`` is
@@ -331,13 +326,9 @@ class CacheWriter:
     called, or ``discard``. Raises EngineError: it is too large, or the disk refuses."""
 
     def __init__(
-        self,
-        path: Path,
-        wanted: Fingerprint,
-        units: Sequence[Unit],
-        checkpoints: Sequence[Checkpoint],
-        state_bytes: int,
-    ) -> None:
+        self, path: Path, wanted: Fingerprint, units: Sequence[Unit],
+        checkpoints: Sequence[Checkpoint], state_bytes: int,
+    ) -> None:  # fmt: skip
         head = _head(wanted, units, checkpoints, state_bytes)
         tail = b"".join(checkpoint.data for checkpoint in checkpoints)
         self._path, self._part = path, path.with_name(path.name + ".part")

@@ -144,7 +144,6 @@ class LlamaModel:
         return np.array([pointer[i] for i in range(count.value)] if pointer else [], dtype=np.intp)
 
     def close(self) -> None:
-        """Free the weights. Idempotent."""
         if self.pointer:
             llama_cpp.llama_model_free(self.pointer)
             self.pointer = None
@@ -248,7 +247,6 @@ class LlamaContext:
         return int(llama_cpp.llama_memory_seq_pos_min(self.memory, SEQUENCE))
 
     def cut(self, position: int) -> None:
-        """Forget everything from ``position`` on."""
         if position == 0:
             llama_cpp.llama_memory_clear(self.memory, True)
         elif not llama_cpp.llama_memory_seq_rm(self.memory, SEQUENCE, position, -1):
@@ -278,7 +276,6 @@ class LlamaContext:
         return bool(read == view.size)
 
     def close(self) -> None:
-        """Free the cache. Idempotent."""
         if self.pointer:
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self.pointer)
@@ -405,7 +402,6 @@ def end_report() -> tuple[str, ...]:
 
 
 def problem() -> str:
-    """The last thing that llama.cpp complained about, in one line, or ""."""
     return _problems[-1] if _problems else ""
 
 

@@ -110,7 +110,6 @@ def find_device(name: str) -> int:
 
 
 def device_names() -> list[str]:
-    """ggml's names of all devices, the CPU among them."""
     return [_text("ggml_backend_dev_name", device) for device in _devices()]
 
 

@@ -96,7 +96,6 @@ class Loading:
         return self._loaded
 
     def close(self) -> None:
-        """End the process, whatever it is doing. Idempotent."""
         with self._lock:
             self._closed = True
         if self._process is not None:
@@ -111,7 +110,6 @@ class Loading:
             self._done.set()
 
     def _load_first(self, plan: Plan) -> LoadedProcess:
-        """The first of the plan and its fallbacks that loads."""
         first = plan
         tried: list[str] = []
         while True:
@@ -150,7 +148,6 @@ class Loading:
 
 
 def died(death: Death) -> EngineError:
-    """A death that no smaller plan would prevent, as an error."""
     if death.cause == "instruction":
         return EngineError(
             f"the engine stopped: llama.cpp was built with {death.reason}", hint=REBUILD_HINT
@@ -159,7 +156,6 @@ def died(death: Death) -> EngineError:
 
 
 def _too_large(plan: Plan, death: Death, tried: list[str]) -> DoesNotFit:
-    """No fallback loads: the last reason, what the ledger said, and what was tried."""
     numbers = render_numbers(plan)
     parts = [f"{plan.name or plan.model.stem} does not fit in memory: {death.reason}"]
     parts += [f"planned {numbers}"] if numbers else []
@@ -195,12 +191,10 @@ class RemoteEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What was loaded; waits for it, and raises why it was not."""
         return self._loaded().info
 
     @property
     def pid(self) -> int:
-        """The process id of the engine; waits for it."""
         return self._loaded().process.pid
 
     def count(self, request: Request) -> PromptCount:
@@ -208,7 +202,6 @@ class RemoteEngine:
         return count
 
     def measure(self, tokens: int = 32) -> float:
-        """Tokens a second of plain decoding, by the process's own clock."""
         rate: float = self._ask("measure", tokens)
         return rate
 
@@ -220,7 +213,6 @@ class RemoteEngine:
         return stream
 
     def warm(self, request: Request) -> Iterator[Event]:
-        """``Reading``s, then one ``Finished``; it begins at once like an answer."""
         stream = self._answer("warm", request)
         next(stream)
         return stream
@@ -235,18 +227,15 @@ class RemoteEngine:
             time.sleep(_POLL_SECONDS)
 
     def restore(self, path: Path) -> Restored:
-        """Take a saved cache back, or say why not."""
         restored: Restored = self._ask("restore", path)
         return restored
 
     def cancel(self) -> None:
-        """Stop the running answer before its next token, or the wait for the model."""
         self._cancelled = True
         if self._answering is not None:
             self._answering.interrupt()
 
     def close(self) -> None:
-        """End the process. An answer that was left open just ends. Idempotent."""
         self._closed = True
         self._loading.close()
 
@@ -365,7 +354,6 @@ class RemoteCounter:
         return count
 
     def _open(self) -> None:
-        """Wait until it is ready; why it is not is known from then on."""
         if self._refused is not None:
             raise self._refused
         try:
@@ -376,7 +364,6 @@ class RemoteCounter:
         self._opened = True
 
     def close(self) -> None:
-        """End the process. Idempotent."""
         self._process.close()
 
     def __enter__(self) -> Counter:

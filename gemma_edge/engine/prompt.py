@@ -175,7 +175,6 @@ class LlamaCounter:
         return self._prompter.prompt(request).count
 
     def close(self) -> None:
-        """Free the vocabulary. Idempotent."""
         self._model.close()
 
 

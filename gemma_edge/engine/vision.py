@@ -133,7 +133,6 @@ class LlamaVision:
         return problem
 
     def close(self) -> None:
-        """Free the projector. Idempotent."""
         if self.pointer:
             mtmd_cpp.mtmd_free(self.pointer)
             self.pointer = None

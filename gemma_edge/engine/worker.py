@@ -105,7 +105,6 @@ class Worker:
         return self._saved()
 
     def _saved(self) -> int | None:
-        """The size of the file, None while it is being written."""
         saving = self._saving
         if saving is None:
             raise EngineError("the engine was started again, what it held is not saved")
@@ -118,7 +117,6 @@ def _message(value: object) -> isolation.ChildMessage:
 
 
 def serve(open_engine: Open) -> isolation.Handler:
-    """A program whose engine is opened so."""
     os.putenv("GGML_NO_BACKTRACE", "1")  # else an abort starts a debugger and takes seconds
     return Worker(open_engine).answer
 

@@ -199,13 +199,9 @@ def iter_constraints(decoding: Json) -> Iterator[tuple[Relaxation, Json]]:
 
 
 def judge(
-    text: str,
-    finished: Finished,
-    schema: Schema,
-    *,
-    strict: bool = False,
+    text: str, finished: Finished, schema: Schema, *, strict: bool = False,
     notes: tuple[str, ...] = (),
-) -> CheckedAnswer:
+) -> CheckedAnswer:  # fmt: skip
     short = tuple(cut_short(finished))
     data, repeated, flaw = _read_answer(text)
     if flaw:
@@ -297,13 +293,9 @@ class _Asker:
     """Asks about pages of one document; ``answers`` are all that came."""
 
     def __init__(
-        self,
-        engine: Engine,
-        document: Document,
-        modes: Sequence[PageMode],
-        options: Options,
+        self, engine: Engine, document: Document, modes: Sequence[PageMode], options: Options,
         on_event: Listener | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._engine, self._document, self._options = engine, document, options
         self._modes = {mode.page.number: mode for mode in modes}
         self._on_event = on_event
@@ -367,7 +359,6 @@ class _Asker:
         return None
 
     def _draw(self, inputs: tuple[PageInput, ...]) -> tuple[PageInput, ...]:
-        """With pixels; those of the last request are kept for the next one."""
         if self._drawn[0] is not inputs:
             self._drawn = (inputs, tuple(map(self._with_pixels, inputs)))
         return self._drawn[1]
@@ -619,7 +610,6 @@ class _Reading:
         )  # fmt: skip
 
     def unreadable(self) -> CheckedAnswer:
-        """The last answer, which says nothing."""
         answers = self._asker.answers
         last = answers[-1]
         return CheckedAnswer(
