@@ -163,7 +163,8 @@ class RunningAnswer:
             channel = self._channels.current
             if channel == "thought" or token == self._vocabulary.closes:
                 self.thought_tokens += 1
-            yield from self._writer.write(piece, channel, self._odds(index, odds))
+            of_it = odds if index < self._chosen else FORCED
+            yield from self._writer.write(piece, channel, of_it if self._scored else None)
             if token == self._vocabulary.closes:
                 self._waiting = False
             if self._writer.stopped:
@@ -173,13 +174,8 @@ class RunningAnswer:
         if self.reason is None and self._constraint is None and self.generated >= self.limit:
             self.reason = "length"
 
-    def _odds(self, index: int, odds: Odds | None) -> Odds | None:
-        if not self._scored:
-            return None
-        return odds if index < self._chosen else FORCED
-
     def flush(self) -> Iterator[Chunk]:
-        yield from self._writer.flush()
+        return self._writer.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,15 +390,15 @@ class Sampler:
     def choose(self, context: LlamaContext, constraint: GrammarConstraint | None) -> int:
         """One token from the last logits. Only a choice that the constraint refuses costs a mask:
         drawing again from what is legal gives the same distribution as masking every time."""
-        weights = _weights(context.logits()) if self._scored else None
+        if not self._scored:
+            return self._choose(context, constraint)
+        logits = context.logits()
+        weights: NDArray[np.float32] = np.exp(logits - logits.max())
         token = self._choose(context, constraint)
-        if weights is not None:
-            total = float(weights.sum())
-            # A product is 15 times faster than picking the weights out.
-            mass = total
-            if constraint is not None:
-                mass = float(weights @ constraint.legal().astype(np.float32))
-            self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
+        mass = total = float(weights.sum())
+        if constraint is not None:  # a product is 15 times faster than picking the weights out
+            mass = float(weights @ constraint.legal().astype(np.float32))
+        self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
         return token
 
     def _choose(self, context: LlamaContext, constraint: GrammarConstraint | None) -> int:
@@ -423,11 +419,6 @@ class Sampler:
         if self._chain is not None:
             llama_cpp.llama_sampler_free(self._chain)
             self._chain = None
-
-
-def _weights(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    weights: NDArray[np.float32] = np.exp(logits - logits.max())
-    return weights
 
 
 def _first(*values: float | None) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_edge.documents.document import Picture
 from gemma_edge.engine.answer import AnswerVocabulary, RunningAnswer, Sampler, model_sampling
 from gemma_edge.engine.fallback import RequestLock
 from gemma_edge.engine.kv_cache import KvCache, Media, fingerprint
@@ -165,7 +165,7 @@ class LlamaEngine:
 
     def _overflow(self, prompt_tokens: int) -> DoesNotFit:
         trained = self._model.trained_context_tokens
-        hint = f"--ctx {_round_up(prompt_tokens)} reads it"
+        hint = f"--ctx {(prompt_tokens + 2047) // 1024 * 1024} reads it"
         if prompt_tokens >= trained:
             hint = f"this model reads at most {render_tokens(trained)}: give it less text"
         return DoesNotFit(
@@ -250,21 +250,16 @@ class LlamaEngine:
             if far:
                 self._cache.save_checkpoint()
             if isinstance(unit, Media):
-                self._see(unit, prompt.pictures[unit.digest])
+                vision = self._vision
+                assert vision is not None  # the prompter has refused pictures otherwise
+                see = partial(vision.decode, prompt.pictures[unit.digest], self._context)
+                self._cache.see(unit, see)
                 yield from progress.at(self._cache.position)
-                yield from self._vision_notice()
+                if problem := vision.take_problem():
+                    yield Notice(problem)
             elif unit is not None:
                 run.append(unit)
         return run
-
-    def _see(self, unit: Media, picture: Picture) -> None:
-        vision = self._vision
-        assert vision is not None  # the prompter has refused pictures otherwise
-        self._cache.see(unit, lambda position: vision.decode(picture, self._context, position))
-
-    def _vision_notice(self) -> Iterator[Notice]:
-        if self._vision is not None and (problem := self._vision.take_problem()):
-            yield Notice(problem)
 
     @property
     def encoder_passes(self) -> int:
@@ -397,7 +392,3 @@ def _returned(work: Generator[Event, None, list[int]]) -> list[int]:
     except StopIteration as end:
         value: list[int] = end.value
         return value
-
-
-def _round_up(tokens: int) -> int:
-    return (tokens + 1024 + 1023) // 1024 * 1024

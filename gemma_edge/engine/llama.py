@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -47,9 +46,16 @@ class LlamaModel:
         wanted.params.vocab_only = vocabulary_only
         self.pointer = llama_cpp.llama_model_load_from_file(as_path(path), wanted.params)
         if not self.pointer:
-            raise _refusal(path)
+            if short := shortage():
+                raise OutOfMemory(f"the weights of {path.name} could not be allocated: {short}")
+            raise ModelError(
+                f"{path.name} cannot be loaded: {problem() or 'no reason given'}",
+                hint="check the file with its checksum, or download it again",
+            )
         self.layers = int(llama_cpp.llama_model_n_layer(self.pointer))
-        self.gpu_layers = _blocks_on_gpu(placement, self.layers) if self.devices else 0
+        every = placement.gpu_layers == ALL_LAYERS
+        blocks = self.layers if every else placement.gpu_layers - 1  # the output is the last layer
+        self.gpu_layers = max(0, min(blocks, self.layers)) if self.devices else 0
         self.vocab = llama_cpp.llama_model_get_vocab(self.pointer)
         self.vocab_tokens = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         self.window = int(llama_cpp.llama_model_n_swa(self.pointer))
@@ -154,21 +160,6 @@ def as_path(path: Path) -> bytes:
     with contextlib.suppress(OSError):
         path = path.resolve()
     return str(path).encode("utf-8")
-
-
-def _refusal(path: Path) -> ModelError | OutOfMemory:
-    if short := shortage():
-        return OutOfMemory(f"the weights of {path.name} could not be allocated: {short}")
-    return ModelError(
-        f"{path.name} cannot be loaded: {problem() or 'no reason given'}",
-        hint="check the file with its checksum, or download it again",
-    )
-
-
-def _blocks_on_gpu(placement: Placement, layers: int) -> int:
-    """llama.cpp counts the output as one more layer, the last."""
-    wanted = placement.gpu_layers
-    return layers if wanted == ALL_LAYERS else max(0, min(wanted - 1, layers))
 
 
 SEQUENCE = 0
@@ -299,23 +290,19 @@ def add_adapters(model: LlamaModel, context: LlamaContext, adapters: Sequence[Ad
     count = len(adapters)
     pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)()
     for place, adapter in enumerate(adapters):
-        pointers[place] = _load(model, adapter)
+        pointers[place] = llama_cpp.llama_adapter_lora_init(model.pointer, as_path(adapter.path))
+        if pointers[place]:
+            continue
+        if short := shortage():
+            raise OutOfMemory(f"{adapter.path.name} could not be allocated: {short}")
+        raise ModelError(
+            f"{adapter.path.name} cannot be added to this model: {problem() or 'no reason given'}",
+            hint="--lora takes a GGUF that was trained for this very model",
+        )
     scales = (ctypes.c_float * count)(*(adapter.scale for adapter in adapters))
     status = llama_cpp.llama_set_adapters_lora(context.pointer, pointers, count, scales)
     if status:
         raise EngineError(f"llama.cpp cannot use the adapters (status {status})")
-
-
-def _load(model: LlamaModel, adapter: Adapter) -> Any:
-    pointer = llama_cpp.llama_adapter_lora_init(model.pointer, as_path(adapter.path))
-    if pointer:
-        return pointer
-    if short := shortage():
-        raise OutOfMemory(f"{adapter.path.name} could not be allocated: {short}")
-    raise ModelError(
-        f"{adapter.path.name} cannot be added to this model: {problem() or 'no reason given'}",
-        hint="--lora takes a GGUF that was trained for this very model",
-    )
 
 
 @contextmanager

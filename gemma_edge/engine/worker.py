@@ -91,24 +91,16 @@ class Worker:
             counter = self._engine or self._counter
             assert counter is not None  # the parent opens first
             return counter.count(argument)
-        assert self._engine is not None  # the parent loads first
-        return self._ask(self._engine, name, argument)
-
-    def _ask(self, engine: Engine, name: CallName, argument: Any) -> object:
-        if name == "measure":
-            return engine.measure(argument)
-        if name == "restore":
-            return engine.restore(argument)
+        engine = self._engine
+        assert engine is not None  # the parent loads first
+        if name in ("measure", "restore"):
+            return engine.measure(argument) if name == "measure" else engine.restore(argument)
         if name == "save":
             self._saving = self._disk.submit(engine.save, argument)
             return None
-        return self._saved()
-
-    def _saved(self) -> int | None:
-        saving = self._saving
-        if saving is None:
+        if self._saving is None:
             raise EngineError("the engine was started again, what it held is not saved")
-        return saving.result() if saving.done() else None
+        return self._saving.result() if self._saving.done() else None
 
 
 def _message(value: object) -> isolation.ChildMessage:

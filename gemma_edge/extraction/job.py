@@ -464,25 +464,15 @@ def _filled(tree: Tree) -> int:
 # What is asked a second time: the values that are wrong, with what is wrong about them.
 
 
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """``part`` asks for the values at ``paths``, each under the name that ``names`` gives it;
-    ``problems`` are lines for the prompt."""
-
-    part: SchemaPart
-    paths: tuple[ValuePath, ...]
-    names: tuple[str, ...]
-    problems: str
-
-
 # Something wrong, in words that the model reads too, and the values it is about.
 _Flaw = tuple[str, tuple[ValuePath, ...]]
 
 
 def _plan_again(
     source: Json, flaws: Sequence[_Flaw], data: Any, pages: dict[ValuePath, int], *, strict: bool
-) -> _Again | None:
-    """The second request for all flaws; ``pages`` is where values were found. None where there is
+) -> tuple[SchemaPart, tuple[ValuePath, ...], str] | None:
+    """The second request for all flaws: what is asked, for the values at which paths, and what is
+    wrong, in lines for the prompt. ``pages`` is where values were found. None where there is
     nothing to ask: too much is wrong, or what is wrong cannot be asked for alone."""
     found = (_existing(data, path) for _, about in flaws for path in about)
     paths = _outermost([path for path in found if path is not None])
@@ -500,7 +490,7 @@ def _plan_again(
         return None
     lines = [f"- {text}{_where(about, pages)}" for text, about in flaws if about]
     lines += [_record_line(path, data) for path in paths if any(isinstance(s, int) for s in path)]
-    return _Again(part, paths, tuple(map(render_path, paths)), "\n".join(dict.fromkeys(lines)))
+    return part, paths, "\n".join(dict.fromkeys(lines))
 
 
 def _parse_path(text: str) -> ValuePath:
@@ -707,15 +697,16 @@ class _Reading:
         again = _plan_again(source, flaws, plain(judged.tree), pages, strict=self._strict)
         if again is None:
             return judged, []
-        question = PageQuestion(
-            again.part.form, self._recipe.render_instructions(), "again.txt", again.problems
-        )
+        part, paths, wrong = again
+        rules = self._recipe.render_instructions()
         try:
-            answer = self._asker.ask(inputs, again.part, question)
+            answer = self._asker.ask(
+                inputs, part, PageQuestion(part.form, rules, "again.txt", wrong)
+            )
         except DoesNotFit:  # the longer question leaves no room
             return judged, []
-        second = None if answer.flaw or answer.cut else self._replaced(judged.tree, again, answer)
-        named = ", ".join(again.names) or "all of it"
+        second = None if answer.flaw or answer.cut else self._replaced(judged.tree, paths, answer)
+        named = ", ".join(map(render_path, paths)) or "all of it"
         if second is None or len(second.flaws) >= len(flaws):
             return judged, [f"asked again for {named}: no better"]
         return second, [f"asked again for {named}"]
@@ -731,10 +722,10 @@ class _Reading:
         inputs = {answers[number].inputs for number in found}
         return inputs.pop() if len(inputs) == 1 else None
 
-    def _replaced(self, tree: Tree, again: _Again, answer: _PassAnswer) -> _Judged:
-        for path, name in zip(again.paths, again.names, strict=True):
-            value = answer.data.get(name) if path else answer.data
-            at = (name,) if path else ()
+    def _replaced(self, tree: Tree, paths: Sequence[ValuePath], answer: _PassAnswer) -> _Judged:
+        for path in paths:
+            at = (render_path(path),) if path else ()
+            value = answer.data.get(*at) if path else answer.data
             tree = replaced_at(tree, path, trace(value, answer.number, at))
         return self._judge(tree)
 
