@@ -100,7 +100,7 @@ def check_command(
 
     schema = _read(asked.schema, asked.trust, context, output)
     found = examine(schema, strict=asked.strict)
-    rung = RELAXATIONS[found.enforced.relaxed] if found.enforced else ""
+    relaxation = RELAXATIONS[found.enforced.relaxed] if found.enforced else ""
     if show.json:
         keywords = [
             {"keyword": each.keyword, "fate": each.fate, "reason": each.reason or None,
@@ -108,7 +108,7 @@ def check_command(
             for each in found.rulings
         ]  # fmt: skip
         output.document(
-            {"enforced": rung or None, "refusal": found.refusal or None, "keywords": keywords}
+            {"enforced": relaxation or None, "refusal": found.refusal or None, "keywords": keywords}
         )
     else:
         rows = []
@@ -128,7 +128,8 @@ def check_command(
         output.problem(found.refusal)
         return ExitStatus.INPUT
     output.note(
-        f"enforced while decoding {rung}; the answer is checked by the schema itself in any case"
+        f"enforced while decoding {relaxation}; "
+        "the answer is checked by the schema itself in any case"
     )
     return ExitStatus.OK
 
@@ -320,9 +321,11 @@ def _as_line(file: str, trial: "Trial", seconds: float) -> dict[str, Any]:
 
 
 def _in_words(trial: "Trial") -> str:
-    """One line a file: the rung, and what did not come out as it should."""
-    rung = trial.enforced.relaxed or "strict" if trial.enforced else f"refused: {trial.refusal}"
-    said = [f"{len(trial.outcomes)} instances", rung]
+    """One line a file: how the schema was held, and what did not come out as it should."""
+    relaxation = (
+        trial.enforced.relaxed or "strict" if trial.enforced else f"refused: {trial.refusal}"
+    )
+    said = [f"{len(trial.outcomes)} instances", relaxation]
     late = sum(each.decodable and not each.valid for each in trial.outcomes)
     lost = [each for each in trial.outcomes if each.valid and not each.decodable]
     if late:

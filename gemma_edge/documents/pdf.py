@@ -45,7 +45,7 @@ def read_pdf(
     """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
     ``damaged``; the others are read all the same.
     Raises InputError: encrypted, or damaged as a whole; UsageError: a page that there is not."""
-    with _Reading(data, name, password, limits) as reading:
+    with _PdfReading(data, name, password, limits) as reading:
         count = reading.page_count
         numbers = pages.choose(count, name) if pages else range(1, count + 1)
         read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
@@ -55,7 +55,7 @@ def read_pdf(
     return Document(name, read, notes, source=data, password=password, media="pdf")
 
 
-class _Reading:
+class _PdfReading:
     """Asks child after child for pages: one that ends on a page is followed by another."""
 
     def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
@@ -67,7 +67,7 @@ class _Reading:
         self._child, self.page_count = open_child(*self._source)
         self._children = 1
 
-    def __enter__(self) -> _Reading:
+    def __enter__(self) -> _PdfReading:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,7 +143,7 @@ def _pieces(content: bytes, count: int) -> list[Piece]:
     ]
 
 
-def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _Reading) -> tuple[str, ...]:
+def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _PdfReading) -> tuple[str, ...]:
     notes = []
     damaged_pages = [page for page in pages if page.kind == "damaged"]
     if damaged_pages:
