@@ -50,6 +50,7 @@ from gemma_edge.errors import (
 )
 from gemma_edge.extraction import pages, records
 from gemma_edge.extraction.evidence.evidence import Evidence, locate
+from gemma_edge.extraction.grounding import describe_held
 from gemma_edge.extraction.job import CheckedAnswer, extract
 from gemma_edge.extraction.json_schema import parse_json, render_path
 from gemma_edge.extraction.pages import Estimate, Options, PageMode, Passes
@@ -218,7 +219,8 @@ def _options(request: ExtractRequest, prepared: Prepared) -> Options:
     return Options(
         strategy=request.strategy, vision=request.vision, tiles=request.tiles,
         image_tokens=min(most, prepared.plan.image_tokens or most), strict=request.strict,
-        max_tokens=request.max_tokens,
+        max_tokens=request.max_tokens, prompt="form" if prepared.files.bundled else "fields",
+        free=request.free, grounded=request.grounded,
         scored=request.scored or request.max_tokens is not None,  # where a cut is likely, exactly
     )  # fmt: skip
 
@@ -340,6 +342,9 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
             raise _too_long(document, passes, prepared, context_tokens)
     if not brief or passes.strategy == "windows":
         runtime.note(_render_read(document, passes, "" if brief else prepared.render(engine.info)))
+    said = describe_held(recipe.asked.source, request.free, request.grounded)
+    if said and not brief and "all" not in request.free:
+        runtime.note(f"{said} (--free FIELD, --grounded FIELD)")
     started = runtime.clock()
     with runtime.cancelling(engine):
         # Its answers are constrained: no speed is learnt from them, so the engine itself is asked.

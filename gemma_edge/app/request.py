@@ -61,7 +61,8 @@ class RecipeRequest:
 class ExtractRequest:
     """How documents are read. ``tiles`` is into how many parts a picture of a page is cut (1, 2,
     4); ``scored`` gives each value a confidence; ``located`` asks where a value that was read from
-    a picture stands."""
+    a picture stands. A field named in ``grounded`` can only hold what is printed, into one in
+    ``free`` ("all": any) the model may write."""
 
     pages: "PageNumbers | None" = None
     password: str | None = field(default=None, repr=False)
@@ -72,6 +73,8 @@ class ExtractRequest:
     max_tokens: int | None = None
     scored: bool = True
     located: bool = False
+    free: tuple[str, ...] = ()
+    grounded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

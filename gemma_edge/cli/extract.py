@@ -121,6 +121,14 @@ class ReadFlags:
     strict: Annotated[bool, option(
         "--strict", panel=ASKING, help="A value that is not found makes the result invalid."
     )] = False  # fmt: skip
+    free: Annotated[tuple[str, ...], option(
+        "--free", metavar="FIELD", panel=ASKING, parser=whole_text,
+        help="The model may write it; `all`: any field; repeatable."
+    )] = ()  # fmt: skip
+    grounded: Annotated[tuple[str, ...], option(
+        "--grounded", metavar="FIELD", panel=ASKING, parser=whole_text,
+        help="It can only be what is printed; repeatable."
+    )] = ()  # fmt: skip
     pages: Annotated[PageNumbers | None, option(
         "--pages", metavar="LIST", parser=parse_pages, panel=READING,
         help="Only these, like 1-3,8,-1 (the last)."

@@ -7,13 +7,15 @@ next, and how the answer can be ``closed`` in the fewest steps when the budget r
 from __future__ import annotations
 
 import ctypes
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
+from gemma_edge.engine.grounding import render_grammar
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import EngineError, SchemaError
 
@@ -180,18 +182,35 @@ def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint) -> LLMatcher:
     options: dict[str, object] = dict(COMPACT)
     if wanted.relaxed:
         options[wanted.relaxed] = True
-    try:
-        grammar = LLMatcher.grammar_from_json_schema(
-            wanted.schema,
-            overrides=options,  # type: ignore[arg-type]
-        )
-    except ValueError as error:
-        raise SchemaError(f"the schema is not a JSON object: {error}") from error
-    matcher = LLMatcher(tokenizer, grammar, log_level=0)
+    if wanted.grounding is not None:
+        lark = render_grammar(json.loads(wanted.schema), wanted.grounding, options).lark
+        grammar = LLMatcher.grammar_from_lark(lark)
+    else:
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(
+                wanted.schema,
+                overrides=options,  # type: ignore[arg-type]
+            )
+        except ValueError as error:
+            raise SchemaError(f"the schema is not a JSON object: {error}") from error
+    limits = None if wanted.grounding is None else _long_text()
+    matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
     if matcher.is_error():
-        reason = " ".join(matcher.get_error().split()) or "no reason given"
+        # The lines behind the reason repeat the grammar.
+        said = matcher.get_error()
+        said = said if wanted.grounding is None else said.partition("\n")[0]
+        reason = " ".join(said.split()) or "no reason given"
         raise SchemaError(f"the schema cannot be held while decoding: {reason}")
     return matcher
+
+
+def _long_text() -> LLParserLimits:
+    """Room for the text of a long document, and for the rows of a table: llguidance's own limits
+    refuse 300,000 characters, measured."""
+    return LLParserLimits(
+        initial_lexer_fuel=20_000_000, step_lexer_fuel=20_000_000, max_grammar_size=5_000_000,
+        max_items_in_row=50_000, step_max_items=5_000_000,
+    )  # fmt: skip
 
 
 class TextConstraint:

@@ -51,13 +51,27 @@ GREEDY = Sampling(temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grounding:
+    """What copied values are held to: ``text`` is what the pages of the prompt print,
+    ``candidates`` are the values found in it, by the name of their kind, as they are printed;
+    numbers as JSON writes them. ``rows`` are the rows of its tables, down the page, each with what
+    stands in it."""
+
+    text: str
+    candidates: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    rows: "tuple[Grounding, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JsonConstraint:
     """Hold the answer to a JSON Schema while decoding, on one line with ``", "`` and ``": "``.
     ``schema`` is the schema as JSON text, prepared by the caller (closed objects, nullable leaves);
-    ``relaxed`` is how far llguidance may relax it: "", "coerce_one_of" or "lenient"."""
+    ``relaxed`` is how far llguidance may relax it: "", "coerce_one_of" or "lenient". With
+    ``grounding`` the leaves that the schema marks can only be what is printed."""
 
     schema: str
     relaxed: Literal["", "coerce_one_of", "lenient"] = ""
+    grounding: Grounding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,9 +287,9 @@ class Counter(Protocol):
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        Message, Picture, Sampling, JsonConstraint, Request, TokenScore, Chunk, Usage, Timings,
-        Finished, Notice, Prefill, Restored, PromptCount, EngineInfo, Allocated, Plan, Adapter,
-        Speed, Attempt, Ledger, Account, MemoryPart,
+        Message, Picture, Sampling, Grounding, JsonConstraint, Request, TokenScore, Chunk, Usage,
+        Timings, Finished, Notice, Prefill, Restored, PromptCount, EngineInfo, Allocated, Plan,
+        Adapter, Speed, Attempt, Ledger, Account, MemoryPart,
     )
 }  # fmt: skip
 

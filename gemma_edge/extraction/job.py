@@ -10,13 +10,15 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from gemma_edge.documents.document import Document
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.engine.grounding import has_held, without_marks
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
     Engine,
     Event,
     Finished,
+    Grounding,
     JsonConstraint,
     Message,
     Request,
@@ -33,6 +35,7 @@ from gemma_edge.extraction.evidence.evidence import (
     leaf_confidence,
     with_confidence,
 )
+from gemma_edge.extraction.grounding import choose_held, find_candidates, not_held
 from gemma_edge.extraction.json_schema import (
     Json,
     ValuePath,
@@ -169,20 +172,32 @@ class Held:
     """The constraints to ask with, one after the other, as long as each is refused; the last
     refusal is raised. ``notes`` says what was not held then."""
 
-    def __init__(self, decoding: Json) -> None:
+    def __init__(self, decoding: Json, grounding: Grounding | None = None) -> None:
         self.notes: tuple[str, ...] = ()
-        self._decoding = decoding
+        self._decoding, self._grounding = decoding, grounding
         self._refusals: list[SchemaError] = []
 
     def __iter__(self) -> Iterator[JsonConstraint]:
-        for tried, (relaxed, schema) in enumerate(iter_constraints(self._decoding), 1):
+        for tried, (grounding, relaxed, schema) in enumerate(self._tries(), 1):
+            self.notes = ()
             if relaxed:
                 reason = self._refusals[0].message.removeprefix(PREFIX)
                 self.notes = (_NOT_HELD + " ".join(reason.split())[:_REASON],)
-            yield JsonConstraint(schema=json.dumps(schema), relaxed=relaxed)
+            if grounding is not None:
+                self.notes += not_held(schema, grounding)
+            elif self._grounding is not None:
+                self.notes += ("values are not held to what is printed: no grammar says it",)
+            yield JsonConstraint(schema=json.dumps(schema), relaxed=relaxed, grounding=grounding)
             if len(self._refusals) < tried:
                 return
         raise self._refusals[-1]
+
+    def _tries(self) -> Iterator[tuple[Grounding | None, Relaxation, Json]]:
+        if self._grounding is not None:
+            for relaxed, schema in iter_constraints(self._decoding):
+                yield self._grounding, relaxed, schema
+        for relaxed, schema in iter_constraints(without_marks(self._decoding)):
+            yield None, relaxed, schema
 
     def refuse(self, error: SchemaError) -> None:
         self._refusals.append(error)
@@ -312,7 +327,8 @@ class _Asker:
         drawn = self._draw(inputs)
         message = make_message(drawn, question, several=self._several)
         warmed = self._warm(make_beginning(drawn, several=self._several))
-        held = Held(part.decoding)
+        decoding = choose_held(part.decoding, self._options.free, self._options.grounded)
+        held = Held(decoding, self._ground(inputs, decoding))
         for constraint in held:
             request = Request(
                 messages=(message,), max_tokens=self._options.max_tokens, sampling=GREEDY,
@@ -332,6 +348,16 @@ class _Asker:
         answer = _PassAnswer(number, inputs, text, finished, scores, *read, held.notes)
         self.answers.append(answer)
         return answer
+
+    def _ground(self, inputs: tuple[PageInput, ...], decoding: Json) -> Grounding | None:
+        """What copied values are held to; None where a page is a picture, which shows more than
+        any text says."""
+        free = "all" in self._options.free or any(page.pictures for page in inputs)
+        if free or not has_held(decoding):
+            return None
+        texts = ("\n".join(filter(None, (page.head, page.text))) for page in inputs)
+        pages = tuple(Page(number, text) for number, text in enumerate(texts, 1))
+        return find_candidates(replace(self._document, pages=pages), decoding)
 
     def _listen(self, events: Iterator[Event]) -> tuple[list[Chunk], Finished]:
         said: list[Chunk] = []
@@ -565,14 +591,15 @@ class _Reading:
         self, asker: _Asker, document: Document, recipe: Recipe, options: Options, *, parts: bool
     ) -> None:
         self._asker, self._document, self._recipe = asker, document, recipe
-        self._strict, self._parts = options.strict, parts
+        self._strict, self._prompt, self._parts = options.strict, options.prompt, parts
         self._merger = Merger()
         self._tree: Tree | None = None
         self._missing: dict[str, None] = {}
 
     def read(self, one: Pass) -> bool:
         """Ask about these pages, and add the answer; False where it says nothing."""
-        answer = self._asker.ask(one.inputs, one.part, question_of(self._recipe, one.part))
+        question = question_of(self._recipe, one.part, self._prompt)
+        answer = self._asker.ask(one.inputs, one.part, question)
         if answer.flaw:
             return False
         part = self._continued(one, answer) if answer.cut else trace(answer.data, answer.number)

@@ -19,13 +19,18 @@ from gemma_edge.extraction.recipe import Recipe
 from gemma_edge.extraction.schema import SchemaPart, fields_of, lists_of, make_part, select_fields
 from gemma_edge.units import render_tokens
 
+Prompt = Literal["form", "fields"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """``image_tokens`` is the budget of a picture, ``tiles`` into how many parts a page is cut for
     it (1, 2, 4). ``strict`` lets nothing be null that the schema does not let be. ``max_tokens`` is
     the longest single answer. ``scored`` gives each value a confidence, for half a millisecond a
-    token."""
+    token. ``prompt`` "form" is how the bundled model was trained to be asked, "fields" names what
+    is wanted, which others answer better. Values are held to what is printed as
+    ``grounding.rule_of`` says, but for the fields named in ``free`` ("all": none is), and those in
+    ``grounded``, which are."""
 
     strategy: Strategy = "auto"
     vision: Vision = "auto"
@@ -34,6 +39,9 @@ class Options:
     strict: bool = False
     max_tokens: int | None = None
     scored: bool = True
+    prompt: Prompt = "form"
+    free: tuple[str, ...] = ()
+    grounded: tuple[str, ...] = ()
 
 
 # Pages and a question to one turn: pictures first, then text, the question last, so that a second
@@ -41,7 +49,10 @@ class Options:
 # rules is what the bundled demo model was trained with.
 
 TEMPLATES = ("prompt.txt", "more.txt", "again.txt")
-_PLACE = re.compile(r"\{(document|form|rules|problems|entry)\}")
+_PLACE = re.compile(r"\{(document|form|fields|rules|problems|entry)\}")
+# A form that says no more than the names of its fields.
+_PLAIN_FORM = re.compile(r'\{"[^"]+": [a-z]+(?:, "[^"]+": [a-z]+)*\}')
+_MOST_FIELDS = 12  # that are named in a question
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class PageQuestion:
     template: str = "prompt.txt"
     problems: str = ""
     entry: str = ""
+    fields: str = ""
 
 
 def render_document(inputs: Sequence[PageInput], *, several: bool) -> str:
@@ -427,8 +439,17 @@ def answer_room(document_tokens: int) -> int:
     return max(LEAST_ANSWER, document_tokens // _ANSWER_SHARE)
 
 
-def question_of(recipe: Recipe, part: SchemaPart) -> PageQuestion:
-    return PageQuestion(part.form, recipe.render_instructions())
+def question_of(recipe: Recipe, part: SchemaPart, prompt: Prompt) -> PageQuestion:
+    """What is asked first. Models of 135 and 270 million parameters read more of 20 receipts right
+    when the fields are named than when they are to fill in a form, and most without one."""
+    rules = recipe.render_instructions()
+    if prompt == "form":
+        return PageQuestion(part.form, rules)
+    names = list(part.decoding.get("properties", ())) or ["values"]
+    few = len(names) <= _MOST_FIELDS
+    named = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    template = "fields.txt" if few and _PLAIN_FORM.fullmatch(part.form) else "fields_form.txt"
+    return PageQuestion(part.form, rules, template, fields=named if few else "fields of this form")
 
 
 class _Planner:
@@ -528,7 +549,7 @@ class _Planner:
         return count.total_tokens - count.template_tokens
 
     def _pass(self, inputs: Sequence[PageInput], part: SchemaPart) -> Pass:
-        question = question_of(self._recipe, part)
+        question = question_of(self._recipe, part, self._options.prompt)
         message = make_message(list(map(without_pixels, inputs)), question, several=self._several)
         count = self._count(Request(messages=(message,)))
         return Pass(tuple(inputs), part, count.total_tokens, count.picture_tokens)

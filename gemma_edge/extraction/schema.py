@@ -17,6 +17,7 @@ from typing import Any
 from gemma_edge.documents.document import read_file, shown
 from gemma_edge.errors import InputError, SchemaError, UsageError
 from gemma_edge.extraction.decoding import close_schema, render_form
+from gemma_edge.extraction.grounding import mark_leaves
 from gemma_edge.extraction.json_schema import (
     ANNOTATIONS,
     CORE,
@@ -626,7 +627,9 @@ class SchemaPart:
 
 def make_part(source: Json, *, strict: bool, names: tuple[str, ...] = ()) -> SchemaPart:
     return SchemaPart(
-        close_schema(as_printed(source), nullable=not strict), render_form(source), names
+        close_schema(as_printed(mark_leaves(source)), nullable=not strict),
+        render_form(source),
+        names,
     )
 
 

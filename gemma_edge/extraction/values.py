@@ -25,6 +25,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
+from gemma_edge.engine.grounding import HELD
 from gemma_edge.extraction import read_data
 from gemma_edge.extraction.json_schema import (
     Json,
@@ -529,7 +530,7 @@ CONVERTED: Mapping[str, Json] = {
     "phone": {"type": "string"},
 }
 
-_KEPT = frozenset(("title", "description", "default", "examples", MARK))
+_KEPT = frozenset(("title", "description", "default", "examples", MARK, HELD))
 _PLAIN = _KEPT | {"type", "format", "$comment", "deprecated"}
 
 

@@ -517,6 +517,11 @@ class DateIndex:
             return [Printed(span, DOUBTFUL) for span, _ in self._places.get(iso[:-3], ())]
         return found
 
+    def days(self) -> list[Span]:
+        """Where a day is printed, in the order of the text."""
+        days = (found for iso, found in self._places.items() if len(iso) > len("2024-03"))
+        return sorted({each.span for found in days for each in found})
+
     def _months(self) -> Iterator[tuple[Span, int]]:
         known = tables().months
         for found in _DATE_WORD.finditer(self._text):

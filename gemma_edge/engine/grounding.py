@@ -1,0 +1,434 @@
+"""A JSON Schema whose copied values can only be what a document prints, as a grammar. Pure.
+
+A leaf that is copied carries the keyword ``HELD``: ``VERBATIM`` for any run of the document's
+words, ``NUMBER`` for a printed number, or the name of a list of candidates (dates, amounts, …).
+llguidance reads JSON Schema and cannot hold a string to a text, so objects, lists and unions become
+rules of its Lark dialect. What is not copied stays JSON Schema inside of them; so does whatever the
+rules here do not know, and then ``Grounded.free`` names the leaves that are not held for it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from gemma_edge.engine.protocol import Grounding
+
+# The keyword of a leaf that is copied. llguidance never sees it.
+HELD = "x-gemma-edge-held"
+VERBATIM, NUMBER = "verbatim", "number"
+ROWS = "rows"  # of a list: an entry is one printed row, and rows go down the page
+MOST_ROWS = 300  # with more a mask takes milliseconds: 2 ms with 500, 0.4 ms with 200
+
+# Characters of the longest run of words. A text that is longer than this can hold a model captive:
+# a small one that has begun to copy a page does not stop by itself.
+LONGEST_COPY = 4_000
+# Characters of a free string in a grounded answer, where the schema does not say: as much as the
+# document has, but never less or more than this.
+LEAST_FREE, MOST_FREE = 400, 4_000
+_HYPHENATED = 200  # characters on each side of a word that a line end cuts
+_MOST_CELLS = 8  # of a column that are read as one value: more lines than an address has
+_SAME_COLUMN = 2  # characters by which the cells of one column may begin apart
+
+_ANNOTATIONS = frozenset(("title", "description", "default", "examples", "$schema", "$defs", HELD))
+_LEAF = frozenset(
+    ("type", "format", "pattern", "minLength", "maxLength", "minimum", "maximum")
+    + ("exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+)
+_OBJECT = frozenset(("type", "properties", "required", "additionalProperties"))
+_ARRAY = frozenset(("type", "items", "minItems", "maxItems"))
+
+# A number with its signs is one piece, and so is a word; a script without spaces is cut between
+# characters.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
+_PIECE = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+|\s+|\S")
+_CELL = re.compile(r"\S+(?: \S+)*")
+_CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
+_BREAK = "\x01"  # between texts that are not one; no value may hold it
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """``lark`` is the grammar; ``free`` are the places of leaves that should be held and are not,
+    each with the reason."""
+
+    lark: str
+    free: tuple[tuple[str, str], ...] = ()
+
+
+def has_held(schema: Any) -> bool:
+    """Whether any leaf of a schema is copied."""
+    if isinstance(schema, dict):
+        return HELD in schema or any(map(has_held, schema.values()))
+    return isinstance(schema, list) and any(map(has_held, schema))
+
+
+def without_marks(schema: Any) -> Any:
+    """The schema as llguidance may read it."""
+    if isinstance(schema, dict):
+        return {key: without_marks(value) for key, value in schema.items() if key != HELD}
+    return list(map(without_marks, schema)) if isinstance(schema, list) else schema
+
+
+def render_grammar(
+    schema: Json, grounding: Grounding, options: Mapping[str, Any] | None = None
+) -> Grounded:
+    """The grammar of one answer on one line, with ``", "`` and ``": "``. ``options`` are
+    llguidance's for the parts that stay JSON Schema."""
+    grammar = _Grammar(schema, grounding, dict(options or {}))
+    lines = [f"start: {grammar.value(schema, '')}"]
+    lines += [f"{name}: {body}" for name, body in grammar.rules.items()]
+    return Grounded("\n".join(lines), tuple(dict.fromkeys(grammar.free)))
+
+
+class _Unknown(Exception):
+    """A schema says something that no rule here can say; the message is its keyword."""
+
+
+class _Grammar:
+    """One grammar in the making."""
+
+    def __init__(self, root: Json, grounding: Grounding, options: dict[str, Any]) -> None:
+        self.rules: dict[str, str] = {}
+        self.free: list[tuple[str, str]] = []
+        self._defs: Json = root.get("$defs", {})
+        self._grounding, self._rows = grounding, grounding.rows
+        self._options = options
+        self._coerced = bool(options.keys() & {"coerce_one_of", "lenient"})
+        self._names: dict[tuple[Any, str], str] = {}  # of what is a rule already
+        self._longest_free = min(MOST_FREE, max(LEAST_FREE, len(grounding.text)))
+
+    @property
+    def _text(self) -> str:
+        return self._grounding.text
+
+    @property
+    def _candidates(self) -> dict[str, tuple[str, ...]]:
+        return dict(self._grounding.candidates)
+
+    def value(self, schema: Any, path: str) -> str:
+        """The expression of a value of ``schema``, which stands at ``path``."""
+        if not self._holds(schema, set()):
+            return self._json(schema)
+        try:
+            return self._held(schema, path)
+        except _Unknown as error:
+            self.free.append((path or "the answer", str(error)))
+            return self._json(schema)
+
+    def _holds(self, schema: Any, seen: set[str]) -> bool:
+        """Whether a leaf in it is copied; references are followed."""
+        if isinstance(schema, list):
+            return any(self._holds(each, seen) for each in schema)
+        if not isinstance(schema, dict):
+            return False
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference not in seen:
+            seen.add(reference)
+            if self._holds(self._target(reference), seen):
+                return True
+        inner = (value for key, value in schema.items() if key != "$defs")
+        return HELD in schema or any(self._holds(each, seen) for each in inner)
+
+    def _target(self, reference: str) -> Any:
+        return self._defs.get(reference.removeprefix("#/$defs/"), {})
+
+    def _held(self, schema: Json, path: str) -> str:
+        said = schema.keys() - _ANNOTATIONS
+        if HELD in schema and schema[HELD] != ROWS:
+            return self._leaf(schema, said, path)
+        if said == {"$ref"}:
+            return self._reference(schema["$ref"], path)
+        for union in ("anyOf", *(("oneOf",) if self._coerced else ())):
+            if said == {union}:
+                return _either(self.value(branch, path) for branch in schema[union])
+        kinds = _kinds(schema)
+        shapes = [self._shape(schema, said, kind, path) for kind in kinds if kind != "null"]
+        if not shapes:
+            raise _Unknown(_first(said))
+        return _either([*shapes, *(['"null"'] if "null" in kinds else [])])
+
+    def _shape(self, schema: Json, said: set[str], kind: str, path: str) -> str:
+        if kind == "object" and said <= _OBJECT:
+            return self._object(schema, path)
+        if kind == "array" and said <= _ARRAY:
+            return self._array(schema, path)
+        raise _Unknown(_first(said - _OBJECT - _ARRAY) or kind)
+
+    def _reference(self, reference: str, path: str) -> str:
+        key = (id(self._grounding), reference)
+        if key not in self._names:
+            self._names[key] = name = f"d{len(self._names)}"
+            self.rules[name] = ""  # holds the place, and ends a recursion
+            self.rules[name] = self.value(self._target(reference), path)
+        return self._names[key]
+
+    # Objects and lists.
+
+    def _object(self, schema: Json, path: str) -> str:
+        if schema.get("additionalProperties") is not False:
+            raise _Unknown("additionalProperties")
+        members = {
+            name: sub for name, sub in schema.get("properties", {}).items() if sub is not False
+        }
+        required = set(schema.get("required", ()))
+        if not members or not required <= members.keys():
+            raise _Unknown("required")
+        written = [
+            (self._member(name, sub, path), name in required) for name, sub in members.items()
+        ]
+        if all(needed for _, needed in written):
+            return '"{" ' + ' ", " '.join(text for text, _ in written) + ' "}"'
+        return '"{" ' + self._optional(written) + ' "}"'
+
+    def _member(self, name: str, schema: Any, path: str) -> str:
+        key = json.dumps(name, ensure_ascii=False)
+        value = self.value(schema, f"{path}.{name}".lstrip("."))
+        return f"{_literal(key + ': ')} ({value})"
+
+    def _optional(self, written: Sequence[tuple[str, bool]]) -> str:
+        """Members of which some may be missing: ``more`` is what follows behind a comma or
+        nothing, ``first`` is what follows where nothing stands yet."""
+        more = first = ""
+        for text, needed in reversed(written):
+            member = self._rule(text)
+            begins = f"{member} {more}"
+            goes_on = f'", " {member} {more}'
+            if not needed:
+                begins = f"{begins} | {first}" if first else f"({begins})?"
+                goes_on = f"{goes_on} | {more}" if more else f"({goes_on})?"
+            more, first = self._rule(goes_on), self._rule(begins)
+        return first
+
+    def _array(self, schema: Json, path: str) -> str:
+        if not isinstance(schema.get("items"), dict):
+            raise _Unknown("items")
+        least, most = schema.get("minItems", 0), schema.get("maxItems")
+        if (
+            schema.get(HELD) == ROWS
+            and not least
+            and most is None
+            and (rows := self._down(schema, path))
+        ):
+            return rows
+        if most is not None and (most < max(least, 1)):
+            raise _Unknown("maxItems")
+        item = self._rule(self.value(schema["items"], f"{path}[]"))
+        bounds = f"{max(least - 1, 0)},{'' if most is None else most - 1}"
+        rows = f'"[" {item} (", " {item}){{{bounds}}} "]"'
+        return rows if least else f'"[]" | {rows}'
+
+    def _down(self, schema: Json, path: str) -> str:
+        """A list whose entries are printed rows in their order, each at most once; "" where no row
+        has what an entry needs."""
+        if not 0 < len(self._rows) <= MOST_ROWS:
+            return ""
+        whole, rows, self._rows = self._grounding, self._rows, ()
+        found = []
+        for row in rows:
+            self._grounding = row
+            with suppress(_Unknown):
+                found.append(self._rule(self._held(schema["items"], f"{path}[]")))
+        self._grounding, self._rows = whole, rows
+        more = first = ""
+        for row_rule in reversed(found):
+            follows = f'", " {row_rule} {more} | {more}' if more else f'(", " {row_rule})?'
+            begins = f"{row_rule} {more} | {first}" if first else row_rule
+            more, first = self._rule(follows), self._rule(begins)
+        return f'"[]" | "[" {first} "]"' if first else ""
+
+    # Leaves.
+
+    def _leaf(self, schema: Json, said: set[str], path: str) -> str:
+        if not said <= _LEAF:
+            raise _Unknown(_first(said - _LEAF))
+        kinds = _kinds(schema)
+        found = [self._scalar(schema, kind) for kind in kinds if kind != "null"]
+        choices = [each for each in found if each]
+        if "null" in kinds:
+            choices.append('"null"')
+        if not choices:
+            raise _Unknown("the document prints none")
+        return _either(choices)
+
+    def _scalar(self, schema: Json, kind: str) -> str:
+        """What a leaf of one type can be; "" where the document has nothing for it."""
+        held = schema[HELD]
+        if kind == "string" and (held in (VERBATIM, NUMBER) or held not in self._candidates):
+            return self._verbatim(schema)
+        if kind == "string":
+            fits = (each for each in self._candidates[held] if _has_length(each, schema))
+            quoted = [json.dumps(" ".join(each.split()), ensure_ascii=False) for each in fits]
+            return self._one_of(quoted)
+        if kind in ("number", "integer"):
+            return self._one_of(
+                [n for n in self._candidates.get(NUMBER, ()) if _fits(n, kind, schema)]
+            )
+        if kind == "boolean":
+            return '"true" | "false"'
+        raise _Unknown(kind)
+
+    def _one_of(self, values: Sequence[str]) -> str:
+        """A terminal of these texts."""
+        if not values:
+            return ""
+        return self._terminal("C", " | ".join(map(_literal, dict.fromkeys(values))))
+
+    def _verbatim(self, schema: Json) -> str:
+        """A run of words within the lengths of the schema."""
+        if "pattern" in schema or "format" in schema:
+            raise _Unknown(_first(schema.keys() & {"pattern", "format"}))
+        if not self._text.split():
+            return ""
+        least, most = schema.get("minLength", 0), schema.get("maxLength", LONGEST_COPY)
+        words = self._words()
+        if least > 1 or most < min(len(self._text), LONGEST_COPY):
+            words = self._terminal("W", f"{words} & /(?s:.{{{least},{most}}})/")
+        return f'"\\"" {words} "\\""'
+
+    def _words(self) -> str:
+        """The terminal of all runs of words: it begins and ends with no space."""
+        chunks = json.dumps(list(_chunks(self._text)), ensure_ascii=False)
+        runs = self._terminal("S", f'%regex {{"substring_chunks": {chunks}}}')
+        inner = r"[^\x00-\x1f]*"
+        if len(self._text) > LONGEST_COPY:
+            inner = rf"[^\x00-\x1f]{{0,{LONGEST_COPY - 2}}}"
+        return self._terminal("T", rf"{runs} & /[^ \x00-\x1f]({inner}[^ \x00-\x1f])?/")
+
+    # What stays JSON Schema.
+
+    def _json(self, schema: Any) -> str:
+        free = _bounded(without_marks(schema), self._longest_free)
+        if not isinstance(free, dict):  # a schema that is true or false
+            free = {} if free else {"not": {}}
+        if "$ref" in json.dumps(free):
+            free = {**free, "$defs": _bounded(without_marks(self._defs), self._longest_free)}
+        free["x-guidance"] = self._options
+        return self._rule(f"%json {json.dumps(free, ensure_ascii=False)}")
+
+    def _rule(self, body: str) -> str:
+        """The name of a rule with this body; the same body is one rule."""
+        return self._named("r", body)
+
+    def _terminal(self, letter: str, body: str) -> str:
+        return self._named(letter, body)
+
+    def _named(self, letter: str, body: str) -> str:
+        key = (letter, body)
+        if key not in self._names:
+            self._names[key] = name = f"{letter}{len(self._names)}"
+            self.rules[name] = body
+        return self._names[key]
+
+
+def _either(choices: Iterator[str] | Sequence[str]) -> str:
+    return " | ".join(dict.fromkeys(choices))
+
+
+def _literal(text: str) -> str:
+    """Text as a string of the grammar."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _kinds(schema: Json) -> list[str]:
+    """The types that a schema allows; an object and an array are known by their keywords too."""
+    said = schema.get("type")
+    if isinstance(said, list):
+        return said
+    if isinstance(said, str):
+        return [said]
+    raise _Unknown("type")
+
+
+def _first(words: set[str]) -> str:
+    return min(words, default="")
+
+
+def _has_length(text: str, schema: Json) -> bool:
+    most = schema.get("maxLength")
+    return len(text) >= schema.get("minLength", 0) and (most is None or len(text) <= most)
+
+
+def _fits(text: str, kind: str, schema: Json) -> bool:
+    """Whether a printed number is of a type and within the limits of a schema."""
+    value = Decimal(text)
+    if kind == "integer" and ("." in text or value != int(value)):
+        return False
+
+    def limit(word: str) -> Decimal | None:
+        said = schema.get(word)
+        return None if said is None or isinstance(said, bool) else Decimal(str(said))
+
+    least, most, step = limit("minimum"), limit("maximum"), limit("multipleOf")
+    above, below = limit("exclusiveMinimum"), limit("exclusiveMaximum")
+    return (
+        (least is None or value >= least)
+        and (most is None or value <= most)
+        and (above is None or value > above)
+        and (below is None or value < below)
+        and (not step or value % step == 0)
+    )
+
+
+def _bounded(schema: Any, longest: int) -> Any:
+    """With a greatest length for free strings that have no other limit, so that none can go on for
+    ever."""
+    if isinstance(schema, list):
+        return [_bounded(each, longest) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {
+        key: value if key in ("enum", "const", "required") else _bounded(value, longest)
+        for key, value in schema.items()
+    }
+    said = out.get("type")
+    if (said == "string" or (isinstance(said, list) and "string" in said)) and not (
+        out.keys() & {"maxLength", "pattern", "format", "enum", "const"}
+    ):
+        out["maxLength"] = max(longest, out.get("minLength", 0))
+    return out
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """The pieces at whose borders a copied value may begin and end, as JSON strings spell them."""
+    runs = (text, *_columns(text))
+    for number, part in enumerate((*runs, *(cut for run in runs for cut in _cut_words(run)))):
+        if number:
+            yield _BREAK
+        for piece in _PIECE.findall(" ".join(part.split())):
+            plain = piece.isalnum() or piece == " "
+            yield piece if plain else json.dumps(piece, ensure_ascii=False)[1:-1]
+
+
+def _cut_words(text: str) -> Iterator[str]:
+    """What stands around each word that a line end cuts, with the word whole."""
+    for found in _CUT_WORD.finditer(text):
+        start, end = found.start() + 1, found.end() - 1
+        before = text[max(0, start - _HYPHENATED) : start].partition(" ")[2] or text[:start][-60:]
+        behind = text[end : end + _HYPHENATED].rpartition(" ")[0] or text[end : end + 60]
+        yield before + _CUT_WORD.sub(r"\1\2", behind)
+
+
+def _columns(text: str) -> Iterator[str]:
+    """Cells that stand below each other, read downwards: an address beside another one goes on
+    in the next line of its column, not of the page."""
+    above: dict[int, list[str]] = {}
+    for line in (*text.split("\n"), ""):
+        here: dict[int, list[str]] = {}
+        for found in _CELL.finditer(line):
+            if not any(map(str.isalpha, found[0])):  # numbers of a table are no text together
+                continue
+            start = found.start()
+            at = next((each for each in above if abs(each - start) <= _SAME_COLUMN), None)
+            column = [] if at is None else above.pop(at)
+            if len(column) == _MOST_CELLS:
+                yield "\n".join(column)
+                column = column[_MOST_CELLS // 2 :]
+            here[start] = [*column, found[0]]
+        yield from ("\n".join(column) for column in above.values() if len(column) > 1)
+        above = here if len(here) > 1 or any(len(column) > 1 for column in here.values()) else {}

@@ -1,0 +1,543 @@
+"""Which values are copied from the document, and what each of them can be. Pure.
+
+A copied value can only be what is printed (``engine.grounding`` holds the decoder to it):
+
+- a value of a semantic type, a date or an e-mail address by its format, and a number are one of
+  those that code finds in the pages of the prompt;
+- any other string is a run of their words, such as a name, an address, a number of an order;
+- what the model has to write itself is free: a yes or no, one of several words, a summary, a
+  category, a translation, and what a description asks to convert.
+
+``rule_of`` is that rule, for one leaf. ``"x-gemma-edge": "text"`` makes a string free and
+``"verbatim"`` holds it, whatever its name says.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import takewhile
+from typing import Any
+
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM, render_grammar
+from gemma_edge.engine.protocol import Grounding
+from gemma_edge.extraction.evidence.search import DateIndex, TextIndex
+from gemma_edge.extraction.json_schema import Json
+from gemma_edge.extraction.values import (
+    MARK,
+    Habits,
+    fold,
+    kind_of_leaf,
+    read_currency,
+    read_iban,
+    read_money,
+    read_number,
+    tables,
+)
+
+FREE = "text"  # the mark of a string that the model writes itself
+LIKE = "like "  # before a kind that only a name tells: where the document has none, any words
+_PATTERN = "pattern "  # the kind of a leaf with a pattern, followed by it
+_FORMATS = {"email": "email", "idn-email": "email", "uri": "url", "url": "url", "iri": "url"}
+
+# Words of a name that say: this is not printed, it is made from what is.
+_WRITTEN = frozenset(
+    ("summary", "summaries", "abstract", "overview", "gist", "highlights", "takeaways", "insight")
+    + ("insights", "explanation", "reasoning", "rationale", "analysis", "assessment", "opinion")
+    + ("category", "categories", "classification", "class", "type", "kind", "genre", "topic")
+    + ("topics", "tag", "tags", "keyword", "keywords", "theme", "themes", "sentiment", "tone")
+    + ("mood", "emotion", "status", "priority", "severity", "gender", "language", "lang")
+    + ("translation", "translated", "english", "paraphrase", "slug", "locale", "normalized")
+    + ("unit", "units", "scale", "format", "level")
+    + ("confidence", "score", "probability", "rating", "count", "age", "index", "position", "rank")
+)
+# Words of a name that say which kind of value a plain string is, and those beside which they say
+# nothing: a tax number is no amount.
+_NAMED_KINDS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("date", frozenset(("date", "dated", "birthday", "dob"))),
+    ("email", frozenset(("email", "mail"))),
+    ("phone", frozenset(("phone", "telephone", "tel", "mobile", "fax"))),
+    ("iban", frozenset(("iban",))),
+    ("url", frozenset(("url", "website", "homepage", "uri"))),
+    ("currency", frozenset(("currency",))),
+    ("amount", frozenset(("total", "subtotal", "amount", "price", "tax", "vat", "gst", "cost"))
+     | frozenset(("fee", "fees", "balance", "discount", "net", "gross"))),
+)  # fmt: skip
+_NO_KIND = frozenset(
+    ("id", "number", "no", "nr", "code", "name", "rate", "office", "unit", "method", "terms")
+    + ("label", "description", "note", "notes", "format", "range", "list", "symbol", "account")
+)
+# Of a description: what is written is asked for, or printed values in another form.
+_ASKED = re.compile(
+    r"\b(?:summar\w*|in your own words|translat\w*|classif\w*|categor\w*|infer\w*|convert\w*"
+    r"|normali[sz]\w*|comput\w*|calculat\w*|derive\w*|estimat\w*|ISO[ -]\d+|YYYY|lower-?case"
+    r"|upper-?case|in English|number of|how many)\b",
+    re.IGNORECASE,
+)
+_NAME_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_LEAF_WORDS = frozenset(("enum", "const", "contentEncoding", "contentMediaType"))
+_NUMBERS = frozenset(("number", "integer"))
+_PRINTS_NUMBERS = frozenset((NUMBER, "amount", "money", "percent", f"{LIKE}amount"))
+_WRITTEN_TYPES = _NUMBERS | {"string"}
+_LISTED, _SHOWN = 12, 3  # names in a line
+
+
+def rule_of(name: str, schema: Json) -> str:
+    """How a leaf with this name is decoded: "" where it is free, ``VERBATIM``, ``NUMBER``, or the
+    kind of value that it is one of."""
+    mark = schema.get(MARK)
+    if mark in (FREE, VERBATIM):
+        return "" if mark == FREE else VERBATIM
+    kind = kind_of_leaf(schema)
+    if kind or _is_written(name, schema):
+        return kind or ""
+    said = schema.get("type")
+    types = ({said} if isinstance(said, str) else set(said or ())) - {"null"}
+    if types and types <= _NUMBERS:
+        return NUMBER
+    is_text = "string" in types and not types & {"object", "array"}
+    return _rule_of_string(name, schema) if is_text else ""
+
+
+def _rule_of_string(name: str, schema: Json) -> str:
+    if "format" in schema:
+        return _FORMATS.get(schema["format"], "")
+    if "pattern" in schema:
+        return f"{_PATTERN}{schema['pattern']}"
+    return _named_kind(name) or VERBATIM
+
+
+def _named_kind(name: str) -> str:
+    words = _words_of(name)
+    if words & _NO_KIND:
+        return ""
+    return next((LIKE + kind for kind, known in _NAMED_KINDS if words & known), "")
+
+
+def _words_of(name: str) -> set[str]:
+    return {word.lower() for word in _NAME_PART.findall(name)}
+
+
+def _is_written(name: str, schema: Json) -> bool:
+    """Whether a name or a description says that the value is made, not copied."""
+    described = schema.get("description")
+    asked = isinstance(described, str) and _ASKED.search(described) is not None
+    return asked or bool(_LEAF_WORDS & schema.keys() or _words_of(name) & _WRITTEN)
+
+
+_SAME_NAME = ("anyOf", "oneOf", "allOf", "prefixItems")
+_INNER = ("items", "additionalProperties", "contains")
+_NAMED = ("properties", "$defs", "definitions", "patternProperties")
+
+_Leaf = Callable[[str, Json], Json]  # the name and the schema to the schema
+
+
+def mark_leaves(source: Json) -> Json:
+    """The schema with ``HELD`` at each leaf that is copied."""
+
+    def mark(name: str, schema: Json) -> Json:
+        if _lists_rows(schema):
+            return {**schema, HELD: ROWS}
+        rule = rule_of(name, schema)
+        is_leaf = "properties" not in schema or kind_of_leaf(schema)
+        return {**schema, HELD: rule} if rule and is_leaf else schema
+
+    marked: Json = _rewrite(source, "", mark)
+    return marked
+
+
+def _lists_rows(schema: Json) -> bool:
+    """Whether a list has entries as a table has rows: plain objects of copied texts and numbers.
+    The leaves inside are marked already."""
+    items = schema.get("items")
+    if not isinstance(items, dict) or not isinstance(items.get("properties"), dict):
+        return False
+    rules = [sub.get(HELD) for sub in items["properties"].values() if isinstance(sub, dict)]
+    numbers = sum(rule in _PRINTS_NUMBERS for rule in rules)
+    deeper = any(_is_deep(sub) for sub in items["properties"].values())
+    return numbers > 0 and len(rules) > numbers and not deeper
+
+
+def _is_deep(schema: Any) -> bool:
+    return isinstance(schema, dict) and bool({"items", "$ref"} & schema.keys())
+
+
+def choose_held(marked: Json, free: Collection[str], held: Collection[str]) -> Json:
+    """The marked schema with the fields of these names, and what lies inside of them, not held,
+    and held."""
+    if not free and not held:
+        return marked
+
+    def loosen(_: str, schema: Json) -> Json:
+        return {word: value for word, value in schema.items() if word != HELD}
+
+    def hold(_: str, schema: Json) -> Json:
+        said = schema.get("type")
+        is_text = "string" in (said if isinstance(said, list) else (said,)) and "enum" not in schema
+        return {HELD: VERBATIM, **schema} if is_text else schema
+
+    def choose(name: str, schema: Json) -> Json:
+        change = loosen if name in free else hold if name in held else None
+        return schema if change is None else _rewrite(schema, name, change)
+
+    chosen: Json = _rewrite(marked, "", choose)
+    return chosen
+
+
+def _rewrite(schema: Any, name: str, change: _Leaf) -> Any:
+    """The schema with each schema inside of it changed, the innermost first."""
+    if not isinstance(schema, dict):
+        return schema
+    out = dict(schema)
+    for word in _NAMED:
+        if isinstance(out.get(word), dict):
+            out[word] = {each: _rewrite(sub, each, change) for each, sub in out[word].items()}
+    for word in _SAME_NAME:
+        if isinstance(out.get(word), list):
+            out[word] = [_rewrite(sub, name, change) for sub in out[word]]
+    for word in _INNER:
+        if word in out:
+            out[word] = _rewrite(out[word], name, change)
+    return change(name, out)
+
+
+def held_kinds(schema: Any) -> Iterator[str]:
+    """What the leaves of a marked schema are held to."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get(HELD), str) and schema[HELD] != ROWS:
+            yield schema[HELD]
+        for value in schema.values():
+            yield from held_kinds(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from held_kinds(value)
+
+
+def row_fields(schema: Any) -> Iterator[str]:
+    """The names of the fields of those lists of a marked schema whose entries are rows."""
+    if isinstance(schema, dict):
+        if schema.get(HELD) == ROWS:
+            yield from schema["items"]["properties"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            yield from row_fields(each)
+
+
+# ----------------------------------------------------------------------------
+# What is printed, by kind.
+
+_SPACE = " \u00a0\u2007\u2009\u202f"
+_PRINTED_NUMBER = re.compile(
+    rf"\d{{1,3}}(?:[{_SPACE}'’]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,]\d+)*"
+)
+_PART = re.compile(r"\d+(?:[.,]\d+)*")
+_BEFORE = re.compile(r"(?:(\()|(?<![\w)])([-−–]))(?:[^\w\s()]|[A-Z]{2,3}\$?)?[ ]?$")
+_BEHIND = re.compile(r"[-−](?!\s*[\w-])")
+_CLOSING = re.compile(r"[ ]?(?:[^\w\s()]|[A-Z]{3})?[ ]?\)")
+_REACH = 8  # characters beside a number in which its sign and its currency stand
+_MONEY_BEFORE = re.compile(r"([^\W\d_]{1,4}\.?|[^\w\s,.;:()/]{1,3})[ ]{0,2}$")
+_MONEY_BEHIND = re.compile(r"[ ]{0,2}([^\W\d_]{1,4}\b|[^\w\s,.;:()/]{1,3})")
+_PERCENT = re.compile(r"[ \u00a0\u202f]?(?:[%％]|percent\b|per cent\b|Prozent\b)")
+_IBAN = re.compile(r"\b[A-Z]{2}\d\d(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,4})?\b")
+_EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+")
+_URL = re.compile(r"(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:]", re.IGNORECASE)
+_PHONE = re.compile(r"(?<![\w+])\+?\(?\d[\d ()/.\-\u2010-\u2013]{5,24}\d")
+_LEAST_PHONE = 7  # digits
+_CURRENCY_WORD = re.compile(r"[^\W\d_]{1,5}\.?|[^\w\s.,;:/()\"'-]")
+_NAME = re.compile(r"[^\W\d_][\w.'’-]*")
+_COUNTRY_WORDS = 5
+_MOST_DIGITS = 8  # of an amount without any sign: what is longer is a number of something
+_LEAST_CODE = 4  # characters of what a pattern finds
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A printed number: ``text`` as it is printed with its sign, ``bare`` without, ``values`` all
+    that it can mean."""
+
+    text: str
+    bare: str
+    values: tuple[Decimal, ...]
+    start: int
+    end: int
+
+
+class _Finder:
+    """The candidates of one text; each kind is sought when it is asked for."""
+
+    def __init__(self, document: Document) -> None:
+        self.index = TextIndex(document)
+        self.text = self.index.text
+        self._numbers: list[_Number] | None = None
+
+    def find(self, kind: str) -> tuple[str, ...] | None:
+        """The texts of one kind, each once; None where nothing is known of it."""
+        if kind.startswith(_PATTERN):
+            return self._pattern(kind.removeprefix(_PATTERN))
+        finder = _FINDERS.get(kind.removeprefix(LIKE))
+        if finder is None:
+            return None
+        found = tuple(dict.fromkeys(" ".join(each.split()) for each in finder(self)))
+        return None if kind.startswith(LIKE) and not found else found
+
+    def numbers(self) -> list[_Number]:
+        if self._numbers is None:
+            self._numbers = list(self._find_numbers())
+        return self._numbers
+
+    def _find_numbers(self) -> Iterator[_Number]:
+        for found in _PRINTED_NUMBER.finditer(self.text):
+            yield from self._number(*found.span())
+            if re.search(r"\D\d", found[0]) and not re.fullmatch(r"[\d.,]+", found[0]):
+                for part in _PART.finditer(self.text, *found.span()):
+                    yield from self._number(*part.span())
+
+    def _number(self, start: int, end: int) -> Iterator[_Number]:
+        bare = self.text[start:end]
+        values = tuple(read_number(bare, _NO_HABITS))
+        if not values:
+            return
+        yield _Number(bare, bare, values, start, end)
+        sign = _BEFORE.search(self.text[max(0, start - _REACH) : start])
+        tail = self.text[end : end + _REACH]
+        closing, behind = _CLOSING.match(tail), _BEHIND.match(tail)
+        if sign and (sign[2] or closing):
+            first = start - len(sign[0])
+            last = end + (closing.end() if closing and sign[1] else 0)
+        elif behind:
+            first, last = start, end + behind.end()
+        else:
+            return
+        yield _Number(self.text[first:last], bare, tuple(-v for v in values), first, last)
+
+    def json_numbers(self) -> Iterator[str]:
+        """Each number as JSON writes it, with the zeros that are printed and without."""
+        for each in self.numbers():
+            for value in each.values:
+                plain = f"{value:f}"
+                yield plain
+                if "." in plain:
+                    yield plain.rstrip("0").removesuffix(".")
+                if _PERCENT.match(self.text, each.end):
+                    yield f"{value / 100:f}"
+
+    def dates(self) -> Iterator[str]:
+        for start, end in DateIndex(self.index).days():
+            yield self.text[start:end]
+
+    def amounts(self) -> Iterator[str]:
+        """Numbers that are no part of a date, with their currency and without."""
+        days = sorted(DateIndex(self.index).days())
+        at = 0
+        for each in self.numbers():
+            while at < len(days) and days[at][1] <= each.start:
+                at += 1
+            in_date = at < len(days) and days[at][0] <= each.start
+            if in_date or (each.bare.isdigit() and len(each.bare) > _MOST_DIGITS):
+                continue
+            yield each.text
+            yield from self._with_currency(each)
+
+    def _with_currency(self, number: _Number) -> Iterator[str]:
+        before = _MONEY_BEFORE.search(self.text[max(0, number.start - _REACH) : number.start])
+        behind = _MONEY_BEHIND.match(self.text[number.end : number.end + _REACH])
+        spans = []
+        if before:
+            spans.append((number.start - len(before[0]), number.end))
+        if behind:
+            spans.append((number.start, number.end + behind.end()))
+        for start, end in spans:
+            text = " ".join(self.text[start:end].split())
+            reading = read_money(text, _NO_HABITS)
+            if reading.value is not None or reading.choices:
+                yield text
+
+    def percents(self) -> Iterator[str]:
+        for each in self.numbers():
+            yield each.text
+            if sign := _PERCENT.match(self.text, each.end):
+                yield self.text[each.start : sign.end()]
+
+    def currencies(self) -> Iterator[str]:
+        for word in dict.fromkeys(found[0] for found in _CURRENCY_WORD.finditer(self.text)):
+            reading = read_currency(word, _NO_HABITS)
+            is_word = word.isascii() and word.islower() and word not in tables().currencies
+            if (reading.value or reading.choices) and not is_word:
+                yield word
+
+    def countries(self) -> Iterator[str]:
+        known = tables()
+        words = [found.span() for found in _NAME.finditer(self.text)]
+        for at, (start, _) in enumerate(words):
+            if not self.text[start].isupper():
+                continue
+            for _, end in words[at : at + _COUNTRY_WORDS]:
+                text = " ".join(self.text[start:end].split())
+                code = known.codes_of_three.get(text) or text in known.codes_of_three.values()
+                if code or fold(text) in known.countries:
+                    yield text
+
+    def ibans(self) -> Iterator[str]:
+        for found in _IBAN.finditer(self.text):
+            words = found[0].split(" ")
+            runs = [" ".join(words[:size]) for size in range(len(words), 0, -1)]
+            right = next((run for run in runs if read_iban(run, _NO_HABITS).value), None)
+            yield right or found[0]
+
+    def phones(self) -> Iterator[str]:
+        for found in _PHONE.finditer(self.text):
+            if sum(map(str.isdigit, found[0])) >= _LEAST_PHONE:
+                yield found[0]
+
+    def _pattern(self, pattern: str) -> tuple[str, ...] | None:
+        """Words that a pattern describes; None where it cannot tell them from other words."""
+        if not (pattern.startswith("^") and pattern.endswith("$")):
+            return None
+        try:
+            whole = re.compile(rf"(?<!\w)(?:{pattern[1:-1]})(?!\w)")
+            found = dict.fromkeys(each[0] for each in whole.finditer(self.text))
+        except re.error:
+            return None
+        sure = all(len(each) >= _LEAST_CODE and re.search(r"\d", each) for each in found)
+        return tuple(found) if found and sure else None
+
+
+_NO_HABITS = Habits()
+_FINDERS: Mapping[str, Callable[[_Finder], Iterator[str]]] = {
+    NUMBER: _Finder.json_numbers,
+    "date": _Finder.dates,
+    "money": _Finder.amounts,
+    "amount": _Finder.amounts,
+    "percent": _Finder.percents,
+    "currency": _Finder.currencies,
+    "country": _Finder.countries,
+    "iban": _Finder.ibans,
+    "phone": _Finder.phones,
+    "email": lambda finder: (found[0] for found in _EMAIL.finditer(finder.text)),
+    "url": lambda finder: (found[0] for found in _URL.finditer(finder.text)),
+}
+
+
+def find_candidates(document: Document, marked: Json) -> Grounding:
+    """What the copied values of a marked schema can be in a document, or in some of its pages; and
+    in each row of its tables, where a list has their rows as its entries."""
+    kinds, names = set(held_kinds(marked)), list(row_fields(marked))
+    whole = _find(document, kinds)
+    rows = _rows(whole.text) if names else []
+    if _is_turned(rows, names):
+        rows = []
+    known = dict(whole.candidates)
+    pieces = (_find(replace(document, pages=(Page(1, text),)), kinds) for text in rows)
+    return replace(
+        whole,
+        rows=tuple(
+            # A date or a currency that stands above all rows is no row's own.
+            replace(row, candidates=tuple({**known, **_not_empty(row.candidates)}.items()))
+            for row in pieces
+        ),
+    )
+
+
+def _not_empty(candidates: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, tuple[str, ...]]:
+    return {kind: texts for kind, texts in candidates if texts}
+
+
+def _find(document: Document, kinds: Collection[str]) -> Grounding:
+    finder = _Finder(document)
+    found = ((kind, finder.find(kind)) for kind in sorted({*kinds, NUMBER} - {VERBATIM}))
+    return Grounding(
+        text=finder.text.replace("\f", "\n"),
+        candidates=tuple((kind, texts) for kind, texts in found if texts is not None),
+    )
+
+
+_ROW_NUMBER = re.compile(r"[^\w\s]{0,2}\d[\d.,'’]*[^\w\s]{0,2}")
+_ROW_AMOUNT = re.compile(r"\d[.,]\d{2}(?!\d)|\d[.,]\d{3}(?!\d)")
+_LEAST_ROWS = 2
+_LABEL = 40  # characters in which a row's label stands
+_LEAST_WORD = 4  # letters of a word that tells what a row is about
+_WORDS = re.compile(r"[^\W\d_]+")
+_CONTINUED = 3  # lines around a row that may belong to it
+
+
+def _rows(text: str) -> list[str]:
+    """The rows of the tables of a text, each with the lines around it that may belong to it: those
+    between two rows can be of either. A row is a line with two numbers, of which one is an amount,
+    such as a price and a total. None where there are fewer than two of them."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    at = [number for number, line in enumerate(lines) if _is_row(line)]
+    if len(at) < _LEAST_ROWS:
+        return []
+    borders = [-1, *at, len(lines)]
+    return [
+        "\n".join(lines[max(before + 1, row - _CONTINUED) : min(behind, row + 1 + _CONTINUED)])
+        for before, row, behind in zip(borders, at, borders[2:], strict=False)
+    ]
+
+
+def _is_row(line: str) -> bool:
+    cells = re.split(r"\s{2,}|\t|\s*\|\s*", line.strip())
+    if len(cells) <= _LEAST_ROWS:  # a text that keeps no columns apart: what it ends with
+        words = line.split()
+        while words and not _ROW_NUMBER.fullmatch(words[-1]):
+            words.pop()
+        cells = list(takewhile(_ROW_NUMBER.fullmatch, reversed(words)))
+    numbers = [cell for cell in cells if _ROW_NUMBER.fullmatch(cell)]
+    return len(numbers) > 1 and any(map(_ROW_AMOUNT.search, numbers))
+
+
+def _is_turned(rows: Sequence[str], names: Collection[str]) -> bool:
+    """Whether a table has an entry in each column: the names of two fields or more stand where its
+    rows begin."""
+    begins = [{word.casefold() for word in _WORDS.findall(row[:_LABEL])} for row in rows]
+    wanted = [{word for word in _words_of(name) if len(word) >= _LEAST_WORD} for name in names]
+    found = [[at for at, words in enumerate(begins) if words & each] for each in wanted if each]
+    return len({at[0] for at in found if len(at) == 1}) > 1
+
+
+def not_held(schema: Json, grounding: Grounding) -> tuple[str, ...]:
+    """A line where leaves that are copied cannot be held, and why."""
+    free = render_grammar(schema, replace(grounding, text="-", rows=())).free
+    if not free:
+        return ()
+    named = ", ".join(f"{path} ({reason})" for path, reason in free[:_SHOWN])
+    more = f" and {len(free) - _SHOWN} more" if len(free) > _SHOWN else ""
+    return (f"not held to what is printed: {named}{more}",)
+
+
+def describe_held(source: Json, free: Collection[str] = (), held: Collection[str] = ()) -> str:
+    """What is copied and what the model writes, in words; "" where nothing is copied."""
+    leaves = list(_leaves(choose_held(mark_leaves(source), free, held), ""))
+    copied = dict.fromkeys(name for name, rule in leaves if rule)
+    written = dict.fromkeys(name for name, rule in leaves if not rule)
+    if not copied:
+        return ""
+    said = f"can only be what is printed: {_listed([*copied])}"
+    return f"{said}; free: {_listed([*written])}" if written else said
+
+
+def _leaves(schema: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The texts and numbers of a marked schema, by name, and what each is held to."""
+    if not isinstance(schema, dict):
+        return
+    if HELD in schema and schema[HELD] != ROWS:
+        yield name, schema[HELD]
+        return
+    said = schema.get("type")
+    if _WRITTEN_TYPES & set(said if isinstance(said, list) else (said,)):
+        yield name, ""
+    for word in _NAMED:
+        for each, sub in schema.get(word, {}).items():
+            yield from _leaves(sub, each)
+    for word in _SAME_NAME:
+        for sub in schema.get(word, ()):
+            yield from _leaves(sub, name)
+    for word in _INNER:
+        yield from _leaves(schema.get(word), name)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
