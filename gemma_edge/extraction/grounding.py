@@ -248,6 +248,8 @@ _LEAST_PHONE = 7  # digits
 _CURRENCY_WORD = re.compile(r"[^\W\d_]{1,5}\.?|[^\w\s.,;:/()\"'-]")
 _NAME = re.compile(r"[^\W\d_][\w.'’-]*")
 _COUNTRY_WORDS = 5
+_CENTS = re.compile(r"[.,]\d\d$")
+_SURE = 3  # numbers with cents, from which a document prints amounts with them
 _MOST_DIGITS = 8  # of an amount without any sign: what is longer is a number of something
 _LEAST_CODE = 4  # characters of what a pattern finds
 
@@ -328,16 +330,19 @@ class _Finder:
             yield self.text[start:end]
 
     def amounts(self) -> Iterator[str]:
-        """Numbers that are no part of a date, with their currency and without."""
-        days = sorted(DateIndex(self.index).days())
+        """Numbers that are no part of a date, with their currency and without. Where three of them
+        have cents, plain digits without a currency are a quantity or a number of something."""
+        days = DateIndex(self.index).days()
+        cents = sum(_CENTS.search(each.bare) is not None for each in self.numbers())
         at = 0
         for each in self.numbers():
             while at < len(days) and days[at][1] <= each.start:
                 at += 1
             in_date = at < len(days) and days[at][0] <= each.start
-            if in_date or (each.bare.isdigit() and len(each.bare) > _MOST_DIGITS):
+            if in_date:
                 continue
-            yield each.text
+            if not each.bare.isdigit() or (cents < _SURE and len(each.bare) <= _MOST_DIGITS):
+                yield each.text
             yield from self._with_currency(each)
 
     def _with_currency(self, number: _Number) -> Iterator[str]:
@@ -463,18 +468,20 @@ _CONTINUED = 3  # lines around a row that may belong to it
 
 
 def _rows(text: str) -> list[str]:
-    """The rows of the tables of a text, each with the lines around it that may belong to it: those
-    between two rows can be of either. A row is a line with two numbers, of which one is an amount,
-    such as a price and a total. None where there are fewer than two of them."""
-    lines = [line for line in text.split("\n") if line.strip()]
+    """The rows of the tables of a text, each with the lines around it that may belong to it, up to
+    a blank one: those between two rows can be of either. A row is a line with two numbers, of
+    which one is an amount, such as a price and a total. None where there are fewer than two."""
+    lines = text.split("\n")
     at = [number for number, line in enumerate(lines) if _is_row(line)]
     if len(at) < _LEAST_ROWS:
         return []
     borders = [-1, *at, len(lines)]
-    return [
-        "\n".join(lines[max(before + 1, row - _CONTINUED) : min(behind, row + 1 + _CONTINUED)])
-        for before, row, behind in zip(borders, at, borders[2:], strict=False)
-    ]
+    found = []
+    for before, row, behind in zip(borders, at, borders[2:], strict=False):
+        above = takewhile(str.strip, reversed(lines[max(before + 1, row - _CONTINUED) : row]))
+        below = takewhile(str.strip, lines[row + 1 : min(behind, row + 1 + _CONTINUED)])
+        found.append("\n".join([*reversed([*above]), lines[row], *below]))
+    return found
 
 
 def _is_row(line: str) -> bool:

@@ -1,0 +1,176 @@
+"""Which values are copied from a document, and what each of them can be."""
+
+import json
+
+import pytest
+
+from gemma_edge.documents.document import Document, Page
+from gemma_edge.engine.constraint import TextConstraint
+from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM
+from gemma_edge.engine.protocol import Grounding, JsonConstraint
+from gemma_edge.extraction.grounding import (
+    choose_held,
+    describe_held,
+    find_candidates,
+    mark_leaves,
+    rule_of,
+)
+from gemma_edge.extraction.job import extract
+from gemma_edge.extraction.pages import Options
+from gemma_edge.extraction.recipe import bare_recipe
+from gemma_edge.extraction.schema import make_part, parse_schema
+from tests.scripted import ScriptedEngine
+
+STRING = {"type": "string"}
+INVOICE = """Ternova GmbH         Invoice R-2024-0117
+Lindenstr. 14        Date 18 March 2024, due 03/25/2024
+
+Pos  Article                    Qty   Unit price      Amount
+1    Pressure sensor PT-100      12        84.50    1,014.00
+     with a cable
+2    Calibration certificate      2        65.00      130.00
+
+Net 1,144.00 EUR, VAT 19 % 217.36 EUR, total 1,361.36 EUR
+IBAN DE89 3704 0044 0532 0130 00, billing@ternova.example, +49 711 123456
+"""
+
+
+def document(text: str) -> Document:
+    return Document("invoice", (Page(1, text),))
+
+
+def grounding(schema: str, text: str = INVOICE) -> tuple[dict[str, object], Grounding]:
+    decoding = make_part(parse_schema(schema).source, strict=False).decoding
+    return decoding, find_candidates(document(text), decoding)
+
+
+def holds(schema: str, value: object, text: str = INVOICE) -> bool:
+    decoding, found = grounding(schema, text)
+    constraint = TextConstraint(JsonConstraint(schema=json.dumps(decoding), grounding=found))
+    return constraint.take(json.dumps(value, ensure_ascii=False)) and constraint.complete
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "rule"),
+    [
+        ("vendor", STRING, VERBATIM),
+        ("description", STRING, VERBATIM),
+        ("vendor", {"type": ["string", "null"]}, VERBATIM),
+        ("summary", STRING, ""),
+        ("documentType", STRING, ""),
+        ("note", {**STRING, "description": "Summarize the letter"}, ""),
+        ("currency", {**STRING, "description": "ISO 4217 code"}, ""),
+        ("due", {**STRING, "format": "date"}, "date"),
+        ("sent", {**STRING, "format": "date-time"}, ""),
+        ("contact", {**STRING, "format": "email"}, "email"),
+        ("code", {**STRING, "pattern": "^A"}, "pattern ^A"),
+        ("invoice_date", STRING, "like date"),
+        ("grandTotal", STRING, "like amount"),
+        ("tax_id", STRING, VERBATIM),
+        ("quantity", {"type": "integer"}, NUMBER),
+        ("page_count", {"type": "integer"}, ""),
+        ("paid", {"type": "boolean"}, ""),
+        ("size", {"enum": ["S", "M"]}, ""),
+        ("either", {"type": ["string", "number"]}, VERBATIM),
+        ("summary", {**STRING, "x-gemma-edge": "verbatim"}, VERBATIM),
+        ("vendor", {**STRING, "x-gemma-edge": "text"}, ""),
+        ("price", {"type": "object", "x-gemma-edge": "money"}, "money"),
+    ],
+)
+def test_the_rule(name: str, schema: dict[str, object], rule: str) -> None:
+    assert rule_of(name, schema) == rule
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ("day: date", ["18 March 2024", "03/25/2024"], ["2024-03-18", "25 March 2024"]),
+        ("total: amount", ["1,361.36", "1,361.36 EUR", "130.00"], ["1361.36", "18 March"]),
+        ("total: money", ["1,361.36 EUR"], ["1,361.36 USD"]),
+        ("rate: percent", ["19 %", "19"], ["20 %"]),
+        ("cur: currency", ["EUR"], ["USD"]),
+        ("iban: iban", ["DE89 3704 0044 0532 0130 00"], ["DE89370400440532013000"]),
+        ("mail: email", ["billing@ternova.example"], ["billing@ternova.com"]),
+        ("phone: phone", ["+49 711 123456"], ["+49 711 1234567"]),
+        ("total num", [1361.36, 1014, 12], [1361.37, 99]),
+        ("vendor", ["Ternova GmbH", "Ternova GmbH Lindenstr. 14"], ["Ternova", "Ternova AG"][1:]),
+        ("summary", ["whatever is said"], []),
+        ("kind: letter|invoice", ["letter"], ["memo"]),
+    ],
+)
+def test_what_a_value_can_be(schema: str, right: list[object], wrong: list[object]) -> None:
+    name = schema.split(":")[0].split()[0]
+    assert [value for value in right if not holds(schema, {name: value})] == []
+    assert [value for value in wrong if holds(schema, {name: value})] == []
+    assert holds(schema, {name: None})
+
+
+def test_a_name_alone_holds_to_nothing_that_is_not_there() -> None:
+    """A plain string that is named like a date may be any words where there is no date."""
+    assert holds("start_date", {"start_date": "Easter"}, "It begins at Easter")
+    assert not holds("start_date", {"start_date": "begins"}, "It begins on 18 March 2024")
+
+
+def test_a_pattern_holds_to_what_it_finds() -> None:
+    schema = json.dumps(
+        {"type": "object", "properties": {"no": {**STRING, "pattern": "^R-\\d{4}-\\d{4}$"}}}
+    )
+    assert holds(schema, {"no": "R-2024-0117"})
+    assert not holds(schema, {"no": "R-2024-0118"})
+    assert holds(schema, {"no": "R-2024-0118"}, "no such number")
+
+
+ITEMS = "items[]: {article, qty int, amount num}"
+
+
+def test_entries_are_rows_down_the_page() -> None:
+    one = {"article": "Pressure sensor PT-100", "qty": 12, "amount": 1014}
+    two = {"article": "Calibration certificate", "qty": 2, "amount": 130}
+    assert len(grounding(ITEMS)[1].rows) == 2
+    for entries in ([], [one], [two], [one, two], [{**one, "article": "with a cable"}]):
+        assert holds(ITEMS, {"items": entries})
+    mixed = {**one, "amount": 130}
+    for entries in ([two, one], [one, one], [mixed], [{**one, "article": "Ternova GmbH"}]):
+        assert not holds(ITEMS, {"items": entries})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sensor, twelve of them, and a certificate",
+        "Revenue     1,000.00   900.00\nIncome      100.00     90.00\nTaxes  30.00  20.00",
+    ],
+    ids=["no rows", "entries stand in columns"],
+)
+def test_no_rows_where_the_layout_gives_none(text: str) -> None:
+    decoding, found = grounding("years[]: {name, revenue num, income num}", text)
+    assert not found.rows
+    assert decoding["properties"]["years"][HELD] == ROWS  # type: ignore[index]
+
+
+def test_a_person_decides() -> None:
+    source = parse_schema("vendor, summary, items[]: {name, qty int}").source
+    marked = mark_leaves(source)
+    free = choose_held(marked, ["items"], [])
+    assert HELD not in json.dumps(free["properties"]["items"])
+    held = choose_held(marked, [], ["summary"])
+    assert held["properties"]["summary"][HELD] == VERBATIM
+    assert describe_held(source) == (
+        "can only be what is printed: vendor, name, qty; free: summary"
+    )
+    assert describe_held(source, ["vendor"], ["summary"]) == (
+        "can only be what is printed: summary, name, qty; free: vendor"
+    )
+
+
+def test_the_request_carries_the_pages() -> None:
+    recipe = bare_recipe(parse_schema("vendor, total num"))
+    answer = '{"vendor": "Ternova GmbH", "total": 130}'
+    engine = ScriptedEngine([answer, answer])
+    extract(engine, document(INVOICE), recipe)
+    extract(engine, document(INVOICE), recipe, Options(free=("all",)))
+    held, free = (request.constraint for request in engine.requests if request.constraint)
+    assert held.grounding is not None
+    assert held.grounding.text == INVOICE
+    assert free.grounding is None
+    assert HELD not in free.schema
