@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from gemma_edge.engine.protocol import Grounding
+from gemma_edge.engine.protocol import Grounding, PrintedRow
 
 # The keyword of a leaf that is copied. llguidance never sees it.
 HELD = "x-gemma-edge-held"
@@ -97,7 +97,8 @@ class _Grammar:
         self.rules: dict[str, str] = {}
         self.free: list[tuple[str, str]] = []
         self._defs: Json = root.get("$defs", {})
-        self._grounding, self._rows = grounding, grounding.rows
+        self._printed: Grounding | PrintedRow = grounding
+        self._rows = grounding.rows
         self._options = options
         self._coerced = bool(options.keys() & {"coerce_one_of", "lenient"})
         self._names: dict[tuple[Any, str], str] = {}  # of what is a rule already
@@ -105,11 +106,11 @@ class _Grammar:
 
     @property
     def _text(self) -> str:
-        return self._grounding.text
+        return self._printed.text
 
     @property
     def _candidates(self) -> dict[str, tuple[str, ...]]:
-        return dict(self._grounding.candidates)
+        return dict(self._printed.candidates)
 
     def value(self, schema: Any, path: str) -> str:
         """The expression of a value of ``schema``, which stands at ``path``."""
@@ -161,7 +162,7 @@ class _Grammar:
         raise _Unknown(_first(said - _OBJECT - _ARRAY) or kind)
 
     def _reference(self, reference: str, path: str) -> str:
-        key = (id(self._grounding), reference)
+        key = (id(self._printed), reference)
         if key not in self._names:
             self._names[key] = name = f"d{len(self._names)}"
             self.rules[name] = ""  # holds the place, and ends a recursion
@@ -228,13 +229,13 @@ class _Grammar:
         has what an entry needs."""
         if not 0 < len(self._rows) <= MOST_ROWS:
             return ""
-        whole, rows, self._rows = self._grounding, self._rows, ()
+        whole, rows, self._rows = self._printed, self._rows, ()
         found = []
         for row in rows:
-            self._grounding = row
+            self._printed = row
             with suppress(_Unknown):
                 found.append(self._rule(self._held(schema["items"], f"{path}[]")))
-        self._grounding, self._rows = whole, rows
+        self._printed, self._rows = whole, rows
         more = first = ""
         for row_rule in reversed(found):
             follows = f'", " {row_rule} {more} | {more}' if more else f'(", " {row_rule})?'

@@ -51,6 +51,14 @@ GREEDY = Sampling(temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedRow:
+    """A row of a table with the lines that may belong to it; fields as those of ``Grounding``."""
+
+    text: str
+    candidates: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grounding:
     """What copied values are held to: ``text`` is what the pages of the prompt print,
     ``candidates`` are the values found in it, by the name of their kind, as they are printed;
@@ -59,7 +67,7 @@ class Grounding:
 
     text: str
     candidates: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    rows: "tuple[Grounding, ...]" = ()
+    rows: tuple[PrintedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,9 +295,9 @@ class Counter(Protocol):
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        Message, Picture, Sampling, Grounding, JsonConstraint, Request, TokenScore, Chunk, Usage,
-        Timings, Finished, Notice, Prefill, Restored, PromptCount, EngineInfo, Allocated, Plan,
-        Adapter, Speed, Attempt, Ledger, Account, MemoryPart,
+        Message, Picture, Sampling, PrintedRow, Grounding, JsonConstraint, Request, TokenScore,
+        Chunk, Usage, Timings, Finished, Notice, Prefill, Restored, PromptCount, EngineInfo,
+        Allocated, Plan, Adapter, Speed, Attempt, Ledger, Account, MemoryPart,
     )
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM, render_grammar
-from gemma_edge.engine.protocol import Grounding
+from gemma_edge.engine.protocol import Grounding, PrintedRow
 from gemma_edge.extraction.evidence.search import DateIndex, TextIndex
 from gemma_edge.extraction.json_schema import Json
 from gemma_edge.extraction.values import (
@@ -425,37 +425,40 @@ _FINDERS: Mapping[str, Callable[[_Finder], Iterator[str]]] = {
 }
 
 
+_Candidates = dict[str, tuple[str, ...]]
+
+
 def find_candidates(document: Document, marked: Json) -> Grounding:
     """What the copied values of a marked schema can be in a document, or in some of its pages; and
     in each row of its tables, where a list has their rows as its entries."""
     kinds, names = set(held_kinds(marked)), list(row_fields(marked))
-    whole = _find(document, kinds)
-    rows = _rows(whole.text) if names else []
-    if _is_turned(rows, names):
-        rows = []
-    known = dict(whole.candidates)
-    pieces = (_find(replace(document, pages=(Page(1, text),)), kinds) for text in rows)
-    return replace(
-        whole,
-        rows=tuple(
-            # A date or a currency that stands above all rows is no row's own.
-            replace(row, candidates=tuple({**known, **_not_empty(row.candidates)}.items()))
-            for row in pieces
-        ),
-    )
+    known = _find(document, kinds)
+    text = _text_of(document)
+    texts = _rows(text) if names else []
+    if _is_turned(texts, names):
+        texts = []
+    rows = []
+    for row in texts:
+        found = _find(replace(document, pages=(Page(1, row),)), kinds)
+        # A date or a currency that stands above all rows is no row's own.
+        own = {kind: tuple(filter(set(known[kind]).__contains__, found.get(kind, ())))
+               for kind in known}  # fmt: skip
+        rows.append(PrintedRow(text=row, candidates=_pairs({k: own[k] or known[k] for k in own})))
+    return Grounding(text=text, candidates=_pairs(known), rows=tuple(rows))
 
 
-def _not_empty(candidates: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, tuple[str, ...]]:
-    return {kind: texts for kind, texts in candidates if texts}
+def _text_of(document: Document) -> str:
+    return "\n".join(page.text for page in document.pages if page.text)
 
 
-def _find(document: Document, kinds: Collection[str]) -> Grounding:
+def _pairs(candidates: _Candidates) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple(candidates.items())
+
+
+def _find(document: Document, kinds: Collection[str]) -> _Candidates:
     finder = _Finder(document)
     found = ((kind, finder.find(kind)) for kind in sorted({*kinds, NUMBER} - {VERBATIM}))
-    return Grounding(
-        text=finder.text.replace("\f", "\n"),
-        candidates=tuple((kind, texts) for kind, texts in found if texts is not None),
-    )
+    return {kind: texts for kind, texts in found if texts is not None}
 
 
 _ROW_NUMBER = re.compile(r"[^\w\s]{0,2}\d[\d.,'’]*[^\w\s]{0,2}")

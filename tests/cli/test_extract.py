@@ -25,8 +25,9 @@ def test_json_on_stdout_and_what_happened_on_stderr(shell, bill):
     ran = shell.run("extract", bill, "--schema", "vendor, total num")
     assert ran.status == 0
     assert ran.stdout == '{\n  "vendor": "Acme",\n  "total": 5.5\n}\n'
-    first, last = ran.stderr.splitlines()
+    first, held, last = ran.stderr.splitlines()
     assert first.endswith("bill.txt: 1 page, 3 tokens · " + LOADED.strip())
+    assert held.startswith("can only be what is printed: vendor, total")
     assert last == "valid · 2 of 2 values found · 0.0 s · 4 tokens"
     (request,) = engine.requests
     assert request.sampling.temperature == 0.0
@@ -34,6 +35,15 @@ def test_json_on_stdout_and_what_happened_on_stderr(shell, bill):
     assert set(json.loads(request.constraint.schema)["properties"]) == {"vendor", "total"}
     (plan,) = shell.plans
     assert plan.projector is None  # no image will pass through it
+
+
+def test_a_field_can_be_free(shell, bill):
+    engine = shell.script([ANSWER, ANSWER])
+    ran = shell.run("extract", bill, "--schema", "vendor, total num", "--free", "total")
+    assert "can only be what is printed: vendor; free: total" in ran.stderr
+    ran = shell.run("extract", bill, "--schema", "vendor, total num", "--free", "all")
+    assert "printed" not in ran.stderr
+    assert [request.constraint.grounding is None for request in engine.requests] == [False, True]
 
 
 def test_the_machine_is_asked_once_and_the_model_planned_once(shell, bill):

@@ -124,8 +124,8 @@ def test_a_dry_run_loads_nothing(shell, bill):
     head, *rest = ran.stdout.splitlines()
     assert head.split() == ["page", "kind", "read", "as", "tokens", "why"]
     assert rest[0].split()[:4] == ["1", "text", "text", "5"]
-    assert "12 tokens of pages in one pass of 43: it fits the context of 32,768 tokens" in rest
-    assert any(line.startswith("at most ") and "43 tokens to read" in line for line in rest)
+    assert "12 tokens of pages in one pass of 26: it fits the context of 32,768 tokens" in rest
+    assert any(line.startswith("at most ") and "26 tokens to read" in line for line in rest)
     assert rest[-1] == "keywords: 5 enforced while decoding"
 
 

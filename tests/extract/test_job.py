@@ -6,7 +6,8 @@ from importlib.resources import files
 import pytest
 
 from gemma_edge.documents.document import Document, Page
-from gemma_edge.engine.protocol import Finished, JsonConstraint, Timings, Usage
+from gemma_edge.engine.grounding import without_marks
+from gemma_edge.engine.protocol import Finished, Timings, Usage
 from gemma_edge.errors import DoesNotFit, SchemaError
 from gemma_edge.extraction.decoding import RELAXATIONS
 from gemma_edge.extraction.job import extract, judge, parse_answer
@@ -52,7 +53,10 @@ def test_the_request():
         "Copy each value as it is printed; where the document has none, write null.\n"
         '{"vendor": string, "total": number}'
     )
-    assert request.constraint == JsonConstraint(schema=json.dumps(SCHEMA.decoding))
+    assert request.constraint is not None
+    assert without_marks(json.loads(request.constraint.schema)) == SCHEMA.decoding
+    assert request.constraint.grounding is not None
+    assert request.constraint.grounding.text == BILL.text
     assert (request.max_tokens, request.sampling.temperature, request.think) == (99, 0.0, False)
     assert result.data == {"vendor": "Acme", "total": 5.5}
     assert (result.problems, result.notes) == ((), ())
@@ -79,9 +83,8 @@ def test_no_text_can_fill_in_the_other_place():
 def test_strict_asks_without_nulls_and_judges_so():
     engine = ScriptedEngine(['{"vendor": null, "total": 5.5}', '{"vendor": null}'])
     result = extract(engine, BILL, RECIPE, Options(strict=True))
-    assert json.loads(engine.requests[0].constraint.schema)["properties"]["vendor"] == {
-        "type": "string"
-    }
+    schema = without_marks(json.loads(engine.requests[0].constraint.schema))
+    assert schema["properties"]["vendor"] == {"type": "string"}
     assert result.problems == ('vendor: null is not of type "string"',)
 
 
@@ -109,7 +112,7 @@ def test_a_ladder_without_an_end_is_an_error():
     engine = PickyEngine([], None)
     with pytest.raises(SchemaError, match="oneOf is not clear"):
         extract(engine, BILL, RECIPE)
-    assert engine.asked == list(RELAXATIONS)
+    assert engine.asked == [*RELAXATIONS, *RELAXATIONS]  # held to the print, and not
 
 
 def test_errors_of_the_engine_pass():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gemma_edge.engine.grounding import HELD
 from gemma_edge.extraction.schema import (
     fields_of,
     lists_of,
@@ -86,4 +87,4 @@ def test_a_root_that_is_a_reference():
 def test_semantic_types_are_asked_as_printed():
     source = parse_schema("paid: date, total: money").source
     part = select_fields(source, ["total"], strict=False)
-    assert part.decoding["properties"] == {"total": {"type": ["string", "null"]}}
+    assert part.decoding["properties"] == {"total": {"type": ["string", "null"], HELD: "money"}}
