@@ -13,16 +13,18 @@ A copied value can only be what is printed (``engine.grounding`` holds the decod
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import takewhile
+from itertools import chain, takewhile
+from operator import itemgetter
 from typing import Any
 
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM, render_grammar
 from gemma_edge.engine.protocol import Grounding, PrintedRow
-from gemma_edge.extraction.evidence.search import DateIndex, TextIndex
+from gemma_edge.extraction.evidence.search import DateIndex, Span, TextIndex
 from gemma_edge.extraction.json_schema import Json
 from gemma_edge.extraction.values import (
     MARK,
@@ -38,6 +40,7 @@ from gemma_edge.extraction.values import (
 
 FREE = "text"  # the mark of a string that the model writes itself
 LIKE = "like "  # before a kind that only a name tells: where the document has none, any words
+AMOUNT = "amount number"  # a number of those that stand for money
 _PATTERN = "pattern "  # the kind of a leaf with a pattern, followed by it
 _FORMATS = {"email": "email", "idn-email": "email", "uri": "url", "url": "url", "iri": "url"}
 
@@ -78,7 +81,7 @@ _ASKED = re.compile(
 _NAME_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _LEAF_WORDS = frozenset(("enum", "const", "contentEncoding", "contentMediaType"))
 _NUMBERS = frozenset(("number", "integer"))
-_PRINTS_NUMBERS = frozenset((NUMBER, "amount", "money", "percent", f"{LIKE}amount"))
+_PRINTS_NUMBERS = frozenset((NUMBER, AMOUNT, "amount", "money", "percent", f"{LIKE}amount"))
 _WRITTEN_TYPES = _NUMBERS | {"string"}
 _LISTED, _SHOWN = 12, 3  # names in a line
 
@@ -95,7 +98,7 @@ def rule_of(name: str, schema: Json) -> str:
     said = schema.get("type")
     types = ({said} if isinstance(said, str) else set(said or ())) - {"null"}
     if types and types <= _NUMBERS:
-        return NUMBER
+        return AMOUNT if _named_kind(name) == f"{LIKE}amount" else NUMBER
     is_text = "string" in types and not types & {"object", "array"}
     return _rule_of_string(name, schema) if is_text else ""
 
@@ -234,7 +237,7 @@ _PRINTED_NUMBER = re.compile(
 )
 _PART = re.compile(r"\d+(?:[.,]\d+)*")
 _BEFORE = re.compile(r"(?:(\()|(?<![\w)])([-−–]))(?:[^\w\s()]|[A-Z]{2,3}\$?)?[ ]?$")
-_BEHIND = re.compile(r"[-−](?!\s*[\w-])")
+_BEHIND = re.compile(r"[-−](?=\s|$)")  # of an amount: "126926-" is the beginning of a code
 _CLOSING = re.compile(r"[ ]?(?:[^\w\s()]|[A-Z]{3})?[ ]?\)")
 _REACH = 8  # characters beside a number in which its sign and its currency stand
 _MONEY_BEFORE = re.compile(r"([^\W\d_]{1,4}\.?|[^\w\s,.;:()/]{1,3})[ ]{0,2}$")
@@ -248,6 +251,11 @@ _LEAST_PHONE = 7  # digits
 _CURRENCY_WORD = re.compile(r"[^\W\d_]{1,5}\.?|[^\w\s.,;:/()\"'-]")
 _NAME = re.compile(r"[^\W\d_][\w.'’-]*")
 _COUNTRY_WORDS = 5
+_YEAR_OR_OPEN = re.compile(
+    r"(?<![\w.,/-])(?:1[5-9]|20)\d\d(?![\w/]|[.,]\d)"
+    r"|\b(?i:present|current|ongoing|today|now|heute|aktuell|présent|actuel|aujourd'hui"
+    r"|actualidad|actual|presente|oggi|heden|obecnie|hoje)\b"
+)
 _CENTS = re.compile(r"[.,]\d\d$")
 _SURE = 3  # numbers with cents, from which a document prints amounts with them
 _MOST_DIGITS = 8  # of an amount without any sign: what is longer is a number of something
@@ -273,6 +281,9 @@ class _Finder:
         self.index = TextIndex(document)
         self.text = self.index.text
         self._numbers: list[_Number] | None = None
+        self._dates: DateIndex | None = None
+        self._days: list[Span] | None = None
+        self._cents: int | None = None
 
     def find(self, kind: str) -> tuple[str, ...] | None:
         """The texts of one kind, each once; None where nothing is known of it."""
@@ -281,8 +292,14 @@ class _Finder:
         finder = _FINDERS.get(kind.removeprefix(LIKE))
         if finder is None:
             return None
-        found = tuple(dict.fromkeys(" ".join(each.split()) for each in finder(self)))
+        texts = chain(finder(self), self.years() if kind == f"{LIKE}date" else ())
+        found = tuple(dict.fromkeys(" ".join(each.split()) for each in texts))
         return None if kind.startswith(LIKE) and not found else found
+
+    def _date_index(self) -> DateIndex:
+        if self._dates is None:
+            self._dates = DateIndex(self.index)
+        return self._dates
 
     def numbers(self) -> list[_Number]:
         if self._numbers is None:
@@ -308,7 +325,7 @@ class _Finder:
         if sign and (sign[2] or closing):
             first = start - len(sign[0])
             last = end + (closing.end() if closing and sign[1] else 0)
-        elif behind:
+        elif behind and not bare.isdigit():
             first, last = start, end + behind.end()
         else:
             return
@@ -317,33 +334,47 @@ class _Finder:
     def json_numbers(self) -> Iterator[str]:
         """Each number as JSON writes it, with the zeros that are printed and without."""
         for each in self.numbers():
-            for value in each.values:
-                plain = f"{value:f}"
-                yield plain
-                if "." in plain:
-                    yield plain.rstrip("0").removesuffix(".")
-                if _PERCENT.match(self.text, each.end):
-                    yield f"{value / 100:f}"
+            yield from _as_json(each)
+            if _PERCENT.match(self.text, each.end):
+                yield from (f"{value / 100:f}" for value in each.values)
+
+    def json_amounts(self) -> Iterator[str]:
+        """Those of them that are amounts; all where none is."""
+        some = [each for each in self.numbers() if self._is_amount(each)]
+        for each in some or self.numbers():
+            yield from _as_json(each)
 
     def dates(self) -> Iterator[str]:
-        for start, end in DateIndex(self.index).days():
+        """Days, and what says less of one: a month with its year, a day with its month."""
+        dates = self._date_index()
+        for start, end in (*dates.days(), *dates.partial()):
             yield self.text[start:end]
+
+    def years(self) -> Iterator[str]:
+        """What a text that is called a date can be beside: a year, or that it has no end yet."""
+        yield from (found[0] for found in _YEAR_OR_OPEN.finditer(self.text))
 
     def amounts(self) -> Iterator[str]:
         """Numbers that are no part of a date, with their currency and without. Where three of them
         have cents, plain digits without a currency are a quantity or a number of something."""
-        days = DateIndex(self.index).days()
-        cents = sum(_CENTS.search(each.bare) is not None for each in self.numbers())
-        at = 0
         for each in self.numbers():
-            while at < len(days) and days[at][1] <= each.start:
-                at += 1
-            in_date = at < len(days) and days[at][0] <= each.start
-            if in_date:
-                continue
-            if not each.bare.isdigit() or (cents < _SURE and len(each.bare) <= _MOST_DIGITS):
+            if self._is_amount(each):
                 yield each.text
-            yield from self._with_currency(each)
+            if not self._in_date(each):
+                yield from self._with_currency(each)
+
+    def _is_amount(self, number: _Number) -> bool:
+        if self._cents is None:
+            self._cents = sum(_CENTS.search(each.bare) is not None for each in self.numbers())
+        plain = number.bare.isdigit()
+        few = self._cents < _SURE and len(number.bare) <= _MOST_DIGITS
+        return (not plain or few) and not self._in_date(number)
+
+    def _in_date(self, number: _Number) -> bool:
+        if self._days is None:
+            self._days = self._date_index().days()
+        at = bisect_right(self._days, number.start, key=itemgetter(0)) - 1
+        return at >= 0 and number.start < self._days[at][1]
 
     def _with_currency(self, number: _Number) -> Iterator[str]:
         before = _MONEY_BEFORE.search(self.text[max(0, number.start - _REACH) : number.start])
@@ -356,7 +387,8 @@ class _Finder:
         for start, end in spans:
             text = " ".join(self.text[start:end].split())
             reading = read_money(text, _NO_HABITS)
-            if reading.value is not None or reading.choices:
+            bare = text.replace(number.text, "").strip(" -–")
+            if bare and (reading.value is not None or reading.choices):
                 yield text
 
     def percents(self) -> Iterator[str]:
@@ -409,9 +441,18 @@ class _Finder:
         return tuple(found) if found and sure else None
 
 
+def _as_json(number: _Number) -> Iterator[str]:
+    for value in number.values:
+        plain = f"{value:f}"
+        yield plain
+        if "." in plain:
+            yield plain.rstrip("0").removesuffix(".")
+
+
 _NO_HABITS = Habits()
 _FINDERS: Mapping[str, Callable[[_Finder], Iterator[str]]] = {
     NUMBER: _Finder.json_numbers,
+    AMOUNT: _Finder.json_amounts,
     "date": _Finder.dates,
     "money": _Finder.amounts,
     "amount": _Finder.amounts,

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.documents.document import read_file, shown
+from gemma_edge.engine.grounding import VERBATIM
 from gemma_edge.errors import InputError, SchemaError, UsageError
 from gemma_edge.extraction.decoding import close_schema, render_form
-from gemma_edge.extraction.grounding import mark_leaves
+from gemma_edge.extraction.grounding import FREE, mark_leaves
 from gemma_edge.extraction.json_schema import (
     ANNOTATIONS,
     CORE,
@@ -41,7 +42,7 @@ from gemma_edge.extraction.json_schema import (
     step_into,
     views_of,
 )
-from gemma_edge.extraction.values import CONVERTED, as_printed, typed
+from gemma_edge.extraction.values import CONVERTED, MARK, as_printed, typed
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 
 # The one-line schema language to JSON Schema.
@@ -63,10 +64,12 @@ from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 
 # The words for people: what is written, and what it means.
 WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("str", "string", "text"), "text, as it is printed; what a name without a type is"),
+    (("str", "string"), "text as it is printed; what a name without a type is"),
     (("num", "number", "float", "decimal"), "a number"),
     (("int", "integer"), "a whole number"),
     (("bool", "boolean"), "true or false"),
+    (("text",), "text that the model writes itself, such as a summary or a translation"),
+    (("verbatim",), "text as it is printed, whatever the name of its field says"),
     (("date",), '"6. März 2024", "03/25/2024" to 2024-03-06, 2024-03-25 (ISO 8601)'),
     (("money",), '"1.234,56 EUR" to {"amount": 1234.56, "currency": "EUR"}; "$" stays "$"'),
     (("amount",), '"1.234,56", "$ 1,234.56" to the number alone; "3 pcs" to 3'),
@@ -84,6 +87,7 @@ WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
 _SIMPLE = zip(("string", "number", "integer", "boolean"), WORDS, strict=False)
 TYPE_WORDS: dict[str, Json] = {
     **{word: {"type": kind} for kind, (words, _) in _SIMPLE for word in words},
+    **{mark: {"type": "string", MARK: mark} for mark in (FREE, VERBATIM)},
     **{kind: typed(kind) for kind in CONVERTED},
 }
 MAX_DEPTH = 20  # of nested { }

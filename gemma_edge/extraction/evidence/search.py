@@ -481,6 +481,12 @@ _MONTH_NUMBER = re.compile(r"(?<![\w./-])(?:(\d{1,2})[./-](\d{4})|(\d{4})[./-](\
 _DATE_WORD = re.compile(r"[^\W\d_]{3,}")
 _TOKEN = re.compile(r"\S+")
 _DATE_NUMBER = re.compile(r"\d+")
+_DAY_AND_MONTH = re.compile(
+    r"(?<![\w.,/-])([0-3]?\d)(?:[/-]([0-3]?\d)(?![\w/-]|[.,]\d)|\.([01]?\d)\.(?![\w/-]))"
+)
+_DAY_BEFORE = re.compile(r"(?<![\w.,/-])[0-3]?\d(?:st|nd|rd|th|\.|er)?[ -]$")
+_DAY_BEHIND = re.compile(r"\.?[ -][0-3]?\d(?:st|nd|rd|th|\.)?(?![\w/-]|[.,]\d)")
+_MOST_MONTHS = 12
 _DAY_AND_YEAR = 2  # numbers beside a month's name in a date
 _NEAR = 14  # characters beside a month's name in which its day or its year begins
 _MOST_DATES = 20_000  # names of months that are looked at
@@ -521,6 +527,22 @@ class DateIndex:
         """Where a day is printed, in the order of the text."""
         days = (found for iso, found in self._places.items() if len(iso) > len("2024-03"))
         return sorted({each.span for found in days for each in found})
+
+    def partial(self) -> list[Span]:
+        """Where a month with its year is printed, or a day with its month and no year."""
+        months = (found for iso, found in self._places.items() if len(iso) == len("2024-03"))
+        spans = {each.span for found in months for each in found}
+        for found in _DAY_AND_MONTH.finditer(self._text):
+            if any(0 < int(number) <= _MOST_MONTHS for number in found.groups() if number):
+                spans.add(Span(*found.span()))
+        for name, _ in islice(self._months(), _MOST_DATES):
+            before = _DAY_BEFORE.search(self._text[max(0, name.start - _NEAR) : name.start])
+            behind = _DAY_BEHIND.match(self._text, name.end)
+            if before:
+                spans.add(Span(name.start - len(before[0]), name.end))
+            elif behind:
+                spans.add(Span(name.start, behind.end()))
+        return sorted(spans)
 
     def _months(self) -> Iterator[tuple[Span, int]]:
         known = tables().months
