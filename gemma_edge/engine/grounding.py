@@ -220,8 +220,9 @@ class _Grammar:
         if most is not None and (most < max(least, 1)):
             raise _Unknown("maxItems")
         item = self._rule(self.value(schema["items"], f"{path}[]"))
-        bounds = f"{max(least - 1, 0)},{'' if most is None else most - 1}"
-        rows = f'"[" {item} (", " {item}){{{bounds}}} "]"'
+        bounds = f"{{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
+        more = "" if most == 1 else f'(", " {item}){bounds} '
+        rows = f'"[" {item} {more}"]"'
         return rows if least else f'"[]" | {rows}'
 
     def _down(self, schema: Json, path: str) -> str:
@@ -282,14 +283,17 @@ class _Grammar:
 
     def _verbatim(self, schema: Json) -> str:
         """A run of words within the lengths of the schema."""
-        if "pattern" in schema or "format" in schema:
-            raise _Unknown(_first(schema.keys() & {"pattern", "format"}))
+        if "format" in schema:
+            raise _Unknown("format")
+        pattern = _whole_pattern(schema["pattern"]) if "pattern" in schema else ""
         if not self._text.split():
             return ""
         least, most = schema.get("minLength", 0), schema.get("maxLength", LONGEST_COPY)
         words = self._words()
         if least > 1 or most < min(len(self._text), LONGEST_COPY):
             words = self._terminal("W", f"{words} & /(?s:.{{{least},{most}}})/")
+        if pattern:
+            words = self._terminal("P", f"{words} & /{pattern}/")
         return f'"\\"" {words} "\\""'
 
     def _words(self) -> str:
@@ -343,11 +347,39 @@ def _kinds(schema: Json) -> list[str]:
         return said
     if isinstance(said, str):
         return [said]
+    if "properties" in schema:
+        return ["object"]
     raise _Unknown("type")
 
 
 def _first(words: set[str]) -> str:
     return min(words, default="")
+
+
+# What no linear expression says: look-around, back-references, borders of words.
+_NOT_LINEAR = re.compile(r"\(\?(?!:)|\\[1-9bBkc]")
+_ESCAPE_OR_CLASS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]", re.DOTALL)
+_GROUP = re.compile(r"\([^()]*\)")
+
+
+def _whole_pattern(pattern: str) -> str:
+    """A pattern of JSON Schema, which is found anywhere in a text, as one of a whole text, for
+    llguidance. Raises _Unknown: it cannot be said so."""
+    plain = _ESCAPE_OR_CLASS.sub(lambda found: "x" * len(found[0]), pattern)
+    begins, ends = plain.startswith("^"), plain.endswith("$")
+    inner = plain[begins : len(plain) - ends]
+    outside = inner
+    while (fewer := _GROUP.sub("", outside)) != outside:
+        outside = fewer
+    one_of = (begins or ends) and "|" in outside  # the anchor is of one branch alone
+    if _NOT_LINEAR.search(pattern) or {"^", "$"} & {*inner} or one_of:
+        raise _Unknown("pattern")
+    whole = f"(?:{pattern[begins : len(pattern) - ends]})"
+    whole = f"{'' if begins else '(?s:.*)'}{whole}{'' if ends else '(?s:.*)'}"
+    return re.sub(r"(\\.)|([/\n])", lambda found: found[1] or f"\\{_SPELLED[found[2]]}", whole)
+
+
+_SPELLED = {"/": "/", "\n": "n"}
 
 
 def _has_length(text: str, schema: Json) -> bool:

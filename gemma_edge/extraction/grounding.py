@@ -41,7 +41,6 @@ from gemma_edge.extraction.values import (
 FREE = "text"  # the mark of a string that the model writes itself
 LIKE = "like "  # before a kind that only a name tells: where the document has none, any words
 AMOUNT = "amount number"  # a number of those that stand for money
-_PATTERN = "pattern "  # the kind of a leaf with a pattern, followed by it
 _FORMATS = {"email": "email", "idn-email": "email", "uri": "url", "url": "url", "iri": "url"}
 
 # Words of a name that say: this is not printed, it is made from what is.
@@ -106,9 +105,7 @@ def rule_of(name: str, schema: Json) -> str:
 def _rule_of_string(name: str, schema: Json) -> str:
     if "format" in schema:
         return _FORMATS.get(schema["format"], "")
-    if "pattern" in schema:
-        return f"{_PATTERN}{schema['pattern']}"
-    return _named_kind(name) or VERBATIM
+    return "pattern" not in schema and _named_kind(name) or VERBATIM
 
 
 def _named_kind(name: str) -> str:
@@ -259,7 +256,6 @@ _YEAR_OR_OPEN = re.compile(
 _CENTS = re.compile(r"[.,]\d\d$")
 _SURE = 3  # numbers with cents, from which a document prints amounts with them
 _MOST_DIGITS = 8  # of an amount without any sign: what is longer is a number of something
-_LEAST_CODE = 4  # characters of what a pattern finds
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +283,6 @@ class _Finder:
 
     def find(self, kind: str) -> tuple[str, ...] | None:
         """The texts of one kind, each once; None where nothing is known of it."""
-        if kind.startswith(_PATTERN):
-            return self._pattern(kind.removeprefix(_PATTERN))
         finder = _FINDERS.get(kind.removeprefix(LIKE))
         if finder is None:
             return None
@@ -427,18 +421,6 @@ class _Finder:
         for found in _PHONE.finditer(self.text):
             if sum(map(str.isdigit, found[0])) >= _LEAST_PHONE:
                 yield found[0]
-
-    def _pattern(self, pattern: str) -> tuple[str, ...] | None:
-        """Words that a pattern describes; None where it cannot tell them from other words."""
-        if not (pattern.startswith("^") and pattern.endswith("$")):
-            return None
-        try:
-            whole = re.compile(rf"(?<!\w)(?:{pattern[1:-1]})(?!\w)")
-            found = dict.fromkeys(each[0] for each in whole.finditer(self.text))
-        except re.error:
-            return None
-        sure = all(len(each) >= _LEAST_CODE and re.search(r"\d", each) for each in found)
-        return tuple(found) if found and sure else None
 
 
 def _as_json(number: _Number) -> Iterator[str]:

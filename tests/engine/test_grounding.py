@@ -147,12 +147,37 @@ def test_references_and_recursion() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "right", "wrong"),
+    [
+        (r"^[A-Z]-\d+/B$", ["A-4711/B"], ["INVOICE No. A-4711/B", "Acme"]),
+        (r"\d{4}", ["A-4711/B", "No. A-4711/B"], ["Acme"]),
+        (r"^(?:Beta|Acme)", ["Beta GmbH"], ["Ship to: Beta"]),
+        (r"^\d \p{L}+ St$", ["1 Main St"], ["1 Main"]),
+        (r"(Side|Main) St$", ["2 Side St"], ["St"]),
+        (r"^[^$|^]+$", ["Acme"], []),
+        (r"to:\n?", ["Bill to:"], ["Bill"]),
+    ],
+)
+def test_a_pattern_is_of_printed_words(pattern: str, right: list[str], wrong: list[str]) -> None:
+    schema = an_object(a=leaf(VERBATIM, pattern=pattern))
+    assert not render_grammar(schema, GROUNDING).free
+    assert [text for text in right if not takes(schema, json.dumps({"a": text}))] == []
+    assert [text for text in wrong if takes(schema, json.dumps({"a": text}))] == []
+
+
+@pytest.mark.parametrize("pattern", [r"^a|b$", r"(^a)", r"a(?=b)", r"\bword", r"(a)\1", r"a$b"])
+def test_a_pattern_that_no_linear_expression_says_is_free(pattern: str) -> None:
+    found = render_grammar(an_object(a=leaf(VERBATIM, pattern=pattern)), GROUNDING)
+    assert found.free == (("a", "pattern"),)
+
+
+@pytest.mark.parametrize(
     ("schema", "reason"),
     [
         ({**an_object(b=leaf(VERBATIM)), "additionalProperties": True}, "additionalProperties"),
         (leaf(VERBATIM, contentEncoding="base64"), "contentEncoding"),
         (leaf("date", null=False), "the document prints none"),
-        (leaf("unknown", pattern="^A"), "pattern"),
+        (leaf("unknown", pattern="^(?!A)"), "pattern"),
     ],
 )
 def test_what_no_rule_knows_is_free_and_said(schema: dict[str, Any], reason: str) -> None:

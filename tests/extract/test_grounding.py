@@ -63,7 +63,7 @@ def holds(schema: str, value: object, text: str = INVOICE) -> bool:
         ("due", {**STRING, "format": "date"}, "date"),
         ("sent", {**STRING, "format": "date-time"}, ""),
         ("contact", {**STRING, "format": "email"}, "email"),
-        ("code", {**STRING, "pattern": "^A"}, "pattern ^A"),
+        ("code", {**STRING, "pattern": "^A"}, VERBATIM),
         ("invoice_date", STRING, "like date"),
         ("grandTotal", STRING, "like amount"),
         ("tax_id", STRING, VERBATIM),
@@ -117,7 +117,8 @@ def test_a_pattern_holds_to_what_it_finds() -> None:
     )
     assert holds(schema, {"no": "R-2024-0117"})
     assert not holds(schema, {"no": "R-2024-0118"})
-    assert holds(schema, {"no": "R-2024-0118"}, "no such number")
+    assert not holds(schema, {"no": "R-2024-0118"}, "no such number")
+    assert holds(schema, {"no": None}, "no such number")
 
 
 ITEMS = "items[]: {article, qty int, amount num}"
