@@ -47,6 +47,7 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\U
 _PIECE = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+|\s+|\S")
 _CELL = re.compile(r"\S+(?: \S+)*")
 _CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
+_FIRST, _LAST = r"[^ \x00-\x1f,;:)\]}]", r"[^ \x00-\x1f,;:(\[{]"  # characters of a copied text
 _BREAK = "\x01"  # between texts that are not one; no value may hold it
 
 Json = dict[str, Any]
@@ -297,13 +298,14 @@ class _Grammar:
         return f'"\\"" {words} "\\""'
 
     def _words(self) -> str:
-        """The terminal of all runs of words: it begins and ends with no space."""
+        """The terminal of all runs of words; a run begins and ends with more than a mark between
+        words."""
         chunks = json.dumps(list(_chunks(self._text)), ensure_ascii=False)
         runs = self._terminal("S", f'%regex {{"substring_chunks": {chunks}}}')
         inner = r"[^\x00-\x1f]*"
         if len(self._text) > LONGEST_COPY:
             inner = rf"[^\x00-\x1f]{{0,{LONGEST_COPY - 2}}}"
-        return self._terminal("T", rf"{runs} & /[^ \x00-\x1f]({inner}[^ \x00-\x1f])?/")
+        return self._terminal("T", f"{runs} & /{_FIRST}({inner}{_LAST})?/")
 
     # What stays JSON Schema.
 
@@ -429,7 +431,9 @@ def _bounded(schema: Any, longest: int) -> Any:
 
 def _chunks(text: str) -> Iterator[str]:
     """The pieces at whose borders a copied value may begin and end, as JSON strings spell them."""
-    runs = (text, *_columns(text))
+    runs = [text]
+    for cells in columns(text):
+        runs.append("\n".join(text[start:end] for start, end in cells))
     for number, part in enumerate((*runs, *(cut for run in runs for cut in _cut_words(run)))):
         if number:
             yield _BREAK
@@ -447,12 +451,13 @@ def _cut_words(text: str) -> Iterator[str]:
         yield before + _CUT_WORD.sub(r"\1\2", behind)
 
 
-def _columns(text: str) -> Iterator[str]:
-    """Cells that stand below each other, read downwards: an address beside another one goes on
-    in the next line of its column, not of the page."""
-    above: dict[int, list[str]] = {}
+def columns(text: str) -> Iterator[list[tuple[int, int]]]:
+    """Cells that stand below each other, read downwards, each by where it begins and ends in the
+    text: an address beside another one goes on in the next line of its column, not of the page."""
+    above: dict[int, list[tuple[int, int]]] = {}
+    begins = 0
     for line in (*text.split("\n"), ""):
-        here: dict[int, list[str]] = {}
+        here: dict[int, list[tuple[int, int]]] = {}
         for found in _CELL.finditer(line):
             if not any(map(str.isalpha, found[0])):  # numbers of a table are no text together
                 continue
@@ -460,8 +465,9 @@ def _columns(text: str) -> Iterator[str]:
             at = next((each for each in above if abs(each - start) <= _SAME_COLUMN), None)
             column = [] if at is None else above.pop(at)
             if len(column) == _MOST_CELLS:
-                yield "\n".join(column)
+                yield column
                 column = column[_MOST_CELLS // 2 :]
-            here[start] = [*column, found[0]]
-        yield from ("\n".join(column) for column in above.values() if len(column) > 1)
+            here[start] = [*column, (begins + start, begins + found.end())]
+        yield from (column for column in above.values() if len(column) > 1)
         above = here if len(here) > 1 or any(len(column) > 1 for column in here.values()) else {}
+        begins += len(line) + 1

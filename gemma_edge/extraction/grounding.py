@@ -471,7 +471,7 @@ def find_candidates(document: Document, marked: Json) -> Grounding:
 
 
 def _text_of(document: Document) -> str:
-    return "\n".join(page.text for page in document.pages if page.text)
+    return "\n\n".join(page.text for page in document.pages if page.text)
 
 
 def _pairs(candidates: _Candidates) -> tuple[tuple[str, tuple[str, ...]], ...]:

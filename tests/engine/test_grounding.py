@@ -155,7 +155,7 @@ def test_references_and_recursion() -> None:
         (r"^\d \p{L}+ St$", ["1 Main St"], ["1 Main"]),
         (r"(Side|Main) St$", ["2 Side St"], ["St"]),
         (r"^[^$|^]+$", ["Acme"], []),
-        (r"to:\n?", ["Bill to:"], ["Bill"]),
+        (r"to:\n?", ["Bill to: Ship"], ["Bill"]),
     ],
 )
 def test_a_pattern_is_of_printed_words(pattern: str, right: list[str], wrong: list[str]) -> None:
@@ -220,7 +220,9 @@ def test_any_text_can_be_copied_and_read_back(text: str, data: st.DataObject) ->
         return
     first = data.draw(st.integers(0, len(words) - 1))
     last = data.draw(st.integers(first, len(words) - 1))
-    value = " ".join(words[first : last + 1])
+    value = " ".join(words[first : last + 1]).lstrip(" ,;:)]}").rstrip(" ,;:([{")
+    if not value:
+        return
     assert holds(leaf(VERBATIM), value, Grounding(text=text))
 
 

@@ -44,6 +44,45 @@ def test_null_and_empty_lists_claim_nothing():
     assert ground(document("Acme"), None) == ()
 
 
+BESIDE = """Bill to:            Ship to:
+Acme Corp           Beta GmbH
+1 Main St           2 Side St
+Springfield         Shelbyville"""
+
+
+def test_a_value_down_a_column_has_the_boxes_of_its_cells():
+    (found,) = ground(document("Letter", BESIDE), "Beta GmbH 2 Side St Shelby"[:-7])
+    assert (found.status, found.score, found.page) == ("exact", 1.0, 2)
+    assert found.text == "Beta GmbH\n2 Side St"
+    assert found.boxes == (cell(1, 20, 9),)
+    assert [each.boxes for each in found.further] == [(cell(2, 20, 9),)]
+    (found,) = ground(document(BESIDE), "Side St Shelbyville")
+    assert found.text == "Side St\nShelbyville"
+
+
+def test_a_part_of_a_word_down_a_column_is_not_there():
+    (found,) = ground(document(BESIDE), "eta GmbH 2 Side St")
+    assert found.status != "exact"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_can_be_copied_is_found_where_it_stands(seed):
+    """Runs of words, as the grammar of a grounded answer lets them through, on a page with columns
+    and cut words: the text of each place reads as the value does."""
+    random = Random(seed)
+    words = [f"w{random.randrange(90)}{random.choice(['', 'x', '-9', '.50'])}" for _ in range(60)]
+    left, right = (
+        [" ".join(words[at : at + 3]) for at in range(first, first + 30, 3)] for first in (0, 30)
+    )
+    text = "\n".join(f"{a:30}{b}" for a, b in zip(left, right, strict=True))
+    pieces = " ".join(random.choice((left, right))[2:9]).split()
+    first = random.randrange(len(pieces) - 8)
+    value = " ".join(pieces[first : first + random.randrange(2, 8)])
+    (found,) = ground(document(text), {"v": value})
+    assert found.status == "exact"
+    assert " ".join(found.text.split()) == value
+
+
 def test_a_value_over_the_end_of_a_line_has_two_boxes():
     (found,) = ground(document("the borrower is Cisco\nSystems, Inc. of"), "Cisco Systems, Inc.")
     assert found.boxes == (cell(0, 16, 5), cell(1, 0, 13))

@@ -98,10 +98,10 @@ class Evidence:
 
     ``score`` is 0 to 1. ``start`` and ``end`` are offsets in the text of ``page``, ``text`` is
     what is printed there, ``boxes`` are in points, one for each line of it; ``further`` holds the
-    rest of a value that goes on over the end of the page. ``places`` counts where else it could
-    stand. ``source`` is ``located`` where only the model says so: then there is a box, but no
-    text, and ``status`` stays ``not_found``. ``confidence`` is a score from 0 to 1, no
-    probability, and None where the answer's tokens were not scored.
+    rest of a value that goes on over the end of the page, or in the cells below. ``places`` counts
+    where else it could stand. ``source`` is ``located`` where only the model says so: then there is
+    a box, but no text, and ``status`` stays ``not_found``. ``confidence`` is a score from 0 to 1,
+    no probability, and None where the answer's tokens were not scored.
     """
 
     path: ValuePath
@@ -186,7 +186,8 @@ def _evidence(forms: Forms, leaf: Leaf) -> Evidence:
     chosen = leaf.chosen
     if chosen is None:
         return Evidence(path=leaf.path, value=leaf.value, places=len(leaf.candidates))
-    first, *further = forms.index.places(chosen.span)
+    spans = (chosen.span, *chosen.further)
+    first, *further = (place for span in spans for place in forms.index.places(span))
     kind = forms.index.page_at(chosen.span.start).kind
     return Evidence(
         path=leaf.path,
@@ -196,7 +197,7 @@ def _evidence(forms: Forms, leaf: Leaf) -> Evidence:
         page=first.page,
         start=first.start,
         end=first.end,
-        text=forms.index.text[chosen.span.start : chosen.span.end],
+        text="\n".join(forms.index.text[start:end] for start, end in spans),
         boxes=first.boxes,
         further=tuple(further),
         places=len(leaf.candidates),

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from rapidfuzz import fuzz, process
 
 from gemma_edge.documents.document import Box, Document, Page, Word
+from gemma_edge.engine.grounding import columns
 from gemma_edge.extraction.values import Habits, fold, read_date, read_number, read_phone, tables
 
 PAGE_BREAK = "\f"
@@ -623,12 +624,14 @@ _BOOLEANS = {True: ("true", "yes"), False: ("false", "no")}
 
 
 class Occurrence(NamedTuple):
-    """A place where a value may stand; ``score`` from 0 to 1 is how much alike they are."""
+    """A place where a value may stand; ``score`` from 0 to 1 is how much alike they are.
+    ``further`` is the rest of a value that goes on in the cells below."""
 
     span: Span
     status: Status
     score: float
     rank: int = 0
+    further: tuple[Span, ...] = ()
 
 
 class Forms:
@@ -664,7 +667,7 @@ class Forms:
         if isinstance(value, int | float):
             return self._number(Decimal(str(value)))
         text = " ".join(str(value).split())
-        found = self._literal(text) + list(self._other_forms(text))
+        found = self._literal(text) + list(self._other_forms(text)) or list(self._downwards(text))
         if not found:
             found = [Occurrence(span, "fuzzy", score) for span, score in self._similar.find(text)]
         return found
@@ -688,6 +691,32 @@ class Forms:
             elif not (code and text.islower()):
                 found.append(Occurrence(whole, "normalized", 1.0, 1))
         return found
+
+    @cached_property
+    def _columns(self) -> list[list[Span]]:
+        found, begins = [], 0
+        for page in self.index.pages:
+            for cells in columns(page.text):
+                found.append([Span(begins + start, begins + end) for start, end in cells])
+            begins += len(page.text) + len(PAGE_BREAK)
+        return found
+
+    def _downwards(self, value: str) -> Iterator[Occurrence]:
+        """Where a value stands in cells below each other, letter for letter."""
+        for cells in self._columns:
+            texts = [self.index.text[cell.start : cell.end] for cell in cells]
+            at = " ".join(texts).find(value)
+            if at < 0:
+                continue
+            spans, end = [], at + len(value)
+            for cell in cells:
+                length = cell.end - cell.start
+                start, stop = max(0, at), min(length, end)
+                if start < stop:
+                    spans.append(Span(cell.start + start, cell.start + stop))
+                at, end = at - length - 1, end - length - 1
+            if all(self.index.is_whole(span) for span in spans):
+                yield Occurrence(spans[0], "exact", 1.0, further=tuple(spans[1:]))
 
     def _with_edges(self, span: Span, value: str) -> Span:
         """The span with the signs at the value's ends, which its key has not."""
