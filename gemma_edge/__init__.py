@@ -178,15 +178,17 @@ def extract(  # noqa: PLR0913  (each is named)
     download: bool = False,
     runtime: "Runtime | None" = None,
 ) -> "Extraction":
-    """Read a document into JSON that a schema accepts; a value that is not in it is None.
+    """Read a document into JSON that a schema accepts; a value that is not in it is None, and
+    where a JSON Schema requires it, a problem.
 
     ``schema`` is a JSON Schema (a mapping, JSON text, or a file) or names: "vendor, total num".
     ``recipe`` is a name or a file; ``rules`` ("total: after tax") and ``checks`` ("net + tax ~=
     total") are added to it. Without ``engine``, ``model`` is loaded with room for the document
     and closed again. ``vision`` and ``strategy`` are as of the command line: pages as pictures
     ("auto", "always", "never"), the document in one piece or in parts ("auto", "whole",
-    "windows"). ``strict`` makes a value that is not found a problem; ``locate`` asks where a value
-    that was read from a picture stands; ``max_tokens`` ends a single answer.
+    "windows"). ``strict`` lets nothing be None that the schema does not let be, so the model has to
+    give a value; ``locate`` asks where a value that was read from a picture stands; ``max_tokens``
+    ends a single answer.
 
     What the answer lacks stands in ``problems`` of what is returned, and is not raised.
 

@@ -119,7 +119,7 @@ class ReadFlags:
     """How documents are read: fields of ``ExtractRequest``."""
 
     strict: Annotated[bool, option(
-        "--strict", panel=ASKING, help="A value that is not found makes the result invalid."
+        "--strict", panel=ASKING, help="Nothing is null that the schema does not let be."
     )] = False  # fmt: skip
     free: Annotated[tuple[str, ...], option(
         "--free", metavar="FIELD", panel=ASKING, parser=whole_text,
@@ -205,7 +205,8 @@ class ExtractFlags:
 
 
 def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus:
-    """Read documents into JSON. A value that is not in one is null.
+    """Read documents into JSON. A value that is not in one is null; where a JSON Schema requires
+    it and does not let it be null, it is named and the status is 6.
 
     Several documents, a folder or a quoted pattern give a line of JSON each.
 

@@ -45,7 +45,7 @@ FATES = {
 
 
 SchemaText = Annotated[str, argument("SCHEMA", "As `extract --schema` takes it; - for stdin.")]
-Strict = Annotated[bool, option("--strict", help="As `extract --strict`: no value may be missing.")]
+Strict = Annotated[bool, option("--strict", help="As `extract --strict`: nothing may be null.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 - Objects are closed unless they describe a map: an open object invites a small model to talk.
 - Every declared key is required, in the order of the schema, and every leaf may be null, so that
   a missing value is null and never invented (docs/architecture.md, "Constraint"). Objects that the
-  user does not require may be null too, which is also what ends a recursion.
+  user does not require may be null too, which is also what ends a recursion. A constant is never
+  null; one that is not required is itself, or its key is not there.
 - References become ``#/$defs/…`` of what is really used; annotations are left out.
 
 What cannot be rewritten without changing its meaning (``not``, ``if``) stays as it is, and the
@@ -25,6 +26,7 @@ from gemma_edge.extraction.json_schema import (
     FORMATS,
     RULES,
     SCALARS,
+    Constants,
     Json,
     Kinds,
     Subschema,
@@ -75,7 +77,7 @@ class _Closer:
     def __init__(self, root: Json, nullable: bool) -> None:
         self.defs: Json = {}
         self._root, self._nullable = root, nullable
-        self._kinds = Kinds(root)
+        self._kinds, self._constants = Kinds(root), Constants(root)
         self._names: dict[tuple[str, str], str] = {}
         self._waiting: list[tuple[str, str, str]] = []
 
@@ -95,7 +97,7 @@ class _Closer:
         may_be = self._kinds.of(schema)
         if not may_be and not required:
             return False  # no value is allowed, so the key must not be there
-        if "null" in may_be or not may_be:
+        if "null" in may_be or not may_be or self._constants.fixes(schema):
             return out
         may_be_empty = may_be == {"array"} and not schema.get("minItems")
         if may_be & SCALARS or not (required or may_be_empty):
@@ -130,6 +132,8 @@ class _Closer:
                 self._names[key] = _definition_name(value, "root", set(self._names.values()))
                 self._waiting.append((self._names[key], value, mode))
             return f"#/$defs/{self._names[key]}"
+        if keyword == "additionalProperties" and schema.get("minProperties"):
+            return self.schema(value, mode if mode == _AS_IS else _CLOSED)  # a null would not count
         if keyword in _MEMBERS:
             wanted = _required(schema)
             return {name: self._value(sub, name in wanted, mode) for name, sub in value.items()}
@@ -162,7 +166,11 @@ class _Closer:
         if missing and not _is_map(schema):
             out["properties"] = declared = {**declared, **dict.fromkeys(missing, True)}
         if self._nullable and declared and not _COUNTING & schema.keys():
-            wanted = [name for name, sub in declared.items() if sub is not False]
+            members = schema.get("properties", {})
+            marks = self._constants.marks(members, wanted)
+            wanted = [
+                name for name in declared if declared[name] is not False and name not in marks
+            ]
         if wanted:
             out["required"] = wanted
 

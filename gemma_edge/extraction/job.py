@@ -222,11 +222,16 @@ def judge(
     if flaw:
         return CheckedAnswer(None, text, (*short, flaw), finished, notes)
     outcome = bare_recipe(schema).finish(data)  # what is printed to what the schema means
-    verdict = schema.checker.check(outcome.data, strict=strict)
-    if not finished.closed_early:  # else it was not looked for to the end
-        notes += tuple(f"{at}: required, and not found" for at in verdict.missing)
-    problems = (*short, *repeated, *verdict.problems)
+    verdict = schema.checker.check(outcome.data, strict=strict, nullable=schema.nullable)
+    missing = () if finished.closed_early else not_found(verdict)
+    notes += missing if schema.nullable else ()
+    problems = (*short, *repeated, *verdict.problems, *(() if schema.nullable else missing))
     return CheckedAnswer(verdict.data, text, problems, finished, notes + outcome.notes)
+
+
+def not_found(verdict: Verdict) -> tuple[str, ...]:
+    """Lines about what is required, and null; of an answer that ended by itself."""
+    return tuple(f"{at}: required, and not found" for at in verdict.missing)
 
 
 def _read_answer(text: str) -> tuple[Any, tuple[str, ...], str]:
@@ -617,7 +622,7 @@ class _Reading:
         notes = [*self._noted(), *self._merger.conflicts, *again, *judged.outcome.notes]
         notes += [each.text for each in judged.outcome.failures if each.severity == "warn"]
         if not missing:  # else it was not looked for to the end
-            notes += (f"{at}: required, and not found" for at in judged.verdict.missing)
+            (notes if self._recipe.schema.nullable else problems).extend(not_found(judged.verdict))
         return CheckedAnswer(
             judged.verdict.data, answers[0].text, tuple(problems),
             _sum_up(answers, cut=bool(missing)), tuple(dict.fromkeys(notes)),
@@ -649,7 +654,7 @@ class _Reading:
     def _continued(self, one: Pass, answer: _PassAnswer) -> Tree:
         """The answer as whole as it gets: a list that was cut by its budget goes on in further
         requests, as long as they bring something new."""
-        cut = _whole(answer)
+        cut = self._whole(answer)
         tree = trace(cut.data, answer.number)
         for _ in range(_MOST_CONTINUED):
             rest = self._ask_for_rest(one, cut, plain(tree)) if _missing_names(cut) else None
@@ -664,6 +669,11 @@ class _Reading:
         self._missing |= dict.fromkeys(_missing_names(cut))
         return tree
 
+    def _whole(self, answer: _PassAnswer) -> Cut:
+        """What is whole of an answer that was cut; the checker fills constants in."""
+        cut, fills = _whole(answer), self._recipe.schema.checker.fills
+        return replace(cut, missing=tuple(name for name in cut.missing if not fills(name)))
+
     def _ask_for_rest(self, one: Pass, cut: Cut, data: Any) -> tuple[_PassAnswer, Cut] | None:
         following = self._next(one, cut, data)
         if following is None:
@@ -674,7 +684,7 @@ class _Reading:
             return None
         if answer.flaw:
             return None
-        return answer, _whole(answer) if answer.cut else Cut(answer.data)
+        return answer, self._whole(answer) if answer.cut else Cut(answer.data)
 
     def _next(self, one: Pass, cut: Cut, data: Any) -> tuple[SchemaPart, PageQuestion] | None:
         """The request for the rest; None where it would only be the first one again."""
@@ -701,6 +711,8 @@ class _Reading:
             data = {name: v for name, v in data.items() if name not in judged.outcome.computed}
         hints = field_hints(self._recipe.schema.source)
         found = ground(self._document, data, printed=plain(judged.tree), hints=hints)
+        constants = self._recipe.schema.checker.constants_in(data)
+        found = tuple(each for each in found if each.path not in constants)
         scored = [
             leaf_confidence(each.text, each.scores) if each.scores else {}
             for each in self._asker.answers
@@ -711,7 +723,10 @@ class _Reading:
 
     def _judge(self, tree: Tree) -> _Judged:
         outcome = self._recipe.finish(plain(tree), self._document.text)
-        verdict = self._recipe.schema.checker.check(outcome.output, strict=self._strict)
+        schema = self._recipe.schema
+        verdict = schema.checker.check(
+            outcome.output, strict=self._strict, nullable=schema.nullable
+        )
         return _Judged(tree, outcome, verdict)
 
     def _ask_again(self, judged: _Judged) -> tuple[_Judged, list[str]]:

@@ -1,8 +1,9 @@
 """The answer against the user's own schema, formats included. The last word on what is data.
 
 A value that the document does not have comes as null. Where the user's schema does not require
-the key, it is dropped, so that what is printed is valid as it stands; where it is required, null
-is accepted and said aloud, unless ``strict``.
+the key, it is dropped, so that what is printed is valid as it stands. Where it is required, and
+may not be null, it is named: the answer is not complete, or, where the schema is of our own
+language, in which any value may be missing, that is a note.
 
 No other module imports ``jsonschema_rs``. The library gets a copy of a schema with nothing in it
 but the rules of its draft and references into that copy: there is nothing that could be fetched.
@@ -12,7 +13,7 @@ Every walk ends, also over schemas that refer to themselves.
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -297,6 +298,129 @@ def kind_of(value: object) -> str:
     return "null" if value is None else kinds.get(type(value), "object")
 
 
+_Values = tuple[Any, ...] | None  # None where there is no end of them
+
+
+class Constants:
+    """Which values a schema fixes: a constant is always itself, found in the document or not."""
+
+    def __init__(self, root: Json) -> None:
+        self._root, self._kinds = root, Kinds(root)
+        self._known: dict[int, _Values] = {}
+        self._tags = {id(each) for schema in every(root) for each in self._tags_of(schema)}
+
+    def fixes(self, schema: Subschema | None) -> bool:
+        """Whether no value but one can stand there, or one that says which object of a choice it
+        is: nothing that could be missing."""
+        return id(schema) in self._tags or self.value(schema) is not None
+
+    def value(self, schema: Subschema | None) -> Any:
+        """The only value that ``schema`` allows; None where it is no constant, or null."""
+        values = self._values(schema)
+        return values[0] if values and len(values) == 1 else None
+
+    def marks(self, members: Json, required: Collection[str]) -> set[str]:
+        """The constants that say something by being there: not required, and no default."""
+        return {
+            name
+            for name, sub in members.items()
+            if name not in required and id(sub) not in self._tags and isinstance(sub, dict)
+            if (value := self.value(sub)) is not None and not same_json(sub.get("default"), value)
+        }
+
+    def is_constant(self, data: Any, subs: Iterable[tuple[Subschema, bool]]) -> bool:
+        """Whether ``data`` is what one of the schemas that speak about it fixes."""
+        fixed = (self._values(sub) or () for sub, _ in subs if self.fixes(sub))
+        return any(same_json(data, value) for values in fixed for value in values)
+
+    def filled(self, schemas: Iterable[tuple[Subschema, bool]]) -> Any:
+        """What stands for a null: the constant of the schemas that surely speak about it."""
+        found = (self.value(sub) for sub, firm in schemas if firm)
+        return next((value for value in found if value is not None), None)
+
+    def _values(self, schema: Subschema | None) -> _Values:
+        if not isinstance(schema, dict):
+            return None
+        if id(schema) not in self._known:
+            self._known[id(schema)] = None  # inside its own definition it says nothing
+            self._known[id(schema)] = self._allowed(schema)
+        return self._known[id(schema)]
+
+    def _allowed(self, schema: Json) -> _Values:
+        parts = [self._values(sub) for sub in schema.get("allOf", ())]
+        if isinstance(schema.get("$ref"), str):
+            parts.append(self._values(resolve(self._root, schema["$ref"])))
+        parts.append((schema["const"],) if "const" in schema else None)
+        parts.append(tuple(schema["enum"]) if isinstance(schema.get("enum"), list) else None)
+        for word in ("anyOf", "oneOf"):
+            if schema.get(word):
+                each = [self._values(sub) for sub in schema[word]]
+                whole = not any(values is None for values in each)
+                parts.append(tuple(v for values in each for v in values or ()) if whole else None)
+        limits = [values for values in parts if values is not None]
+        if not limits:
+            return None
+        kinds = self._kinds.of(schema)
+        found: list[Any] = []
+        for value in limits[0]:
+            held = all(any(same_json(value, other) for other in more) for more in limits[1:])
+            known = any(same_json(value, other) for other in found)
+            if held and not known and kind_of(value) in kinds:
+                found.append(value)
+        return tuple(found)
+
+    def _tags_of(self, schema: Json) -> Iterator[Subschema]:
+        """The members by which the objects of a choice are told apart."""
+        branches = list(self._branches(schema, set()))
+        if len(branches) < 2:  # noqa: PLR2004  (there is no choice)
+            return
+        named = schema.get("discriminator")
+        name = named.get("propertyName") if isinstance(named, dict) else None
+        for shared in {name for branch in branches for name in branch}:
+            subs = [branch.get(shared, ()) for branch in branches]
+            values = [next(filter(None, map(self._values, each)), None) for each in subs]
+            if shared == name or _tell_apart(values):
+                yield from (sub for each in subs for sub in each if self._values(sub))
+
+    def _branches(self, schema: Json, seen: set[int]) -> Iterator[dict[str, list[Subschema]]]:
+        """The members of each object that may stand there."""
+        for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+            members: dict[str, list[Subschema]] = {}
+            inner = []
+            for view, firm in views_of(self._root, [(branch, True)]):
+                if firm and isinstance(view.get("properties"), dict):
+                    for name, sub in view["properties"].items():
+                        members.setdefault(name, []).append(sub)
+                if firm and view.keys() & {"anyOf", "oneOf"} and id(view) not in seen:
+                    inner.append(view)
+            if members:
+                yield members
+            for view in inner if not members else ():
+                seen.add(id(view))
+                yield from self._branches(view, seen)
+
+
+def _tell_apart(values: Sequence[_Values]) -> bool:
+    """Whether each has values of its own."""
+    known: list[Any] = []
+    for each in values:
+        if not each or any(same_json(value, other) for value in each for other in known):
+            return False
+        known += each
+    return True
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Equal as JSON: 1 is 1.0, and true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return bool(one == other)
+
+
 # A schema that speaks about a value, and whether it surely holds: a branch of a choice may not.
 Views = list[tuple[Json, bool]]
 
@@ -541,7 +665,7 @@ class _Rules:
         if keyword == "pattern":
             return _accepted(value)
         inner: Callable[[Any], Subschema] = self._schema
-        if self._nulls and keyword in ("properties", "patternProperties", "items"):
+        if self._nulls and keyword in _OF_MEMBERS:
             inner = self._loose
         elif self._nulls and keyword == "oneOf":
             inner = self._reference
@@ -552,6 +676,7 @@ class _Rules:
         return {"anyOf": [self._reference(schema), {"type": "null"}], _EXCEPT: True}
 
 
+_OF_MEMBERS = ("properties", "patternProperties", "items", "prefixItems")
 _EXCEPT = "x-except"  # marks an ``anyOf`` whose first branch is the user's rule
 _REFERS_TO_NULL: Json = {"$ref": "#/definitions/null"}
 _NO_NULL: Json = {"not": _REFERS_TO_NULL}
@@ -624,7 +749,7 @@ class Checker:
 
     def __init__(self, source: Json) -> None:
         self._source, self._root = source, lone_references(source)
-        self._kinds = Kinds(self._root)
+        self._kinds, self.constants = Kinds(self._root), Constants(self._root)
         self._draft = next(draft for draft in _drafts(source) if _flaw(source, draft) is None)
         self._built: dict[bool, tuple[Json, Validator]] = {}  # by whether nulls may be anywhere
 
@@ -633,7 +758,10 @@ class Checker:
         """The keywords that are rules in the schema's draft; all others are read, not checked."""
         return self._draft.keywords
 
-    def check(self, data: Any, *, strict: bool = False) -> Verdict:
+    def check(self, data: Any, *, strict: bool = False, nullable: bool = True) -> Verdict:
+        """What is wrong with ``data``. ``strict``: the answer was not to hold a null that the
+        schema does not let be. Without ``nullable`` there are ``problems`` or ``missing`` unless
+        the data is valid by the schema as it is written."""
         missing: list[str] = []
         if data is None and not strict and self._kinds.of(self._root) & SCALARS:
             return Verdict(None, (), ("the whole answer",))
@@ -641,6 +769,8 @@ class Checker:
             if not strict:
                 data = self._without_nulls(data, [(self._root, True)], (), missing)
             errors = self._errors(data, nulls=not strict and _holds_null(data))
+            if not (errors or missing or nullable or strict):
+                errors = self._errors(data, nulls=False)
         except RecursionError:
             return Verdict(data, (_TOO_DEEP,), tuple(missing), ((),))
         failing = [_follow_steps(data, error.instance_path)[0] for error in errors[:MAX_PROBLEMS]]
@@ -662,12 +792,34 @@ class Checker:
         for step, member in data.items() if isinstance(data, dict) else enumerate(data):
             subs, place = step_into(views, step), (*path, step)
             may_be = not subs or any("null" in self._kinds.of(sub) for sub, _ in subs)
-            if member is None and isinstance(step, str) and not may_be:
-                if not any(_requires(view, firm, step) for view, firm in views):
+            if member is None and not may_be:
+                if isinstance(step, str) and not any(_requires(*view, step) for view in views):
                     continue
-                missing.append(render_path(place))
+                member = self.constants.filled(subs)
+                missing += [render_path(place)] if member is None else []
             kept[step] = self._without_nulls(member, subs, place, missing)
         return kept if isinstance(data, dict) else list(kept.values())
+
+    def fills(self, name: str) -> bool:
+        """Whether that field of the root is a constant."""
+        subs = step_into(views_of(self._root, [(self._root, True)]), name)
+        return self.constants.filled(subs) is not None
+
+    def constants_in(self, data: Any) -> set[ValuePath]:
+        """Where in ``data`` the schema says what stands there: nobody looked that up."""
+        found: set[ValuePath] = set()
+        if any(map(self.constants.fixes, every(self._root))):
+            waiting: list[tuple[Any, list[tuple[Subschema, bool]], ValuePath]]
+            waiting = [(data, [(self._root, True)], ())]
+            while waiting:
+                value, schemas, path = waiting.pop()
+                if self.constants.is_constant(value, schemas):
+                    found |= {(*path, *inner) for inner, _ in iter_leaves(value)}
+                elif isinstance(value, dict | list):
+                    views = views_of(self._root, schemas)
+                    members = value.items() if isinstance(value, dict) else enumerate(value)
+                    waiting += ((sub, step_into(views, at), (*path, at)) for at, sub in members)
+        return found
 
     def _errors(self, data: Any, *, nulls: bool) -> "list[ValidationError]":
         """What is wrong, by its place.

@@ -383,7 +383,7 @@ class Recipe:
         source = {**self.schema.source, "properties": rest}
         if isinstance(source.get("required"), list):
             source["required"] = [name for name in source["required"] if name not in names]
-        return Schema(source, self.schema.notes)
+        return replace(self.schema, source=source)
 
     def form(self) -> str:
         return self.asked.form()

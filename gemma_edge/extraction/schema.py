@@ -501,10 +501,12 @@ _LOOKS_LIKE_PATH = re.compile(r"[^\s,:{}]*(\.json|\.txt|\.schema|/[^\s,:{}]*)", 
 @dataclass(frozen=True)
 class Schema:
     """``source`` is the user's own JSON Schema, its properties in their order; ``notes`` say how
-    it was read, where that is not as it stands."""
+    it was read, where that is not as it stands. ``nullable``: it is not a JSON Schema that
+    somebody wrote (but names in a line, or an example), and any value of it may be missing."""
 
     source: Json = field(repr=False)
     notes: tuple[str, ...] = ()
+    nullable: bool = False
 
     @cached_property
     def decoding(self) -> Json:
@@ -552,7 +554,7 @@ def parse_schema(text_or_path: str, *, trust: bool = False) -> Schema:
         if _is_file(text) or _LOOKS_LIKE_PATH.fullmatch(text):
             name, text = shown(text), read_text(text)
     if not text.startswith(("{", "[")) and not _JSON_WORD.fullmatch(text):
-        return Schema(check_source(parse_oneline(text), name))
+        return Schema(check_source(parse_oneline(text), name), nullable=True)
     value = parse_json(text, name)
     source = unwrap(value, name)
     if source is not None:
@@ -560,7 +562,7 @@ def parse_schema(text_or_path: str, *, trust: bool = False) -> Schema:
     if not value or _resembles_schema(value):
         raise SchemaError(f"{name} is JSON, but says nothing as a schema", hint=EXAMPLE_HINT)
     note = f"{name} is no JSON Schema: it is read as an example of the answer"
-    return Schema(check_source(infer_schema([value]), name), (note,))
+    return Schema(check_source(infer_schema([value]), name), (note,), nullable=True)
 
 
 def _is_file(text: str) -> bool:

@@ -37,7 +37,7 @@ def test_closed_complete_nullable_and_in_order():
             "z": {"type": ["string", "null"]},
             "a": {"type": ["number", "string", "null"], "minimum": 0},
             "e": {"enum": ["x", "y", None]},
-            "c": {"enum": [1, None]},
+            "c": {"const": 1},
             "n": {"type": ["integer", "null"]},
             "any": {},
             "rows": {
@@ -47,7 +47,7 @@ def test_closed_complete_nullable_and_in_order():
                 ),
             },
         },
-        "required": ["z", "a", "e", "c", "n", "any", "rows"],
+        "required": ["z", "a", "e", "n", "any", "rows"],
         "additionalProperties": False,
     }
     assert json.dumps(out["properties"]).index('"z"') < json.dumps(out["properties"]).index('"a"')

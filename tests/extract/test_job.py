@@ -94,6 +94,53 @@ def test_a_missing_required_value_is_a_note():
     assert result.notes == ("vendor: required, and not found",)
 
 
+WRITTEN = {
+    "type": "object",
+    "properties": {
+        "vendor": {"type": "string"},
+        "total": {"type": ["number", "null"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}]},
+    },
+    "required": ["vendor", "total"],
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "problems"),
+    [
+        ({"vendor": "Acme", "total": None}, ()),
+        ({"vendor": "Acme", "total": 1, "tags": ["a"], "pair": ["a", 1]}, ()),
+        ({"vendor": None, "total": 1}, ("vendor: required, and not found",)),
+        ({"vendor": "Acme", "total": 1, "tags": [None]}, ("tags[0]: required, and not found",)),
+        ({"vendor": "A", "total": 1, "pair": ["a", None]}, ("pair[1]: required, and not found",)),
+    ],
+)
+def test_a_json_schema_is_taken_at_its_word(answer, problems):
+    schema = parse_schema(json.dumps(WRITTEN))
+    text = json.dumps(answer)
+    result = extract(ScriptedEngine([text]), BILL, bare_recipe(schema))
+    assert result.problems == problems
+    assert judge(text, finished(), schema).problems == problems
+    clean = not schema.checker.check(result.data, strict=True).problems
+    assert clean == (not problems)
+
+
+def test_the_rule_is_about_what_is_printed():
+    one_of = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "null"}},
+              "required": ["b"], "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}  # fmt: skip
+    schema = parse_schema(json.dumps(one_of))
+    assert judge('{"a": "x", "b": null}', finished(), schema).problems
+    assert not judge('{"a": null, "b": null}', finished(), schema).problems
+
+
+def test_an_example_and_a_line_let_any_value_be_missing():
+    for text in ("vendor, total num", '{"vendor": "Acme", "total": 5.5}'):
+        found = judge('{"vendor": null, "total": 5.5}', finished(), parse_schema(text))
+        assert found.problems == ()
+        assert found.notes == ("vendor: required, and not found",)
+
+
 @pytest.mark.parametrize("relaxed", RELAXATIONS)
 def test_the_ladder_stops_at_the_first_rung_that_holds(relaxed):
     engine = PickyEngine(['{"vendor": "Acme", "total": 5.5}'], relaxed)
