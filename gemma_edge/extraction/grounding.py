@@ -14,10 +14,10 @@ A copied value can only be what is printed (``engine.grounding`` holds the decod
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from operator import itemgetter
 from typing import Any
 
@@ -25,7 +25,7 @@ from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM, render_grammar
 from gemma_edge.engine.protocol import Grounding, PrintedRow
 from gemma_edge.extraction.evidence.search import DateIndex, Span, TextIndex
-from gemma_edge.extraction.json_schema import Json
+from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
 from gemma_edge.extraction.values import (
     MARK,
     Habits,
@@ -212,6 +212,31 @@ def held_kinds(schema: Any) -> Iterator[str]:
     elif isinstance(schema, list):
         for value in schema:
             yield from held_kinds(value)
+
+
+def rule_at(marked: Json, path: ValuePath) -> str:
+    """What the value at a path is held to by a marked decoding schema; "" where it is free."""
+    views = _views(marked, [marked])
+    for step in path:
+        inner = [
+            view.get("items") if isinstance(step, int) else view.get("properties", {}).get(step)
+            for view in views
+        ]
+        views = _views(marked, inner)
+    return next((view[HELD] for view in views if view.get(HELD, ROWS) != ROWS), "")
+
+
+def _views(root: Json, schemas: Iterable[Any]) -> list[Json]:
+    """These schemas with those that they refer to or are made of, each once."""
+    found: dict[int, Json] = {}
+    waiting = list(schemas)
+    for schema in waiting:  # grows
+        if isinstance(schema, dict) and id(schema) not in found:
+            found[id(schema)] = schema
+            for word in _SAME_NAME:
+                waiting += schema.get(word, ())
+            waiting.append(resolve(root, schema["$ref"]) if "$ref" in schema else None)
+    return list(found.values())
 
 
 def row_fields(schema: Any) -> Iterator[str]:
@@ -547,8 +572,8 @@ def describe_held(source: Json, free: Collection[str] = (), held: Collection[str
     written = dict.fromkeys(name for name, rule in leaves if not rule)
     if not copied:
         return ""
-    said = f"can only be what is printed: {_listed([*copied])}"
-    return f"{said}; free: {_listed([*written])}" if written else said
+    said = f"can only be what is printed: {listed(copied)}"
+    return f"{said}; free: {listed(written)}" if written else said
 
 
 def _leaves(schema: Any, name: str) -> Iterator[tuple[str, str]]:
@@ -571,6 +596,7 @@ def _leaves(schema: Any, name: str) -> Iterator[tuple[str, str]]:
         yield from _leaves(schema.get(word), name)
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Collection[str]) -> str:
+    """Names for a line, the first of many."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    return ", ".join(islice(names, _LISTED)) + more

@@ -30,12 +30,13 @@ from gemma_edge.errors import DoesNotFit, EngineError, Interrupted, SchemaError
 from gemma_edge.extraction.decoding import PREFIX, RELAXATIONS, Relaxation, relieve
 from gemma_edge.extraction.evidence.choose import field_hints
 from gemma_edge.extraction.evidence.evidence import (
+    Confidence,
     Evidence,
     ground,
     leaf_confidence,
     with_confidence,
 )
-from gemma_edge.extraction.grounding import choose_held, find_candidates, not_held
+from gemma_edge.extraction.grounding import choose_held, find_candidates, listed, not_held, rule_at
 from gemma_edge.extraction.json_schema import (
     Json,
     ValuePath,
@@ -90,6 +91,10 @@ _MOST_VALUES = 40  # that are asked again; more of them are another kind of trou
 _MOST_PAGES = 3  # that are named with a problem
 _SHOWN = 200  # characters of a value in a prompt
 _MOST_CONTINUED = 64  # requests for the rest of one answer
+# The mass of what is printed below which the model wanted something else: of 96 values of receipts
+# by a model of 135 million parameters 8 were below, 7 of them wrong.
+_LEANS = 0.05
+_LEANING = "the model leaned to what is not printed; --free FIELD lets it say so"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +296,8 @@ _WARM_CHARACTERS = 500
 @dataclass(frozen=True, slots=True)
 class _PassAnswer:
     """``data`` is what ``text`` says; ``flaw`` says why it says nothing. ``repeated`` are lines
-    about keys that came twice, ``notes`` about what was not enforced."""
+    about keys that came twice, ``notes`` about what was not enforced. ``held`` is the schema whose
+    marked values could only be what is printed, None where nothing was."""
 
     number: int
     inputs: tuple[PageInput, ...]
@@ -302,6 +308,7 @@ class _PassAnswer:
     repeated: tuple[str, ...]
     flaw: str
     notes: tuple[str, ...]
+    held: Json | None
 
     @property
     def cut(self) -> bool:
@@ -350,7 +357,8 @@ class _Asker:
         text = "".join(chunk.text for chunk in said)
         scores = tuple(score for chunk in said for score in chunk.scores)
         number, read = len(self.answers), _read_answer(text)
-        answer = _PassAnswer(number, inputs, text, finished, scores, *read, held.notes)
+        grounded = decoding if constraint.grounding is not None else None
+        answer = _PassAnswer(number, inputs, text, finished, scores, *read, held.notes, grounded)
         self.answers.append(answer)
         return answer
 
@@ -620,6 +628,7 @@ class _Reading:
         problems = [*self._cut_short(tree, missing, answers), *judged.problems]
         problems += (line for answer in answers for line in answer.repeated)
         notes = [*self._noted(), *self._merger.conflicts, *again, *judged.outcome.notes]
+        notes += self._not_printed(judged.tree)
         notes += [each.text for each in judged.outcome.failures if each.severity == "warn"]
         if not missing:  # else it was not looked for to the end
             (notes if self._recipe.schema.nullable else problems).extend(not_found(judged.verdict))
@@ -713,13 +722,26 @@ class _Reading:
         found = ground(self._document, data, printed=plain(judged.tree), hints=hints)
         constants = self._recipe.schema.checker.constants_in(data)
         found = tuple(each for each in found if each.path not in constants)
+        return with_confidence(found, self._confidence(judged.tree))
+
+    def _confidence(self, tree: Tree) -> dict[ValuePath, Confidence]:
         scored = [
             leaf_confidence(each.text, each.scores) if each.scores else {}
             for each in self._asker.answers
         ]
-        leaves = iter_leaves(judged.tree)
-        known = {at: scored[leaf.answer].get(leaf.path) for at, leaf in leaves}
-        return with_confidence(found, {at: own for at, own in known.items() if own is not None})
+        known = {at: scored[leaf.answer].get(leaf.path) for at, leaf in iter_leaves(tree)}
+        return {at: own for at, own in known.items() if own is not None}
+
+    def _not_printed(self, tree: Tree) -> tuple[str, ...]:
+        """A line about the held values for which the model wanted to say something else."""
+        known, answers = self._confidence(tree), self._asker.answers
+        doubtful = {
+            ".".join(step for step in at if isinstance(step, str)) or "the answer": None
+            for at, leaf in iter_leaves(tree)
+            if at in known and known[at].legal < _LEANS
+            and (held := answers[leaf.answer].held) and rule_at(held, leaf.path)
+        }  # fmt: skip
+        return (f"{listed(doubtful)}: {_LEANING}",) if doubtful else ()
 
     def _judge(self, tree: Tree) -> _Judged:
         outcome = self._recipe.finish(plain(tree), self._document.text)
