@@ -174,6 +174,8 @@ def extract(  # noqa: PLR0913  (each is named)
     strategy: "Strategy" = "auto",
     strict: bool = False,
     locate: bool = False,
+    free: Sequence[str] = (),
+    grounded: Sequence[str] = (),
     max_tokens: int | None = None,
     download: bool = False,
     runtime: "Runtime | None" = None,
@@ -188,12 +190,14 @@ def extract(  # noqa: PLR0913  (each is named)
     ("auto", "always", "never"), the document in one piece or in parts ("auto", "whole",
     "windows"). ``strict`` lets nothing be None that the schema does not let be, so the model has to
     give a value; ``locate`` asks where a value that was read from a picture stands; ``max_tokens``
-    ends a single answer.
+    ends a single answer. A value that is copied can only be what the document prints; into the
+    fields of ``free`` the model may write, those of ``grounded`` are copied whatever their names
+    say ("all": each).
 
     What the answer lacks stands in ``problems`` of what is returned, and is not raised.
 
     Raises:
-        UsageError: neither a schema nor a recipe.
+        UsageError: neither a schema nor a recipe; a field that is not in the schema.
         SchemaError, InputError: the schema, the recipe or the document cannot be read.
         ModelError, ProjectorError: no model, or it cannot see a page that is a picture.
         DoesNotFit: the document or the model is too large.
@@ -218,7 +222,13 @@ def extract(  # noqa: PLR0913  (each is named)
     if not isinstance(source, Document):
         source = open_document(source, password=password, pages=pages)
     request = ExtractRequest(
-        vision=vision, strategy=strategy, strict=strict, max_tokens=max_tokens, located=locate
+        vision=vision,
+        strategy=strategy,
+        strict=strict,
+        max_tokens=max_tokens,
+        located=locate,
+        free=tuple(free),
+        grounded=tuple(grounded),
     )
     if engine is not None:
         return app.extract_with(engine, source, asked, request, runtime)

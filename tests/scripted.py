@@ -29,7 +29,7 @@ class ScriptedEngine:
     """Answers each request with the next text of the script, a word a chunk.
 
     A script entry may hold a thought: ``("thought", "answer")``. ``probability`` is how sure it
-    says to be of each word, where it is asked."""
+    says to be of each word, where it is asked, ``legal`` the mass of what a constraint allowed."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class ScriptedEngine:
         vision: bool = True,
         speed: float = 0.0,
         probability: float = 1.0,
+        legal: float | None = None,
     ) -> None:
         self.answers = list(answers)
         self.requests: list[Request] = []
@@ -46,6 +47,7 @@ class ScriptedEngine:
         self._vision = vision
         self._speed = speed
         self._probability = probability
+        self._legal = max(probability, 0.5) if legal is None else legal
         self._context_tokens = context_tokens
         self._cancelled = False
 
@@ -93,7 +95,7 @@ class ScriptedEngine:
     def _scores(self, request: Request, word: str) -> tuple[TokenScore, ...]:
         if not request.scored:
             return ()
-        legal = 1.0 if request.constraint is None else max(self._probability, 0.5)
+        legal = 1.0 if request.constraint is None else self._legal
         return (TokenScore(word, self._probability, legal),)
 
     def _overflow(self, prompt_tokens: int) -> DoesNotFit:

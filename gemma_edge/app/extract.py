@@ -50,13 +50,13 @@ from gemma_edge.errors import (
 )
 from gemma_edge.extraction import pages, records
 from gemma_edge.extraction.evidence.evidence import Evidence, locate
-from gemma_edge.extraction.grounding import describe_held
+from gemma_edge.extraction.grounding import ALL, describe_held, listed, unknown_fields
 from gemma_edge.extraction.job import CheckedAnswer, extract
 from gemma_edge.extraction.json_schema import parse_json, render_path
 from gemma_edge.extraction.pages import Estimate, Options, PageMode, Passes
 from gemma_edge.extraction.recipe import Example, Recipe, bare_recipe
 from gemma_edge.extraction.records import DocumentRecord
-from gemma_edge.extraction.schema import Schema, parse_schema, read_text
+from gemma_edge.extraction.schema import Schema, fields_of, parse_schema, read_text
 from gemma_edge.extraction.schema_trial import Examination, examine
 from gemma_edge.planning.plan import with_fallbacks
 from gemma_edge.units import render_tokens
@@ -172,6 +172,7 @@ def get_ready(  # noqa: PLR0913  (what is read, by what, and the environment)
     ``counted``. Nothing is loaded but, to count, a vocabulary.
     Raises InputError: it has nothing to read; ProjectorError: a page is a picture, and the model
     sees none; DoesNotFit: the document, with ``--strategy whole``, or the model."""
+    _check_fields(recipe, request)
     modes = pages.page_modes(document, request.vision)
     prepared = _prepare(document, modes, model, runtime)
     options, context_tokens = _options(request, prepared), prepared.plan.context_tokens
@@ -334,6 +335,7 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
     parts.
     Raises InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as
     above."""
+    _check_fields(recipe, request)
     prepared, context_tokens = engine.prepared, engine.info.context_tokens
     options = _options(request, prepared)
     if passes is None or context_tokens < prepared.plan.context_tokens:  # a fallback was loaded
@@ -342,9 +344,8 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
             raise _too_long(document, passes, prepared, context_tokens)
     if not brief or passes.strategy == "windows":
         runtime.note(_render_read(document, passes, "" if brief else prepared.render(engine.info)))
-    said = describe_held(recipe.asked.source, request.free, request.grounded)
-    if said and not brief and "all" not in request.free:
-        runtime.note(f"{said} (--free FIELD, --grounded FIELD)")
+    if not brief and (said := _render_held(recipe, request, passes)):
+        runtime.note(said)
     started = runtime.clock()
     with runtime.cancelling(engine):
         # Its answers are constrained: no speed is learnt from them, so the engine itself is asked.
@@ -365,6 +366,26 @@ def _located(
     except (EngineError, DoesNotFit, InputError) as error:  # the data is there all the same
         return replace(answer, notes=(*answer.notes, f"not located: {error.message}"))
     return replace(answer, evidence=evidence)
+
+
+def _check_fields(recipe: Recipe, request: ExtractRequest) -> None:
+    """Raises UsageError: ``free`` or ``grounded`` name a field that the schema has not."""
+    source = recipe.asked.source
+    if strangers := unknown_fields(source, (*request.free, *request.grounded)):
+        what = f'the schema has no field "{strangers[0]}"'
+        raise UsageError(what, hint=f"its fields: {listed(fields_of(source))}; `{ALL}` is each")
+
+
+def _render_held(recipe: Recipe, request: ExtractRequest, passes: Passes) -> str:
+    """Which values can only be what is printed, and how to change it; "" where none could be."""
+    held = describe_held(recipe.asked.source, request.free, request.grounded)
+    if not held or ALL in request.free:
+        return ""
+    shown = [mode.page.number for mode in passes.modes if mode.shows_more]
+    pictures = f"{pages.numbered(shown)}, read as a picture" if shown else ""
+    if shown and len(passes.each) == 1:
+        return f"no value is held to what is printed: {pictures}"
+    return f"{held} (--free FIELD, --grounded FIELD){f'; not on {pictures}' if pictures else ''}"
 
 
 def _render_read(document: Document, passes: Passes, loaded: str) -> str:

@@ -38,6 +38,7 @@ from gemma_edge.extraction.values import (
     tables,
 )
 
+ALL = "all"
 FREE = "text"  # the mark of a string that the model writes itself
 LIKE = "like "  # before a kind that only a name tells: where the document has none, any words
 AMOUNT = "amount number"  # a number of those that stand for money
@@ -130,20 +131,21 @@ _SAME_NAME = ("anyOf", "oneOf", "allOf", "prefixItems")
 _INNER = ("items", "additionalProperties", "contains")
 _NAMED = ("properties", "$defs", "definitions", "patternProperties")
 
-_Leaf = Callable[[str, Json], Json]  # the name and the schema to the schema
+_Keys = tuple[str, ...]  # that lead to a schema
+_Change = Callable[[_Keys, Json], Json]
 
 
 def mark_leaves(source: Json) -> Json:
     """The schema with ``HELD`` at each leaf that is copied."""
 
-    def mark(name: str, schema: Json) -> Json:
+    def mark(keys: _Keys, schema: Json) -> Json:
         if _lists_rows(schema):
             return {**schema, HELD: ROWS}
-        rule = rule_of(name, schema)
+        rule = rule_of(keys[-1] if keys else "", schema)
         is_leaf = "properties" not in schema or kind_of_leaf(schema)
         return {**schema, HELD: rule} if rule and is_leaf else schema
 
-    marked: Json = _rewrite(source, "", mark)
+    marked: Json = _rewrite(source, (), mark)
     return marked
 
 
@@ -164,42 +166,67 @@ def _is_deep(schema: Any) -> bool:
 
 
 def choose_held(marked: Json, free: Collection[str], held: Collection[str]) -> Json:
-    """The marked schema with the fields of these names, and what lies inside of them, not held,
-    and held."""
+    """The marked schema with these fields, and what lies inside of them, not held, and held to any
+    printed words or numbers. A field is called by its name, or by those that lead to it
+    (``items.description``); ``ALL`` is each."""
     if not free and not held:
         return marked
 
-    def loosen(_: str, schema: Json) -> Json:
+    def loosen(_: _Keys, schema: Json) -> Json:
         return {word: value for word, value in schema.items() if word != HELD}
 
-    def hold(_: str, schema: Json) -> Json:
-        said = schema.get("type")
-        is_text = "string" in (said if isinstance(said, list) else (said,)) and "enum" not in schema
-        return {HELD: VERBATIM, **schema} if is_text else schema
+    def hold(_: _Keys, schema: Json) -> Json:
+        said, known = schema.get("type"), str(schema.get(HELD, LIKE))
+        types = {*(said if isinstance(said, list) else (said,))}
+        if not known.startswith(LIKE) or _LEAF_WORDS & schema.keys():
+            return schema
+        rule = VERBATIM if "string" in types else NUMBER if types & _NUMBERS else ""
+        return {**schema, HELD: rule} if rule else schema
 
-    def choose(name: str, schema: Json) -> Json:
-        change = loosen if name in free else hold if name in held else None
-        return schema if change is None else _rewrite(schema, name, change)
+    def choose(keys: _Keys, schema: Json) -> Json:
+        change = loosen if _is_named(keys, free) else hold if _is_named(keys, held) else None
+        return schema if change is None else _rewrite(schema, keys, change)
 
-    chosen: Json = _rewrite(marked, "", choose)
+    chosen: Json = _rewrite(marked, (), choose)
     return chosen
 
 
-def _rewrite(schema: Any, name: str, change: _Leaf) -> Any:
+def _is_named(keys: _Keys, names: Collection[str]) -> bool:
+    if not keys:
+        return ALL in names
+    return any(".".join(keys[at:]) in names for at in range(len(keys)))
+
+
+def unknown_fields(source: Json, names: Collection[str]) -> list[str]:
+    """Those of the names that no field of a schema has."""
+    known: set[str] = {ALL}
+
+    def note(keys: _Keys, schema: Json) -> Json:
+        known.update(".".join(keys[at:]) for at in range(len(keys)))
+        return schema
+
+    _rewrite(source, (), note)
+    return [name for name in names if name not in known]
+
+
+def _rewrite(schema: Any, keys: _Keys, change: _Change) -> Any:
     """The schema with each schema inside of it changed, the innermost first."""
     if not isinstance(schema, dict):
         return schema
     out = dict(schema)
     for word in _NAMED:
         if isinstance(out.get(word), dict):
-            out[word] = {each: _rewrite(sub, each, change) for each, sub in out[word].items()}
+            inner = keys if word == "properties" else ()
+            out[word] = {
+                each: _rewrite(sub, (*inner, each), change) for each, sub in out[word].items()
+            }
     for word in _SAME_NAME:
         if isinstance(out.get(word), list):
-            out[word] = [_rewrite(sub, name, change) for sub in out[word]]
+            out[word] = [_rewrite(sub, keys, change) for sub in out[word]]
     for word in _INNER:
         if word in out:
-            out[word] = _rewrite(out[word], name, change)
-    return change(name, out)
+            out[word] = _rewrite(out[word], keys, change)
+    return change(keys, out)
 
 
 def held_kinds(schema: Any) -> Iterator[str]:

@@ -36,7 +36,14 @@ from gemma_edge.extraction.evidence.evidence import (
     leaf_confidence,
     with_confidence,
 )
-from gemma_edge.extraction.grounding import choose_held, find_candidates, listed, not_held, rule_at
+from gemma_edge.extraction.grounding import (
+    ALL,
+    choose_held,
+    find_candidates,
+    listed,
+    not_held,
+    rule_at,
+)
 from gemma_edge.extraction.json_schema import (
     Json,
     ValuePath,
@@ -363,9 +370,10 @@ class _Asker:
         return answer
 
     def _ground(self, inputs: tuple[PageInput, ...], decoding: Json) -> Grounding | None:
-        """What copied values are held to; None where a page is a picture, which shows more than
-        any text says."""
-        free = "all" in self._options.free or any(page.pictures for page in inputs)
+        """What copied values are held to; None where a page shows more than any text says."""
+        free = ALL in self._options.free or any(
+            self._modes[page.number].shows_more for page in inputs
+        )
         if free or not has_held(decoding):
             return None
         texts = ("\n".join(filter(None, (page.head, page.text))) for page in inputs)

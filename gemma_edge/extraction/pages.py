@@ -262,7 +262,7 @@ def _cells(line: str) -> list[str]:
 How = Literal["text", "picture", "both", "nothing"]
 
 _AUTO: dict[str, How] = {
-    "text": "text", "scan": "picture", "scan+ocr-layer": "picture", "mixed": "both",
+    "text": "text", "scan": "picture", "scan+ocr-layer": "both", "mixed": "both",
     "empty": "nothing", "damaged": "nothing",
 }  # fmt: skip
 _READ_AS: dict[How, str] = {
@@ -270,13 +270,25 @@ _READ_AS: dict[How, str] = {
     "both": "read as text and as a picture", "nothing": "not read",
 }  # fmt: skip
 _UNSEEN = 0.05  # share of a page from which images that are not looked at are worth a line
-_BY_LAYER = "read by its OCR layer, which may be wrong"
+_BY_LAYER: dict[How, str] = {
+    "text": "read by its OCR layer, which may be wrong",
+    "both": "read as a picture and by its OCR layer; values are as the layer spells them",
+}
+
+
+_LAYERED = "scan+ocr-layer"
 
 
 @dataclass(frozen=True, slots=True)
 class PageMode:
     page: Page
     how: How
+
+    @property
+    def shows_more(self) -> bool:
+        """Whether the model sees more of it than its text says, so that no value can be held to
+        that. Of a scan with an OCR layer the layer counts, although it may be wrong by a letter."""
+        return self.how == "picture" or (self.how == "both" and self.page.kind != _LAYERED)
 
 
 def page_modes(document: Document, vision: Vision) -> tuple[PageMode, ...]:
@@ -314,9 +326,9 @@ def notes_on(modes: Sequence[PageMode]) -> tuple[str, ...]:
         if (kind, how) == ("text", "text"):
             notes += _unseen(some)
             continue
-        named = _numbers([mode.page.number for mode in some])
-        said = _BY_LAYER if (kind, how) == ("scan+ocr-layer", "text") else _READ_AS[how]
-        notes.append(f"{named}: {kind} ({some[0].page.reason}), {said}")
+        named = numbered([mode.page.number for mode in some])
+        said = _BY_LAYER.get(how) if kind == _LAYERED else None
+        notes.append(f"{named}: {kind} ({some[0].page.reason}), {said or _READ_AS[how]}")
     return tuple(notes)
 
 
@@ -328,7 +340,7 @@ def _unseen(modes: Sequence[PageMode]) -> list[str]:
     most = max(shares[number] for number in numbers)
     share = f"{most:.0%}" if len(numbers) == 1 else f"up to {most:.0%}"
     images = f"images ({share} of the page) are not looked at"
-    return [f"{_numbers(numbers)}: {images}; --vision always does"]
+    return [f"{numbered(numbers)}: {images}; --vision always does"]
 
 
 def make_input(
@@ -364,7 +376,7 @@ def _nothing(document: Document, vision: Vision) -> InputError:
     return InputError(f"{name} has nothing to read: {what}", hint=hint)
 
 
-def _numbers(numbers: Sequence[int]) -> str:
+def numbered(numbers: Sequence[int]) -> str:
     """``page 3``, ``pages 1-4, 9``."""
     spans: list[list[int]] = []
     for number in numbers:

@@ -8,15 +8,19 @@ from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.constraint import TextConstraint
 from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM
 from gemma_edge.engine.protocol import Grounding, JsonConstraint
+from gemma_edge.extraction import Vision
 from gemma_edge.extraction.grounding import (
+    ALL,
     choose_held,
     describe_held,
     find_candidates,
     mark_leaves,
+    rule_at,
     rule_of,
+    unknown_fields,
 )
 from gemma_edge.extraction.job import extract
-from gemma_edge.extraction.pages import Options
+from gemma_edge.extraction.pages import Options, page_modes
 from gemma_edge.extraction.recipe import bare_recipe
 from gemma_edge.extraction.schema import make_part, parse_schema
 from tests.scripted import ScriptedEngine
@@ -162,6 +166,75 @@ def test_a_person_decides() -> None:
     assert describe_held(source, ["vendor"], ["summary"]) == (
         "can only be what is printed: summary, name, qty; free: vendor"
     )
+
+
+def test_a_field_is_called_by_its_name_or_by_those_that_lead_to_it() -> None:
+    source = parse_schema("name, items[]: {name, qty int}, parts[]: {name}").source
+    marked = mark_leaves(source)
+    free = choose_held(marked, ["items.name"], [])["properties"]
+    assert HELD not in free["items"]["items"]["properties"]["name"]
+    assert free["name"][HELD] == VERBATIM
+    assert free["parts"]["items"]["properties"]["name"][HELD] == VERBATIM
+    assert HELD not in json.dumps(choose_held(marked, [ALL], []))
+    assert unknown_fields(source, ["name", "items.qty", "qty", "parts", ALL]) == []
+    assert unknown_fields(source, ["qtty", "parts.qty"]) == ["qtty", "parts.qty"]
+
+
+def test_a_person_can_ask_for_any_printed_words() -> None:
+    """A name alone tells the kind of a plain string; what a schema says itself stays."""
+    source = parse_schema("total, due: date, age int, size: S|M").source
+    held = choose_held(mark_leaves(source), [], [ALL])["properties"]
+    assert held["total"][HELD] == VERBATIM
+    assert held["due"][HELD] == "date"
+    assert held["age"][HELD] == NUMBER
+    assert HELD not in held["size"]
+
+
+def test_what_a_value_at_a_path_is_held_to() -> None:
+    node = {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}
+    leaves = {"name": STRING, "next": node, "paid": {"type": "boolean"}}
+    source = {
+        "type": "object",
+        "properties": {"rows": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
+        "$defs": {"node": {"type": "object", "properties": leaves}},
+    }
+    decoding = make_part(source, strict=False).decoding
+    assert rule_at(decoding, ("rows", 3, "name")) == VERBATIM
+    assert rule_at(decoding, ("rows", 0, "next", "next", "name")) == VERBATIM
+    assert rule_at(decoding, ("rows", 0, "paid")) == rule_at(decoding, ("rows",)) == ""
+    assert rule_at(decoding, ("nothing", 1)) == ""
+
+
+@pytest.mark.parametrize(("legal", "free", "told"), [(0.01, (), True), (0.4, (), False),
+                                                     (0.01, ("all",), False)])  # fmt: skip
+def test_what_the_model_would_rather_have_said_is_told(
+    legal: float, free: tuple[str, ...], told: bool
+) -> None:
+    recipe = bare_recipe(parse_schema("vendor, paid bool"))
+    engine = ScriptedEngine(['{"vendor": "Ternova GmbH", "paid": true}'], legal=legal)
+    found = extract(engine, document(INVOICE), recipe, Options(free=free))
+    said = [note for note in found.notes if "leaned to what is not printed" in note]
+    assert [note.split(":")[0] for note in said] == (["vendor"] if told else [])
+    assert found.evidence[0].confidence == pytest.approx(legal, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("kind", "vision", "held"),
+    [
+        ("text", "auto", True),
+        ("text", "always", False),
+        ("scan+ocr-layer", "auto", True),
+        ("scan+ocr-layer", "never", True),
+        ("mixed", "auto", False),
+        ("scan", "auto", False),
+    ],
+)
+def test_a_page_that_shows_more_than_its_text_holds_nothing(
+    kind: str, vision: Vision, held: bool
+) -> None:
+    text = "" if kind == "scan" else "Ternova GmbH"
+    mode = page_modes(Document("a.pdf", (Page(1, text, kind=kind),), media="pdf"), vision)[0]  # type: ignore[arg-type]
+    assert mode.shows_more is not held
 
 
 def test_the_request_carries_the_pages() -> None:

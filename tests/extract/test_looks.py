@@ -34,8 +34,8 @@ def how(document, vision):
 @pytest.mark.parametrize(
     ("vision", "expected"),
     [
-        ("auto", ["text", "picture", "picture", "both", "nothing", "nothing"]),
-        ("always", ["both", "picture", "picture", "both", "nothing", "nothing"]),
+        ("auto", ["text", "picture", "both", "both", "nothing", "nothing"]),
+        ("always", ["both", "picture", "both", "both", "nothing", "nothing"]),
         ("never", ["text", "nothing", "text", "text", "nothing", "nothing"]),
     ],
 )
