@@ -46,6 +46,7 @@ _ARRAY = frozenset(("type", "items", "minItems", "maxItems"))
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 _PIECE = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+|\s+|\S")
 _CELL = re.compile(r"\S+(?: \S+)*")
+_BULLET = re.compile(r"(?m)^[ \t]*(?:[•▪▫◦●○■□‣⁃\uf0b7\uf0a7·]|[-–*](?=[ ]+[^\W\d]))[ \t]+")
 _CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
 _FIRST, _LAST = r"[^ \x00-\x1f,;:)\]}]", r"[^ \x00-\x1f,;:(\[{]"  # characters of a copied text
 _BREAK = "\x01"  # between texts that are not one; no value may hold it
@@ -430,7 +431,9 @@ def _bounded(schema: Any, longest: int) -> Any:
 
 
 def _chunks(text: str) -> Iterator[str]:
-    """The pieces at whose borders a copied value may begin and end, as JSON strings spell them."""
+    """The pieces at whose borders a copied value may begin and end, as JSON strings spell them. The
+    marks of a list's entries are no part of its words."""
+    text = _BULLET.sub("", text)
     runs = [text]
     for cells in columns(text):
         runs.append("\n".join(text[start:end] for start, end in cells))

@@ -74,8 +74,9 @@ _NO_KIND = frozenset(
 # Of a description: what is written is asked for, or printed values in another form.
 _ASKED = re.compile(
     r"\b(?:summar\w*|in your own words|translat\w*|classif\w*|categor\w*|infer\w*|convert\w*"
-    r"|normali[sz]\w*|comput\w*|calculat\w*|derive\w*|estimat\w*|ISO[ -]\d+|YYYY|lower-?case"
-    r"|upper-?case|in English|number of|how many)\b",
+    r"|normali[sz]\w*|canonical\w*|abbreviat\w*|comput\w*|calculat\w*|derive\w*|estimat\w*"
+    r"|ISO[ -]\d+|YYYY|lower-?case|upper-?case|in English|number of|how many)\b"
+    r"|['\"][^'\"]{1,20}['\"] (?:if|for|when|where|unless|otherwise)\b",  # 'NA' if unknown
     re.IGNORECASE,
 )
 _NAME_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -300,8 +301,11 @@ _LEAST_PHONE = 7  # digits
 _CURRENCY_WORD = re.compile(r"[^\W\d_]{1,5}\.?|[^\w\s.,;:/()\"'-]")
 _NAME = re.compile(r"[^\W\d_][\w.'’-]*")
 _COUNTRY_WORDS = 5
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
 _YEAR_OR_OPEN = re.compile(
-    r"(?<![\w.,/-])(?:1[5-9]|20)\d\d(?![\w/]|[.,]\d)"
+    r"(?:\b(?i:spring|summer|autumn|fall|winter|frühjahr|frühling|sommer|herbst|printemps|été|automne"
+    r"|hiver|primavera|verano|otoño|invierno|estate|autunno|inverno|FY|Q[1-4]|H[12]|WS|SS),?[ ]?)?"
+    r"(?<![\w.,/-])(?:1[5-9]|20)\d\d(?:[ ]?[-–/][ ]?(?:(?:1[5-9]|20)?\d\d))?(?![\w/]|[.,]\d)"
     r"|\b(?i:present|current|ongoing|today|now|heute|aktuell|présent|actuel|aujourd'hui"
     r"|actualidad|actual|presente|oggi|heden|obecnie|hoje)\b"
 )
@@ -338,7 +342,8 @@ class _Finder:
         finder = _FINDERS.get(kind.removeprefix(LIKE))
         if finder is None:
             return None
-        texts = chain(finder(self), self.years() if kind == f"{LIKE}date" else ())
+        more = _MORE.get(kind)
+        texts = chain(finder(self), more(self) if more else ())
         found = tuple(dict.fromkeys(" ".join(each.split()) for each in texts))
         return None if kind.startswith(LIKE) and not found else found
 
@@ -397,8 +402,11 @@ class _Finder:
             yield self.text[start:end]
 
     def years(self) -> Iterator[str]:
-        """What a text that is called a date can be beside: a year, or that it has no end yet."""
-        yield from (found[0] for found in _YEAR_OR_OPEN.finditer(self.text))
+        """What a text that is called a date can be beside: a year or years, with their season, or
+        that it has no end yet."""
+        for found in _YEAR_OR_OPEN.finditer(self.text):
+            yield found[0]
+            yield from (year[0] for year in _YEAR.finditer(found[0]))
 
     def amounts(self) -> Iterator[str]:
         """Numbers that are no part of a date, with their currency and without. Where three of them
@@ -450,6 +458,12 @@ class _Finder:
             if (reading.value or reading.choices) and not is_word:
                 yield word
 
+    def codes(self) -> Iterator[str]:
+        """What a text that is called a currency can be beside: the code of a printed sign."""
+        for word in self.currencies():
+            reading = read_currency(word, _NO_HABITS)
+            yield from (reading.value,) if isinstance(reading.value, str) else reading.choices
+
     def countries(self) -> Iterator[str]:
         known = tables()
         words = [found.span() for found in _NAME.finditer(self.text)]
@@ -497,6 +511,12 @@ _FINDERS: Mapping[str, Callable[[_Finder], Iterator[str]]] = {
     "phone": _Finder.phones,
     "email": lambda finder: (found[0] for found in _EMAIL.finditer(finder.text)),
     "url": lambda finder: (found[0] for found in _URL.finditer(finder.text)),
+}
+
+# Of a plain string that only its name tells the kind of.
+_MORE: Mapping[str, Callable[[_Finder], Iterator[str]]] = {
+    f"{LIKE}date": _Finder.years,
+    f"{LIKE}currency": _Finder.codes,
 }
 
 

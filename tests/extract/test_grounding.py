@@ -64,6 +64,9 @@ def holds(schema: str, value: object, text: str = INVOICE) -> bool:
         ("documentType", STRING, ""),
         ("note", {**STRING, "description": "Summarize the letter"}, ""),
         ("currency", {**STRING, "description": "ISO 4217 code"}, ""),
+        ("period", {**STRING, "description": "Canonical label of the period"}, ""),
+        ("segment", {**STRING, "description": "Its name. 'NA' for the whole company."}, ""),
+        ("site", {**STRING, "description": "Where 'it' happened"}, VERBATIM),
         ("due", {**STRING, "format": "date"}, "date"),
         ("sent", {**STRING, "format": "date-time"}, ""),
         ("contact", {**STRING, "format": "email"}, "email"),
@@ -113,6 +116,30 @@ def test_a_name_alone_holds_to_nothing_that_is_not_there() -> None:
     """A plain string that is named like a date may be any words where there is no date."""
     assert holds("start_date", {"start_date": "Easter"}, "It begins at Easter")
     assert not holds("start_date", {"start_date": "begins"}, "It begins on 18 March 2024")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    ["March 2024", "12.03.", "03/12", "12 Mar", "Mar 14", "2019", "Spring 2010", "2019–2020",
+     "present", "18 March 2024", "03/25/2024", "März 2024"],
+)  # fmt: skip
+def test_dates_are_seldom_whole(printed: str) -> None:
+    text = f"Lecturer\n{printed}\nDublin"
+    assert holds("start_date", {"start_date": printed}, text)
+    assert not holds("start_date", {"start_date": "Dublin"}, text)
+
+
+def test_a_sign_of_a_currency_may_be_given_as_its_code() -> None:
+    assert holds("currency", {"currency": "EUR"}, "in total 5.00 €")
+    assert holds("currency", {"currency": "€"}, "in total 5.00 €")
+    assert not holds("currency", {"currency": "USD"}, "in total 5.00 €")
+
+
+def test_the_marks_of_a_list_are_no_words() -> None:
+    text = "Skills\n  • Python and\n  • SQL\n - Go\n  -5 degrees"
+    assert holds("skills", {"skills": "Python and SQL Go"}, text)
+    assert not holds("skills", {"skills": "• SQL"}, text)
+    assert holds("temperature", {"temperature": "-5 degrees"}, text)
 
 
 def test_a_pattern_holds_to_what_it_finds() -> None:
