@@ -5,6 +5,7 @@
     normalize   how the documents write dates and numbers
     compute     what code makes of the values
     check       what has to hold between them
+    recognize   by what a document of this kind is recognized, where nobody names a recipe
 
 The model copies what is printed. ``Recipe.finish`` does the rest: it converts, computes and checks,
 with decimals and dates. What is computed is printed at the top level, under its own name: that is
@@ -104,6 +105,17 @@ class Check:
     tolerance: Decimal = CENTS
     why: str = ""
     line: int = _line()
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """By what a document of this kind is recognized: ``names`` of the kind, which its title prints,
+    and ``words`` that stand in it, in all its languages. A `*` is the rest of a word. ``called`` is
+    what a person calls it, with its article."""
+
+    called: str = ""
+    names: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 def _parse_rule(text: str, fields: tuple[str, ...]) -> Rule:
@@ -372,6 +384,7 @@ class Recipe:
     compute: tuple[Computed, ...] = ()
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    signs: Signs = Signs()
 
     @cached_property
     def asked(self) -> Schema:

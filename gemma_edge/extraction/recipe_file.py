@@ -17,7 +17,7 @@ import yaml
 
 from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import read_file, shown
-from gemma_edge.errors import InputError, SchemaError, UsageError
+from gemma_edge.errors import GemmaEdgeError, InputError, SchemaError, UsageError
 from gemma_edge.extraction.expressions import CENTS, Expression, parse_expression
 from gemma_edge.extraction.json_schema import (
     Checker,
@@ -36,6 +36,7 @@ from gemma_edge.extraction.recipe import (
     Recipe,
     Rule,
     Severity,
+    Signs,
     set_habit,
     unknown_names,
 )
@@ -190,6 +191,7 @@ def _scalar(text: str, is_text: bool) -> Any:
 MAX_EXAMPLE = 20_000  # characters of one example; it stands in every prompt
 _KEYS = (
     "description", "schema", "rules", "not", "worked", "examples", "normalize", "compute", "check",
+    "recognize",
 )  # fmt: skip
 _LINE_OF_SCHEMA = re.compile(r"schema, line (\d+), ")
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -224,6 +226,7 @@ def read_recipe(
         compute=tuple(_compute(members["compute"])) if "compute" in members else (),
         checks=tuple(_each(checks, "check", _check)),
         notes=schema.remarks,
+        signs=_signs(members["recognize"]) if "recognize" in members else Signs(),
     )
 
 
@@ -288,6 +291,24 @@ def _habits(node: Node) -> Habits:
         with _located_at(each):
             habits = set_habit(habits, name, each.text(f"normalize: {name}"))
     return habits
+
+
+def _signs(node: Node) -> Signs:
+    """Names and words are lists, or a text with commas between them."""
+    members = node.members("recognize", ("as", "names", "words"))
+    if not {"names", "words"} & members.keys():
+        raise node.error("`recognize` has `names` of the kind, or `words` that stand in it")
+    names, words = (tuple(_each(members.get(key), key, _word)) for key in ("names", "words"))
+    return Signs(_text(members, "as"), sum(names, ()), sum(words, ()))
+
+
+def _word(node: Node) -> tuple[str, ...]:
+    said = (" ".join(each.split()) for each in re.split(r"[,\n]", node.text("a word")))
+    words = tuple(dict.fromkeys(filter(None, said)))
+    for word in words:
+        if not word.strip("* ") or "*" in word[1:-1]:
+            raise node.error(f"`{word[:40]}` is no word; a `*` is its beginning or its end")
+    return words
 
 
 def _expression(node: Node) -> Expression:
@@ -406,6 +427,20 @@ def load_recipe(name_or_path: str, folders: Sequence[Path] = (), *, trust: bool 
     return recipe
 
 
+def load_all(folders: Sequence[Path] = ()) -> tuple[list[Recipe], list[str]]:
+    """All recipes that have a name, those of ``folders`` first; and a line for each file that
+    cannot be read, which hides none of the others."""
+    found: list[Recipe] = []
+    problems: list[str] = []
+    own = owned(folders)
+    for name in (*own, *(each for each in shipped() if each not in own)):
+        try:
+            found.append(load_recipe(name, folders))
+        except GemmaEdgeError as error:
+            problems.append(f"the recipe {name} cannot be read: {error.message}")
+    return found, problems
+
+
 def load_unverified(
     name_or_path: str, folders: Sequence[Path], *, trust: bool = False
 ) -> tuple[Recipe, str]:
@@ -470,6 +505,7 @@ def render_recipe(recipe: Recipe) -> str:
         "normalize": habits,
         "compute": {each.name: each.expression.text for each in recipe.compute},
         "check": [_render_check(each) for each in recipe.checks],
+        "recognize": _render_signs(recipe.signs),
     }
     said = {name: value for name, value in whole.items() if value or name == "schema"}
     text: str = yaml.dump(said, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
@@ -500,6 +536,11 @@ def save_text(text: str, name: str, folder: Path, *, replace: bool = False) -> P
         what = f"{shown(path)} cannot be written ({error.strerror or error})"
         raise InputError(what, hint="check the folder") from None
     return path
+
+
+def _render_signs(signs: Signs) -> Any:
+    said = {"as": signs.called, "names": ", ".join(signs.names), "words": ", ".join(signs.words)}
+    return {name: value for name, value in said.items() if value}
 
 
 def _render_check(check: Check) -> Any:
