@@ -185,7 +185,9 @@ def extract(  # noqa: PLR0913  (each is named)
 
     ``schema`` is a JSON Schema (a mapping, JSON text, or a file) or names: "vendor, total num".
     ``recipe`` is a name or a file; ``rules`` ("total: after tax") and ``checks`` ("net + tax ~=
-    total") are added to it. Without ``engine``, ``model`` is loaded with room for the document
+    total") are added to it. Without both the kind of the document is recognized, among the recipes
+    that there are: ``recipe.name`` of what is returned says which, ``recognized`` how likely and
+    why. Without ``engine``, ``model`` is loaded with room for the document
     and closed again. ``vision`` and ``strategy`` are as of the command line: pages as pictures
     ("auto", "always", "never"), the document in one piece or in parts ("auto", "whole",
     "windows"). ``strict`` lets nothing be None that the schema does not let be, so the model has to
@@ -197,7 +199,7 @@ def extract(  # noqa: PLR0913  (each is named)
     What the answer lacks stands in ``problems`` of what is returned, and is not raised.
 
     Raises:
-        UsageError: neither a schema nor a recipe; a field that is not in the schema.
+        UsageError: a field that is not in the schema.
         SchemaError, InputError: the schema, the recipe or the document cannot be read.
         ModelError, ProjectorError: no model, or it cannot see a page that is a picture.
         DoesNotFit: the document or the model is too large.
@@ -210,14 +212,13 @@ def extract(  # noqa: PLR0913  (each is named)
 
     _check_choice("vision", vision, VISIONS)
     _check_choice("strategy", strategy, STRATEGIES)
-    if schema is None and recipe is None:
-        raise UsageError("there is no schema and no recipe", hint='schema="vendor, total num"')
     runtime = runtime or _runtime(download)
     asked = app.read_recipe(
         RecipeRequest(
             schema=_text(schema), recipe=_text(recipe), rules=tuple(rules), checks=tuple(checks)
         ),
         [runtime.store.data_dir / "recipes"],
+        runtime.note,
     )
     if not isinstance(source, Document):
         source = open_document(source, password=password, pages=pages)

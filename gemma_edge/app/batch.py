@@ -348,7 +348,8 @@ FILE_ERRORS = (InputError, UsageError, DoesNotFit, EngineError, ProjectorError)
 @dataclass(slots=True)
 class Counts:
     """How it went with ``files``: ``done`` now, ``kept`` from before, ``failed``; ``invalid``
-    answers, images that ``lost`` detail, and the worst that happened as an exit status."""
+    answers, images that ``lost`` detail, the ``kinds`` of documents that were recognized, and the
+    worst that happened as an exit status."""
 
     files: int = 0
     done: int = 0
@@ -356,6 +357,7 @@ class Counts:
     failed: int = 0
     invalid: int = 0
     lost: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     status: ExitStatus = ExitStatus.OK
 
     def worsen(self, status: ExitStatus) -> None:

@@ -55,6 +55,7 @@ from gemma_edge.extraction.job import CheckedAnswer, extract
 from gemma_edge.extraction.json_schema import parse_json, render_path
 from gemma_edge.extraction.pages import Estimate, Options, PageMode, Passes
 from gemma_edge.extraction.recipe import Example, Recipe, bare_recipe
+from gemma_edge.extraction.recognition import GENERAL, Known, Recognition, guess, look, recognize
 from gemma_edge.extraction.records import DocumentRecord
 from gemma_edge.extraction.schema import Schema, fields_of, parse_schema, read_text
 from gemma_edge.extraction.schema_trial import Examination, examine
@@ -65,7 +66,8 @@ from gemma_edge.units import render_tokens
 @dataclass(frozen=True, slots=True)
 class Extraction:
     """What was read from a document. With no ``problems`` the ``data`` is whole and valid by the
-    schema; None where nothing was read. ``seconds`` is what the model took."""
+    schema; None where nothing was read. ``recognized`` says how ``recipe`` was found, where nobody
+    named one. ``seconds`` is what the model took."""
 
     document: Document
     recipe: Recipe
@@ -73,6 +75,7 @@ class Extraction:
     answer: CheckedAnswer
     info: EngineInfo
     seconds: float
+    recognized: Recognition | None = None
 
     @property
     def data(self) -> Any:
@@ -99,29 +102,41 @@ class Extraction:
 # What is asked, and of which document.
 
 
-def read_recipe(request: RecipeRequest, folders: Sequence[Path]) -> Recipe:
+# A recipe, or those among which the one for a document is found.
+Asked = Recipe | Known
+
+
+def read_recipe(
+    request: RecipeRequest, folders: Sequence[Path], note: Callable[[str], None] = lambda _: None
+) -> Asked:
     """The recipe with what was added to it; one of a name is looked for in ``folders``, then among
-    those that ship.
-    Raises UsageError: neither a schema nor a recipe; SchemaError, InputError: one of them cannot be
-    read."""
-    if request.schema is None and request.recipe is None:
-        hint = '--schema "vendor, date, total num"'
-        raise UsageError("there is no --schema and no --recipe", hint=hint)
+    those that ship. Without a schema and a name all of them, of which each document gets its own;
+    ``note`` is told of those that cannot be read.
+    Raises SchemaError, InputError, UsageError: the schema or the recipe cannot be read."""
     schema: Schema | None = None
     if request.schema is not None:
         schema = parse_schema(request.schema, trust=request.trust)
-    if request.recipe is not None:
-        from gemma_edge.extraction.recipe_file import load_recipe  # YAML, 30 ms
+    examples = tuple(map(_example, request.examples))
 
-        recipe = load_recipe(request.recipe, folders, trust=request.trust)
-    else:
-        assert schema is not None
-        recipe, schema = bare_recipe(schema), None
-    return recipe.with_(
-        schema=schema, rules=request.rules, counter_examples=request.counter_examples,
-        worked=request.worked, examples=tuple(map(_example, request.examples)),
-        normalize=request.habits, compute=request.compute, checks=request.checks,
-    )  # fmt: skip
+    def add(recipe: Recipe, schema: Schema | None = None) -> Recipe:
+        return recipe.with_(
+            schema=schema, rules=request.rules, counter_examples=request.counter_examples,
+            worked=request.worked, examples=examples, normalize=request.habits,
+            compute=request.compute, checks=request.checks,
+        )  # fmt: skip
+
+    if request.recipe is None and schema is not None:
+        return add(bare_recipe(schema))
+    from gemma_edge.extraction.recipe_file import load_all, load_recipe, owned  # YAML, 30 ms
+
+    if request.recipe is not None:
+        return add(load_recipe(request.recipe, folders, trust=request.trust), schema)
+    recipes, problems = load_all(folders, trust=request.trust)
+    for problem in problems:
+        note(problem)
+    general = load_recipe(GENERAL, folders, trust=request.trust)
+    rest = tuple(each for each in recipes if each.name != GENERAL)
+    return Known(rest, general, add, frozenset(owned(folders)))
 
 
 def _example(text: str) -> Example:
@@ -162,31 +177,33 @@ def read_source(
 _STEP = 1024  # contexts are asked for in steps of so many tokens
 _FRAME_TOKENS = 2048  # of a prompt besides the document, its form and its rules: far more than any
 _MARKER_TOKENS = 16  # round one picture
+_LEAST_CHARACTERS = 2  # of a token in the instructions of a recipe
 
 
 def get_ready(  # noqa: PLR0913  (what is read, by what, and the environment)
     document: Document, recipe: Recipe, request: ExtractRequest, model: ModelRequest,
-    runtime: Runtime, *, counted: bool = False,
+    runtime: Runtime, *, counted: bool = False, spare: int = 0,
 ) -> tuple[Prepared, Passes | None]:  # fmt: skip
     """A plan for this document, and how it will be read: None where it surely fits and need not be
-    ``counted``. Nothing is loaded but, to count, a vocabulary.
+    ``counted``. Nothing is loaded but, to count, a vocabulary. There is room for ``spare`` tokens
+    more.
     Raises InputError: it has nothing to read; ProjectorError: a page is a picture, and the model
     sees none; DoesNotFit: the document, with ``--strategy whole``, or the model."""
     _check_fields(recipe, request)
     modes = pages.page_modes(document, request.vision)
     prepared = _prepare(document, modes, model, runtime)
     options, context_tokens = _options(request, prepared), prepared.plan.context_tokens
-    if not counted and _surely_fits(modes, recipe, options, context_tokens):
+    if not counted and _surely_fits(modes, recipe, options, context_tokens - spare):
         return prepared, None
     with runtime.open_counter(prepared.plan) as counter:
         passes = pages.plan_passes(document, recipe, options, counter.count, context_tokens)
-        if passes.whole_tokens > context_tokens and request.strategy != "windows":
+        if passes.whole_tokens + spare > context_tokens and request.strategy != "windows":
             pinned = model.context_tokens is not None
-            larger = None if pinned else _enlarged(prepared, passes, model, runtime)
+            larger = None if pinned else _enlarged(prepared, passes, model, runtime, spare)
             if larger is not None:
                 room = larger.plan.context_tokens
                 return larger, pages.plan_passes(document, recipe, options, counter.count, room)
-            if request.strategy == "whole":
+            if request.strategy == "whole" and passes.whole_tokens > context_tokens:
                 raise _too_long(document, passes, prepared, context_tokens)
     return prepared, passes
 
@@ -240,13 +257,14 @@ def _surely_fits(
 
 
 def _enlarged(
-    prepared: Prepared, passes: Passes, model: ModelRequest, runtime: Runtime
+    prepared: Prepared, passes: Passes, model: ModelRequest, runtime: Runtime, spare: int
 ) -> Prepared | None:
     """The same model with room for the whole document; None where it reads less, or where it
     would not fit in memory."""
-    wanted = -(-passes.whole_tokens // _STEP) * _STEP
-    if wanted > _trained_tokens(prepared):
+    wanted = -(-(passes.whole_tokens + spare) // _STEP) * _STEP
+    if wanted - spare > _trained_tokens(prepared):
         return None
+    wanted = min(wanted, _trained_tokens(prepared))
     pictures = any(sheet.pictures for one in passes.each for sheet in one.inputs)
     image_tokens = MAX_TOKENS if pictures else None
     asked = replace(model, context_tokens=wanted)
@@ -281,13 +299,16 @@ def _too_long(
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be read, by which model, at what cost, and what holds the schema."""
+    """What would be read, with which recipe, by which model, at what cost, and what holds the
+    schema. ``recognized`` says how the recipe was found, where nobody named one."""
 
     document: Document
+    recipe: Recipe
     prepared: Prepared
     passes: Passes
     cost: Estimate
     schema: Examination
+    recognized: Recognition | None = None
 
     @property
     def page_tokens(self) -> tuple[int, ...]:
@@ -297,16 +318,20 @@ class Preview:
 
 
 def preview(
-    document: Document, recipe: Recipe, request: ExtractRequest, model: ModelRequest,
+    document: Document, asked: Asked, request: ExtractRequest, model: ModelRequest,
     runtime: Runtime,
 ) -> Preview:  # fmt: skip
-    """What ``extract_document`` would do.
+    """What ``extract_document`` would do; a kind is told from the words alone.
     Raises InputError, ProjectorError, DoesNotFit: as it would."""
+    recognized = guess(document, asked) if isinstance(asked, Known) else None
+    recipe = recognized.recipe if recognized else asked
+    assert isinstance(recipe, Recipe)
     prepared, passes = get_ready(document, recipe, request, model, runtime, counted=True)
     assert passes is not None
     speed = prepared.plan.speed
     cost = pages.estimate(passes, speed.tokens_per_second if speed else None)
-    return Preview(document, prepared, passes, cost, examine(recipe.asked, strict=request.strict))
+    schema = examine(recipe.asked, strict=request.strict)
+    return Preview(document, recipe, prepared, passes, cost, schema, recognized)
 
 
 # ----------------------------------------------------------------------------
@@ -314,30 +339,52 @@ def preview(
 
 
 def extract_document(
-    document: Document, recipe: Recipe, request: ExtractRequest, model: ModelRequest,
+    document: Document, asked: Asked, request: ExtractRequest, model: ModelRequest,
     runtime: Runtime,
 ) -> Extraction:  # fmt: skip
-    """Load a model with room for the document, read it, and close the model.
+    """Load a model with room for the document, find its recipe where none is ``asked``, read it,
+    and close the model.
     Raises InputError: there is nothing to read, or a page cannot be drawn; ModelError,
     ProjectorError: no model, or one that sees no pictures; DoesNotFit: the document, with the
     strategy ``whole``, or the model; SchemaError: nothing can enforce the schema; EngineError,
     Interrupted: while it answered."""
-    prepared, passes = get_ready(document, recipe, request, model, runtime)
+    expected, spare = _expected(document, asked)
+    prepared, passes = get_ready(document, expected, request, model, runtime, spare=spare)
+    counted = None if passes is None else (expected, passes)
     with open_engine(prepared, runtime) as engine:
-        return extract_with(engine, document, recipe, request, runtime, passes=passes)
+        return extract_with(engine, document, asked, request, runtime, counted=counted)
+
+
+def _expected(document: Document, asked: Asked) -> tuple[Recipe, int]:
+    """The likeliest recipe before there is a model, and how many tokens more another of those that
+    are likely may take."""
+    if isinstance(asked, Recipe):
+        return asked, 0
+    expected = guess(document, asked).recipe
+    likely = [each.recipe for each in look(document, asked).candidates]
+    longest = max(map(_length, (*likely, asked.general)))
+    return expected, max(0, longest - _length(expected)) // _LEAST_CHARACTERS
+
+
+def _length(recipe: Recipe) -> int:
+    return len(recipe.form()) + len(recipe.render_instructions())
 
 
 def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
-    engine: LoadedEngine, document: Document, recipe: Recipe, request: ExtractRequest,
-    runtime: Runtime, *, passes: Passes | None = None, brief: bool = False,
+    engine: LoadedEngine, document: Document, asked: Asked, request: ExtractRequest,
+    runtime: Runtime, *, counted: tuple[Recipe, Passes] | None = None, brief: bool = False,
 ) -> Extraction:  # fmt: skip
-    """The same with a model that is open. ``brief`` says of the document only that it is read in
-    parts.
+    """The same with a model that is open; ``counted`` is how it will be read with a recipe.
+    ``brief`` says of the document only that it is read in parts.
     Raises InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as
     above."""
     _check_fields(recipe, request)
     prepared, context_tokens = engine.prepared, engine.info.context_tokens
     options = _options(request, prepared)
+    recipe, recognized, seconds = _found(engine, document, asked, options, runtime)
+    if recognized is not None and not brief:
+        runtime.note(recognized.render(document.name))
+    passes = counted[1] if counted is not None and counted[0] == recipe else None
     if passes is None or context_tokens < prepared.plan.context_tokens:  # a fallback was loaded
         passes = pages.plan_passes(document, recipe, options, engine.count, context_tokens)
         if request.strategy == "whole" and passes.whole_tokens > context_tokens:
@@ -353,8 +400,20 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
         answer = extract(engine.engine, document, recipe, options, passes=passes, on_event=listen)
         if request.located:
             answer = _located(engine, document, answer, options)
-    seconds = runtime.clock() - started
-    return Extraction(document, recipe, passes, answer, engine.info, seconds)
+    seconds += runtime.clock() - started
+    return Extraction(document, recipe, passes, answer, engine.info, seconds, recognized)
+
+
+def _found(
+    engine: LoadedEngine, document: Document, asked: Asked, options: Options, runtime: Runtime
+) -> tuple[Recipe, Recognition | None, float]:
+    """The recipe, how it was found, and the seconds that this took."""
+    if isinstance(asked, Recipe):
+        return asked, None, 0.0
+    started = runtime.clock()
+    with runtime.cancelling(engine):
+        found = recognize(engine.engine, document, asked, options, runtime.on_event)
+    return found.recipe, found, runtime.clock() - started
 
 
 def _located(
@@ -422,9 +481,10 @@ def write_review(
 
     answer = found.answer
     images = draw_pages(found.document, answer.evidence, on_page=on_page)
+    kind = () if found.recognized is None else (found.recognized.render(found.document.name),)
     page = render_review(
         found.document, answer.data, answer.evidence, images,
-        problems=answer.problems, notes=answer.notes, computed=answer.computed,
+        problems=answer.problems, notes=(*kind, *answer.notes), computed=answer.computed,
     )  # fmt: skip
     write_whole(path, page)
 
@@ -453,12 +513,13 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, None] | None:
 
 
 def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
-    sources: Sequence[Source], recipe: Recipe, request: ExtractRequest, model: ModelRequest,
+    sources: Sequence[Source], asked: Asked, request: ExtractRequest, model: ModelRequest,
     batch: BatchRequest, runtime: Runtime, *, emit: Emit, evidence: bool = False,
     after: Callable[[Source, Extraction], None] | None = None,
 ) -> Counts:  # fmt: skip
-    """Extract from every document by itself. One that cannot be read is one record with its error;
-    the rest goes on. ``evidence`` is part of the records, ``after`` is told of each answer.
+    """Extract from every document by itself, with a recipe of its own where none is ``asked``. One
+    that cannot be read is one record with its error; the rest goes on. ``evidence`` is part of the
+    records, ``after`` is told of each answer.
     Raises UsageError: a database without a file; GemmaEdgeError: no model, or no room for the
     answers."""
     form = form_of(batch.out, batch.form)
@@ -468,17 +529,22 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
     vision: VisionMode = "possible" if sees else "unused"
     prepared = prepare(model, runtime, vision=vision, image_tokens=MAX_TOKENS if sees else None)
     evidence = evidence or form == "sqlite"  # it has a table for them
-    settings = records.settings_key({
-        "recipe": recipe.fingerprint, "model": prepared.candidate.weights_key,
-        "adapters": repr(prepared.plan.adapters),
+    shared = {
+        "model": prepared.candidate.weights_key, "adapters": repr(prepared.plan.adapters),
         "options": asdict(_options(request, prepared)),
         "pages": request.pages.text if request.pages else "", "evidence": evidence,
-    })  # fmt: skip
-    columns = records.columns_of(recipe.schema.source, [each.name for each in recipe.compute])
+    }  # fmt: skip
+    settings = {
+        each.name: records.settings_key({"recipe": each.fingerprint, **shared})
+        for each in _possible(asked)
+    }
+    columns = _columns(asked)
+    if isinstance(asked, Known) and form in _TITLES:
+        runtime.note(f"each row has its {records.WHOLE} as JSON; -r NAME gives a field a column")
 
     def go(sink: Sink[DocumentRecord]) -> Counts:
         with open_batch(sink, prepared, runtime) as opened:
-            reader = _Documents(opened, recipe, request, settings, evidence, after)
+            reader = _Documents(opened, asked, request, settings, evidence, after)
             return opened.run(sources, reader.read, reader.use, _failed, batch)
 
     if form == "sqlite" and batch.out is not None:
@@ -489,34 +555,58 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
         return go(sink)
 
 
+def _possible(asked: Asked) -> list[Recipe]:
+    """The recipes with which a document may be read; what flags ask need not go with each."""
+    if isinstance(asked, Recipe):
+        return [asked]
+    found = []
+    for recipe in (*asked.recipes, asked.general):
+        try:
+            found.append(asked.extended(recipe))
+        except InputError:
+            continue
+    return found
+
+
+def _columns(asked: Asked) -> tuple[str, ...]:
+    """Those of a table: of several recipes all data is in one."""
+    if isinstance(asked, Known):
+        return (records.WHOLE,)
+    return records.columns_of(asked.schema.source, [each.name for each in asked.compute])
+
+
 def _failed(source: Source, error: GemmaEdgeError) -> DocumentRecord:
     return DocumentRecord(file=source.name, error=error.message, hint=error.hint)
 
 
 @dataclass(frozen=True, slots=True)
 class _Documents:
+    """``settings`` are those of each recipe, by its name."""
+
     batch: Batch[DocumentRecord]
-    recipe: Recipe
+    asked: Asked
     request: ExtractRequest
-    settings: str
+    settings: Mapping[str, str]
     evidence: bool
     after: Callable[[Source, Extraction], None] | None
 
-    def read(self, source: Source) -> tuple[str, Document] | None:
-        """In a thread: the key of the answer, and the document; None where the answer is there."""
+    def read(self, source: Source) -> tuple[Mapping[str, str], Document] | None:
+        """In a thread: the key that the answer will have, by recipe, and the document; None where
+        an answer is there, which has the key of the recipe that it was read with."""
         data, request = source.read(), self.request
-        key = records.content_key(data, self.settings)
-        if key in self.batch.sink.before.done:
+        keys = records.content_keys(data, self.settings)
+        if not self.batch.sink.before.done.keys().isdisjoint(keys.values()):
             return None
-        return key, read_document(data, source.name, password=request.password, pages=request.pages)
+        document = read_document(data, source.name, password=request.password, pages=request.pages)
+        return keys, document
 
-    def use(self, source: Source, known: tuple[str, Document]) -> None:
-        batch, (key, document) = self.batch, known
+    def use(self, source: Source, known: tuple[Mapping[str, str], Document]) -> None:
+        batch, (keys, document) = self.batch, known
         _ = batch.engine  # what is wrong with the model is wrong with all documents
         try:
             found = batch.ask(
                 lambda engine: extract_with(
-                    engine, document, self.recipe, self.request, batch.runtime, brief=True
+                    engine, document, self.asked, self.request, batch.runtime, brief=True
                 )
             )
         except ProjectorError as error:  # the others may be text
@@ -532,9 +622,16 @@ class _Documents:
         places = tuple(map(records.evidence_record, answer.evidence)) if self.evidence else None
         batch.sink.write(
             records.record_of(
-                answer, file=source.name, key=key, pages=len(document.pages),
+                answer, file=source.name, key=keys[found.recipe.name], pages=len(document.pages),
+                recipe=found.recipe.name, recognized=_as_data(found.recognized),
                 model=batch.prepared.plan.name or batch.prepared.plan.model.stem,
                 seconds=found.seconds, notes=document.notes, evidence=places,
             )
         )  # fmt: skip
         batch.counts.done += 1
+        if found.recognized is not None:
+            batch.counts.kinds[found.recipe.name] += 1
+
+
+def _as_data(found: Recognition | None) -> dict[str, Any] | None:
+    return None if found is None else found.as_data()

@@ -37,7 +37,7 @@ from gemma_edge.units import render_tokens
 
 if TYPE_CHECKING:
     from gemma_edge.app.batch import Counts, Emit, Source
-    from gemma_edge.app.extract import Extraction, Preview
+    from gemma_edge.app.extract import Asked, Extraction, Preview
     from gemma_edge.app.runtime import Runtime
     from gemma_edge.extraction.recipe import Recipe
     from gemma_edge.extraction.schema_trial import Examination
@@ -70,7 +70,8 @@ class AskedFlags:
     )] = None  # fmt: skip
     recipe: Annotated[str | None, option(
         "--recipe", "-r", metavar="NAME|FILE", panel=ASKING, complete=recipe_names,
-        help="A recipe: schema, rules and checks; `gemma-edge recipes list` shows them."
+        help="A recipe: schema, rules and checks; `gemma-edge recipes list` shows them. "
+        "Without: by the kind of document."
     )] = None  # fmt: skip
     rules: Annotated[tuple[str, ...], option(
         "--rule", metavar="TEXT", panel=ASKING, parser=whole_text,
@@ -208,14 +209,17 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     """Read documents into JSON. A value that is not in one is null; where a JSON Schema requires
     it and does not let it be null, it is named and the status is 6.
 
+    Without --schema and --recipe the kind of each document is recognized, and its recipe is used.
     Several documents, a folder or a quoted pattern give a line of JSON each.
 
     \b
+    gemma-edge extract invoice.pdf
     gemma-edge extract bill.pdf --schema "vendor, date, total num"
     gemma-edge extract bill.pdf -r invoice --html review.html
     gemma-edge extract bill.pdf -r invoice --check "subtotal + tax ~= total"
     gemma-edge extract contract.pdf -s contract.schema.json --dry-run
     gemma-edge extract bills/ -r invoice --out bills.csv
+    gemma-edge extract scans/ --out everything.jsonl
     """
     from gemma_edge.app.batch import DOCUMENTS, find_sources
     from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
@@ -231,12 +235,13 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     many = sources.many or len(sources.each) > 1 or batch.out is not None or batch.form is not None
     if many and flags.dry_run:
         raise UsageError("--dry-run looks at one document", hint="extract FILE --dry-run")
-    recipe = read_asked(flags.recipe, context, output, taken=STDIN in map(str, flags.files))
+    taken = STDIN in map(str, flags.files)
+    asked = read_asked(flags.recipe, context, output, taken=taken, many=many)
     request = request_of(flags.read, flags.result, show, context)
     runtime = open_runtime(flags.store, context, output)
     if many:
         counts = extract_many(
-            sources.each, recipe, request, model, batch, flags.result, runtime, context, output,
+            sources.each, asked, request, model, batch, flags.result, runtime, context, output,
             evidence=flags.result.evidence == "inline",
         )  # fmt: skip
         return counts.status
@@ -244,18 +249,24 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     for note in notes_about(document, request):
         output.note(note)
     if flags.dry_run:
-        found = preview(document, recipe, request, model, runtime)
+        found = preview(document, asked, request, model, runtime)
+        keep_recognized(found, flags.recipe, context, output)
         return show_preview(found, as_json=show.json, output=output)
-    extraction = extract_document(document, recipe, request, model, runtime)
+    extraction = extract_document(document, asked, request, model, runtime)
+    keep_recognized(extraction, flags.recipe, context, output)
     return show_result(sources.each[0], extraction, flags.result, as_json=show.json, output=output)
 
 
-def read_asked(flags: RecipeFlags, context: Context, output: Output, *, taken: bool) -> "Recipe":
-    """The recipe that the flags describe; ``taken`` is whether stdin is a document.
-    Raises UsageError: neither a schema nor a recipe, or stdin is asked for twice; SchemaError,
-    InputError: one of them cannot be read."""
+def read_asked(
+    flags: RecipeFlags, context: Context, output: Output, *, taken: bool, many: bool
+) -> "Asked":
+    """The recipe that the flags describe, or those among which each document finds its own;
+    ``taken`` is whether stdin is a document.
+    Raises UsageError: stdin is asked for twice, or one of several recipes is to be kept;
+    SchemaError, InputError: the schema or the recipe cannot be read."""
     from gemma_edge.app.extract import read_recipe
     from gemma_edge.cli.inputs import read_piped
+    from gemma_edge.extraction.recipe import Recipe
 
     asked = flags.asked
     schema = asked.schema
@@ -269,14 +280,33 @@ def read_asked(flags: RecipeFlags, context: Context, output: Output, *, taken: b
                 "`--schema -` reads stdin, and stdin is a terminal", hint="--schema FILE"
             )
         schema = read_piped(context, output)
-    folder = recipes_dir(context)
-    recipe = read_recipe(build(RecipeRequest, asked, schema=schema), [folder])
-    if flags.save_as is not None:
-        from gemma_edge.extraction.recipe_file import render_recipe, save_text  # (YAML, 30 ms)
+    request = build(RecipeRequest, asked, schema=schema)
+    found = read_recipe(request, [recipes_dir(context)], output.note)
+    if isinstance(found, Recipe):
+        _keep(found, flags, context, output)
+    elif many and flags.save_as is not None:
+        raise UsageError(
+            "--save-recipe keeps one recipe, and each document gets its own",
+            hint=f"-r invoice --save-recipe {flags.save_as}",
+        )
+    return found
 
-        path = save_text(render_recipe(recipe), flags.save_as, folder)
-        output.note(f"saved as {shown(path)}")
-    return recipe
+
+def keep_recognized(
+    found: "Extraction | Preview", flags: RecipeFlags, context: Context, output: Output
+) -> None:
+    """`--save-recipe` for a recipe that was not known before the document was."""
+    if found.recognized is not None:
+        _keep(found.recipe, flags, context, output)
+
+
+def _keep(recipe: "Recipe", flags: RecipeFlags, context: Context, output: Output) -> None:
+    if flags.save_as is None:
+        return
+    from gemma_edge.extraction.recipe_file import render_recipe, save_text  # (YAML, 30 ms)
+
+    path = save_text(render_recipe(recipe), flags.save_as, recipes_dir(context))
+    output.note(f"saved as {shown(path)}")
 
 
 def request_of(
@@ -292,7 +322,7 @@ def request_of(
 
 def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and the environment)
     sources: "Sequence[Source]",
-    recipe: "Recipe",
+    asked: "Asked",
     request: ExtractRequest,
     model: ModelRequest,
     batch: BatchRequest,
@@ -310,11 +340,14 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
 
     progress = BatchProgress(output, context.clock, "documents")
     counts = extract_batch(
-        sources, recipe, request, model, batch, replace(runtime, on_event=progress),
+        sources, asked, request, model, batch, replace(runtime, on_event=progress),
         emit=emit or output.record, evidence=evidence,
         after=lambda source, found: write_beside(source, found, result, output, folder=True),
     )  # fmt: skip
     done = f"{counts.done:,} document{'' if counts.done == 1 else 's'} extracted"
+    if counts.kinds:
+        kinds = ", ".join(f"{count:,} {name}" for name, count in counts.kinds.most_common())
+        done += f" ({kinds})"
     remark = f"{counts.invalid:,} not valid" if counts.invalid else ""
     output.note(progress.render_end(counts, done, remark))
     return counts
@@ -393,6 +426,7 @@ def _envelope(found: "Extraction") -> dict[str, Any]:
             ],
         },
         "recipe": found.recipe.name or None,
+        "recognized": found.recognized.as_data() if found.recognized else None,
         "data": answer.data,
         "valid": not answer.problems,
         "problems": list(answer.problems),
@@ -478,6 +512,8 @@ def show_preview(found: "Preview", *, as_json: bool, output: Output) -> ExitStat
     if as_json:
         output.document(_plan_document(found))
         return ExitStatus.OK
+    if found.recognized is not None:
+        output.note(found.recognized.render(found.document.name))
     rows = [("page", "kind", "read as", "tokens", "why")]
     for mode, tokens in zip(found.passes.modes, found.page_tokens, strict=True):
         page = mode.page
@@ -524,6 +560,8 @@ def _plan_document(found: "Preview") -> dict[str, Any]:
     plan, passes, cost = found.prepared.plan, found.passes, found.cost
     return {
         "document": found.document.name,
+        "recipe": found.recipe.name or None,
+        "recognized": found.recognized.as_data() if found.recognized else None,
         "model": plan.name or plan.model.stem,
         "pages": [
             {"page": mode.page.number, "kind": mode.page.kind, "reason": mode.page.reason,
@@ -585,7 +623,8 @@ def evaluate_command(flags: EvaluateFlags, context: Context, output: Output) -> 
     """Score the answers about the documents of a folder.
 
     What is in bill.pdf stands in bill.gold.json or bill.json beside it. Without --schema and
-    --recipe, schema.json of the folder says what is asked.
+    --recipe, schema.json of the folder says what is asked; if there is none, the kind of each
+    document is recognized.
 
     \b
     gemma-edge eval bills/ -r invoice
@@ -606,7 +645,7 @@ def evaluate_command(flags: EvaluateFlags, context: Context, output: Output) -> 
         records: list[Any] = []
         counts = extract_many(
             sources,
-            read_asked(_recipe_of(flags), context, output, taken=False),
+            read_asked(_recipe_of(flags), context, output, taken=False, many=True),
             request_of(flags.read, flags.result, show, context),
             build(ModelRequest, flags.model),
             build(BatchRequest, flags.batch, form=flags.batch.form if out else None),
@@ -637,13 +676,8 @@ def _recipe_of(flags: EvaluateFlags) -> RecipeFlags:
     from gemma_edge.app.evaluate import SCHEMA_NAME
 
     asked, path = flags.recipe.asked, flags.folder / SCHEMA_NAME
-    if asked.schema is not None or asked.recipe is not None:
+    if asked.schema is not None or asked.recipe is not None or not path.is_file():
         return flags.recipe
-    if not path.is_file():
-        raise UsageError(
-            f"there is no --schema, no --recipe, and no {SCHEMA_NAME} in {shown(flags.folder)}",
-            hint='--schema "vendor, date, total num"',
-        )
     return replace(flags.recipe, asked=replace(asked, schema=str(path)))
 
 

@@ -427,15 +427,17 @@ def load_recipe(name_or_path: str, folders: Sequence[Path] = (), *, trust: bool 
     return recipe
 
 
-def load_all(folders: Sequence[Path] = ()) -> tuple[list[Recipe], list[str]]:
+def load_all(
+    folders: Sequence[Path] = (), *, trust: bool = False
+) -> tuple[list[Recipe], list[str]]:
     """All recipes that have a name, those of ``folders`` first; and a line for each file that
-    cannot be read, which hides none of the others."""
+    cannot be read, which hides none of the others. ``trust`` as of ``load_recipe``."""
     found: list[Recipe] = []
     problems: list[str] = []
     own = owned(folders)
     for name in (*own, *(each for each in shipped() if each not in own)):
         try:
-            found.append(load_recipe(name, folders))
+            found.append(load_recipe(name, folders, trust=trust))
         except GemmaEdgeError as error:
             problems.append(f"the recipe {name} cannot be read: {error.message}")
     return found, problems

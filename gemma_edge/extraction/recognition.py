@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 from gemma_edge.documents.document import Document
 from gemma_edge.engine.protocol import (
@@ -71,18 +72,36 @@ class Recognition:
     called: str = ""
     asked: bool = True
 
+    def as_data(self) -> dict[str, Any]:
+        """How the recipe was found, as plain data."""
+        others = [{"recipe": name, "probability": round(p, 4)} for name, p in self.others]
+        return {
+            "recipe": self.recipe.name, "probability": round(self.probability, 4),
+            "words": list(self.words[:_KEPT]), "others": others,
+        }  # fmt: skip
+
     def render(self, file: str) -> str:
         """``bill.pdf: an invoice (97 %: "Invoice", "Amount due"; -r invoice names it)``."""
-        seen = ", ".join(f'"{word}"' for word in self.words[:_SHOWN])
-        if not self.asked:
-            seen = f"by its words alone: {seen}" if seen else "by its words alone"
-        sure = f"{self.probability:.0%}".replace("%", " %") + (f": {seen}" if seen else "")
-        next_to = [f"{name} {p:.0%}".replace("%", " %") for name, p in self.others if p >= _CLOSE]
-        close = f"; or {', '.join(next_to)}" if next_to else ""
+        said = [f'"{word}"' for word in self.words[:_SHOWN]]
+        seen = ", ".join(said) if self.asked else ", ".join(["by its words alone", *said])
+        close = [f"{name} {_percent(p)}" for name, p in self.others if p >= _CLOSE]
         if self.called:
-            return f"{file}: {self.called} ({sure}{close}; -r {self.recipe.name} names it)"
+            sure = ": ".join(filter(None, (_percent(self.probability), seen)))
+            more = f"; or {', '.join(close)}" if close else ""
+            return f"{file}: {self.called} ({sure}{more}; -r {self.recipe.name} names it)"
+        is_sure = self.probability > _MORE_THAN_HALF
+        reasons = [_percent(self.probability)] if is_sure else []
+        reasons += [seen] if seen else []
+        reasons += [f"or {', '.join(close)}" if is_sure else ", ".join(close)] if close else []
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        kind = "no kind that has a recipe" if is_sure else "no kind for sure"
         form = f"the recipe {self.recipe.name} takes what every document has"
-        return f"{file}: no kind that is known ({sure}{close}); {form}, -r NAME names another"
+        return f"{file}: {kind}{why}; {form}, -r NAME names another"
+
+
+def _percent(share: float) -> str:
+    """99 % at most: nothing of this is certain."""
+    return f"{min(round(100 * share), 99)} %"
 
 
 # ----------------------------------------------------------------------------
@@ -103,7 +122,7 @@ _TITLE_LINES, _TITLE_WORDS = 24, 5  # where a title stands, and how many words m
 _TITLE_BEFORE = 3  # words of its cell before the kind's name
 _MOST_PLACES = 20  # of one word that are looked at
 _LEAST_LETTERS = 4  # of a word that is taken from a description
-_SHOWN = 3  # words in a line
+_SHOWN, _KEPT = 3, 12  # words in a line, and in a record
 _CLOSE = 0.1  # the probability from which another kind is told too
 
 _BELIEVED = 0.8  # of what the model says
@@ -224,8 +243,12 @@ def _candidate(recipe: Recipe, printed: _Printed, *, own: bool) -> Candidate:
             worded += worth
             said.append((worth, found.text))
     doublings = named + share * min(worded, _MOST_DOUBLINGS) + (_OWN if own and said else 0.0)
-    words = dict.fromkeys(text for _, text in sorted(said, key=lambda each: -each[0]))
-    return Candidate(recipe, doublings, tuple(words))
+    words = list(dict.fromkeys(text for _, text in sorted(said, key=lambda each: -each[0])))
+    told = [
+        word for at, word in enumerate(words)
+        if at == 0 or not any(word.casefold() in each.casefold() for each in words if each != word)
+    ]  # fmt: skip
+    return Candidate(recipe, doublings, tuple(told))
 
 
 def _signs_of(recipe: Recipe) -> tuple[Signs, float]:

@@ -36,16 +36,20 @@ def settings_key(settings: Mapping[str, Any]) -> str:
     return task_digest({**settings, "version": __version__})
 
 
-def content_key(data: bytes, settings: str) -> str:
-    """The key of a document with these bytes under these settings, whatever its name."""
-    return sha256(sha256(data).digest() + settings.encode("ascii")).hexdigest()[:_LENGTH]
+def content_keys(data: bytes, settings: Mapping[str, str]) -> dict[str, str]:
+    """The key of a document with these bytes under each of these settings, whatever its name."""
+    digest = sha256(data).digest()
+    return {
+        name: sha256(digest + each.encode("ascii")).hexdigest()[:_LENGTH]
+        for name, each in settings.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRecord:
-    """An answer, or why there is none (``error``). ``key`` is a ``content_key``, "" where the file
-    could not be read; ``evidence`` is None where it was not asked for. ``seconds`` is what the
-    model took."""
+    """An answer, or why there is none (``error``). ``key`` is one of ``content_keys``, "" where the
+    file could not be read; ``recognized`` is how ``recipe`` was found, None where it was named;
+    ``evidence`` is None where it was not asked for. ``seconds`` is what the model took."""
 
     file: str
     key: str = ""
@@ -61,6 +65,8 @@ class DocumentRecord:
     model: str = ""
     pages: int = 0
     seconds: float = 0.0
+    recipe: str = ""
+    recognized: Mapping[str, Any] | None = None
 
 
 _ALWAYS = ("file", "key", "data", "valid", "problems", "seconds")
@@ -76,13 +82,16 @@ def record_of(  # noqa: PLR0913 (named, all of them)
     seconds: float,
     notes: Iterable[str] = (),
     evidence: tuple[Mapping[str, Any], ...] | None = None,
+    recipe: str = "",
+    recognized: Mapping[str, Any] | None = None,
 ) -> DocumentRecord:
-    """The record of an answer; ``notes`` are those of the document, ``evidence`` is plain data."""
+    """The record of an answer; ``notes`` are those of the document, ``evidence`` and
+    ``recognized`` are plain data."""
     return DocumentRecord(
         file=file, key=key, data=found.data, valid=not found.problems, problems=found.problems,
         notes=(*notes, *found.notes), computed=dict(found.computed) or None,
         truncated=found.truncated, model=model, pages=pages, seconds=round(seconds, 3),
-        evidence=evidence,
+        evidence=evidence, recipe=recipe, recognized=recognized,
     )  # fmt: skip
 
 
@@ -122,6 +131,7 @@ _TABLES = """
 CREATE TABLE records (
     file TEXT NOT NULL, key TEXT, data TEXT, valid INTEGER, problems TEXT, notes TEXT,
     computed TEXT, truncated TEXT, error TEXT, hint TEXT, model TEXT, pages INTEGER, seconds REAL,
+    recipe TEXT, recognized TEXT,
     UNIQUE (file, key)
 );
 CREATE TABLE evidence (
@@ -130,8 +140,8 @@ CREATE TABLE evidence (
 );
 CREATE INDEX evidence_of ON evidence (key, file);
 """
-_PLAIN = ("file", "key", "valid", "error", "hint", "model", "pages", "seconds")
-_JSON = ("data", "problems", "notes", "computed", "truncated")
+_PLAIN = ("file", "key", "valid", "error", "hint", "model", "pages", "seconds", "recipe")
+_JSON = ("data", "problems", "notes", "computed", "truncated", "recognized")
 _PLACE = ("status", "score", "page", "start", "end", "text", "source", "confidence")
 
 
@@ -220,6 +230,10 @@ class Database:
         if not tables:
             made = f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_TABLES} COMMIT;"
             self._open.executescript(made)
+        there = {row[1] for row in self._open.execute("PRAGMA table_info(records)")}
+        for name in ("recipe", "recognized"):  # a file of before there were kinds
+            if name not in there:
+                self._open.execute(f"ALTER TABLE records ADD COLUMN {name} TEXT")
 
     def _refusal(self, error: sqlite3.Error) -> InputError | DoesNotFit:
         name = shown(self._path)
@@ -261,7 +275,7 @@ def _json(value: Any) -> str | None:
 
 Form = Literal["csv", "markdown"]
 WHOLE = "data"  # the column of an answer that is no object
-_FIRST, _LAST = ("file", "valid"), ("problems", "error", "seconds", "model", "key")
+_FIRST, _LAST = ("file", "valid"), ("problems", "error", "recipe", "seconds", "model", "key")
 _MAX_DEPTH = 4  # objects in objects; what is deeper is JSON in its cell
 _BARS = re.compile(r"(?<!\\)\|")
 
