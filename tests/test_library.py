@@ -145,7 +145,7 @@ def test_pages_and_places_of_a_document():
     ("ask", "error", "said"),
     [
         (lambda: gemma_edge.extract("no.pdf", schema="a"), gemma_edge.InputError, "no.pdf"),
-        (lambda: gemma_edge.extract(INVOICE), gemma_edge.UsageError, "no schema and no recipe"),
+        (lambda: gemma_edge.extract(INVOICE, recipe="invioce"), gemma_edge.InputError, "invioce"),
         (lambda: gemma_edge.extract(INVOICE, schema="{"), gemma_edge.SchemaError, "JSON"),
         (lambda: gemma_edge.extract(INVOICE, schema="a", pages="9"), gemma_edge.UsageError, "9"),
         (lambda: gemma_edge.extract(INVOICE, schema="a", pages="x"), gemma_edge.UsageError, "x"),

@@ -8,6 +8,7 @@ do not, and cannot change what they make clear.
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -107,12 +108,14 @@ def _percent(share: float) -> str:
 # ----------------------------------------------------------------------------
 # The look at the words.
 
-# A document of no known kind has as many doublings as a kind with three of its words.
+# A document of no known kind has as many doublings as a kind with three of its words; one more for
+# a first page of four times as many characters, since a long text has some words of every kind.
 _OTHER_DOUBLINGS = 3.0
+_SHORT_CHARACTERS = 500
 _TITLE_DOUBLINGS, _NAME_DOUBLINGS = 4.0, 1.5  # of the kind's name, in a title and elsewhere
 _HEADING_DOUBLINGS = 1.5  # of a word that is all there is in its cell, such as `Education`
 _LATER = 0.5  # of one for a word that only later pages print, half for a name
-_MOST_DOUBLINGS = 6.0  # by words: a long document has some of every kind
+_MOST_DOUBLINGS, _MOST_LATER = 6.0, 2.0  # by all words, and by those of later pages
 _DERIVED = 0.5  # of it for words that are only the names of a recipe's fields
 _OWN = 1.0  # for a recipe of one's own: a copy of another is meant to come before it
 _MOST_LISTED, _ALL_LISTED = 4, 24  # kinds that the model chooses among; where no word is seen
@@ -153,12 +156,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The kinds that are left, the likeliest first; ``other`` are the doublings of none of them.
-    ``blind`` is whether there are no words to look at."""
+    """The kinds that are left, the likeliest first; ``other`` are the doublings of none of them."""
 
     candidates: tuple[Candidate, ...]
     other: float
-    blind: bool = False
 
 
 def look(document: Document, known: Known) -> Look:
@@ -171,9 +172,9 @@ def look(document: Document, known: Known) -> Look:
     seen = [each for each in found if each.words]
     found = sorted(seen or found, key=lambda each: -each.doublings)
     near = [each for each in found if each.doublings >= found[0].doublings - _FARTHEST]
-    is_blind = not texts[0]
-    other = 0.0 if is_blind else _OTHER_DOUBLINGS
-    return Look(tuple(near[: _MOST_LISTED if seen else _ALL_LISTED]), other, is_blind)
+    longer = max(1.0, len(texts[0][:_FIRST_CHARACTERS]) / _SHORT_CHARACTERS)
+    other = _OTHER_DOUBLINGS + math.log2(longer) / 2 if texts[0] else 0.0  # there is nothing to see
+    return Look(tuple(near[: _MOST_LISTED if seen else _ALL_LISTED]), other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ class _Printed:
 
 def _candidate(recipe: Recipe, printed: _Printed, *, own: bool) -> Candidate:
     signs, share = _signs_of(recipe)
-    named, worded = 0.0, 0.0
+    named, worded, later = 0.0, 0.0, 0.0
     said: list[tuple[float, str]] = []
     for name in signs.names:
         if found := printed.find(name):
@@ -240,15 +241,24 @@ def _candidate(recipe: Recipe, printed: _Printed, *, own: bool) -> Candidate:
     for word in signs.words:
         if found := printed.find(word):
             worth = _HEADING_DOUBLINGS if found.alone else _LATER if found.later else 1.0
-            worded += worth
+            worded += 0.0 if found.later else worth
+            later += worth if found.later else 0.0
             said.append((worth, found.text))
-    doublings = named + share * min(worded, _MOST_DOUBLINGS) + (_OWN if own and said else 0.0)
-    words = list(dict.fromkeys(text for _, text in sorted(said, key=lambda each: -each[0])))
-    told = [
-        word for at, word in enumerate(words)
-        if at == 0 or not any(word.casefold() in each.casefold() for each in words if each != word)
+    worded = min(worded + min(later, _MOST_LATER), _MOST_DOUBLINGS)
+    doublings = named + share * worded + (_OWN if own and said else 0.0)
+    words = [text for _, text in sorted(said, key=lambda each: -each[0])]
+    return Candidate(recipe, doublings, _told(words))
+
+
+def _told(words: Sequence[str]) -> tuple[str, ...]:
+    """The first word, and of the others the longest of those that stand in each other."""
+    folded = {word.casefold(): word for word in reversed(words)}
+    first, *rest = dict.fromkeys(word.casefold() for word in words) or [""]
+    kept = [
+        word for word in rest
+        if first not in word and not any(word in each for each in folded if each != word)
     ]  # fmt: skip
-    return Candidate(recipe, doublings, tuple(told))
+    return tuple(folded[word] for word in (first, *kept) if word)
 
 
 def _signs_of(recipe: Recipe) -> tuple[Signs, float]:

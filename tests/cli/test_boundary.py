@@ -51,11 +51,6 @@ def test_help_goes_to_stdout_and_fits_60_columns(shell, argv):
             "did you mean --model? gemma-edge chat --help",
         ),
         ("describe", "missing argument `FILE`", "gemma-edge describe --help"),
-        (
-            "extract a.pdf",
-            "there is no --schema and no --recipe",
-            '--schema "vendor, date, total num"',
-        ),
         ("chat -p", "option `-p` requires an argument", "gemma-edge chat --help"),
         (
             "chat --ctx many hi",

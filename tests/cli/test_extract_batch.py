@@ -348,13 +348,6 @@ def test_two_sets_of_answers(shell, folder, tmp_path):
     }  # fmt: skip
 
 
-def test_a_score_needs_a_schema(shell, folder):
-    (folder / "a.gold.json").write_text("{}")
-    ran = shell.run("eval", str(folder))
-    assert ran.status == ExitStatus.USAGE
-    assert f"there is no --schema, no --recipe, and no schema.json in {folder}" in ran.stderr
-
-
 def test_a_score_can_be_gone_on_with(shell, folder, tmp_path):
     for name in ("a", "b", "c"):
         (folder / f"{name}.gold.json").write_text(f'{{"total": {"abc".index(name) + 1}}}')

@@ -113,7 +113,6 @@ def test_an_example_is_another_document(shell, bill, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "status", "said"),
     [
-        ((), ExitStatus.USAGE, "there is no --schema and no --recipe"),
         (("-r", "nothing-of-that-name"), ExitStatus.INPUT, "nothing-of-that-name"),
         ((*SCHEMA, "--check", "total +"), ExitStatus.INPUT, "total +"),
         ((*SCHEMA, "--compute", "total"), ExitStatus.INPUT, "computes nothing"),

@@ -26,7 +26,7 @@ def test_all_are_listed_with_what_they_find(shell, own):
     ran = recipes(shell)
     lines = ran.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "10-q", "bank-statement", "bills", "broken", "contract", "id-card", "invoice",
+        "10-q", "bank-statement", "bills", "broken", "contract", "general", "id-card", "invoice",
         "medical-letter", "paper", "receipt", "resume",
     ]  # fmt: skip
     assert lines[2].endswith("Ours (yours): vendor, total")

@@ -1,6 +1,7 @@
 """Answers as lines, rows and tables, and what is known of them when they are read again."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from gemma_edge.extraction.records import (
     DocumentRecord,
     as_document,
     columns_of,
-    content_key,
+    content_keys,
     read_database,
     read_rows,
     record_of,
@@ -100,9 +101,10 @@ def test_the_record_of_an_answer():
 
 def test_keys_are_of_content_and_of_all_that_was_asked():
     settings = settings_key({"recipe": "r", "model": "m"})
-    assert content_key(b"x", settings) == content_key(b"x", settings)
-    assert len({content_key(b"x", settings), content_key(b"y", settings)}) == 2
-    assert settings_key({"recipe": "r", "model": "other"}) != settings
+    other = settings_key({"recipe": "r", "model": "other"})
+    keys = content_keys(b"x", {"r": settings, "s": other})
+    assert keys == content_keys(b"x", {"s": other, "r": settings})
+    assert len({*keys.values(), *content_keys(b"y", {"r": settings}).values()}) == 3
 
 
 def test_a_database_keeps_answers_and_their_places(tmp_path):
@@ -122,6 +124,23 @@ def test_a_database_keeps_answers_and_their_places(tmp_path):
     assert documents[0]["evidence"][0]["path"] == "vendor"
     rows = sqlite3.connect(path).execute("SELECT path, page, boxes FROM evidence").fetchall()
     assert rows == [("vendor", 1, "[[1, 2, 3, 4]]")]
+
+
+def test_a_database_of_before_there_were_kinds_is_gone_on_with(tmp_path):
+    path = tmp_path / "out.db"
+    database = Database(path)
+    database.write(GOOD)
+    database.close()
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(
+            "ALTER TABLE records DROP COLUMN recipe; ALTER TABLE records DROP COLUMN recognized"
+        )
+    database = Database(path)
+    database.write(replace(GOOD, key="k2", recipe="invoice", recognized={"probability": 0.9}))
+    database.close()
+    first, second = read_database(path)
+    assert "recipe" not in first
+    assert (second["recipe"], second["recognized"]) == ("invoice", {"probability": 0.9})
 
 
 def test_a_file_that_was_named_twice_stands_once_in_a_database(tmp_path):

@@ -26,8 +26,8 @@ def case(name):
 
 def test_each_kind_of_document_of_the_issue_has_its_recipe():
     assert NAMES == [
-        "10-q", "bank-statement", "contract", "id-card", "invoice", "medical-letter", "paper",
-        "receipt", "resume",
+        "10-q", "bank-statement", "contract", "general", "id-card", "invoice", "medical-letter",
+        "paper", "receipt", "resume",
     ]  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_a_misread_value_fails_the_check_that_it_belongs_to(name):
         failures = recipe.finish(data, given["text"]).failures
         said = [failure for failure in failures if each["says"] in failure.text]
         assert said, (each["says"], failures)
-        assert said[0].severity == "error"
+        assert said[0].severity == each.get("severity", "error")
         assert each["put"][0] in [field.split(".")[0] for field in said[0].fields]
 
 
