@@ -197,17 +197,14 @@ class _Printed:
 
     def find(self, word: str) -> _Found | None:
         """Its best place."""
-        pattern, core = _pattern(word)
         found: _Found | None = None
-        if core in self._folded_first:
-            for each in islice(pattern.finditer(self._folded_first), _MOST_PLACES):
-                here = self._judge(*each.span())
-                if found is None or (here.title, here.alone) > (found.title, found.alone):
-                    found = here
-        if found is None and core in self._folded_rest:
-            later = pattern.search(self._folded_rest)
-            if later:
-                return _Found(_one_line(self._rest[slice(*later.span())]), later=True)
+        for span in islice(_places(word, self._folded_first), _MOST_PLACES):
+            here = self._judge(*span)
+            if found is None or (here.title, here.alone) > (found.title, found.alone):
+                found = here
+        if found is None:
+            for start, end in islice(_places(word, self._folded_rest), 1):
+                return _Found(_one_line(self._rest[start:end]), later=True)
         return found
 
     def _judge(self, start: int, end: int) -> _Found:
@@ -298,22 +295,42 @@ class _Folds(dict[int, int]):
 _FOLDED = _Folds({ord("’"): ord("'"), ord("‐"): ord("-"), ord("–"): ord("-"), ord("ß"): ord("ß")})
 
 
+def _places(word: str, folded: str) -> Iterator[tuple[int, int]]:
+    """Where a whole word, or several, stand in a folded text."""
+    pattern, core, begins = _pattern(word)
+    if core not in folded:
+        return
+    for found in pattern.finditer(folded):
+        start, end = found.span()
+        inside = start > 0 and _is_letter(folded[start - 1])
+        if begins == "whole" and inside:
+            continue
+        while begins == "open" and start > 0 and _is_letter(folded[start - 1]):
+            start -= 1
+        yield start, end
+
+
 @lru_cache(maxsize=8192)
-def _pattern(word: str) -> tuple[re.Pattern[str], str]:
-    """What finds a whole word or several, folded, and a part of it that has to be there."""
+def _pattern(word: str) -> tuple[re.Pattern[str], str, str]:
+    """What finds a word from its first letter on (a pattern that begins with letters is quick), a
+    part that has to be there, and whether its beginning is that of a "whole" word, "open", or of
+    a script without spaces ("")."""
     folded = unicodedata.normalize("NFC", word).translate(_FOLDED)
     bare = folded.strip("*")
-    begin = "" if folded.startswith("*") or not _is_divided(bare[0]) else r"(?<!\w)"
+    begins = "open" if folded.startswith("*") else "whole" if _is_divided(bare[0]) else ""
     end = r"\w*" if folded.endswith("*") else r"(?!\w)" if _is_divided(bare[-1]) else ""
-    begin = r"\w*" if folded.startswith("*") else begin
     parts = re.split(r"[\s-]+", bare)
     body = r"[\s-]+".join(map(re.escape, parts))
-    return re.compile(begin + body + end), max(parts, key=len)
+    return re.compile(body + end), max(parts, key=len), begins
+
+
+def _is_letter(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def _is_divided(char: str) -> bool:
     """Whether words of such characters are set apart; those of Chinese and Japanese are not."""
-    return (char.isalnum() or char == "_") and unicodedata.east_asian_width(char) not in "WF"
+    return _is_letter(char) and unicodedata.east_asian_width(char) not in "WF"
 
 
 def _one_line(text: str) -> str:
