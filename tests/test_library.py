@@ -92,6 +92,16 @@ def test_a_recipe_with_a_rule_and_a_check_that_fails(engine, tmp_path):
     assert bill.answer.checks
 
 
+def test_without_a_schema_and_a_recipe_the_kind_is_recognized(engine):
+    bill = gemma_edge.extract(INVOICE, engine=engine, rules=["total: in full"])
+    assert (bill.recipe.name, bill.recognized.recipe) == ("invoice", bill.recipe)
+    assert 0.9 < bill.recognized.probability < 1 and bill.recognized.words[0] == "INVOICE"
+    assert bill.data["invoice_number"] == "VG-20418"
+    assert bill.recipe.rules[-1].text == "in full"
+    named = gemma_edge.extract(INVOICE, recipe="invoice", engine=engine)
+    assert named.recognized is None
+
+
 def test_an_image(engine):
     found = gemma_edge.describe(SHAPES, temperature=0, engine=engine)
     assert str(found) == found.data == found.text.strip() != ""

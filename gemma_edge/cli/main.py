@@ -268,6 +268,7 @@ def top(ctx: typer.Context, asked: TopFlags) -> Job | None:
     gemma-edge pull e4b
     gemma-edge chat "hello" --model e4b
     gemma-edge describe photo.jpg
+    gemma-edge extract invoice.pdf
     gemma-edge extract bill.pdf --schema "vendor, date, total num"
     """
     if asked.version:

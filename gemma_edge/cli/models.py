@@ -35,7 +35,7 @@ Rows = list[tuple[str, ...]]
 COMMANDS = (
     ("chat", "talk"),
     ("describe photo.jpg", "look"),
-    ("extract bill.pdf -s total", "read into JSON"),
+    ("extract bill.pdf", "read into JSON"),
     ("plan", "why, and what else fits"),
     ("models", "which ones there are"),
     ("doctor", "what is wrong here"),

@@ -50,9 +50,15 @@ compute:
 check:
   - items_sum + (tax or 0) ~= total
   - {expr: all(i.qty * i.price ~= i.amount for i in items), severity: warn}
+recognize:
+  as: a bill
+  names: bill, invoice, *rechnung
+  words: amount due, bill to, zahlbar
 
 Checks that do not hold are asked again, with the numbers. `~=` is equal within 0.02, and what
-depends on a value that is missing is not checked. There are sum, min, max, len, round, abs,
+depends on a value that is missing is not checked. `recognize` is by what `extract` without -r
+finds it: names of the kind, which a title prints, and words; without it, its name and fields.
+There are sum, min, max, len, round, abs,
 any, all, date, default, previous, following and mrz.
 """
 

@@ -47,6 +47,16 @@ def test_extract_reads_the_invoice():
     assert re.fullmatch(rf"{found} · [\d.]+ s · {tokens}", last)
 
 
+def test_extract_needs_no_more_than_the_file():
+    ran = gemma_edge("extract", INVOICE)
+    assert ran.returncode in (ExitStatus.OK, ExitStatus.RESULT), ran.stderr
+    first = ran.stderr.splitlines()[0]
+    assert re.fullmatch(
+        rf'{INVOICE}: an invoice \(\d\d %: "INVOICE", .*; -r invoice names it\)', first
+    )
+    assert json.loads(ran.stdout)["invoice_number"] == "VG-20418"
+
+
 def test_extract_obeys_a_json_schema_and_reports_as_one_document(tmp_path):
     schema = tmp_path / "bill.schema.json"
     properties = {"total": {"type": "number"}, "vendor": {"type": "string", "minLength": 1}}
