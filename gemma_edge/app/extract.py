@@ -378,10 +378,10 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
     ``brief`` says of the document only that it is read in parts.
     Raises InputError, ProjectorError, DoesNotFit, SchemaError, EngineError, Interrupted: as
     above."""
-    _check_fields(recipe, request)
     prepared, context_tokens = engine.prepared, engine.info.context_tokens
     options = _options(request, prepared)
     recipe, recognized, seconds = _found(engine, document, asked, options, runtime)
+    _check_fields(recipe, request)
     if recognized is not None and not brief:
         runtime.note(recognized.render(document.name))
     passes = counted[1] if counted is not None and counted[0] == recipe else None

@@ -56,10 +56,12 @@ recognize:
   words: amount due, bill to, zahlbar
 
 Checks that do not hold are asked again, with the numbers. `~=` is equal within 0.02, and what
-depends on a value that is missing is not checked. `recognize` is by what `extract` without -r
-finds it: names of the kind, which a title prints, and words; without it, its name and fields.
-There are sum, min, max, len, round, abs,
+depends on a value that is missing is not checked. There are sum, min, max, len, round, abs,
 any, all, date, default, previous, following and mrz.
+
+By `recognize` a document that comes without -r finds its recipe: names of the kind, as titles
+print them, and words that stand in it; a `*` is the rest of a word. A recipe without it is found
+by its own name and by its fields.
 """
 
 Name = Annotated[
