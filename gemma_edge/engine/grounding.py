@@ -1,7 +1,8 @@
 """A JSON Schema whose copied values can only be what a document prints, as a grammar. Pure.
 
 A leaf that is copied carries the keyword ``HELD``: ``VERBATIM`` for any run of the document's
-words, ``NUMBER`` for a printed number, or the name of a list of candidates (dates, amounts, …).
+words, ``NUMBER`` for a printed number, or the name of a list of candidates (dates, amounts, …);
+one whose name ends with ``NUMBER`` holds numbers as JSON writes them.
 llguidance reads JSON Schema and cannot hold a string to a text, so objects, lists and unions become
 rules of its Lark dialect. What is not copied stays JSON Schema inside of them; so does whatever the
 rules here do not know, and then ``Grounded.free`` names the leaves that are not held for it.
@@ -270,8 +271,9 @@ class _Grammar:
             quoted = [json.dumps(" ".join(each.split()), ensure_ascii=False) for each in fits]
             return self._one_of(quoted)
         if kind in ("number", "integer"):
+            name = held if held.endswith(NUMBER) else NUMBER
             return self._one_of(
-                [n for n in self._candidates.get(NUMBER, ()) if _fits(n, kind, schema)]
+                [n for n in self._candidates.get(name, ()) if _fits(n, kind, schema)]
             )
         if kind == "boolean":
             return '"true" | "false"'

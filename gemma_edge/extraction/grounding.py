@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 from itertools import chain, islice, takewhile
 from operator import itemgetter
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM, render_grammar
 from gemma_edge.engine.protocol import Grounding, PrintedRow
-from gemma_edge.extraction.evidence.search import DateIndex, Span, TextIndex
+from gemma_edge.extraction.evidence.search import PAGE_BREAK, DateIndex, Span
 from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
 from gemma_edge.extraction.values import (
     MARK,
@@ -96,8 +97,7 @@ def rule_of(name: str, schema: Json) -> str:
     kind = kind_of_leaf(schema)
     if kind or _is_written(name, schema):
         return kind or ""
-    said = schema.get("type")
-    types = ({said} if isinstance(said, str) else set(said or ())) - {"null"}
+    types = {*_types(schema)} - {"null"}
     if types and types <= _NUMBERS:
         return AMOUNT if _named_kind(name) == f"{LIKE}amount" else NUMBER
     is_text = "string" in types and not types & {"object", "array"}
@@ -115,6 +115,11 @@ def _named_kind(name: str) -> str:
     if words & _NO_KIND:
         return ""
     return next((LIKE + kind for kind, known in _NAMED_KINDS if words & known), "")
+
+
+def _types(schema: Json) -> Sequence[Any]:
+    said = schema.get("type")
+    return said if isinstance(said, list) else (said,)
 
 
 def _words_of(name: str) -> set[str]:
@@ -177,8 +182,7 @@ def choose_held(marked: Json, free: Collection[str], held: Collection[str]) -> J
         return {word: value for word, value in schema.items() if word != HELD}
 
     def hold(_: _Keys, schema: Json) -> Json:
-        said, known = schema.get("type"), str(schema.get(HELD, LIKE))
-        types = {*(said if isinstance(said, list) else (said,))}
+        types, known = {*_types(schema)}, str(schema.get(HELD, LIKE))
         if not known.startswith(LIKE) or _LEAF_WORDS & schema.keys():
             return schema
         rule = VERBATIM if "string" in types else NUMBER if types & _NUMBERS else ""
@@ -235,6 +239,8 @@ def held_kinds(schema: Any) -> Iterator[str]:
     if isinstance(schema, dict):
         if isinstance(schema.get(HELD), str) and schema[HELD] != ROWS:
             yield schema[HELD]
+            if _NUMBERS & {*_types(schema)}:
+                yield schema[HELD] if schema[HELD].endswith(NUMBER) else NUMBER
         for value in schema.values():
             yield from held_kinds(value)
     elif isinstance(schema, list):
@@ -330,8 +336,7 @@ class _Finder:
     """The candidates of one text; each kind is sought when it is asked for."""
 
     def __init__(self, document: Document) -> None:
-        self.index = TextIndex(document)
-        self.text = self.index.text
+        self.text = PAGE_BREAK.join(page.text for page in document.pages if page.text)
         self._numbers: list[_Number] | None = None
         self._dates: DateIndex | None = None
         self._days: list[Span] | None = None
@@ -349,7 +354,7 @@ class _Finder:
 
     def _date_index(self) -> DateIndex:
         if self._dates is None:
-            self._dates = DateIndex(self.index)
+            self._dates = DateIndex(self.text)
         return self._dates
 
     def numbers(self) -> list[_Number]:
@@ -391,7 +396,11 @@ class _Finder:
 
     def json_amounts(self) -> Iterator[str]:
         """Those of them that are amounts; all where none is."""
-        some = [each for each in self.numbers() if self._is_amount(each)]
+        some = [
+            each
+            for each in self.numbers()
+            if self._is_amount(each) or any(self._with_currency(each))
+        ]
         for each in some or self.numbers():
             yield from _as_json(each)
 
@@ -465,15 +474,18 @@ class _Finder:
             yield from (reading.value,) if isinstance(reading.value, str) else reading.choices
 
     def countries(self) -> Iterator[str]:
-        known = tables()
-        words = [found.span() for found in _NAME.finditer(self.text)]
-        for at, (start, _) in enumerate(words):
-            if not self.text[start].isupper():
+        names, codes = tables().countries, _country_codes()
+        words = list(_NAME.finditer(self.text))
+        begin = _first_words(tuple(names))
+        begins = {word: fold(word).split(" ")[0] in begin for word in {each[0] for each in words}}
+        for at, first in enumerate(words):
+            if first[0] in codes:
+                yield first[0]
+            if not (first[0][0].isupper() and begins[first[0]]):
                 continue
-            for _, end in words[at : at + _COUNTRY_WORDS]:
-                text = " ".join(self.text[start:end].split())
-                code = known.codes_of_three.get(text) or text in known.codes_of_three.values()
-                if code or fold(text) in known.countries:
+            for last in words[at : at + _COUNTRY_WORDS]:
+                text = " ".join(self.text[first.start() : last.end()].split())
+                if fold(text) in names:
                     yield text
 
     def ibans(self) -> Iterator[str]:
@@ -487,6 +499,17 @@ class _Finder:
         for found in _PHONE.finditer(self.text):
             if sum(map(str.isdigit, found[0])) >= _LEAST_PHONE:
                 yield found[0]
+
+
+@lru_cache(maxsize=1)
+def _country_codes() -> frozenset[str]:
+    codes = tables().codes_of_three
+    return frozenset((*codes, *codes.values()))
+
+
+@lru_cache(maxsize=1)
+def _first_words(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name.split(" ")[0] for name in names)
 
 
 def _as_json(number: _Number) -> Iterator[str]:
@@ -552,7 +575,7 @@ def _pairs(candidates: _Candidates) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def _find(document: Document, kinds: Collection[str]) -> _Candidates:
     finder = _Finder(document)
-    found = ((kind, finder.find(kind)) for kind in sorted({*kinds, NUMBER} - {VERBATIM}))
+    found = ((kind, finder.find(kind)) for kind in sorted({*kinds} - {VERBATIM}))
     return {kind: texts for kind, texts in found if texts is not None}
 
 
@@ -630,8 +653,7 @@ def _leaves(schema: Any, name: str) -> Iterator[tuple[str, str]]:
     if HELD in schema and schema[HELD] != ROWS:
         yield name, schema[HELD]
         return
-    said = schema.get("type")
-    if _WRITTEN_TYPES & set(said if isinstance(said, list) else (said,)):
+    if _WRITTEN_TYPES & {*_types(schema)}:
         yield name, ""
     for word in _NAMED:
         for each, sub in schema.get(word, {}).items():

@@ -501,8 +501,8 @@ _YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d")
 class DateIndex:
     """Days as ``2024-03-06``, months as ``2024-03``, to the places where they are printed."""
 
-    def __init__(self, index: TextIndex) -> None:
-        self._text = index.text
+    def __init__(self, text: str) -> None:
+        self._text = text
         self._places: dict[str, list[Printed]] = {}
         for found in _NUMERIC.finditer(self._text):
             reading = read_date(" ".join(found[0].split()), Habits())
@@ -546,13 +546,22 @@ class DateIndex:
         return sorted(spans)
 
     def _months(self) -> Iterator[tuple[Span, int]]:
-        known = tables().months
         for found in _DATE_WORD.finditer(self._text):
-            word = found[0].lower()
-            month = known.get(word if word.isascii() else fold(word))
-            near = self._text[max(0, found.start() - _NEAR) : found.end() + _NEAR]
-            if month and _DATE_NUMBER.search(near):
+            month = self._month_words.get(found[0])
+            if month and _DATE_NUMBER.search(
+                self._text, max(0, found.start() - _NEAR), found.end() + _NEAR
+            ):
                 yield Span(*found.span()), month
+
+    @cached_property
+    def _month_words(self) -> dict[str, int]:
+        """The words of the text that name a month, each read once."""
+        known, found = tables().months, {}
+        for word in set(_DATE_WORD.findall(self._text)):
+            low = word.lower()
+            if month := known.get(low if low.isascii() else fold(low)):
+                found[word] = month
+        return found
 
     def _read_around(self, name: Span, month: int) -> None:
         """The shortest run of words around a month's name that is a date; else month and year."""
@@ -647,7 +656,7 @@ class Forms:
 
     @cached_property
     def _dates(self) -> DateIndex:
-        return DateIndex(self.index)
+        return DateIndex(self.index.text)
 
     @cached_property
     def _similar(self) -> SimilarIndex:
