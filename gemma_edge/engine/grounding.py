@@ -50,6 +50,7 @@ _CELL = re.compile(r"\S+(?: \S+)*")
 _BULLET = re.compile(r"(?m)^[ \t]*(?:[•▪▫◦●○■□‣⁃\uf0b7\uf0a7·]|[-–*](?=[ ]+[^\W\d]))[ \t]+")
 _CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
 _FIRST, _LAST = r"[^ \x00-\x1f,;:)\]}]", r"[^ \x00-\x1f,;:(\[{]"  # characters of a copied text
+_REPEATED = re.compile(r"number$|amount|money|percent")  # kinds of which two values may be the same
 _BREAK = "\x01"  # between texts that are not one; no value may hold it
 
 Json = dict[str, Any]
@@ -222,11 +223,31 @@ class _Grammar:
             return rows
         if most is not None and (most < max(least, 1)):
             raise _Unknown("maxItems")
+        if not least and most is None and (each := self._each_once(schema["items"])) is not None:
+            return each
         item = self._rule(self.value(schema["items"], f"{path}[]"))
         bounds = f"{{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
         more = "" if most == 1 else f'(", " {item}){bounds} '
         rows = f'"[" {item} {more}"]"'
         return rows if least else f'"[]" | {rows}'
+
+    def _each_once(self, leaf: Json) -> str | None:
+        """A list of values of one kind, such as e-mail addresses: those that are printed, in their
+        order, each at most once. None where such a value may be the same as another."""
+        if leaf.get(HELD) not in self._candidates or _REPEATED.search(leaf[HELD]):
+            return None
+        if leaf.keys() - _ANNOTATIONS - _LEAF or "string" not in _kinds(leaf):
+            return None
+        return self._in_order([self._rule(_literal(each)) for each in self._quoted(leaf)])
+
+    def _in_order(self, entries: Sequence[str]) -> str:
+        """A list of these entries in their order, each at most once."""
+        more = first = ""
+        for entry in reversed(entries):
+            follows = f'", " {entry} {more} | {more}' if more else f'(", " {entry})?'
+            begins = f"{entry} {more} | {first}" if first else entry
+            more, first = self._rule(follows), self._rule(begins)
+        return f'"[]" | "[" {first} "]"' if first else '"[]"'
 
     def _down(self, schema: Json, path: str) -> str:
         """A list whose entries are printed rows in their order, each at most once; "" where no row
@@ -240,12 +261,7 @@ class _Grammar:
             with suppress(_Unknown):
                 found.append(self._rule(self._held(schema["items"], f"{path}[]")))
         self._printed, self._rows = whole, rows
-        more = first = ""
-        for row_rule in reversed(found):
-            follows = f'", " {row_rule} {more} | {more}' if more else f'(", " {row_rule})?'
-            begins = f"{row_rule} {more} | {first}" if first else row_rule
-            more, first = self._rule(follows), self._rule(begins)
-        return f'"[]" | "[" {first} "]"' if first else ""
+        return self._in_order(found) if found else ""
 
     # Leaves.
 
@@ -267,9 +283,7 @@ class _Grammar:
         if kind == "string" and (held in (VERBATIM, NUMBER) or held not in self._candidates):
             return self._verbatim(schema)
         if kind == "string":
-            fits = (each for each in self._candidates[held] if _has_length(each, schema))
-            quoted = [json.dumps(" ".join(each.split()), ensure_ascii=False) for each in fits]
-            return self._one_of(quoted)
+            return self._one_of(self._quoted(schema))
         if kind in ("number", "integer"):
             name = held if held.endswith(NUMBER) else NUMBER
             return self._one_of(
@@ -278,6 +292,11 @@ class _Grammar:
         if kind == "boolean":
             return '"true" | "false"'
         raise _Unknown(kind)
+
+    def _quoted(self, schema: Json) -> list[str]:
+        """The candidates of a leaf, as JSON spells them."""
+        fits = (each for each in self._candidates[schema[HELD]] if _has_length(each, schema))
+        return [json.dumps(" ".join(each.split()), ensure_ascii=False) for each in fits]
 
     def _one_of(self, values: Sequence[str]) -> str:
         """A terminal of these texts."""

@@ -76,8 +76,14 @@ _NO_KIND = frozenset(
 _ASKED = re.compile(
     r"\b(?:summar\w*|in your own words|translat\w*|classif\w*|categor\w*|infer\w*|convert\w*"
     r"|normali[sz]\w*|canonical\w*|abbreviat\w*|comput\w*|calculat\w*|derive\w*|estimat\w*"
-    r"|ISO[ -]\d+|YYYY|lower-?case|upper-?case|in English|number of|how many)\b"
+    r"|ISO[ -]\d+|YYYY|lower-?case|upper-?case|in English|how many"
+    r"|number of (?!the\b|an?\b|this\b|its\b))\b"
     r"|['\"][^'\"]{1,20}['\"] (?:if|for|when|where|unless|otherwise)\b",  # 'NA' if unknown
+    re.IGNORECASE,
+)
+_COPIED = re.compile(
+    r"\b(?:as (?:it is |they are |it stands |they stand )?(?:printed|written|shown)|verbatim"
+    r"|word for word|letter for letter)\b",
     re.IGNORECASE,
 )
 _NAME_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -128,9 +134,13 @@ def _words_of(name: str) -> set[str]:
 
 def _is_written(name: str, schema: Json) -> bool:
     """Whether a name or a description says that the value is made, not copied."""
-    described = schema.get("description")
-    asked = isinstance(described, str) and _ASKED.search(described) is not None
-    return asked or bool(_LEAF_WORDS & schema.keys() or _words_of(name) & _WRITTEN)
+    said = schema.get("description")
+    described = said if isinstance(said, str) else ""
+    if _LEAF_WORDS & schema.keys():
+        return True
+    if _COPIED.search(described):
+        return False
+    return _ASKED.search(described) is not None or bool(_words_of(name) & _WRITTEN)
 
 
 _SAME_NAME = ("anyOf", "oneOf", "allOf", "prefixItems")

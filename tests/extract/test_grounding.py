@@ -285,3 +285,28 @@ def test_a_number_that_is_named_like_an_amount_is_one() -> None:
         assert not holds("total num", {"total": value}, text)
         assert holds("code num", {"code": value}, text)
     assert holds("total num", {"total": 3}, "a total of 3")
+
+
+def test_a_list_of_one_kind_has_each_printed_value_once() -> None:
+    text = "Write to a@x.example or b@x.example, on 3 May 2024 and 4 May 2024; 5.00 and 5.00"
+    both = ["a@x.example", "b@x.example"]
+    for some in ([], both[:1], both[1:], both):
+        assert holds("mails[]: email", {"mails": some}, text)
+    for some in ([*both, "a@x.example"], both[::-1], [None]):
+        assert not holds("mails[]: email", {"mails": some}, text)
+        assert not holds("mails[]: email", {"mails": some}, "no address")
+    assert holds("mails[]: email", {"mails": []}, "no address")
+    assert holds("fees[]: amount", {"fees": ["5.00", "5.00"]}, text)
+
+
+@pytest.mark.parametrize(
+    ("description", "rule"),
+    [
+        ("The summary, as printed", VERBATIM),
+        ("a short summary", ""),
+        ("the number of the order", VERBATIM),
+        ("the number of pages", ""),
+    ],
+)
+def test_a_description_says_what_is_copied(description: str, rule: str) -> None:
+    assert rule_of("entry", {**STRING, "description": description}) == rule
