@@ -4,7 +4,9 @@ A copied value can only be what is printed (``engine.grounding`` holds the decod
 
 - a value of a semantic type, a date or an e-mail address by its format, and a number are one of
   those that code finds in the pages of the prompt;
-- any other string is a run of their words, such as a name, an address, a number of an order;
+- a string whose name says so ("invoice_date", "total", "address") is one of those too, where the
+  pages have any;
+- any other string is a run of their words, such as a name or a number of an order;
 - what the model has to write itself is free: a yes or no, one of several words, a summary, a
   category, a translation, and what a description asks to convert.
 
@@ -25,6 +27,7 @@ from typing import Any
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM, render_grammar
 from gemma_edge.engine.protocol import Grounding, PrintedRow
+from gemma_edge.extraction.addresses import find_addresses
 from gemma_edge.extraction.evidence.search import PAGE_BREAK, DateIndex, Span
 from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
 from gemma_edge.extraction.values import (
@@ -67,11 +70,14 @@ _NAMED_KINDS: tuple[tuple[str, frozenset[str]], ...] = (
     ("currency", frozenset(("currency",))),
     ("amount", frozenset(("total", "subtotal", "amount", "price", "tax", "vat", "gst", "cost"))
      | frozenset(("fee", "fees", "balance", "discount", "net", "gross"))),
+    ("address", frozenset(("address",))),
 )  # fmt: skip
 _NO_KIND = frozenset(
     ("id", "number", "no", "nr", "code", "name", "rate", "office", "unit", "method", "terms")
     + ("label", "description", "note", "notes", "format", "range", "list", "symbol", "account")
 )
+# An address of another kind, or a part of one.
+_NO_ADDRESS = frozenset(("line", "street", "ip", "mac", "wallet", "block", "contract"))
 # Of a description: what is written is asked for, or printed values in another form.
 _ASKED = re.compile(
     r"\b(?:summar\w*|in your own words|translat\w*|classif\w*|categor\w*|infer\w*|convert\w*"
@@ -118,7 +124,7 @@ def _rule_of_string(name: str, schema: Json) -> str:
 
 def _named_kind(name: str) -> str:
     words = _words_of(name)
-    if words & _NO_KIND:
+    if words & _NO_KIND or (words & _NO_ADDRESS and "address" in words):
         return ""
     return next((LIKE + kind for kind, known in _NAMED_KINDS if words & known), "")
 
@@ -309,6 +315,10 @@ _REACH = 8  # characters beside a number in which its sign and its currency stan
 _MONEY_BEFORE = re.compile(r"([^\W\d_]{1,4}\.?|[^\w\s,.;:()/]{1,3})[ ]{0,2}$")
 _MONEY_BEHIND = re.compile(r"[ ]{0,2}([^\W\d_]{1,4}\b|[^\w\s,.;:()/]{1,3})")
 _PERCENT = re.compile(r"[ \u00a0\u202f]?(?:[%％]|percent\b|per cent\b|Prozent\b)")
+_UNIT = re.compile(  # of a quantity
+    r"[ ]?(?:lit(?:re|er)s?|LIT(?:RE|ER)S?|ltrs?|LTRS?|kg|KG|ml|ML|cl|km|KM|cm|CM|mm|MM|m[²³2]"
+    r"|kWh|kwh|pcs?|PCS?|stk|Stk|hrs?|HRS?|hours?|Std|days?|lbs?|LBS?|oz|OZ|gal|units?|[lgmh])\b"
+)
 _IBAN = re.compile(r"\b[A-Z]{2}\d\d(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,4})?\b")
 _EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+")
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:]", re.IGNORECASE)
@@ -321,11 +331,15 @@ _YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
 _YEAR_OR_OPEN = re.compile(
     r"(?:\b(?i:spring|summer|autumn|fall|winter|frühjahr|frühling|sommer|herbst|printemps|été|automne"
     r"|hiver|primavera|verano|otoño|invierno|estate|autunno|inverno|FY|Q[1-4]|H[12]|WS|SS),?[ ]?)?"
-    r"(?<![\w.,/-])(?:1[5-9]|20)\d\d(?:[ ]?[-–/][ ]?(?:(?:1[5-9]|20)?\d\d))?(?![\w/]|[.,]\d)"
+    r"(?<![\w.,/-])(?:1[5-9]|20)\d\d(?:[ ]?[-–/][ ]?(?:(?:1[5-9]|20)?\d\d))?(?![\w/#*]|[.,]\d|-\w)"
     r"|\b(?i:present|current|ongoing|today|now|heute|aktuell|présent|actuel|aujourd'hui"
     r"|actualidad|actual|presente|oggi|heden|obecnie|hoje)\b"
 )
+_FEW = 3  # of them, where days are printed, are numbers of something
+_SHORT_DAY = re.compile(r"\d{1,2}\W\d{1,2}\W?")  # without a year
 _CENTS = re.compile(r"[.,]\d\d$")
+# Rather a code or a quantity than an amount: "E8318", "420G", "RON 95".
+_CODE = re.compile(r"[^\W\d_]{1,2}\d+|\d+[^\W\d_]{1,2}|[^\W\d_]+\.? ?\d\d?|\d\d? ?[^\W\d_]+")
 _SURE = 3  # numbers with cents, from which a document prints amounts with them
 _MOST_DIGITS = 8  # of an amount without any sign: what is longer is a number of something
 
@@ -406,50 +420,91 @@ class _Finder:
 
     def json_amounts(self) -> Iterator[str]:
         """Those of them that are amounts; all where none is."""
-        some = [
-            each
-            for each in self.numbers()
-            if self._is_amount(each) or any(self._with_currency(each))
-        ]
+        priced = self._priced()
+        some = [each for each in self.numbers() if self._is_amount(each) or each in priced]
         for each in some or self.numbers():
             yield from _as_json(each)
 
     def dates(self) -> Iterator[str]:
-        """Days, and what says less of one: a month with its year, a day with its month."""
-        dates = self._date_index()
-        for start, end in (*dates.days(), *dates.partial()):
-            yield self.text[start:end]
+        """Days, and what says less of one: a month with its year, a day with its month. Where days
+        are printed, a few numbers such as "2/4" are something else."""
+        days = self._texts(self._all_days())
+        partial = self._texts(
+            span for span in self._date_index().partial() if not self._in_day(span)
+        )
+        short = [text for text in partial if _SHORT_DAY.fullmatch(text)]
+        doubtful = short if days and len(short) <= max(len(days), _FEW) else ()
+        yield from (*days, *(text for text in partial if text not in doubtful))
 
     def years(self) -> Iterator[str]:
         """What a text that is called a date can be beside: a year or years, with their season, or
-        that it has no end yet."""
-        for found in _YEAR_OR_OPEN.finditer(self.text):
-            yield found[0]
-            yield from (year[0] for year in _YEAR.finditer(found[0]))
+        that it has no end yet. Where days are printed, a few years alone are parts of names."""
+        found = [
+            each for each in _YEAR_OR_OPEN.finditer(self.text) if not self._in_day(each.span())
+        ]
+        alone = {each[0] for each in found if _YEAR.fullmatch(each[0])}
+        doubtful = alone if len(alone) <= len(self._texts(self._all_days())) else ()
+        for each in found:
+            if each[0] not in doubtful:
+                yield each[0]
+                yield from (year[0] for year in _YEAR.finditer(each[0]))
+
+    def _texts(self, spans: Iterable[tuple[int, int]]) -> list[str]:
+        return [*dict.fromkeys(self.text[start:end] for start, end in spans)]
+
+    def _in_day(self, span: tuple[int, int]) -> bool:
+        """Whether it begins in a printed day."""
+        days = self._all_days()
+        at = bisect_right(days, span[0], key=itemgetter(0)) - 1
+        return at >= 0 and span[0] < days[at].end
+
+    def _all_days(self) -> list[Span]:
+        if self._days is None:
+            self._days = self._date_index().days()
+        return self._days
 
     def amounts(self) -> Iterator[str]:
         """Numbers that are no part of a date, with their currency and without. Where three of them
-        have cents, plain digits without a currency are a quantity or a number of something."""
-        for each in self.numbers():
-            if self._is_amount(each):
-                yield each.text
-            if not self._in_date(each):
-                yield from self._with_currency(each)
+        have cents, plain digits are a quantity or a number of something, but for those beside a
+        currency that stands beside cents too."""
+        priced = self._priced()
+        for number in self.numbers():
+            if self._is_amount(number):
+                yield number.text
+            yield from priced.get(number, ())
 
-    def _is_amount(self, number: _Number) -> bool:
+    def _priced(self) -> dict[_Number, list[str]]:
+        """The numbers beside a currency, with it."""
+        found = [
+            (number, text, currency)
+            for number in self.numbers()
+            if not self._in_day((number.start, number.end))
+            for text, currency in self._with_currency(number)
+        ]
+        sure = {currency for number, _, currency in found if _CENTS.search(number.bare)}
+        priced: dict[_Number, list[str]] = {}
+        for number, text, currency in found:
+            is_code = currency not in sure if sure else _CODE.fullmatch(text)
+            if not (self._has_cents and is_code) or _CENTS.search(number.bare):
+                priced.setdefault(number, []).append(text)
+        return priced
+
+    @property
+    def _has_cents(self) -> bool:
+        """Whether the document prints amounts with cents."""
         if self._cents is None:
             self._cents = sum(_CENTS.search(each.bare) is not None for each in self.numbers())
+        return self._cents >= _SURE
+
+    def _is_amount(self, number: _Number) -> bool:
         plain = number.bare.isdigit()
-        few = self._cents < _SURE and len(number.bare) <= _MOST_DIGITS
-        return (not plain or few) and not self._in_date(number)
+        if self._has_cents and (plain or _UNIT.match(self.text, number.end)):
+            return False
+        long = plain and len(number.bare) > _MOST_DIGITS
+        return not (long or self._in_day((number.start, number.end)))
 
-    def _in_date(self, number: _Number) -> bool:
-        if self._days is None:
-            self._days = self._date_index().days()
-        at = bisect_right(self._days, number.start, key=itemgetter(0)) - 1
-        return at >= 0 and number.start < self._days[at][1]
-
-    def _with_currency(self, number: _Number) -> Iterator[str]:
+    def _with_currency(self, number: _Number) -> Iterator[tuple[str, str]]:
+        """A number with the currency before it or behind it, and the currency."""
         before = _MONEY_BEFORE.search(self.text[max(0, number.start - _REACH) : number.start])
         behind = _MONEY_BEHIND.match(self.text[number.end : number.end + _REACH])
         spans = []
@@ -462,7 +517,7 @@ class _Finder:
             reading = read_money(text, _NO_HABITS)
             bare = text.replace(number.text, "").strip(" -–")
             if bare and (reading.value is not None or reading.choices):
-                yield text
+                yield text, bare
 
     def percents(self) -> Iterator[str]:
         for each in self.numbers():
@@ -542,6 +597,7 @@ _FINDERS: Mapping[str, Callable[[_Finder], Iterator[str]]] = {
     "country": _Finder.countries,
     "iban": _Finder.ibans,
     "phone": _Finder.phones,
+    "address": lambda finder: iter(find_addresses(finder.text)),
     "email": lambda finder: (found[0] for found in _EMAIL.finditer(finder.text)),
     "url": lambda finder: (found[0] for found in _URL.finditer(finder.text)),
 }

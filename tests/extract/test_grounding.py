@@ -74,6 +74,10 @@ def holds(schema: str, value: object, text: str = INVOICE) -> bool:
         ("invoice_date", STRING, "like date"),
         ("grandTotal", STRING, "like amount"),
         ("tax_id", STRING, VERBATIM),
+        ("billingAddress", STRING, "like address"),
+        ("email_address", STRING, "like email"),
+        ("ip_address", STRING, VERBATIM),
+        ("address_line", STRING, VERBATIM),
         ("quantity", {"type": "integer"}, NUMBER),
         ("page_count", {"type": "integer"}, ""),
         ("paid", {"type": "boolean"}, ""),
@@ -150,6 +154,38 @@ def test_a_pattern_holds_to_what_it_finds() -> None:
     assert not holds(schema, {"no": "R-2024-0118"})
     assert not holds(schema, {"no": "R-2024-0118"}, "no such number")
     assert holds(schema, {"no": None}, "no such number")
+
+
+RECEIPT = """NO 122.124 JALAN DEDAP 2/4
+DOC NO CS00031663   DATE 25/12/2018
+E8318   35.10 LITRE   RM 80.91
+FREE 2016 CNY CALENDAR 420G
+ROUNDING   -0.01
+TOTAL   RM 80.90
+DISCOUNT   0.00
+GST 6.00%   4.58
+"""
+
+
+def test_what_is_no_amount_and_no_date() -> None:
+    """Where a document prints cents and days: numbers of something, quantities, parts of names."""
+    amounts = dict(grounding("total: amount", RECEIPT)[1].candidates)["amount"]
+    assert {"80.90", "RM 80.90", "-0.01", "0.00", "4.58"} <= {*amounts}
+    assert not {"E8318", "35.10", "2016 CNY", "420G", "2018", "00031663"} & {*amounts}
+    dates = dict(grounding("date", RECEIPT)[1].candidates)["like date"]
+    assert dates == ("25/12/2018",)
+
+
+def test_years_and_open_ends_are_dates_of_a_life() -> None:
+    text = "Born 12 May 1980\nA school 1996-1999, a firm 2001 - present, another one in 2000"
+    for value in ("12 May 1980", "1996", "2001", "present", "2000"):
+        assert holds("date", {"date": value}, text)
+    assert holds("expiry_date", {"expiry_date": "03/2020"}, "Paid 01/02/2018\nvalid to 03/2020")
+
+
+def test_a_person_asks_for_any_words_of_the_document() -> None:
+    source = mark_leaves(parse_schema("date").source)
+    assert choose_held(source, [], ["date"])["properties"]["date"][HELD] == VERBATIM
 
 
 ITEMS = "items[]: {article, qty int, amount num}"
