@@ -52,22 +52,29 @@ GREEDY = Sampling(temperature=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedRow:
-    """A row of a table with the lines that may belong to it; fields as those of ``Grounding``."""
+    """A row of a table with the lines that go on with it; ``text`` and ``candidates`` as those of
+    ``Grounding``. ``columns`` are what single fields of an entry can be, by where they stand in it
+    (``price.amount``); those in ``sure`` are printed here, and not null. ``cells`` are all of its
+    cells. ``begins``: it is the first of a table."""
 
     text: str
     candidates: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    columns: tuple[tuple[str, "PrintedRow"], ...] = ()
+    sure: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grounding:
     """What copied values are held to: ``text`` is what the pages of the prompt print,
     ``candidates`` are the values found in it, by the name of their kind, as they are printed;
-    numbers as JSON writes them. ``rows`` are the rows of its tables, down the page, each with what
-    stands in it."""
+    numbers as JSON writes them. ``rows`` are the printed rows that the entries of a list can be,
+    down the page, by the ``row_key`` of the list."""
 
     text: str
     candidates: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    rows: tuple[PrintedRow, ...] = ()
+    rows: tuple[tuple[str, tuple[PrintedRow, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

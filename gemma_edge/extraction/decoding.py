@@ -19,7 +19,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemma_edge.engine.grounding import HELD
+from gemma_edge.engine.grounding import HELD, TITLES
 from gemma_edge.engine.protocol import JsonConstraint
 from gemma_edge.errors import SchemaError
 from gemma_edge.extraction.json_schema import (
@@ -44,7 +44,7 @@ _PARTS = frozenset(("allOf", "anyOf", "oneOf", "$ref", "then", "else"))
 _NAMED_PARTS = frozenset(("dependentSchemas", "dependencies"))
 _CONDITIONS = frozenset(("not", "if", "contains", "propertyNames"))
 # What the decoder is told; of the rest it knows nothing.
-DECODED = RULES | {HELD} | _MEMBERS | _ITEMS | _PARTS | _NAMED_PARTS | _CONDITIONS
+DECODED = RULES | {HELD, TITLES} | _MEMBERS | _ITEMS | _PARTS | _NAMED_PARTS | _CONDITIONS
 # Beside these, requiring every key could ask for the impossible.
 _COUNTING = frozenset(
     ("not", "if", "dependencies", "dependentRequired", "dependentSchemas", "maxProperties", "oneOf")
@@ -137,7 +137,7 @@ class _Closer:
         if keyword in _MEMBERS:
             wanted = _required(schema)
             return {name: self._value(sub, name in wanted, mode) for name, sub in value.items()}
-        if keyword in RULES or keyword == HELD:
+        if keyword in RULES or keyword in (HELD, TITLES):
             return value
         return self._parts(keyword, value, mode)
 

@@ -20,16 +20,26 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from itertools import chain, islice, takewhile
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
 from gemma_edge.documents.document import Document, Page
-from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM, render_grammar
+from gemma_edge.engine.grounding import (
+    HELD,
+    NUMBER,
+    ROWS,
+    TITLES,
+    VERBATIM,
+    render_grammar,
+    row_key,
+    row_leaves,
+)
 from gemma_edge.engine.protocol import Grounding, PrintedRow
 from gemma_edge.extraction.addresses import find_addresses
 from gemma_edge.extraction.evidence.search import PAGE_BREAK, DateIndex, Span
 from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
+from gemma_edge.extraction.rows import Field, Row, Table, choose_rows, find_tables
 from gemma_edge.extraction.values import (
     MARK,
     Habits,
@@ -161,9 +171,11 @@ def mark_leaves(source: Json) -> Json:
     """The schema with ``HELD`` at each leaf that is copied."""
 
     def mark(keys: _Keys, schema: Json) -> Json:
-        if _lists_rows(schema):
-            return {**schema, HELD: ROWS}
-        rule = rule_of(keys[-1] if keys else "", schema)
+        name = keys[-1] if keys else ""
+        titles = _row_titles(name, schema, source)
+        if titles is not None:
+            return {**schema, HELD: ROWS, TITLES: titles}
+        rule = rule_of(name, schema)
         is_leaf = "properties" not in schema or kind_of_leaf(schema)
         return {**schema, HELD: rule} if rule and is_leaf else schema
 
@@ -171,20 +183,48 @@ def mark_leaves(source: Json) -> Json:
     return marked
 
 
-def _lists_rows(schema: Json) -> bool:
-    """Whether a list has entries as a table has rows: plain objects of copied texts and numbers.
-    The leaves inside are marked already."""
+def _row_titles(name: str, schema: Json, root: Json) -> dict[str, str] | None:
+    """What is said of the fields of a list whose entries can be the rows of a table: objects of
+    two copied values or more, or lists of cells. None where it is no such list."""
     items = schema.get("items")
-    if not isinstance(items, dict) or not isinstance(items.get("properties"), dict):
+    while isinstance(items, dict) and isinstance(items.get("$ref"), str):
+        items = resolve(root, items["$ref"])
+    if not isinstance(items, dict):
+        return None
+    leaves = [
+        (path, leaf, leaf.get(HELD) or rule_of(path.rpartition(".")[2] or name, leaf))
+        for path, leaf in row_leaves(items.get("items", items), lambda to: resolve(root, to))
+    ]
+    held = [path for path, _, rule in leaves if rule]
+    if "items" in items:
+        return {} if held == [""] else None
+    if len(held) < _LEAST_HELD or _has_rows_inside(items, root):
+        return None
+    return {path: _said_of(leaf) for path, leaf, rule in leaves if rule and _said_of(leaf)}
+
+
+_LEAST_HELD = 2  # fields of an entry that is a row
+
+
+def _said_of(leaf: Json) -> str:
+    return " ".join(str(leaf[word]) for word in ("title", "description") if leaf.get(word))
+
+
+def _has_rows_inside(items: Any, root: Json, depth: int = 0) -> bool:
+    """Whether an entry holds a list whose entries are rows."""
+    if depth > _DEEPEST or not isinstance(items, dict):
         return False
-    rules = [sub.get(HELD) for sub in items["properties"].values() if isinstance(sub, dict)]
-    numbers = sum(rule in _PRINTS_NUMBERS for rule in rules)
-    deeper = any(_is_deep(sub) for sub in items["properties"].values())
-    return numbers > 0 and len(rules) > numbers and not deeper
+    if isinstance(items.get("$ref"), str):
+        return _has_rows_inside(resolve(root, items["$ref"]), root, depth + 1)
+    inner = [*items.get("properties", {}).values(), *items.get("anyOf", ())]
+    return any(
+        (isinstance(sub, dict) and _row_titles("", sub, root) is not None)
+        or _has_rows_inside(sub, root, depth + 1)
+        for sub in inner
+    )
 
 
-def _is_deep(schema: Any) -> bool:
-    return isinstance(schema, dict) and bool({"items", "$ref"} & schema.keys())
+_DEEPEST = 6
 
 
 def choose_held(marked: Json, free: Collection[str], held: Collection[str]) -> Json:
@@ -195,7 +235,7 @@ def choose_held(marked: Json, free: Collection[str], held: Collection[str]) -> J
         return marked
 
     def loosen(_: _Keys, schema: Json) -> Json:
-        return {word: value for word, value in schema.items() if word != HELD}
+        return {word: value for word, value in schema.items() if word not in (HELD, TITLES)}
 
     def hold(_: _Keys, schema: Json) -> Json:
         types, known = {*_types(schema)}, str(schema.get(HELD, LIKE))
@@ -289,15 +329,47 @@ def _views(root: Json, schemas: Iterable[Any]) -> list[Json]:
     return list(found.values())
 
 
-def row_fields(schema: Any) -> Iterator[str]:
-    """The names of the fields of those lists of a marked schema whose entries are rows."""
-    if isinstance(schema, dict):
-        if schema.get(HELD) == ROWS:
-            yield from schema["items"]["properties"]
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for each in schema:
-            yield from row_fields(each)
+def row_lists(marked: Json) -> Iterator[tuple[str, list[Field]]]:
+    """The lists of a marked schema whose entries are rows: the ``row_key`` of each, and the copied
+    fields of an entry; no fields where it is a list of cells."""
+
+    def walk(schema: Any) -> Iterator[Json]:
+        if isinstance(schema, dict):
+            if schema.get(HELD) == ROWS and isinstance(schema.get("items"), dict):
+                yield schema
+            schema = list(schema.values())
+        for each in schema if isinstance(schema, list) else ():
+            yield from walk(each)
+
+    target = _targets(marked)
+    for schema in walk(marked):
+        titles = schema.get(TITLES, {})
+        fields = [
+            Field(
+                path,
+                titles.get(path, ""),
+                _has_digits(leaf[HELD]),
+                leaf[HELD] in _AMOUNTS,
+                leaf[HELD],
+            )
+            for path, leaf in row_leaves(schema["items"], target)
+            if HELD in leaf
+        ]
+        yield row_key(schema["items"], target), fields
+
+
+def _targets(marked: Json) -> Callable[[str], Any]:
+    """What a reference of a marked schema points at."""
+    definitions = marked.get("$defs", {})
+    return lambda reference: definitions.get(reference.removeprefix("#/$defs/"), {})
+
+
+_WORDS_ONLY = frozenset((VERBATIM, "country", "currency", "email", "url"))
+_AMOUNTS = frozenset((NUMBER, AMOUNT, "amount", "money", f"{LIKE}amount"))
+
+
+def _has_digits(rule: str) -> bool:
+    return rule.removeprefix(LIKE) not in _WORDS_ONLY
 
 
 # ----------------------------------------------------------------------------
@@ -615,20 +687,105 @@ _Candidates = dict[str, tuple[str, ...]]
 def find_candidates(document: Document, marked: Json) -> Grounding:
     """What the copied values of a marked schema can be in a document, or in some of its pages; and
     in each row of its tables, where a list has their rows as its entries."""
-    kinds, names = set(held_kinds(marked)), list(row_fields(marked))
-    known = _find(document, kinds)
-    text = _text_of(document)
-    texts = _rows(text) if names else []
-    if _is_turned(texts, names):
-        texts = []
-    rows = []
-    for row in texts:
-        found = _find(replace(document, pages=(Page(1, row),)), kinds)
-        # A date or a currency that stands above all rows is no row's own.
-        own = {kind: tuple(filter(set(known[kind]).__contains__, found.get(kind, ())))
-               for kind in known}  # fmt: skip
-        rows.append(PrintedRow(text=row, candidates=_pairs({k: own[k] or known[k] for k in own})))
-    return Grounding(text=text, candidates=_pairs(known), rows=tuple(rows))
+    known = _find(document, set(held_kinds(marked)))
+    lists = dict(row_lists(marked))
+    tables = find_tables([page.text for page in document.pages if page.text]) if lists else []
+    rows = _RowCandidates(document, known, deep=_is_deep(marked))
+    found = ((key, tuple(rows.of(tables, fields))) for key, fields in lists.items())
+    return Grounding(
+        text=_text_of(document),
+        candidates=_pairs(known),
+        rows=tuple((key, some) for key, some in found if some),
+    )
+
+
+def find_rows(document: Document, marked: Json) -> dict[str, list[Row]]:
+    """The rows that the entries of each list of a marked schema can be, by the ``row_key`` of the
+    list, down the pages: for ``trace_rows``. A page without text counts as none."""
+    tables = find_tables([page.text for page in document.pages if page.text])
+    return {
+        key: [chosen.row for chosen in choose_rows(tables, fields)]
+        for key, fields in row_lists(marked)
+    }
+
+
+def _is_deep(schema: Any, inside: bool = False) -> bool:
+    """Whether an entry that is a row may hold a list."""
+    if isinstance(schema, dict):
+        if inside and ("items" in schema or "$ref" in schema):
+            return True
+        at_rows = schema.get(HELD) == ROWS
+        return any(
+            _is_deep(sub, inside or (at_rows and word == "items")) for word, sub in schema.items()
+        )
+    return isinstance(schema, list) and any(_is_deep(sub, inside) for sub in schema)
+
+
+class _RowCandidates:
+    """What stands in rows; the same text is read once."""
+
+    def __init__(self, document: Document, known: _Candidates, *, deep: bool) -> None:
+        self._document, self._known = document, known
+        self._inner = known.keys() if deep else ()  # kinds of what stands in lists of entries
+        self._allowed = {kind: frozenset(texts) for kind, texts in known.items()}
+        self._finders: dict[str, _Finder] = {}
+        self._found: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def of(self, tables: Sequence[Table], fields: Sequence[Field]) -> Iterator[PrintedRow]:
+        """The rows of a list with these fields."""
+        chosen = choose_rows(tables, fields)
+        rules = {each.path: each.rule for each in fields}
+        kinds = ({NUMBER, *rules.values()} if fields else {NUMBER}) & self._known.keys()
+        # What no row of the list has, such as the currency of a page, can stand anywhere in it.
+        above = {
+            kind: self._known[kind] for kind in kinds - _AMOUNTS
+            if not any(self._own(each.row.text, kind) for each in chosen)
+        }  # fmt: skip
+        for each in chosen:
+            cells, text = each.row.cells, each.row.text
+            claimed = {path: at for path, at in each.columns.items() if cells[at]}
+            rest = [cell for at, cell in enumerate(cells) if cell and at not in claimed.values()]
+            columns = {path: self._column(cells[at], rules[path], above)
+                       for path, at in claimed.items()}  # fmt: skip
+            for path in rules.keys() - claimed.keys():
+                empty = path in each.sure or (path in each.columns and not rest)
+                free = "" if empty else "\n".join(rest) or text
+                columns[path] = self._rest(free, text, rules[path], above)
+            inner = {kind: self._own(text, kind) for kind in self._inner}
+            yield PrintedRow(
+                text=text, candidates=_pairs({**inner, **above}),
+                columns=tuple(sorted(columns.items())),
+                sure=tuple(sorted(each.sure & claimed.keys())), cells=cells, begins=each.begins,
+            )  # fmt: skip
+
+    def _rest(self, free: str, row: str, kind: str, above: _Candidates) -> PrintedRow:
+        """What is in no field's column. A currency and the like may stand in one beside a value."""
+        if kind not in self._known:
+            return PrintedRow(text=free)
+        own = self._own(free, kind) or (() if _has_digits(kind) else self._own(row, kind))
+        return PrintedRow(text=free, candidates=_pairs({**self._numbers(free), kind: own, **above}))
+
+    def _column(self, cell: str, kind: str, above: _Candidates) -> PrintedRow:
+        """What is only called like a date can be any words of its cell, where they are none."""
+        if kind not in self._known:
+            return PrintedRow(text=cell)
+        own = self._own(cell, kind)
+        found = {kind: own} if own or not kind.startswith(LIKE) else {}
+        return PrintedRow(text=cell, candidates=_pairs({**self._numbers(cell), **found, **above}))
+
+    def _numbers(self, text: str) -> _Candidates:
+        return {NUMBER: self._own(text, NUMBER)} if NUMBER in self._known else {}
+
+    def _own(self, text: str, kind: str) -> tuple[str, ...]:
+        """What the text has of what the document has: with all of it in sight, a number may be no
+        amount."""
+        if (text, kind) not in self._found:
+            if text not in self._finders:
+                page = replace(self._document, pages=(Page(1, text),))
+                self._finders[text] = _Finder(page)
+            found = self._finders[text].find(kind) or ()
+            self._found[text, kind] = tuple(filter(self._allowed[kind].__contains__, found))
+        return self._found[text, kind]
 
 
 def _text_of(document: Document) -> str:
@@ -645,60 +802,32 @@ def _find(document: Document, kinds: Collection[str]) -> _Candidates:
     return {kind: texts for kind, texts in found if texts is not None}
 
 
-_ROW_NUMBER = re.compile(r"[^\w\s]{0,2}\d[\d.,'’]*[^\w\s]{0,2}")
-_ROW_AMOUNT = re.compile(r"\d[.,]\d{2}(?!\d)|\d[.,]\d{3}(?!\d)")
-_LEAST_ROWS = 2
-_LABEL = 40  # characters in which a row's label stands
-_LEAST_WORD = 4  # letters of a word that tells what a row is about
-_WORDS = re.compile(r"[^\W\d_]+")
-_CONTINUED = 3  # lines around a row that may belong to it
-
-
-def _rows(text: str) -> list[str]:
-    """The rows of the tables of a text, each with the lines around it that may belong to it, up to
-    a blank one: those between two rows can be of either. A row is a line with two numbers, of
-    which one is an amount, such as a price and a total. None where there are fewer than two."""
-    lines = text.split("\n")
-    at = [number for number, line in enumerate(lines) if _is_row(line)]
-    if len(at) < _LEAST_ROWS:
-        return []
-    borders = [-1, *at, len(lines)]
-    found = []
-    for before, row, behind in zip(borders, at, borders[2:], strict=False):
-        above = takewhile(str.strip, reversed(lines[max(before + 1, row - _CONTINUED) : row]))
-        below = takewhile(str.strip, lines[row + 1 : min(behind, row + 1 + _CONTINUED)])
-        found.append("\n".join([*reversed([*above]), lines[row], *below]))
-    return found
-
-
-def _is_row(line: str) -> bool:
-    cells = re.split(r"\s{2,}|\t|\s*\|\s*", line.strip())
-    if len(cells) <= _LEAST_ROWS:  # a text that keeps no columns apart: what it ends with
-        words = line.split()
-        while words and not _ROW_NUMBER.fullmatch(words[-1]):
-            words.pop()
-        cells = list(takewhile(_ROW_NUMBER.fullmatch, reversed(words)))
-    numbers = [cell for cell in cells if _ROW_NUMBER.fullmatch(cell)]
-    return len(numbers) > 1 and any(map(_ROW_AMOUNT.search, numbers))
-
-
-def _is_turned(rows: Sequence[str], names: Collection[str]) -> bool:
-    """Whether a table has an entry in each column: the names of two fields or more stand where its
-    rows begin."""
-    begins = [{word.casefold() for word in _WORDS.findall(row[:_LABEL])} for row in rows]
-    wanted = [{word for word in _words_of(name) if len(word) >= _LEAST_WORD} for name in names]
-    found = [[at for at, words in enumerate(begins) if words & each] for each in wanted if each]
-    return len({at[0] for at in found if len(at) == 1}) > 1
-
-
 def not_held(schema: Json, grounding: Grounding) -> tuple[str, ...]:
-    """A line where leaves that are copied cannot be held, and why."""
+    """Lines where leaves that are copied cannot be held, and why, and where lists have no rows."""
     free = render_grammar(schema, replace(grounding, text="-", rows=())).free
+    lines = tuple(
+        f"{name}: no rows were found, entries are only held to words"
+        for name in _without_rows(schema, grounding)
+    )
     if not free:
-        return ()
+        return lines
     named = ", ".join(f"{path} ({reason})" for path, reason in free[:_SHOWN])
     more = f" and {len(free) - _SHOWN} more" if len(free) > _SHOWN else ""
-    return (f"not held to what is printed: {named}{more}",)
+    return (f"not held to what is printed: {named}{more}", *lines)
+
+
+def _without_rows(schema: Json, grounding: Grounding) -> list[str]:
+    """The names of the lists whose entries could be rows, and are not."""
+    known = dict(grounding.rows)
+    names: dict[str, None] = {}
+
+    def note(keys: _Keys, sub: Json) -> Json:
+        if sub.get(HELD) == ROWS and row_key(sub["items"], _targets(schema)) not in known:
+            names[".".join(keys) or "the answer"] = None
+        return sub
+
+    _rewrite(schema, (), note)
+    return list(names)
 
 
 def describe_held(source: Json, free: Collection[str] = (), held: Collection[str] = ()) -> str:

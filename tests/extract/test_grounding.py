@@ -194,7 +194,8 @@ ITEMS = "items[]: {article, qty int, amount num}"
 def test_entries_are_rows_down_the_page() -> None:
     one = {"article": "Pressure sensor PT-100", "qty": 12, "amount": 1014}
     two = {"article": "Calibration certificate", "qty": 2, "amount": 130}
-    assert len(grounding(ITEMS)[1].rows) == 2
+    ((key, rows),) = grounding(ITEMS)[1].rows
+    assert (key, len(rows)) == ("article, qty, amount", 2)
     for entries in ([], [one], [two], [one, two], [{**one, "article": "with a cable"}]):
         assert holds(ITEMS, {"items": entries})
     mixed = {**one, "amount": 130}
