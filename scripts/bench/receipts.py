@@ -7,8 +7,9 @@
     time_ratio     seconds a receipt, the peer's / ours                      goal 1.5
 
 Each is given for every model, under ``models``. A receipt is a text beside its gold answer
-(``003.txt``, ``003.gold.json``) in ``--receipts``. ``--peer-limit`` is how many of them the peer
-reads: with a large vocabulary it needs minutes for one. Run it through ``scripts/bench.py
+(``003.txt``, ``003.gold.json``) in ``--receipts``. The peer reads as many of them as
+``--peer-limit`` and ``--peer-seconds`` allow, in turns with ours: with a large vocabulary it needs
+a minute for one. Ratios are over those that both read. Run it through ``scripts/bench.py
 receipts``.
 """
 
@@ -131,7 +132,7 @@ def theirs(peer: Peer, engine: LlamaEngine, tokens: int) -> Callable[[Receipt], 
             data = json.loads(run.text)
         except ValueError:
             data = None
-        note(f"  {receipt.name} {run.text[:300]}")
+        note(f"  {receipt.name} peer {run.text[:300]}")
         complete = data is not None and not checker.check(data).problems
         return judge(receipt, data, complete, seconds)
 
@@ -157,17 +158,27 @@ def _measure_model(
     limits = Options(
         max_tokens=options.tokens, prompt="fields", free=("all",) if options.free else ()
     )
+    read = ours(engine, limits)
+    mine: list[Score] = []
+    other: list[Score] = []
+    peer = None
     try:
-        mine = list(map(ours(engine, limits), receipts))
-        some = receipts[: options.peer_limit] if options.peer_limit else receipts
-        other: list[Score] = []
         if options.peer_python:
             peer = Peer(options.peer_python, path, options.threads, CONTEXT_TOKENS)
-            try:
-                other = list(map(theirs(peer, engine, options.tokens), some))
-            finally:
-                peer.close()
+        some = receipts[: options.peer_limit or None]
+        for number, receipt in enumerate(receipts):  # in turns, so that both share the weather
+            mine.append(read(receipt))
+            spent = sum(each.seconds for each in other)
+            if (
+                peer
+                and number < len(some)
+                and len(other) == number
+                and spent < options.peer_seconds
+            ):
+                other.append(theirs(peer, engine, options.tokens)(receipt))
     finally:
+        if peer:
+            peer.close()
         engine.close()
     return figures(mine, other)
 
@@ -179,7 +190,8 @@ def figures(mine: Sequence[Score], other: Sequence[Score]) -> dict[str, Any]:
         found |= {"peer_receipts": len(other), "peer": _shares(other)}
         same = mine[: len(other)]
         right = sum(each.exact for each in other)
-        found["exact_ratio"] = round(sum(each.exact for each in same) / right, 3) if right else None
+        # Where the peer has nothing right, this is the least that the ratio can be.
+        found["exact_ratio"] = round(sum(each.exact for each in same) / max(right, 1), 3)
         spent = [sum(each.seconds for each in some) for some in (same, other)]
         found["time_ratio"] = round(spent[1] / spent[0], 3)
     found["printed_share"] = found["ours"]["printed_share"]
@@ -206,7 +218,10 @@ def main() -> int:
     parser.add_argument("--instruct", default="")
     parser.add_argument("--receipts", type=Path, default=RECEIPTS)
     parser.add_argument("--limit", type=int, default=0, help="receipts that are read; 0: all")
-    parser.add_argument("--peer-limit", type=int, default=12, help="receipts of the peer; 0: all")
+    parser.add_argument("--peer-limit", type=int, default=0, help="receipts of the peer; 0: all")
+    parser.add_argument(
+        "--peer-seconds", type=float, default=300, help="after which the peer begins no other one"
+    )
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--tokens", type=int, default=ANSWER_TOKENS, help="the longest answer")
     parser.add_argument("--free", action="store_true", help="hold ours to nothing but the schema")
