@@ -39,7 +39,7 @@ from gemma_edge.engine.protocol import Grounding, PrintedRow
 from gemma_edge.extraction.addresses import find_addresses
 from gemma_edge.extraction.evidence.search import PAGE_BREAK, DateIndex, Span
 from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
-from gemma_edge.extraction.rows import Field, Row, Table, choose_rows, find_tables
+from gemma_edge.extraction.rows import Field, Row, Table, choose_rows, find_tables, trace_rows
 from gemma_edge.extraction.values import (
     MARK,
     Habits,
@@ -707,6 +707,34 @@ def find_rows(document: Document, marked: Json) -> dict[str, list[Row]]:
         key: [chosen.row for chosen in choose_rows(tables, fields)]
         for key, fields in row_lists(marked)
     }
+
+
+def place_rows(
+    rows: Mapping[str, Sequence[Row]], marked: Json, data: Any
+) -> dict[ValuePath, tuple[int, tuple[tuple[int, int], ...]]]:
+    """Where the row of each entry stands, of the lists of ``data`` whose entries are rows: its
+    page, from 0 among those with text, and its lines in that. ``rows`` are those of
+    ``find_rows``."""
+    found: dict[ValuePath, tuple[int, tuple[tuple[int, int], ...]]] = {}
+    target = _targets(marked)
+
+    def walk(schemas: Iterable[Any], value: Any, path: ValuePath) -> None:
+        views = _views(marked, schemas)
+        if isinstance(value, dict):
+            for name, each in value.items():
+                walk([view.get("properties", {}).get(name) for view in views], each, (*path, name))
+        if not isinstance(value, list):
+            return
+        held = next((view["items"] for view in views if view.get(HELD) == ROWS), None)
+        some = [] if held is None else rows.get(row_key(held, target), [])
+        for at, row in enumerate(trace_rows(value, some)):
+            if row is not None:
+                found.update({(*path, at): (some[row].page, some[row].spans)})
+        for at, each in enumerate(value if held is None else ()):
+            walk([view.get("items") for view in views], each, (*path, at))
+
+    walk([marked], data, ())
+    return found
 
 
 def _is_deep(schema: Any, inside: bool = False) -> bool:

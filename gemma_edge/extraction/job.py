@@ -32,6 +32,7 @@ from gemma_edge.extraction.evidence.choose import field_hints
 from gemma_edge.extraction.evidence.evidence import (
     Confidence,
     Evidence,
+    Rows,
     ground,
     leaf_confidence,
     with_confidence,
@@ -40,8 +41,11 @@ from gemma_edge.extraction.grounding import (
     ALL,
     choose_held,
     find_candidates,
+    find_rows,
     listed,
     not_held,
+    place_rows,
+    row_lists,
     rule_at,
 )
 from gemma_edge.extraction.json_schema import (
@@ -80,6 +84,7 @@ from gemma_edge.extraction.pages import (
     question_of,
 )
 from gemma_edge.extraction.recipe import CheckFailure, Recipe, RecipeResult, bare_recipe
+from gemma_edge.extraction.rows import Row
 from gemma_edge.extraction.schema import (
     Schema,
     SchemaPart,
@@ -616,6 +621,7 @@ class _Reading:
         self._merger = Merger()
         self._tree: Tree | None = None
         self._missing: dict[str, None] = {}
+        self._rows: dict[str, dict[str, list[Row]]] = {}  # of each schema, all over the document
 
     def read(self, one: Pass) -> bool:
         """Ask about these pages, and add the answer; False where it says nothing."""
@@ -727,10 +733,24 @@ class _Reading:
         if isinstance(data, dict):
             data = {name: v for name, v in data.items() if name not in judged.outcome.computed}
         hints = field_hints(self._recipe.schema.source)
-        found = ground(self._document, data, printed=plain(judged.tree), hints=hints)
+        printed, rows = plain(judged.tree), self._rows_of(plain(judged.tree))
+        found = ground(self._document, data, printed=printed, hints=hints, rows=rows)
         constants = self._recipe.schema.checker.constants_in(data)
         found = tuple(each for each in found if each.path not in constants)
         return with_confidence(found, self._confidence(judged.tree))
+
+    def _rows_of(self, data: Any) -> Rows:
+        """The rows that the entries of lists were read from."""
+        found: dict[ValuePath, Any] = {}
+        for answer in self._asker.answers:
+            marked = answer.held
+            if marked is None or not any(row_lists(marked)):
+                continue
+            key = json.dumps(marked)
+            if key not in self._rows:
+                self._rows[key] = find_rows(self._document, marked)
+            found |= place_rows(self._rows[key], marked, data)
+        return found
 
     def _confidence(self, tree: Tree) -> dict[ValuePath, Confidence]:
         scored = [

@@ -347,3 +347,28 @@ def test_a_list_of_one_kind_has_each_printed_value_once() -> None:
 )
 def test_a_description_says_what_is_copied(description: str, rule: str) -> None:
     assert rule_of("entry", {**STRING, "description": description}) == rule
+
+
+def test_a_value_of_an_entry_stands_in_its_row() -> None:
+    """The same amounts stand in other rows, above and below: the entry tells which was copied."""
+    text = """Your last bill was 130.00
+
+Article                    Qty   Unit price      Amount
+Pressure sensor             2        65.00      130.00
+Cable                       2        65.00      130.00
+Calibration                 2        65.00      130.00
+
+Total 390.00, of which 130.00 are due"""
+    cable = {"article": "Cable", "qty": 2, "amount": 130}
+    entries = [cable, {**cable, "article": "Calibration"}]
+    recipe = bare_recipe(parse_schema(ITEMS))
+    engine = ScriptedEngine([json.dumps({"items": entries})])
+    found = {each.path: each for each in extract(engine, document(text), recipe).evidence}
+    lines = text.split("\n")
+    for at, line in ((0, 4), (1, 5)):
+        begins = sum(len(each) + 1 for each in lines[:line])
+        for name in ("article", "qty", "amount"):
+            each = found["items", at, name]
+            assert each.start is not None
+            assert begins <= each.start < begins + len(lines[line]), (at, name)
+            assert each.places == 1

@@ -89,6 +89,9 @@ def _of(tokens: Sequence[TokenScore]) -> Confidence:
     return Confidence(min(1.0, probability), min(1.0, *(token.legal for token in tokens)))
 
 
+# The row that an entry of a list was read from: its page, as a number from 0 of those with text,
+# and its lines, as places in the text of that page.
+Rows = Mapping[ValuePath, tuple[int, Sequence[tuple[int, int]]]]
 Source = Literal["text", "ocr layer", "located"]
 
 
@@ -124,20 +127,25 @@ class Evidence:
 
 
 def ground(
-    document: Document, data: Any, printed: Any = None, hints: Hints | None = None
+    document: Document,
+    data: Any,
+    printed: Any = None,
+    hints: Hints | None = None,
+    rows: Rows | None = None,
 ) -> tuple[Evidence, ...]:
     """Evidence for each leaf of ``data`` that is not null, in the order of the data.
 
     ``printed`` is the data as the model copied it, before it was converted: a date there is looked
     for as it was copied. ``hints`` (``field_hints`` of the schema) name the fields as a document
-    may.
+    may. ``rows`` is where entries of lists stand that were read from rows (``place_rows``): their
+    values stand there.
     """
     forms = Forms(document)
-    leaves = [
-        Leaf(path, value, _occurrences(forms, value, _copied(printed, path)))
-        for path, value in iter_leaves(data)
-        if value is not None
-    ]
+    leaves = []
+    for path, value in iter_leaves(data):
+        if value is not None:
+            found = _occurrences(forms, value, _copied(printed, path))
+            leaves.append(Leaf(path, value, _in_row(forms, rows or {}, path, found)))
     Chooser(forms.index, Labels(forms.index, hints)).choose(leaves)
     return tuple(_evidence(forms, leaf) for leaf in leaves)
 
@@ -167,6 +175,18 @@ def _copied(printed: Any, path: ValuePath) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return printed if isinstance(printed, str | int | float) else None
+
+
+def _in_row(forms: Forms, rows: Rows, path: ValuePath, found: list[Occurrence]) -> list[Occurrence]:
+    """Those places of a value that are in the row of its entry, all where none is."""
+    for size in range(len(path) + 1 if rows else 0):
+        page, lines = rows.get(path[:size], (0, ()))
+        spans = [forms.index.span_of(page, *line) for line in lines]
+        inside = [
+            each for each in found if any(start <= each.span.start < end for start, end in spans)
+        ]
+        found = inside or found
+    return found
 
 
 def _occurrences(forms: Forms, value: Any, copied: Any) -> list[Occurrence]:

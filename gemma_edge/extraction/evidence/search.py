@@ -147,6 +147,11 @@ class TextIndex:
                 found.append(Place(page.number, start, end, boxes_of(page, start, end)))
         return tuple(found)
 
+    def span_of(self, page: int, start: int, end: int) -> Span:
+        """A part of the text of a page, which counts from 0 among those with text."""
+        first = self._page_starts[page]
+        return Span(first + start, first + end)
+
     def left_edge(self, at: int) -> float:
         """Where an offset stands on its line: in points where words have boxes, else in columns
         of characters."""
