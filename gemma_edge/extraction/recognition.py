@@ -91,10 +91,10 @@ class Recognition:
             more = f"; or {', '.join(close)}" if close else ""
             return f"{file}: {self.called} ({sure}{more}; -r {self.recipe.name} names it)"
         is_sure = self.probability > _MORE_THAN_HALF
-        reasons = [_percent(self.probability)] if is_sure else []
-        reasons += [seen] if seen else []
-        reasons += [f"or {', '.join(close)}" if is_sure else ", ".join(close)] if close else []
-        why = f" ({'; '.join(reasons)})" if reasons else ""
+        sure = ": ".join(filter(None, (_percent(self.probability) if is_sure else "", seen)))
+        runners = ", ".join(close) if not is_sure or not close else f"or {', '.join(close)}"
+        why = "; ".join(filter(None, (sure, runners)))
+        why = f" ({why})" if why else ""
         kind = "no kind that has a recipe" if is_sure else "no kind for sure"
         form = f"the recipe {self.recipe.name} takes what every document has"
         return f"{file}: {kind}{why}; {form}, -r NAME names another"
@@ -147,19 +147,21 @@ _SMALL_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A kind with its odds, in doublings, and the words that speak for it, the strongest first."""
+    """A kind with its odds, in doublings, and the words that speak for it, the strongest first.
+    ``title_at`` is the character where the first title that names it begins, None without one."""
 
     recipe: Recipe
     doublings: float
     words: tuple[str, ...] = ()
+    title_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The kinds that are left, the likeliest first; ``other`` are the doublings of none of them."""
+    """The kinds that are left, the likeliest first; ``other`` is none of them."""
 
     candidates: tuple[Candidate, ...]
-    other: float
+    other: Candidate
 
 
 def look(document: Document, known: Known) -> Look:
@@ -173,7 +175,13 @@ def look(document: Document, known: Known) -> Look:
     found = sorted(seen or found, key=lambda each: -each.doublings)
     near = [each for each in found if each.doublings >= found[0].doublings - _FARTHEST]
     longer = max(1.0, len(texts[0][:_FIRST_CHARACTERS]) / _SHORT_CHARACTERS)
-    other = _OTHER_DOUBLINGS + math.log2(longer) / 2 if texts[0] else 0.0  # there is nothing to see
+    other = _candidate(known.general, printed, own=False)
+    titles = [each.title_at for each in seen if each.title_at is not None]
+    if other.title_at is None or other.title_at > min(titles, default=len(texts[0])):
+        bare = replace(known.general, signs=replace(known.general.signs, names=()))
+        other = _candidate(bare, printed, own=False)  # a name is of what the document refers to
+    doublings = _OTHER_DOUBLINGS + math.log2(longer) / 2 if texts[0] else 0.0  # nothing to see
+    other = replace(other, recipe=known.general, doublings=doublings + other.doublings)
     return Look(tuple(near[: _MOST_LISTED if seen else _ALL_LISTED]), other)
 
 
@@ -186,6 +194,7 @@ class _Found:
     title: bool = False
     alone: bool = False
     later: bool = False
+    start: int = 0
 
 
 class _Printed:
@@ -221,7 +230,7 @@ class _Printed:
         begins = len(before) < _TITLE_BEFORE and not "".join(cell)[:1].islower()
         return _Found(
             _one_line(text[start:end]), title=is_high and is_short and begins,
-            alone=len(cell) == len(own),
+            alone=len(cell) == len(own), start=start,
         )  # fmt: skip
 
 
@@ -229,8 +238,10 @@ def _candidate(recipe: Recipe, printed: _Printed, *, own: bool) -> Candidate:
     signs, share = _signs_of(recipe)
     named, worded, later = 0.0, 0.0, 0.0
     said: list[tuple[float, str]] = []
+    titles: list[int] = []
     for name in signs.names:
         if found := printed.find(name):
+            titles += [found.start] if found.title else []
             worth = _TITLE_DOUBLINGS if found.title else _NAME_DOUBLINGS
             worth *= _LATER if found.later else 1.0
             named = max(named, worth)
@@ -244,7 +255,7 @@ def _candidate(recipe: Recipe, printed: _Printed, *, own: bool) -> Candidate:
     worded = min(worded + min(later, _MOST_LATER), _MOST_DOUBLINGS)
     doublings = named + share * worded + (_OWN if own and said else 0.0)
     words = [text for _, text in sorted(said, key=lambda each: -each[0])]
-    return Candidate(recipe, doublings, _told(words))
+    return Candidate(recipe, doublings, _told(words), min(titles, default=None))
 
 
 def _told(words: Sequence[str]) -> tuple[str, ...]:
@@ -261,7 +272,7 @@ def _told(words: Sequence[str]) -> tuple[str, ...]:
 def _signs_of(recipe: Recipe) -> tuple[Signs, float]:
     """What a recipe says itself; else its name, and as words its description and its fields, which
     count for less."""
-    if recipe.signs.names or recipe.signs.words:
+    if recipe.signs != Signs():
         return recipe.signs, 1.0
     fields = (name.replace("_", " ") for name in _field_names(recipe.schema.source))
     described = _WORD.findall(recipe.description)
@@ -366,7 +377,7 @@ def choose(seen: Look, known: Known, answer: tuple[str, float] | None) -> Recogn
     """Both together. ``answer`` is what the model chose, and how sure it was of that.
     Raises InputError: what flags ask does not go with the recipe."""
     names = [each.recipe.name for each in seen.candidates] + [OTHER]
-    odds = [2.0**each.doublings for each in seen.candidates] + [2.0**seen.other]
+    odds = [2.0**each.doublings for each in (*seen.candidates, seen.other)]
     if answer is not None:
         odds = [
             each * _believed(name, answer, len(names))
@@ -374,13 +385,13 @@ def choose(seen: Look, known: Known, answer: tuple[str, float] | None) -> Recogn
         ]
     shares = {name: each / sum(odds) for name, each in zip(names, odds, strict=True)}
     best = max(shares, key=lambda name: shares[name])
-    words = {each.recipe.name: each.words for each in seen.candidates}
+    words = {each.recipe.name: each.words for each in seen.candidates} | {OTHER: seen.other.words}
     if best != OTHER and not words[best] and shares[best] <= _MORE_THAN_HALF:
         best = OTHER  # the words say nothing, and the model is not sure
     others = sorted(((n, p) for n, p in shares.items() if n != best), key=lambda each: -each[1])
     recipe = next((c.recipe for c in seen.candidates if c.recipe.name == best), known.general)
     return Recognition(
-        known.extended(recipe), shares[best], words.get(best, ()), tuple(others),
+        known.extended(recipe), shares[best], words[best], tuple(others),
         called="" if best == OTHER else recipe.signs.called or recipe.name,
         asked=answer is not None,
     )  # fmt: skip
