@@ -3,8 +3,8 @@ question to the model, and both together.
 
 Every name and word of a recipe (``recognize`` in its file) that the document prints doubles its
 odds; the name of the kind in a title counts as four. The model chooses among the kinds that the
-words leave, and is believed as far as four answers of five are right: it decides where the words
-do not, and cannot change what they make clear.
+words leave, and is believed as far as every second answer is right: it decides where the words do
+not, and cannot change what they make clear. Where no word is seen, as in a picture, it is alone.
 """
 
 import json
@@ -128,7 +128,9 @@ _LEAST_LETTERS = 4  # of a word that is taken from a description
 _SHOWN, _KEPT = 3, 12  # words in a line, and in a record
 _CLOSE = 0.1  # the probability from which another kind is told too
 
-_BELIEVED = 0.8  # of what the model says
+# Of what the model says, with words beside it and alone. On 110 documents of ten kinds the words
+# alone are right in 109, and with a model of 135M parameters (alone: 92) in 109 at 0.5, 101 at 0.8.
+_BELIEVED, _BELIEVED_ALONE = 0.5, 0.9
 _MORE_THAN_HALF = 0.5  # is needed where no word is seen
 _ASKED_CHARACTERS = 2_000  # of the document that the model is asked about
 _LEAST_CHARACTERS = 1_000  # with more of them left the next page is a part of the question
@@ -379,8 +381,9 @@ def choose(seen: Look, known: Known, answer: tuple[str, float] | None) -> Recogn
     names = [each.recipe.name for each in seen.candidates] + [OTHER]
     odds = [2.0**each.doublings for each in (*seen.candidates, seen.other)]
     if answer is not None:
+        believed = _BELIEVED if any(each.words for each in seen.candidates) else _BELIEVED_ALONE
         odds = [
-            each * _believed(name, answer, len(names))
+            each * _believed(name, answer, len(names), believed)
             for each, name in zip(odds, names, strict=True)
         ]
     shares = {name: each / sum(odds) for name, each in zip(names, odds, strict=True)}
@@ -397,12 +400,12 @@ def choose(seen: Look, known: Known, answer: tuple[str, float] | None) -> Recogn
     )  # fmt: skip
 
 
-def _believed(name: str, answer: tuple[str, float], count: int) -> float:
+def _believed(name: str, answer: tuple[str, float], count: int, believed: float) -> float:
     """The model's probability for one of ``count`` kinds: what it leaves is shared by those that
-    it did not choose, and a part of everything is not believed."""
+    it did not choose, and what of it is not ``believed`` by all."""
     said, sure = answer
     own = sure if name == said else (1.0 - sure) / max(count - 1, 1)
-    return _BELIEVED * own + (1.0 - _BELIEVED) / count
+    return believed * own + (1.0 - believed) / count
 
 
 def _beginning(document: Document, options: Options) -> tuple[PageInput, ...]:
