@@ -66,7 +66,7 @@ class RunningAnswer:
         self._writer = ChunkWriter(request.stop)
         self._scored = request.scored
         self._chosen = 0  # of the tokens that come next, those that were not forced
-        self._closing: list[int] = constraint.closing() if constraint else []
+        self._closing: list[int] = (constraint and constraint.closing()) or []
         self._repetition = Repetition()
 
     @property
@@ -140,7 +140,7 @@ class RunningAnswer:
         )
         if opens or left <= self.shortest + NEAR:
             closing = constraint.closing()
-            if len(closing) > left:
+            if closing is None or len(closing) > left:
                 return False
             self._closing = closing
         return True
@@ -149,11 +149,11 @@ class RunningAnswer:
         assert self._constraint is not None
         self._chosen = 0
         closing = self._constraint.closing()
-        for token in closing:
-            self._constraint.advance(token)
-        self.closed_early = True
+        self.closed_early = closing is not None  # else what was written stays as it is
         self.reason = reason
-        return closing
+        for token in closing or ():
+            self._constraint.advance(token)
+        return closing or []
 
     def emit(self, tokens: list[int], odds: Odds | None = None) -> Iterator[Chunk]:
         """Count tokens and yield their text; ``odds`` are of the one that was chosen."""

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from heapq import heappop, heappush
+from itertools import count
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
@@ -23,14 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# A closing that takes more steps than this is a grammar without a short end.
-CLOSING_LIMIT = 8192
-
-# The bytes by which an unfinished JSON text ends soonest, best first: inside a string, and outside.
-_STRING_CLOSERS = (b'"',)
-_CLOSERS = (b"]", b"}", b",", b":", b"null", b"n", b"false", b"f", b"0", b'"', b"[", b"{")
-
-_OUTSIDE, _STRING, _ESCAPE = range(3)
+# No end of an answer is longer than this, in bytes: a schema that wants more has none.
+LONGEST_END = 8192
+NO_END = f"no answer to it ends within {LONGEST_END:,} bytes"
 
 
 class GrammarVocabulary:
@@ -48,21 +48,22 @@ class GrammarVocabulary:
             slices=LLTokenizer.json_slices(),
         )
         self.pieces = pieces
-        ids = {piece: index for index, piece in reversed(list(enumerate(pieces)))}
-        self.closers = [ids[text] for text in _CLOSERS if text in ids]
-        self.string_closers = [ids[text] for text in _STRING_CLOSERS if text in ids]
+        self.bytes = {piece[0]: index for index, piece in enumerate(pieces) if len(piece) == 1}
 
 
 class GrammarConstraint:
-    """A JSON Schema, compiled.
-    Raises SchemaError: llguidance refuses the schema, the message is its reason."""
+    """A JSON Schema, compiled. Raises SchemaError: llguidance refuses the schema, the message is
+    its reason; or no answer to it ends."""
 
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
         self._vocabulary = vocabulary
         self._matcher = compile_schema(vocabulary.tokenizer, wanted)
         self._bits = (ctypes.c_uint32 * ((len(vocabulary.pieces) + 31) // 32))()
         self._bits_are_fresh = False
-        self._states = [_OUTSIDE]  # of the JSON text after each token
+        self._ends = Ends(wanted)
+        self._closing: tuple[bytes, list[int] | None] = (b"", [])
+        if self.closing() is None:
+            raise SchemaError(f"the schema cannot be held while decoding: {NO_END}")
 
     def _fill(self) -> None:
         if not self._bits_are_fresh:
@@ -93,7 +94,7 @@ class GrammarConstraint:
             raise EngineError(
                 f"the constraint refuses token {token}: {_first_line(self._matcher.get_error())}"
             )
-        self._states.append(_after(self._states[-1], self._vocabulary.pieces[token]))
+        self._ends.advance(self._vocabulary.pieces[token])
 
     def forced(self) -> list[int]:
         """Tokens that can only come next; they are not taken yet."""
@@ -106,50 +107,348 @@ class GrammarConstraint:
     def take_back(self, count: int) -> None:
         self._bits_are_fresh = False
         self._matcher.rollback(count)
-        del self._states[len(self._states) - count :]
+        self._ends.take_back(count)
 
-    def closing(self) -> list[int]:
-        """The tokens of the shortest known end, found on a copy: at each step the forced ones, else
-        the first closer that is legal, else the first legal token of all."""
-        copy = GrammarConstraint.__new__(GrammarConstraint)
-        copy._vocabulary = self._vocabulary
-        copy._matcher = self._matcher.deep_copy()
-        copy._bits = type(self._bits)()
-        copy._bits_are_fresh = False
-        copy._states = [self._states[-1]]
-        tokens: list[int] = []
-        while not copy._matcher.is_accepting():
-            step = copy.forced() or [copy._closer()]
-            for token in step:
-                copy.advance(token)
-            tokens += step
-            if len(tokens) > CLOSING_LIMIT:
-                raise EngineError(
-                    f"the schema has no end within {CLOSING_LIMIT:,} tokens",
-                    hint="look for large minItems or minLength in the schema",
-                )
-        return tokens
+    def closing(self) -> list[int] | None:
+        """The tokens of the shortest end; None where none is found."""
+        end = self._ends.find()
+        if end is None:
+            return None
+        if end != self._closing[0] or self._closing[1] is None:
+            spelled = [self._vocabulary.bytes.get(byte, -1) for byte in end]
+            spellings = (self._vocabulary.tokenizer.tokenize_bytes(end), spelled)
+            self._closing = (end, next(filter(self._ended_by, spellings), None))
+        return self._closing[1]
 
-    def _closer(self) -> int:
-        inside = self._states[-1] != _OUTSIDE
-        for token in self._vocabulary.string_closers if inside else self._vocabulary.closers:
-            if self.allowed(token):
-                return token
-        return int(self.legal().argmax())
+    def _ended_by(self, tokens: list[int]) -> bool:
+        copy = self._matcher.deep_copy()
+        whole = -1 not in tokens and copy.try_consume_tokens(tokens) == len(tokens)
+        return whole and copy.is_accepting()
 
 
-def _after(state: int, piece: bytes) -> int:
-    """Follow a piece of JSON text: outside of a string, in one, or after a backslash in one."""
-    if state == _OUTSIDE and b'"' not in piece:
-        return state
-    for byte in piece:
-        if state == _ESCAPE:
-            state = _STRING
-        elif byte == ord('"'):
-            state = _OUTSIDE if state == _STRING else _STRING
-        elif byte == ord("\\") and state == _STRING:
-            state = _ESCAPE
-    return state
+# Where a JSON text is: in or outside of a string, or behind a backslash in one; for each list that
+# is open the commas in it, for each object the key, in its value with a colon, behind that with a
+# comma; the bytes since the last sign; and all commas so far.
+_OUTSIDE, _STRING, _ESCAPE = range(3)
+_Open = int | bytes
+_Place = tuple[int, tuple[_Open, ...], int, int]
+_START: _Place = (_OUTSIDE, (), 0, 0)
+
+
+def _after(place: _Place, text: bytes) -> _Place:
+    state, opened, run, commas = place
+    for byte in text:
+        char = bytes((byte,))
+        run += 1
+        if state != _OUTSIDE:
+            state, ends = _in_string(state, char)
+            run = 0 if ends else run
+            if not ends and opened and (key := _key(opened[-1])) is not None:
+                opened = (*opened[:-1], key + char)
+        elif char in b"{[":
+            opened, run = (*opened, b"" if char == b"{" else 0), 0
+        elif char in b"}]":
+            opened, run = opened[:-1], 0
+        elif char in b',:"':
+            state, run = (_STRING if char == b'"' else _OUTSIDE), 0
+            commas += char == b","
+            opened = (*opened[:-1], _behind(opened[-1], char)) if opened else opened
+    return state, opened, run, commas
+
+
+def _in_string(state: int, char: bytes) -> tuple[int, bool]:
+    if state == _STRING and char == b'"':
+        return _OUTSIDE, True
+    return (_ESCAPE if state == _STRING and char == b"\\" else _STRING), False
+
+
+def _key(opened: _Open) -> bytes | None:
+    """The key that is being written there, if one is."""
+    return opened if isinstance(opened, bytes) and not opened.endswith(b":") else None
+
+
+def _behind(opened: _Open, char: bytes) -> _Open:
+    if isinstance(opened, int):
+        return opened + (char == b",")
+    if char == b",":
+        return opened[:-1] + b","
+    if char == b":":
+        return opened + b":"
+    return opened if _key(opened) is None else b""
+
+
+_MOST_STEPS = 16_000  # of one search, 10 microseconds each
+_MOST_ALIKE = 4  # states in the same place with the same legal bytes that are followed
+_DEEPEST = 200  # open lists and objects; nobody reads more
+_BRANCHES = 2  # of the words of a choice
+_FEW = 6  # legal bytes in one that may be one of a few words, such as the tag of a union
+_SLACK = 16  # bytes by which such a word may be longer than another
+_ANY_BYTES = b"a0A -_."  # that stand for all others where any character may be
+_Key = tuple[_Place, bytes]
+
+
+@dataclass(slots=True)
+class _Step:
+    """``narrow``: how often it may still be one of a few words."""
+
+    text: bytes = b""
+    before: _Step | None = None
+    narrow: int = _BRANCHES
+    cost: int = 0
+    key: _Key | None = None
+
+    def follows(self, other: _Step) -> bool:
+        step: _Step | None = self
+        while step is not None and step is not other and step.cost >= other.cost:
+            step = step.before
+        return step is other
+
+
+class _Reached:
+    """How soon the value of each place in each list and object was ended. A way that is still
+    inside of it is overtaken."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[_Open, ...], tuple[int, _Step]] = {}
+
+    def overtakes(self, place: _Place, cost: int, step: _Step) -> bool:
+        opened = place[1]
+        for last in opened[-1:]:
+            ended = last - 1 if isinstance(last, int) else last[:-1] + b":"
+            if isinstance(last, int) or last.endswith(b","):
+                self._first.setdefault((*opened[:-1], ended), (cost, step))
+        slack = _SLACK if step.narrow else 0
+        found = (self._first.get(opened[: level + 1]) for level in range(len(opened)))
+        return any(cost > each[0] + slack and not step.follows(each[1]) for each in found if each)
+
+
+class Ends:
+    """The shortest ends of an answer, in bytes: Dijkstra over the states of a matcher whose tokens
+    are bytes. States are told apart by their places and legal bytes. What ends a value soonest
+    is taken where it is legal; where that leads nowhere, all is tried."""
+
+    def __init__(self, wanted: JsonConstraint, matcher: LLMatcher | None = None) -> None:
+        self._matcher = matcher or compile_schema(_byte_tokenizer(), wanted)
+        self._wanted = wanted
+        self._pieces: list[bytes] = []
+        self._places = [_START]  # those of the pieces that the matcher was given
+        self._nowhere = False  # whether the search had nothing left to try
+        self._end = b""  # the last that was found
+        self._left: dict[_Key, int] = {}  # bytes of it behind each place on the way
+
+    def advance(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+
+    def take_back(self, count: int) -> None:
+        kept = len(self._pieces) - count
+        known = self._pieces[kept : len(self._places) - 1]
+        if known:
+            self._matcher.rollback(sum(map(len, known)))
+            del self._places[kept + 1 :]
+        del self._pieces[kept:]
+
+    def find(self) -> bytes | None:
+        """The shortest end from here; None where there is none within ``LONGEST_END``."""
+        for piece in self._pieces[len(self._places) - 1 :]:
+            if self._matcher.try_consume_tokens(list(piece)) < len(piece):
+                return None
+            self._places.append(_after(self._places[-1], piece))
+        self._nowhere = False
+        found = self._search(thorough=False)
+        return self._search(thorough=True) if self._nowhere else found
+
+    def _search(self, *, thorough: bool) -> bytes | None:
+        numbers, known, reached = count(), Counter[_Key](), _Reached()
+        heap = [(0, next(numbers), self._matcher, self._places[-1], _Step())]
+        for _ in range(_MOST_STEPS // 4 if thorough else _MOST_STEPS):
+            if not heap or heap[0][0] > LONGEST_END:
+                self._nowhere = not heap
+                return None
+            cost, _, before, place, step = heappop(heap)
+            lost = len(place[1]) > _DEEPEST or reached.overtakes(place, cost, step)
+            if lost and not thorough:
+                continue
+            matcher = before.deep_copy()  # only of what comes to be looked at
+            if matcher.try_consume_tokens(list(step.text)) < len(step.text):
+                continue
+            if matcher.is_accepting():
+                return self._remember(step, b"")
+            texts = [matcher.compute_ff_bytes()]
+            texts = [text[: text.find(b",") + 1] or text for text in texts]
+            if cost + len(texts[0]) > LONGEST_END:
+                continue
+            if not texts[0]:
+                step.key = (place, matcher.compute_bitmask())
+                known[step.key] += 1
+                tail = self._tail(step.key)
+                if tail and _ends(matcher, tail):
+                    return self._remember(step, tail)
+                alike = known[step.key] > _MOST_ALIKE
+                texts = [] if alike else self._steps(matcher, *step.key, thorough=thorough)
+            narrow = step.narrow - (len(texts) > 1) if 0 < len(texts) <= _FEW else 0
+            narrow = _BRANCHES if place[0] == _OUTSIDE else max(0, narrow)
+            for text in texts:
+                following = _Step(text, step, narrow, cost + len(text))
+                where = (_after(place, text), following)
+                heappush(heap, (following.cost, next(numbers), matcher, *where))
+        return None
+
+    def _tail(self, key: _Key) -> bytes:
+        return self._end[len(self._end) - self._left.get(key, 0) :]
+
+    def _steps(
+        self, matcher: LLMatcher, place: _Place, legal: bytes, *, thorough: bool
+    ) -> list[bytes]:
+        found = [byte for byte in range(256) if legal[byte >> 3] >> (byte & 7) & 1]
+        steps = [bytes((byte,)) for byte in found]
+        if thorough or place[0] == _ESCAPE:
+            return steps
+        if place[0] == _OUTSIDE:
+            return next(([end] for end in (b"]", b"}", b",") if end in steps), steps)
+        few = len(found) <= _FEW  # it is one of a few words, or a word has to be ended
+        if b'"' in steps:
+            return steps if few else [b'"']
+        for text in _text_ends(self._wanted.schema):
+            if matcher.validate_tokens(text) == len(text):
+                return [bytes(text), *(steps if few else ())]
+        return [step for step in steps if step in _ANY_BYTES] or steps
+
+    def _remember(self, step: _Step, tail: bytes) -> bytes:
+        left = {key: rest for key, rest in self._left.items() if rest <= len(tail)} if tail else {}
+        texts: list[bytes] = []
+        rest: _Step | None = step
+        size = len(tail)
+        while rest is not None:
+            if rest.key is not None:
+                left[rest.key] = size
+            texts.append(rest.text)
+            size += len(rest.text)
+            rest = rest.before
+        self._left = left
+        self._end = b"".join(reversed(texts)) + tail
+        return self._end
+
+
+def _ends(matcher: LLMatcher, text: bytes) -> bool:
+    copy = matcher.deep_copy()
+    return copy.try_consume_tokens(list(text)) == len(text) and copy.is_accepting()
+
+
+# What ends a text of a format soonest, or has the shortest form.
+_FORMAT_TEXTS = (
+    "0001-01-01T00:00:00Z", "P0D", "a@b.co", "a.b", "a", "1.1.1.1", "::", "a:", "a://a", "/", "0",
+    "00000000-0000-0000-0000-000000000000", "00:00:00+00:00",
+)  # fmt: skip
+_LONGEST_TEXT = 200  # characters of one
+
+
+@lru_cache(maxsize=8)
+def _text_ends(schema: str) -> tuple[list[int], ...]:
+    """What may lead out of a text that cannot end yet: the last characters of short texts that the
+    patterns and formats of the schema accept, each with its quote."""
+    texts = set()
+    waiting = [json.loads(schema)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            patterns = [node.get("pattern"), *(node.get("patternProperties") or ())]
+            texts |= {shortest_match(each) for each in patterns if isinstance(each, str)}
+            texts |= set(_FORMAT_TEXTS if isinstance(node.get("format"), str) else ())
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    written = (json.dumps(text, ensure_ascii=False) for text in texts)
+    ends = {text[at:].encode() for text in written for at in range(1, len(text) - 1)}
+    return tuple(list(end) for end in sorted(ends, key=lambda end: (len(end), end)))
+
+
+def shortest_match(pattern: str) -> str:
+    """A short text that a regular expression finds itself in, or a guess at one."""
+    try:
+        text = _Pattern(pattern).choice()
+    except (IndexError, ValueError, RecursionError):
+        return ""
+    return text if len(text) <= _LONGEST_TEXT else ""
+
+
+class _Pattern:
+    """A regular expression, read only so far that a short text of it is found."""
+
+    _MEANT: ClassVar[dict[str, str]] = {
+        "d": "0", "w": "a", "s": " ", "D": "a", "W": " ", "S": "a",
+        "t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": "\0",
+    }  # fmt: skip
+    _NOTHING = "bBAZzG123456789"
+    _KINDS: ClassVar[dict[str, str]] = {"Lu": "A", "N": "0", "P": "-", "Z": " ", "S": "+"}
+
+    def __init__(self, pattern: str) -> None:
+        self._text, self._at = pattern, 0
+
+    def choice(self) -> str:
+        found = [self._sequence()]
+        while self._take("|"):
+            found.append(self._sequence())
+        return min(found, key=len)
+
+    def _take(self, text: str) -> bool:
+        there = self._text.startswith(text, self._at)
+        self._at += len(text) if there else 0
+        return there
+
+    def _match(self, pattern: str) -> re.Match[str] | None:
+        found = re.compile(pattern).match(self._text, self._at)
+        self._at = found.end() if found else self._at
+        return found
+
+    def _sequence(self) -> str:
+        parts = []
+        while self._at < len(self._text) and self._text[self._at] not in "|)":
+            atom = self._atom()
+            if self._match(r"[*?]\??"):
+                atom = ""
+            elif counted := self._match(r"\{(\d+)(?:,\d*)?\}\??"):
+                atom *= min(int(counted[1]), _LONGEST_TEXT + 1)
+            else:
+                self._match(r"\+\??")
+            parts.append(atom)
+        return "".join(parts)
+
+    def _atom(self) -> str:
+        if self._match(r"\((\?:|\?P?<(?![=!])[^>]*>)?(?!\?)"):
+            inner = self.choice()
+            self._take(")")
+            return inner
+        if self._match(r"\(\?<?[=!]"):  # it looks around, and takes nothing
+            self.choice()
+            self._take(")")
+            return ""
+        if found := self._match(r"\[(\^?)(\]?(?:[^\]\\]|\\.)*)\]"):
+            return self._member(found)
+        char = self._text[self._at]
+        self._at += 1
+        if char == "\\":
+            return self._escape()
+        return "a" if char == "." else "" if char in "^$" else char
+
+    def _member(self, found: re.Match[str]) -> str:
+        if found[1]:
+            try:
+                return next(filter(re.compile(found[0]).match, "a0 -A_.~"), "a")
+            except re.error:
+                return "a"
+        inner = _Pattern(found[2])
+        return (inner._escape() if inner._take("\\") else found[2][:1]) or "a"
+
+    def _escape(self) -> str:
+        if found := self._match(r"[pP]\{(?:[^{}=]*=)?([^{}]*)\}"):
+            return self._KINDS.get(found[1], self._KINDS.get(found[1][:1], "a"))
+        if found := self._match(r"(?:u\{?|x)([0-9a-fA-F]{2,6})\}?"):
+            return chr(int(found[1], 16))
+        if self._match(r"k<[^>]*>|c[A-Za-z]"):
+            return ""
+        char = self._text[self._at]
+        self._at += 1
+        return self._MEANT.get(char, "" if char in self._NOTHING else char)
 
 
 def _first_line(text: str) -> str:
@@ -218,7 +517,13 @@ class TextConstraint:
     Raises SchemaError: llguidance refuses the schema, the message is its reason."""
 
     def __init__(self, wanted: JsonConstraint) -> None:
+        self._wanted = wanted
         self._matcher = compile_schema(_byte_tokenizer(), wanted)
+
+    def shortest_end(self) -> bytes | None:
+        """How an answer may end from here soonest; None where it does not within
+        ``LONGEST_END`` bytes."""
+        return Ends(self._wanted, self._matcher.deep_copy()).find()
 
     def take(self, text: str) -> bool:
         """Go on by all of ``text``, or not at all."""

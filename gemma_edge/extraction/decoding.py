@@ -239,6 +239,7 @@ _LENIENT: Relaxation = "lenient"
 
 _MAX_TRIES = 120  # of putting keywords back
 _IMPOSSIBLE = "Unsatisfiable schema"
+_LONG = ("minItems", "minLength", "minProperties", "minContains")  # what can make an answer long
 PREFIX = "the schema cannot be held while decoding: "
 # Keywords that hold the rest together: blamed last.
 _FRAME = frozenset(("properties", "required", "additionalProperties", "items"))
@@ -267,14 +268,15 @@ class Enforced:
 
 
 def refusal(schema: Json, relaxed: Relaxation = "") -> str:
-    """Why llguidance does not compile a schema, in its words; "" where it does."""
-    from gemma_edge.engine.constraint import TextConstraint
+    """Why llguidance does not compile a schema, in its words, or that no answer to it ends; ""
+    where it can be held."""
+    from gemma_edge.engine.constraint import NO_END, TextConstraint
 
     try:
-        TextConstraint(JsonConstraint(schema=json.dumps(schema), relaxed=relaxed))
+        constraint = TextConstraint(JsonConstraint(schema=json.dumps(schema), relaxed=relaxed))
     except SchemaError as error:
         return error.message.removeprefix(PREFIX)
-    return ""
+    return NO_END if constraint.shortest_end() is None else ""
 
 
 def enforce(decoding: Json) -> Enforced:
@@ -296,8 +298,11 @@ def enforce(decoding: Json) -> Enforced:
 
 
 def relieve(decoding: Json) -> Enforced | None:
-    """The schema without the keywords that are refused even when all is relaxed; None where that
-    does not help, where nothing is refused, or where no answer could be valid in the end."""
+    """The schema without the keywords that are refused even when all is relaxed, or that make the
+    shortest answer too long; None where that does not help, where nothing is refused, or where no
+    answer could be valid in the end."""
+    from gemma_edge.engine.constraint import NO_END
+
     schema, dropped = deepcopy(decoding), list[Dropped]()
     reason = refusal(schema, _LENIENT)
     if not reason or reason.startswith(_IMPOSSIBLE):
@@ -308,7 +313,8 @@ def relieve(decoding: Json) -> Enforced | None:
             _take_out(node, keyword)
     if not refusal(schema, _LENIENT):
         return Enforced(schema, _LENIENT, tuple(dropped), reason)
-    for suspects in (*((one,) for one in _SUSPECTS), _SUSPECTS):
+    known = _LONG if reason == NO_END else _SUSPECTS
+    for suspects in (*((one,) for one in known), known):
         changes = [change for one in suspects for change in _take_out_all(schema, one)]
         if not refusal(schema, _LENIENT):
             needed = _put_back_harmless(schema, changes)

@@ -6,7 +6,13 @@ import random
 import jsonschema_rs
 import pytest
 
-from gemma_edge.engine.constraint import GrammarConstraint, _after
+from gemma_edge.engine.constraint import (
+    _START,
+    Ends,
+    GrammarConstraint,
+    _after,
+    shortest_match,
+)
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel, grammar_vocabulary
 from gemma_edge.engine.protocol import GREEDY, JsonConstraint, Message, Request, Sampling
@@ -141,11 +147,19 @@ def test_steps_can_be_taken_back(model: LlamaModel) -> None:
     ("text", "state"), [(b"{", 0), (b'{"a', 1), (b'{"a\\', 2), (b'{"a\\"', 1), (b'{"a\\""', 0)]
 )
 def test_the_json_state_follows_strings_and_escapes(text: bytes, state: int) -> None:
-    assert _after(0, text) == state
-    follow = 0
+    assert _after(_START, text)[0] == state
+    follow = _START
     for byte in text:
         follow = _after(follow, bytes([byte]))
-    assert follow == state
+    assert follow == _after(_START, text)
+
+
+def test_the_json_place_knows_where_it_is() -> None:
+    text = b'{"a": [[1, 2], {"b\\"": 3, "c": "x,:]'
+    _, opened, run, commas = _after(_START, text)
+    assert (opened, run, commas) == ((b"a:", 1, b"c:"), 4, 3)
+    assert _after(_START, text + b'"}')[1] == (b"a:", 1)
+    assert _after(_START, text + b'"}], ')[1] == (b"a,",)
 
 
 @pytest.mark.parametrize("max_tokens", [1, 12, 60])
@@ -164,3 +178,100 @@ def test_thought_then_json(engine: LlamaEngine, max_tokens: int, seed: int) -> N
     text, finished = answer(engine, request)
     jsonschema_rs.validate(DATED, json.loads(text))
     assert finished.usage.thought_tokens <= 6 + 2
+
+
+def obj(**properties: object) -> dict[str, object]:
+    return {"type": "object", "properties": properties, "required": [*properties],
+            "additionalProperties": False}  # fmt: skip
+
+
+def text(**rules: object) -> dict[str, object]:
+    return {"type": "string", **rules}
+
+
+def shortest(schema: object, begun: str = "") -> str | None:
+    ends = Ends(JsonConstraint(schema=json.dumps(schema)))
+    ends.advance(begun.encode())
+    end = ends.find()
+    return None if end is None else begun + end.decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "begun", "end"),
+    [
+        (text(), '{"a": "x', '{"a": "x"}'),
+        (text(), '{"a": "x\\', None),
+        (text(pattern="[0-9]$"), '{"a": "', '{"a": "0"}'),
+        (text(pattern="[0-9]$"), '{"a": "abc', '{"a": "abc0"}'),
+        (text(pattern=r"\d{3}$"), '{"a": "x1', '{"a": "x100"}'),
+        (text(pattern="foo|bar$"), '{"a": "ba', None),
+        (text(pattern=r"^[a-z]+@[a-z]+\.example$"), '{"a": "jo', '{"a": "jo@a.example"}'),
+        (text(pattern="^[\\u4e00-\\u9fff]{2}$"), '{"a": "', None),
+        (text(minLength=40), "", None),
+        ({"type": ["number", "null"]}, "", None),
+        ({"enum": ["aa", "ab", "b"]}, '{"a": "a', None),
+        ({"anyOf": [obj(long=text()), obj(b=text())]}, "", '{"a": {"b": ""}}'),
+        ({"type": "array", "items": text(), "minItems": 3}, "", '{"a": ["", "", ""]}'),
+    ],
+)
+def test_the_shortest_end(value: object, begun: str, end: str | None) -> None:
+    found = shortest(obj(a=value), begun)
+    assert found is not None
+    json.loads(found)
+    assert end in (None, found)
+
+
+@pytest.mark.parametrize(
+    "name", ["email", "uri", "date", "date-time", "time", "duration", "uuid", "ipv4", "ipv6",
+             "hostname"]
+)  # fmt: skip
+def test_a_format_has_an_end(name: str) -> None:
+    found = shortest(obj(a=text(format=name)))
+    assert found is not None and len(found) < 60
+
+
+def test_the_tag_of_a_union_leads_to_its_end() -> None:
+    """The shorter tag may only lead further in."""
+    node = {"anyOf": [
+        obj(op={"const": "add"}, left={"$ref": "#/$defs/node"}, right={"$ref": "#/$defs/node"}),
+        obj(op={"const": "literal"}, value={"type": "number"}),
+    ]}  # fmt: skip
+    found = shortest({**obj(top={"$ref": "#/$defs/node"}), "$defs": {"node": node}})
+    assert found == '{"top": {"op": "literal", "value": 0}}'
+
+
+def test_the_end_goes_on_from_where_the_last_one_was() -> None:
+    row = obj(name=text(), kind={"enum": ["a", "b"]})
+    ends = Ends(
+        JsonConstraint(schema=json.dumps(obj(rows={"type": "array", "items": row}, z=text())))
+    )
+    written = ""
+    for piece in ('{"rows": [', '{"name": "x', '", "kind": "a"}, ', '{"name": "', "y"):
+        ends.advance(piece.encode())
+        written += piece
+        end = ends.find()
+        assert end is not None
+        json.loads(written + end.decode())
+    ends.take_back(3)
+    again = ends.find()
+    assert again is not None
+    assert again.decode() == '", "kind": "a"}], "z": ""}'
+
+
+def test_what_has_no_end_is_refused(model: LlamaModel) -> None:
+    endless = {**obj(n={"$ref": "#"})}
+    assert shortest(endless) is None
+    with pytest.raises(SchemaError, match="no answer to it ends"):
+        GrammarConstraint(grammar_vocabulary(model), JsonConstraint(schema=json.dumps(endless)))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("^INV-[0-9]{4}$", "INV-0000"), ("[A-Z]+(?:-x)?", "A"), (r"(?<y>\d{2})\/(a|bc)", "00/a"),
+        (r"^[^a0]$", " "), (r"\p{Lu}\p{L}*", "A"), ("(?=.*x)a|bb", "a"), (r"\u0041[\]x]", "A]"),
+        ("a{300}", ""), ("(", ""), ("a|", ""),
+    ],
+)  # fmt: skip
+def test_a_pattern_gives_a_short_text(pattern: str, found: str) -> None:
+    assert shortest_match(pattern) == found
