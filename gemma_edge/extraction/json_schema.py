@@ -18,7 +18,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urljoin
 
 from gemma_edge.errors import SchemaError
 from gemma_edge.units import render_bytes
@@ -246,6 +246,71 @@ def _follow(root: Json, pointer: str) -> Subschema | None:
         else:
             return None
     return current if isinstance(current, dict | bool) else None
+
+
+def local_references(source: Json) -> Json:
+    """The schema with each reference as ``#/a/pointer`` from its root, where schemas with an
+    ``$id`` of their own are in it: those are what a relative reference in them, an anchor or a
+    pointer is meant from. What points at nothing stays as it is."""
+    if not any(_id_of(source, schema) for schema in every(source) if schema is not source):
+        return source
+    root = deepcopy(source)
+    bundle = _Bundle(root)
+    for schema, meant in bundle.meant():
+        schema["$ref"] = meant
+    for schema in every(root):
+        if schema is not root and (name := _id_of(root, schema)) and not name.startswith("#"):
+            schema.pop("$id", schema.pop("id", None))
+    return root
+
+
+_OWN_BASE = "http://schema.invalid/"  # of a schema that has no address
+
+
+def _id_of(root: Json, schema: Json) -> str:
+    """The address or anchor that a schema gives itself; beside a reference it is void up to Draft
+    7, and before Draft 6 it was called ``id``."""
+    draft = str(root.get("$schema"))
+    if schema is not root and "$ref" in schema and "/draft-0" in draft:
+        return ""
+    word = "id" if "/draft-04" in draft or "/draft-03" in draft else "$id"
+    return str(schema[word]) if isinstance(schema.get(word), str) else ""
+
+
+class _Bundle:
+    """Where the schemas are that a schema holds: each by its address."""
+
+    def __init__(self, root: Json) -> None:
+        self._root = root
+        self._places: dict[str, ValuePath] = {}
+        self._schemas: list[tuple[Json, str]] = []  # with the base of their references
+        waiting: list[tuple[ValuePath, Json, str]] = [((), root, _OWN_BASE)]
+        while waiting:
+            path, schema, base = waiting.pop()
+            address, _, anchor = _id_of(root, schema).partition("#")
+            base = urljoin(base, address) if address else base
+            if address or not path:
+                self._places.setdefault(base, path)
+            for name in (anchor, schema.get("$anchor")):
+                if isinstance(name, str) and name:
+                    self._places.setdefault(f"{base}#{name}", path)
+            self._schemas.append((schema, base))
+            waiting += (((*path, *steps), sub, base) for steps, sub in children(schema))
+
+    def meant(self) -> Iterator[tuple[Json, str]]:
+        for schema, base in self._schemas:
+            if not isinstance(schema.get("$ref"), str):
+                continue
+            address, _, fragment = schema["$ref"].partition("#")
+            whole = urljoin(base, address) if address else base
+            pointer = not fragment or fragment.startswith("/")
+            place = self._places.get(whole if pointer else f"{whole}#{unquote(fragment)}")
+            if place is not None:
+                steps = (str(step).replace("~", "~0").replace("/", "~1") for step in place)
+                where = "".join(f"/{quote(step, safe='~$')}" for step in steps)
+                meant = f"#{where}{fragment if pointer else ''}"
+                if resolve(self._root, meant) is not None:
+                    yield schema, meant
 
 
 class Kinds:

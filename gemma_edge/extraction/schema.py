@@ -36,6 +36,7 @@ from gemma_edge.extraction.json_schema import (
     every,
     find_flaw,
     kind_of,
+    local_references,
     parse_json,
     render_path,
     resolve,
@@ -588,11 +589,12 @@ def read_text(path: str) -> str:
 
 
 def check_source(source: Json, name: str) -> Json:
-    """The schema itself, if it is one that can be used.
+    """The schema itself, if it is one that can be used; its references lead from its root.
 
     Raises:
         SchemaError: it breaks the rules of JSON Schema, or refers to what is not in it.
     """
+    source = local_references(source)
     for schema in every(source):
         for keyword in ("$dynamicRef", "$recursiveRef"):
             if keyword in schema:
