@@ -145,7 +145,9 @@ def _types(schema: Json) -> Sequence[Any]:
 
 
 def _words_of(name: str) -> set[str]:
-    return {word.lower() for word in _NAME_PART.findall(name)}
+    """Its words, and each in the singular."""
+    words = {word.lower() for word in _NAME_PART.findall(name)}
+    return words | {word.removesuffix("s") for word in words}
 
 
 def _is_written(name: str, schema: Json) -> bool:

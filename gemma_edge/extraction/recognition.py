@@ -36,7 +36,7 @@ from gemma_edge.extraction.pages import Options, PageInput, make_input, page_mod
 from gemma_edge.extraction.recipe import Recipe, Signs
 
 GENERAL = "general"  # the recipe for a document of no other kind
-OTHER = "other"  # what the model calls it
+OTHER = "none of these"  # what the model calls it; no recipe has such a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,10 +391,12 @@ def choose(seen: Look, known: Known, answer: tuple[str, float] | None) -> Recogn
     words = {each.recipe.name: each.words for each in seen.candidates} | {OTHER: seen.other.words}
     if best != OTHER and not words[best] and shares[best] <= _MORE_THAN_HALF:
         best = OTHER  # the words say nothing, and the model is not sure
-    others = sorted(((n, p) for n, p in shares.items() if n != best), key=lambda each: -each[1])
+    called = {OTHER: known.general.name}
+    others = ((called.get(name, name), p) for name, p in shares.items() if name != best)
     recipe = next((c.recipe for c in seen.candidates if c.recipe.name == best), known.general)
     return Recognition(
-        known.extended(recipe), shares[best], words[best], tuple(others),
+        known.extended(recipe), shares[best], words[best],
+        tuple(sorted(others, key=lambda each: -each[1])),
         called="" if best == OTHER else recipe.signs.called or recipe.name,
         asked=answer is not None,
     )  # fmt: skip
@@ -444,7 +446,7 @@ def _ask(
     pictures = tuple(picture for page in inputs for picture in page.pictures)
     names = [each.recipe.name for each in seen.candidates]
     kinds = [_line(each.recipe) for each in seen.candidates]
-    kinds.append(f'"{OTHER}": none of these')
+    kinds.append(f'"{OTHER}": another kind of document')
     template = read_data("prompts/kind.txt").strip()
     text = template.replace("{kinds}", "\n".join(kinds), 1).replace("{document}", beginning, 1)
     if pictures or len(beginning) >= _WARM_CHARACTERS:  # where the reading will go on

@@ -79,11 +79,11 @@ def recipes_of(rows):
 
 @pytest.fixture
 def reading(shell):
-    """An engine that chooses what the words say, and `other` where they say nothing."""
+    """An engine that chooses what the words say, and none where they say nothing."""
 
     class Careful(Reader):
         def generate(self, request):
-            self.choice = "other" if "train" in request.messages[0].text else ""
+            self.choice = "none of these" if "train" in request.messages[0].text else ""
             return super().generate(request)
 
     shell.engine = Careful()
@@ -104,7 +104,7 @@ def test_one_line_says_which_recipe_and_why(shell, folder, reading):
     assert 0.9 < found["recognized"]["probability"] < 1
     assert found["recognized"]["words"][0] == "INVOICE"
     assert {"vendor", "items", "total"} <= set(found["data"])
-    assert len(reading.asked) == 1 and reading.asked[0][-1] == "other"
+    assert len(reading.asked) == 1 and reading.asked[0][-1] == "none of these"
 
 
 def test_another_document_gets_the_general_form(shell, folder, reading):
