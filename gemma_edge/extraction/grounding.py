@@ -147,7 +147,7 @@ def _types(schema: Json) -> Sequence[Any]:
 def _words_of(name: str) -> set[str]:
     """Its words, and each in the singular."""
     words = {word.lower() for word in _NAME_PART.findall(name)}
-    return words | {word.removesuffix("s") for word in words}
+    return words.union(*({w.removesuffix("s"), w.removesuffix("es")} for w in words))
 
 
 def _is_written(name: str, schema: Json) -> bool:

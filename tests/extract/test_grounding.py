@@ -372,3 +372,11 @@ Total 390.00, of which 130.00 are due"""
             assert each.start is not None
             assert begins <= each.start < begins + len(lines[line]), (at, name)
             assert each.places == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("urls", "url"), ("addresses", "address"), ("prices", "amount"), ("invoice_dates", "date")],
+)
+def test_a_name_in_the_plural_says_the_same(name, kind):
+    assert rule_of(name, {"type": "string"}) == f"like {kind}"
