@@ -121,6 +121,24 @@ def row_key(items: Any, resolve: Callable[[str], Any]) -> str:
     return ", ".join(dict.fromkeys(path for path, _ in row_leaves(items, resolve))) or "[]"
 
 
+_CELLS = frozenset(("cells", "cell", "values", "row", "data", "columns"))
+
+
+def cells_of(items: Any) -> tuple[str, Json] | None:
+    """Where an entry is the cells of a row: the list of them, and the one member of the entry that
+    it is, "" where it is the entry itself. None where the entry is anything else."""
+    if isinstance(items, dict) and len(items.get("properties", ())) == 1:
+        ((name, cells),) = items["properties"].items()
+        if name not in _CELLS:
+            return None
+    else:
+        name, cells = "", items
+    inner = cells.get("items") if isinstance(cells, dict) else None
+    if not isinstance(inner, dict) or inner.keys() & {"properties", "items", "$ref"}:
+        return None
+    return name, cells
+
+
 def render_grammar(
     schema: Json, grounding: Grounding, options: Mapping[str, Any] | None = None
 ) -> Grounded:
@@ -318,11 +336,18 @@ class _Grammar:
 
     def _entry(self, items: Json, row: PrintedRow, path: str) -> str:
         """What an entry can be that is this row; where it is a list, its cells."""
-        inner = items.get("items")
-        if not isinstance(inner, dict) or not row.cells:
+        found = cells_of(self._resolved(items))
+        if found is None or not row.cells:
             return self._held(items, path)
-        if not items.get("minItems", 0) <= len(row.cells) <= items.get("maxItems", len(row.cells)):
+        name, cells = found
+        count = len(row.cells)
+        if not cells.get("minItems", 0) <= count <= cells.get("maxItems", count):
             raise _Unknown("maxItems")
+        before, behind = (_literal(f"{{{_literal(name)}: "), '"}"') if name else ("", "")
+        return f"{before} {self._cells(cells['items'], row)} {behind}".strip()
+
+    def _cells(self, inner: Json, row: PrintedRow) -> str:
+        """All cells of a row, null where one is empty."""
         kinds = {kind for _, leaf in row_leaves(inner, self._target) for kind in _kinds(leaf)}
         texts = [" ".join(cell.split()) or None for cell in row.cells]
         if "string" in kinds:

@@ -31,6 +31,7 @@ from gemma_edge.engine.grounding import (
     ROWS,
     TITLES,
     VERBATIM,
+    cells_of,
     render_grammar,
     row_key,
     row_leaves,
@@ -193,13 +194,13 @@ def _row_titles(name: str, schema: Json, root: Json) -> dict[str, str] | None:
         items = resolve(root, items["$ref"])
     if not isinstance(items, dict):
         return None
+    if cells := cells_of(items):
+        return {} if rule_of(cells[0] or name, cells[1]["items"]) else None
     leaves = [
         (path, leaf, leaf.get(HELD) or rule_of(path.rpartition(".")[2] or name, leaf))
-        for path, leaf in row_leaves(items.get("items", items), lambda to: resolve(root, to))
+        for path, leaf in row_leaves(items, lambda to: resolve(root, to))
     ]
     held = [path for path, _, rule in leaves if rule]
-    if "items" in items:
-        return {} if held == [""] else None
     if len(held) < _LEAST_HELD or _has_rows_inside(items, root):
         return None
     return {path: _said_of(leaf) for path, leaf, rule in leaves if rule and _said_of(leaf)}
@@ -835,10 +836,9 @@ def _find(document: Document, kinds: Collection[str]) -> _Candidates:
 def not_held(schema: Json, grounding: Grounding) -> tuple[str, ...]:
     """Lines where leaves that are copied cannot be held, and why, and where lists have no rows."""
     free = render_grammar(schema, replace(grounding, text="-", rows=())).free
-    lines = tuple(
-        f"{name}: no rows were found, entries are only held to words"
-        for name in _without_rows(schema, grounding)
-    )
+    names = listed(_without_rows(schema, grounding))
+    said = f"{names}: no rows were found, entries are only held to words"
+    lines = (said,) if names else ()
     if not free:
         return lines
     named = ", ".join(f"{path} ({reason})" for path, reason in free[:_SHOWN])

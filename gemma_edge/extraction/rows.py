@@ -646,7 +646,7 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
     named = [(table, _columns(table, fields)) for table in tables]
     known = [(table, found) for table, found in named if len(found) > 1]
     if not fields:
-        known = [(table, found) for table, found in named if len(table.rows) >= _LEAST_ROWS]
+        known = [(table, found) for table, found in named if _is_sure(table)]
     elif not known:
         known = [(table, found) for table, found in named if _has_values(table, fields)]
         if _is_turned(known, fields):
@@ -663,6 +663,13 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
                 chosen.append(Chosen(row, columns, sure, begins))
                 begins = False
     return chosen
+
+
+def _is_sure(table: Table) -> bool:
+    """Whether a table is one, and not only two columns of words, when no field tells."""
+    values = sum(any(map(_is_value, row.cells)) for row in table.rows)
+    wide = len(table.heads) > 2 or any(table.heads)  # noqa: PLR2004
+    return len(table.rows) >= _LEAST_ROWS and 2 * values > len(table.rows) and wide
 
 
 def _fits(row: Row, fields: Sequence[Field]) -> bool:

@@ -435,6 +435,13 @@ def test_rows_of_cells() -> None:
     one, two = {"title": "Item", "rows": [nail]}, {"title": "Qty", "rows": [screw]}
     assert holds(several, {"tables": [one, two]}, text)
     assert not holds(several, {"tables": [one, one]}, text)
+    named = "tables[]: {title?, columns[], rows[]: {cells[]: as printed}}"
+    cells = [{"cells": nail}, {"cells": screw}]
+    one = {"title": "Item", "columns": ["Item", "Qty", "Price"], "rows": cells}
+    assert holds(named, {"tables": [one]}, text)
+    assert holds(named, {"tables": [one | {"rows": cells[:1]}, one | {"rows": cells[1:]}]}, text)
+    assert not holds(named, {"tables": [one, one]}, text)
+    assert not holds(named, {"tables": [one | {"rows": [{"cells": ["Nail", "12"]}]}]}, text)
 
 
 def test_entries_lead_back_to_their_rows() -> None:
