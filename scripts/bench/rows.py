@@ -83,7 +83,8 @@ def invoice(count: int, seed: int = 1) -> tuple[list[str], list[Entry]]:
     """The lines of an invoice, 50 on a page, and what they say."""
     rng = random.Random(seed)
     head = "Pos   Article                           Quantity     Price      Amount"
-    lines, entries = [], []
+    lines: list[str] = []
+    entries: list[Entry] = []
     for at in range(count):
         if at % 50 == 0:
             lines += ["", head]
