@@ -8,6 +8,8 @@ written instead.
 from __future__ import annotations
 
 import codecs
+import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -67,7 +69,7 @@ class RunningAnswer:
         self._scored = request.scored
         self._chosen = 0  # of the tokens that come next, those that were not forced
         self._closing: list[int] = (constraint and constraint.closing()) or []
-        self._repetition = Repetition()
+        self._repetition = Repetition(HELD_CYCLE if constraint else FREE_CYCLE)
 
     @property
     def shortest(self) -> int:
@@ -113,11 +115,14 @@ class RunningAnswer:
         if not self._affordable(constraint, tokens):
             constraint.take_back(len(tokens))
             return self._close("length")
-        self._repetition.add(tokens)
+        self._watch(tokens)
         self.forced_tokens += len(forced)
         if constraint.complete:
             self.reason = "end"
         return tokens
+
+    def _watch(self, tokens: list[int]) -> None:
+        self._repetition.add(tokens, b"".join(map(self._vocabulary.piece, tokens)))
 
     def _free_step(self, token: int) -> list[int]:
         closes = self._vocabulary.closes
@@ -128,6 +133,11 @@ class RunningAnswer:
                 return [closes]  # it ended in its thought; the answer is still due
             self.reason = "end"
             return []
+        if self._channels.current == "answer":  # a thought has a budget
+            if self._repetition.found:
+                self.reason = "repetition"
+                return []
+            self._watch([token])
         spent = self.thought_tokens + 1 >= self._thought_limit
         if closes is None or not spent or self._channels.current != "thought" or token == closes:
             return [token]
@@ -312,33 +322,73 @@ class Channels:
         return piece
 
 
-# Notice a model that says the same thing over and over inside a constrained answer. A grammar keeps
-# such an answer valid but cannot end it: digits, rows and words may go on for ever. Small and
-# quantized models fall into it, Gemma 4 too (ollama, issue 15502).
+# Notice a model that says the same thing over and over. A grammar keeps such an answer valid but
+# cannot end it: digits, rows and words may go on for ever. Small and quantized models fall into it,
+# Gemma 4 too (ollama, issue 15502).
 LONGEST_PERIOD = 32  # tokens; a row of a table is seldom shorter than it repeats by chance
-REPEATED = 256  # tokens that must fit one period before it counts
+HELD_CYCLE = 256  # tokens that must fit one period before it counts, under a constraint
+FREE_CYCLE = 1024  # and in free text, which has refrains, tables and pictures of letters
+# How little new a text may say: bytes of its end, and to what share of them they may be packed. A
+# cycle is packed to 0.01, rows that only count up to 0.02, with a word that changes to 0.04; a
+# 10-Q's answer to 0.07, lists of real rows to 0.1 and more.
+NOTHING_NEW = ((4000, 0.025), (8000, 0.045))
+_EVERY = 256  # tokens between two looks at that
+_MOST_COLUMNS = 6  # of numbers that count up
 
 
 class Repetition:
-    """Fed with every token; ``found`` once the last ``REPEATED`` tokens are one cycle."""
+    """Fed with every token and its text; ``found`` once the last ``repeated`` tokens are one cycle,
+    or the text says nothing new."""
 
-    def __init__(self) -> None:
+    def __init__(self, repeated: int = HELD_CYCLE) -> None:
+        self._repeated = repeated
         self._tokens: list[int] = []
+        self._text = b""
+        self._unseen = 0
+        self._says_nothing = False
 
-    def add(self, tokens: list[int]) -> None:
+    def add(self, tokens: list[int], text: bytes = b"") -> None:
         self._tokens += tokens
-        del self._tokens[: -(REPEATED + LONGEST_PERIOD)]
+        del self._tokens[: -(self._repeated + LONGEST_PERIOD)]
+        self._text = (self._text + text)[-NOTHING_NEW[-1][0] :]
+        self._unseen += len(tokens)
+        if self._unseen >= _EVERY:
+            self._unseen = 0
+            self._says_nothing = says_nothing_new(self._text)
 
     @property
     def found(self) -> bool:
         tokens = self._tokens
-        if len(tokens) < REPEATED + LONGEST_PERIOD:
-            return False
-        tail = tokens[-REPEATED:]
-        return any(
-            tokens[-1] == tokens[-1 - period] and tail == tokens[-REPEATED - period : -period]
+        if len(tokens) < self._repeated + LONGEST_PERIOD:
+            return self._says_nothing
+        tail = tokens[-self._repeated :]
+        return self._says_nothing or any(
+            tokens[-1] == tokens[-1 - period] and tail == tokens[-self._repeated - period : -period]
             for period in range(1, LONGEST_PERIOD + 1)
         )
+
+
+def says_nothing_new(text: bytes) -> bool:
+    """Whether the end of a text can be packed to next to nothing, its numbers taken as what they
+    add to earlier ones."""
+    for size, share in NOTHING_NEW:
+        end = text[-size:]
+        if len(end) == size and any(
+            len(zlib.compress(each)) < share * size for each in _counted(end)
+        ):
+            return True
+    return False
+
+
+def _counted(text: bytes) -> Iterator[bytes]:
+    """The text, and with each number as its difference to the one so many numbers before."""
+    yield text
+    parts = re.split(rb"(\d+)", text)
+    numbers = [int(digits[-15:]) for digits in parts[1::2]]
+    for back in range(1, _MOST_COLUMNS + 1):
+        before = [*numbers[:back], *numbers]
+        parts[1::2] = [b"%d" % (one - other) for one, other in zip(numbers, before, strict=False)]
+        yield b"".join(parts)
 
 
 # Gemma 4's model card; used where a GGUF carries no general.sampling.* keys.

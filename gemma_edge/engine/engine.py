@@ -196,6 +196,8 @@ class LlamaEngine:
             sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
             clock, passes = Clock(), self.encoder_passes
             try:
+                if request.fresh:
+                    self._cache.forget()
                 cached = self._cache.keep_prefix(prompt.units)
                 self._context.watch(lambda: answer.cancelled)
                 pending = yield from self._read(prompt)

@@ -95,6 +95,7 @@ class Request:
     ``None`` means whatever the context leaves. ``think`` opens the thought channel, for at most
     ``max_thought_tokens`` (``None``: three quarters of all), so that it cannot eat the answer.
     ``goes_on``: the last message is the model's, and the answer goes on where it ends.
+    ``fresh``: nothing of the prompt is taken from the cache.
     ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
 
     messages: tuple[Message, ...]
@@ -106,6 +107,7 @@ class Request:
     stop: tuple[str, ...] = ()
     goes_on: bool = False
     scored: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from gemma_edge.engine.protocol import (
     Grounding,
     JsonConstraint,
     Message,
+    Notice,
     Request,
     Timings,
     TokenScore,
@@ -359,13 +360,11 @@ class _Asker:
                 constraint=constraint, scored=self._options.scored,
             )  # fmt: skip
             try:
-                said, finished = self._listen(self._engine.generate(request))
+                said, finished = self._ask_twice(request, warmed)
             except SchemaError as error:
                 held.refuse(error)
         if finished.reason == "cancelled":
             raise _interrupted()
-        if warmed is not None:
-            finished = _with(warmed, finished)
         text = "".join(chunk.text for chunk in said)
         scores = tuple(score for chunk in said for score in chunk.scores)
         number, read = len(self.answers), _read_answer(text)
@@ -384,6 +383,17 @@ class _Asker:
         texts = ("\n".join(filter(None, (page.head, page.text))) for page in inputs)
         pages = tuple(Page(number, text) for number, text in enumerate(texts, 1))
         return find_candidates(replace(self._document, pages=pages), decoding)
+
+    def _ask_twice(self, request: Request, warmed: Finished | None) -> tuple[list[Chunk], Finished]:
+        """An answer; one that repeats itself on pages from the cache is asked for once more, with
+        the pages read anew: what is computed in other pieces differs a little."""
+        said, finished = self._listen(self._engine.generate(request))
+        finished = _with(warmed, finished) if warmed is not None else finished
+        if finished.reason != "repetition" or not finished.usage.cached_tokens:
+            return said, finished
+        if self._on_event is not None:
+            self._on_event(Notice("the model repeated itself: the pages are read anew, once"))
+        return self._listen(self._engine.generate(replace(request, fresh=True)))
 
     def _listen(self, events: Iterator[Event]) -> tuple[list[Chunk], Finished]:
         said: list[Chunk] = []

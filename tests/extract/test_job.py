@@ -1,13 +1,14 @@
 """One request, one answer, one verdict, on an engine that answers from a script."""
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.grounding import without_marks
-from gemma_edge.engine.protocol import Finished, Timings, Usage
+from gemma_edge.engine.protocol import Finished, Notice, Timings, Usage
 from gemma_edge.errors import DoesNotFit, SchemaError
 from gemma_edge.extraction.decoding import RELAXATIONS
 from gemma_edge.extraction.job import extract, judge, parse_answer
@@ -215,3 +216,34 @@ def test_halves_of_characters_are_mended():
     assert data == {"\ufffd": ["\U0001f600", "a\ufffd"]}
     assert repeated == []
     json.dumps(data, ensure_ascii=False).encode()
+
+
+class LoopingEngine(ScriptedEngine):
+    """Its first answer repeats itself, on a prompt of which ``cached`` tokens were in the cache."""
+
+    def __init__(self, answers, cached):
+        super().__init__(answers)
+        self.cached = cached
+
+    def generate(self, request):
+        first = not self.requests
+        for event in super().generate(request):
+            if isinstance(event, Finished) and first:
+                usage = replace(event.usage, cached_tokens=self.cached)
+                event = replace(event, reason="repetition", usage=usage)
+            yield event
+
+
+@pytest.mark.parametrize("cached", [0, 40])
+def test_a_loop_on_a_reused_cache_is_read_anew_once(cached):
+    engine = LoopingEngine(
+        ['{"vendor": "AA", "total": 1}', '{"vendor": "Acme", "total": 5.5}'], cached
+    )
+    events = []
+    result = extract(engine, BILL, RECIPE, on_event=events.append)
+    assert any(request.fresh for request in engine.requests) == bool(cached)
+    anew = [event.text for event in events if isinstance(event, Notice)]
+    assert bool(anew) == bool(cached)
+    if cached:
+        assert result.data == {"vendor": "Acme", "total": 5.5}
+        assert not result.problems
