@@ -31,13 +31,14 @@ PLAN = Plan(
 USAGE = Usage(prompt_tokens=3, cached_tokens=1, evaluated_tokens=2, generated_tokens=4)
 
 
-def kinds_in(hint: object) -> set[type]:
-    """The dataclasses of a type, and of their fields."""
+def kinds_in(hint: object, known: frozenset[object] = frozenset()) -> set[type]:
+    """The dataclasses of a type, and of their fields; one may hold others of its kind."""
+    if hint in known:
+        return set()
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         hints = typing.get_type_hints(hint).values()
-        own = {hint}
-        return own.union(*(kinds_in(each) for each in hints if each is not hint))
-    return set().union(*(kinds_in(each) for each in typing.get_args(hint) if each != Plan))
+        return {hint}.union(*(kinds_in(each, known | {hint}) for each in hints))
+    return set().union(*(kinds_in(each, known) for each in typing.get_args(hint)))
 
 
 @pytest.mark.parametrize("root", [Request, Plan, EngineInfo, protocol.PromptCount,
