@@ -308,9 +308,12 @@ class Ends:
         few = len(found) <= _FEW  # it is one of a few words, or a word has to be ended
         if b'"' in steps:
             return steps if few else [b'"']
-        for text in _text_ends(self._wanted.schema):
+        texts = _text_ends(self._wanted.schema)
+        for text in texts:
             if matcher.validate_tokens(text) == len(text):
                 return [bytes(text), *(steps if few else ())]
+        if b"a" in steps and not (few or texts or self._wanted.grounding):
+            return [b"a"]  # only its length counts
         return [step for step in steps if step in _ANY_BYTES] or steps
 
     def _remember(self, step: _Step, tail: bytes) -> bytes:
