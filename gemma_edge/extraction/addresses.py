@@ -108,7 +108,7 @@ _LAST_DIGITS = 4
 _LINE_GAP = 2  # lines of an address, one after the other, that no table knows
 _PROSE = 60  # characters from which a line is a part of a sentence
 _PART_WORDS = 8  # between two commas of an address
-_MOST = 200  # addresses of one document
+_MOST = 1_000  # addresses of one text
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +131,14 @@ class _Line:
 
 def find_addresses(text: str) -> tuple[str, ...]:
     """The addresses, each as it is printed, with one space where its lines break. An address whose
-    end is not sure is given with each of them."""
+    end is not sure is given with each of them. None where there are too many to choose from."""
     found: dict[str, None] = {}
     for block in _blocks(text):
-        lines = [_look_at(line) for line in block]
-        found |= dict.fromkeys(_of_block(lines))
-        if len(found) > _MOST:
-            break
+        found |= dict.fromkeys(_of_block([_look_at(line) for line in block]))
+    known = "\n".join(found)
     for sentence in _sentences(text):
-        inside = [each for each in _of_sentence(sentence) if not any(each in one for one in found)]
-        found |= dict.fromkeys(inside)
-    return tuple(found)
+        found |= dict.fromkeys(each for each in _of_sentence(sentence) if each not in known)
+    return tuple(found) if len(found) <= _MOST else ()
 
 
 def _blocks(text: str) -> Iterator[list[str]]:

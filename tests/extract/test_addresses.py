@@ -157,3 +157,11 @@ def test_a_field_called_address_is_one_of_them() -> None:
     assert holds("address", {"address": "by the river"}, "A hut by the river")
     assert holds("address: verbatim", {"address": "Berlin"}, text)
     assert holds("address_line_2", {"address_line_2": "10115 Berlin"}, text)
+
+
+def test_of_a_directory_all_or_none() -> None:
+    """Where not all can be offered, a field may be any words instead of some of them."""
+    entry = "{} Station Road\nTown, IL {}\n\n".format
+    few, many = ("".join(entry(n, 60000 + n) for n in range(size)) for size in (300, 1_100))
+    assert len(find_addresses(few)) == 300
+    assert find_addresses(many) == ()
