@@ -30,6 +30,13 @@ _TOTAL = re.compile(
     r"|razem|totaal|subtotaal|(?:end|rechnungs)betrag|übertrag|carried|brought|due)\b",
     re.IGNORECASE,
 )
+# What follows a total, and is no row there.
+_PAID = re.compile(
+    r"\W*(?:cash|change|round\w*|discount|payment|paid|tender\w*|card|visa|mastercard|ec|tax|vat|gst"
+    r"|mwst|ust|tva|iva|net|bar|rückgeld|gegeben|rabatt|skonto|deposit|balance|previous|qty|items?"
+    r"|credit|debit)\b",
+    re.IGNORECASE,
+)
 _PIPE_WIDTH = 1000  # of a column of cells
 _NEAR = 2  # characters by which the edges of one column may differ
 _APART = 6  # lines between two rows of one table
@@ -551,11 +558,17 @@ def _without_totals(draft: _Draft, records: Sequence[list[int]]) -> list[list[in
     stands below such a one with no more cells than it."""
     widths = [len(_columns_of(draft, record)) for record in records]
     totals = [_is_total(draft, record) for record in records]
-    end = next((at for at in range(len(records), 0, -1) if not totals[at - 1]), 0)
+    paid = [_PAID.match(draft.first_words(record)) is not None for record in records]
+    rest = [at for at in range(len(records)) if not (totals[at] or paid[at])]
+    end = max(rest, default=-1) + 1
+    end = next((at for at in range(end, len(records)) if totals[at]), len(records))
     found: list[list[int]] = []
     below = 0  # the cells of the total above
     for at, record in enumerate(records):
-        if totals[at] and (at >= end or widths[at] < max(widths)):
+        if at >= end:
+            found.append([])
+            continue
+        if totals[at] and widths[at] < max(widths):
             below = max(below, widths[at])
         elif widths[at] > below:
             below = 0
@@ -644,11 +657,13 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
     two of its fields; where none does, of those that have an amount and words as the entries have;
     without fields, when entries are lists of cells, of all. None where that is not certain."""
     named = [(table, _columns(table, fields)) for table in tables]
-    known = [(table, found) for table, found in named if len(found) > 1]
+    known = [
+        (table, found) for table, found in named if len(found) > 1 and _is_whole(table, fields)
+    ]
     if not fields:
         known = [(table, found) for table, found in named if _is_sure(table)]
     elif not known:
-        known = [(table, found) for table, found in named if _has_values(table, fields)]
+        known = [(some, found) for table, found in named if (some := _items_of(table, fields))]
         if _is_turned(known, fields):
             return []
     chosen = []
@@ -665,6 +680,16 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
     return chosen
 
 
+def _is_whole(table: Table, fields: Sequence[Field]) -> bool:
+    """Whether most rows have words where an entry has some: else those of a row may stand in a line
+    that was taken for a row of its own. What is paid is no row where there is nothing else."""
+    if all(each.is_value for each in fields):
+        return True
+    texts = [[cell for cell in row.cells if cell and not _is_value(cell)] for row in table.rows]
+    paid = all(not each or _TOTAL.match(each[0]) or _PAID.match(each[0]) for each in texts)
+    return 2 * sum(map(bool, texts)) > len(texts) and not paid
+
+
 def _is_sure(table: Table) -> bool:
     """Whether a table is one, and not only two columns of words, when no field tells."""
     values = sum(any(map(_is_value, row.cells)) for row in table.rows)
@@ -677,21 +702,28 @@ def _fits(row: Row, fields: Sequence[Field]) -> bool:
     return any(map(_is_value, row.cells)) or not any(each.is_value for each in fields)
 
 
-def _has_values(table: Table, fields: Sequence[Field]) -> bool:
-    """Whether the rows of a table without a known head are those of a list of items: of two values
-    or more of which one is an amount, or of an amount and what it is paid for."""
+def _items_of(table: Table, fields: Sequence[Field]) -> Table | None:
+    """A table without a known head with those of its rows that are like the entries of a list of
+    items: two values or more of which one is an amount, or an amount and what it is paid for. None
+    where most of them are not."""
     wanted = min(2, sum(each.is_value for each in fields))
     items = any("description" in _meanings(each.path) for each in fields)
     amounts = any(each.is_amount for each in fields)
-    if not amounts or not (wanted > 1 or items) or len(table.rows) < _LEAST_ROWS:
-        return False
+    if not amounts or not (wanted > 1 or items):
+        return None
     words = len(fields) > sum(each.is_value for each in fields)
-    right = 0
-    for row in table.rows:
-        values = [cell for cell in row.cells if _is_value(cell)]
-        some = len(values) < sum(map(bool, row.cells)) or not words
-        right += len(values) >= wanted and some and any(map(_AMOUNT.search, values))
-    return 2 * right > len(table.rows)
+    rows = tuple(row for row in table.rows if _is_item(row, wanted, words=words))
+    enough = len(rows) >= _LEAST_ROWS and 2 * len(rows) > len(table.rows)
+    return Table(table.heads, rows) if enough else None
+
+
+def _is_item(row: Row, wanted: int, *, words: bool) -> bool:
+    values = [cell for cell in row.cells if _is_value(cell)]
+    texts = [cell for cell in row.cells if cell and not _is_value(cell)]
+    if len(values) < wanted or not any(map(_AMOUNT.search, values)):
+        return False
+    said = texts[0] if texts else ""
+    return not words or bool(said and not _TOTAL.match(said) and not _PAID.match(said))
 
 
 def _is_turned(known: Sequence[tuple[Table, Any]], fields: Sequence[Field]) -> bool:
