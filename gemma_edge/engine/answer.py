@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # How many tokens before the last possible moment each step is checked. A step can lengthen the
 # shortest end by more only where it opens an object or a list, and those are checked always.
 NEAR = 64
+# More tokens than that are enough for the end of an answer that is held to a long document.
+FAR = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class RunningAnswer:
         self._writer = ChunkWriter(request.stop)
         self._scored = request.scored
         self._chosen = 0  # of the tokens that come next, those that were not forced
-        self._closing: list[int] = (constraint and constraint.closing()) or []
+        self._closing: list[int] = []
+        if constraint and self._may_end(constraint, limit):
+            self._closing = constraint.closing() or []
         self._repetition = Repetition(HELD_CYCLE if constraint else FREE_CYCLE)
 
     @property
@@ -148,12 +152,17 @@ class RunningAnswer:
         opens = any(
             bracket in self._vocabulary.piece(token) for token in tokens for bracket in (b"{", b"[")
         )
-        if opens or left <= self.shortest + NEAR:
+        if self._may_end(constraint, left) and (opens or left <= self.shortest + NEAR):
             closing = constraint.closing()
             if closing is None or len(closing) > left:
                 return False
             self._closing = closing
         return True
+
+    @staticmethod
+    def _may_end(constraint: GrammarConstraint, left: int) -> bool:
+        """Whether the end has to be known with so many tokens left."""
+        return not constraint.is_large or left <= FAR
 
     def _close(self, reason: FinishReason) -> list[int]:
         assert self._constraint is not None

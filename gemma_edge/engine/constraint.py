@@ -51,6 +51,9 @@ class GrammarVocabulary:
         self.bytes = {piece[0]: index for index, piece in enumerate(pieces) if len(piece) == 1}
 
 
+_LARGE = 20_000  # characters of a document: 10 ms
+
+
 class GrammarConstraint:
     """A JSON Schema, compiled. Raises SchemaError: llguidance refuses the schema, the message is
     its reason; or no answer to it ends."""
@@ -62,7 +65,9 @@ class GrammarConstraint:
         self._bits_are_fresh = False
         self._ends = Ends(wanted)
         self._closing: tuple[bytes, list[int] | None] = (b"", [])
-        if self.closing() is None:
+        # Of a long document the search for an end compiles all of its words once more.
+        self.is_large = wanted.grounding is not None and len(wanted.grounding.text) > _LARGE
+        if not self.is_large and self.closing() is None:
             raise SchemaError(f"the schema cannot be held while decoding: {NO_END}")
 
     def _fill(self) -> None:
@@ -228,13 +233,18 @@ class Ends:
     is taken where it is legal; where that leads nowhere, all is tried."""
 
     def __init__(self, wanted: JsonConstraint, matcher: LLMatcher | None = None) -> None:
-        self._matcher = matcher or compile_schema(_byte_tokenizer(), wanted)
-        self._wanted = wanted
+        self._known, self._wanted = matcher, wanted
         self._pieces: list[bytes] = []
         self._places = [_START]  # those of the pieces that the matcher was given
         self._nowhere = False  # whether the search had nothing left to try
         self._end = b""  # the last that was found
         self._left: dict[_Key, int] = {}  # bytes of it behind each place on the way
+
+    @property
+    def _matcher(self) -> LLMatcher:
+        if self._known is None:
+            self._known = compile_schema(_byte_tokenizer(), self._wanted)
+        return self._known
 
     def advance(self, piece: bytes) -> None:
         self._pieces.append(piece)
