@@ -29,7 +29,7 @@ from gemma_edge.engine.protocol import (
 )
 from gemma_edge.errors import DoesNotFit, EngineError, Interrupted, SchemaError
 from gemma_edge.extraction.decoding import PREFIX, RELAXATIONS, Relaxation, relieve
-from gemma_edge.extraction.evidence.choose import field_hints
+from gemma_edge.extraction.evidence.choose import Hint, Hints, field_hints
 from gemma_edge.extraction.evidence.evidence import (
     Confidence,
     Evidence,
@@ -746,7 +746,10 @@ class _Reading:
         printed, rows = plain(judged.tree), self._rows_of(plain(judged.tree))
         found = ground(self._document, data, printed=printed, hints=hints, rows=rows)
         constants = self._recipe.schema.checker.constants_in(data)
-        found = tuple(each for each in found if each.path not in constants)
+        found = tuple(
+            each for each in found
+            if each.path not in constants and (each.found or not _is_chosen(each.path, hints))
+        )  # fmt: skip
         return with_confidence(found, self._confidence(judged.tree))
 
     def _rows_of(self, data: Any) -> Rows:
@@ -847,6 +850,11 @@ class _Reading:
         rest = [name for name in missing if name not in lists]
         parts = [*lists.values(), *([f"not reached: {', '.join(rest)}"] if rest else [])]
         return [f"{why}; {'; '.join(parts)}"]
+
+
+def _is_chosen(path: ValuePath, hints: Hints) -> bool:
+    """Whether a value is one of the schema's own words, or a yes or no: it need not be printed."""
+    return hints.get(tuple(step for step in path if isinstance(step, str)), Hint()).chosen
 
 
 def _incomplete(name: str, data: Any) -> str:
