@@ -28,6 +28,8 @@ TITLES = "x-gemma-edge-titles"
 # An entry may skip this many rows and more, and then go on where a table begins. With all rows in
 # reach a mask takes 2 ms for 1,000 rows, with these 0.1 ms.
 _BLOCK, _REACH = 32, 4  # rows, and blocks of rows
+MOST_ROWS = 4_000  # of one list
+_MOST_STARTS = 64  # tables that are known one by one: blocks are a chain, and a recursion
 _TABLES = 3  # whose beginning is in reach besides
 _MOST_COUNTED = 20_000  # rules of a list of so many rows with so many entries, squared
 _FEW_PIECES = 10  # of a text all of whose runs are spelled out
@@ -367,6 +369,7 @@ class _Grammar:
             return self._counted(rows, between, max(least, 1), most)
         size = max(_BLOCK, len(rows) // _BLOCK)
         starts = [at for at, begin in enumerate(begins) if begin and at]
+        starts = starts if len(starts) <= _MOST_STARTS else []
         borders = sorted({0, len(rows), *starts, *range(0, len(rows), size)})
         firsts = [at for at, border in enumerate(borders[:-1]) if border in starts]
         blocks: list[str] = []  # from the last; what begins in each of them

@@ -27,6 +27,7 @@ from typing import Any
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.engine.grounding import (
     HELD,
+    MOST_ROWS,
     NUMBER,
     ROWS,
     TITLES,
@@ -698,7 +699,7 @@ def find_candidates(document: Document, marked: Json) -> Grounding:
     return Grounding(
         text=_text_of(document),
         candidates=_pairs(known),
-        rows=tuple((key, some) for key, some in found if some),
+        rows=tuple((key, some) for key, some in found if 0 < len(some) <= MOST_ROWS),
     )
 
 

@@ -43,6 +43,7 @@ _APART = 6  # lines between two rows of one table
 _ALSO = 3  # lines that a row may go on in, and those of a head
 _HEAD_ABOVE = 8  # lines above a table in which a head that stands apart is sought
 _LEAST_ROWS = 2
+_MOST_CELLS = 40  # of a line whose columns are told by spaces
 _DIGITS = 0.4  # of the letters and digits of a cell that is a value
 _SHORT = 12  # characters of a number with its unit
 _LONG = 40  # characters of the longest value
@@ -159,16 +160,17 @@ class _Draft:
 
     columns: list[_Column] = field(default_factory=list)
     lines: dict[int, dict[int, Cell]] = field(default_factory=dict)
+    first: int = -1
+    last: int = -1
     has_head: bool = False
-
-    @property
-    def last(self) -> int:
-        return max(self.lines)
 
     def match(self, cells: Sequence[Cell]) -> dict[int, Cell]:
         """The cells by the column that each is in; those in none are left out. Where one shares an
         edge with its column, others need only stand over theirs."""
         found: dict[int, Cell] = {}
+        if _is_piped(cells):
+            places = {column.left: at for at, column in enumerate(self.columns)}
+            return {places[cell.left]: cell for cell in cells if cell.left in places}
         for cell in cells:
             free = [at for at in range(len(self.columns)) if at not in found]
             best = min(free, key=lambda at: self.columns[at].far(cell), default=None)
@@ -191,6 +193,8 @@ class _Draft:
         return alike[0] if len(over) == len(alike) == 1 else None
 
     def take(self, line: int, cells: Sequence[Cell], matched: Mapping[int, Cell]) -> None:
+        self.first = line if self.first < 0 else self.first
+        self.last = line
         here = dict(matched)
         known = {id(cell) for cell in matched.values()}
         for at, cell in matched.items():
@@ -277,6 +281,8 @@ def _cells(line: str) -> tuple[Cell, ...]:
         if found and _OPEN.fullmatch(found[-1].text) and _is_value(cell.text):
             cell = Cell(found[-1].left, cell.right, f"{found.pop().text} {cell.text}")
         found.append(cell)
+    if len(found) > _MOST_CELLS:  # no table that a person reads
+        return ()
     return tuple(found) if len(found) > 1 else _by_numbers(line) or tuple(found)
 
 
@@ -309,13 +315,13 @@ def _drafts(page: _PageLines) -> list[_Draft]:
     """The tables of a page as lines, from above: those with values, and of the lines that are in
     none of them those of words alone."""
     drafts = _grown(page, range(len(page.lines)))
-    inside = {line for draft in drafts for line in range(min(draft.lines), draft.last + 1)}
+    inside = {line for draft in drafts for line in range(draft.first, draft.last + 1)}
     rest = [line for line in range(len(page.lines)) if line not in inside]
     drafts += _grown(page, rest, words=True)
     for draft in drafts:
         draft.order()
         _split(draft)
-    return sorted(drafts, key=lambda draft: min(draft.lines))
+    return sorted(drafts, key=lambda draft: draft.first)
 
 
 def _grown(page: _PageLines, lines: Iterable[int], *, words: bool = False) -> list[_Draft]:
@@ -344,7 +350,7 @@ def _ends_tables(page: _PageLines, near: Sequence[_Draft], line: int) -> bool:
         return apart
     if len(cells) <= _LEAST_ROWS or any(_is_value(cell.text) for cell in cells):
         return False
-    return apart or not any(_lines_above(draft, page, min(draft.lines)) for draft in near)
+    return apart or not any(_lines_above(draft, page, draft.first) for draft in near)
 
 
 def _is_piped(cells: Sequence[Cell]) -> bool:
@@ -391,8 +397,9 @@ def _joined(drafts: list[_Draft]) -> list[_Draft]:
             if _are_between(other, draft):
                 shift = len(other.columns)
                 other.columns += draft.columns
+                other.last = max(other.last, draft.last)
                 for line, cells in draft.lines.items():
-                    if line > min(other.lines):  # else it is of the head
+                    if line > other.first:  # else it is of the head
                         other.lines[line] = {at + shift: cell for at, cell in cells.items()}
                 break
         else:
@@ -402,8 +409,7 @@ def _joined(drafts: list[_Draft]) -> list[_Draft]:
 
 def _are_between(one: _Draft, other: _Draft) -> bool:
     """Whether each line of the second stands right below a line of the first."""
-    starts = [*one.lines]
-    lines = [line for line in other.lines if line > min(starts)]
+    lines = [line for line in other.lines if line > one.first]
     return len(lines) >= _LEAST_ROWS and all(line - 1 in one.lines for line in lines)
 
 
@@ -791,12 +797,17 @@ def trace_rows(entries: Sequence[Any], rows: Sequence[Row]) -> list[int | None]:
     found: list[int | None] = []
     start = 0
     for entry in entries:
-        values = list(_leaves(entry))
-        scores = [(sum(map(texts[at].has, values)), -at) for at in range(start, len(rows))]
-        best, at = max(scores, default=(0, 0))
-        if best and 2 * best >= len(values):
-            start = 1 - at
-        found.append(-at if best and 2 * best >= len(values) else None)
+        values = [_plain(each) if isinstance(each, str) else each for each in _leaves(entry)]
+        best, place = 0, -1
+        for at in range(start, len(rows)) if values else ():
+            score = sum(map(texts[at].has, values))
+            if score > best:
+                best, place = score, at
+            if score == len(values):
+                break
+        known = best > 0 and 2 * best >= len(values)
+        start = place + 1 if known else start
+        found.append(place if known else None)
     return found
 
 
@@ -813,9 +824,9 @@ class _Printed:
         }
 
     def has(self, value: Any) -> bool:
-        """Whether a value is a run of its words, or one of its numbers."""
+        """Whether a value, words as ``_plain`` gives them, is a run of it or one of its numbers."""
         if isinstance(value, str):
-            return _plain(value) in self._words
+            return value in self._words
         return abs(Decimal(str(value))) in self._numbers
 
 

@@ -1,6 +1,7 @@
 """The rows of tables, as the readers lay them out, and which column a field is."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -503,3 +504,31 @@ def test_every_row_can_be_the_first_the_next_and_the_last(count: int) -> None:
             constraint.reset()
             assert constraint.take(json.dumps({"items": some}))
             assert constraint.complete
+
+
+def test_many_small_tables_and_too_many_rows() -> None:
+    """Deep grammars end a process: there is none."""
+    schema = "items[]: {article, amount num}"
+    text = "\n".join(
+        f"\nArticle      {'Amount':>{8 + at % 7}}\nNail {at:<8}{at:>{8 + at % 7}}.25"
+        for at in range(900)
+    )
+    decoding, document = make(schema, text)
+    grounding = find_candidates(document, decoding)
+    constraint = TextConstraint(JsonConstraint(schema=json.dumps(decoding), grounding=grounding))
+    entries = [{"article": f"Nail {at}", "amount": at + 0.25} for at in range(900)]
+    assert constraint.take(json.dumps({"items": entries}))
+    text = "Article      Amount\n" + "\n".join(f"Nail{at:>8}{at:>6}.25" for at in range(4_200))
+    decoding, document = make(schema, text)
+    assert not find_candidates(document, decoding).rows
+
+
+def test_pages_that_are_no_tables_cost_little() -> None:
+    for text in (
+        "\n".join("  ".join(str(at * line % 97) for at in range(400)) for line in range(200)),
+        "  ".join(["a1"] * 100_000),
+        "\n".join(f"x   {at}   y" for at in range(10_000)),
+    ):
+        start = time.process_time()
+        find_tables([text])
+        assert time.process_time() - start < 5
