@@ -165,6 +165,7 @@ class _Grammar:
         self._defs: Json = root.get("$defs", {})
         self._printed: Grounding | PrintedRow = grounding
         self._rows = dict(grounding.rows)
+        self._sure = False  # of the leaf in hand: its cell is certainly the one
         self._row: tuple[PrintedRow, str] | None = None  # that an entry at this path is
         self._options = options
         self._coerced = bool(options.keys() & {"coerce_one_of", "lenient"})
@@ -471,9 +472,10 @@ class _Grammar:
             self._printed = dict(row.columns).get(field, row)
             sure = field in row.sure
         try:
+            self._sure = sure
             return self._choices(schema, sure=sure)
         finally:
-            self._printed = whole
+            self._printed, self._sure = whole, False
 
     def _choices(self, schema: Json, *, sure: bool) -> str:
         kinds = _kinds(schema)
@@ -533,9 +535,27 @@ class _Grammar:
             words = self._terminal("P", f"{words} & /{pattern}/")
         return f'"\\"" {words} "\\""'
 
+    def _lines(self, least: int, most: int) -> str:
+        """Whole lines of a cell that is certainly the one: less would be a part of a name."""
+        lines = [" ".join(line.split()) for line in self._text.split("\n") if line.strip()]
+        parts = [
+            "\n".join(lines[first : last + 1])
+            for first in range(len(lines))
+            for last in range(first, len(lines))
+        ]
+        runs = [
+            whole.replace("\n", " ")
+            for part in parts
+            for whole in (part, _CUT_WORD.sub(r"\1\2", part))
+        ]
+        fits = [_literal(run)[1:-1] for run in runs if least <= len(run) <= most]
+        return self._one_of(fits) or _NO_WORDS
+
     def _few_words(self, least: int, most: int) -> str:
         """The same, spelled out where the text is short: that compiles sooner. "" where it is not;
         ``_NO_WORDS`` where no run is long or short enough."""
+        if self._sure:
+            return self._lines(least, most)
         pieces = list(_PIECE.finditer(" ".join(self._text.split())))
         inside = [found for found in pieces if not found[0].isspace()]
         if len(inside) > _FEW_PIECES or _CUT_WORD.search(self._text):

@@ -264,6 +264,16 @@ def test_columns_cannot_mix() -> None:
     assert not holds(schema, {"items": [total]}, INVOICE)
 
 
+def test_a_cell_that_is_certain_is_copied_by_whole_lines() -> None:
+    text = "Article         Amount\nSensor, confi-    2.50\n  dential\nNail              1.50\n"
+    schema = "items[]: {article, amount num}"
+    for article, right in (
+        ("Sensor, confidential", True), ("Sensor, confi- dential", True), ("Sensor, confi-", True),
+        ("Sensor", False), (None, False),
+    ):  # fmt: skip
+        assert holds(schema, {"items": [{"article": article, "amount": 2.5}]}, text) is right
+
+
 def test_titles_and_descriptions_name_columns() -> None:
     properties = {
         "a": {"type": "string", "title": "Article"},
