@@ -58,7 +58,7 @@ _ARRAY = frozenset(("type", "items", "minItems", "maxItems"))
 # A number with its signs is one piece, and so is a word; a script without spaces is cut between
 # characters.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
-_PIECE = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+|\s+|\S")
+_PIECE = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+|[,;:]{{0,4}}\s+|\S")
 _CELL = re.compile(r"\S+(?: \S+)*")
 _BULLET = re.compile(r"(?m)^[ \t]*(?:[•▪▫◦●○■□‣⁃\uf0b7\uf0a7·]|[-–*](?=[ ]+[^\W\d]))[ \t]+")
 _CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
