@@ -35,7 +35,7 @@ from gemma_edge.engine.grounding import (
 )
 from gemma_edge.engine.protocol import Grounding, PrintedRow
 from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
-from gemma_edge.extraction.printed import AMOUNT, LIKE, Finder
+from gemma_edge.extraction.printed import AMOUNT, LIKE, QUANTITY, Finder
 from gemma_edge.extraction.rows import Field, Row, Table, choose_rows, find_tables, trace_rows
 from gemma_edge.extraction.values import (
     MARK,
@@ -93,7 +93,10 @@ _COPIED = re.compile(
 _NAME_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _LEAF_WORDS = frozenset(("enum", "const", "contentEncoding", "contentMediaType"))
 _NUMBERS = frozenset(("number", "integer"))
-_PRINTS_NUMBERS = frozenset((NUMBER, AMOUNT, "amount", "money", "percent", f"{LIKE}amount"))
+_PRINTS_NUMBERS = frozenset(
+    (NUMBER, AMOUNT, QUANTITY, "amount", "money", "percent", f"{LIKE}amount")
+)
+_COUNTED = frozenset(("quantity", "quantities", "qty", "units", "pieces", "hours", "count"))
 _WRITTEN_TYPES = _NUMBERS | {"string"}
 _LISTED, _SHOWN = 12, 3  # names in a line
 
@@ -105,6 +108,8 @@ def rule_of(name: str, schema: Json) -> str:
     if mark in (FREE, VERBATIM):
         return "" if mark == FREE else VERBATIM
     kind = kind_of_leaf(schema)
+    if kind == "amount" and _words_of(name) & _COUNTED:
+        return QUANTITY
     if kind or _is_written(name, schema):
         return kind or ""
     types = {*_types(schema)} - {"null"}
@@ -355,7 +360,7 @@ def _targets(marked: Json) -> Callable[[str], Any]:
 
 
 _WORDS_ONLY = frozenset((VERBATIM, "country", "currency", "email", "url"))
-_AMOUNTS = frozenset((NUMBER, AMOUNT, "amount", "money", f"{LIKE}amount"))
+_AMOUNTS = frozenset((NUMBER, AMOUNT, QUANTITY, "amount", "money", f"{LIKE}amount"))
 
 
 def _has_digits(rule: str) -> bool:

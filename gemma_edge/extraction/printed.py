@@ -31,6 +31,7 @@ from gemma_edge.extraction.values import (
 
 LIKE = "like "  # before a kind that only a name tells: where the document has none, any words
 AMOUNT = "amount number"  # a number of those that stand for money
+QUANTITY = "quantity"  # of an amount that its name says is counted: plain digits too
 
 _SPACE = " \u00a0\u2007\u2009\u202f"
 _PRINTED_NUMBER = re.compile(
@@ -202,6 +203,12 @@ class Finder:
                 yield number.text
             yield from priced.get(number, ())
 
+    def quantities(self) -> Iterator[str]:
+        """Numbers that are no part of a date."""
+        for number in self.numbers():
+            if not self._in_day((number.start, number.end)):
+                yield number.text
+
     def _priced(self) -> dict[_Number, list[str]]:
         """The numbers beside a currency, with it."""
         found = [
@@ -321,6 +328,7 @@ _FINDERS: Mapping[str, Callable[[Finder], Iterator[str]]] = {
     "date": Finder.dates,
     "money": Finder.amounts,
     "amount": Finder.amounts,
+    QUANTITY: Finder.quantities,
     "percent": Finder.percents,
     "currency": Finder.currencies,
     "country": Finder.countries,
