@@ -48,6 +48,7 @@ _DIGITS = 0.4  # of the letters and digits of a cell that is a value
 _SHORT = 12  # characters of a number with its unit
 _LONG = 40  # characters of the longest value
 _TELLS, _CERTAIN = 0.3, 0.99  # how alike a name and the words of a head are
+_MARK = 5  # letters of a word beside numbers that says no more than what they are
 _PREFIX = 4  # letters with which one word stands for another
 
 # What names and heads of tables say for the same column.
@@ -688,12 +689,19 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
 
 def _is_whole(table: Table, fields: Sequence[Field]) -> bool:
     """Whether most rows have words where an entry has some: else those of a row may stand in a line
-    that was taken for a row of its own. What is paid is no row where there is nothing else."""
-    if all(each.is_value for each in fields):
-        return True
+    that was taken for a row of its own. What is paid is no row where there is nothing else. Entries
+    of numbers alone, such as rates of tax, are no rows of goods."""
     texts = [[cell for cell in row.cells if cell and not _is_value(cell)] for row in table.rows]
+    if all(each.is_value for each in fields):
+        worded = sum(any(map(_is_worded, each)) for each in texts)
+        return 2 * worded <= len(texts)
     paid = all(not each or _TOTAL.match(each[0]) or _PAID.match(each[0]) for each in texts)
     return 2 * sum(map(bool, texts)) > len(texts) and not paid
+
+
+def _is_worded(cell: str) -> bool:
+    """Whether it is more than a mark or a short name of what a value is."""
+    return sum(map(str.isalpha, cell)) > _MARK
 
 
 def _is_sure(table: Table) -> bool:
@@ -718,6 +726,8 @@ def _items_of(table: Table, fields: Sequence[Field]) -> Table | None:
     if not amounts or not (wanted > 1 or items):
         return None
     words = len(fields) > sum(each.is_value for each in fields)
+    if not words:
+        return None
     rows = tuple(row for row in table.rows if _is_item(row, wanted, words=words))
     enough = len(rows) >= _LEAST_ROWS and 2 * len(rows) > len(table.rows)
     return Table(table.heads, rows) if enough else None
