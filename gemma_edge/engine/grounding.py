@@ -63,7 +63,8 @@ _CELL = re.compile(r"\S+(?: \S+)*")
 _BULLET = re.compile(r"(?m)^[ \t]*(?:[•▪▫◦●○■□‣⁃\uf0b7\uf0a7·]|[-–*](?=[ ]+[^\W\d]))[ \t]+")
 _CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
 _FIRST, _LAST = r"[^ \x00-\x1f,;:)\]}]", r"[^ \x00-\x1f,;:(\[{]"  # characters of a copied text
-_REPEATED = re.compile(r"number$|amount|money|percent|quantity")  # kinds of which two values may be the same
+# Kinds of which two values may be the same.
+_REPEATED = re.compile(r"number$|amount|money|percent|quantity")
 _BREAK = "\x01"  # between texts that are not one; no value may hold it
 
 _NULL, _COMMA = '"null"', '", "'

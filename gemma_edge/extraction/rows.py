@@ -756,18 +756,24 @@ def _columns(table: Table, fields: Sequence[Field]) -> dict[str, tuple[int, floa
     """The column of each field that a head tells, and how alike the words are."""
     heads = [_WORD.findall(head) for head in table.heads]
     scores = [
-        (max(_likeness(name, head) for name in (each.path, each.title) if name), -at, each.path)
+        (max(_likeness(name, head) for name in (each.path, each.title) if name), -at,
+         -_count_words(each.path), each.path)
         for each in fields
         for at, head in enumerate(heads)
         if head
-    ]
+    ]  # fmt: skip
     found: dict[str, tuple[int, float]] = {}
     taken: set[int] = set()
-    for score, at, path in sorted(scores, reverse=True):
+    for score, at, _, path in sorted(scores, reverse=True):
         if score >= _TELLS and path not in found and -at not in taken:
             found[path] = (-at, score)
             taken.add(-at)
     return found
+
+
+def _count_words(path: str) -> int:
+    """The words of a name: `Date` is rather a date than a value date."""
+    return len(_NAME_PART.findall(path.rpartition(".")[2]))
 
 
 _NAME_PART = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|#")
