@@ -542,3 +542,37 @@ def test_pages_that_are_no_tables_cost_little() -> None:
         start = time.process_time()
         find_tables([text])
         assert time.process_time() - start < 5
+
+
+def test_plain_digits_are_quantities_also_beside_cents() -> None:
+    schema = "items[]: {description, quantity amount, unit_price amount, amount amount}"
+    rows = [
+        {"description": "Pressure sensor PT-100 with a cable", "quantity": "12",
+         "unit_price": "84.50", "amount": "1,014.00"},
+        {"description": "Calibration certificate", "quantity": "2", "unit_price": "65.00",
+         "amount": "130.00"},
+    ]  # fmt: skip
+    assert holds(schema, {"items": rows}, INVOICE)
+    rows[0]["quantity"] = "84.50"
+    assert not holds(schema, {"items": rows}, INVOICE)
+    rows[0] |= {"quantity": "12", "unit_price": "12"}
+    assert not holds(schema, {"items": rows}, INVOICE)
+
+
+def test_rates_of_tax_are_no_rows_of_goods() -> None:
+    schema = "taxes[]: {rate percent, net amount, tax amount}"
+    assert holds(schema, {"taxes": [{"rate": "19 %", "net": None, "tax": "219.64"}]}, INVOICE)
+    printed = "Rate   Net      VAT     \n7 %    10.00     0.70\n19 %   20.00     3.80\n"
+    first = {"rate": "7 %", "net": "10.00", "tax": "0.70"}
+    assert holds(schema, {"taxes": [first]}, printed)
+    assert not holds(schema, {"taxes": [{**first, "tax": "3.80"}]}, printed)
+
+
+def test_a_column_called_date_is_no_value_date_where_there_is_a_date() -> None:
+    text = "Date         Text        Amount\n01.03.2024   Salary       10.00\n"
+    text += "02.03.2024   Rent         20.00\n"
+    row = {"date": "01.03.2024", "value_date": None, "description": "Salary", "amount": "10.00"}
+    for fields in ("date, value_date", "value_date, date"):
+        schema = f"rows[]: {{{fields}, description, amount amount}}"
+        ordered = dict(zip(fields.split(", "), map(row.get, fields.split(", ")), strict=True))
+        assert holds(schema, {"rows": [{**ordered, **row}]}, text), fields
