@@ -47,7 +47,7 @@ _MOST_CELLS = 40  # of a line whose columns are told by spaces
 _DIGITS = 0.4  # of the letters and digits of a cell that is a value
 _SHORT = 12  # characters of a number with its unit
 _LONG = 40  # characters of the longest value
-_TELLS, _CERTAIN = 0.3, 0.99  # how alike a name and the words of a head are
+_TELLS = 0.3  # how alike a name and the words of a head are
 _MARK = 5  # letters of a word beside numbers that says no more than what they are
 _PREFIX = 4  # letters with which one word stands for another
 
@@ -679,7 +679,13 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
         begins = table.heads != heads
         heads = table.heads
         columns = {path: at for path, (at, _) in found.items()}
-        sure = frozenset(path for path, (_, score) in found.items() if score >= _CERTAIN)
+        called = {
+            each.path: [_meanings(name) for name in (each.path.rpartition(".")[2], each.title)]
+            for each in fields
+        }
+        sure = frozenset(
+            path for path, (at, _) in found.items() if _meanings(table.heads[at]) in called[path]
+        )
         for row in table.rows:
             if _fits(row, fields):
                 chosen.append(Chosen(row, columns, sure, begins))

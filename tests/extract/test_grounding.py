@@ -133,6 +133,15 @@ def test_dates_are_seldom_whole(printed: str) -> None:
     assert not holds("start_date", {"start_date": "Dublin"}, text)
 
 
+@pytest.mark.parametrize("dash", [" - ", " – ", ", "])
+def test_two_dates_beside_each_other_are_two(dash: str) -> None:
+    days = ["2 de noviembre de 2017", "10 de junio de 2018", "6. März 2024", "12 March 2031"]
+    text = f"Periodo {dash.join(days)}"
+    assert [day for day in days if not holds("start: date", {"start": day}, text)] == []
+    assert not holds("start: date", {"start": f"2017{dash}10 de junio"}, text)
+    assert not holds("start: date", {"start": f"2018{dash}6. März"}, text)
+
+
 def test_a_sign_of_a_currency_may_be_given_as_its_code() -> None:
     assert holds("currency", {"currency": "EUR"}, "in total 5.00 €")
     assert holds("currency", {"currency": "€"}, "in total 5.00 €")

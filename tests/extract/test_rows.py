@@ -576,3 +576,11 @@ def test_a_column_called_date_is_no_value_date_where_there_is_a_date() -> None:
         schema = f"rows[]: {{{fields}, description, amount amount}}"
         ordered = dict(zip(fields.split(", "), map(row.get, fields.split(", ")), strict=True))
         assert holds(schema, {"rows": [{**ordered, **row}]}, text), fields
+
+
+def test_a_head_that_only_means_the_same_lets_a_value_be_missing() -> None:
+    text = "Article    Units    Amount\nSensor        12     84.50\nCable          2     65.00\n"
+    entry = {"article": "Sensor", "unit": None, "amount": 84.5}
+    schema = "items[]: {article, unit: as printed, amount num}"
+    assert holds(schema, {"items": [entry]}, text)
+    assert not holds(schema, {"items": [{**entry, "article": None}]}, text)

@@ -501,6 +501,7 @@ _BEFORE_DATE, _AFTER = 5, 4  # words on either side that can belong to a date
 _EDGES = " \t\n,.;:()[]\"'“”"
 _DAY_OF = re.compile(r"\bday\b", re.IGNORECASE)  # "the 17th day of August, 2007"
 _YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d")
+_YEAR_COMMA = re.compile(r"(?:1[5-9]|20|21)\d\d,")
 
 
 class DateIndex:
@@ -580,6 +581,9 @@ class DateIndex:
         here = next((n for n, token in enumerate(tokens) if token.end >= name.end), None)
         if here is None:
             return
+        # From one date to another is no date.
+        tokens = _without_dashes(text, tokens, here)
+        here = next(n for n, token in enumerate(tokens) if token.end >= name.end)
         numbers = [len(_DATE_NUMBER.findall(text, *token)) for token in tokens]
         runs = [
             (first, last)
@@ -587,7 +591,9 @@ class DateIndex:
             for last in range(here, min(len(tokens), here + _AFTER))
             if sum(numbers[first : last + 1]) == _DAY_AND_YEAR
         ]
-        for first, last in sorted(runs, key=lambda run: run[1] - run[0]):
+        # A comma behind a year rather begins another date.
+        years = [bool(_YEAR_COMMA.fullmatch(text, *token)) for token in tokens]
+        for first, last in sorted(runs, key=lambda run: (any(years[slice(*run)]), run[1] - run[0])):
             span = _trimmed(text, Span(tokens[first].start, tokens[last].end))
             words = _DAY_OF.sub("", " ".join(text[span.start : span.end].split()))
             found = _read_words(words)
@@ -604,6 +610,14 @@ class DateIndex:
 
     def _keep(self, iso: str, span: Span, rank: int) -> None:
         self._places.setdefault(iso, []).append(Printed(span, rank))
+
+
+def _without_dashes(text: str, tokens: list[Span], here: int) -> list[Span]:
+    """The tokens around the one ``here`` up to those that are only a dash."""
+    dashes = [at for at, token in enumerate(tokens) if _DASHES.issuperset(text[slice(*token)])]
+    first = max((at + 1 for at in dashes if at < here), default=0)
+    last = min((at for at in dashes if at > here), default=len(tokens))
+    return tokens[first:last]
 
 
 @lru_cache(maxsize=1 << 16)
