@@ -31,13 +31,15 @@ KINDS = {"dense": "dense", "ple": "dense with per-layer embeddings", "moe": "mix
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogFile:
     """One file of a repository. ``revision`` is a whole commit; ``sha256`` 64 hex digits;
-    ``width`` the hidden size that it has (a model) or is made for (a projector, a drafter)."""
+    ``width`` the hidden size that it has (a model) or is made for (a projector, a drafter);
+    ``source`` where size and hash were read: on the "hub", or in lists of other projects."""
 
     repo: str
     filename: str
     revision: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    source: str | None = None
     architecture: str | None = None
     width: int | None = None
 
@@ -109,7 +111,8 @@ class Dimensions:
 class Size:
     """A size of Gemma 4. ``parameters`` are those in the text GGUF, ``active_parameters`` those
     that work on one token; ``called`` maps other names to what they mean, ``claims`` words
-    that people add ("moe") to what is true, "" where they are right."""
+    that people add ("moe") to what is true, "" where they are right. ``others`` are files of the
+    same repositories that no quant takes, and that are known all the same."""
 
     name: str
     title: str
@@ -127,6 +130,7 @@ class Size:
     called: Mapping[str, str]
     claims: Mapping[str, str]
     quants: tuple[Quant, ...]
+    others: tuple[CatalogFile, ...] = ()
 
     @property
     def default(self) -> Quant:
@@ -140,8 +144,9 @@ class Size:
 
     @property
     def files(self) -> tuple[CatalogFile, ...]:
-        """Every file of every quant, each once."""
-        return tuple(dict.fromkeys(file for quant in self.quants for file in quant.files))
+        """Every file of every quant, each once, then the others."""
+        own = (file for quant in self.quants for file in quant.files)
+        return tuple(dict.fromkeys((*own, *self.others)))
 
 
 def models_folder() -> Path:
@@ -174,9 +179,11 @@ def read_size(path: Path) -> Size | None:
         return None
     measured: Mapping[str, Mapping[str, Any]] = entry.pop("measured", {})
     quants = tuple(_quant(row, measured) for row in entry.pop("quants"))
+    taken = {file.name for quant in quants for file in quant.files}
+    others = tuple(_other(name, facts) for name, facts in measured.items() if name not in taken)
     modalities = tuple(entry.pop("modalities"))
     dimensions = Dimensions(**entry.pop("dimensions"))
-    return Size(**entry, modalities=modalities, dimensions=dimensions, quants=quants)
+    return Size(**entry, modalities=modalities, dimensions=dimensions, quants=quants, others=others)
 
 
 def _quant(row: dict[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> Quant:
@@ -187,6 +194,11 @@ def _quant(row: dict[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> Qu
         files[role] = CatalogFile(repo=repo, filename=name, **measured.get(f"{repo}/{name}", {}))
     quality = Quality(**row.pop("quality")) if "quality" in row else None
     return Quant(**row, **files, quality=quality)
+
+
+def _other(name: str, facts: Mapping[str, Any]) -> CatalogFile:
+    owner, repo, filename = name.split("/", 2)
+    return CatalogFile(repo=f"{owner}/{repo}", filename=filename, **facts)
 
 
 # What people write for a model, and which files of the hub they mean by it. `31b-q6`, `e4b:q8`,
@@ -239,6 +251,12 @@ def known_file(repo: str, filename: str) -> NamedModel | None:
             if (quant.model.repo, quant.model.filename) == (repo, filename):
                 return _wanted(each, quant, "")
     return None
+
+
+def find_file(repo: str, filename: str) -> CatalogFile | None:
+    """What was measured of a file of the hub, whatever it is for."""
+    files = (file for each in sizes() for file in each.files)
+    return next((file for file in files if (file.repo, file.filename) == (repo, filename)), None)
 
 
 def kind_of(text: str) -> Kind:

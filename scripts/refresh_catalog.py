@@ -4,9 +4,10 @@
     python scripts/refresh_catalog.py [--write] [SIZE ...]
 
 Asks the hub (HF_ENDPOINT, HF_TOKEN and proxies as huggingface_hub takes them) for the files that
-part one of each models/SIZE.toml names, reads the first 64 KiB of each, and prints what differs
-from part two. ``--write`` replaces part two; part one, which people write, is never touched. A
-revision stays as it is while the file is the same. Exit status 1: something could not be measured.
+part one of each models/SIZE.toml names and the others that stand in part two, reads the first
+64 KiB of each, and prints what differs from part two. ``--write`` replaces part two; part one,
+which people write, is never touched. All files of a repository have one revision, which stays as
+it is while none of them changes. Exit status 1: something could not be measured.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from gemma_edge.store.hub import ask, read_part
 from gemma_edge.store.remote import RemoteFile, StoreSettings
 
 MARKER = "# Measured by scripts/refresh_catalog.py, which replaces all that follows."
-FACTS = ("revision", "size_bytes", "sha256", "architecture", "width")
+FACTS = ("source", "revision", "size_bytes", "sha256", "architecture", "width")
 WIDTH_KEYS = {  # what has to be the model's hidden size
     "clip": "clip.vision.projection_dim",
     "gemma4-assistant": "gemma4-assistant.embedding_length_out",
@@ -62,6 +63,7 @@ def refresh(path: Path, *, write: bool) -> bool:
             complete = False
             fresh.append(file)
             print(f"{path.name}: {file.name}: {error.message}", file=sys.stderr)
+    fresh = keep_revisions(size.files, fresh)
     lines = [line for pair in zip(size.files, fresh, strict=True) for line in differences(*pair)]
     print(f"{path.name}:" if lines or not complete else f"{path.name}: nothing changed")
     for line in lines:
@@ -72,7 +74,7 @@ def refresh(path: Path, *, write: bool) -> bool:
 
 
 def measure(file: CatalogFile) -> CatalogFile:
-    """What the hub has now under this name.
+    """What the hub has now under this name, at its newest commit.
 
     Raises:
         GemmaEdgeError: it is not there, or the network failed.
@@ -82,11 +84,26 @@ def measure(file: CatalogFile) -> CatalogFile:
         raise GemmaEdgeError("the repository has no such file")
     size_bytes, sha256 = listing[file.filename]
     architecture, width = read_kind(RemoteFile(file.repo, file.filename, commit))
-    same = file.revision and (size_bytes, sha256) == (file.size_bytes, file.sha256)
     return replace(
-        file, revision=file.revision if same else commit, size_bytes=size_bytes, sha256=sha256,
+        file, source="hub", revision=commit, size_bytes=size_bytes, sha256=sha256,
         architecture=architecture, width=width,
     )  # fmt: skip
+
+
+def keep_revisions(old: Sequence[CatalogFile], new: Sequence[CatalogFile]) -> list[CatalogFile]:
+    """The measured files, those of a repository where nothing changed at the revision they had: a
+    model, its projector and its drafter are of one commit."""
+    pairs = list(zip(old, new, strict=True))
+    moved = {after.repo for before, after in pairs if after is not before and _moved(before, after)}
+    return [
+        after if after.repo in moved else replace(after, revision=before.revision)
+        for before, after in pairs
+    ]
+
+
+def _moved(before: CatalogFile, after: CatalogFile) -> bool:
+    same = (before.size_bytes, before.sha256) == (after.size_bytes, after.sha256)
+    return not (before.pinned and same)
 
 
 @cache

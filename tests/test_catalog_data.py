@@ -106,13 +106,39 @@ def test_no_file_or_hash_stands_twice():
     assert len(hashes) == len(set(hashes))
 
 
-def test_every_measured_table_belongs_to_a_file():
-    for path in catalog.models_folder().glob("*.toml"):
-        keys = re.findall(r'^\[measured\."(.+)"\]$', path.read_text(encoding="utf-8"), re.MULTILINE)
-        size = catalog.read_size(path)
-        named = {file.name for file in size.files} if size else set()
-        assert set(keys) <= named
-        assert len(keys) == len(set(keys))
+def test_every_measured_table_belongs_to_a_repository_of_a_quant():
+    for size in SIZES:
+        repos = {quant.model.repo for quant in size.quants}
+        assert {file.repo for file in size.others} <= repos
+        assert not {file.name for file in size.others} & {
+            file.name for quant in size.quants for file in quant.files
+        }
+
+
+def test_the_pins():
+    pinned = [file for _, file in FILES if file.pinned]
+    assert len(pinned) == 63
+    assert len({file.repo for file in pinned}) == 16
+    assert len({(file.repo, file.revision) for file in pinned}) == 16
+    for _, file in FILES:
+        assert file.source in {None, "hub", "manifests", "older manifests"}
+        assert (file.source is None) == (file.size_bytes is None and file.sha256 is None)
+        assert file.pinned == (file.revision is not None)
+    for size in SIZES:
+        assert all(file.pinned and file.size_bytes for file in size.default.files)
+
+
+def test_projector_and_drafter_are_of_the_models_repository_and_revision():
+    for size, quant in QUANTS:
+        assert {file.repo for file in quant.files} == {quant.model.repo}
+        assert len({file.revision for file in quant.files if file.pinned}) <= 1
+        if quant.source == "unsloth":
+            assert quant.drafter is not None
+            assert quant.drafter.filename.lower() == f"mtp-gemma-4-{size.name}-it.gguf"
+            assert quant.drafter.pinned
+    qat, ptq = (catalog.wanted(name).drafter for name in ("e4b", "e4b:q8"))
+    assert qat.filename == ptq.filename
+    assert (qat.size_bytes, ptq.size_bytes) == (59_678_016, 98_653_248)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=ids)

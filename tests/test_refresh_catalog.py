@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -131,7 +131,7 @@ def test_what_is_written_is_what_the_hub_has_and_part_one_stays(refresh: Refresh
     assert refresh.path.read_text(encoding="utf-8") == text
 
 
-def test_a_new_upload_moves_one_pin_alone(
+def test_a_new_upload_moves_the_revision_of_its_repository(
     refresh: Refresh, write_gguf: Callable[..., Path]
 ) -> None:
     refresh.run("--write")
@@ -142,12 +142,36 @@ def test_a_new_upload_moves_one_pin_alone(
     commit = refresh.hub.upload(REPO, "model.gguf", fresh.read_bytes())
     done = refresh.run("--write")
     assert "    width        64 -> 65" in done.stdout
-    assert "mmproj" not in done.stdout
+    assert done.stdout.count("    revision ") == 3
+    assert done.stdout.count("    sha256 ") == 1
     after = catalog.read_size(refresh.path)
     assert before is not None
     assert after is not None
-    assert after.files[0].revision == commit
-    assert after.files[1:] == before.files[1:]
+    assert {file.revision for file in after.files} == {commit}
+    assert [replace(file, revision=None) for file in after.files[1:]] == [
+        replace(file, revision=None) for file in before.files[1:]
+    ]
+
+
+def test_a_commit_that_changes_no_file_moves_nothing(refresh: Refresh) -> None:
+    refresh.run("--write")
+    refresh.hub.upload(REPO, "README.md", b"new words")
+    assert refresh.run("--write").stdout == "e9b.toml: nothing changed\n"
+
+
+def test_the_others_are_read_again_too(refresh: Refresh, write_gguf: Callable[..., Path]) -> None:
+    """A file that no quant takes stands in part two alone."""
+    other = write_gguf("o.gguf", {"general.architecture": "clip", "clip.vision.projection_dim": 64})
+    refresh.hub.upload(REPO, "mmproj-F16.gguf", other.read_bytes())
+    table = f'[measured."{REPO}/mmproj-F16.gguf"]\nsource = "manifests"\nsize_bytes = 7\n'
+    refresh.path.write_text(f"{PART_ONE}\n{refresh_catalog.MARKER}\n\n{table}", encoding="utf-8")
+    done = refresh.run("--write")
+    assert "    source       manifests -> hub" in done.stdout
+    size = catalog.read_size(refresh.path)
+    assert size is not None
+    (file,) = size.others
+    assert (file.size_bytes, file.source) == (other.stat().st_size, "hub")
+    assert file.pinned
 
 
 def test_what_is_not_on_the_hub_is_said_and_kept(refresh: Refresh) -> None:

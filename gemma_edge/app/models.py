@@ -3,7 +3,7 @@
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,12 +16,13 @@ from gemma_edge.errors import ModelError, UsageError
 from gemma_edge.gguf import Header
 from gemma_edge.planning.model import check_model, check_pair, synthesize, synthesize_projector
 from gemma_edge.planning.plan import Candidate
-from gemma_edge.store.fetch import ensure, missing_files
+from gemma_edge.store.fetch import ask_hub, ensure, missing_files
 from gemma_edge.store.files import StoredFile, list_files
 from gemma_edge.store.hub import (
     Upstream,
     ask,
     find_kept_header,
+    find_newest,
     read_local_header,
     read_remote_header,
 )
@@ -54,44 +55,51 @@ class Target:
         return self.wanted.note if self.wanted else ""
 
 
-def find_target(text: str, settings: StoreSettings) -> Target:
+def find_target(text: str, settings: StoreSettings, *, newest: bool = False) -> Target:
     """A name of the catalogue, ``hf:owner/repo/file.gguf[@revision]`` or an address of the hub.
+    Projector and drafter are those of the model's repository and revision; ``newest``: of all
+    three what is on the hub now, whatever the catalogue says.
     Raises ModelError: there is no such name; the hint says what was probably meant; UsageError: an
     address that is none, or a path."""
     kind = catalog.kind_of(text)
     if kind == "remote":
-        return _parse_target(text, settings)
+        return _parse_target(text, settings, newest)
     if kind == "path":
         hint = (
             "gemma-edge import FILE takes a file in; a file of the hub is hf:owner/repo/file.gguf"
         )
         raise UsageError(f"`{text}` is a path, not a model of the hub", hint=hint)
-    return _as_target(text, catalog.wanted(text))
+    wanted = catalog.wanted(text)
+    model = wanted.model
+    asked = RemoteFile(model.repo, model.filename) if newest else as_remote(model)
+    return _as_target(text, asked, wanted, settings)
 
 
-def _parse_target(text: str, settings: StoreSettings) -> Target:
+def _parse_target(text: str, settings: StoreSettings, newest: bool) -> Target:
     file = parse_remote(text, endpoint=settings.endpoint)
     known = catalog.known_file(file.repo, file.filename)
-    if known is None:
-        return Target(asked=text, model=file)
-    target = _as_target(text, known)
-    if file.revision is None:
-        return target
-    projector, drafter = (
-        RemoteFile(each.repo, each.filename, file.revision) if each else None
-        for each in (target.projector, target.drafter)
-    )
-    return replace(target, model=file, projector=projector, drafter=drafter)
+    measured = catalog.find_file(file.repo, file.filename)
+    if measured is not None and file.revision is None and not newest:
+        file = as_remote(measured)
+    return _as_target(text, file, known, settings) if known else Target(asked=text, model=file)
 
 
-def _as_target(text: str, wanted: NamedModel) -> Target:
-    return Target(
-        asked=text,
-        model=as_remote(wanted.model),
-        projector=as_remote(wanted.projector) if wanted.projector else None,
-        drafter=as_remote(wanted.drafter) if wanted.drafter else None,
-        wanted=wanted,
-    )
+def _as_target(text: str, model: RemoteFile, wanted: NamedModel, settings: StoreSettings) -> Target:
+    locks = Locks(settings)
+    locked = locks.find(model.repo, model.filename) if model.sha256 else None
+    # Another version than the catalogue's was accepted: what belongs to it is at its commit.
+    moved = locked[0].revision if locked and locked[0].sha256 != model.sha256 else None
+
+    def beside(file: CatalogFile | None) -> RemoteFile | None:
+        if file is None:
+            return None
+        if moved is None and file.revision == model.revision:
+            return as_remote(file)
+        stays = moved is not None and locks.find(file.repo, file.filename)
+        return RemoteFile(file.repo, file.filename, None if stays else moved or model.revision)
+
+    projector, drafter = beside(wanted.projector), beside(wanted.drafter)
+    return Target(asked=text, model=model, projector=projector, drafter=drafter, wanted=wanted)
 
 
 def as_remote(file: CatalogFile) -> RemoteFile:
@@ -172,8 +180,8 @@ def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
                 f"`{target.asked}` is not on this machine{_how_much(missing)}",
                 hint=f"{pull_command(target, runtime)}, or the same command again with --yes",
             )
+        missing = ask_hub_for(target, missing, runtime)
         check_plan(target, agreed)
-        missing = ask_sizes(missing, runtime)
         say_missing(target, missing, runtime)
         if not agreed:
             _ask_first(target, missing, runtime)
@@ -221,12 +229,19 @@ def find_missing(files: Sequence[RemoteFile], runtime: Runtime) -> Sized:
         return missing_files(files, runtime.store, on_progress=listen)
 
 
-def ask_sizes(missing: Sized, runtime: Runtime) -> Sized:
+def ask_hub_for(target: Target, missing: Sized, runtime: Runtime) -> Sized:
+    """Their sizes, from the hub; whether it has other versions than the catalogue is said now, not
+    after gigabytes.
+    Raises ModelError: one is not there, or not what the lock or the catalogue promises."""
     with runtime.progress() as listen:
-        known, store = dict(missing), runtime.store
-        for file in (file for file, size in missing if size is None):
-            known[file] = ask(file, store, on_progress=listen).size_bytes
-        return list(known.items())
+        found = ask_hub([file for file, _ in missing], runtime.store, on_progress=listen)
+    say_newer(target, runtime, found)
+    for file, upstream in found.items():
+        newest = find_newest(file, runtime.store) if upstream.commit == file.revision else None
+        if file.sha256 and newest and newest.sha256 not in (None, file.sha256):
+            new = f"{file.filename} was replaced on the hub; the catalogue's version is fetched"
+            runtime.note(f"{new}, --accept-change takes the new one")
+    return [(file, upstream.size_bytes) for file, upstream in found.items()]
 
 
 def say_missing(target: Target, missing: Sized, runtime: Runtime) -> None:
@@ -261,20 +276,37 @@ def fetch(files: Sequence[RemoteFile], runtime: Runtime, *, accept: bool = False
 def read_remote(file: RemoteFile, runtime: Runtime) -> tuple[Header, Upstream]:
     """The header of a file on the hub, by parts of it, or as it was read before.
     Raises ModelError: it is not there, or is no GGUF file."""
+    upstream = _ask_about(file, runtime)
     with runtime.progress() as listen:
-        upstream = ask(file, runtime.store, on_progress=listen)
         return read_remote_header(upstream, runtime.store, on_progress=listen), upstream
 
 
-def say_newer(target: Target, runtime: Runtime) -> None:
-    """A file that is not the one whose figures stand in the catalogue."""
+def _ask_about(file: RemoteFile, runtime: Runtime) -> Upstream:
+    """What the hub has now, with a note where that is not the catalogue's file."""
+    with runtime.progress() as listen:
+        upstream = ask(file, runtime.store, on_progress=listen)
+    _say_version(file.filename, file.sha256, upstream.sha256, runtime)
+    return upstream
+
+
+def say_newer(
+    target: Target, runtime: Runtime, found: Mapping[RemoteFile, Upstream] | None = None
+) -> None:
+    """A file that is not the one whose figures stand in the catalogue: as it was ``found`` on the
+    hub, or as it was locked."""
     if target.wanted is None:
         return
     locks = Locks(runtime.store)
-    for file in (target.wanted.model, target.wanted.projector, target.wanted.drafter):
-        locked = locks.find(file.repo, file.filename) if file else None
-        if file and locked and file.sha256 not in (None, locked[0].sha256):
-            runtime.note(f"{file.filename} is another version than the catalogue was measured with")
+    asked = {file.name: upstream.sha256 for file, upstream in (found or {}).items()}
+    for file in filter(None, (target.wanted.model, target.wanted.projector, target.wanted.drafter)):
+        locked = locks.find(file.repo, file.filename)
+        sha256 = asked.get(f"hf:{file.name}") or (locked[0].sha256 if locked else None)
+        _say_version(file.filename, file.sha256, sha256, runtime)
+
+
+def _say_version(name: str, expected: str | None, found: str | None, runtime: Runtime) -> None:
+    if expected is not None and found not in (None, expected):
+        runtime.note(f"{name} is another version than the catalogue was measured with")
 
 
 def _how_much(missing: Sized) -> str:
@@ -456,7 +488,7 @@ class Stock:
     def quant(self, size: Size, quant: Quant) -> Candidate:
         """One of the catalogue; its projector counts even where only the model is on disk."""
         model = self.path(quant.model)
-        seen = self.path(quant.projector) if quant.projector else None
+        seen = self.path(quant.projector, beside=model) if quant.projector else None
         projector = self._projector(size, quant, seen)
         if model is not None:
             files = ModelFiles(name=name_of(size, quant), model=model, projector=seen,
@@ -484,11 +516,14 @@ class Stock:
         known = [size_bytes for size_bytes in sizes if size_bytes is not None]
         return sum(known) if known else None
 
-    def path(self, file: CatalogFile | RemoteFile) -> Path | None:
-        """Where it is, the newest where it is there twice."""
+    def path(self, file: CatalogFile | RemoteFile, beside: Path | None = None) -> Path | None:
+        """Where it is; where it is there twice, at the revision of the file ``beside``, else the
+        newest."""
         key = (file.repo, file.filename)
         same = [each for each in self._files if (each.repo, each.file) == key]
-        return max(same, key=lambda each: each.last_used).path if same else None
+        commits = {each.commit for each in self._files if each.path == beside}
+        best = max(same, key=lambda each: (each.commit in commits, each.last_used), default=None)
+        return best.path if best else None
 
 
 def _named(candidate: Candidate, size: Size, quant: Quant) -> Candidate:
@@ -543,7 +578,10 @@ def fetch_header(target: Target, runtime: Runtime) -> Target:
     Raises ModelError, GemmaEdgeError: as above."""
     for file in filter(None, (target.model, target.projector)):
         if find_kept_header(file, runtime.store) is None and find_missing([file], runtime):
-            _, upstream = read_remote(file, runtime)
+            upstream = _ask_about(file, runtime)
+            if file.sha256 in (None, upstream.sha256):  # else the catalogue's figures hold
+                with runtime.progress() as listen:
+                    read_remote_header(upstream, runtime.store, on_progress=listen)
             if file is target.model:
                 target = replace(target, model=replace(file, revision=upstream.commit))
     return target

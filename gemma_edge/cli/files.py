@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from gemma_edge import catalog, gguf
 from gemma_edge.app.models import (
     Target,
-    ask_sizes,
+    ask_hub_for,
     count_bytes,
     fetch,
     find_missing,
@@ -81,13 +81,13 @@ def pull(
     settings = runtime.store
     bundled = [name for name in asked.names if catalog.kind_of(name) == "bundled"]
     names = dict.fromkeys(name for name in asked.names if name not in bundled)
-    targets = [find_target(name, settings) for name in names]
+    targets = [find_target(name, settings, newest=asked.accept) for name in names]
     for name in bundled:
         output.note(f"{name} is part of gemma-edge, there is nothing to fetch")
     _announce(targets, asked, runtime)
     files = list(dict.fromkeys(file for target in targets for file in _wanted_files(target, asked)))
     paths = fetch(files, runtime, accept=asked.accept)
-    for target in targets:
+    for target in targets if asked.accept else ():
         say_newer(target, runtime)
     rows = [_pulled_row(name, catalog.resolve(name).model, None) for name in bundled]
     for file, path in zip(files, paths, strict=True):
@@ -114,9 +114,9 @@ def _announce(targets: list[Target], asked: PullFlags, runtime: Runtime) -> None
         missing = find_missing(_wanted_files(target, asked), runtime)
         if not missing:
             runtime.note(f"{target.asked}: {target.title}, on this machine")
+            say_newer(target, runtime)
         elif not runtime.store.offline:
-            missing = ask_sizes(missing, runtime)
-            say_missing(target, missing, runtime)
+            say_missing(target, ask_hub_for(target, missing, runtime), runtime)
 
 
 def _pulled_row(name: str, path: Path, locked: LockEntry | None) -> dict[str, Any]:

@@ -78,6 +78,16 @@ def missing_files(
     return result
 
 
+def ask_hub(
+    files: Sequence[RemoteFile], settings: StoreSettings, *, on_progress: Listener | None = None
+) -> dict[RemoteFile, Upstream]:
+    """What ``ensure`` would fetch, as the hub has it now; nothing is fetched.
+    Raises ModelError: it is not there, not allowed, or not what the lock or the catalogue says;
+    GemmaEdgeError: the network failed."""
+    run = _Download(settings, False, on_progress)
+    return {file: run.ask(file) for file in files}
+
+
 class _Download:
     def __init__(self, settings: StoreSettings, accept: bool, listen: Listener | None) -> None:
         self._settings, self._accept, self._listen = settings, accept, listen or (lambda _: None)
@@ -109,9 +119,6 @@ class _Download:
             )
         if settings.offline:
             raise not_while_offline([file.name for file in files])
-        for file in files:
-            size = file.size_bytes or 0
-            self._meters[file] = ProgressMeter(file.name, self._listen, settings, size)
         try:
             return self._fetch_all(files)
         except (KeyboardInterrupt, Stopped):
@@ -122,7 +129,7 @@ class _Download:
             self._stop.set()
 
     def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[RemoteFile, LocalFile]:
-        upstreams = {file: self._ask(file) for file in files}
+        upstreams = {file: self.ask(file) for file in files}
         found: dict[RemoteFile, LocalFile] = {}
         if self._accept:  # only now it is known what has to be there
             there = {file: self._find_accepted(upstream) for file, upstream in upstreams.items()}
@@ -151,29 +158,21 @@ class _Download:
             self._local.remember(upstream.file, found, certain=True)
         return found
 
-    def _ask(self, file: RemoteFile) -> Upstream:
+    def ask(self, file: RemoteFile) -> Upstream:
         """What the hub has, if it is what the lock and the catalogue say."""
+        settings, size = self._settings, file.size_bytes or 0
+        if file not in self.expected:
+            self.expected[file] = self._local.decide(file, accept=self._accept)
+        if file not in self._meters:
+            self._meters[file] = ProgressMeter(file.name, self._listen, settings, size)
         expected = self.expected[file]
-        upstream = self._ask_again(file, expected)
-        found = upstream.sha256
-        if expected.sha256 is not None and found not in (None, expected.sha256):
-            raise ModelError(
-                f"{file.name} is not what {expected.promised_by} says\n"
-                f"  expected sha256 {expected.sha256}\n"
-                f"  upstream sha256 {found} (revision {upstream.commit})",
-                hint=f"if the change is meant: gemma-edge pull {file.name} --accept-change",
-            )
-        return replace(upstream, sha256=found or expected.sha256)
-
-    def _ask_again(self, file: RemoteFile, expected: Expected) -> Upstream:
-        retries = RetryPolicy(self._settings, self._meters[file], self._stop)
-        try:
-            return ask_again(file, expected.revision, self._settings, retries)
-        except ModelError:
-            if file.revision is not None or expected.entry is None or expected.revision == "main":
-                raise
-        # The locked commit is gone; the same bytes may still be the newest.
-        return ask_again(file, "main", self._settings, retries)
+        retries = RetryPolicy(settings, self._meters[file], self._stop)
+        ours = file.sha256 is not None or (file.revision is None and expected.entry is not None)
+        upstream = ask_again(file, expected.revision, settings, retries, or_newest=ours)
+        if change := _describe_change(file, expected, upstream):
+            hint = f"if the change is meant: gemma-edge pull {file.name} --accept-change"
+            raise ModelError(change, hint=hint)
+        return replace(upstream, sha256=upstream.sha256 or expected.sha256)
 
     def _place(self, upstream: Upstream) -> Destination:
         file, models_dir = upstream.file, self._settings.models_dir
@@ -196,7 +195,7 @@ class _Download:
                     message = f"{error}, again and again"
                     raise ModelError(message, hint="run the same command later") from None
                 meter.report("waiting", f"{error}; it starts over")
-                upstream = self._ask(file)
+                upstream = self.ask(file)
         found = LocalFile(place.final, upstream.commit, sha256)
         self._local.checked.put(place.final, sha256)
         self._local.remember(file, found, certain=True)
@@ -209,6 +208,20 @@ class _Download:
         some = f"{render_bytes(kept)} of {render_bytes(total)} are kept"
         message = f"stopped; {some if kept else 'nothing came'}"
         return Interrupted(message, hint="the same command goes on from there")
+
+
+def _describe_change(file: RemoteFile, expected: Expected, upstream: Upstream) -> str:
+    """What the hub has in place of the bytes that were promised, "" where it may be those."""
+    size = expected.entry.size if expected.entry else file.size_bytes
+    same_size = upstream.sha256 is not None or size in (None, upstream.size_bytes)
+    if expected.sha256 is None or (upstream.sha256 in (None, expected.sha256) and same_size):
+        return ""
+    was = "" if size is None else f" ({render_bytes(size)})"
+    return (
+        f"{file.name} has changed on the hub: it is not what {expected.promised_by} says, "
+        f"expected sha256 {expected.sha256}{was}, upstream sha256 {upstream.sha256 or 'not said'} "
+        f"({render_bytes(upstream.size_bytes)}, revision {upstream.commit})"
+    )
 
 
 _LEAVE_SECONDS = 1.0  # a thread that waits for a byte cannot be woken; what it has is on disk

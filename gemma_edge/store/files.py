@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gemma_edge.disk import write_atomically
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, ModelError
-from gemma_edge.store.hub import default_cache_dir, delete_blobs
+from gemma_edge.store.hub import NEWEST, default_cache_dir, delete_blobs
 from gemma_edge.store.lock import LockEntry, Locks
 from gemma_edge.store.remote import (
     COMMIT,
@@ -332,17 +332,19 @@ class LocalFiles:
         self.locks, self.checked = Locks(settings), CheckedHashes(settings)
 
     def decide(self, file: RemoteFile, *, accept: bool) -> Expected:
-        """The lock's word first, then the catalogue's; with ``accept`` what is upstream now."""
+        """The lock's word first, then the catalogue's; with ``accept`` what is upstream now. A
+        revision beside a hash is the catalogue's word; a person names one alone."""
+        named = file.revision if file.sha256 is None else None
         if accept:
-            return Expected(file.revision or "main", None, "nobody")
+            return Expected(named or NEWEST, None, "nobody")
         locked = self.locks.find(file.repo, file.filename)
         if locked is None:
-            return Expected(file.revision or "main", file.sha256, "the catalogue")
+            return Expected(file.revision or NEWEST, file.sha256, "the catalogue")
         entry, path = locked
-        same = file.revision in (None, entry.revision) or file.sha256 is not None
         return Expected(
-            file.revision or entry.revision or "main", entry.sha256,
-            f"{path} ({entry.date.isoformat()})", entry, any_revision=same,
+            named or entry.revision or NEWEST, entry.sha256,
+            f"{path} ({entry.date.isoformat()})", entry,
+            any_revision=named in (None, entry.revision),
         )  # fmt: skip
 
     def find(

@@ -38,6 +38,7 @@ from gemma_edge.version import __version__
 
 _ETAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # it becomes a file name
 _ASK_SECONDS = 10.0
+NEWEST = "main"  # the branch that every repository of the hub has
 _NAME = "gemma-edge"
 
 
@@ -349,9 +350,11 @@ class RetryPolicy:
 
 
 def ask_again(
-    file: RemoteFile, revision: str, settings: StoreSettings, retries: RetryPolicy
-) -> Upstream:
-    """What the hub has at this revision.
+    file: RemoteFile, revision: str, settings: StoreSettings, retries: RetryPolicy, *,
+    or_newest: bool = False,
+) -> Upstream:  # fmt: skip
+    """What the hub has at this revision. ``or_newest``: where it is gone from there, the newest,
+    for a revision that no person named; the same bytes may still be there.
     Raises GemmaEdgeError: it does not say; Stopped: somebody wants an end."""
     while True:
         retries.check()
@@ -359,16 +362,30 @@ def ask_again(
             return look_up(file, revision, settings)
         except TryAgain as failure:
             retries.wait(failure)
+        except ModelError:
+            if not or_newest or revision == NEWEST:
+                raise
+            revision = NEWEST
 
 
 def ask(
     file: RemoteFile, settings: StoreSettings, *, on_progress: Listener | None = None
 ) -> Upstream:
-    """What is there now at ``file.revision`` (the newest where that is None): commit, size, hash.
+    """What is there now at ``file.revision`` (the newest where that is None, or where the hub has
+    the catalogue's no more): commit, size, hash.
     Raises ModelError: it is not there, or not for this account, or ``settings.offline``;
     GemmaEdgeError: the network failed."""
     retries = _retry_policy(file, settings, on_progress)
-    return ask_again(file, file.revision or "main", settings, retries)
+    pinned = file.sha256 is not None
+    return ask_again(file, file.revision or NEWEST, settings, retries, or_newest=pinned)
+
+
+def find_newest(file: RemoteFile, settings: StoreSettings) -> Upstream | None:
+    """The newest under this name, by one question; None where there is no answer."""
+    try:
+        return look_up(file, NEWEST, settings)
+    except (GemmaEdgeError, TryAgain):
+        return None
 
 
 def read_part(

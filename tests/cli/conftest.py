@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gemma_edge import catalog
+from gemma_edge.catalog import CatalogFile, Quant
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.main import main
 from gemma_edge.engine.protocol import Engine, Event, Request
@@ -218,9 +220,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "work"
 
 
+REAL_SIZES = catalog.sizes
+
+
+def pin_catalogue(
+    monkeypatch: pytest.MonkeyPatch, pin: Callable[[CatalogFile], CatalogFile] = lambda file: file
+) -> None:
+    """The catalogue, or with another word on each file: no hub of a test can have the real ones."""
+
+    def change(quant: Quant) -> Quant:
+        roles = ("model", "projector", "drafter")
+        files = {role: file for role in roles if (file := getattr(quant, role)) is not None}
+        return replace(quant, **{role: pin(file) for role, file in files.items()})
+
+    known = tuple(
+        replace(size, quants=tuple(map(change, size.quants)), others=tuple(map(pin, size.others)))
+        for size in REAL_SIZES()
+    )
+    monkeypatch.setattr(catalog, "sizes", lambda: known)
+
+
 @pytest.fixture
-def online(shell: Shell, tmp_path: Path, folder: Path) -> Iterator[Online]:
-    """The hub has E4B, small; nothing is on this machine."""
+def online(
+    shell: Shell, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Online]:
+    """The hub has E4B, small, and the catalogue pins nothing; nothing is on this machine."""
+    pin_catalogue(monkeypatch, lambda file: replace(file, revision=None))
     with Hub() as hub:
         world = Online(shell, hub, tmp_path / "hub")
         world.upload(E4B_MODEL, TEXT_MODEL)

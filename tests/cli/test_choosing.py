@@ -17,7 +17,7 @@ from tests.scripted import ScriptedEngine
 
 ASK = {"stdin_is_terminal": True, "stderr_is_terminal": True, "environment": {"TERM": "dumb"}}
 NOTE = (
-    "the bundled demo model answers; this machine would run E4B Q4 QAT (3.9 GiB): "
+    "the bundled demo model answers; this machine would run E4B Q4 QAT (4.8 GiB): "
     "gemma-edge pull e4b\n"
 )
 
@@ -52,7 +52,7 @@ def test_offline_asks_nobody(gaming: Online):
 def test_at_a_terminal_a_person_is_asked_and_it_is_fetched(gaming: Online):
     ran = chat(gaming, stdin="\n", **ASK)
     assert (ran.stdout, ran.status) == ("hello\n", 0), ran.stderr
-    assert "this machine would run E4B Q4 QAT (3.9 GiB): download it?" in ran.stderr
+    assert "this machine would run E4B Q4 QAT (4.8 GiB): download it?" in ran.stderr
     assert ran.stderr.count("[Y/n]") == 1  # not once more for the files
     assert "\nE4B Q4 QAT on " in ran.stderr
 

@@ -1,8 +1,10 @@
 """``pull``, and what ``chat``, ``describe`` and ``extract`` fetch by themselves."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gemma_edge import catalog
+from gemma_edge.catalog import CatalogFile
 from gemma_edge.errors import ExitStatus
 from gemma_edge.units import render_bytes
 from tests.cli.conftest import (
@@ -17,9 +20,11 @@ from tests.cli.conftest import (
     E4B_DRAFTER,
     E4B_MODEL,
     E4B_PROJECTOR,
+    PROJECTOR,
     SHAPES,
     TEXT_MODEL,
     Online,
+    pin_catalogue,
 )
 from tests.store.hub import Fault
 
@@ -42,14 +47,13 @@ def test_the_paths_are_the_data_and_all_else_is_said(online: Online):
     ran = online.run("pull", "e4b")
     assert ran.status == 0
     assert ran.stdout == f"{online.path(E4B_MODEL)}\n{online.path(E4B_PROJECTOR)}\n"
-    total = render_bytes((catalog.wanted("e4b").model.size_bytes or 0) + 512)
     assert masked(ran.stderr) == (
-        "e4b: Gemma 4 E4B, Q4 QAT (unsloth)\n"
-        f"  {HF_MODEL}  {SIZE}\n"
-        f"  hf:{E4B}/{E4B_PROJECTOR}  512 B\n"
-        f"  {total} to download to {online.cache}, N free\n"
         f"{E4B_MODEL} is another version than the catalogue was measured with\n"
         f"{E4B_PROJECTOR} is another version than the catalogue was measured with\n"
+        "e4b: Gemma 4 E4B, Q4 QAT (unsloth)\n"
+        f"  {HF_MODEL}  736 B\n"
+        f"  hf:{E4B}/{E4B_PROJECTOR}  512 B\n"
+        f"  1.2 KiB to download to {online.cache}, N free\n"
     )
 
 
@@ -160,6 +164,143 @@ def test_a_change_upstream_is_refused_until_it_is_accepted(online: Online):
     assert Path(accepted.stdout.splitlines()[0]).read_bytes() == new
 
 
+# Pins: the real catalogue, whose files no hub of a test can have, and one with the test's own.
+
+
+@pytest.fixture
+def pinned(online: Online, monkeypatch: pytest.MonkeyPatch) -> Online:
+    """The catalogue pins what the hub has now."""
+    newest = online.hub.repos[E4B][-1]
+
+    def pin(file: CatalogFile) -> CatalogFile:
+        data = newest.files.get(file.filename) if file.repo == E4B else None
+        if data is None:
+            return file
+        sha256 = hashlib.sha256(data).hexdigest()
+        return replace(file, revision=newest.commit, size_bytes=len(data), sha256=sha256)
+
+    pin_catalogue(monkeypatch, pin)
+    return online
+
+
+def test_a_changed_file_is_refused_in_one_line_before_it_is_downloaded(online: Online, monkeypatch):
+    pin_catalogue(monkeypatch)
+    model = catalog.wanted("e4b").model
+    ran = online.run("pull", "e4b")
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    error, hint = ran.stderr.splitlines()
+    assert error.startswith(f"error: {HF_MODEL} has changed on the hub: it is not what the cat")
+    assert f"expected sha256 {model.sha256} ({SIZE}), upstream sha256 " in error
+    assert f"(736 B, revision {online.hub.repos[E4B][-1].commit})" in error
+    assert hint.endswith(f"gemma-edge pull {HF_MODEL} --accept-change")
+    assert online.hub.sent_bytes == 0
+    online.shell.script(["hello"])
+    for argv in (("chat", "hi", "--yes", "--model", "e4b"), ("pull", HF_MODEL)):
+        assert online.run(*argv).stderr == ran.stderr
+    accepted = online.run(*hint.partition("gemma-edge ")[2].split())
+    assert accepted.status == 0, accepted.stderr
+    again = online.run("pull", "e4b")
+    assert (again.stdout, again.status) == (accepted.stdout, 0)
+    assert online.run("chat", "hi", "--model", "e4b").stdout == "hello\n"
+    online.path(E4B_MODEL).unlink()  # what was accepted comes again, whatever the catalogue says
+    assert online.run("pull", "e4b").stdout == accepted.stdout
+
+
+def test_nobody_is_asked_about_a_file_that_has_changed(online: Online, monkeypatch):
+    pin_catalogue(monkeypatch)
+    ran = online.run(
+        "chat", "hi", "--model", "e4b", stdin="y\n", stdin_is_terminal=True,
+        stderr_is_terminal=True, environment={"TERM": "dumb"},
+    )  # fmt: skip
+    assert ran.status == ExitStatus.MODEL
+    assert "has changed on the hub" in ran.stderr
+    assert "[Y/n]" not in ran.stderr
+
+
+def test_a_header_is_read_of_what_the_catalogue_knows_alone(online: Online, monkeypatch):
+    pin_catalogue(monkeypatch)
+    note = f"{E4B_MODEL} is another version than the catalogue was measured with\n"
+    planned = online.run("plan", "e4b", "--headers")
+    assert planned.status == 0, planned.stderr
+    assert note in planned.stderr
+    assert online.hub.sent_bytes == 0
+    shown = online.run("show", "e4b")
+    assert shown.status == 0
+    assert note in shown.stderr
+    assert "size           736 B" in shown.stdout
+
+
+def test_a_pinned_file_comes_at_its_revision_and_a_newer_one_is_told(pinned: Online):
+    old = pinned.hub.repos[E4B][-1].commit
+    pinned.upload(E4B_MODEL, TEXT_MODEL, rows=8)
+    ran = pinned.run("pull", "e4b")
+    assert ran.status == 0, ran.stderr
+    assert [Path(line).parent.name for line in ran.stdout.splitlines()] == [old, old]
+    told = f"{E4B_MODEL} was replaced on the hub; the catalogue's version is fetched"
+    assert f"{told}, --accept-change takes the new one\n" in ran.stderr
+    assert ran.stderr.count("was replaced") == 1
+    newest = pinned.run("pull", "e4b", "--accept-change")
+    assert newest.stdout.splitlines()[0] == str(pinned.path(E4B_MODEL))
+    assert f"{E4B_MODEL} is another version than the catalogue was measured with" in newest.stderr
+
+
+def test_the_same_bytes_at_another_commit_are_no_change(pinned: Online):
+    pinned.hub.upload(E4B, "README.md", b"more words")
+    del pinned.hub.repos[E4B][:-1]
+    ran = pinned.run("pull", "e4b")
+    assert ran.status == 0, ran.stderr
+    assert "version" not in ran.stderr
+
+
+def test_a_projector_that_is_named_alone_is_pinned_too(pinned: Online):
+    pinned.upload(E4B_PROJECTOR, PROJECTOR, rows=3)
+    del pinned.hub.repos[E4B][:-1]
+    ran = pinned.run("pull", f"hf:{E4B}/{E4B_PROJECTOR}")
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    assert f"{E4B_PROJECTOR} has changed on the hub" in ran.stderr
+
+
+def test_a_projector_comes_from_the_commit_of_its_model(pinned: Online, folder: Path):
+    """The model was accepted at a later commit; since then the projector has changed again."""
+    Image.new("RGB", (64, 64)).save(folder / "red.png")
+    pinned.upload(E4B_PROJECTOR, PROJECTOR, rows=3)
+    pinned.upload(E4B_MODEL, TEXT_MODEL, rows=8)
+    accepted = pinned.hub.repos[E4B][-1].commit
+    assert pinned.run("pull", "e4b", "--accept-change").status == 0
+    for path in (pinned.cache, pinned.shell.home / ".local/share/gemma-edge/gemma-edge.lock"):
+        forget(path, E4B_PROJECTOR)
+    pinned.upload(E4B_PROJECTOR, PROJECTOR, rows=5)
+    pinned.shell.script(["red"])
+    ran = pinned.run("describe", "red.png", "--model", "e4b", "--yes")
+    assert ran.status == 0, ran.stderr
+    plan = pinned.shell.plans[-1]
+    assert plan.projector is not None
+    assert {plan.model.parent.name, plan.projector.parent.name} == {accepted}
+
+
+def forget(path: Path, name: str) -> None:
+    """As if a file had never been fetched: neither in the cache nor in the lock."""
+    if path.is_dir():
+        for each in path.rglob(name):
+            each.resolve().unlink()
+            each.unlink()
+    else:
+        head, *entries = path.read_text(encoding="utf-8").split("[[file]]")
+        kept = [entry for entry in entries if f'"{name}"' not in entry]
+        path.write_text("[[file]]".join([head, *kept]), encoding="utf-8")
+
+
+def test_of_two_projectors_the_one_of_the_models_commit_is_taken(pinned: Online):
+    pinned.run("pull", "e4b", "--quiet")
+    first = pinned.hub.repos[E4B][-1].commit
+    pinned.upload(E4B_PROJECTOR, PROJECTOR, rows=3)
+    fetched = pinned.run("pull", f"hf:{E4B}/{E4B_PROJECTOR}", "--accept-change")
+    assert fetched.status == 0, fetched.stderr
+    document = json.loads(pinned.run("plan", "e4b", "--json", "--quiet").stdout)
+    assert f"/{first}/{E4B_MODEL}" in document["file"]
+    assert f"/{first}/{E4B_PROJECTOR}" in document["projector"]
+
+
 @pytest.mark.parametrize(
     ("argv", "status", "message", "hint"),
     [
@@ -252,7 +393,7 @@ def test_a_person_is_asked_and_says_yes(online: Online, answer: str):
         stderr_is_terminal=True, environment={"TERM": "dumb"},
     )  # fmt: skip
     assert (ran.stdout, ran.status) == ("hello\n", 0), ran.stderr
-    assert f"download {SIZE}? [Y/n] " in ran.stderr
+    assert "download 736 B? [Y/n] " in ran.stderr
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
