@@ -9,7 +9,8 @@ repository are llama.cpp's.
 import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -110,9 +111,10 @@ def parse_shape(header: Header, *, exact: bool = True) -> Shape:
     rows: dict[str, list[Tensor]] = {}
     for tensor in header.tensors:
         rows.setdefault(_group(tensor.name, count), []).append(tensor)
-    table, own = rows.get(_TOKEN_TABLE, []), [x for x in header.tensors if _LAYER.match(x.name)]
-    experts = [each.size_bytes for each in own if EXPERTS.match(each.name)]
-    matrices = [each.size_bytes for each in own if not EXPERTS.match(each.name)]
+    table = rows.get(_TOKEN_TABLE, [])
+    own = [(each.size_bytes, _named(each.name)) for each in header.tensors]
+    experts = [size_bytes for size_bytes, (layer, expert) in own if layer and expert]
+    matrices = [size_bytes for size_bytes, (layer, expert) in own if layer and not expert]
     return Shape(
         header=header,
         layers=tuple(_layer(header, index, kinds[index], rows) for index in range(count)),
@@ -139,10 +141,18 @@ def _group(name: str, layers: int) -> str:
         return name
     if name in _FIRST_LAYER:
         return "0"
-    found = _LAYER.match(name)
-    if found and int(found[1]) < layers:
-        return f"{found[1]}e" if EXPERTS.match(name) else found[1]
+    layer, expert = _named(name)
+    if layer and int(layer) < layers:
+        return f"{layer}e" if expert else layer
     return "output" if name == "output.weight" else "norm"
+
+
+@lru_cache(maxsize=8192)
+def _named(name: str) -> tuple[str, bool]:
+    """The number of the layer, "" for none, and whether it is of the experts. The quants of a size
+    have the same names, and `models` reads dozens of them."""
+    found = _LAYER.match(name)
+    return (found[1] if found else "", EXPERTS.match(name) is not None)
 
 
 def _layer(header: Header, index: int, kind: LayerKind, rows: dict[str, list[Tensor]]) -> Layer:
@@ -360,13 +370,11 @@ _BY_BITS = {3: "q3_k_xl", 4: "q4_k_m", 5: "q5_k_m", 6: "q6_k", 8: "q8_0"}
 
 def synthesize(size: Size, quant: Quant) -> Header:
     """The header of one quant of one size, for ``parse_shape(..., exact=False)``."""
-    tensors = tuple(_place(_tensors(size, _recipe(quant))))
-    used = HEADER_BYTES + sum(tensor.size_bytes for tensor in tensors)
-    known = quant.model.size_bytes
-    if known:
-        factor = (known - HEADER_BYTES) / (used - HEADER_BYTES)
-        tensors = tuple(replace(t, size_bytes=round(t.size_bytes * factor)) for t in tensors)
-    return Header(Path(quant.model.filename), known or used, _metadata(size), tensors)
+    rows = [(row, _row_bytes(row)) for row in _tensors(size, _recipe(quant))]
+    recipe_bytes = sum(size_bytes for _, size_bytes in rows)
+    file_bytes = quant.model.size_bytes or HEADER_BYTES + recipe_bytes
+    tensors = tuple(_place(rows, (file_bytes - HEADER_BYTES) / recipe_bytes))
+    return Header(Path(quant.model.filename), file_bytes, _metadata(size), tensors)
 
 
 def synthesize_projector(size: Size, quant: Quant) -> Header | None:
@@ -513,10 +521,14 @@ def _whole_blocks(kind: str, row: int) -> str:
     return kind if row % _BLOCKS[kind][0] == 0 else instead[kind]
 
 
-def _place(rows: Iterator[Row]) -> Iterator[Tensor]:
+def _row_bytes(row: Row) -> int:
+    values, size = _BLOCKS[row[2]]
+    return math.prod(row[1]) // values * size
+
+
+def _place(rows: Iterable[tuple[Row, int]], factor: float) -> Iterator[Tensor]:
+    """One behind the other by the recipe; ``factor`` makes their bytes those of the file."""
     offset = HEADER_BYTES
-    for name, shape, kind in rows:
-        values, size = _BLOCKS[kind]
-        size_bytes = math.prod(shape) // values * size
-        yield Tensor(name, shape, kind, size_bytes, offset)
+    for (name, shape, kind), size_bytes in rows:
+        yield Tensor(name, shape, kind, round(size_bytes * factor), offset)
         offset += -(-size_bytes // 32) * 32
