@@ -63,43 +63,56 @@ def find_target(text: str, settings: StoreSettings, *, newest: bool = False) -> 
     address that is none, or a path."""
     kind = catalog.kind_of(text)
     if kind == "remote":
-        return _parse_target(text, settings, newest)
-    if kind == "path":
+        target = _parse_target(text, settings)
+    elif kind == "path":
         hint = (
             "gemma-edge import FILE takes a file in; a file of the hub is hf:owner/repo/file.gguf"
         )
         raise UsageError(f"`{text}` is a path, not a model of the hub", hint=hint)
-    wanted = catalog.wanted(text)
-    model = wanted.model
-    asked = RemoteFile(model.repo, model.filename) if newest else as_remote(model)
-    return _as_target(text, asked, wanted, settings)
+    else:
+        wanted = catalog.wanted(text)
+        target = _as_target(text, as_remote(wanted.model), wanted, settings)
+    return _newest(target) if newest and not _is_named(target.model) else target
 
 
-def _parse_target(text: str, settings: StoreSettings, newest: bool) -> Target:
+def _parse_target(text: str, settings: StoreSettings) -> Target:
     file = parse_remote(text, endpoint=settings.endpoint)
     known = catalog.known_file(file.repo, file.filename)
     measured = catalog.find_file(file.repo, file.filename)
-    if measured is not None and file.revision is None and not newest:
+    if measured is not None and file.revision is None:
         file = as_remote(measured)
     return _as_target(text, file, known, settings) if known else Target(asked=text, model=file)
 
 
 def _as_target(text: str, model: RemoteFile, wanted: NamedModel, settings: StoreSettings) -> Target:
     locks = Locks(settings)
-    locked = locks.find(model.repo, model.filename) if model.sha256 else None
-    # Another version than the catalogue's was accepted: what belongs to it is at its commit.
-    moved = locked[0].revision if locked and locked[0].sha256 != model.sha256 else None
+    locked = None if _is_named(model) else locks.find(model.repo, model.filename)
+    # Another version than the catalogue's was fetched: what belongs to it is at its commit.
+    moved = locked[0].revision if locked and locked[0].sha256 != model.sha256 else ""
 
     def beside(file: CatalogFile | None) -> RemoteFile | None:
         if file is None:
             return None
-        if moved is None and file.revision == model.revision:
+        if not moved and file.revision == model.revision:
             return as_remote(file)
-        stays = moved is not None and locks.find(file.repo, file.filename)
+        stays = moved and locks.find(file.repo, file.filename)
         return RemoteFile(file.repo, file.filename, None if stays else moved or model.revision)
 
     projector, drafter = beside(wanted.projector), beside(wanted.drafter)
     return Target(asked=text, model=model, projector=projector, drafter=drafter, wanted=wanted)
+
+
+def _is_named(file: RemoteFile) -> bool:
+    """Whether a person named the revision: the catalogue's stands beside a hash."""
+    return file.revision is not None and file.sha256 is None
+
+
+def _newest(target: Target) -> Target:
+    model, projector, drafter = (
+        RemoteFile(file.repo, file.filename) if file else None
+        for file in (target.model, target.projector, target.drafter)
+    )
+    return replace(target, model=model or target.model, projector=projector, drafter=drafter)
 
 
 def as_remote(file: CatalogFile) -> RemoteFile:

@@ -278,6 +278,19 @@ def test_a_projector_comes_from_the_commit_of_its_model(pinned: Online, folder: 
     assert {plan.model.parent.name, plan.projector.parent.name} == {accepted}
 
 
+def test_without_a_pin_a_projector_comes_from_the_commit_of_its_model_too(
+    online: Online, folder: Path
+):
+    Image.new("RGB", (64, 64)).save(folder / "red.png")
+    online.shell.script(["hello", "red"])
+    assert online.run("chat", "hi", "--model", "e4b", "--yes").status == 0
+    online.upload(E4B_PROJECTOR, PROJECTOR, rows=5)
+    assert online.run("describe", "red.png", "--model", "e4b", "--yes").status == 0
+    plan = online.shell.plans[-1]
+    assert plan.projector == online.path(E4B_PROJECTOR, version=-2)
+    assert plan.model.parent == plan.projector.parent
+
+
 def forget(path: Path, name: str) -> None:
     """As if a file had never been fetched: neither in the cache nor in the lock."""
     if path.is_dir():

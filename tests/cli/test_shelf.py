@@ -12,6 +12,7 @@ import pytest
 from gemma_edge import catalog
 from gemma_edge.app.models import name_of
 from gemma_edge.errors import ExitStatus
+from gemma_edge.units import render_bytes
 from tests.cli.conftest import DAY, E4B, E4B_MODEL, E4B_PROJECTOR, TEXT_MODEL, Online
 from tests.store.hub import Fault
 
@@ -40,6 +41,15 @@ def test_models_shows_every_size_with_its_quants(pulled: Online):
     for size in catalog.sizes():
         for quant in size.quants:
             assert any(line.split()[:1] == [name_of(size, quant)] for line in lines)
+
+
+def test_models_shows_every_size_that_is_known(online: Online):
+    rows = {line.split()[0]: line for line in online.run("models").stdout.splitlines() if line}
+    for size in catalog.sizes():
+        for quant in size.quants:
+            known = quant.model.size_bytes
+            shown = re.search(r"  ([\d.]+ GiB)  ", rows[name_of(size, quant)])
+            assert (shown and shown[1]) == (known and render_bytes(known))
 
 
 def test_each_name_that_models_shows_means_that_quant():
