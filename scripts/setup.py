@@ -24,7 +24,7 @@ from pathlib import Path
 
 from install.accelerator import BACKENDS, Accelerator, want
 from install.environment import ROOT, Environment, SetupError, explain, say
-from install.llama import RPC_FLAG, Build, Installer, requirement
+from install.llama import Build, Installer, wheel_key
 from install.processor import Processor, build_flags, detect_processor, render_processor
 
 # What must load before the stamp of an earlier set-up is believed.
@@ -52,7 +52,7 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
     if warning:
         say(f"warning: {warning}")
     environment.create()
-    keys = make_keys(environment, processor, accelerator, rpc=dev)
+    keys = make_keys(environment, processor, accelerator)
     if is_ready(stamp, keys, dev) and not environment.try_code(_IMPORTS):
         say(f"set-up  {environment.path.name} is ready: {stamp.get('llama', '')}")
         return environment
@@ -62,7 +62,7 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
     if kept and not environment.try_code("import llama_cpp"):
         llama = str(stamp.get("llama", ""))
     else:
-        installer = Installer(environment, processor, accelerator, rpc=dev)
+        installer = Installer(environment, processor, accelerator)
         llama = _describe(installer.install(), accelerator)
     stamp = {"asked": asked, "dev": dev, "llama": llama, "llama_key": keys["llama_key"]}
     write_stamp(stamp_path, stamp)  # a build is kept also when what follows fails
@@ -73,13 +73,12 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
 
 
 def make_keys(
-    environment: Environment, processor: Processor, accelerator: Accelerator, *, rpc: bool
+    environment: Environment, processor: Processor, accelerator: Accelerator
 ) -> dict[str, str]:
-    """What the installed things depend on: a change of the text asks for a new set-up. So a build
-    without RPC is replaced once where the test tools come in (``rpc``)."""
+    """What the installed things depend on: a change of the text asks for a new set-up."""
     python = (environment.path / "pyvenv.cfg").read_text(encoding="utf-8")
-    flags = [*accelerator.flags, *build_flags(processor), *([RPC_FLAG] if rpc else [])]
-    llama = [requirement(), accelerator.backend, accelerator.tag, *flags, python]
+    flags = [*accelerator.flags, *build_flags(processor)]
+    llama = [accelerator.backend, accelerator.tag, wheel_key(flags), python]
     project = [(ROOT / "pyproject.toml").read_text(encoding="utf-8"), str(ROOT), python]
     return {"llama_key": _digest(llama), "project_key": _digest(project)}
 

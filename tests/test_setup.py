@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,14 @@ from install.accelerator import (
 )
 from install.cuda import find_libraries, place
 from install.environment import Environment, SetupError
-from install.llama import Installer, compiler_fix, requirement
+from install.llama import (
+    FLAGS,
+    Installer,
+    compiler_fix,
+    progress_of,
+    requirement,
+    wheel_key,
+)
 from install.processor import (
     Processor,
     build_flags,
@@ -258,7 +265,7 @@ INFO = "CPU : SSE3 = 1 | AVX = 1 | AVX2 = 1 | FMA = 1 | F16C = 1 | BMI2 = 1 | OP
 
 def proof_text(features: str = INFO, *, gpu: bool = False) -> str:
     return json.dumps(
-        {"version": "0.3.36", "features": features, "gpu": gpu, "rpc": False, "tokens": 56,
+        {"version": "0.3.36", "features": features, "gpu": gpu, "tokens": 56,
          "seconds": 0.1}
     )  # fmt: skip
 
@@ -334,14 +341,10 @@ def test_another_accelerator_is_another_set_up(tmp_path: Path) -> None:
     (tmp_path / "pyvenv.cfg").write_text("version = 3.12.1\n", encoding="utf-8")
     environment = Environment(tmp_path)
     assert environment.python_version() == "3.12.1"
-    cpu = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cpu", "none"), rpc=False)
-    cuda = setup.make_keys(
-        environment, x86(LAPTOP_AVX2), Accelerator("cuda", "RTX", "cu124"), rpc=False
-    )
+    cpu = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cpu", "none"))
+    cuda = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cuda", "RTX", "cu124"))
     assert cpu["llama_key"] != cuda["llama_key"]
     assert cpu["project_key"] == cuda["project_key"]
-    dev = setup.make_keys(environment, x86(LAPTOP_AVX2), Accelerator("cpu", "none"), rpc=True)
-    assert dev["llama_key"] != cpu["llama_key"]
 
 
 def test_an_environment_that_is_not_there_says_so(tmp_path: Path) -> None:
@@ -351,77 +354,103 @@ def test_an_environment_that_is_not_there_says_so(tmp_path: Path) -> None:
 class ScriptedEnvironment(Environment):
     """pip that does as it is told and remembers what it was asked."""
 
-    def __init__(self, path: Path, *, wheels: bool = False, kept: bool = False) -> None:
+    def __init__(self, path: Path, *, wheels: bool = False) -> None:
         super().__init__(path)
-        self.wheels, self.kept = wheels, kept
+        self.wheels = wheels
         self.asked: list[str] = []
+        self.built: list[str] = []  # the CMake flags of each build from source
 
     def pip(
         self, *arguments: str, variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        flags = (variables or {}).get("CMAKE_ARGS", "")
-        self.asked.append(" ".join([*arguments, flags]).strip())
+        self.asked.append(" ".join(arguments))
         if any(argument.startswith("--only-binary") for argument in arguments):
             return subprocess.CompletedProcess([], 0 if self.wheels else 1, "", "ERROR: none")
-        output = "" if self.kept else "Building wheel for llama-cpp-python\n"
-        self.kept = self.kept and "--force-reinstall" not in arguments
-        return subprocess.CompletedProcess([], 0, output, "")
+        return subprocess.CompletedProcess([], 0, "", "")
 
-    def builds(self) -> list[str]:
-        """The builds from source that were asked for, as their CMake flags."""
-        return [line for line in self.asked if "-DGGML" in line]
+    def build_wheel(
+        self, wanted: str, folder: Path, variables: Mapping[str, str], watch: Callable[[str], None]
+    ) -> subprocess.CompletedProcess[str]:
+        self.built.append(variables["CMAKE_ARGS"])
+        watch("  [1/140] g++ -c ggml.cpp")
+        (folder / f"llama_cpp_python-{len(self.built)}-py3-none-any.whl").write_bytes(b"")
+        return subprocess.CompletedProcess([], 0, "", "")
 
 
 class ScriptedProof:
-    """Proofs in the order in which they are given: a trouble, "" for none, "RPC" for none either
-    and a build that has that backend."""
+    """Proofs in the order in which they are given: a trouble, "" for none."""
 
     def __init__(self, *troubles: str) -> None:
         self.troubles = list(troubles)
 
     def __call__(self, environment: Environment, expected: frozenset[str], *, gpu: bool) -> Proof:
-        trouble = self.troubles.pop(0)
-        rpc = trouble == "RPC"
-        return Proof("" if rpc else trouble, "0.3.36", rpc=rpc)
+        return Proof(self.troubles.pop(0), "0.3.36")
+
+
+def installer(
+    environment: ScriptedEnvironment, processor: Processor, accelerator: Accelerator,
+    proof: ScriptedProof, *, compiler: bool = True,
+) -> Installer:  # fmt: skip
+    kept = environment.path / "kept"
+    return Installer(environment, processor, accelerator, proof, compiler=compiler, kept=kept)
 
 
 RTX = choose_cuda(Nvidia(("RTX 4060",), "550.54", (12, 4), (8, 9)), "linux", "x86_64", None)
 CPU = Accelerator("cpu", "nothing else here", tag="cpu")
 
 
-def test_a_kept_wheel_that_dies_is_thrown_out_and_built_again(tmp_path: Path) -> None:
-    environment = ScriptedEnvironment(tmp_path, kept=True)
+def test_what_was_built_is_built_once(tmp_path: Path) -> None:
+    first, again = ScriptedEnvironment(tmp_path), ScriptedEnvironment(tmp_path)
+    assert installer(first, x86(XEON_AMX), CPU, ScriptedProof("")).install().origin == "source"
+    build = installer(again, x86(XEON_AMX), CPU, ScriptedProof("")).install()
+    assert (build.origin, again.built) == ("a kept build", [])
+    other = ScriptedEnvironment(tmp_path)
+    installer(other, x86(LAPTOP_AVX2), Accelerator("cpu", "no wheels"), ScriptedProof("")).install()
+    assert len(other.built) == 1  # another processor's is another build
+
+
+def test_a_kept_build_that_dies_is_thrown_out_and_built_again(tmp_path: Path) -> None:
+    first, again = ScriptedEnvironment(tmp_path), ScriptedEnvironment(tmp_path)
+    installer(first, x86(XEON_AMX), CPU, ScriptedProof("")).install()
     proof = ScriptedProof("was stopped (SIGILL)", "")
-    build = Installer(environment, x86(XEON_AMX), CPU, proof, compiler=True).install()
-    assert "cache remove llama_cpp_python" in environment.asked
-    first, second = environment.builds()
-    assert first.partition("-DGGML")[2] == second.partition("-DGGML")[2]
-    assert (build.origin, build.reason.startswith("built again")) == ("source", True)
+    build = installer(again, x86(XEON_AMX), CPU, proof).install()
+    assert again.built == first.built
+    assert build.origin == "source"
 
 
-@pytest.mark.parametrize(("proofs", "builds"), [(("", "RPC"), 2), (("RPC",), 1)])
-def test_a_kept_wheel_without_rpc_is_built_again_for_the_tests(
-    tmp_path: Path, proofs: tuple[str, ...], builds: int
-) -> None:
-    environment = ScriptedEnvironment(tmp_path, kept=True)
-    proof = ScriptedProof(*proofs)
-    build = Installer(environment, x86(XEON_AMX), CPU, proof, compiler=True, rpc=True).install()
-    assert len(environment.builds()) == builds
-    assert all("-DGGML_RPC=ON" in line for line in environment.builds())
-    assert build.proof.rpc
-
-
-def test_rpc_is_for_the_tests_alone(tmp_path: Path) -> None:
+def test_every_build_has_the_second_device_and_no_unused_library(tmp_path: Path) -> None:
     environment = ScriptedEnvironment(tmp_path)
-    Installer(environment, x86(XEON_AMX), CPU, ScriptedProof(""), compiler=True).install()
-    assert "RPC" not in environment.builds()[0]
+    installer(environment, x86(XEON_AMX), CPU, ScriptedProof("")).install()
+    assert "-DGGML_RPC=ON" in environment.built[0]
+    assert "without_common.cmake" in environment.built[0]
+
+
+def test_where_a_clone_lies_is_no_part_of_a_builds_name() -> None:
+    here = [*FLAGS, "-DGGML_AVX2=ON"]
+    there = [flag.replace("=/", "=/elsewhere/") for flag in here]
+    assert wheel_key(here) == wheel_key(there)
+    assert wheel_key(here) != wheel_key([*FLAGS, "-DGGML_AVX2=OFF"])
+
+
+@pytest.mark.parametrize(
+    ("line", "share"),
+    [
+        ("  [35/140] /usr/bin/g++ -c llama.cpp", 0.25),
+        ("[ 50%] Building CXX object", 0.5),
+        ("[140/140] Install", 1.0),
+        ("-- Configuring done", None),
+        ("*** [1/2] no counter", None),
+    ],
+)
+def test_how_far_a_build_is(line: str, share: float | None) -> None:
+    assert progress_of(line) == share
 
 
 def test_a_fresh_build_that_dies_is_built_with_plainer_flags(tmp_path: Path) -> None:
     environment = ScriptedEnvironment(tmp_path)
     proof = ScriptedProof("was stopped (SIGILL)", "")
-    Installer(environment, x86(XEON_AMX), CPU, proof, compiler=True).install()
-    first, second = environment.builds()
+    installer(environment, x86(XEON_AMX), CPU, proof).install()
+    first, second = environment.built
     assert "-DGGML_AVX512=ON" in first
     assert "-DGGML_AVX512=OFF" in second
 
@@ -429,8 +458,8 @@ def test_a_fresh_build_that_dies_is_built_with_plainer_flags(tmp_path: Path) -> 
 def test_nvidia_never_ends_in_a_build_for_the_processor(tmp_path: Path) -> None:
     environment = ScriptedEnvironment(tmp_path)
     with pytest.raises(SetupError) as refused:
-        Installer(environment, x86(LAPTOP_AVX2), RTX, ScriptedProof(), compiler=True).install()
-    assert environment.builds() == []
+        installer(environment, x86(LAPTOP_AVX2), RTX, ScriptedProof()).install()
+    assert environment.built == []
     assert "wheel cu124" in refused.value.message
     assert "nvcc" in refused.value.message
     assert "--backend cpu" in refused.value.hint
@@ -441,13 +470,13 @@ def test_a_cuda_wheel_that_drives_no_gpu_is_refused(tmp_path: Path) -> None:
     environment = ScriptedEnvironment(tmp_path, wheels=True)
     proof = ScriptedProof("drives no GPU")
     with pytest.raises(SetupError, match="drives no GPU"):
-        Installer(environment, x86(LAPTOP_AVX2), RTX, proof, compiler=True).install()
+        installer(environment, x86(LAPTOP_AVX2), RTX, proof).install()
 
 
 def test_a_cuda_wheel_that_decodes_is_taken(tmp_path: Path) -> None:
     environment = ScriptedEnvironment(tmp_path, wheels=True)
     proof = ScriptedProof("")
-    build = Installer(environment, x86(LAPTOP_AVX2), RTX, proof, compiler=True).install()
+    build = installer(environment, x86(LAPTOP_AVX2), RTX, proof).install()
     assert build.origin == "wheel cu124"
     assert environment.asked[0].count("/whl/cu124") == 1
     assert "AVX2 unused" in build.note  # the published CUDA wheels are built without
@@ -456,7 +485,7 @@ def test_a_cuda_wheel_that_decodes_is_taken(tmp_path: Path) -> None:
 def test_no_compiler_and_no_wheel_name_the_fix(tmp_path: Path) -> None:
     environment = ScriptedEnvironment(tmp_path)
     with pytest.raises(SetupError) as refused:
-        Installer(environment, x86(XEON_AMX), CPU, ScriptedProof(), compiler=False).install()
+        installer(environment, x86(XEON_AMX), CPU, ScriptedProof(), compiler=False).install()
     assert "a C++ compiler" in refused.value.message
     assert refused.value.hint == compiler_fix()
 
@@ -466,16 +495,14 @@ def test_no_compiler_settles_for_the_published_wheel_and_says_so(
 ) -> None:
     environment = ScriptedEnvironment(tmp_path, wheels=True)
     proof = ScriptedProof("")
-    build = Installer(environment, x86(XEON_AMX), CPU, proof, compiler=False).install()
+    build = installer(environment, x86(XEON_AMX), CPU, proof, compiler=False).install()
     assert build.origin == "wheel cpu"
     assert "slower on this processor" in capsys.readouterr().err
 
 
-def test_a_kept_wheel_for_the_processor_is_not_taken_for_a_gpu(tmp_path: Path) -> None:
+def test_a_build_that_drives_no_gpu_is_not_tried_with_plainer_flags(tmp_path: Path) -> None:
     accelerator = choose_vulkan("Radeon", "win32", "x86_64", True)
-    environment = ScriptedEnvironment(tmp_path, kept=True)
-    proof = ScriptedProof("drives no GPU", "drives no GPU")
+    environment = ScriptedEnvironment(tmp_path)
     with pytest.raises(SetupError, match="drives no GPU"):
-        Installer(environment, x86(XEON_AMX), accelerator, proof, compiler=True).install()
-    assert len(environment.builds()) == 2  # as it was, then anew; plainer flags would not help
-    assert "--no-binary=llama-cpp-python" in environment.builds()[1]
+        installer(environment, x86(XEON_AMX), accelerator, ScriptedProof("drives no GPU")).install()
+    assert len(environment.built) == 1

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +62,27 @@ class Environment:
         """Run pip, quietly; the caller reads the result."""
         command = [str(self.python), "-m", "pip", *arguments]
         return self._run([*command, "--disable-pip-version-check"], variables)
+
+    def build_wheel(
+        self, wanted: str, folder: Path, variables: Mapping[str, str], watch: Callable[[str], None]
+    ) -> subprocess.CompletedProcess[str]:
+        """Build a wheel from source into a folder; ``watch`` gets each line of the build. What pip
+        kept of an earlier build is not used: it is kept by source and not by flags."""
+        command = [
+            str(self.python), "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-cache-dir",
+            "--no-binary=llama-cpp-python", "--wheel-dir", str(folder),
+            "--disable-pip-version-check", wanted,
+        ]  # fmt: skip
+        lines: list[str] = []
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            env={**os.environ, **variables},
+        ) as running:  # fmt: skip
+            assert running.stdout is not None
+            for line in running.stdout:
+                lines.append(line)
+                watch(line)
+        return subprocess.CompletedProcess(command, running.returncode, "".join(lines), "")
 
     def try_code(self, code: str) -> str:
         """Run a line of Python here: "" when it ran, else the last line of what went wrong."""

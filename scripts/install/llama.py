@@ -2,14 +2,22 @@
 
 The package index carries a source distribution only, and a plain install of it is a build for
 the processor alone that does not say so. So: a wheel from the project's own index where one fits,
-else a build from source with chosen flags, and after each a real decode in a child process.
+else a build from source with chosen flags, and after each a real decode in a child process. What
+was built is kept for the next time, by all that it depends on.
 """
 
+import hashlib
 import os
+import platform
 import re
+import shlex
 import shutil
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from install import cuda
@@ -19,10 +27,14 @@ from install.processor import Processor, build_flags, wheel_is_as_fast
 from install.proof import Proof, expected_features, prove
 
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
-# A second device for the tests, on loopback, on any machine (tests/engine/test_placement.py).
-RPC_FLAG = "-DGGML_RPC=ON"
-# 7.5 minutes on 2 cores (a Xeon, gcc 12); CUDA kernels take about four times that.
-_BUILD_CORE_MINUTES, _GPU_FACTOR = 15, 4
+_WITHOUT_COMMON = Path(__file__).with_name("without_common.cmake")
+# Of every build from source. RPC is a second device for the tests, on loopback, on any machine
+# (tests/engine/test_placement.py), and costs one file of 140.
+FLAGS = ("-DGGML_RPC=ON", f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={_WITHOUT_COMMON.as_posix()}")
+# 2.2 minutes on 2 quiet cores (a Xeon, gcc 12); CUDA kernels take about four times that.
+_BUILD_CORE_MINUTES, _GPU_FACTOR = 5, 4
+_COUNTER = re.compile(r"^\s*\[\s*(?:(\d+)/(\d+)|(\d+)%)\]")  # of ninja and of make
+_BAR = 24  # characters
 
 
 @dataclass(frozen=True)
@@ -53,15 +65,14 @@ class Prover(Protocol):
 
 @dataclass
 class Installer:
-    """One machine's way to a build that decodes. ``tried`` collects what did not work; with
-    ``rpc`` a build from source has the RPC backend too (a published wheel has not)."""
+    """One machine's way to a build that decodes. ``tried`` collects what did not work."""
 
     environment: Environment
     processor: Processor
     accelerator: Accelerator
     prove: Prover = prove
     compiler: bool = field(default_factory=lambda: has_compiler())
-    rpc: bool = False
+    kept: Path = field(default_factory=lambda: kept_wheels())
     tried: list[str] = field(default_factory=list)
 
     def install(self) -> Build:
@@ -110,48 +121,49 @@ class Installer:
         return self._judge(Build(f"wheel {tag}", reason, proof, note if unused else ""))
 
     def _source(self) -> Build | None:
-        """A build with flags chosen for this processor, plainer ones where those fail.
-
-        pip keeps built wheels by source and not by flags, so one that was built elsewhere may come
-        back: it is welcome if it decodes and uses what this processor has, else thrown out.
-        """
+        """A build with flags chosen for this processor, plainer ones where those fail."""
         missing = self.accelerator.missing or ("" if self.compiler else "a C++ compiler")
         if missing:
             self.tried.append(f"a build from source needs {missing}")
             return None
-        asked = [*self.accelerator.flags, *([RPC_FLAG] if self.rpc else [])]
+        asked = [*FLAGS, *self.accelerator.flags]
         flags = [*asked, *build_flags(self.processor)]
         plain = [*asked, *build_flags(self.processor, plain=True)]
-        build, kept = self._build(flags, "with flags for this processor")
-        if kept and build and self.rpc and not build.proof.rpc:
-            self._note(f"{build.origin}: it has no RPC backend, which the tests use")
-            build = None
-        if not build and kept:
-            build, _ = self._build(flags, "built again, with flags for this processor", anew=True)
+        build = self._build(flags, "with flags for this processor")
         # A build that drives no GPU would not drive it with plainer flags either.
         if not build and plain != flags and (not self._gpu or "SIGILL" in self.tried[-1]):
-            build, _ = self._build(plain, "with plainer flags, as the best ones failed", anew=True)
+            build = self._build(plain, "with plainer flags, as the best ones failed")
         return build
 
-    def _build(
-        self, flags: list[str], reason: str, *, anew: bool = False
-    ) -> tuple[Build | None, bool]:
-        """Build with these CMake flags; the second value says that pip had a wheel already."""
-        say(f"  building llama.cpp for this machine: {self._patience()}")
-        if anew:
-            self.environment.pip("cache", "remove", "llama_cpp_python")
-        done = self.environment.pip(
-            "install", "--no-deps", "--force-reinstall", requirement(),
-            *(["--no-binary=llama-cpp-python"] if anew else []),
-            variables={"CMAKE_ARGS": " ".join(flags), "FORCE_CMAKE": "1"},
-        )  # fmt: skip
-        kept = "Building wheel for llama" not in done.stdout
-        if done.returncode:
-            self._note(f"source: {explain(done)}")
-            return None, False
-        origin = "source, a build that pip had" if kept else "source"
+    def _build(self, flags: list[str], reason: str) -> Build | None:
+        """The kept wheel of these CMake flags where it decodes, else one that is built now."""
         reason = " ".join([*self.accelerator.flags, reason])
-        return self._judge(Build(origin, reason, self._try(expected_features(flags)))), kept
+        folder = self.kept / wheel_key(flags)
+        if wheel := next(folder.glob("*.whl"), None):
+            if build := self._install(wheel, "a kept build", reason, flags):
+                return build
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        say(f"  building llama.cpp for this machine, once: {self._patience()}")
+        done = self.environment.build_wheel(
+            requirement(), folder, {"CMAKE_ARGS": shlex.join(flags), "FORCE_CMAKE": "1"}, Bar().take
+        )
+        wheel = next(folder.glob("*.whl"), None)
+        if done.returncode or wheel is None:
+            shutil.rmtree(folder)
+            self._note(f"source: {explain(done)}")
+            return None
+        build = self._install(wheel, "source", reason, flags)
+        if build is None:
+            shutil.rmtree(folder)
+        return build
+
+    def _install(self, wheel: Path, origin: str, reason: str, flags: list[str]) -> Build | None:
+        done = self.environment.pip("install", "--no-deps", "--force-reinstall", str(wheel))
+        if done.returncode:
+            self._note(f"{origin}: {explain(done)}")
+            return None
+        return self._judge(Build(origin, reason, self._try(expected_features(flags))))
 
     def _try(self, expected: frozenset[str]) -> Proof:
         """llama-cpp-python's own requirements, from the package index, then the decode."""
@@ -173,13 +185,75 @@ class Installer:
     def _patience(self) -> str:
         cores = os.cpu_count() or 1
         minutes = _BUILD_CORE_MINUTES * (_GPU_FACTOR if self._gpu else 1) / cores
-        return f"about {max(1, round(minutes))} minutes on {cores} cores, unless pip has one"
+        return f"about {max(1, round(minutes))} minutes on {cores} cores, then it is kept"
 
     def _hint(self) -> str:
         fix = self.accelerator.fix or ("" if self.compiler else compiler_fix())
         accept = "python3 scripts/setup.py --backend cpu accepts the processor alone"
         parts = [fix, accept if self._gpu else ""]
         return "; ".join(part for part in parts if part) or "read the lines above"
+
+
+class Bar:
+    """A build by its own counter, on one line of a terminal: how far, and how long still."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._shown = sys.stderr.isatty()
+
+    def take(self, line: str) -> None:
+        """Follow a line of the build's output."""
+        share = progress_of(line)
+        if share is None or not self._shown:
+            return
+        seconds = time.monotonic() - self._started
+        left = f", {seconds / share - seconds:.0f} s left" if share else ""
+        full = round(_BAR * share)
+        bar = "━" * full + "╌" * (_BAR - full)
+        end = "\n" if share == 1 else ""
+        sys.stderr.write(f"\r  {bar} {share:4.0%}{left}\x1b[K{end}")
+        sys.stderr.flush()
+
+
+def progress_of(line: str) -> float | None:
+    """From 0 to 1: what a line of ninja (``[12/140]``) or of make (``[ 12%]``) says."""
+    found = _COUNTER.match(line)
+    if not found:
+        return None
+    done, total = (found[1], found[2]) if found[1] else (found[3], "100")
+    return min(1.0, int(done) / max(1, int(total)))
+
+
+def kept_wheels() -> Path:
+    """Where builds are kept: beside what else this system's programs keep."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "gemma-edge" / "wheels"
+
+
+def wheel_key(flags: Sequence[str]) -> str:
+    """What a build depends on, as a name: the version, the flags with the processor's features,
+    the compiler and the system."""
+    own = [flag for flag in flags if _WITHOUT_COMMON.name not in flag]  # that path is of a clone
+    parts = [requirement(), _WITHOUT_COMMON.read_text(encoding="utf-8"), *own, _compiler()]
+    parts += [sys.platform, platform.machine()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _compiler() -> str:
+    """The version of the compiler that CMake takes, in its own words."""
+    name = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), "")
+    if not name:
+        return ""
+    done = subprocess.run(
+        [*shlex.split(name), "--version"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.partition("\n")[0]
 
 
 def compiler_fix() -> str:

@@ -19,8 +19,7 @@ _LIMIT_SECONDS = 300
 
 @dataclass(frozen=True)
 class Proof:
-    """``trouble`` is "" when all is well, else a sentence; ``library`` is one that is missing;
-    ``rpc`` says that the build has ggml's RPC backend."""
+    """``trouble`` is "" when all is well, else a sentence; ``library`` is one that is missing."""
 
     trouble: str
     version: str = ""
@@ -28,7 +27,6 @@ class Proof:
     seconds: float = 0.0
     library: str = ""
     features: frozenset[str] = frozenset()
-    rpc: bool = False
 
 
 def prove(environment: Environment, expected: frozenset[str], *, gpu: bool) -> Proof:
@@ -67,7 +65,7 @@ def parse_proof(
         trouble = f"does not use {', '.join(sorted(expected - features))}, which this processor has"
     return Proof(
         trouble, report["version"], report["tokens"], report["seconds"],
-        features=features, rpc=report["rpc"],
+        features=features,
     )  # fmt: skip
 
 

@@ -3,13 +3,12 @@
     .venv/bin/python scripts/install/prove.py MODEL.gguf
 
 A build with instructions that this machine refuses dies here, not at a person's first question.
-Prints one JSON object: version, features (llama.cpp's own list), gpu, rpc, tokens, seconds.
+Prints one JSON object: version, features (llama.cpp's own list), gpu, tokens, seconds.
 """
 
 import json
 import sys
 import time
-from pathlib import Path
 
 PROMPT_TOKENS, ANSWER_TOKENS = 48, 8
 
@@ -31,7 +30,6 @@ def main(model: str) -> None:
         "version": llama_cpp.__version__,
         "features": llama_cpp.llama_print_system_info().decode("utf-8", "replace"),
         "gpu": bool(llama_cpp.llama_supports_gpu_offload()),
-        "rpc": any((Path(llama_cpp.__file__).parent / "lib").glob("*ggml-rpc*")),
         "tokens": len(tokens) + len(answer),
         "seconds": round(time.perf_counter() - started, 3),
     }
