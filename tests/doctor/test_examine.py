@@ -137,7 +137,7 @@ def test_machines(case, expected):
         pytest.param(
             facts(machines.CONTAINER), "memory",
             "2.0 GiB of 6.0 GiB free (the cgroup leaves 2.0 GiB of 60.0 GiB)",
-            "the smallest model, Gemma 4 E2B, has 3.1 GiB of weights",
+            "the smallest model, Gemma 4 E2B, has 2.4 GiB of weights",
             "close other programs, or ask for a larger container or job", id="container",
         ),
         pytest.param(
@@ -189,7 +189,7 @@ def test_machines(case, expected):
         pytest.param(
             facts(models=replace(SHELF, free_bytes=GIB)), "disk",
             "1.0 GiB free for models in models",
-            "the smallest model, Gemma 4 E2B, takes 3.1 GiB",
+            "the smallest model, Gemma 4 E2B, takes 2.4 GiB",
             "free some space, or another folder: --models-dir DIR, GEMMA_EDGE_MODELS_DIR or "
             "HF_HOME", id="full disk",
         ),
