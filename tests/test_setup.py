@@ -418,6 +418,14 @@ def test_a_kept_build_that_dies_is_thrown_out_and_built_again(tmp_path: Path) ->
     assert build.origin == "source"
 
 
+def test_a_build_goes_where_it_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("a file, no folder", encoding="utf-8")
+    environment = ScriptedEnvironment(tmp_path)
+    build = installer(environment, x86(XEON_AMX), CPU, ScriptedProof("")).install()
+    assert build.origin == "source"
+    assert [*(tmp_path / "wheels").rglob("*.whl")]
+
+
 def test_every_build_has_the_second_device_and_no_unused_library(tmp_path: Path) -> None:
     environment = ScriptedEnvironment(tmp_path)
     installer(environment, x86(XEON_AMX), CPU, ScriptedProof("")).install()

@@ -138,7 +138,7 @@ class Installer:
     def _build(self, flags: list[str], reason: str) -> Build | None:
         """The kept wheel of these CMake flags where it decodes, else one that is built now."""
         reason = " ".join([*self.accelerator.flags, reason])
-        folder = self.kept / wheel_key(flags)
+        folder = self._folder(wheel_key(flags))
         if wheel := next(folder.glob("*.whl"), None):
             if build := self._install(wheel, "a kept build", reason, flags):
                 return build
@@ -157,6 +157,15 @@ class Installer:
         if build is None:
             shutil.rmtree(folder)
         return build
+
+    def _folder(self, key: str) -> Path:
+        """Where a build is kept; in the environment where the system lets nothing be kept."""
+        try:
+            self.kept.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return self.environment.path / "wheels" / key
+        writable = os.access(self.kept, os.W_OK)
+        return (self.kept if writable else self.environment.path / "wheels") / key
 
     def _install(self, wheel: Path, origin: str, reason: str, flags: list[str]) -> Build | None:
         done = self.environment.pip("install", "--no-deps", "--force-reinstall", str(wheel))
