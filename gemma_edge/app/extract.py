@@ -436,15 +436,15 @@ def _check_fields(recipe: Recipe, request: ExtractRequest) -> None:
 
 
 def _render_held(recipe: Recipe, request: ExtractRequest, passes: Passes) -> str:
-    """Which values can only be what is printed, and how to change it; "" where none could be."""
+    """Which values can only be what is printed, and how to change it; "" where none can be: of
+    pages that are read as pictures the answer tells it."""
     held = describe_held(recipe.asked.source, request.free, request.grounded)
-    if not held or ALL in request.free:
-        return ""
-    shown = [mode.page.number for mode in passes.modes if mode.shows_more]
-    pictures = f"{pages.numbered(shown)}, read as a picture" if shown else ""
-    if shown and len(passes.each) == 1:
-        return f"no value is held to what is printed: {pictures}"
-    return f"{held} (--free FIELD, --grounded FIELD){f'; not on {pictures}' if pictures else ''}"
+    shown = len(passes.each) == 1 and any(mode.shows_more for mode in passes.modes)
+    return (
+        ""
+        if shown or not held or ALL in request.free
+        else f"{held} (--free FIELD, --grounded FIELD)"
+    )
 
 
 def _render_read(document: Document, passes: Passes, loaded: str) -> str:

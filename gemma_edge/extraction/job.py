@@ -81,6 +81,7 @@ from gemma_edge.extraction.pages import (
     make_beginning,
     make_input,
     make_message,
+    numbered,
     plan_passes,
     question_of,
 )
@@ -353,7 +354,8 @@ class _Asker:
         message = make_message(drawn, question, several=self._several)
         warmed = self._warm(make_beginning(drawn, several=self._several))
         decoding = choose_held(part.decoding, self._options.free, self._options.grounded)
-        held = Held(decoding, self._ground(inputs, decoding))
+        shown = self._shown(inputs) if has_held(decoding) else ""
+        held = Held(decoding, None if shown else self._ground(inputs, decoding))
         for constraint in held:
             request = Request(
                 messages=(message,), max_tokens=self._options.max_tokens, sampling=GREEDY,
@@ -369,16 +371,22 @@ class _Asker:
         scores = tuple(score for chunk in said for score in chunk.scores)
         number, read = len(self.answers), _read_answer(text)
         grounded = decoding if constraint.grounding is not None else None
-        answer = _PassAnswer(number, inputs, text, finished, scores, *read, held.notes, grounded)
+        notes = (*held.notes, shown) if shown else held.notes
+        answer = _PassAnswer(number, inputs, text, finished, scores, *read, notes, grounded)
         self.answers.append(answer)
         return answer
 
+    def _shown(self, inputs: tuple[PageInput, ...]) -> str:
+        """A line about the pages that show more than any text says, so that nothing can be held to
+        it; "" where there are none."""
+        shown = [page.number for page in inputs if self._modes[page.number].shows_more]
+        if not shown or ALL in self._options.free:
+            return ""
+        return f"no value is held to what is printed: {numbered(shown)}, read as a picture"
+
     def _ground(self, inputs: tuple[PageInput, ...], decoding: Json) -> Grounding | None:
-        """What copied values are held to; None where a page shows more than any text says."""
-        free = ALL in self._options.free or any(
-            self._modes[page.number].shows_more for page in inputs
-        )
-        if free or not has_held(decoding):
+        """What copied values are held to."""
+        if ALL in self._options.free or not has_held(decoding):
             return None
         texts = ("\n".join(filter(None, (page.head, page.text))) for page in inputs)
         pages = tuple(Page(number, text) for number, text in enumerate(texts, 1))

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gemma_edge.documents.document import Document, Page
+from gemma_edge.documents.open import open_document
 from gemma_edge.engine.constraint import TextConstraint
 from gemma_edge.engine.grounding import HELD, NUMBER, ROWS, VERBATIM
 from gemma_edge.engine.protocol import Grounding, JsonConstraint
@@ -308,6 +309,24 @@ def test_a_page_that_shows_more_than_its_text_holds_nothing(
     text = "" if kind == "scan" else "Ternova GmbH"
     mode = page_modes(Document("a.pdf", (Page(1, text, kind=kind),), media="pdf"), vision)[0]  # type: ignore[arg-type]
     assert mode.shows_more is not held
+
+
+def test_pages_that_are_pictures_free_the_values_and_that_is_told() -> None:
+    """Also in a batch: the line is a part of the answer."""
+    recipe = bare_recipe(parse_schema("vendor"))
+    picture = open_document("examples/shapes.png")
+    told = "no value is held to what is printed: page 1, read as a picture"
+    for source, options, said in (
+        (picture, Options(), True),
+        (picture, Options(free=(ALL,)), False),
+        (document(INVOICE), Options(), False),
+    ):
+        engine = ScriptedEngine(['{"vendor": "Ternova"}'])
+        found = extract(engine, source, recipe, options)
+        constraint = engine.requests[0].constraint
+        assert (told in found.notes) is said
+        assert constraint is not None
+        assert (constraint.grounding is None) is (source is picture)
 
 
 def test_the_request_carries_the_pages() -> None:
