@@ -50,7 +50,9 @@ _UNIT = re.compile(  # of a quantity
     r"|kWh|kwh|pcs?|PCS?|stk|Stk|hrs?|HRS?|hours?|Std|days?|lbs?|LBS?|oz|OZ|gal|units?|[lgmh])\b"
 )
 _IBAN = re.compile(r"\b[A-Z]{2}\d\d(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,4})?\b")
-_EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+")
+_LOCAL = r"[\w.!#$%&'*+/=?^`{|}~-]"
+# No longer than an address may be (RFC 5321), so that a long run of letters is read once.
+_EMAIL = re.compile(rf"(?<!{_LOCAL}){_LOCAL}{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,8}}")
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:]", re.IGNORECASE)
 _PHONE = re.compile(r"(?<![\w+])\+?\(?\d[\d ()/.\-\u2010-\u2013]{5,24}\d")
 _LEAST_PHONE = 7  # digits

@@ -1,6 +1,7 @@
 """Which values are copied from a document, and what each of them can be."""
 
 import json
+import time
 
 import pytest
 
@@ -408,3 +409,14 @@ Total 390.00, of which 130.00 are due"""
 )
 def test_a_name_in_the_plural_says_the_same(name, kind):
     assert rule_of(name, {"type": "string"}) == f"like {kind}"
+
+
+@pytest.mark.parametrize("unit", ["a", "1", "1.", "a.", "1-", "2024-", "$", "a@", "1,000 ", "Mar "])
+def test_hostile_runs_are_read_in_linear_time(unit: str) -> None:
+    """What is not linear takes minutes for so much text; this takes a few seconds at most."""
+    text = unit * (200_000 // len(unit))
+    kinds = "a: date, b: amount, c: email, d: phone, e: iban, f: country, g: currency, h num, url"
+    decoding = make_part(parse_schema(kinds).source, strict=False).decoding
+    start = time.process_time()
+    find_candidates(document(text), decoding)
+    assert time.process_time() - start < 20
