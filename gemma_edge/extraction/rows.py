@@ -22,12 +22,15 @@ _RULE = re.compile(r"[\s|:+_=.\u2010-\u2015\u2500-\u257f-]*")  # a line that is 
 _OPEN = re.compile(r"[(\[<]|[^\w\s]{0,2}[$€£¥₹%][^\w\s]{0,2}")
 _DASHES = re.compile(r"[\s()*]*[-\u2010-\u2015\u2212]+[\s()*]*")
 _NUMBER_WORD = re.compile(r"[^\w\s]{0,2}\d[\d.,'’]*[^\w\s]{0,2}")
+_TIMES = re.compile(r"\s*\d[\d.,]*\s*[x×*@]\s*[^\w\s]?\d[\d.,]*\s*")  # "2 x 7.25"
 _AMOUNT = re.compile(r"\d[.,]\d{2}(?!\d)|\d[.,]\d{3}(?!\d)")
 _WORD = re.compile(r"[^\W\d_]+|#")
 _TOTAL = re.compile(
-    r"\W*(?:(?:grand|sub|net|order|invoice|page|amount|balance|sum)[\s-]*)?"
+    r"\W*(?:\d{1,2}(?:[.,]\d+)?\s*%\W*)?"
+    r"(?:(?:grand|sub|net|order|invoice|page|amount|balance|sum|montant|importe)[\s-]*)?"
     r"(?:sub-?total|totale?s?|total\w*|sum|summe|zwischensumme|gesamt(?:betrag|summe|preis)?|suma"
-    r"|razem|totaal|subtotaal|(?:end|rechnungs)betrag|übertrag|carried|brought|due)\b",
+    r"|razem|totaal|subtotaal|(?:end|rechnungs)betrag|übertrag|carried|brought|due"
+    r"|sous-total|montant (?:tva|ttc|ht)|(?:net )?à payer|base imponible|cuota iva)\b",
     re.IGNORECASE,
 )
 # What follows a total, and is no row there.
@@ -57,10 +60,10 @@ _SAME = (
     " designation désignation descripción concepto descrizione omschrijving opis particulars"
     " details text buchungstext verwendungszweck memo narrative service",
     "quantity qty menge anzahl qté quantité cantidad cant quantità aantal ilość pieces stück",
-    "price rate preis einzelpreis prix precio prezzo prijs cena cost ep",
+    "price rate preis einzelpreis prix precio prezzo prijs cena cost ep p pu",
     "amount total betrag gesamt gesamtpreis summe montant importe importo bedrag kwota wartość"
     " sum totale subtotal",
-    "date datum fecha data buchungstag",
+    "date datum fecha data buchungstag booked",
     "vat tax mwst ust tva iva btw gst",
     "number no nr num pos position # rank rang platz",
     "debit soll withdrawal withdrawals withdrawn out",
@@ -294,8 +297,10 @@ def _by_numbers(line: str) -> tuple[Cell, ...]:
     numbers: list[str] = []
     while words and _NUMBER_WORD.fullmatch(words[-1]):
         numbers.append(words.pop())
-    if not words or not any(map(_AMOUNT.search, numbers)):
+    if not words or not any(map(_AMOUNT.search, numbers)) or _TIMES.fullmatch(line):
         return ()
+    if words[-1].endswith(":"):  # a number of which spaces keep the thousands apart
+        numbers = [" ".join(reversed(numbers))]
     end = len(numbers) * _PIPE_WIDTH
     head = Cell(-1, 0, " ".join(words))
     return (head, *(Cell(end - at * _PIPE_WIDTH, end - at * _PIPE_WIDTH + 1, number)
@@ -322,6 +327,7 @@ def _drafts(page: _PageLines) -> list[_Draft]:
     for draft in drafts:
         draft.order()
         _split(draft)
+        _settle(draft)
     return sorted(drafts, key=lambda draft: draft.first)
 
 
@@ -373,6 +379,8 @@ def _place(near: list[_Draft], line: int, cells: tuple[Cell, ...], *, begins: bo
 def _place_alone(near: list[_Draft], line: int, cell: Cell) -> None:
     """A value that stands alone goes on with the row above it; among rows of cells what stands
     alone is one whose other cells are empty."""
+    if _TIMES.fullmatch(cell.text):  # how many at which price: no row
+        return
     for draft in near:
         if line - draft.last != 1:
             continue
@@ -426,6 +434,20 @@ def _split(draft: _Draft) -> None:
                 if beside not in cells and column.values and _is_near(column.right, cell.right):
                     cells[at] = Cell(cell.left, cell.right - len(last) - 1, words)
                     cells[beside] = Cell(cell.right - len(last), cell.right, last)
+
+
+def _settle(draft: _Draft) -> None:
+    """Edges of the columns by the lines that fill most of them: a total that stands below with an
+    edge in common says nothing of where the head of a column is."""
+    full = [cells for cells in draft.lines.values() if 2 * len(cells) > len(draft.columns)]
+    for at, column in enumerate(draft.columns):
+        cells = [cells[at] for cells in full if at in cells]
+        if cells:
+            fresh = _Column.of(cells[0])
+            for cell in cells[1:]:
+                fresh.add(cell)
+            fresh.values = column.values
+            draft.columns[at] = fresh
 
 
 # ----------------------------------------------------------------------------
@@ -761,20 +783,41 @@ def _is_turned(known: Sequence[tuple[Table, Any]], fields: Sequence[Field]) -> b
 def _columns(table: Table, fields: Sequence[Field]) -> dict[str, tuple[int, float]]:
     """The column of each field that a head tells, and how alike the words are."""
     heads = [_WORD.findall(head) for head in table.heads]
+    columns = [[cell for row in table.rows if (cell := row.cells[at])] for at in range(len(heads))]
     scores = [
-        (max(_likeness(name, head) for name in (each.path, each.title) if name), -at,
+        (max(_likeness(name, head) for name in (each.path, each.title) if name),
+         _is_called(each.path, head) + _has_kind(each, columns[at]), -at,
          -_count_words(each.path), each.path)
         for each in fields
         for at, head in enumerate(heads)
-        if head
+        if head and _can_be(each, columns[at])
     ]  # fmt: skip
     found: dict[str, tuple[int, float]] = {}
     taken: set[int] = set()
-    for score, at, _, path in sorted(scores, reverse=True):
+    for score, _, at, _, path in sorted(scores, reverse=True):
         if score >= _TELLS and path not in found and -at not in taken:
             found[path] = (-at, score)
             taken.add(-at)
     return found
+
+
+def _can_be(each: Field, cells: Sequence[str]) -> bool:
+    """Whether a column can be of a field: numbers and dates stand in none of words, and an amount
+    in none of percentages."""
+    if not each.is_value or not cells:
+        return True
+    return any(map(_is_value, cells)) and not (each.is_amount and all("%" in c for c in cells))
+
+
+def _has_kind(each: Field, cells: Sequence[str]) -> bool:
+    """Whether a column has values where a field is one, and words where it is not."""
+    return 2 * sum(_is_value(cell) == each.is_value for cell in cells) > len(cells)
+
+
+def _is_called(path: str, head: Sequence[str]) -> bool:
+    """Whether a head is the name itself, word for word."""
+    name = path.rpartition(".")[2]
+    return [word.casefold() for word in head] == [w.casefold() for w in _NAME_PART.findall(name)]
 
 
 def _count_words(path: str) -> int:

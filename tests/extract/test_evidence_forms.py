@@ -4,6 +4,7 @@ import pytest
 
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.extraction.evidence.evidence import ground
+from gemma_edge.extraction.evidence.search import DateIndex
 from tests.extract.pages import document
 
 SAME = [  # value, what the page prints, the part of it that means the value
@@ -127,3 +128,17 @@ def test_a_long_text_with_a_page_number_in_it():
 def test_hostile_text_takes_bounded_time(text):
     data = {"a": "aa", "b": 1, "c": "2024-05-01", "d": "some words of text", "e": [{"x": 1}] * 9}
     assert len(ground(Document("x.txt", (Page(1, text),)), data)) == 13
+
+
+def test_a_date_is_not_made_of_two_columns() -> None:
+    """A number, a gap and a month with its day are no day of the year 1635."""
+    for text in (
+        "Document no.         Date\n1635                 January 9, 1999         Due on receipt",
+        "Reference\n1635\nJanuary 9, 1999",
+        "1635 | January 9, 1999 | 2001",
+    ):
+        spans = DateIndex(text).days()
+        assert [text[span.start : span.end] for span in spans] == ["January 9, 1999"]
+    two = "Mar 16, 2018   Mar 17, 2018   Direct debit"
+    spans = DateIndex(two).days()
+    assert [two[span.start : span.end] for span in spans] == ["Mar 16, 2018", "Mar 17, 2018"]

@@ -584,3 +584,52 @@ def test_a_head_that_only_means_the_same_lets_a_value_be_missing() -> None:
     schema = "items[]: {article, unit: as printed, amount num}"
     assert holds(schema, {"items": [entry]}, text)
     assert not holds(schema, {"items": [{**entry, "article": None}]}, text)
+
+
+FRENCH = """Désignation                       Quantité   Prix unitaire     Montant
+Table basse                              4        4 000,00   16 000,00
+Chaise pliante, hêtre                    2        4 000,00    8 000,00
+
+                    19 % Montant TVA:   4 560,00 €
+                    Montant TTC:       28 560,00 €
+"""
+SPANISH = """Descripción  Cantidad  Precio unitario      Dto.  Total línea
+Mesa baja          37           584,48  2.162,58    19.463,18
+                    Neto:       19.463,18
+                    Total IVA:     973,16
+"""
+
+
+def test_totals_below_a_table_do_not_move_its_heads() -> None:
+    table = items_of(FRENCH)
+    assert table.heads == ("Désignation", "Quantité", "Prix unitaire", "Montant")
+    assert [row.cells[0] for row in table.rows] == ["Table basse", "Chaise pliante, hêtre"]
+    assert items_of(SPANISH).heads[2:4] == ("Precio unitario", "Dto.")
+    schema = "items[]: {description, quantity num, unit_price amount, amount amount}"
+    entry = {"description": "Table basse", "quantity": 4, "unit_price": "4 000,00"}
+    assert holds(schema, {"items": [{**entry, "amount": "16 000,00"}]}, FRENCH)
+
+
+def test_a_column_is_of_a_field_that_can_stand_in_it() -> None:
+    """`VAT` is over the rates and over the amounts; `Value date` is a date, and so is `Booked`."""
+    rates = "VAT    Net   VAT  Gross\n10%  39.78  3.98  43.76"
+    schema = "taxes[]: {rate percent, net amount, tax amount, gross amount}"
+    right = {"rate": "10%", "net": "39.78", "tax": "3.98", "gross": "43.76"}
+    assert holds(schema, {"taxes": [right]}, rates)
+    assert not holds(schema, {"taxes": [{**right, "tax": "10%"}]}, rates)
+    booked = (
+        "Booked         Value date     Details         Paid out   Money in\n"
+        "Mar 16, 2018   Mar 17, 2018   Direct debit                 709.13\n"
+        "Mar 22, 2018   Mar 23, 2018   Standing order     18.51\n"
+    )
+    schema = "transactions[]: {date: date, value_date: date, money_in amount}"
+    entry = {"date": "Mar 16, 2018", "value_date": "Mar 17, 2018", "money_in": "709.13"}
+    assert holds(schema, {"transactions": [entry]}, booked)
+
+
+def test_spaces_that_keep_thousands_apart_and_lines_of_times() -> None:
+    assert cells("Solde initial: 8 190,83\nNouveau solde: 8 144,46") == [
+        [("Solde initial:", "8 190,83"), ("Nouveau solde:", "8 144,46")]
+    ]
+    receipt = "Tea, green          14.50\n   2 x 7.25\nBread               34.50\n   2 x 17.25\nSalt                 7.51"
+    assert [row.cells[0] for row in items_of(receipt).rows] == ["Tea, green", "Bread", "Salt"]

@@ -593,7 +593,15 @@ class DateIndex:
         ]
         # A comma behind a year rather begins another date.
         years = [bool(_YEAR_COMMA.fullmatch(text, *token)) for token in tokens]
-        for first, last in sorted(runs, key=lambda run: (any(years[slice(*run)]), run[1] - run[0])):
+        # Words in one place of a line are rather a date than those of two columns, or of two lines.
+        apart = [
+            text[token.end : after.start] != " "
+            for token, after in zip(tokens, tokens[1:], strict=False)
+        ]
+        runs.sort(key=lambda run: (
+            any(apart[slice(*run)]), any(years[slice(*run)]), run[1] - run[0]
+        ))  # fmt: skip
+        for first, last in runs:
             span = _trimmed(text, Span(tokens[first].start, tokens[last].end))
             words = _DAY_OF.sub("", " ".join(text[span.start : span.end].split()))
             found = _read_words(words)
