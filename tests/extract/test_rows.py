@@ -631,5 +631,6 @@ def test_spaces_that_keep_thousands_apart_and_lines_of_times() -> None:
     assert cells("Solde initial: 8 190,83\nNouveau solde: 8 144,46") == [
         [("Solde initial:", "8 190,83"), ("Nouveau solde:", "8 144,46")]
     ]
-    receipt = "Tea, green          14.50\n   2 x 7.25\nBread               34.50\n   2 x 17.25\nSalt                 7.51"
+    bread = "Bread               34.50\n   2 x 17.25\nSalt                 7.51"
+    receipt = f"Tea, green          14.50\n   2 x 7.25\n{bread}"
     assert [row.cells[0] for row in items_of(receipt).rows] == ["Tea, green", "Bread", "Salt"]
