@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from gemma_edge import catalog, engine
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Notice, Request
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.hardware.gpus import BACKENDS
-from gemma_edge.hardware.machine import Device, Finding, Hardware
+from gemma_edge.hardware.machine import UNSEEN, Device, Finding, Hardware
 from gemma_edge.isolation import ChildBug
 from gemma_edge.planning.plan import ALL_LAYERS, Plan
 from gemma_edge.store.files import list_files
@@ -106,8 +107,9 @@ class Facts:
 # illegal instruction, an endless wait in a driver) it does to the engine's own.
 
 
-# A first start on a GPU can compile its kernels; the bundled model itself takes under a second.
-LIMIT_SECONDS = 120.0
+# At its first start the driver of a GPU that is newer than the build compiles its kernels, for
+# minutes; the bundled model itself takes under a second.
+LIMIT_SECONDS = 300.0
 # The bundled model knows this greeting; its answer is short and the same on every device.
 QUESTION = Request(messages=(Message("user", "Hello!"),), max_tokens=32, sampling=GREEDY)
 
@@ -115,16 +117,19 @@ QUESTION = Request(messages=(Message("user", "Hello!"),), max_tokens=32, samplin
 def try_decode(
     device: str,
     *,
+    variables: tuple[str, ...] = (),
     limit_seconds: float = LIMIT_SECONDS,
     load: Callable[[Plan], Engine] = engine.load,
 ) -> Decode:
-    """Answer a greeting with the bundled model on the device of this name."""
+    """Answer a greeting with the bundled model on the device of this name; ``variables`` are the
+    machine's."""
     on_gpu = device != CPU
     late = threading.Event()
     try:
         plan = Plan(
             model=catalog.resolve("demo").model, context_tokens=256, batch_tokens=128,
             devices=(device,) if on_gpu else (), gpu_layers=ALL_LAYERS if on_gpu else 0,
+            variables=variables,
         )  # fmt: skip
         started = time.perf_counter()
         with closing(load(plan)) as trial, _ending(trial, limit_seconds, late):
@@ -283,6 +288,8 @@ def _try_devices(
     """The processor first: its answer is what the others are compared with."""
     if hardware.build.error:
         return
+    if hardware.variables:
+        decode = partial(decode, variables=hardware.variables)
     yield decode(CPU)
     for device in hardware.devices:
         if device.usable:
@@ -489,9 +496,12 @@ def check_decodes(facts: Facts) -> Iterator[CheckResult]:
     for each in facts.decodes:
         yield _decode(each, facts, reference)
     devices = facts.hardware.devices
-    blind = [each.title for each in devices if not each.usable and not each.integrated]
-    if blind:
-        why = f"llama.cpp does not see the {' and the '.join(blind)}"
+    blind = [each for each in devices if not each.usable and not each.integrated]
+    if blind and all(each.obstacle == UNSEEN for each in blind):
+        why = f"llama.cpp does not see the {' and the '.join(each.title for each in blind)}"
+        yield CheckResult("GPU decode", "skipped", "not tried", why)
+    elif blind:
+        why = "; ".join(f"{each.title}: {each.obstacle}" for each in blind)
         yield CheckResult("GPU decode", "skipped", "not tried", why)
 
 
@@ -509,7 +519,7 @@ def _gpu(device: Device) -> CheckResult:
         words.append(f"compute capability {device.capability}")
     if device.usable:
         return CheckResult("GPU", "fine", ", ".join([*words, f"as {device.name}"]))
-    why = "part of the processor, not used" if device.integrated else "llama.cpp does not see it"
+    why = "part of the processor, not used" if device.integrated else device.obstacle
     return CheckResult("GPU", "skipped", ", ".join(words), why)
 
 

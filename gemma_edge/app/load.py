@@ -113,11 +113,24 @@ def prepare(
         for _, header in constraints.adapters:
             check_adapter(candidate.header, header)
         plan = planner.plan([candidate], constraints)
+    for lost in _lost_gpus(planner.hardware) if request.gpu_layers != 0 else ():
+        runtime.note(lost)
     if request.remember or runtime.remember:
         plan = with_fallbacks(plan, remember=runtime.store.data_dir / "seen")
     assert candidate.files is not None
     budget = image_tokens or plan.image_tokens or files.image_tokens
     return Prepared(candidate.files, plan, budget, candidate, planner.hardware, runtime.store)
+
+
+_ABOUT_GPUS = ("GPU", "MIG", "driver", "CUDA libraries", "llama.cpp")
+
+
+def _lost_gpus(hardware: Hardware) -> Iterator[str]:
+    """What keeps a GPU of this machine from being used, or slows it down: the plan goes on without
+    it, and not in silence."""
+    for each in hardware.findings:
+        if each.what in _ABOUT_GPUS and each.state != "fine":
+            yield f"{each.text}; gemma-edge doctor"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.errors import EngineError
-from gemma_edge.hardware.gpus import cuda_libraries
+from gemma_edge.hardware.gpus import cuda_libraries, put_variables
 from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 from gemma_edge.planning.plan import Placement
 
@@ -26,13 +26,17 @@ _INFO_LEVEL, _ERROR_LEVEL = 2, 4  # GGML_LOG_LEVEL_INFO, _ERROR (ggml.h)
 def main(*endpoints: str) -> Handler:
     """The program. Asked ``{"model": path, "placement": its fields}`` it answers ``{"lines":
     llama.cpp's log}``. ``endpoints`` are RPC servers ("host:port") whose devices it sees too."""
-    llama = _Llama(endpoints)
+    loaded: list[_Llama] = []
 
     def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         fields = request.header["placement"]
-        for name in ("devices", "split"):
+        for name in ("devices", "split", "variables"):
             fields[name] = tuple(fields[name])
-        yield ChildMessage({"lines": llama.place(request.header["model"], Placement(**fields))})
+        placement = Placement(**fields)
+        if not loaded:  # all placements of a machine have its variables
+            put_variables(placement.variables)
+            loaded.append(_Llama(endpoints))
+        yield ChildMessage({"lines": loaded[0].place(request.header["model"], placement)})
 
     return answer
 

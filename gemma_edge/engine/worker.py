@@ -15,7 +15,7 @@ from gemma_edge import isolation
 from gemma_edge.engine.process import CallName
 from gemma_edge.engine.protocol import Engine, pack, unpack
 from gemma_edge.errors import EngineError
-from gemma_edge.hardware.gpus import cuda_libraries
+from gemma_edge.hardware.gpus import cuda_libraries, put_variables
 from gemma_edge.planning.plan import Plan
 
 if TYPE_CHECKING:  # it loads llama.cpp
@@ -28,21 +28,22 @@ def open_llama(plan: Plan) -> Engine:
     """The real engine; its libraries are loaded here, CUDA's from packages of this environment
     where the system has none.
     Raises EngineError: they cannot be loaded. And whatever loading raises."""
-    with _libraries():
+    with _libraries(plan):
         from gemma_edge.engine.engine import LlamaEngine
     return LlamaEngine(plan)
 
 
 def open_llama_counter(plan: Plan) -> "LlamaCounter":
     """The vocabulary of a plan's model alone. Raises like ``open_llama``."""
-    with _libraries():
+    with _libraries(plan):
         from gemma_edge.engine.prompt import LlamaCounter
     return LlamaCounter(plan)
 
 
 @contextlib.contextmanager
-def _libraries() -> Iterator[None]:
+def _libraries(plan: Plan) -> Iterator[None]:
     """While llama.cpp is imported: what it needs, where it writes, and why it cannot be."""
+    put_variables(plan.variables)
     cuda = cuda_libraries()
     try:
         from gemma_edge.engine.llama import mirror

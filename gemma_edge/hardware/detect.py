@@ -15,24 +15,33 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from gemma_edge.errors import UsageError
 from gemma_edge.hardware.findings import MachineFacts, find
 from gemma_edge.hardware.gpus import (
+    CUDA_VISIBLE,
+    NO_GPU,
     SMI,
     SMI_QUERY,
+    Card,
+    choose_visible,
     is_wsl,
     join,
     merge,
     parse_build,
     parse_graphics,
     parse_nvidia,
+    parse_nvml,
+    parse_smi_query,
+    parse_variables,
     shorten,
 )
 from gemma_edge.hardware.machine import (
@@ -50,7 +59,7 @@ from gemma_edge.hardware.machine import (
     parse_pairs,
     render_ranges,
 )
-from gemma_edge.isolation import Child, ChildBug, ChildStopped
+from gemma_edge.isolation import Child, ChildBug, ChildStopped, Death
 from gemma_edge.units import GIB, MIB, render_bytes
 
 if sys.version_info >= (3, 11):
@@ -59,9 +68,17 @@ else:
     import tomli as tomllib
 
 VERSION = 1
-PROBE_LIMIT_SECONDS = 10  # eight cold cards take seconds to wake
-TOOL_LIMIT_SECONDS = 5
+# CUDA's libraries are read from a cold disk, over a network or under a virus scanner; macOS
+# compiles all of Metal's kernels when llama.cpp first sees the device.
+PROBE_LIMIT_SECONDS = 120 if sys.platform == "darwin" else 60
+NVML_LIMIT_SECONDS = 20  # a card that sleeps takes one or two to wake; eight of them in turn
+AGAIN_LIMIT_SECONDS = 20  # a second try: what is slow the first time only has been read by then
+ALONE_SECONDS = 60  # for looking at the cards one by one
+TOOL_LIMIT_SECONDS = 20  # nvidia-smi wakes the cards too
+_KILL_SECONDS = 1
+_MOST_CACHE_FILES = 1000
 _PROBE = "gemma_edge.hardware.probe:main"
+PROBE_PARTS = ("llama", "nvml", "cuda_libraries", "ggml")  # in the order in which they are asked
 _CHECKOUT = Path(__file__).parents[2] / "scripts/setup.py"
 
 _SMI_PLACES = ("/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System32\nvidia-smi.exe")
@@ -69,7 +86,7 @@ _SMI_PLACES = ("/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System32\nvidia-smi.e
 # What changes which devices are seen, or says what kind of machine this is. Nothing else is kept.
 _VARIABLES = re.compile(
     r"(CUDA|GGML|HIP|ROCR|NVIDIA)_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|HSA_OVERRIDE_GFX_VERSION"
-    r"|GGML_(CUDA|VK|METAL)_\w+|DISPLAY|WAYLAND_DISPLAY|WSL_DISTRO_NAME|GPU_DEVICE_ORDINAL"
+    r"|CUDA_CACHE_(DISABLE|PATH|MAXSIZE)|GGML_(CUDA|VK|METAL)_\w+|DISPLAY|WAYLAND_DISPLAY|WSL_DISTRO_NAME|GPU_DEVICE_ORDINAL"
     r"|SLURM_(JOB_ID|JOB_GPUS|GPUS\w*|STEP_GPUS|CPUS_ON_NODE|JOB_PARTITION)|LLAMA_CPP_LIB_PATH"
 )
 _FILES = (
@@ -91,11 +108,17 @@ _SYSCTL = (
 )  # fmt: skip
 # Of a card ("GPU-8932f937-..."), of a slice of one, and of a container.
 _SERIAL = re.compile(r"\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,64})\b")
+_SHORT_SERIAL = re.compile(r"(?<=GPU-|MIG-)([0-9a-f][0-9a-f-]*)")
 _SYSCTL_COMMAND = ["/usr/sbin/sysctl", *_SYSCTL]  # unknown keys are skipped with a warning
 
 
 def record(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that ``parse_recording`` needs. ``environment`` is also what the tools run in."""
+    """Everything that ``parse_recording`` needs, without serials and names: for other people.
+    ``environment`` is also what the tools run in."""
+    return _without_names(_record(environment))
+
+
+def _record(environment: Mapping[str, str]) -> dict[str, Any]:
     with ThreadPoolExecutor() as pool:
         probe = pool.submit(run_probe, environment)
         commands = {
@@ -105,7 +128,7 @@ def record(environment: Mapping[str, str]) -> dict[str, Any]:
         recording = _record_system(environment)
         recording["commands"] = {name: answer.result() for name, answer in commands.items()}
         recording["probe"] = probe.result()
-    return _without_names(recording)
+    return recording
 
 
 def _record_system(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -118,6 +141,7 @@ def _record_system(environment: Mapping[str, str]) -> dict[str, Any]:
         "checkout": _CHECKOUT.exists(),
         "environment": {k: v for k, v in environment.items() if _VARIABLES.fullmatch(k)},
         "present": [path for path in _PRESENT if Path(path).exists()],
+        "cuda_cache": _cuda_cache(environment),
     }
     if shutil.which("srun", path=environment.get("PATH")):
         found["present"].append("srun")
@@ -128,6 +152,22 @@ def _record_system(environment: Mapping[str, str]) -> dict[str, Any]:
     if sys.platform == "win32":
         found["windows"] = record_windows()
     return found
+
+
+def _cuda_cache(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Where the driver keeps kernels that it compiled itself (CUDA programming guide, "Just-in-Time
+    Compilation"), {} where nobody says."""
+    base, below = environment.get("HOME"), ".nv/ComputeCache"
+    if sys.platform == "win32":
+        base, below = environment.get("APPDATA"), r"NVIDIA\ComputeCache"
+    told = environment.get("CUDA_CACHE_PATH") or (base and os.path.join(base, below))
+    if not told or sys.platform == "darwin":
+        return {}
+    folder = Path(told)
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    files = islice(folder.rglob("*"), _MOST_CACHE_FILES)
+    sizes = [os.stat(path).st_size for path in files if os.path.isfile(path)]
+    return {"folder": told, "writable": os.access(there, os.W_OK), "bytes": sum(sizes)}
 
 
 def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
@@ -143,34 +183,141 @@ def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
 def run_tool(command: list[str], environment: Mapping[str, str], limit: float) -> dict[str, Any]:
     """A tool's exit status (None: cut off or not startable) and the lines that it printed."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, timeout=limit, check=False, env=dict(environment)
-        )
-    except subprocess.TimeoutExpired as late:
-        return {"status": None, "output": _lines(late.stdout or b"")}
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=dict(environment),
+        )  # fmt: skip
     except OSError as error:
         return {"status": None, "output": [str(error)]}
-    return {"status": done.returncode, "output": _lines(done.stdout)}
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired as late:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a driver cannot be killed
+            process.communicate(timeout=_KILL_SECONDS)
+        return {"status": None, "output": _lines(late.stdout or b"")}
+    return {"status": process.returncode, "output": _lines(output)}
 
 
 def run_probe(
     environment: Mapping[str, str], limit_seconds: float = PROBE_LIMIT_SECONDS
 ) -> dict[str, Any]:
-    """The child program's parts, as many as arrived, and its exit status."""
-    toolkits = [environment[name] for name in ("CUDA_PATH", "HIP_PATH") if environment.get(name)]
-    folders = [environment.get("LLAMA_CPP_LIB_PATH", ""), *(f"{each}/bin" for each in toolkits)]
-    found: dict[str, Any] = {"status": 0}
-    deadline = time.monotonic() + limit_seconds
-    with Child(_PROBE, environment=environment) as child:
-        child.send({"folders": folders})
-        try:
-            while part := child.receive(max(0.0, deadline - time.monotonic())):
-                found |= part.header
-        except ChildStopped as stopped:
-            found["status"] = stopped.death.status
-        except ChildBug:
-            found["status"] = 1
-    return found
+    """The child program's parts, as many as could be had, and its exit status. A part that ends or
+    holds up the child is left behind, and another child is asked for the rest: where it was ggml,
+    with fewer cards. ``failures`` are those children, ``variables`` what the last one was given."""
+    return _Probe(environment, limit_seconds).run()
+
+
+class _Probe:
+    """The children that are asked, one after another; ``found`` is what they said."""
+
+    def __init__(self, environment: Mapping[str, str], limit_seconds: float) -> None:
+        toolkits = [
+            environment[name] for name in ("CUDA_PATH", "HIP_PATH") if environment.get(name)
+        ]
+        self._folders = [
+            environment.get("LLAMA_CPP_LIB_PATH", ""), *(f"{each}/bin" for each in toolkits)
+        ]  # fmt: skip
+        self._environment = environment
+        self._limit = limit_seconds
+        self.found: dict[str, Any] = {"status": 0}
+
+    def run(self) -> dict[str, Any]:
+        parts: Sequence[str] = PROBE_PARTS
+        while death := self._ask(parts):
+            parts = [part for part in parts if part not in self.found]
+            if not parts:  # it ended after its last answer
+                break
+            self._note(parts[0], death)
+            if parts[0] == "nvml":
+                self.found["nvml"] = {"error": _failed(death)}
+                parts = parts[1:]
+                continue
+            if parts[0] == "llama" or not self._ask_for_fewer():
+                self.found["status"] = death.status
+            break
+        return self.found
+
+    def _ask(
+        self, parts: Sequence[str], variables: Mapping[str, str] | None = None,
+        limit_seconds: float | None = None,
+    ) -> Death | None:  # fmt: skip
+        """Put the answers of one child to what is known; how it ended before it had answered."""
+        deadline = time.monotonic() + (limit_seconds or self._limit)
+        environment = {**self._environment, **(variables or {})}
+        with Child(_PROBE, environment=environment) as child:
+            child.send({"folders": self._folders, "parts": list(parts)})
+            try:
+                while True:
+                    left = max(0.0, deadline - time.monotonic())
+                    at_nvml = next((p for p in parts if p not in self.found), "") == "nvml"
+                    part = child.receive(min(left, NVML_LIMIT_SECONDS) if at_nvml else left)
+                    if part is None:
+                        return None
+                    self.found |= part.header
+            except ChildStopped as stopped:
+                return stopped.death
+            except ChildBug as bug:  # of ours, or of a library in Python
+                return Death("crash", str(bug), 1)
+
+    def _note(self, part: str, death: Death, variables: Mapping[str, str] | None = None) -> None:
+        failure = {"part": part, "status": death.status, "reason": death.reason}
+        self.found.setdefault("failures", []).append(
+            {**failure, **({"variables": dict(variables)} if variables else {})}
+        )
+
+    def _ask_for_fewer(self) -> bool:
+        """ggml ended the child: first only the cards that can be opened, for all that NVML knows,
+        then each alone, then none. Whether it answered."""
+        libraries = self.found.get("llama", {}).get("libraries", ())
+        if not libraries:  # there is nothing that could be left out
+            return False
+        if "cuda" in libraries:
+            every, kept = choose_visible(self._cards(), self._environment)
+            if kept and kept != every and self._show(kept):
+                return True
+            if len(every) > 1 and self._show_alone(kept or every):
+                return True
+        return self._try(NO_GPU)
+
+    def _cards(self) -> Sequence[Card]:
+        """As NVML knows them, or nvidia-smi where it does not."""
+        if cards := parse_nvml(Answers(self.found).part("nvml")):
+            return cards
+        command = _commands(self._environment).get(SMI_QUERY)
+        told = command and run_tool(command, self._environment, TOOL_LIMIT_SECONDS)
+        return parse_smi_query(Answers(told or {}).text("output"))
+
+    def _show_alone(self, entries: Sequence[str]) -> bool:
+        """The cards with which ggml answers, each of which it was shown alone."""
+        until = time.monotonic() + ALONE_SECONDS
+        good, last = [], dict[str, Any]()
+        for entry in entries:
+            if time.monotonic() < until and self._show([entry]):
+                good.append(entry)
+                last = {name: self.found.pop(name) for name in ("ggml", "variables")}
+        if len(good) > 1 and len(good) < len(entries) and self._show(good):
+            return True
+        self.found |= last
+        return bool(good)
+
+    def _show(self, entries: Sequence[str]) -> bool:
+        return self._try({CUDA_VISIBLE: ",".join(entries)})
+
+    def _try(self, variables: Mapping[str, str]) -> bool:
+        limit = min(self._limit, AGAIN_LIMIT_SECONDS)
+        if death := self._ask(("cuda_libraries", "ggml"), variables, limit):
+            self._note("ggml", death, variables)
+            return False
+        self.found["variables"] = dict(variables)
+        return True
+
+
+def _failed(death: Death) -> str:
+    """Why NVML said nothing: it held the child up, ended it, or its binding failed."""
+    if death.status is None:
+        return f"it did not answer: {death.reason}"
+    return f"nvidia-ml-py failed: {death.reason}" if death.status == 1 else death.reason
 
 
 def _read_linux() -> dict[str, str]:
@@ -220,6 +367,7 @@ def _address_space() -> int:
 
 def _without_names(recording: dict[str, Any]) -> dict[str, Any]:
     """Serial numbers become small numbers, the same everywhere, and the home folder ``~``."""
+    recording = {**recording, "environment": _with_whole_serials(recording)}
     text = json.dumps(recording)
     for number, serial in enumerate(dict.fromkeys(_SERIAL.findall(text))):
         text = text.replace(serial, f"00000000-0000-0000-0000-{number:012x}")
@@ -228,6 +376,20 @@ def _without_names(recording: dict[str, Any]) -> dict[str, Any]:
         text = re.sub(re.escape(home) + r"(?![\w.-])", "~", text)
     clean: dict[str, Any] = json.loads(text)
     return clean
+
+
+def _with_whole_serials(recording: dict[str, Any]) -> dict[str, str]:
+    """The variables; where one names a card by the beginning of its serial, the whole of it."""
+    every = list(dict.fromkeys(_SERIAL.findall(json.dumps(recording.get("probe", {})))))
+
+    def complete(found: "re.Match[str]") -> str:
+        whole = [serial for serial in every if serial.startswith(found[1])]
+        return whole[0] if len(whole) == 1 else re.sub(r"[0-9a-f]", "0", found[1])
+
+    return {
+        name: _SHORT_SERIAL.sub(complete, value) if _SERIAL.search(value) is None else value
+        for name, value in recording["environment"].items()
+    }
 
 
 def _lines(data: bytes) -> list[str]:
@@ -243,7 +405,7 @@ def _read(path: str) -> str:
 
 
 def detect_hardware(environment: Mapping[str, str]) -> Hardware:
-    return parse_recording(record(environment))
+    return parse_recording(_record(environment))
 
 
 def parse_recording(recording: Mapping[str, Any]) -> Hardware:
@@ -255,6 +417,7 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
     hardware = Hardware(
         system=answers.system, cpu=parse_cpu(answers), memory=memory, build=parse_build(answers),
         devices=devices, wsl=is_wsl(answers),
+        variables=tuple(f"{k}={v}" for k, v in parse_variables(answers).items()),
     )  # fmt: skip
     return replace(hardware, findings=find(MachineFacts(answers, hardware, nvidia, cards, idle)))
 

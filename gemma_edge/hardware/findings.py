@@ -1,18 +1,25 @@
 """What a person should know about the machine, and the way out as a command. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gemma_edge.hardware.gpus import (
     ANSWERING,
     BACKENDS,
+    CUDA_VISIBLE,
     DRIVER_LIBRARIES,
+    NO_NVML,
+    SMI,
+    TOO_OLD,
     Card,
     CudaLibraries,
     Nvidia,
     install_command,
     lacking,
     parse_architectures,
+    parse_variables,
+    parse_version,
+    refusal,
     unused,
 )
 from gemma_edge.hardware.machine import (
@@ -24,7 +31,7 @@ from gemma_edge.hardware.machine import (
     parse_meminfo,
     parse_pairs,
 )
-from gemma_edge.units import GIB, render_bytes
+from gemma_edge.units import GIB, MIB, render_bytes
 
 _CONTAINERS = {
     "/.dockerenv": "docker", "/run/.containerenv": "podman", "/.singularity.d": "apptainer",
@@ -45,6 +52,19 @@ class MachineFacts:
     @property
     def usable(self) -> list[Device]:
         return [device for device in self.hardware.devices if device.usable]
+
+    @property
+    def failures(self) -> tuple[Answers, ...]:
+        """The parts of the probe that ended it or held it up."""
+        return self.answers.part("probe").parts("failures")
+
+    @property
+    def driver_is_silent(self) -> bool:
+        """The driver's own tools do not answer either."""
+        at_nvml = [each for each in self.failures if each.text("part") == "nvml"]
+        hangs = any(each.raw.get("status", 0) is None for each in at_nvml)
+        cut_off = self.answers.command(SMI).raw.get("status", 0) is None
+        return (hangs or cut_off) and not self.nvidia.cards
 
     @property
     def idle_nvidia(self) -> list[Card]:
@@ -189,6 +209,24 @@ _RESTART = {  # how a container is given the host's card
     "apptainer": "apptainer exec --nv ...",
 }
 _NO_DEVICE = "no CUDA-capable device"  # cudaErrorNoDevice
+_BUG_REPORT = "gemma-edge doctor --raw > machine.json, for a bug report"
+_AGAIN = (
+    "gemma-edge doctor, once more: what was read or compiled for the first time is there by then"
+)
+# What CUDA says when it does not start (driver_types.h, cudaGetErrorString) -> what helps. None of
+# it is mended by another build, so none is advised.
+_CURES = (
+    ("system not yet initialized", "sudo systemctl restart nvidia-fabricmanager"),
+    ("unsupported display driver", "sudo reboot"),
+    ("forward compatibility", "remove NVIDIA's package cuda-compat, or update the driver"),
+    ("out of memory", "stop what else runs on it"),
+    ("busy or unavailable", "stop what else runs on it"),
+    ("unknown error", "sudo modprobe -r nvidia_uvm, then sudo modprobe nvidia_uvm; or sudo reboot"),
+    ("OS call failed", "sudo modprobe nvidia_uvm; in a container, start it with the GPU again"),
+    ("initialization error", "sudo reboot"),
+    (_NO_DEVICE, "nvidia-smi says whether the driver is well; if it is, sudo reboot"),
+)
+_OLD_DRIVER = "driver version is insufficient"  # for the CUDA that the build is made with
 _HIDING = {  # the variable that hides devices from a backend
     "cuda": "CUDA_VISIBLE_DEVICES",
     "rocm": "HIP_VISIBLE_DEVICES",
@@ -213,19 +251,83 @@ def check_libraries(facts: MachineFacts) -> Iterator[Finding]:
         fix = CudaLibraries(present=True, missing=missing).fix
         yield Finding("problem", "CUDA libraries", text, fix or "install the CUDA toolkit")
     elif error:
-        hangs = facts.answers.part("probe").raw.get("status", 0) is None
-        fix = "restart the machine" if hangs else facts.install()
-        yield Finding("problem", "llama.cpp", f"cannot be used: {error}", fix)
+        yield Finding("problem", "llama.cpp", f"cannot be used: {error}", _mend(facts))
     elif found.words("loaded"):
         text = f"{', '.join(found.words('loaded'))} from packages of this environment"
         yield Finding("fine", "CUDA libraries", text)
+
+
+def _mend(facts: MachineFacts) -> str:
+    """What helps where llama.cpp's libraries do not answer. They were asked without any GPU too, so
+    a build that ends the program is broken; one that was only slow is not."""
+    status = facts.answers.part("probe").raw.get("status", 0)
+    if status is None:
+        return "restart the machine" if facts.driver_is_silent else _AGAIN
+    return _BUG_REPORT if status == 1 and facts.failures else facts.install()
+
+
+def check_probe(facts: MachineFacts) -> Iterator[Finding]:
+    """What could not be asked, what was lost by it, and what goes on."""
+    failed = facts.answers.part("probe").part("nvml").text("error")
+    known = facts.nvidia.cards or any(device.backend == "cuda" for device in facts.usable)
+    if failed and known and not failed.startswith(NO_NVML):
+        text = f"NVML failed ({failed}); nvidia-smi and llama.cpp say what they know of the cards"
+        yield Finding("warning", "NVML", text)
+    elif facts.nvidia.lost:
+        some, more = facts.nvidia.lost[:3], len(facts.nvidia.lost) - 3
+        listed = "; ".join(some) + (f"; and {more} more" if more > 0 else "")
+        weighty = any(line.startswith(_WEIGHTY) for line in facts.nvidia.lost)
+        text = f"NVML leaves open: {listed}; what nvidia-smi and llama.cpp say is taken instead"
+        yield Finding("warning" if weighty else "fine", "NVML", text)
+    if variables := parse_variables(facts.answers):
+        reasons = (each.text("reason") for each in facts.failures if each.text("part") != "nvml")
+        yield from _left_out(facts, next(reasons, ""), alone=not variables.get(CUDA_VISIBLE))
+
+
+# Questions whose answers the plan depends on.
+_WEIGHTY = (
+    "DeviceGetCount", "DeviceGetHandle", "DeviceGetMemoryInfo", "DeviceGetCudaComputeCapability",
+    "DeviceGetPciInfo", "DeviceGetMig", "total", "free", "busId",
+)  # fmt: skip
+
+
+def _left_out(facts: MachineFacts, reason: str, *, alone: bool) -> Iterator[Finding]:
+    """Cards without which llama.cpp starts, and with which it does not."""
+    said = f" ({reason})" if reason else ""
+    if alone:
+        names = " and ".join(card.title for card in facts.idle) or "no GPU"
+        text = f"llama.cpp ends where it opens a GPU{said}: {names} is not used, the processor is"
+        yield Finding("problem", "GPU", text, _cure(reason, facts, _BUG_REPORT))
+        return
+    rest = " and ".join(device.title for device in facts.usable)
+    for card in facts.idle_nvidia:
+        why = refusal(card)
+        text = f"{card.title} is left out" + (f", {why}" if why else "")
+        text += f": llama.cpp ends where it cannot open a card{said}; {rest} goes on"
+        yield Finding("warning", "GPU", text, _make_way(card))
+
+
+def _make_way(card: Card) -> str:
+    if card.mode == "prohibited":
+        return f"sudo nvidia-smi -i {card.pci_id} -c DEFAULT"
+    if refusal(card):
+        return f"stop {next((name for name, _ in card.holders if name), 'what else runs on it')}"
+    return f"nvidia-smi -q -i {card.pci_id} says what is wrong with it"
+
+
+def _cure(reason: str, facts: MachineFacts, otherwise: str) -> str:
+    """What helps against what CUDA says."""
+    if _OLD_DRIVER in reason:
+        return facts.install("cuda")  # made with an older CUDA
+    return next((cure for words, cure in _CURES if words in reason), otherwise)
 
 
 def check_driver(facts: MachineFacts) -> Iterator[Finding]:
     listed = [card for card in facts.cards if card.vendor == "nvidia"]
     there = listed or facts.answers.has("/dev/nvidiactl") or facts.hardware.wsl
     broken = facts.nvidia.broken
-    if facts.nvidia.cards or not there or facts.job_without_gpu:
+    works = any(device.backend == "cuda" for device in facts.usable)
+    if facts.nvidia.cards or works or not there or facts.job_without_gpu:
         return  # libraries of a driver lie on many machines that have no card
     if facts.shut_out:
         text = "the host has an NVIDIA card, and this container was started without it"
@@ -240,8 +342,10 @@ def check_driver(facts: MachineFacts) -> Iterator[Finding]:
 
 def _explain(broken: str, facts: MachineFacts) -> tuple[str, str]:
     low = broken.lower()
-    if not broken:
+    if not broken or broken.startswith("it did not answer"):
         return "the NVIDIA driver does not answer", "sudo reboot"
+    if broken.startswith("nvidia-ml-py"):
+        return f"the NVIDIA driver cannot be asked ({broken})", "pip install -U nvidia-ml-py"
     if "mismatch" in low:
         text = "the NVIDIA driver was updated while the old one runs: its halves do not match"
         fix = "sudo reboot"
@@ -262,28 +366,43 @@ def _explain(broken: str, facts: MachineFacts) -> tuple[str, str]:
 def check_idle_nvidia(facts: MachineFacts) -> Iterator[Finding]:
     """A card that answers and that llama.cpp does not use: the most common failure."""
     idle, build = facts.idle_nvidia, facts.hardware.build
-    if not idle or build.error:
+    if not idle or build.error or parse_variables(facts.answers):
         return
     names = " and ".join(card.title for card in idle)
     if "cuda" not in build.backends:
         driver = f" (driver {facts.nvidia.driver})" if facts.nvidia.driver else ""
         text = f"your llama.cpp is built without CUDA: {names}{driver} is here and not used"
         yield Finding("problem", "GPU", text, facts.install("cuda"))
+    elif any(device.mig for device in facts.usable):
+        text = f"a program uses one slice (MIG) and nothing beside it, so {names} is not used"
+        yield Finding("fine", "MIG", text)
     elif any(card.mig for card in idle):
-        serial = next((piece.serial for card in idle for piece in card.slices), "")
-        if serial:
-            text = f"{names} is cut into slices (MIG), and none of them is chosen"
-            yield Finding("problem", "MIG", text, f"export CUDA_VISIBLE_DEVICES={serial}")
-        else:
-            text = f"{names} is in MIG mode and has no slice that we may use"
-            yield Finding("problem", "MIG", text, "sudo nvidia-smi mig -i 0 -cgi 0 -C")
+        yield _choose_slice([card for card in idle if card.mig])
     else:
         log = facts.answers.part("probe").part("ggml").text("log").splitlines()
         why = next((line.split(": ", 1)[-1] for line in log if "failed to initialize" in line), "")
         text = f"llama.cpp's CUDA backend does not see {names}" + (f": {why}" if why else "")
         # SLURM sets the variable in every job: it is the cause only where CUDA says "no device".
         hidden = _hidden(facts, "cuda", names) if not why or _NO_DEVICE in why else None
-        yield hidden or Finding("problem", "GPU", text, facts.install("cuda"))
+        yield hidden or Finding("problem", "GPU", text, _cure(why, facts, _BUG_REPORT))
+
+
+_IDLE_SHARE = 0.95  # of a slice's memory is free where nobody uses it
+
+
+def _choose_slice(cards: Sequence[Card]) -> Finding:
+    """Cards in slices (MIG), of which this process sees none: the first one that nobody uses, else
+    the one with the most free memory."""
+    names = " and ".join(card.title for card in cards)
+    pieces = [piece for card in cards for piece in card.slices if piece.serial]
+    if not pieces:
+        text = f"{names} is in MIG mode and has no slice that we may use"
+        fix = f"sudo nvidia-smi mig -i {cards[0].pci_id or 0} -cgi 0 -C"
+        return Finding("problem", "MIG", text, fix)
+    idle = [piece for piece in pieces if piece.free_bytes >= _IDLE_SHARE * piece.total_bytes]
+    best = idle[0] if idle else max(pieces, key=lambda piece: piece.free_bytes)
+    text = f"{names} is cut into slices (MIG), and none of them is chosen"
+    return Finding("problem", "MIG", text, f"export {CUDA_VISIBLE}={best.serial}")
 
 
 def _hidden(facts: MachineFacts, backend: str, names: str) -> Finding | None:
@@ -335,18 +454,53 @@ def check_processor(facts: MachineFacts) -> Iterator[Finding]:
     if "AMX_INT8" in build.instructions and "hypervisor" in cpu.instructions:
         text = "llama.cpp is built for AMX, which virtual machines refuse (illegal instruction)"
         yield Finding("warning", "instructions", text, facts.install())
+
+
+_COMPILED_BYTES = 16 * MIB  # so much in the driver's cache is more than other programs' odd kernel
+
+
+def check_architectures(facts: MachineFacts) -> Iterator[Finding]:
+    """Cards that the build has no code for: the old ones are of no use, for newer ones the driver
+    compiles it."""
     info = facts.answers.part("probe").part("ggml").text("system_info")
-    oldest = min(parse_architectures(info), default=(0, 0))
-    for card in (card for card in facts.cards if card not in facts.idle):
-        if (0, 0) < card.version < oldest:
-            text = f"{card.title} (compute capability {card.capability}) is too old for this build"
-            yield Finding("problem", "GPU", text, facts.install("cuda"))
+    known = parse_architectures(info)
+    for device in facts.hardware.devices:
+        version = parse_version(device.capability)
+        if device.trouble.startswith(TOO_OLD):
+            text = f"{device.title} (compute capability {device.capability}) is too old for this"
+            text += f" build, whose code begins at {_dotted(min(known))}; it is not used"
+            yield Finding(
+                "warning" if facts.usable else "problem", "GPU", text, facts.install("cuda")
+            )
+        elif device.backend == "cuda" and known and version > (0, 0):
+            own = [each for each in known if each[0] == version[0] and each <= version]
+            yield from () if own else (_compiles(facts, device, _dotted(max(known))),)
+
+
+def _compiles(facts: MachineFacts, device: Device, newest: str) -> Finding:
+    text = f"{device.title} (compute capability {device.capability}) is newer than this build,"
+    text += f" which ends at {newest}: its driver compiles every kernel at the first start, for"
+    text += " some minutes"
+    kept = facts.answers.part("cuda_cache")
+    if facts.answers.variable("CUDA_CACHE_DISABLE") == "1":
+        text += ", and at every start, as CUDA_CACHE_DISABLE=1 says"
+        return Finding("warning", "GPU", text, "unset CUDA_CACHE_DISABLE")
+    if kept.raw.get("writable") is False:
+        text += f", and at every start, as {kept.text('folder')} cannot be written to"
+        return Finding("warning", "GPU", text, "export CUDA_CACHE_PATH=FOLDER, one that can be")
+    done = kept.number("bytes") >= _COMPILED_BYTES
+    return Finding("fine" if done else "warning", "GPU", text)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return "{}.{}".format(*version)
 
 
 # In the order in which they should be read.
 _CHECKS: tuple[Callable[[MachineFacts], Iterator[Finding]], ...] = (
-    check_cluster, check_libraries, check_driver, check_idle_nvidia, check_idle_others,
-    check_processor, check_devices, check_windows, check_memory,
+    check_cluster, check_libraries, check_driver, check_probe, check_idle_nvidia,
+    check_idle_others, check_processor, check_architectures, check_devices, check_windows,
+    check_memory,
 )  # fmt: skip
 
 

@@ -6,12 +6,13 @@ import mmap
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemma_edge.hardware.machine import (
     MACOS_FEATURES,
+    UNSEEN,
     WINDOWS_FEATURES,
     Answers,
     Build,
@@ -42,7 +43,7 @@ _PCI = re.compile(r"(?:0000)?([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])")
 # | GPU   GI   CI        PID   Type   Process name                  GPU Memory |
 _PROCESS = re.compile(r"\|\s+(\d+)\s+(?:\S+\s+\S+\s+)?\d+\s+(C\+G|C|G)\s+(.+?)\s+(N/A|\d+MiB)\s+\|")
 # The probe's word, and nvidia-ml-py's on Windows, for a machine without NVIDIA's library.
-_NO_NVML = ("not there", "NVML Shared Library Not Found")
+NO_NVML = ("not there", "NVML Shared Library Not Found")
 # What nvidia-smi and NVML say when the driver does not answer.
 _BROKEN = (
     "NVIDIA-SMI has failed", "Failed to initialize NVML", "couldn't communicate",
@@ -54,7 +55,8 @@ _BROKEN = (
 class Card:
     """A card as something other than ggml knows it. ``source`` says who; sizes are 0 where they
     are not known. ``holders`` are (program, bytes), the largest first. ``wddm``: Windows shares its
-    memory out. ``mig``: it is cut into ``slices`` (cards themselves, with serials)."""
+    memory out. ``mig``: it is cut into ``slices`` (cards themselves, with serials). ``mode`` is
+    "exclusive" (one program at a time) or "prohibited" (none computes), else ""."""
 
     pci_id: str
     title: str
@@ -72,24 +74,30 @@ class Card:
     holders: tuple[tuple[str, int], ...] = ()
     wddm: bool = False
     gtt_bytes: int = 0
+    mode: str = ""
 
     @property
     def version(self) -> Version:
         """The capability as numbers, (0, 0) where it is not known."""
-        found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", self.capability, re.ASCII)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
+        return parse_version(self.capability)
+
+
+def parse_version(capability: str) -> Version:
+    found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", capability, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nvidia:
     """NVIDIA's side of a machine. ``cuda`` is the newest that the driver runs, (0, 0) unknown;
     ``broken`` is what the driver's tools say when it does not answer, "" when it does or when
-    there is none."""
+    there is none. ``lost`` are NVML's questions that failed, each with why."""
 
     cards: tuple[Card, ...] = ()
     driver: str = ""
     cuda: Version = (0, 0)
     broken: str = ""
+    lost: tuple[str, ...] = ()
 
 
 def parse_nvidia(answers: Answers) -> Nvidia:
@@ -98,14 +106,33 @@ def parse_nvidia(answers: Answers) -> Nvidia:
     text = table.text("output")
     driver, cuda = parse_smi_table(text)
     smi = parse_smi_query(answers.command(SMI_QUERY).text("output"), text)
-    cards = tuple(_nvml_card(entry, nvml.text("driver")) for entry in nvml.parts("devices")) or smi
+    cards = _complete(parse_nvml(nvml), smi)
     number = nvml.number("cuda")
     return Nvidia(
         cards=cards,
         driver=nvml.text("driver") or driver or next((card.driver for card in smi), ""),
         cuda=(number // 1000, number % 1000 // 10) if number else cuda,
         broken="" if cards else _broken(nvml.text("error"), text),
+        lost=nvml.words("lost"),
     )
+
+
+def parse_nvml(nvml: Answers) -> tuple[Card, ...]:
+    return tuple(_nvml_card(entry, nvml.text("driver")) for entry in nvml.parts("devices"))
+
+
+def _complete(nvml: Sequence[Card], smi: Sequence[Card]) -> tuple[Card, ...]:
+    """NVML's cards, what it did not say of them from nvidia-smi, and those that only this one
+    knows."""
+    others = {card.pci_id: card for card in smi}
+    whole = []
+    for card in nvml:
+        other = others.pop(card.pci_id, None)
+        names = ("title", "total_bytes", "free_bytes", "driver", "capability", "serial", "holders")
+        gaps = [name for name in names if other and not getattr(card, name)]
+        whole.append(replace(card, **{name: getattr(other, name) for name in gaps}))
+    nameless = any(not card.pci_id for card in nvml)  # it may be any of the others
+    return (*whole, *(() if nameless else others.values()))
 
 
 def parse_smi_table(text: str) -> tuple[str, Version]:
@@ -170,6 +197,7 @@ def _nvml_card(entry: Answers, driver: str) -> Card:
         slices=tuple(_nvml_card(piece, driver) for piece in entry.parts("slices")),
         holders=_order((item.text("name"), item.number("bytes")) for item in processes),
         wddm=entry.text("model") == "WDDM",
+        mode=entry.text("mode"),
     )
 
 
@@ -189,10 +217,75 @@ def _order(holders: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
 
 
 def _broken(nvml: str, smi: str) -> str:
-    if nvml and not nvml.startswith(_NO_NVML):
+    if nvml and not nvml.startswith(NO_NVML):
         return nvml
     said = (line.strip() for line in smi.splitlines() if any(words in line for words in _BROKEN))
     return next(said, "")
+
+
+# Which cards llama.cpp is shown. It makes a context on every card that it sees and aborts where
+# that fails: on a full one, and on one that another program holds for itself.
+CUDA_VISIBLE = "CUDA_VISIBLE_DEVICES"
+CONTEXT_BYTES = 600 * MIB  # a CUDA context takes 120 to 550 MiB, by the card
+# No GPU for any backend: the processor's part of a build whose GPU part fails.
+NO_GPU = {
+    CUDA_VISIBLE: "", "HIP_VISIBLE_DEVICES": "-1", "GGML_DISABLE_VULKAN": "1",
+    "GGML_METAL_DEVICES": "0",
+}  # fmt: skip
+
+
+def refusal(card: Card) -> str:
+    """Why a program cannot open this card now, "" where nothing is known against it."""
+    known = next((name for name, _ in card.holders if name), "another program")
+    if card.mode == "prohibited":
+        return "its compute mode lets no program in"
+    if card.mode == "exclusive" and card.holders:
+        return f"{known} holds it for itself"
+    if card.total_bytes and card.free_bytes < CONTEXT_BYTES and not card.integrated:
+        free, total = render_bytes(card.free_bytes), render_bytes(card.total_bytes)
+        return f"{free} of {total} are free" + (f", held by {known}" if card.holders else "")
+    return ""
+
+
+def choose_visible(
+    cards: Sequence[Card], variables: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """What ``CUDA_VISIBLE_DEVICES`` shows now, entry by entry, and those of them that can be
+    opened for all that NVML knows. A card goes by its serial, which no order changes."""
+    told = variables.get(CUDA_VISIBLE)
+    if told is None:
+        shown = [piece for card in cards for piece in (card.slices if card.mig else (card,))]
+        every = [card.serial for card in shown if card.serial]
+    else:
+        every = [entry.strip() for entry in told.split(",") if entry.strip()]
+    in_order = variables.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len(cards) == 1
+    known = {entry: find_shown(entry, cards, in_order=in_order) for entry in every}
+    kept = [entry for entry in every if (card := known[entry]) is None or not refusal(card)]
+    return every, kept
+
+
+def find_shown(entry: str, cards: Sequence[Card], *, in_order: bool = False) -> Card | None:
+    """The card or the slice that an entry means: a serial or the beginning of one, or a number,
+    which says which one it is only where CUDA counts as the bus does."""
+    if entry.isdecimal():
+        by_bus = sorted(cards, key=lambda card: card.pci_id)
+        return by_bus[int(entry)] if in_order and int(entry) < len(by_bus) else None
+    every = [piece for card in cards for piece in (card, *card.slices)]
+    fits = [card for card in every if card.serial.lower().startswith(entry.lower())]
+    return fits[0] if entry and len(fits) == 1 else None
+
+
+def put_variables(variables: Iterable[str]) -> None:
+    """Give this process "NAME=VALUE"s, before it loads llama.cpp: its libraries read them."""
+    for each in variables:
+        name, _, value = each.partition("=")
+        os.putenv(name, value)
+
+
+def parse_variables(answers: Answers) -> dict[str, str]:
+    """The variables that llama.cpp can be started with here, where it cannot without them."""
+    raw = answers.part("probe").part("variables").raw
+    return {key: value for key, value in raw.items() if key in NO_GPU and isinstance(value, str)}
 
 
 # What ggml sees and what everything else knows, joined into devices. ggml's devices are what will
@@ -214,11 +307,13 @@ def backend_of(registry: str) -> str:
 def join(
     answers: Answers, cards: Sequence[Card], memory: Memory
 ) -> tuple[tuple[Device, ...], tuple[Card, ...]]:
-    """ggml's devices in ggml's order, then the cards that it does not see, as devices without a
-    name; and those cards themselves."""
+    """ggml's devices in ggml's order, then as devices without a name those that it cannot compute
+    on, and the cards that it does not see; and those cards themselves."""
     left = list(cards)
     devices: list[Device] = []
-    for entry in answers.part("probe").part("ggml").parts("devices"):
+    ggml = answers.part("probe").part("ggml")
+    oldest = min(parse_architectures(ggml.text("system_info")), default=(0, 0))
+    for entry in ggml.parts("devices"):
         name = entry.text("description")
         if entry.number("type") not in (_GPU, _IGPU) or _SOFTWARE.search(name):
             continue
@@ -231,7 +326,18 @@ def join(
             left.remove(used)
         card = fits[0] if len(fits) == 1 else None
         devices.append(_usable(answers, entry, card, memory))
-    return (*devices, *map(_unusable, left)), tuple(left)
+    too_old = [each for each in devices if (0, 0) < parse_version(each.capability) < oldest]
+    idle = [_useless(each, oldest) for each in too_old]
+    idle += [_unusable(card, answers) for card in left]
+    return (*(each for each in devices if each not in too_old), *idle), tuple(left)
+
+
+def _useless(device: Device, oldest: Version) -> Device:
+    """ggml sees it and has no code for it: a kernel would end the program (ggml-cuda's "no kernel
+    image", ``ggml_cuda_highest_compiled_arch``)."""
+    begins = ".".join(map(str, oldest))
+    trouble = f"{TOO_OLD}: capability {device.capability}, and its code begins at {begins}"
+    return replace(device, name="", backend="", trouble=trouble)
 
 
 def _find(cards: Sequence[Card], devices: Sequence[Device], entry: Answers) -> list[Card]:
@@ -269,11 +375,21 @@ def _usable(answers: Answers, entry: Answers, card: Card | None, memory: Memory)
         free_bytes=min(free, total) if total else free,
         pci_id=_pci_id(entry) or (card.pci_id if card else ""),
         driver=card.driver if card else "",
-        capability=card.capability if card else "",
+        capability=(card.capability if card else "") or _said_capability(answers, entry),
         mig=_is_slice(entry, card),
         display=_displays(answers, card),
         reason=reason,
     )
+
+
+def _said_capability(answers: Answers, entry: Answers) -> str:
+    """What ggml's CUDA backend says when it starts, of the device with this number."""
+    log = answers.part("probe").part("ggml").text("log")
+    number = re.fullmatch(r"CUDA(\d{1,3})", entry.text("name"))
+    found = number and re.search(
+        rf"^ *Device {number[1]}: .*, compute capability (\d{{1,4}}\.\d{{1,4}}),", log, re.MULTILINE
+    )
+    return found[1] if found else ""
 
 
 def _free(
@@ -309,12 +425,12 @@ def _is_slice(entry: Answers, card: Card | None) -> bool:
 
 
 def _slice(answers: Answers, card: Card | None) -> Card | None:
-    """The slice that this process may use: the one named by its serial, or the only one."""
+    """The slice that this process may use: the first one that the variable names, or the only
+    one."""
     pieces = card.slices if card else ()
-    visible = answers.variable("CUDA_VISIBLE_DEVICES").split(",")[0].strip()
-    named = [piece for piece in pieces if visible and piece.serial.startswith(visible)]
-    if len(named) == 1:
-        return named[0]
+    for entry in answers.variable(CUDA_VISIBLE).split(","):
+        if (found := find_shown(entry.strip(), (card,) if card else ())) in pieces:
+            return found
     return pieces[0] if len(pieces) == 1 else None
 
 
@@ -332,7 +448,13 @@ def _displays(answers: Answers, card: Card | None) -> bool:
     return bool(answers.variable("DISPLAY") or answers.variable("WAYLAND_DISPLAY"))
 
 
-def _unusable(card: Card) -> Device:
+TOO_OLD = "it is too old for this build"
+
+
+def _unusable(card: Card, answers: Answers) -> Device:
+    trouble = ""
+    if card.vendor == "nvidia" and CUDA_VISIBLE in parse_variables(answers):
+        trouble = refusal(card) or "llama.cpp stops where it opens it"
     size = f"{render_bytes(card.total_bytes)} by" if card.total_bytes else "seen by"
     return Device(
         name="",
@@ -345,7 +467,8 @@ def _unusable(card: Card) -> Device:
         driver=card.driver,
         capability=card.capability,
         display=card.display,
-        reason=f"{size} {card.source}; llama.cpp does not see it",
+        reason=f"{size} {card.source}; {UNSEEN}",
+        trouble=trouble,
     )
 
 
@@ -478,11 +601,35 @@ class CudaLibraries:
 def cuda_libraries(
     folder: Path | None = None, roots: Sequence[Path] = (), more: Sequence[Path] = ()
 ) -> CudaLibraries:
-    """Load the CUDA backend in ``folder`` (llama_cpp's own where None) into this process. ``roots``
-    are site-packages folders to look in for ``nvidia/*/lib`` (``sys.path`` where empty), ``more``
-    are folders that Windows shall search too (the toolkit's). Loading is for good: ask in a child
-    process, or just before llama_cpp is imported."""
+    """Load ggml and its CUDA backend in ``folder`` (llama_cpp's own where None) into this process,
+    each once. ``roots`` are site-packages folders to look in for ``nvidia/*/lib`` (``sys.path``
+    where empty), ``more`` are folders that Windows shall search too (the toolkit's). Loading is for
+    good: ask in a child process, or just before llama_cpp is imported."""
     folder = folder or find_llama_folder()
+    _load_once(folder, "ggml-base")
+    found = _cuda_libraries(folder, roots, more)
+    _load_once(folder, "ggml")
+    return found
+
+
+def _load_once(folder: Path | None, name: str) -> None:
+    """Load one of ggml's libraries by the name that llama-cpp-python and we ask for, before another
+    library needs it by its SONAME. A wheel holds no links: ``libggml-base.so`` and
+    ``libggml-base.so.0`` are two files, and whichever comes second would be a second ggml, with a
+    log, a list of devices and buffer types of its own. The loader knows the first one's SONAME."""
+    if path := library_path(folder, name):
+        _try(path)
+
+
+def library_path(folder: Path | None, name: str) -> Path | None:
+    names = (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll")
+    paths = [folder / each for each in names] if folder else []
+    return next(filter(Path.exists, paths), None)
+
+
+def _cuda_libraries(
+    folder: Path | None, roots: Sequence[Path], more: Sequence[Path]
+) -> CudaLibraries:
     backend = find_backend(folder)
     if folder is None or backend is None:
         return CudaLibraries(present=False)
@@ -662,6 +809,9 @@ def _error(probe: Answers) -> str:
     status = probe.raw.get("status")
     if status is None:
         return "its libraries did not answer in time"
+    reasons = [each.text("reason") for each in probe.parts("failures")]
+    if status == 1 and reasons:  # of ours, or of a library in Python
+        return f"asking its libraries failed ({reasons[0]})"
     known = _ENDS.get(status, f"exit status {status}") if isinstance(status, int) else "unknown"
     return f"its libraries crashed ({known})"
 

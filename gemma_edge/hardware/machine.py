@@ -57,6 +57,7 @@ class Cpu:
 
 
 State = Literal["fine", "warning", "problem"]
+UNSEEN = "llama.cpp does not see it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,8 @@ class Device:
     ``title`` is for people ("RTX 4060 Laptop"); ``backend`` is cuda, rocm, vulkan, metal, sycl,
     rpc, or "" ; ``integrated``: its memory is main memory. ``display``: a desktop draws with it.
     ``pci_id`` is ``0000:c1:00.0`` in lower case, "" where there is none; ``capability`` is CUDA's,
-    "" elsewhere. ``reason`` says where the numbers come from."""
+    "" elsewhere. ``reason`` says where the numbers come from, ``trouble`` why it cannot be used
+    where there is more to say than that ggml does not see it."""
 
     name: str
     title: str
@@ -79,10 +81,16 @@ class Device:
     mig: bool = False
     display: bool = False
     reason: str = ""
+    trouble: str = ""
 
     @property
     def usable(self) -> bool:
         return bool(self.name)
+
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot be used, "" where it can."""
+        return "" if self.usable else self.trouble or UNSEEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +118,8 @@ class Finding:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """One machine. ``devices`` holds what ggml sees first, in ggml's order, then what it does not
-    see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows."""
+    see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows. ``variables``
+    ("NAME=VALUE") are what processes that load llama.cpp are to be given: without them it stops."""
 
     system: str
     cpu: Cpu
@@ -119,6 +128,7 @@ class Hardware:
     devices: tuple[Device, ...] = ()
     findings: tuple[Finding, ...] = ()
     wsl: bool = False
+    variables: tuple[str, ...] = ()
 
 
 _NUMBER = re.compile(r"[0-9]{1,18}")  # fits 64 bits; Python's int() refuses thousands of digits

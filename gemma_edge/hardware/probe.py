@@ -2,9 +2,9 @@
 
 A driver may hang, a library may crash with an illegal instruction, and a CUDA context takes 300 MiB
 until its process ends. Each part is sent as soon as it is known, so what came before a crash
-counts. NVML comes first: it needs no context, so the memory that it calls free is free of us.
-llama_cpp's libraries are loaded by ctypes, because importing the package takes half a second.
-ggml's interface is ggml-backend.h of llama.cpp 0.5.0.
+counts, and the parent asks for the rest again. NVML comes before ggml: it needs no context, so the
+memory that it calls free is free of us. llama_cpp's libraries are loaded by ctypes, because
+importing the package takes half a second. ggml's interface is ggml-backend.h of llama.cpp 0.5.0.
 """
 
 import ctypes
@@ -15,32 +15,94 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gemma_edge.hardware.gpus import CudaLibraries, add_folders, cuda_libraries, find_llama_folder
+from gemma_edge.hardware.gpus import (
+    CudaLibraries,
+    add_folders,
+    cuda_libraries,
+    find_llama_folder,
+    library_path,
+)
 from gemma_edge.hardware.machine import program_of
 from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 
 _LOG_LINES = 40  # ggml says in a few lines what it found; a broken driver may say more
 _NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}
+# nvml.h: what a card cannot say, and what a container or another user may not know. Nobody loses by
+# the last two where the question is of little weight.
+_NOT_SUPPORTED = 3
+_OPTIONAL = (_NOT_SUPPORTED, 4, 6)
+_MODES = {1: "exclusive", 2: "prohibited", 3: "exclusive"}  # nvmlComputeMode_t
+_GPU_BACKENDS = ("cuda", "hip", "vulkan", "metal", "sycl")
 
 
 def main() -> Handler:
-    """The program. Asked ``{"folders": [llama.cpp's libraries, other libraries, …]}`` it answers
-    with ``{part: what was found}`` for each part. An empty folder is the installed llama_cpp's."""
+    """The program. Asked ``{"folders": [llama.cpp's libraries, other libraries, …], "parts":
+    ["llama", "nvml", "cuda_libraries", "ggml"]}`` it answers with ``{part: what was found}`` for
+    each of these parts. An empty folder is the installed llama_cpp's."""
+    os.putenv("GGML_NO_BACKTRACE", "1")  # else an abort starts a debugger and takes seconds
     return answer
 
 
 def answer(request: ChildRequest) -> Iterator[ChildMessage]:
     first, *others = request.header["folders"]
     folder = Path(first) if first else find_llama_folder()
-    yield ChildMessage({"nvml": ask_nvml()})
-    found = bool(folder and folder.is_dir())
-    yield ChildMessage({"llama": {"found": found, "version": _version(folder)}})
-    if folder is None or not found:
-        return
     more = [Path(other) for other in others]
-    add_folders([folder, *more])
-    yield ChildMessage({"cuda_libraries": _describe(cuda_libraries(folder, more=more))})
-    yield ChildMessage({"ggml": ask_ggml(folder)})
+    for part in request.header["parts"]:
+        if part == "llama":
+            yield ChildMessage({"llama": _describe_llama(folder)})
+        elif part == "nvml":
+            yield ChildMessage({"nvml": ask_nvml()})
+        elif folder is not None and folder.is_dir():
+            add_folders([folder, *more])
+            found = cuda_libraries(folder, more=more)  # ggml needs what it loads
+            yield ChildMessage({part: ask_ggml(folder) if part == "ggml" else _describe(found)})
+
+
+def _describe_llama(folder: Path | None) -> dict[str, Any]:
+    """Its version, and the GPUs' backends in its folder: known also where none can be loaded."""
+    found = bool(folder and folder.is_dir())
+    held = [name for name in _GPU_BACKENDS if library_path(folder, f"ggml-{name}")]
+    return {"found": found, "version": _version(folder), "libraries": held}
+
+
+class _Nvml:
+    """NVML, question by question: one that fails answers None, and ``lost`` says which and why.
+    nvidia-ml-py raises errors of its own, decodes strictly, and may lack what a later one has."""
+
+    def __init__(self, binding: Any) -> None:
+        self._binding = binding
+        self._failures: tuple[type[BaseException], ...] = (
+            *(each for each in vars(binding).values() if _is_error(each)),
+            ArithmeticError, AssertionError, AttributeError, ctypes.ArgumentError, LookupError,
+            OSError, RuntimeError, TypeError, ValueError,
+        )  # fmt: skip
+        self.lost: list[str] = []
+
+    def ask(
+        self, question: str, *arguments: Any, quiet: tuple[int, ...] = (_NOT_SUPPORTED,)
+    ) -> Any:
+        """What NVML answers; ``quiet`` are error numbers that are nobody's loss."""
+        return self.read(lambda: getattr(self._binding, question)(*arguments), question, quiet)
+
+    def field(self, answer: Any, name: str) -> Any:
+        """A field of a structure, which is decoded when it is read."""
+        return None if answer is None else self.read(lambda: getattr(answer, name), name)
+
+    def read(self, get: Callable[[], Any], what: str, quiet: tuple[int, ...] = ()) -> Any:
+        try:
+            found = get()
+        except UnicodeDecodeError as error:
+            return error.object.decode("utf-8", "replace")  # some of a text is better than none
+        except self._failures as error:
+            if getattr(error, "value", None) not in quiet:
+                line = f"{what.removeprefix('nvml')}: {error or type(error).__name__}"
+                self.lost += [line] if line not in self.lost else []
+            return None
+        return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+
+
+def _is_error(each: object) -> bool:
+    return isinstance(each, type) and issubclass(each, Exception)
 
 
 def ask_nvml() -> dict[str, Any]:
@@ -53,63 +115,66 @@ def ask_nvml() -> dict[str, Any]:
         import pynvml  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
     except (OSError, ImportError) as error:
         return {"error": f"not there: {error}"}
-    try:
-        pynvml.nvmlInit()
-        return {
-            "driver": pynvml.nvmlSystemGetDriverVersion(),
-            "cuda": pynvml.nvmlSystemGetCudaDriverVersion(),
-            "devices": [
-                _nvml_device(pynvml, pynvml.nvmlDeviceGetHandleByIndex(i))
-                for i in range(pynvml.nvmlDeviceGetCount())
-            ],
-        }
-    except pynvml.NVMLError as error:
-        return {"error": str(error)}
-
-
-def _nvml_device(nvml: Any, handle: Any) -> dict[str, Any]:
-    def ask(question: Callable[..., Any], *more: Any) -> Any:
-        try:
-            return question(handle, *more)
-        except nvml.NVMLError:
-            return None
-
-    memory = ask(nvml.nvmlDeviceGetMemoryInfo)
-    capability = ask(nvml.nvmlDeviceGetCudaComputeCapability)
-    model = ask(nvml.nvmlDeviceGetCurrentDriverModel) if sys.platform == "win32" else None
-    mig = ask(nvml.nvmlDeviceGetMigMode)
-    pci = ask(nvml.nvmlDeviceGetPciInfo)
+    nvml = _Nvml(pynvml)
+    nvml.ask("nvmlInit", quiet=())
+    if nvml.lost:
+        return {"error": nvml.lost[0].removeprefix("Init: ")}
+    count = nvml.ask("nvmlDeviceGetCount", quiet=()) or 0
+    handles = [nvml.ask("nvmlDeviceGetHandleByIndex", i, quiet=()) for i in range(count)]
     found = {
-        "pci": pci.busId if pci else None,
-        "uuid": ask(nvml.nvmlDeviceGetUUID),
-        "name": ask(nvml.nvmlDeviceGetName),
-        "total": memory.total if memory else None,
-        "free": memory.free if memory else None,
-        "capability": "{}.{}".format(*capability) if capability else None,
-        "display": ask(nvml.nvmlDeviceGetDisplayActive) == 1,
-        "mig": bool(mig and mig[0] == 1),
-        "model": None if model is None else {0: "WDDM", 1: "TCC", 2: "MCDM"}.get(model),
-        "processes": _processes(nvml, ask),
+        "driver": nvml.ask("nvmlSystemGetDriverVersion"),
+        "cuda": nvml.ask("nvmlSystemGetCudaDriverVersion"),
+        "devices": [_nvml_device(nvml, handle) for handle in handles if handle is not None],
+        "lost": nvml.lost or None,
     }
-    if found["mig"]:
-        count = ask(nvml.nvmlDeviceGetMaxMigDeviceCount) or 0
-        slices = [ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, i) for i in range(count)]
-        found["slices"] = [_nvml_device(nvml, piece) for piece in slices if piece]
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _processes(nvml: Any, ask: Callable[..., Any]) -> list[dict[str, Any]]:
+def _nvml_device(nvml: _Nvml, handle: Any) -> dict[str, Any]:
+    memory = nvml.ask("nvmlDeviceGetMemoryInfo", handle)
+    capability = nvml.ask("nvmlDeviceGetCudaComputeCapability", handle)
+    windows = sys.platform == "win32"
+    model = nvml.ask("nvmlDeviceGetCurrentDriverModel", handle) if windows else None
+    mig = nvml.ask("nvmlDeviceGetMigMode", handle, quiet=_OPTIONAL)
+    mode = nvml.ask("nvmlDeviceGetComputeMode", handle, quiet=_OPTIONAL)
+    found = {
+        "pci": nvml.field(nvml.ask("nvmlDeviceGetPciInfo", handle), "busId"),
+        "uuid": nvml.ask("nvmlDeviceGetUUID", handle),
+        "name": nvml.ask("nvmlDeviceGetName", handle),
+        "total": nvml.field(memory, "total"),
+        "free": nvml.field(memory, "free"),
+        "capability": nvml.read(lambda: _dotted(capability), "CudaComputeCapability"),
+        "display": nvml.ask("nvmlDeviceGetDisplayActive", handle, quiet=_OPTIONAL) == 1,
+        "mig": nvml.read(lambda: bool(mig and mig[0] == 1), "MigMode") or False,
+        "mode": _MODES.get(mode),
+        "model": None if model is None else {0: "WDDM", 1: "TCC", 2: "MCDM"}.get(model),
+        "processes": _processes(nvml, handle),
+    }
+    if found["mig"]:
+        count = nvml.ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0
+        slices = [
+            nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, i, quiet=_OPTIONAL)
+            for i in range(count)
+        ]
+        found["slices"] = [_nvml_device(nvml, piece) for piece in slices if piece is not None]
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _dotted(capability: Any) -> str | None:
+    return "{}.{}".format(*capability) if capability else None
+
+
+def _processes(nvml: _Nvml, handle: Any) -> list[dict[str, Any]]:
     """Who uses the card: the program's name alone, never its arguments or its folder."""
-    running = [("C", each) for each in ask(nvml.nvmlDeviceGetComputeRunningProcesses) or ()]
-    running += [("G", each) for each in ask(nvml.nvmlDeviceGetGraphicsRunningProcesses) or ()]
     found = []
-    for kind, process in running:
-        try:
-            path = nvml.nvmlSystemGetProcessName(process.pid)
-        except nvml.NVMLError:
-            path = ""
-        used = process.usedGpuMemory or 0  # None under Windows
-        found.append({"kind": kind, "name": program_of(path), "bytes": used})
+    for kind, word in (("C", "Compute"), ("G", "Graphics")):
+        question = f"nvmlDeviceGet{word}RunningProcesses"
+        running = nvml.ask(question, handle, quiet=_OPTIONAL)
+        for process in running if isinstance(running, list | tuple) else ():
+            number = nvml.field(process, "pid")
+            path = nvml.ask("nvmlSystemGetProcessName", number, quiet=_OPTIONAL)
+            used = nvml.field(process, "usedGpuMemory") or 0  # None under Windows
+            found.append({"kind": kind, "name": program_of(str(path or "")), "bytes": used})
     return found
 
 
@@ -129,13 +194,17 @@ class _Props(ctypes.Structure):
 
 def ask_ggml(folder: Path) -> dict[str, Any]:
     log: list[str] = []
+
+    def note(_level: int, text: bytes | None, _data: Any) -> None:
+        """Kept, and told to stderr: an abort comes right after its reason."""
+        log.append(_text(text))
+        os.write(2, text or b"")
+
     try:
         base, registry, llama = (_load(folder, name) for name in ("ggml-base", "ggml", "llama"))
     except OSError as error:
         return {"error": _without_folders(str(error))}
-    keep = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
-        lambda _level, text, _data: log.append((text or b"").decode("utf-8", "replace"))
-    )
+    keep = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(note)
     base.ggml_log_set(keep, None)
     signatures: tuple[tuple[Any, Any, list[Any]], ...] = (
         (registry.ggml_backend_dev_count, ctypes.c_size_t, []),
@@ -179,11 +248,10 @@ def _ggml_device(base: Any, device: int) -> dict[str, Any]:
 
 
 def _load(folder: Path, name: str) -> ctypes.CDLL:
-    names = (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll")
-    found = [folder / candidate for candidate in names if (folder / candidate).exists()]
-    if not found:
-        raise OSError(f"there is no {names[0]}")
-    return ctypes.CDLL(str(found[0]), mode=ctypes.RTLD_GLOBAL)
+    path = library_path(folder, name)
+    if path is None:
+        raise OSError(f"there is no lib{name}.so")
+    return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
 def _version(folder: Path | None) -> str:

@@ -328,18 +328,21 @@ def closed_form(measure: Measure, hardware: Hardware) -> Measure:
     def by_formula(shape: Shape, placement: Placement) -> Compute:
         key = (shape.graph, placement.kv_type)
         if key not in constants:
-            constants[key] = _fit(measure, shape, placement.kv_type)
+            constants[key] = _fit(measure, shape, placement)
         return _by_formula(shape, placement, constants[key], backends)
 
     return by_formula
 
 
-def _fit(measure: Measure, shape: Shape, kv_type: KvType) -> tuple[float, float]:  # a, b
+def _fit(measure: Measure, shape: Shape, placement: Placement) -> tuple[float, float]:  # a, b
     left = []
     for batch in _SEED_BATCHES:
-        placement = Placement(context_tokens=_SEED_CONTEXT, batch_tokens=batch, kv_type=kv_type)
-        compute = measure(shape, placement).compute.get(RAM, 0)
-        left.append(compute - _masks(shape, placement))
+        seed = Placement(
+            context_tokens=_SEED_CONTEXT, batch_tokens=batch, kv_type=placement.kv_type,
+            variables=placement.variables,
+        )  # fmt: skip
+        compute = measure(shape, seed).compute.get(RAM, 0)
+        left.append(compute - _masks(shape, seed))
     per_token = (left[1] - left[0]) / (_SEED_BATCHES[1] - _SEED_BATCHES[0])
     return per_token, left[1] - per_token * _SEED_BATCHES[1]
 

@@ -150,7 +150,8 @@ class Placement:
     first ``cpu_expert_layers`` layers stay in main memory. ``projector_device`` is "" for the CPU;
     ``image_tokens`` is the largest picture that was paid for, 0 for none. ``repack`` lets the CPU
     build a faster copy of its weights in anonymous memory; ``lazy`` reads rows of the per-layer
-    embeddings from disk as they are needed."""
+    embeddings from disk as they are needed. ``variables`` ("NAME=VALUE") are those of the machine:
+    the processes that load llama.cpp are given them."""
 
     context_tokens: int
     batch_tokens: int
@@ -164,6 +165,7 @@ class Placement:
     load_mode: LoadMode = "mmap"
     lazy: bool = False
     repack: bool = True
+    variables: tuple[str, ...] = ()
 
     def placed_layers(self, layers: int) -> int:
         """Layers on GPUs of a model that has so many, from 0 to ``layers + 1``: the output counts

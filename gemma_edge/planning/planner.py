@@ -274,7 +274,7 @@ def _other_sizes(
 
 # Why a candidate cannot run, and the one flag to change, found by trying it.
 
-UNSEEN = "llama.cpp does not see it; gemma-edge doctor says why"
+_DOCTOR = "gemma-edge doctor says why"
 SMALLER_CONTEXTS = (4096, 2048, 1024)
 SHOW_ALL = "gemma-edge plan --all shows what fits this machine"
 
@@ -317,7 +317,7 @@ def _gpu_problem(search: Search) -> str:
     if wanted and not search.devices:
         for device in search.hardware.devices:
             if not device.integrated:
-                return f"{device.title} cannot be used: {UNSEEN}"
+                return f"{device.title} cannot be used: {device.obstacle}; {_DOCTOR}"
         return "this machine has no GPU that llama.cpp sees"
     if pinned.require_gpu and pinned.gpu_layers == 0:
         return "a GPU was required, and 0 layers on it"
@@ -463,7 +463,7 @@ def _why_cpu(search: Search) -> Iterator[str]:
         if device.usable:
             yield f"{device.title} is not enough: {render_bytes(device.free_bytes)} are free on it"
         elif not device.integrated:
-            yield f"{device.title} is not used: {UNSEEN}"
+            yield f"{device.title} is not used: {device.obstacle}; {_DOCTOR}"
 
 
 def _why_context(search: Search, plan: Plan) -> str:
