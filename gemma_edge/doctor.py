@@ -283,7 +283,7 @@ def read_models(settings: StoreSettings) -> ModelFolder:
 
 
 def _try_devices(
-    hardware: Hardware, decode: Callable[[str], Decode], on_step: Callable[[str], None]
+    hardware: Hardware, decode: Callable[..., Decode], on_step: Callable[[str], None]
 ) -> Iterator[Decode]:
     """The processor first: its answer is what the others are compared with."""
     if hardware.build.error:
