@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Literal
 
 from gemma_edge import catalog, engine
+from gemma_edge.engine.proof import CPU, Proof, prove
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Notice, Request
-from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.errors import EngineError, GemmaEdgeError
 from gemma_edge.hardware.gpus import BACKENDS
 from gemma_edge.hardware.machine import UNSEEN, Device, Finding, Hardware
 from gemma_edge.isolation import ChildBug
 from gemma_edge.planning.plan import ALL_LAYERS, Plan
+from gemma_edge.planning.speed import choose_threads
 from gemma_edge.store.files import list_files
 from gemma_edge.store.remote import StoreSettings
-from gemma_edge.units import render_bytes
-
-CPU = "CPU"  # ggml's name of the processor
+from gemma_edge.units import MIB, render_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class Facts:
     offline_by: str = ""
     job: str = ""
     decodes: tuple[Decode, ...] = ()
+    proofs: tuple[Proof, ...] = ()
 
 
 # A real decode on one device, with a time limit. What llama.cpp does to a process (an abort, an
@@ -234,6 +235,7 @@ class Probes:
     detect_hardware: Callable[[Mapping[str, str]], Hardware]
     try_decode: Callable[[str], Decode] = try_decode
     ask_hub: Callable[[str], Hub] = ask_hub
+    prove: Callable[..., Iterator[Proof]] = prove
 
 
 def gather(  # noqa: PLR0913  (what it asks, and where)
@@ -243,13 +245,20 @@ def gather(  # noqa: PLR0913  (what it asks, and where)
     terminal: Terminal,
     *,
     offline_by: str = "",
+    full: bool = False,
+    busy_programs: int | None = None,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Facts:
-    """All facts. ``on_step`` gets a line on what may take long."""
+    """All facts. ``full`` measures the speed and the memory of each device too, the processor
+    among them. ``busy_programs`` are others that want a core. ``on_step`` gets a line on what may
+    take long."""
     with ThreadPoolExecutor(max_workers=1) as pool:  # the hub answers while the machine is asked
         hub = None if offline_by else pool.submit(probes.ask_hub, settings.endpoint or HUB)
         hardware = probes.detect_hardware(environment)
         decodes = tuple(_try_devices(hardware, probes.try_decode, on_step))
+        threads = choose_threads(hardware.cpu, 1 << 30, busy_programs=busy_programs).decode
+        ask = partial(probes.prove, threads=threads, hardware=hardware if full else None)
+        proofs = tuple(_prove_devices(hardware, ask, on_step, full=full))
     return Facts(
         hardware=hardware,
         python=Python(platform.python_version(), 8 * struct.calcsize("P"), platform.machine()),
@@ -259,6 +268,7 @@ def gather(  # noqa: PLR0913  (what it asks, and where)
         offline_by=offline_by,
         job=environment.get("SLURM_JOB_ID", ""),
         decodes=decodes,
+        proofs=proofs,
     )
 
 
@@ -295,6 +305,21 @@ def _try_devices(
         if device.usable:
             on_step(f"decoding on {device.title}…")
             yield decode(device.name)
+
+
+def _prove_devices(
+    hardware: Hardware, ask: Callable[..., Iterator[Proof]], on_step: Callable[[str], None],
+    *, full: bool,
+) -> Iterator[Proof]:  # fmt: skip
+    """The kernels that Gemma 4 needs; without a device there is nothing to compare."""
+    names = [device.name for device in hardware.devices if device.usable]
+    if hardware.build.error or not (names or full):
+        return
+    on_step("computing with Gemma 4's shapes…")
+    try:
+        yield from ask(names, variables=hardware.variables)
+    except EngineError as error:  # no room for the file
+        yield Proof(device=CPU, trouble=error.message)
 
 
 # "warning" is something to know that stops nothing; only a "problem" makes the exit status 1.
@@ -540,9 +565,45 @@ def _decode(tried: Decode, facts: Facts, reference: str) -> CheckResult:
     return CheckResult(name, "fine", seen)
 
 
+def check_proofs(facts: Facts) -> Iterator[CheckResult]:
+    """Gemma 4's own shapes: as the processor computes them, how fast, in how much memory."""
+    titles = {each.name: each.title for each in facts.hardware.devices if each.name}
+    for proof in facts.proofs:
+        measured = proof.decode > 0
+        if proof.device != CPU or proof.trouble or measured:
+            yield _proof(proof, titles.get(proof.device, ""))
+
+
+def _proof(proof: Proof, title: str) -> CheckResult:
+    name, where = ("GPU kernels", f"{title}: ") if title else ("CPU kernels", "")
+    if proof.trouble:
+        return CheckResult(name, "problem", f"{where}{proof.trouble}", _NO_KERNELS)
+    words = []
+    if proof.difference is not None:
+        words.append(f"Gemma 4's shapes are off by {proof.difference:.2g} from the processor")
+    if not proof.sound:
+        return CheckResult(name, "problem", f"{where}{words[0]}", _WRONG_KERNELS)
+    if proof.decode:
+        speed = f"reads {proof.prefill:,.0f} and answers {proof.decode:,.0f} tokens a second"
+        words.append(f"{speed} with two layers")
+    if proof.memory:
+        worst = max(proof.memory, key=lambda row: row.off)
+        total = sum(row.allocated for row in proof.memory)
+        where_off = f"at most {worst.off / MIB:,.1f} MiB off ({worst.part} on {worst.place})"
+        as_planned = "as planned" if worst.off < MIB else where_off
+        words.append(f"{render_bytes(total)} of memory, {as_planned}")
+    if not all(row.fits for row in proof.memory):
+        return CheckResult(name, "warning", f"{where}{'; '.join(words)}", _OTHER_MEMORY)
+    return CheckResult(name, "fine", f"{where}{'; '.join(words)}")
+
+
+_NO_KERNELS = "nothing can be computed there"
+_WRONG_KERNELS = "it computes something else: the driver or the build is broken"
+_OTHER_MEMORY = "plans for this device are off by as much; gemma-edge doctor --raw helps a report"
+
 CHECKS: tuple[Callable[[Facts], Iterator[CheckResult]], ...] = (
     check_python, check_build, check_processor, check_driver, check_gpus, check_memory,
-    check_cluster, check_decodes, check_disk, check_models, check_offline, check_hub,
+    check_cluster, check_decodes, check_proofs, check_disk, check_models, check_offline, check_hub,
     check_terminal,
 )  # fmt: skip
 # Findings that are part of what another name says.

@@ -263,9 +263,10 @@ def test_metal_is_for_apple_chips() -> None:
 INFO = "CPU : SSE3 = 1 | AVX = 1 | AVX2 = 1 | FMA = 1 | F16C = 1 | BMI2 = 1 | OPENMP = 1 | "
 
 
-def proof_text(features: str = INFO, *, gpu: bool = False) -> str:
+def proof_text(features: str = INFO, *, gpu: bool = False, wrong: str = "") -> str:
     return json.dumps(
-        {"version": "0.3.36", "features": features, "gpu": gpu, "tokens": 56,
+        {"version": "0.3.36", "features": features, "gpus": ["CUDA0"] * gpu,
+         "wrong": wrong, "tokens": 56,
          "seconds": 0.1}
     )  # fmt: skip
 
@@ -288,6 +289,12 @@ def test_a_kept_wheel_of_another_machine_is_seen() -> None:
 def test_a_build_for_the_processor_is_no_proof_for_a_gpu() -> None:
     assert parse_proof(0, proof_text(), "", frozenset(), gpu=True).trouble == "drives no GPU"
     assert parse_proof(0, proof_text(gpu=True), "", frozenset(), gpu=True).trouble == ""
+
+
+def test_a_gpu_that_computes_something_else_is_no_proof() -> None:
+    text = proof_text(gpu=True, wrong="CUDA0: its logits are off by 0.9")
+    found = parse_proof(0, text, "", frozenset(), gpu=True)
+    assert found.trouble.endswith("as the processor does: CUDA0: its logits are off by 0.9")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from gemma_edge.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from gemma_edge.doctor import CheckResult, Probes
+    from gemma_edge.engine.proof import Proof
 
 SIGNS = {"fine": "✔", "warning": "?", "problem": "✘", "skipped": "–"}
 NAME_COLUMNS = 14  # "CUDA libraries"
@@ -25,7 +26,8 @@ NAME_COLUMNS = 14  # "CUDA libraries"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorFlags:
-    """``raw`` prints a recording instead of the checks; ``fix`` runs what they advise."""
+    """``raw`` prints a recording instead of the checks; ``fix`` runs what they advise; ``prove``
+    measures each device."""
 
     fix: Annotated[bool, option("--fix", help="Run the fixes, one by one, then look again.")] = (
         False
@@ -33,6 +35,9 @@ class DoctorFlags:
     raw: Annotated[bool, option("--raw", help="Print what the machine said, for a bug report.")] = (
         False
     )
+    prove: Annotated[
+        bool, option("--prove", help="Measure each device: its answers, its speed, its memory.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,7 @@ def command(
     \b
     gemma-edge doctor
     gemma-edge doctor --fix
+    gemma-edge doctor --prove
     gemma-edge doctor --raw > machine.json
     """
     return run(wish, store, show, context, output)
@@ -66,6 +72,8 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
     probes: "Probes | None" = None,
 ) -> ExitStatus:
     """Look, show; fix and look again where that was asked for."""
+    if wish.raw and (wish.prove or wish.fix):
+        raise UsageError("--raw is what the machine says, and nothing else", hint="--raw alone")
     if wish.raw:
         from gemma_edge.hardware.detect import record  # noqa: PLC0415  (subprocess and threads)
 
@@ -74,15 +82,18 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
     from gemma_edge import doctor  # noqa: PLC0415  (the store and the engine's words)
 
     probes = probes or doctor.Probes(detect_hardware=context.detect_hardware)
-    checks = _look(kept, context, output, probes)
+    checks, proofs = _look(wish, kept, context, output, probes)
     if wish.fix and (commands := _commands(checks)):
         if not show.json:
             _show(checks, output)
         _fix(commands, kept, context, output)
-        checks = _look(kept, context, output, probes)
+        checks, proofs = _look(wish, kept, context, output, probes)
     problems = doctor.count_problems(checks)
     if show.json:
-        output.document({"ok": not problems, "checks": [asdict(check) for check in checks]})
+        found = {"ok": not problems, "checks": [asdict(check) for check in checks]}
+        if wish.prove:
+            found["proofs"] = [asdict(proof) for proof in proofs]
+        output.document(found)
     else:
         _show(checks, output)
         output.note(_summary(problems, len(_commands(checks)), fixed=wish.fix))
@@ -90,8 +101,8 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
 
 
 def _look(
-    kept: FetchFlags, context: Context, output: Output, probes: "Probes"
-) -> "Sequence[CheckResult]":
+    wish: DoctorFlags, kept: FetchFlags, context: Context, output: Output, probes: "Probes"
+) -> "tuple[Sequence[CheckResult], Sequence[Proof]]":
     from gemma_edge import doctor  # noqa: PLC0415
 
     terminal = doctor.Terminal(
@@ -99,11 +110,13 @@ def _look(
         encoding=getattr(context.stdout, "encoding", None) or "utf-8",
     )  # fmt: skip
     switches = ["--offline"] if kept.offline else filter(context.is_on, OFFLINE_VARIABLES)
+    runtime = open_runtime(kept, context, output)
     facts = doctor.gather(
-        probes, context.environment, open_runtime(kept, context, output).store, terminal,
-        offline_by=next(iter(switches), ""), on_step=output.note,
+        probes, context.environment, runtime.store, terminal,
+        busy_programs=runtime.busy_programs() if wish.prove else None,
+        offline_by=next(iter(switches), ""), on_step=output.note, full=wish.prove,
     )  # fmt: skip
-    return doctor.examine(facts)
+    return doctor.examine(facts), facts.proofs
 
 
 def _show(checks: "Sequence[CheckResult]", output: Output) -> None:

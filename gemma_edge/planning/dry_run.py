@@ -11,13 +11,13 @@ import os
 import re
 import struct
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from gemma_edge.errors import EngineError
-from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped
+from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped, Tensor
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 from gemma_edge.planning.memory import Compute
 from gemma_edge.planning.model import Shape
@@ -208,23 +208,31 @@ _U32, _I32, _F32, _BOOL, _TEXT, _ARRAY, _U64 = 4, 5, 6, 7, 8, 9, 10  # gguf.h, e
 _DROPPED = ("general.", "tokenizer.", "split.", "quantize.")
 
 
-def write_skeleton(shape: Shape, path: Path) -> None:
-    """Write it.
+def write_skeleton(
+    shape: Shape, path: Path, numbers: Callable[[Tensor], bytes] | None = None
+) -> None:
+    """Write it. ``numbers`` gives the bytes of a tensor where there is to be more than a hole.
     Raises OSError: no room, or a file system without large files."""
     header, metadata = shape.header, _metadata(shape)
-    table, offset = b"", 0
+    table, offset, places = b"", 0, []
     for tensor in header.tensors:
         number, values, size = _TYPES[tensor.type]
         row = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
         table += _text(tensor.name) + row + struct.pack("<IQ", number, offset)
+        places.append(offset)
         # Not size_bytes, which ``synthesize`` scales.
         offset += math.ceil(math.prod(tensor.shape) // values * size / ALIGNMENT) * ALIGNMENT
-    start = b"GGUF" + struct.pack("<IQQ", 3, len(header.tensors), len(metadata))
-    head = start + b"".join(metadata) + table
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(header.tensors), len(metadata))
+    head += b"".join(metadata) + table
+    start = math.ceil(len(head) / ALIGNMENT) * ALIGNMENT
     with path.open("wb") as file:
         _allow_holes(file)
         file.write(head)
-        file.truncate(math.ceil(len(head) / ALIGNMENT) * ALIGNMENT + offset)
+        file.truncate(start + offset)
+        if numbers is not None:
+            for tensor, place in zip(header.tensors, places, strict=True):
+                file.seek(start + place)
+                file.write(numbers(tensor))
 
 
 def _metadata(shape: Shape) -> list[bytes]:

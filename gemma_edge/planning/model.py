@@ -377,6 +377,34 @@ def synthesize(size: Size, quant: Quant) -> Header:
     return Header(Path(quant.model.filename), file_bytes, _metadata(size), tensors)
 
 
+# Two layers as those of 26B-A4B and the E models, one with a window and one global: heads of 256
+# and 512 with one pair of keys and values for eight, experts, and embeddings of the layers.
+_MINIATURE = Dimensions(
+    heads=8, kv_heads_window=1, kv_heads_global=1, feed_forward=2048, window_tokens=64,
+    global_every=2, projector_bytes=0, per_layer_width=256, experts=8, experts_used=4,
+    expert_feed_forward=704,
+)  # fmt: skip
+_MINIATURE_VOCABULARY = 1024
+
+
+def miniature() -> Header:
+    """The header of a file of Gemma 4's own shapes and types (Q4_0, Q6_K, Q8_0) that takes 61 MB:
+    what a device is proven with."""
+    size = Size(
+        name="", title="", good_for="", licence="", kind="moe", parameters=0, active_parameters=0,
+        layers=2, width=1536, context_tokens=131_072, modalities=(), image_tokens=0,
+        dimensions=_MINIATURE, called={}, claims={}, quants=(),
+    )  # fmt: skip
+    recipe = ("Q4_0", "Q6_K", "Q6_K")
+    rows = [
+        (name, (shape[0], _MINIATURE_VOCABULARY) if shape[-1] == VOCABULARY_TOKENS else shape, kind)
+        for name, shape, kind in _tensors(size, recipe)
+    ]
+    placed = tuple(_place([(row, _row_bytes(row)) for row in rows], 1.0))
+    metadata = _metadata(size) | {"gemma4.vocab_size": _MINIATURE_VOCABULARY}
+    return Header(Path("miniature.gguf"), sum(t.size_bytes for t in placed), metadata, placed)
+
+
 def synthesize_projector(size: Size, quant: Quant) -> Header | None:
     """The header of its projector, with one tensor as large as all of them; None without one."""
     file = quant.projector

@@ -31,6 +31,7 @@ _WITHOUT_COMMON = Path(__file__).with_name("without_common.cmake")
 # Of every build from source. RPC is a second device for the tests, on loopback, on any machine
 # (tests/engine/test_placement.py), and costs one file of 140.
 FLAGS = ("-DGGML_RPC=ON", f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={_WITHOUT_COMMON.as_posix()}")
+_TOML = "tomli>=2; python_version < '3.11'"  # newer Pythons read TOML themselves
 # 2.2 minutes on 2 quiet cores (a Xeon, gcc 12); CUDA kernels take about four times that.
 _BUILD_CORE_MINUTES, _GPU_FACTOR = 5, 4
 _COUNTER = re.compile(r"^\s*\[\s*(?:(\d+)/(\d+)|(\d+)%)\]")  # of ninja and of make
@@ -175,8 +176,8 @@ class Installer:
         return self._judge(Build(origin, reason, self._try(expected_features(flags))))
 
     def _try(self, expected: frozenset[str]) -> Proof:
-        """llama-cpp-python's own requirements, from the package index, then the decode."""
-        done = self.environment.pip("install", requirement())
+        """llama-cpp-python's own requirements and what the proof reads with, then the decode."""
+        done = self.environment.pip("install", requirement(), _TOML)
         if done.returncode:
             raise SetupError(f"pip failed: {explain(done)}", "check the network, then run it again")
         return self.prove(self.environment, expected, gpu=self._gpu)

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from gemma_edge.cli.doctor import DoctorFlags, FixFlags
 from gemma_edge.cli.options import ShowFlags
 from gemma_edge.cli.output import Output
 from gemma_edge.doctor import Decode, Hub, Probes
+from gemma_edge.engine.proof import CPU, MemoryRow, Proof
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.hardware.detect import detect_hardware, parse_recording
 from gemma_edge.hardware.machine import Finding, Hardware
 from tests.cli.conftest import Ran, Shell
-from tests.doctor.machines import GREETING, LAPTOP, NO_CUBLAS, OFFICE
+from tests.doctor.machines import GAMING, GREETING, LAPTOP, NO_CUBLAS, OFFICE
 
 LOOK, ASK, PLAIN = DoctorFlags(), FixFlags(), ShowFlags()
 OK, FAILED = ExitStatus.OK, ExitStatus.FAILED
@@ -35,6 +36,8 @@ class Clinic:
     machines: list[Hardware] = field(default_factory=lambda: [LAPTOP])
     hub: Hub = Hub("https://hub", 0.2)
     asked: list[str] = field(default_factory=list)
+    proofs: tuple[Proof, ...] = ()
+    proven: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
 
     def run(
         self,
@@ -54,7 +57,8 @@ class Clinic:
             **{"environment": {"NO_COLOR": "1"}, "platform": "linux", "home": self.home} | more,
         )  # fmt: skip
         probes = Probes(
-            detect_hardware=self._detect, try_decode=self._decode, ask_hub=self._ask
+            detect_hardware=self._detect, try_decode=self._decode, ask_hub=self._ask,
+            prove=self._prove,
         )  # fmt: skip
         status = cli.run(wish, kept, show, context, Output(context), probes)
         return Ran(*(each.buffer.getvalue().decode(encoding) for each in (out, err)), status)
@@ -64,6 +68,11 @@ class Clinic:
 
     def _decode(self, device: str) -> Decode:
         return Decode(device=device, answer=GREETING, tokens=23, seconds=0.25)
+
+    def _prove(self, devices: Sequence[str], *, threads: int, hardware: Hardware | None, **_more):
+        assert threads > 0
+        self.proven.append((tuple(devices), hardware is not None))
+        yield from self.proofs
 
     def _ask(self, endpoint: str) -> Hub:
         self.asked.append(endpoint)
@@ -262,6 +271,93 @@ def test_what_llama_cpp_does_not_see_is_not_tried(clinic: Clinic):
     ran = clinic.run()
     assert "decoding on" not in ran.stderr
     assert ran.stdout.count(" decode ") == 1
+
+
+# The proof of each device.
+
+MIB = 1 << 20
+AS_PLANNED = MemoryRow(place="CUDA0", part="compute", predicted=312 * MIB, allocated=312 * MIB)
+MEASURED = Proof(device=CPU, prefill=114, decode=51.4, memory=(replace(AS_PLANNED, place="RAM"),))
+SOUND = Proof(
+    device="CUDA0", difference=0.00034, prefill=5400, decode=240, memory=(AS_PLANNED,), splits=2
+)
+
+
+def test_each_device_is_proven_against_the_processor(clinic: Clinic):
+    """A look at the machine compares; the speed and the memory are measured where that is asked."""
+    clinic.machines = [GAMING]
+    clinic.proofs = (Proof(device=CPU), replace(SOUND, prefill=0.0, decode=0.0, memory=()))
+    ran = clinic.run()
+    assert clinic.proven == [(("CUDA0",), False)]
+    line = "RTX 4060 Laptop: Gemma 4's shapes are off by 0.00034 from the processor\n"
+    assert f"✔ GPU kernels     {line}" in ran.stdout
+    assert "CPU kernels" not in ran.stdout
+    assert ran.status == OK
+
+
+def test_prove_measures_speed_and_memory(clinic: Clinic):
+    clinic.machines, clinic.proofs = [GAMING], (MEASURED, SOUND)
+    ran = clinic.run(DoctorFlags(prove=True))
+    assert clinic.proven == [(("CUDA0",), True)]
+    assert (
+        "✔ CPU kernels     reads 114 and answers 51 tokens a second with two layers; 312.0 MiB of "
+        "memory, as planned\n"
+        "✔ GPU kernels     RTX 4060 Laptop: Gemma 4's shapes are off by 0.00034 from the "
+        "processor; reads 5,400 and answers 240 tokens a second with two layers; 312.0 MiB of "
+        "memory, as planned\n"
+    ) in ran.stdout
+    assert ran.status == OK
+
+
+def test_without_a_gpu_only_prove_asks_the_processor(clinic: Clinic):
+    clinic.proofs = (MEASURED,)
+    assert "kernels" not in clinic.run().stdout
+    assert clinic.proven == []
+    assert "✔ CPU kernels     reads 114" in clinic.run(DoctorFlags(prove=True)).stdout
+    assert clinic.proven == [((), True)]
+
+
+@pytest.mark.parametrize(
+    ("proof", "line", "why"),
+    [
+        (
+            replace(SOUND, difference=0.7),
+            "RTX 4060 Laptop: Gemma 4's shapes are off by 0.7 from the processor",
+            "it computes something else: the driver or the build is broken",
+        ),
+        (
+            Proof(device="CUDA0", trouble="out of memory"),
+            "RTX 4060 Laptop: out of memory",
+            "nothing can be computed there",
+        ),
+    ],
+)
+def test_a_device_that_computes_something_else_is_a_problem(clinic: Clinic, proof, line, why):
+    clinic.machines, clinic.proofs = [GAMING], (MEASURED, proof)
+    ran = clinic.run(DoctorFlags(prove=True))
+    assert f"✘ GPU kernels     {line}\n                  {why}\n" in ran.stdout
+    assert ran.status == FAILED
+    found = json.loads(clinic.run(DoctorFlags(prove=True), show=ShowFlags(json=True)).stdout)
+    assert found["ok"] is False
+    assert [each["device"] for each in found["proofs"]] == ["CPU", "CUDA0"]
+    assert found["proofs"][1]["trouble"] == proof.trouble
+
+
+def test_memory_that_is_not_as_planned_is_told(clinic: Clinic):
+    clinic.machines = [GAMING]
+    clinic.proofs = (MEASURED, replace(SOUND, memory=(replace(AS_PLANNED, predicted=400 * MIB),)))
+    ran = clinic.run(DoctorFlags(prove=True))
+    assert "312.0 MiB of memory, at most 88.0 MiB off (compute on CUDA0)\n" in ran.stdout
+    assert "? GPU kernels" in ran.stdout
+    assert ran.status == OK  # what is planned is wrong by so much; what is computed is right
+
+
+@pytest.mark.parametrize(
+    "more", [DoctorFlags(raw=True, prove=True), DoctorFlags(raw=True, fix=True)]
+)
+def test_raw_is_raw_alone(clinic: Clinic, more):
+    with pytest.raises(UsageError, match="--raw"):
+        clinic.run(more)
 
 
 # The real thing.
