@@ -16,10 +16,12 @@ from install.accelerator import (
     choose_cuda,
     choose_rocm,
     choose_vulkan,
+    parse_hipinfo,
     parse_nvcc,
     parse_nvidia_smi,
     parse_rocminfo,
     parse_vulkaninfo,
+    wheel_tag,
 )
 from install.cuda import find_libraries, place
 from install.environment import Environment, SetupError
@@ -39,7 +41,7 @@ from install.processor import (
     render_processor,
     wheel_is_as_fast,
 )
-from install.proof import Proof, expected_features, parse_features, parse_proof
+from install.proof import MODEL, Proof, expected_features, parse_features, parse_proof
 
 SMI = """\
 +-----------------------------------------------------------------------------------------+
@@ -238,12 +240,50 @@ def test_nvcc() -> None:
     assert parse_nvcc("") is None
 
 
-def test_rocm_wheel_only_for_its_one_target() -> None:
+@pytest.mark.parametrize(
+    ("targets", "machine", "system", "major", "tag"),
+    [
+        (("gfx1100",), "x86_64", "linux", 7, "rocm72"),
+        (("gfx1030",), "x86_64", "linux", 7, "rocm72"),
+        (("gfx942", "gfx942"), "x86_64", "linux", 7, "rocm72"),
+        (("gfx1100", "gfx1036"), "x86_64", "linux", 7, "rocm72"),  # a card beside Ryzen's graphics
+        (("gfx1036",), "x86_64", "linux", 7, ""),
+        (("gfx1031",), "x86_64", "linux", 7, ""),
+        (("gfx1100",), "x86_64", "linux", 6, ""),  # it is linked against ROCm 7
+        (("gfx1100",), "arm64", "linux", 7, ""),
+        (("gfx1031",), "x86_64", "win32", 7, "hip-radeon"),
+        (("gfx1101", "gfx1036"), "x86_64", "win32", 6, "hip-radeon"),
+        (("gfx942",), "x86_64", "win32", 7, ""),
+    ],
+)
+def test_rocm_wheels_by_their_targets(
+    targets: tuple[str, ...], machine: str, system: str, major: int, tag: str
+) -> None:
+    assert choose_rocm(targets, machine, True, system, major).tag == tag
+
+
+def test_a_card_that_no_rocm_wheel_serves_is_built_for() -> None:
     assert parse_rocminfo(ROCM) == ("gfx1100",)
-    assert choose_rocm(("gfx1100",), "x86_64", True).tag == "rocm72"
-    other = choose_rocm(("gfx1030",), "x86_64", False)
-    assert (other.tag, "-DAMDGPU_TARGETS=gfx1030" in other.flags) == ("", True)
+    assert parse_hipinfo("device#  0\ngcnArchName:   gfx1101\nx: 1\n") == ("gfx1101",)
+    other = choose_rocm(("gfx1010",), "x86_64", False)
+    assert (other.tag, "-DAMDGPU_TARGETS=gfx1010" in other.flags) == ("", True)
     assert other.missing and other.fix
+    beside = choose_rocm(("gfx1100", "gfx1036"), "x86_64", False)
+    assert "serves gfx1100" in beside.reason
+
+
+@pytest.mark.parametrize(
+    ("backend", "system", "machine", "tag"),
+    [
+        ("vulkan", "win32", "x86_64", "vulkan"), ("vulkan", "linux", "arm64", ""),
+        ("rocm", "win32", "x86_64", "hip-radeon"), ("rocm", "linux", "x86_64", "rocm72"),
+        ("metal", "darwin", "arm64", "metal"), ("cuda", "linux", "x86_64", ""),
+    ],
+)  # fmt: skip
+def test_the_wheel_of_a_backend_that_was_asked_for(
+    backend: str, system: str, machine: str, tag: str
+) -> None:
+    assert wheel_tag(backend, system, machine) == tag
 
 
 def test_vulkan_knows_a_card_from_an_integrated_and_a_software_gpu() -> None:
@@ -252,7 +292,20 @@ def test_vulkan_knows_a_card_from_an_integrated_and_a_software_gpu() -> None:
     assert integrated.startswith("Intel")
     assert parse_vulkaninfo("") == ("", "")
     assert choose_vulkan(discrete, "linux", "x86_64", False).tag == "vulkan"
-    assert choose_vulkan(discrete, "win32", "x86_64", False).tag == ""
+    assert choose_vulkan(discrete, "win32", "x86_64", False).tag == "vulkan"
+    assert choose_vulkan(discrete, "linux", "arm64", False).tag == ""
+
+
+def test_a_build_with_rpc_alone_drives_no_gpu() -> None:
+    """llama.cpp says that it can offload wherever the RPC backend is, which is in every build."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    names = {path.name.partition(".")[0] for path in Path(llama_cpp.__file__).parent.glob("lib/*")}
+    if names & {"libggml-cuda", "libggml-hip", "libggml-vulkan", "libggml-metal"}:
+        pytest.skip("a build for a GPU")
+    assert llama_cpp.llama_supports_gpu_offload() == ("libggml-rpc" in names)
+    command = [sys.executable, str(Path(setup.__file__).parent / "install/prove.py"), str(MODEL)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert parse_proof(0, done.stdout, "", frozenset(), gpu=True).trouble == "drives no GPU"
 
 
 def test_metal_is_for_apple_chips() -> None:

@@ -32,20 +32,18 @@ def main(*endpoints: str) -> Handler:
     stays until the next question: the answer has ``"seconds"`` too (of the load, then of each
     chunk), ``"copies"`` of ggml in this process, and the last logits of each chunk (float32), where
     ``"logits"`` is true. ``endpoints`` are RPC servers ("host:port") whose devices it sees too."""
-    loaded: list[_Llama] = []
+    llama = _Llama(endpoints)
 
     def answer(request: ChildRequest) -> Iterator[ChildMessage]:
         fields = request.header["placement"]
         for name in ("devices", "split", "variables"):
             fields[name] = tuple(fields[name])
         model, placement = request.header["model"], Placement(**fields)
-        if not loaded:  # all placements of a machine have its variables
-            put_variables(placement.variables)
-            loaded.append(_Llama(endpoints))
+        put_variables(placement.variables)  # read when devices are first looked for: by a model
         if "chunks" in request.header:
-            yield loaded[0].run(model, placement, request.header)
+            yield llama.run(model, placement, request.header)
         else:
-            yield ChildMessage({"lines": loaded[0].place(model, placement)})
+            yield ChildMessage({"lines": llama.place(model, placement)})
 
     return answer
 

@@ -28,7 +28,9 @@ from gemma_edge.errors import UsageError
 from gemma_edge.hardware.findings import MachineFacts, find
 from gemma_edge.hardware.gpus import (
     CUDA_VISIBLE,
+    KFD_NODES,
     NO_GPU,
+    ROCM_VERSION_FILE,
     SMI,
     SMI_QUERY,
     Card,
@@ -91,7 +93,7 @@ _VARIABLES = re.compile(
 )
 _FILES = (
     "/proc/meminfo", "/proc/cpuinfo", "/proc/driver/nvidia/version", "/sys/devices/cpu_core/cpus",
-    OWN_GROUPS,
+    OWN_GROUPS, ROCM_VERSION_FILE,
 )  # fmt: skip
 _PRESENT = (
     "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/dri", "/opt/rocm",
@@ -101,6 +103,7 @@ _MEMINFO = ("MemTotal", "MemFree", "MemAvailable", "SwapTotal", "SwapFree", "Hug
             "HugePages_Free", "Hugepagesize")  # fmt: skip
 _CARD_FILES = ("mem_info_vram_total", "mem_info_vram_used", "mem_info_vram_vendor",
                "mem_info_gtt_total", "mem_info_gtt_used")  # fmt: skip
+_KFD = ("gfx_target_version", "location_id", "domain")
 _SYSCTL = (
     "hw.memsize", "hw.physicalcpu", "hw.logicalcpu", "hw.perflevel0.physicalcpu",
     "hw.perflevel1.physicalcpu", "machdep.cpu.brand_string", "iogpu.wired_limit_mb",
@@ -164,10 +167,12 @@ def _cuda_cache(environment: Mapping[str, str]) -> dict[str, Any]:
     if not told or sys.platform == "darwin":
         return {}
     folder = Path(told)
-    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    files = islice(folder.rglob("*"), _MOST_CACHE_FILES)
-    sizes = [os.stat(path).st_size for path in files if os.path.isfile(path)]
-    return {"folder": told, "writable": os.access(there, os.W_OK), "bytes": sum(sizes)}
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
+    writable = os.path.isdir(there) and os.access(there, os.W_OK)
+    sizes = [0]
+    with suppress(OSError):  # another program may clear it meanwhile
+        sizes += [path.stat().st_size for path in islice(folder.rglob("*"), _MOST_CACHE_FILES)]
+    return {"folder": told, "writable": writable, "bytes": sum(sizes)}
 
 
 def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
@@ -335,6 +340,8 @@ def _read_linux() -> dict[str, str]:
         files |= {f"{card}/{name}": _read(f"{card}/{name}") for name in _CARD_FILES}
         for connector in card.glob("drm/card*/card*-*/enabled"):
             files[str(connector)] = _read(str(connector))
+    for node in sorted(Path(KFD_NODES).glob("*/properties")):
+        files[str(node)] = _keep(_read(str(node)), _KFD, " ")
     return files
 
 

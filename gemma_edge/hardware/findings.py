@@ -280,8 +280,8 @@ def check_probe(facts: MachineFacts) -> Iterator[Finding]:
         text = f"NVML leaves open: {listed}; what nvidia-smi and llama.cpp say is taken instead"
         yield Finding("warning" if weighty else "fine", "NVML", text)
     if variables := parse_variables(facts.answers):
-        reasons = (each.text("reason") for each in facts.failures if each.text("part") != "nvml")
-        yield from _left_out(facts, next(reasons, ""), alone=not variables.get(CUDA_VISIBLE))
+        at_ggml = [each for each in facts.failures if each.text("part") != "nvml"]
+        yield from _left_out(facts, (*at_ggml, Answers({}))[0], alone=not variables[CUDA_VISIBLE])
 
 
 # Questions whose answers the plan depends on.
@@ -291,19 +291,22 @@ _WEIGHTY = (
 )  # fmt: skip
 
 
-def _left_out(facts: MachineFacts, reason: str, *, alone: bool) -> Iterator[Finding]:
+def _left_out(facts: MachineFacts, failure: Answers, *, alone: bool) -> Iterator[Finding]:
     """Cards without which llama.cpp starts, and with which it does not."""
+    hangs, reason = failure.raw.get("status", 0) is None, failure.text("reason")
+    does = f"llama.cpp {'hangs' if hangs else 'ends'} where it opens"
     said = f" ({reason})" if reason else ""
     if alone:
-        names = " and ".join(card.title for card in facts.idle) or "no GPU"
-        text = f"llama.cpp ends where it opens a GPU{said}: {names} is not used, the processor is"
-        yield Finding("problem", "GPU", text, _cure(reason, facts, _BUG_REPORT))
+        names = " and ".join(card.title for card in facts.idle) or "the GPU"
+        text = f"{does} {names}{said}: no GPU is used, the processor does the work"
+        yield Finding(
+            "problem", "GPU", text, _cure(reason, facts, _AGAIN if hangs else _BUG_REPORT)
+        )
         return
     rest = " and ".join(device.title for device in facts.usable)
     for card in facts.idle_nvidia:
-        why = refusal(card)
-        text = f"{card.title} is left out" + (f", {why}" if why else "")
-        text += f": llama.cpp ends where it cannot open a card{said}; {rest} goes on"
+        why = f" ({refusal(card)})" if refusal(card) else ""
+        text = f"{card.title} is left out{why}: {does} every card{said}; {rest} goes on"
         yield Finding("warning", "GPU", text, _make_way(card))
 
 
@@ -419,7 +422,8 @@ def _hidden(facts: MachineFacts, backend: str, names: str) -> Finding | None:
 def check_idle_others(facts: MachineFacts) -> Iterator[Finding]:
     build, answers = facts.hardware.build, facts.answers
     idle = [card for card in facts.idle if card.vendor != "nvidia"]
-    for card in () if build.error else idle:
+    hidden_all = parse_variables(answers).get(CUDA_VISIBLE) == ""  # said already, with why
+    for card in () if build.error or hidden_all else idle:
         backend = "vulkan" if card.integrated else facts.best_backend
         if backend in build.backends:
             hidden = _hidden(facts, backend, card.title)
@@ -429,11 +433,11 @@ def check_idle_others(facts: MachineFacts) -> Iterator[Finding]:
             text = f"your llama.cpp is built without {BACKENDS[backend]}: {card.title} is here"
             text += " and not used"
             yield Finding("problem", "GPU", text, facts.install(backend))
-        elif card.vendor == "amd" and not facts.usable:
+        elif card.vendor == "amd" and not facts.usable and all(each.integrated for each in idle):
             text = f"{card.title} is part of the processor and not used; Vulkan may be faster"
             yield Finding("fine", "GPU", text, facts.install("vulkan"))
     on_apple = answers.system == "darwin" and answers.text("machine") == "arm64"
-    if on_apple and not facts.usable and not build.error:
+    if on_apple and not build.error and "metal" not in build.backends:
         text = "your llama.cpp is built without Metal: this Mac's GPU is not used"
         yield Finding("problem", "GPU", text, facts.install("metal"))
 
@@ -479,17 +483,16 @@ def check_architectures(facts: MachineFacts) -> Iterator[Finding]:
 
 def _compiles(facts: MachineFacts, device: Device, newest: str) -> Finding:
     text = f"{device.title} (compute capability {device.capability}) is newer than this build,"
-    text += f" which ends at {newest}: its driver compiles every kernel at the first start, for"
-    text += " some minutes"
+    text += f" which ends at {newest}: its driver compiles every kernel at "
     kept = facts.answers.part("cuda_cache")
     if facts.answers.variable("CUDA_CACHE_DISABLE") == "1":
-        text += ", and at every start, as CUDA_CACHE_DISABLE=1 says"
+        text += "every start, for some minutes, as CUDA_CACHE_DISABLE=1 lets it keep none"
         return Finding("warning", "GPU", text, "unset CUDA_CACHE_DISABLE")
     if kept.raw.get("writable") is False:
-        text += f", and at every start, as {kept.text('folder')} cannot be written to"
+        text += f"every start, for some minutes, as {kept.text('folder')} cannot be written to"
         return Finding("warning", "GPU", text, "export CUDA_CACHE_PATH=FOLDER, one that can be")
     done = kept.number("bytes") >= _COMPILED_BYTES
-    return Finding("fine" if done else "warning", "GPU", text)
+    return Finding("fine" if done else "warning", "GPU", f"{text}the first start, for some minutes")
 
 
 def _dotted(version: tuple[int, int]) -> str:

@@ -56,7 +56,8 @@ class Card:
     """A card as something other than ggml knows it. ``source`` says who; sizes are 0 where they
     are not known. ``holders`` are (program, bytes), the largest first. ``wddm``: Windows shares its
     memory out. ``mig``: it is cut into ``slices`` (cards themselves, with serials). ``mode`` is
-    "exclusive" (one program at a time) or "prohibited" (none computes), else ""."""
+    "exclusive" (one program at a time) or "prohibited" (none computes), else "". ``target`` is what
+    ROCm compiles for ("gfx1100"), "" where that is not known."""
 
     pci_id: str
     title: str
@@ -75,6 +76,7 @@ class Card:
     wddm: bool = False
     gtt_bytes: int = 0
     mode: str = ""
+    target: str = ""
 
     @property
     def version(self) -> Version:
@@ -285,7 +287,8 @@ def put_variables(variables: Iterable[str]) -> None:
 def parse_variables(answers: Answers) -> dict[str, str]:
     """The variables that llama.cpp can be started with here, where it cannot without them."""
     raw = answers.part("probe").part("variables").raw
-    return {key: value for key, value in raw.items() if key in NO_GPU and isinstance(value, str)}
+    found = {key: raw[key] for key in NO_GPU if isinstance(raw.get(key), str)}
+    return found if CUDA_VISIBLE in found else {}
 
 
 # What ggml sees and what everything else knows, joined into devices. ggml's devices are what will
@@ -467,7 +470,7 @@ def _unusable(card: Card, answers: Answers) -> Device:
         driver=card.driver,
         capability=card.capability,
         display=card.display,
-        reason=f"{size} {card.source}; {UNSEEN}",
+        reason=f"{size} {card.source}; {trouble or UNSEEN}",
         trouble=trouble,
     )
 
@@ -524,6 +527,7 @@ def _parse_pci_device(files: Answers, folder: str) -> Card | None:
         return parse_number(files.text(f"{folder}/{name}")) or 0
 
     total, gtt = number("mem_info_vram_total"), number("mem_info_gtt_total")
+    target = parse_targets(files).get(pci_id) or (TARGETS.get(model, "") if vendor == "amd" else "")
     # A card names who made its memory chips; a processor's own graphics have none.
     maker_of_memory = files.text(f"{folder}/mem_info_vram_vendor").strip()
     return Card(
@@ -538,7 +542,37 @@ def _parse_pci_device(files: Answers, folder: str) -> Card | None:
         integrated=pci_id == _INTEL_INTEGRATED
         or (vendor == "amd" and maker_of_memory in _NO_CHIPS.get(gtt > total, ())),
         gtt_bytes=gtt,
+        target=target,
     )
+
+
+# AMD's PCI ids of cards, and what ROCm compiles for them (LLVM's AMDGPUUsage, "Processors"; ids as
+# in libdrm's amdgpu.ids): for a system whose kernel does not say.
+_IDS = {
+    "gfx908": "738C 738E", "gfx90a": "7408 740C 740F 7410",
+    "gfx942": "74A0 74A1 74A2 74A5 74A9 74B5 74BD",
+    "gfx1030": "73A1 73A2 73A3 73A5 73AB 73AE 73AF 73BF", "gfx1031": "73C1 73C3 73DF",
+    "gfx1032": "73E0 73E1 73E3 73EF 73FF", "gfx1034": "7421 7422 7423 7424 743F",
+    "gfx1100": "7448 7449 744A 744B 744C 745E", "gfx1101": "7460 7461 7470 747E",
+    "gfx1102": "7480 7481 7483 7487 7489 748B 7499 749F", "gfx1150": "150E", "gfx1151": "1586",
+    "gfx1200": "7590", "gfx1201": "7550 7551",
+}  # fmt: skip
+TARGETS = {number: target for target, numbers in _IDS.items() for number in numbers.split()}
+KFD_NODES = "/sys/class/kfd/kfd/topology/nodes/"
+
+
+def parse_targets(files: Answers) -> dict[str, str]:
+    """What the kernel's compute driver says of each GPU: its place on the bus to "gfx1100"."""
+    found = {}
+    for path in _paths(files, KFD_NODES, "/properties"):
+        pairs = dict(re.findall(r"^(\w+) (\d{1,12})$", files.text(path), re.MULTILINE))
+        version, place = int(pairs.get("gfx_target_version", 0)), int(pairs.get("location_id", 0))
+        if version:  # the processor is a node too; 90010 is gfx90a: one decimal pair a digit
+            target = f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+            bus, device, function = place >> 8 & 0xFF, place >> 3 & 0x1F, place & 7
+            domain = int(pairs.get("domain", 0)) & 0xFFFF
+            found[f"{domain:04x}:{bus:02x}:{device:02x}.{function}"] = target
+    return found
 
 
 def _draws(files: Answers, folder: str) -> bool:
@@ -550,6 +584,7 @@ def _adapter(entry: Answers) -> Card:
     """``MatchingDeviceId`` is ``pci\\ven_10de&dev_28e0...``."""
     _, _, rest = entry.text("id").upper().partition("VEN_")
     vendor = _VENDORS.get(rest[:4], "")
+    _, _, model = rest.partition("DEV_")
     total = entry.number("memory")
     return Card(
         pci_id="",
@@ -561,6 +596,7 @@ def _adapter(entry: Answers) -> Card:
         display=True,
         integrated=vendor != "nvidia" and not _CARD.search(entry.text("title")),
         wddm=True,
+        target=TARGETS.get(model[:4], "") if vendor == "amd" else "",
     )
 
 
@@ -834,7 +870,20 @@ CUDA_LINUX: tuple[Version, ...] = (
     (13, 2), (13, 0), (12, 5), (12, 4), (12, 3), (12, 2), (12, 1), (11, 8),
 )  # fmt: skip
 CUDA_WINDOWS: tuple[Version, ...] = ((13, 2), (13, 0), (12, 5), (12, 4), (11, 8))
+_CUDA_CAPABILITY = (6, 0)  # the least that the wheels hold code for
 _CUDA_13_CAPABILITY = (7, 5)  # CUDA 13 no longer compiles for what came before Turing
+# What the ROCm wheel of Linux and the HIP wheel of Windows are compiled for
+# (build-wheels-rocm.yaml), and the ROCm that the first one is linked against.
+ROCM_LINUX = (
+    "gfx908", "gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1101", "gfx1102", "gfx1150", "gfx1151",
+    "gfx1200", "gfx1201",
+)  # fmt: skip
+ROCM_WINDOWS = (
+    "gfx1150", "gfx1151", "gfx1200", "gfx1201", "gfx1100", "gfx1101", "gfx1102", "gfx1030",
+    "gfx1031", "gfx1032",
+)  # fmt: skip
+ROCM_MAJOR = 7
+ROCM_VERSION_FILE = "/opt/rocm/.info/version"
 _FLAGS = {"cuda": "GGML_CUDA", "metal": "GGML_METAL", "rocm": "GGML_HIP", "vulkan": "GGML_VULKAN"}
 _X86 = ("AVX", "AVX2", "FMA", "F16C", "BMI2", "AVX512", "AVX512_VBMI", "AVX512_VNNI",
         "AVX512_BF16")  # fmt: skip
@@ -869,10 +918,14 @@ def processor_flags(cpu: Cpu) -> list[str]:
 
 
 def cuda_tag(nvidia: Nvidia, system: str) -> str:
-    """The newest published CUDA that driver and cards can run ("cu124"), "" if there is none."""
+    """The newest published CUDA that driver and cards can run ("cu124"), "" if there is none. Cards
+    that no wheel serves count only where there is no other."""
     known = CUDA_WINDOWS if system == "win32" else CUDA_LINUX
-    oldest = min((card.version for card in nvidia.cards if card.version > (0, 0)), default=None)
-    old = oldest is not None and oldest < _CUDA_13_CAPABILITY
+    versions = [card.version for card in nvidia.cards if card.version > (0, 0)]
+    served = [version for version in versions if version >= _CUDA_CAPABILITY]
+    if versions and not served:
+        return ""
+    old = bool(served) and min(served) < _CUDA_13_CAPABILITY
     fits = [v for v in known if v <= nvidia.cuda and not (old and v >= (13, 0))]
     return "cu{}{}".format(*fits[0]) if fits else ""
 
@@ -883,6 +936,20 @@ def _tag(answers: Answers, backend: str, nvidia: Nvidia) -> str:
         return "metal"
     if backend == "cuda" and on_x86:
         return cuda_tag(nvidia, answers.system)
-    if backend == "vulkan" and on_x86 and answers.system == "linux":
+    if backend == "vulkan" and on_x86 and answers.system in ("linux", "win32"):
         return "vulkan"
+    if backend == "rocm" and on_x86:
+        return rocm_tag(answers)
     return ""
+
+
+def rocm_tag(answers: Answers) -> str:
+    """The published build for AMD's compute stack that holds code for a card of this machine. Linux
+    has to bring the ROCm that it is linked against; Windows' brings its own."""
+    tag, held = {"linux": ("rocm72", ROCM_LINUX), "win32": ("hip-radeon", ROCM_WINDOWS)}.get(
+        answers.system, ("", ())
+    )
+    major = parse_number(answers.file(ROCM_VERSION_FILE).partition(".")[0]) or ROCM_MAJOR
+    if answers.system == "linux" and major != ROCM_MAJOR:
+        return ""
+    return tag if any(card.target in held for card in parse_graphics(answers)) else ""

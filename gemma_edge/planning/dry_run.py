@@ -151,8 +151,9 @@ def parse_report(lines: Iterable[str]) -> tuple[Allocated, ...]:
             name, kind, size = buffer.groups()
             if _bytes(size):
                 part: PartName = _PARTS.get(kind, cache)
-                mapped = part == "weights" and "_Mapped" in name  # adapters are copied
-                row = Allocated(place_of(name), part, _bytes(size), mapped)
+                # Adapters are copied; what Metal maps it keeps in memory (ggml-metal-device.m).
+                dropped = part == "weights" and name.startswith("CPU") and "_Mapped" in name
+                row = Allocated(place_of(name), part, _bytes(size), dropped)
                 by_line[name if part == "compute" else number] = row
     found = by_line.values()
     if any(row.place and row.part.startswith("KV") for row in found):
@@ -172,8 +173,9 @@ def place_of(buffer: str) -> str:
 def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ...]:
     """A sentence for every place and part whose prediction is off by more than 2 % or 32 MiB.
 
-    Pages of a mapped file are left out: llama.cpp counts the whole range of a file that it maps,
-    with all that lies between. So is the projector, of whose buffers no line is said at a load."""
+    Pages that the system may drop are left out: llama.cpp counts the whole range of a file that it
+    maps for the CPU, with all that lies between. So is the projector, of whose buffers no line is
+    said at a load."""
     said: list[str] = []
     rows = [row for row in allocated if row.place and not row.reclaimable]
     for account in ledger.accounts:

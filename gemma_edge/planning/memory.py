@@ -50,6 +50,10 @@ def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measu
     if placement.projector_device:
         tallies.setdefault(placement.projector_device, _Tally())
     _add_weights(tallies, shape, placement, repacks(placement, hardware))
+    if placement.load_mode == "mmap":
+        for name in used:
+            if devices[name].backend in _MAPS:
+                _add_range(tallies, shape, placement, name)
     for place, size_bytes in adapter_bytes(adapters, len(shape.layers), placement).items():
         tallies[place].add("adapters", size_bytes)
     compute = measure(shape, placement)
@@ -125,6 +129,42 @@ def _add_weights(
     if not shape.exact:
         for tally in tallies.values():
             tally.notes["weights"] = "from the catalogue's facts, not from the file"
+
+
+# Backends that compute on the pages of a mapped file (caps.buffer_from_host_ptr: Metal, beside the
+# CPU): the buffer is the range from their first tensor to their last, with all that lies between
+# (llama-model.cpp, ``get_mapping_range``), and Metal keeps all of it in memory.
+_MAPS = ("metal",)
+
+
+def _add_range(
+    tallies: Mapping[str, _Tally], shape: Shape, placement: Placement, place: str
+) -> None:
+    """Count what lies between a device's tensors: in E2B and E4B the table that the CPU reads row
+    by row, two GiB. They are the same pages, so they are not counted in main memory too."""
+    places = layer_places(len(shape.layers), placement)
+    rows = sorted(shape.header.tensors, key=lambda tensor: tensor.offset_bytes)
+    own = [n for n, row in enumerate(rows) if _lies_at(row.name, places, placement, shape) == place]
+    if own:
+        whole = rows[own[0] : own[-1] + 1]
+        tally, ram = tallies[place], tallies[RAM]
+        size_bytes = sum(row.size_bytes for row in whole)
+        tally.fixed["weights"] = max(tally.fixed["weights"], size_bytes)
+        tables = sum(row.size_bytes for row in whole if row.name in _TABLES)
+        ram.mapped = max(0, ram.mapped - tables)
+
+
+_TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
+
+
+def _lies_at(name: str, places: tuple[str, ...], placement: Placement, shape: Shape) -> str:
+    """Where a tensor of the file is computed with."""
+    layer = _LAYER.match(name)
+    if name in _TABLES:  # the first one is the output too, where there is no other
+        return places[-1] if name == _TABLES[0] and shape.tied else RAM
+    index = int(layer[1]) if layer else len(places) - 1
+    on_cpu = EXPERTS.match(name) and index < placement.cpu_expert_layers
+    return RAM if on_cpu else places[min(index, len(places) - 1)]
 
 
 def _packed_bytes(weights: Weights, packed: frozenset[str]) -> int:

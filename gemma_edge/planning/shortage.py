@@ -115,6 +115,8 @@ def _copies_anyway(search: Search, strategy: Strategy) -> bool:
 def _relieve(search: Search, placement: Placement) -> Placement:
     """Where only main memory is short: first rows of the embeddings are read as they are needed,
     then no faster copy of the weights is kept."""
+    if not search.ledger(placement).fits and (copied := _copied(search, placement)):
+        return copied
     lazy = search.per_layer_embeddings and placement.load_mode == "mmap"
     repack = placement.kind(search.layers) == "gpu"
     reliefs: tuple[dict[str, Any], ...] = ({"lazy": lazy}, {"repack": repack})
@@ -124,6 +126,15 @@ def _relieve(search: Search, placement: Placement) -> Placement:
             break
         placement = replace(placement, **relief)
     return placement
+
+
+def _copied(search: Search, placement: Placement) -> Placement | None:
+    """The same without the table that Metal keeps in memory because it lies between its tensors in
+    the file: the weights are copied, and the CPU reads the table's rows as it needs them."""
+    backends = {each.backend for each in search.devices if each.name in placement.devices}
+    if "metal" in backends and search.per_layer_embeddings and placement.load_mode == "mmap":
+        return replace(placement, load_mode="none", lazy=True)
+    return None
 
 
 def _describe(setting: Placement, full: Placement) -> str:
@@ -194,8 +205,9 @@ def _enlarge_context(search: Search, strategy: Strategy, placement: Placement) -
             grown = replace(placement, context_tokens=context)
             if len(placement.devices) > 1:
                 grown = strategy.arrange(grown)
-            if search.ledger(grown).fits:
-                return grown
+            for each in filter(None, (grown, _copied(search, grown))):
+                if search.ledger(each).fits:
+                    return each
     return placement
 
 

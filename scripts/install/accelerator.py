@@ -26,8 +26,19 @@ _CUDA_LINUX: tuple[Version, ...] = (
 _CUDA_WINDOWS: tuple[Version, ...] = ((13, 2), (13, 0), (12, 5), (12, 4), (11, 8))
 # CUDA 13 no longer compiles for what came before Turing.
 _CUDA_13_CAPABILITY: Version = (7, 5)
-# The only target in the published ROCm wheel (build-wheels-rocm.yaml).
-_ROCM_WHEEL_TARGET = "gfx1100"
+_CUDA_CAPABILITY: Version = (6, 0)  # the least that the wheels hold code for
+# Targets of the ROCm wheel of Linux and of the HIP wheel of Windows (build-wheels-rocm.yaml), and
+# the ROCm that the first one is linked against; the second one brings its own. The same tables
+# stand in gemma_edge/hardware/gpus.py.
+_ROCM_LINUX = (
+    "gfx908", "gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1101", "gfx1102", "gfx1150", "gfx1151",
+    "gfx1200", "gfx1201",
+)  # fmt: skip
+_ROCM_WINDOWS = (
+    "gfx1150", "gfx1151", "gfx1200", "gfx1201", "gfx1100", "gfx1101", "gfx1102", "gfx1030",
+    "gfx1031", "gfx1032",
+)  # fmt: skip
+_ROCM_MAJOR = 7
 
 
 @dataclass(frozen=True)
@@ -63,9 +74,11 @@ def detect_accelerator(processor: Processor) -> tuple[Accelerator, str]:
     nvidia = parse_nvidia_smi(smi, _ask(["nvidia-smi", *_QUERY]))
     if nvidia:
         return choose_cuda(nvidia, sys.platform, processor.machine, _nvcc()), ""
-    targets = parse_rocminfo(_ask(["rocminfo"]) or _ask(["/opt/rocm/bin/rocminfo"]))
-    if targets:
-        return choose_rocm(targets, processor.machine, shutil.which("hipconfig") is not None), ""
+    if targets := _amd_targets():
+        found = shutil.which("hipconfig") is not None
+        rocm = choose_rocm(targets, processor.machine, found, sys.platform, _rocm_major())
+        if rocm.tag or sys.platform != "win32":  # there Vulkan needs no compiler
+            return rocm, ""
     warning = _silent_card(smi)
     discrete, integrated = parse_vulkaninfo(_ask(["vulkaninfo", "--summary"]))
     if discrete and not warning:
@@ -86,7 +99,7 @@ def want(backend: str, processor: Processor) -> tuple[Accelerator, str]:
         return found, warning
     reason = f"--backend {backend} was asked for; this machine shows {found.backend}"
     reason += f" ({found.reason})"
-    tag = {"metal": "metal", "vulkan": "vulkan", "rocm": "rocm72"}.get(backend, "")
+    tag = wheel_tag(backend, sys.platform, processor.machine)
     flag = {"cuda": "GGML_CUDA", "metal": "GGML_METAL", "rocm": "GGML_HIP", "vulkan": "GGML_VULKAN"}
     return Accelerator(backend, reason, tag=tag, flags=(f"-D{flag[backend]}=ON",)), ""
 
@@ -109,13 +122,23 @@ def choose_cuda(nvidia: Nvidia, system: str, machine: str, nvcc: Version | None)
     return Accelerator("cuda", reason, tag=tag, flags=tuple(flags), missing=missing, fix=fix)
 
 
-def choose_rocm(targets: tuple[str, ...], machine: str, compiler: bool) -> Accelerator:
-    """ROCm: the wheel holds one target; every other card is built for."""
-    tag = "rocm72" if machine == "x86_64" and set(targets) == {_ROCM_WHEEL_TARGET} else ""
+def choose_rocm(
+    targets: tuple[str, ...], machine: str, compiler: bool, system: str = "linux",
+    major: int = _ROCM_MAJOR,
+) -> Accelerator:  # fmt: skip
+    """ROCm: the wheel where it holds code for one of the cards (the graphics in a processor beside
+    it need none), a build from source for every other. ``major`` is that of the ROCm here."""
+    held = _ROCM_WINDOWS if system == "win32" else _ROCM_LINUX
+    served = [target for target in targets if target in held]
+    fits = system == "win32" or major == _ROCM_MAJOR
+    tag = wheel_tag("rocm", system, machine) if served and fits else ""
     listed = ";".join(targets)
+    reason = f"ROCm shows {', '.join(targets)}"
+    if tag and len(served) < len(targets):
+        reason += f"; the published build serves {', '.join(served)}"
     return Accelerator(
         "rocm",
-        f"ROCm shows {', '.join(targets)}",
+        reason,
         tag=tag,
         flags=("-DGGML_HIP=ON", f"-DAMDGPU_TARGETS={listed}", f"-DGPU_TARGETS={listed}"),
         missing="" if compiler else "hipconfig, ROCm's compiler",
@@ -124,15 +147,24 @@ def choose_rocm(targets: tuple[str, ...], machine: str, compiler: bool) -> Accel
 
 
 def choose_vulkan(device: str, system: str, machine: str, compiler: bool) -> Accelerator:
-    """Vulkan: one wheel, for Linux on x86_64."""
+    """Vulkan: wheels for Linux and Windows on x86_64."""
     return Accelerator(
         "vulkan",
         f"Vulkan shows {device}",
-        tag="vulkan" if system == "linux" and machine == "x86_64" else "",
+        tag=wheel_tag("vulkan", system, machine),
         flags=("-DGGML_VULKAN=ON",),
         missing="" if compiler else "glslc, Vulkan's shader compiler",
         fix="" if compiler else "install the Vulkan SDK (vulkan.lunarg.com)",
     )
+
+
+def wheel_tag(backend: str, system: str, machine: str) -> str:
+    """The name of the wheel index for a backend other than CUDA, "" where it has none for here."""
+    if backend == "metal":
+        return "metal" if system == "darwin" else ""
+    tags = {("vulkan", "linux"): "vulkan", ("vulkan", "win32"): "vulkan",
+            ("rocm", "linux"): "rocm72", ("rocm", "win32"): "hip-radeon"}  # fmt: skip
+    return tags.get((backend, system), "") if machine == "x86_64" else ""
 
 
 def choose_apple(processor: Processor) -> Accelerator:
@@ -190,9 +222,37 @@ def parse_vulkaninfo(text: str) -> tuple[str, str]:
 
 def _cuda_tag(nvidia: Nvidia, system: str) -> str:
     known = _CUDA_WINDOWS if system == "win32" else _CUDA_LINUX
+    if (0, 0) < nvidia.capability < _CUDA_CAPABILITY:
+        return ""
     old = (0, 0) < nvidia.capability < _CUDA_13_CAPABILITY
     fits = [v for v in known if v <= nvidia.cuda and not (old and v >= (13, 0))]
     return "cu{}{}".format(*fits[0]) if fits else ""
+
+
+def parse_hipinfo(text: str) -> tuple[str, ...]:
+    """hipInfo (of Windows' HIP SDK) -> the targets of its devices, each once."""
+    return tuple(
+        dict.fromkeys(re.findall(r"^\s*gcnArchName:\s*(gfx[0-9a-f]+)", text, re.MULTILINE))
+    )
+
+
+def _amd_targets() -> tuple[str, ...]:
+    if sys.platform == "win32":
+        home = os.environ.get("HIP_PATH", "")
+        return parse_hipinfo(
+            _ask(["hipInfo"]) or (_ask([f"{home}/bin/hipInfo.exe"]) if home else "")
+        )
+    return parse_rocminfo(_ask(["rocminfo"]) or _ask(["/opt/rocm/bin/rocminfo"]))
+
+
+def _rocm_major() -> int:
+    """Of the ROCm that is installed; that of the wheel where nobody says."""
+    try:
+        text = Path("/opt/rocm/.info/version").read_text(encoding="ascii")
+    except OSError:
+        return _ROCM_MAJOR
+    found = re.match(r"(\d+)\.", text)
+    return int(found[1]) if found else _ROCM_MAJOR
 
 
 def _silent_card(smi: str) -> str:

@@ -7,6 +7,10 @@ from gemma_edge.hardware.gpus import (
     CUDA_LINUX,
     CUDA_WINDOWS,
     INDEX,
+    ROCM_LINUX,
+    ROCM_MAJOR,
+    ROCM_VERSION_FILE,
+    ROCM_WINDOWS,
     Card,
     Nvidia,
     cuda_tag,
@@ -26,12 +30,16 @@ def nvidia(cuda, capability):
 def test_the_tables_are_those_of_the_set_up_script():
     assert CUDA_LINUX == accelerator._CUDA_LINUX
     assert CUDA_WINDOWS == accelerator._CUDA_WINDOWS
+    assert ROCM_LINUX == accelerator._ROCM_LINUX
+    assert ROCM_WINDOWS == accelerator._ROCM_WINDOWS
+    assert ROCM_MAJOR == accelerator._ROCM_MAJOR
+    assert len(ROCM_LINUX) == 11
     assert INDEX == llama.INDEX
 
 
 @pytest.mark.parametrize("system", ["linux", "win32"])
 @pytest.mark.parametrize("cuda", [(11, 4), (11, 8), (12, 2), (12, 4), (12, 8), (13, 0), (13, 2)])
-@pytest.mark.parametrize("capability", ["6.1", "7.5", "8.9", "12.0", ""])
+@pytest.mark.parametrize("capability", ["5.2", "6.1", "7.5", "8.9", "12.0", ""])
 def test_the_choice_is_that_of_the_set_up_script(system, cuda, capability):
     numbers = tuple(map(int, capability.split("."))) if capability else (0, 0)
     known = accelerator.Nvidia(("a card",), "550.120", cuda, numbers)
@@ -45,7 +53,8 @@ def test_the_choice_is_that_of_the_set_up_script(system, cuda, capability):
         ({"system": "linux", "machine": "x86_64"}, "cuda", f"{INDEX}/cu124"),
         ({"system": "linux", "machine": "aarch64"}, "cuda", '-C "cmake.args=-DGGML_CUDA=ON"'),
         ({"system": "linux", "machine": "x86_64"}, "vulkan", f"{INDEX}/vulkan"),
-        ({"system": "win32", "machine": "AMD64"}, "vulkan", '-C "cmake.args=-DGGML_VULKAN=ON"'),
+        ({"system": "win32", "machine": "AMD64"}, "vulkan", f"{INDEX}/vulkan"),
+        ({"system": "linux", "machine": "aarch64"}, "vulkan", '-C "cmake.args=-DGGML_VULKAN=ON"'),
         ({"system": "darwin", "machine": "arm64"}, "metal", f"{INDEX}/metal"),
         ({"system": "linux", "machine": "x86_64"}, "rocm", '-C "cmake.args=-DGGML_HIP=ON"'),
         ({"system": "linux", "machine": "x86_64"}, "cpu", "llama-cpp-python llama-cpp-python"),
@@ -54,6 +63,53 @@ def test_the_choice_is_that_of_the_set_up_script(system, cuda, capability):
 def test_the_command(recording, backend, end):
     found = install_command(Answers(recording), backend, nvidia((12, 4), "8.6"), CPU)
     assert found.endswith(end)
+
+
+CARD = "/sys/bus/pci/devices/0000:03:00.0/uevent"
+KFD = "/sys/class/kfd/kfd/topology/nodes"
+INDEXED = {"rocm72": f"{INDEX}/rocm72", "hip-radeon": f"{INDEX}/hip-radeon"}
+
+
+def radeon(model: str, **files: str) -> dict[str, object]:
+    """Linux with an AMD card of this PCI id, and files of its kernel."""
+    slot = f"PCI_CLASS=30000\nPCI_ID=1002:{model}\nPCI_SLOT_NAME=0000:03:00.0\nDRIVER=amdgpu"
+    return {"system": "linux", "machine": "x86_64", "files": {CARD: slot, **files}}
+
+
+def windows_radeon(model: str) -> dict[str, object]:
+    adapter = {"title": "AMD Radeon RX", "id": f"pci\\ven_1002&dev_{model}&x", "memory": 1 << 34}
+    return {"system": "win32", "machine": "AMD64", "windows": {"adapters": [adapter]}}
+
+
+@pytest.mark.parametrize(
+    ("recording", "tag"),
+    [
+        (radeon("744C"), "rocm72"),
+        (radeon("7550"), "rocm72"),
+        (radeon("73DF"), ""),  # gfx1031 is in the wheel for Windows only
+        (radeon("FFFF"), ""),  # nobody knows it
+        (radeon("FFFF", **{f"{KFD}/1/properties": "gfx_target_version 110000\nlocation_id 768\n"}),
+         "rocm72"),
+        (radeon("FFFF", **{f"{KFD}/1/properties": "gfx_target_version 90010\nlocation_id 768\n"}),
+         "rocm72"),
+        (radeon("744C", **{f"{KFD}/1/properties": "gfx_target_version 100306\nlocation_id 768\n"}),
+         ""),
+        (radeon("744C", **{ROCM_VERSION_FILE: "6.4.1-83"}), ""),
+        (radeon("744C", **{ROCM_VERSION_FILE: "7.2.0-43"}), "rocm72"),
+        (windows_radeon("747e"), "hip-radeon"),
+        (windows_radeon("73df"), "hip-radeon"),
+        (windows_radeon("74a1"), ""),
+    ],
+)  # fmt: skip
+def test_the_wheels_for_amds_cards(recording, tag):
+    found = install_command(Answers(recording), "rocm", Nvidia(), CPU)
+    assert found.endswith(INDEXED.get(tag, '-C "cmake.args=-DGGML_HIP=ON"'))
+
+
+def test_a_card_that_no_wheel_serves_does_not_choose_the_wheel_of_the_others():
+    old, new = nvidia((13, 0), "5.2").cards[0], nvidia((13, 0), "12.0").cards[0]
+    assert cuda_tag(Nvidia(cards=(old,), cuda=(13, 0)), "linux") == ""
+    assert cuda_tag(Nvidia(cards=(old, new), cuda=(13, 0)), "linux") == "cu130"
 
 
 def test_amx_is_never_asked_for():

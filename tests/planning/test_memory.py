@@ -245,6 +245,35 @@ def test_a_device_in_main_memory_takes_from_it():
     assert found.account("RAM").budget_bytes == hardware.memory.available_bytes - taken
 
 
+@pytest.mark.parametrize("name", ["e2b", "e4b", "12b"])
+def test_metal_maps_all_that_lies_between_its_tensors(name):
+    """llama.cpp maps one range of the file; the table that only the CPU reads lies in it."""
+    shape = shape_of(name)
+    shared = replace(card("MTL0", gib=64, backend="metal"), integrated=True)
+    placement = Placement(
+        context_tokens=4096, batch_tokens=512, devices=("MTL0",), gpu_layers=ALL_LAYERS
+    )
+    hardware = machine(shared)
+    found = account(shape, None, placement, hardware, closed_form(measure, hardware))
+    parts = {part.name: part.size_bytes for part in found.account("MTL0").parts}
+    assert parts["weights"] == sum(tensor.size_bytes for tensor in shape.header.tensors)
+    # The same pages are not counted in main memory too.
+    assert [part for part in found.account(RAM).parts if part.name == "weights"] == []
+    lines = [
+        "load_tensors:   CPU_Mapped model buffer size =  1854.60 MiB",
+        f"load_tensors:  MTL0_Mapped model buffer size = {parts['weights'] / MIB:.2f} MiB",
+    ]
+    cpu, metal = parse_report(lines)
+    assert (cpu.place, cpu.reclaimable) == ("RAM", True)
+    assert (metal.place, metal.reclaimable) == ("MTL0", False)
+    assert [said for said in differences(found, (cpu, metal)) if said.startswith("weights")] == []
+    copied = account(
+        shape, None, replace(placement, load_mode="none"), hardware, closed_form(measure, hardware)
+    )
+    own = {part.name: part.size_bytes for part in copied.account("MTL0").parts}["weights"]
+    assert parts["weights"] - own == shape.layer_table.size_bytes
+
+
 REPORT = """load_tensors:   CPU_Mapped model buffer size =  1854.60 MiB
 load_tensors:        CUDA0 model buffer size =  2749.01 MiB
 llama_kv_cache_iswa: creating non-SWA KV cache, size = 4096 cells
