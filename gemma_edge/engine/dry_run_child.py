@@ -59,7 +59,7 @@ class _Llama:
         self._bindings.llama_log_set(self._log, ctypes.c_void_p(0))
         self._bindings.llama_backend_init()
         for endpoint in endpoints:
-            _add_server(Path(self._bindings.__file__).parent / "lib", endpoint)
+            _add_server(endpoint)
         self._model: Any = None
         self._loaded: object = None
         self._load_lines: list[str] = []
@@ -184,11 +184,13 @@ def _copies_of_ggml() -> int:
     return len({line.split(None, 5)[5] for line in maps.splitlines() if "ggml-base" in line})
 
 
-def _add_server(folder: Path, endpoint: str) -> None:
+def _add_server(endpoint: str) -> None:
     """A device of another process, over ggml's RPC; for tests."""
-    load = importlib.import_module("llama_cpp._ctypes_extensions").load_shared_library
-    ggml, rpc = load("ggml", folder), load("ggml-rpc", folder)
-    rpc.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
-    register = rpc.ggml_backend_rpc_add_server(endpoint.encode())
-    ggml.ggml_backend_register.argtypes = [ctypes.c_void_p]
-    ggml.ggml_backend_register(register)
+    from gemma_edge.engine.placement import library
+
+    add, register = (
+        library("ggml-rpc").ggml_backend_rpc_add_server,
+        library("ggml").ggml_backend_register,
+    )
+    add.restype, register.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    register(add(endpoint.encode()))

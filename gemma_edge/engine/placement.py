@@ -6,7 +6,8 @@ its bindings are imported here, and planning's types are named, not loaded.
 """
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, cast
 
 import llama_cpp._ctypes_extensions
 import llama_cpp._ggml
@@ -97,10 +98,9 @@ def context_params(placement: "Placement") -> Any:
 def find_device(name: str) -> int:
     """ggml's handle of a device.
     Raises EngineError: there is none of this name."""
-    ggml = _library("ggml")
-    ggml.ggml_backend_dev_by_name.restype = ctypes.c_void_p
-    ggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
-    device = ggml.ggml_backend_dev_by_name(name.encode())
+    find = library("ggml").ggml_backend_dev_by_name
+    find.restype, find.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+    device = find(name.encode())
     if not device:
         raise EngineError(
             f"this build of llama.cpp has no device {name}; it has {', '.join(device_names())}",
@@ -120,14 +120,14 @@ def device_title(name: str) -> str:
 
 def gpu_names() -> list[str]:
     """ggml's names of the GPUs, those that share main memory among them."""
-    base = _library("ggml-base")
-    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    gpus = [device for device in _devices() if base.ggml_backend_dev_type(device) in _GPU_TYPES]
+    kind = library("ggml-base").ggml_backend_dev_type
+    kind.argtypes = [ctypes.c_void_p]
+    gpus = [device for device in _devices() if kind(device) in _GPU_TYPES]
     return [_text("ggml_backend_dev_name", device) for device in gpus]
 
 
 def _devices() -> list[int]:
-    ggml = _library("ggml")
+    ggml = library("ggml")
     ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
     ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
@@ -135,19 +135,28 @@ def _devices() -> list[int]:
 
 
 def _text(function: str, device: int) -> str:
-    read = getattr(_library("ggml-base"), function)
+    read = getattr(library("ggml-base"), function)
     read.restype, read.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
     return str(read(device).decode("utf-8", "replace"))
 
 
 def _cpu_buffer_type() -> int:
-    base = _library("ggml-base")
-    base.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
-    return int(base.ggml_backend_cpu_buffer_type())
+    """Of the CPU as libllama has it. It compares pointers: where it sees its own, it looks for a
+    better place than plain memory, pinned (CUDA_Host) or repacked (CPU_REPACK)."""
+    read = library("ggml-base").ggml_backend_dev_buffer_type
+    read.restype, read.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    return int(read(find_device("CPU")))
 
 
-def _library(name: str) -> ctypes.CDLL:
-    """One of ggml's own libraries, which lie beside llama.cpp's; the loader opens each once."""
+def library(name: str) -> ctypes.CDLL:
+    """One of ggml's own libraries ("ggml", "ggml-base", "ggml-rpc"), the one that libllama uses.
+
+    A wheel has no symbolic links: ``libggml-base.so`` and the ``libggml-base.so.0`` that libllama
+    loads are two files, and the first, opened by its path, is another ggml with tables and pointers
+    of its own. So what libllama depends on is found through libllama. Windows has one file of each,
+    and looks into no other."""
+    if sys.platform != "win32":
+        return cast("ctypes.CDLL", bindings._lib)
     found: ctypes.CDLL = llama_cpp._ctypes_extensions.load_shared_library(
         name, llama_cpp._ggml.libggml_base_path
     )

@@ -32,15 +32,14 @@ class Override(ctypes.Structure):
 
 def load(wanted: dict[str, Any]) -> Any:
     """The model, as the engine opens it."""
-    ggml = load_shared_library("ggml", LIBRARIES)
-    base = load_shared_library("ggml-base", LIBRARIES)
+    ggml = load_shared_library("ggml", LIBRARIES)  # the others are found through it
     ggml.ggml_backend_dev_by_name.restype = ctypes.c_void_p
-    base.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
+    ggml.ggml_backend_dev_buffer_type.restype = ctypes.c_void_p
+    ggml.ggml_backend_dev_buffer_type.argtypes = [ctypes.c_void_p]
     for endpoint in wanted.get("endpoints", ()):
-        rpc = load_shared_library("ggml-rpc", LIBRARIES)
-        rpc.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
+        ggml.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
         ggml.ggml_backend_register.argtypes = [ctypes.c_void_p]
-        ggml.ggml_backend_register(rpc.ggml_backend_rpc_add_server(endpoint.encode()))
+        ggml.ggml_backend_register(ggml.ggml_backend_rpc_add_server(endpoint.encode()))
     params = llama_cpp.llama_model_default_params()
     names = wanted.get("devices", [])
     devices = (ctypes.c_void_p * (len(names) + 1))(
@@ -59,7 +58,7 @@ def load(wanted: dict[str, Any]) -> Any:
         params.tensor_split = ctypes.cast(split, ctypes.POINTER(ctypes.c_float))
     layers = "|".join(map(str, range(wanted.get("cpu_expert_layers", 0))))
     pattern = rf"blk\.({layers})\.ffn_(up|down|gate_up|gate)_(ch|)exps".encode()
-    cpu = base.ggml_backend_cpu_buffer_type()
+    cpu = ggml.ggml_backend_dev_buffer_type(ggml.ggml_backend_dev_by_name(b"CPU"))
     overrides = (Override * 2)(Override(pattern, cpu), Override(None, None))
     if layers:
         params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)

@@ -50,11 +50,8 @@ def work(port: str) -> Handler:
 
 def _library(name: str) -> ctypes.CDLL:
     import llama_cpp
-    import llama_cpp._ctypes_extensions
-    import llama_cpp._ggml
+
+    from gemma_edge.engine.placement import library
 
     llama_cpp.llama_backend_init()
-    found: ctypes.CDLL = llama_cpp._ctypes_extensions.load_shared_library(
-        name, llama_cpp._ggml.libggml_base_path
-    )
-    return found
+    return library(name)
