@@ -40,7 +40,7 @@ from gemma_edge.engine.protocol import (
 )
 from gemma_edge.engine.vision import LlamaVision
 from gemma_edge.errors import DoesNotFit, EngineError
-from gemma_edge.planning.dry_run import differences, parse_report
+from gemma_edge.planning.dry_run import differences, fallback_note, parse_report, parse_splits
 from gemma_edge.planning.plan import Allocated, Plan
 from gemma_edge.units import render_tokens
 
@@ -80,8 +80,11 @@ class LlamaEngine:
             flash_attention=self._context.flash_attention,
         )  # fmt: skip
         smoke_decode(self._context, self._cache, max(model.bos, 0))
-        self._allocated = parse_report(end_report())
+        report = end_report()
+        self._allocated = parse_report(report)
+        fallback = fallback_note(plan, model.layers, parse_splits(report))
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
+        self._notes += (fallback,) if fallback else ()
 
     @property
     def info(self) -> EngineInfo:

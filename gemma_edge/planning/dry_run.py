@@ -121,6 +121,7 @@ def _compute(rows: Sequence[Allocated]) -> Compute:
 #     llama_kv_cache:      CUDA0 KV buffer size =    40.00 MiB
 #     sched_reserve:       CUDA0 compute buffer size =   112.00 MiB
 #     llama_context:  CUDA_Host  output buffer size =     1.00 MiB
+#     sched_reserve: graph (pp bs=512, tg bs=1): nodes = 1863, splits = 66 / 2, input objects = 5
 
 WARN_SHARE, WARN_BYTES = 0.02, 32 * MIB  # of one place's parts of one kind
 
@@ -129,6 +130,8 @@ _BUFFER = re.compile(
 )
 _WHOLE_CACHE = re.compile(r"^llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +(\d+) layers")
 _CREATING = re.compile(r"creating +(non-)?SWA KV cache")
+# So since llama.cpp 0.5; "graph splits = 66 (with bs=512), 2 (with bs=1)" before.
+_SPLITS = re.compile(r"\bsplits = (\d+)(?: / (\d+)| \(with bs=\d+\), (\d+))?", re.ASCII)
 _ENDPOINT = re.compile(r"\[.*\]$")  # RPC0[127.0.0.1:50077]
 _ANONYMOUS = ("CPU_REPACK", "AMX")
 _PARTS: dict[str, PartName] = {
@@ -159,6 +162,30 @@ def parse_report(lines: Iterable[str]) -> tuple[Allocated, ...]:
     if any(row.place and row.part.startswith("KV") for row in found):
         return tuple(row for row in found if row.place)
     return tuple(found)
+
+
+def parse_splits(lines: Iterable[str]) -> int:
+    """Into how many pieces, each on one device, the last graph was cut that a load names: the most
+    of reading and of writing; 0 where none is named. The same words for all backends."""
+    found = [match for match in map(_SPLITS.search, lines) if match]
+    return max((int(number) for number in found[-1].groups() if number), default=0) if found else 0
+
+
+def fallback_note(placement: Placement, layers: int, splits: int) -> str:
+    """That operations run on the CPU although every layer is on GPUs, or "".
+
+    One piece is the CPU's, which looks up the tokens, and one each GPU's. Flash attention is asked
+    for, so llama.cpp does not check whether a device can compute it; an operation that it cannot,
+    goes to the CPU and back without a word (ggml-backend.cpp, ``ggml_backend_sched_split_graph``).
+    """
+    usual = 1 + len(placement.devices)
+    if placement.kind(layers) != "gpu" or splits <= usual + 1:
+        return ""
+    where = " and ".join(placement.devices)
+    return (
+        f"some operations fall back to the CPU although all layers are on {where}: the graph is in "
+        f"{splits} pieces, {usual} are usual; answers are slower than planned"
+    )
 
 
 def place_of(buffer: str) -> str:

@@ -8,7 +8,9 @@ import llama_cpp
 import numpy as np
 import pytest
 
+from gemma_edge.engine import engine
 from gemma_edge.engine.engine import LlamaEngine, judge_load, smoke_decode
+from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.placement import ModelParams
 from gemma_edge.errors import EngineError
 from gemma_edge.planning.plan import Allocated
@@ -42,6 +44,22 @@ def test_a_gpu_that_was_left_empty_is_an_error(allocated: tuple[Allocated, ...])
         judge_load(plan, allocated)
     both = replace(plan, devices=("CUDA0", "CUDA1"), split=(9, 0))
     assert judge_load(both, ON_GPU) == ()  # the second has no share
+
+
+@pytest.mark.parametrize("splits", [2, 66])
+def test_a_load_says_that_operations_fall_back_to_the_cpu(
+    splits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp's line, which a fake device cannot make it say, for a plan that names one."""
+    said = f"sched_reserve: graph: nodes = 414, splits = {splits}, input objects = 5"
+    monkeypatch.setattr(engine, "end_report", lambda: (said,))
+    monkeypatch.setattr(engine, "judge_load", lambda *_: ())
+    monkeypatch.setattr(engine, "LlamaModel", lambda path, _: LlamaModel(path))
+    opened = LlamaEngine(replace(demo_plan(), projector=None, devices=("CUDA0",)))
+    notes = opened.info.notes
+    opened.close()
+    assert [note for note in notes if "fall back to the CPU" in note] == list(notes)
+    assert len(notes) == (splits > 2)  # noqa: PLR2004
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_edge import catalog
-from gemma_edge.planning.dry_run import differences, parse_report, place_of
+from gemma_edge.planning.dry_run import (
+    differences,
+    fallback_note,
+    parse_report,
+    parse_splits,
+    place_of,
+)
 from gemma_edge.planning.memory import (
     Compute,
     account,
@@ -297,6 +303,45 @@ def test_llama_cpps_report_is_read():
         Allocated("RAM", "compute", round(36.02 * MIB)),
         Allocated("RAM", "output", MIB),
     )
+
+
+ONE = Placement(context_tokens=256, batch_tokens=64, devices=("CUDA0",), gpu_layers=ALL_LAYERS)
+TWO = replace(ONE, devices=("CUDA0", "CUDA1"), split=(4, 5))
+
+
+@pytest.mark.parametrize(
+    ("line", "splits"),
+    [
+        ("sched_reserve: graph: nodes = 1863, splits = 2, input objects = 5", 2),
+        ("sched_reserve: graph (pp bs=512, tg bs=1): nodes = 9 / 9, splits = 66 / 2, inp", 66),
+        ("sched_reserve: graph (pp bs=512, tg bs=1): nodes = 9 / 9, splits = 2 / 70, inp", 70),
+        ("llama_context: graph splits = 65 (with bs=512), 4 (with bs=1)", 65),
+        ("llama_context: graph splits = 3", 3),
+        ("sched_reserve:      CUDA0 compute buffer size =   112.00 MiB", 0),
+    ],
+)
+def test_pieces_of_the_graph_are_read(line: str, splits: int) -> None:
+    assert parse_splits([*REPORT, line]) == splits
+    assert parse_splits(["graph: splits = 99", line, "output"]) == (splits or 99)
+
+
+@pytest.mark.parametrize(
+    ("placement", "splits", "said"),
+    [
+        (ONE, 2, False), (ONE, 3, False), (ONE, 4, True), (ONE, 66, True), (ONE, 0, False),
+        (TWO, 3, False), (TWO, 4, False), (TWO, 5, True),
+        (replace(ONE, cpu_expert_layers=2), 66, False),  # those are meant to be there
+        (replace(ONE, gpu_layers=8), 66, False), (replace(ONE, gpu_layers=9), 66, True),
+        (replace(ONE, devices=()), 66, False),
+    ],
+)  # fmt: skip
+def test_operations_that_fall_back_to_the_cpu_are_told(placement, splits, said):
+    note = fallback_note(placement, 8, splits)
+    assert bool(note) == said
+    if said:
+        assert f"{splits} pieces" in note
+        assert "on CUDA0" in note
+        assert "\n" not in note
 
 
 @pytest.mark.parametrize(
