@@ -23,7 +23,7 @@ from gemma_edge.hardware.machine import (
     parse_pairs,
     program_of,
 )
-from gemma_edge.units import MIB, render_bytes
+from gemma_edge.units import GIB, MIB, render_bytes
 
 # NVIDIA's cards as NVML and nvidia-smi describe them. Pure over a recording. Both know cards that
 # llama.cpp may not see, who uses their memory, and the driver. NVML counts more, so its word comes
@@ -368,7 +368,7 @@ def _maker(name: str) -> str:
 def _usable(answers: Answers, entry: Answers, card: Card | None, memory: Memory) -> Device:
     integrated = entry.number("type") == _IGPU or backend_of(entry.text("backend")) == "metal"
     total = entry.number("total") or (card.total_bytes if card else 0)
-    free, reason = _free(answers, entry, card, integrated, memory)
+    free, context, reason = _free(answers, entry, card, integrated, memory)
     return Device(
         name=entry.text("name"),
         title=_title(answers, entry, card),
@@ -381,6 +381,7 @@ def _usable(answers: Answers, entry: Answers, card: Card | None, memory: Memory)
         capability=(card.capability if card else "") or _said_capability(answers, entry),
         mig=_is_slice(entry, card),
         display=_displays(answers, card),
+        context_bytes=context,
         reason=reason,
     )
 
@@ -395,27 +396,39 @@ def _said_capability(answers: Answers, entry: Answers) -> str:
     return found[1] if found else ""
 
 
+# What a context can plausibly take: 120 to 550 MiB by card were seen. Outside, another program came
+# or went between the two questions.
+_CONTEXT_BYTES = (64 * MIB, GIB)
+_OWN_CONTEXT = ("cuda", "rocm")  # asked for memory they make one (cudaSetDevice, hipSetDevice)
+
+
 def _free(
     answers: Answers, entry: Answers, card: Card | None, integrated: bool, memory: Memory
-) -> tuple[int, str]:
-    """Free bytes, and where the number comes from. ggml's number is taken inside the probe, whose
-    own CUDA context (300 MiB) is already in use then; NVML's was taken before. Under Windows a
-    process gets less than what is free, and MIG's parent says nothing about the slice: there ggml's
-    word is the tighter one."""
-    free = entry.number("free")
+) -> tuple[int, int | None, str]:
+    """Free bytes, what a context takes of them (as ``Device.context_bytes``), and where the number
+    comes from. ggml's number is taken inside the probe, whose own context is already in use then;
+    NVML's was taken before, so the difference is that context. Under Windows a process gets less
+    than what is free, and MIG's parent says nothing about the slice: there ggml's word is the
+    tighter one."""
+    free, backend = entry.number("free"), backend_of(entry.text("backend"))
     if integrated:
         available = memory.available_bytes
         # CUDA's number is that of /proc/meminfo, or of the huge pages alone where there are some.
-        unified = backend_of(entry.text("backend")) == "cuda"
-        if available is not None and (available < free or unified):
-            return available, f"its memory is main memory: {memory.reason}"
-        return free, "its memory is main memory; free as ggml says"
+        if available is not None and (available < free or backend == "cuda"):
+            return available, None, f"its memory is main memory: {memory.reason}"
+        return free, None, "its memory is main memory; free as ggml says"
+    taken_off = 0 if backend in _OWN_CONTEXT else None
     piece = _slice(answers, card) if _is_slice(entry, card) else card
     if piece is None or not piece.free_bytes:
-        return free, "free as ggml says, the probe's own share taken off"
+        own = ", the probe's own share taken off" if taken_off == 0 else ""
+        return free, taken_off, f"free as ggml says{own}"
     if free and (piece.wddm or answers.system == "win32" or is_wsl(answers)):
-        return min(free, piece.free_bytes), "free as Windows grants it to one program"
-    return piece.free_bytes, f"free as {piece.source} says"
+        context = taken_off if free <= piece.free_bytes else None
+        return min(free, piece.free_bytes), context, "free as Windows grants it to one program"
+    least, most = _CONTEXT_BYTES
+    difference = piece.free_bytes - free
+    seen = piece.source == NVML and taken_off == 0 and least <= difference <= most
+    return piece.free_bytes, difference if seen else None, f"free as {piece.source} says"
 
 
 def is_wsl(answers: Answers) -> bool:

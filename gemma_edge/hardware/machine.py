@@ -66,8 +66,10 @@ class Device:
     ``title`` is for people ("RTX 4060 Laptop"); ``backend`` is cuda, rocm, vulkan, metal, sycl,
     rpc, or "" ; ``integrated``: its memory is main memory. ``display``: a desktop draws with it.
     ``pci_id`` is ``0000:c1:00.0`` in lower case, "" where there is none; ``capability`` is CUDA's,
-    "" elsewhere. ``reason`` says where the numbers come from, ``trouble`` why it cannot be used
-    where there is more to say than that ggml does not see it."""
+    "" elsewhere. ``context_bytes`` is what each process takes of ``free_bytes`` before its first
+    buffer, 0 where that is taken off already, None where nobody measured it. ``reason`` says where
+    the numbers come from, ``trouble`` why it cannot be used where there is more to say than that
+    ggml does not see it."""
 
     name: str
     title: str
@@ -80,6 +82,7 @@ class Device:
     capability: str = ""
     mig: bool = False
     display: bool = False
+    context_bytes: int | None = None
     reason: str = ""
     trouble: str = ""
 

@@ -198,8 +198,13 @@ def _add_compute(tallies: Mapping[str, _Tally], compute: Compute) -> None:
 
 
 def _close_device(tally: _Tally, device: Device, hardware: Hardware) -> Account:
-    if runtime := RUNTIME_BYTES.get(device.backend, 0):
-        tally.add("runtime", runtime, f"what {device.backend} takes for itself")
+    note, runtime = f"what {device.backend} takes for itself", device.context_bytes
+    if runtime is None:
+        runtime = RUNTIME_BYTES.get(device.backend, 0)
+    else:
+        note += ", measured on this card"
+    if runtime:
+        tally.add("runtime", runtime, note)
     tally.add("margin", *margin_bytes(device, hardware))
     return Account(
         place=device.name, title=device.title, budget_bytes=device.free_bytes,
@@ -519,8 +524,9 @@ def margin_bytes(device: Device | None, hardware: Hardware) -> tuple[int, str]:
     return max(256 * MIB, total // 50), "no desktop draws with it"
 
 
-# What a process holds on a device beside llama.cpp's buffers: cudaMemGetInfo before and after
-# (Unsloth measured 320 to 330 MiB for CUDA; the others are estimates).
+# What a process holds on a device beside llama.cpp's buffers, where it was not measured on the card
+# itself: cudaMemGetInfo before and after (Unsloth measured 320 to 330 MiB for CUDA, other cards 120
+# to 550; the others are estimates).
 RUNTIME_BYTES = {"cuda": 330 * MIB, "rocm": 300 * MIB, "vulkan": 150 * MIB, "sycl": 300 * MIB}
 # What llama.cpp takes outside the buffers that it reports: graphs, tables of tensors, and room for
 # quantized activations. 2.6 to 10.5 MiB more than its buffers were resident when E2B and E4B were

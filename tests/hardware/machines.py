@@ -47,6 +47,7 @@ def _device(device: Device) -> str:
         "integrated" if device.integrated else "",
         "slice" if device.mig else "",
         "display" if device.display else "",
+        "" if device.context_bytes is None else f"context {device.context_bytes // MIB} MiB",
         device.reason,
     ]
     return f"{device.name or '-':<10} {' · '.join(filter(None, words))}"
