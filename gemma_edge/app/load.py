@@ -52,7 +52,7 @@ from gemma_edge.planning.plan import (
 )
 from gemma_edge.planning.planner import Planner
 from gemma_edge.planning.render import brief_title, render_devices, render_first_line
-from gemma_edge.planning.speed import describe_measurement
+from gemma_edge.planning.speed import describe_measurement, render_spill, seems_spilled
 from gemma_edge.store.measurements import read_measurements, record_measurement
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
@@ -418,11 +418,14 @@ class LoadedEngine:
             self._keep(usage.generated_tokens / seconds)
 
     def _keep(self, tokens_per_second: float) -> None:
-        """Under the plan that was really loaded, which may be a fallback."""
+        """Under the plan that was really loaded, which may be a fallback; not a run that spilled
+        into main memory, which would make every later estimate too low."""
         self._known, prepared = True, self.prepared
         if tokens_per_second <= 0:
             return
         loaded = self.engine.info.plan or prepared.plan
         run = describe_measurement(loaded, prepared.candidate, prepared.hardware, tokens_per_second)
-        if problem := record_measurement(prepared.settings, run):
+        if seems_spilled(run, prepared.hardware):
+            self.say(render_spill(run))
+        elif problem := record_measurement(prepared.settings, run):
             self.say(problem)

@@ -103,6 +103,7 @@ _NOISE = re.compile(
 _VARIANTS = {
     "ti", "super", "laptop", "xt", "xtx", "gre", "pro", "max", "ultra", "ada", "blackwell",
 }  # fmt: skip
+_AND = " + "  # between the titles of several devices
 _FAST_INSTRUCTIONS = {"avx2", "avx512", "neon", "sve", "vsx", "rvv", "asimd"}
 
 
@@ -114,6 +115,7 @@ def estimate(  # noqa: PLR0913, PLR0917  (what runs, where, and what was measure
     corrected by the newest measurement on the same device, of the same kind where there is one."""
     blank, reason = describe_run(shape, placement, hardware, threads, weights_key)
     predicted = blank.predicted_tokens_per_second
+    speeds = [each for each in speeds if not seems_spilled(each, hardware)]
     for each in reversed(speeds):
         if each.key == blank.key:
             return Speed(
@@ -144,7 +146,7 @@ def describe_run(
     }  # fmt: skip
     used = _used(placement, hardware)
     run = Measurement(
-        device=" + ".join(device.title for device in used) or hardware.cpu.name or "CPU",
+        device=_AND.join(device.title for device in used) or hardware.cpu.name or "CPU",
         backend=used[0].backend if used else "cpu", version=hardware.build.version,
         weights=weights_key, placement=kind + numbers[kind], moe=shape.has_experts,
         tokens_per_second=predicted, predicted_tokens_per_second=predicted,
@@ -159,6 +161,31 @@ def describe_measurement(
     shape = parse_shape(candidate.header, exact=candidate.exact)
     run, _ = describe_run(shape, plan, hardware, plan.threads, candidate.weights_key)
     return replace(run, tokens_per_second=tokens_per_second)
+
+
+# Of the prediction. What Windows moved to main memory is read 5 to 30 times slower (docs/memory.md,
+# "Margins"); reports without it lie within a third of the prediction.
+SPILLED_SHARE = 0.3
+
+
+def seems_spilled(run: Measurement, hardware: Hardware) -> bool:
+    """Whether video memory was probably moved to main memory in this run, which Windows does, WSL
+    with it, without an error. Such a run says nothing about the next one."""
+    if not (hardware.system == "win32" or hardware.wsl):
+        return False
+    cards = {each.title for each in hardware.devices if each.usable and not each.integrated}
+    slow = run.tokens_per_second < SPILLED_SHARE * run.predicted_tokens_per_second
+    return slow and not cards.isdisjoint(run.device.split(_AND))
+
+
+def render_spill(run: Measurement) -> str:
+    """That it was slow, what may be why, and the way out."""
+    fast, slow = run.predicted_tokens_per_second, run.tokens_per_second
+    return (
+        f"{slow:.1f} tok/s, about {fast:.0f} were expected: did video memory spill into main "
+        "memory? (Task Manager: shared GPU memory.) The speed is not kept; close what else uses "
+        "the GPU, or --ctx with a smaller number"
+    )
 
 
 def _device(run: Measurement) -> tuple[str, str, str, bool]:

@@ -197,6 +197,18 @@ def test_an_engine_that_cannot_be_measured_is_no_error(shell):
     assert kept(shell) == []
 
 
+@pytest.mark.parametrize("system", ["win32", "linux"])
+def test_a_run_that_spilled_is_asked_about_and_not_kept(shell, system):
+    """The same speed is a measurement where nothing spills without an error."""
+    shell.hardware = replace(GAMER, system=system)
+    shell.engine = Clocked(["word " * 40])
+    ran = shell.run("chat", "hi")
+    assert (ran.status, kept(shell)) == (0, [] if system == "win32" else [20])
+    asked = [line for line in ran.stderr.splitlines() if "did video memory spill" in line]
+    assert len(asked) == (system == "win32")
+    assert all("20.0 tok/s" in line and "--ctx" in line for line in asked)
+
+
 def test_the_bundled_model_teaches_nothing(shell):
     shell.engine = Clocked(["word " * 40], speed=33)
     assert shell.run("chat", "hi", "--model", "demo", model=False).status == 0

@@ -9,11 +9,14 @@ from gemma_edge.planning.model import parse_shape
 from gemma_edge.planning.plan import ALL_LAYERS, Placement
 from gemma_edge.planning.speed import (
     cpu_bytes_per_second,
+    describe_run,
+    estimate,
     gpu_bandwidth,
     normalize_title,
     predict,
     ram_bandwidth,
     read_bytes,
+    seems_spilled,
 )
 from tests.planning.memory_machines import weights_bytes
 from tests.planning.table import gpu, machine, only
@@ -136,3 +139,30 @@ def test_what_cores_can_do():
 def test_normal_titles():
     assert normalize_title("NVIDIA GeForce RTX 2070 with Max-Q Design") == "rtx 2070 laptop"
     assert normalize_title("AMD Radeon(TM) 8060S Graphics") == "8060s"
+
+
+@pytest.mark.parametrize(
+    ("system", "wsl", "integrated", "share", "spilled"),
+    [
+        ("win32", False, False, 0.29, True), ("linux", True, False, 0.1, True),
+        ("win32", False, False, 0.31, False), ("linux", False, False, 0.1, False),
+        ("win32", False, True, 0.1, False), ("darwin", False, False, 0.1, False),
+    ],
+)  # fmt: skip
+def test_a_run_that_spilled_into_main_memory_scales_nothing(
+    system, wsl, integrated, share, spilled
+):
+    """On Windows; also one that an earlier version kept."""
+    card = gpu("RTX 4060", 8, 7, integrated=integrated)
+    hardware = replace(machine(32, card), system=system, wsl=wsl)
+    shape = shape_of("e4b")
+    run, _ = describe_run(shape, on_gpu(), hardware, 6, "weights")
+    slow = replace(run, tokens_per_second=share * run.predicted_tokens_per_second)
+    assert seems_spilled(slow, hardware) == spilled
+    assert not seems_spilled(replace(slow, device="another processor"), hardware)
+    again = estimate(shape, on_gpu(), hardware, 6, "weights", [slow])
+    other = estimate(shape, on_gpu(), hardware, 6, "other weights", [slow])
+    assert again.measured != spilled
+    assert other.tokens_per_second == pytest.approx(
+        (1 if spilled else share) * run.predicted_tokens_per_second
+    )
