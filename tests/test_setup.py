@@ -198,7 +198,8 @@ def test_an_intel_mac_speaks_sysctl() -> None:
 def test_the_newest_wheel_that_driver_and_card_can_run(
     cuda: tuple[int, int], capability: tuple[int, int], system: str, tag: str
 ) -> None:
-    nvidia = Nvidia(("RTX",), "550.54", cuda, capability)
+    capabilities = (capability,) if capability > (0, 0) else ()
+    nvidia = Nvidia(("RTX",), "550.54", cuda, capabilities)
     assert choose_cuda(nvidia, system, "x86_64", None).tag == tag
 
 
@@ -206,7 +207,7 @@ def test_nvidia_smi_is_read_whole() -> None:
     query = "NVIDIA GeForce RTX 4060 Laptop GPU, 550.54.15, 8.9\nTesla P40, 550.54.15, 6.1\n"
     nvidia = parse_nvidia_smi(SMI, query)
     assert nvidia == Nvidia(
-        ("NVIDIA GeForce RTX 4060 Laptop GPU", "Tesla P40"), "550.54.15", (12, 4), (6, 1)
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", "Tesla P40"), "550.54.15", (12, 4), ((6, 1), (8, 9))
     )
 
 
@@ -218,11 +219,11 @@ def test_no_driver_is_no_nvidia(text: str) -> None:
 def test_an_old_nvidia_smi_that_knows_no_capability_still_counts() -> None:
     nvidia = parse_nvidia_smi(SMI, 'Field "compute_cap" is not a valid field to query.\n')
     assert nvidia is not None
-    assert nvidia.capability == (0, 0)
+    assert nvidia.capabilities == ()
 
 
 def test_cuda_from_source_needs_an_nvcc_of_the_drivers_major() -> None:
-    nvidia = Nvidia(("RTX 4060",), "550.54", (12, 4), (8, 9))
+    nvidia = Nvidia(("RTX 4060",), "550.54", (12, 4), ((8, 9),))
     assert "nvcc" in choose_cuda(nvidia, "linux", "x86_64", None).missing
     assert choose_cuda(nvidia, "linux", "x86_64", (13, 0)).missing
     built = choose_cuda(nvidia, "linux", "x86_64", (12, 8))
@@ -230,8 +231,37 @@ def test_cuda_from_source_needs_an_nvcc_of_the_drivers_major() -> None:
     assert built.flags == ("-DGGML_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=89-real")
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "nvcc", "architectures", "said"),
+    [
+        (((6, 1), (8, 9)), (12, 4), "61-real;89-real", ""),  # each card's, not the older one's
+        (((8, 9), (8, 6), (8, 6)), (13, 0), "86-real;89-real", ""),
+        (((6, 1), (8, 9)), (13, 0), "89-real", "no code for capability 6.1"),
+        (((8, 9), (12, 0)), (12, 4), "89-real;90-virtual", ""),  # the driver compiles that one
+        (((8, 9), (12, 0)), (12, 8), "89-real;120-real", ""),
+        (((12, 1),), (13, 0), "121-real", ""),
+        ((), (12, 4), "", ""),
+    ],
+)
+def test_a_build_from_source_holds_code_for_every_card(
+    capabilities: tuple[tuple[int, int], ...], nvcc: tuple[int, int], architectures: str, said: str
+) -> None:
+    nvidia = Nvidia(("a card", "another"), "580.95", (13, 0), capabilities)
+    built = choose_cuda(nvidia, "linux", "x86_64", nvcc)
+    wanted = (f"-DCMAKE_CUDA_ARCHITECTURES={architectures}",) if architectures else ()
+    assert built.flags == ("-DGGML_CUDA=ON", *wanted)
+    assert (said in built.reason) and not built.missing
+
+
+def test_cards_that_are_all_too_old_for_the_compiler_need_an_older_one() -> None:
+    nvidia = Nvidia(("GTX 1060",), "580.95", (13, 0), ((6, 1),))
+    built = choose_cuda(nvidia, "linux", "x86_64", (13, 0))
+    assert "older CUDA compiler" in built.missing
+    assert "CUDA toolkit 12" in built.fix
+
+
 def test_no_cuda_wheel_for_arm() -> None:
-    assert choose_cuda(Nvidia(("GB10",), "580", (13, 0), (12, 1)), "linux", "arm64", None).tag == ""
+    assert choose_cuda(Nvidia(("GB10",), "580", (13, 0), ((12, 1),)), "linux", "arm64", None).tag == ""
 
 
 def test_nvcc() -> None:
@@ -455,7 +485,7 @@ def installer(
     return Installer(environment, processor, accelerator, proof, compiler=compiler, kept=kept)
 
 
-RTX = choose_cuda(Nvidia(("RTX 4060",), "550.54", (12, 4), (8, 9)), "linux", "x86_64", None)
+RTX = choose_cuda(Nvidia(("RTX 4060",), "550.54", (12, 4), ((8, 9),)), "linux", "x86_64", None)
 CPU = Accelerator("cpu", "nothing else here", tag="cpu")
 
 

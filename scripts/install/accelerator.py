@@ -26,6 +26,10 @@ _CUDA_LINUX: tuple[Version, ...] = (
 _CUDA_WINDOWS: tuple[Version, ...] = ((13, 2), (13, 0), (12, 5), (12, 4), (11, 8))
 # CUDA 13 no longer compiles for what came before Turing.
 _CUDA_13_CAPABILITY: Version = (7, 5)
+# The newest capability that nvcc compiles for, from which version on (CUDA's release notes).
+_NEWEST_CAPABILITY: tuple[tuple[Version, Version], ...] = (
+    ((12, 9), (12, 1)), ((12, 8), (12, 0)), ((11, 8), (9, 0)), ((0, 0), (8, 6)),
+)  # fmt: skip
 _CUDA_CAPABILITY: Version = (6, 0)  # the least that the wheels hold code for
 # Targets of the ROCm wheel of Linux and of the HIP wheel of Windows (build-wheels-rocm.yaml), and
 # the ROCm that the first one is linked against; the second one brings its own. The same tables
@@ -43,12 +47,12 @@ _ROCM_MAJOR = 7
 
 @dataclass(frozen=True)
 class Nvidia:
-    """What nvidia-smi says. ``capability`` is the oldest card's, (0, 0) where it is not told."""
+    """What nvidia-smi says. ``capabilities`` are those of all cards, as far as they are told."""
 
     names: tuple[str, ...]
     driver: str
     cuda: Version
-    capability: Version = (0, 0)
+    capabilities: tuple[Version, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,17 @@ def choose_cuda(nvidia: Nvidia, system: str, machine: str, nvcc: Version | None)
     card = ", ".join(nvidia.names) or "an NVIDIA card"
     reason = f"{card}, driver {nvidia.driver}, CUDA up to {_dotted(nvidia.cuda)}"
     flags = ["-DGGML_CUDA=ON"]
-    if nvidia.capability > (0, 0):
-        flags.append("-DCMAKE_CUDA_ARCHITECTURES={}{}-real".format(*nvidia.capability))
+    architectures, dropped = compiled_for(nvidia.capabilities, nvcc or nvidia.cuda)
+    if architectures:
+        flags.append(f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}")
+    if dropped:
+        listed = ", ".join(map(_dotted, dropped))
+        reason += f"; CUDA {_dotted(nvcc or nvidia.cuda)} has no code for capability {listed}"
     missing, fix = "", ""
-    if nvcc is None:
+    if dropped and not architectures:
+        missing = "an older CUDA compiler"
+        fix = "install the CUDA toolkit 12 (developer.nvidia.com)"
+    elif nvcc is None:
         missing = "nvcc, the CUDA compiler"
         fix = f"install the CUDA toolkit {_dotted(nvidia.cuda)} or older (developer.nvidia.com)"
     elif nvcc[0] > nvidia.cuda[0]:  # within one major version, newer code runs on older drivers
@@ -120,6 +131,19 @@ def choose_cuda(nvidia: Nvidia, system: str, machine: str, nvcc: Version | None)
         fix = f"update the driver, or use the CUDA toolkit {_dotted(nvidia.cuda)}"
     tag = _cuda_tag(nvidia, system) if machine == "x86_64" else ""
     return Accelerator("cuda", reason, tag=tag, flags=tuple(flags), missing=missing, fix=fix)
+
+
+def compiled_for(
+    capabilities: tuple[Version, ...], nvcc: Version
+) -> tuple[list[str], list[Version]]:
+    """CMake's architectures for all of these cards, and the cards that this nvcc compiles nothing
+    for. For a card newer than nvcc the driver compiles at the first start (PTX)."""
+    dropped = [c for c in sorted(set(capabilities)) if nvcc >= (13, 0) and c < _CUDA_13_CAPABILITY]
+    newest = next(most for least, most in _NEWEST_CAPABILITY if nvcc >= least)
+    kept = {c for c in capabilities if c not in dropped}
+    names = {"{}{}-real".format(*c) for c in kept if c <= newest}
+    names |= {"{}{}-virtual".format(*newest) for c in kept if c > newest}
+    return sorted(names, key=lambda name: int(name.partition("-")[0])), dropped
 
 
 def choose_rocm(
@@ -191,7 +215,7 @@ def parse_nvidia_smi(text: str, query: str) -> Nvidia | None:
         names=tuple(dict.fromkeys(row[0] for row in rows)),
         driver=driver[1],
         cuda=(int(cuda[1]), int(cuda[2])),
-        capability=min(capabilities, default=(0, 0)),
+        capabilities=tuple(sorted(set(capabilities))),
     )
 
 
@@ -222,9 +246,10 @@ def parse_vulkaninfo(text: str) -> tuple[str, str]:
 
 def _cuda_tag(nvidia: Nvidia, system: str) -> str:
     known = _CUDA_WINDOWS if system == "win32" else _CUDA_LINUX
-    if (0, 0) < nvidia.capability < _CUDA_CAPABILITY:
+    oldest = min(nvidia.capabilities, default=_CUDA_13_CAPABILITY)
+    if oldest < _CUDA_CAPABILITY:
         return ""
-    old = (0, 0) < nvidia.capability < _CUDA_13_CAPABILITY
+    old = oldest < _CUDA_13_CAPABILITY
     fits = [v for v in known if v <= nvidia.cuda and not (old and v >= (13, 0))]
     return "cu{}{}".format(*fits[0]) if fits else ""
 

@@ -41,7 +41,7 @@ def test_the_tables_are_those_of_the_set_up_script():
 @pytest.mark.parametrize("cuda", [(11, 4), (11, 8), (12, 2), (12, 4), (12, 8), (13, 0), (13, 2)])
 @pytest.mark.parametrize("capability", ["5.2", "6.1", "7.5", "8.9", "12.0", ""])
 def test_the_choice_is_that_of_the_set_up_script(system, cuda, capability):
-    numbers = tuple(map(int, capability.split("."))) if capability else (0, 0)
+    numbers = (tuple(map(int, capability.split("."))),) if capability else ()
     known = accelerator.Nvidia(("a card",), "550.120", cuda, numbers)
     assert cuda_tag(nvidia(cuda, capability), system) == accelerator._cuda_tag(known, system)
 
