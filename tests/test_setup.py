@@ -261,7 +261,8 @@ def test_cards_that_are_all_too_old_for_the_compiler_need_an_older_one() -> None
 
 
 def test_no_cuda_wheel_for_arm() -> None:
-    assert choose_cuda(Nvidia(("GB10",), "580", (13, 0), ((12, 1),)), "linux", "arm64", None).tag == ""
+    nvidia = Nvidia(("GB10",), "580", (13, 0), ((12, 1),))
+    assert choose_cuda(nvidia, "linux", "arm64", None).tag == ""
 
 
 def test_nvcc() -> None:
