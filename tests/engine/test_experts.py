@@ -62,8 +62,8 @@ maps = open("/proc/self/maps").read()
 print(*sorted({{line.split()[-1] for line in maps.splitlines() if "libggml" in line}}), sep="\\n")
 """
 DRY_RUN = """
-from gemma_edge.engine.dry_run_child import main
-main()
+from gemma_edge.engine.dry_run_child import _Llama
+_Llama(())
 from gemma_edge.engine.placement import ModelParams, device_names, gpu_names
 from gemma_edge.planning.plan import Placement
 device_names(), gpu_names()
