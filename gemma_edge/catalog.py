@@ -107,12 +107,13 @@ class Dimensions:
     expert_feed_forward: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Size:
     """A size of Gemma 4. ``parameters`` are those in the text GGUF, ``active_parameters`` those
     that work on one token; ``called`` maps other names to what they mean, ``claims`` words
     that people add ("moe") to what is true, "" where they are right. ``others`` are files of the
-    same repositories that no quant takes, and that are known all the same."""
+    same repositories that no quant takes, and that are known all the same. Two are equal only if
+    they are the same object: it is what their tensors are kept by."""
 
     name: str
     title: str

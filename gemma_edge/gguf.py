@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gemma_edge.errors import ModelError
 from gemma_edge.units import render_bytes
@@ -67,8 +67,7 @@ class Skipped:
 Value = Scalar | tuple[Scalar, ...] | Skipped
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One row of the tensor table. ``shape`` is in ggml's order, the row length first;
     ``offset_bytes`` counts from the start of the file."""
 

@@ -168,7 +168,9 @@ def _lies_at(name: str, places: tuple[str, ...], placement: Placement, shape: Sh
 
 
 def _packed_bytes(weights: Weights, packed: frozenset[str]) -> int:
-    return sum(size_bytes for kind, size_bytes in weights.packable if kind in packed)
+    if not packed:
+        return 0
+    return sum([size_bytes for kind, size_bytes in weights.packable if kind in packed])
 
 
 def _add_cache(
@@ -181,9 +183,12 @@ def _add_cache(
             tallies[place].add("KV global", share, f"llama.cpp's own sum, {shape.cache_problem}")
         return
     batch, context = placement.batch_tokens, placement.context_tokens
+    known: dict[tuple[str, int], int] = {}  # most layers are alike
     for layer, place in zip(shape.layers, places, strict=False):
-        size_bytes = layer_bytes(shape, layer, context, batch, placement.kv_type)
-        tallies[place].add("KV window" if layer.kind == "window" else "KV global", size_bytes)
+        key = (layer.kind, layer.key_values + layer.value_values)
+        if key not in known:
+            known[key] = layer_bytes(shape, layer, context, batch, placement.kv_type)
+        tallies[place].add("KV window" if layer.kind == "window" else "KV global", known[key])
 
 
 def _add_compute(tallies: Mapping[str, _Tally], compute: Compute) -> None:

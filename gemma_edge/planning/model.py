@@ -109,12 +109,13 @@ def parse_shape(header: Header, *, exact: bool = True) -> Shape:
     count = header.integer(".block_count") or 0
     kinds, problem = _kinds(header, count)
     rows: dict[str, list[Tensor]] = {}
+    largest = [0, 0]  # of a layer's matrices, and of its experts'
     for tensor in header.tensors:
-        rows.setdefault(_group(tensor.name, count), []).append(tensor)
+        group, layer, expert = _group(tensor.name, count)
+        rows.setdefault(group, []).append(tensor)
+        if layer and tensor.size_bytes > largest[expert]:
+            largest[expert] = tensor.size_bytes
     table = rows.get(_TOKEN_TABLE, [])
-    own = [(each.size_bytes, _named(each.name)) for each in header.tensors]
-    experts = [size_bytes for size_bytes, (layer, expert) in own if layer and expert]
-    matrices = [size_bytes for size_bytes, (layer, expert) in own if layer and not expert]
     return Shape(
         header=header,
         layers=tuple(_layer(header, index, kinds[index], rows) for index in range(count)),
@@ -126,8 +127,8 @@ def parse_shape(header: Header, *, exact: bool = True) -> Shape:
         layer_table=_weigh(rows.get(_LAYER_TABLE, [])),
         output=_weigh(rows.get("output", [])),
         output_norm=_weigh(rows.get("norm", [])),
-        largest_expert_bytes=max(experts, default=0),
-        largest_matrix_bytes=max(matrices, default=0),
+        largest_expert_bytes=largest[True],
+        largest_matrix_bytes=largest[False],
         tied="output" not in rows,
         # mtmd.cpp, mtmd_decode_use_non_causal: Gemma 3 and 4, but not the E models.
         causal_images=not header.architecture.startswith("gemma") or _LAYER_TABLE in rows,
@@ -136,23 +137,19 @@ def parse_shape(header: Header, *, exact: bool = True) -> Shape:
     )
 
 
-def _group(name: str, layers: int) -> str:
-    if name in (_TOKEN_TABLE, _LAYER_TABLE):
-        return name
-    if name in _FIRST_LAYER:
-        return "0"
-    layer, expert = _named(name)
-    if layer and int(layer) < layers:
-        return f"{layer}e" if expert else layer
-    return "output" if name == "output.weight" else "norm"
-
-
 @lru_cache(maxsize=8192)
-def _named(name: str) -> tuple[str, bool]:
-    """The number of the layer, "" for none, and whether it is of the experts. The quants of a size
-    have the same names, and `models` reads dozens of them."""
-    found = _LAYER.match(name)
-    return (found[1] if found else "", EXPERTS.match(name) is not None)
+def _group(name: str, layers: int) -> tuple[str, bool, bool]:
+    """With what a tensor is weighed, whether it is of a layer, and of its experts. The quants of a
+    size have the same names, and `models` reads dozens of them."""
+    found, expert = _LAYER.match(name), EXPERTS.match(name) is not None
+    group = "output" if name == "output.weight" else "norm"
+    if name in (_TOKEN_TABLE, _LAYER_TABLE):
+        group = name
+    elif name in _FIRST_LAYER:
+        group = "0"
+    elif found and int(found[1]) < layers:
+        group = f"{found[1]}e" if expert else found[1]
+    return group, found is not None, expert
 
 
 def _layer(header: Header, index: int, kind: LayerKind, rows: dict[str, list[Tensor]]) -> Layer:
@@ -173,12 +170,12 @@ def _layer(header: Header, index: int, kind: LayerKind, rows: dict[str, list[Ten
 
 
 def _weigh(tensors: Iterable[Tensor]) -> Weights:
-    size_bytes, packable = 0, dict[str, int]()
-    for tensor in tensors:
-        size_bytes += tensor.size_bytes
-        if len(tensor.shape) > 1 and tensor.shape[1] > 1 and tensor.shape[1] % REPACK_ROWS == 0:
-            packable[tensor.type] = packable.get(tensor.type, 0) + tensor.size_bytes
-    return Weights(size_bytes, tuple(sorted(packable.items())))
+    whole, packable = 0, dict[str, int]()
+    for _, shape, kind, size_bytes, _ in tensors:
+        whole += size_bytes
+        if len(shape) > 1 and shape[1] > 1 and shape[1] % REPACK_ROWS == 0:
+            packable[kind] = packable.get(kind, 0) + size_bytes
+    return Weights(whole, tuple(sorted(packable.items())))
 
 
 def _kinds(header: Header, count: int) -> tuple[list[LayerKind], str]:
@@ -370,10 +367,13 @@ _BY_BITS = {3: "q3_k_xl", 4: "q4_k_m", 5: "q5_k_m", 6: "q6_k", 8: "q8_0"}
 
 def synthesize(size: Size, quant: Quant) -> Header:
     """The header of one quant of one size, for ``parse_shape(..., exact=False)``."""
-    rows = [(row, _row_bytes(row)) for row in _tensors(size, _recipe(quant))]
-    recipe_bytes = sum(size_bytes for _, size_bytes in rows)
+    rows, recipe_bytes = _rows(size, _recipe(quant))
     file_bytes = quant.model.size_bytes or HEADER_BYTES + recipe_bytes
-    tensors = tuple(_place(rows, (file_bytes - HEADER_BYTES) / recipe_bytes))
+    factor = (file_bytes - HEADER_BYTES) / recipe_bytes  # their bytes are those of the file
+    tensors = tuple(
+        Tensor(name, shape, kind, round(size_bytes * factor), offset)
+        for name, shape, kind, size_bytes, offset in rows
+    )
     return Header(Path(quant.model.filename), file_bytes, _metadata(size), tensors)
 
 
@@ -549,14 +549,14 @@ def _whole_blocks(kind: str, row: int) -> str:
     return kind if row % _BLOCKS[kind][0] == 0 else instead[kind]
 
 
-def _row_bytes(row: Row) -> int:
-    values, size = _BLOCKS[row[2]]
-    return math.prod(row[1]) // values * size
-
-
-def _place(rows: Iterable[tuple[Row, int]], factor: float) -> Iterator[Tensor]:
-    """One behind the other by the recipe; ``factor`` makes their bytes those of the file."""
-    offset = HEADER_BYTES
-    for (name, shape, kind), size_bytes in rows:
-        yield Tensor(name, shape, kind, round(size_bytes * factor), offset)
+@lru_cache(maxsize=64)
+def _rows(size: Size, recipe: tuple[str, str, str]) -> tuple[tuple[Tensor, ...], int]:
+    """Tensors one behind the other, and their bytes, by a recipe that several quants have."""
+    tensors, offset, whole = [], HEADER_BYTES, 0
+    for name, shape, kind in _tensors(size, recipe):
+        values, block_bytes = _BLOCKS[kind]
+        size_bytes = math.prod(shape) // values * block_bytes
+        tensors.append(Tensor(name, shape, kind, size_bytes, offset))
         offset += -(-size_bytes // 32) * 32
+        whole += size_bytes
+    return tuple(tensors), whole

@@ -15,7 +15,7 @@ from typing import Any
 
 from gemma_edge.hardware.machine import Cpu, Device, Hardware
 from gemma_edge.planning.memory import layer_places
-from gemma_edge.planning.model import Layer, Shape, parse_shape
+from gemma_edge.planning.model import Shape, parse_shape
 from gemma_edge.planning.plan import RAM, Candidate, Placement, Plan, Speed
 from gemma_edge.store.measurements import Measurement
 
@@ -218,22 +218,17 @@ def predict(
 def read_bytes(shape: Shape, placement: Placement) -> dict[str, int]:
     places = layer_places(len(shape.layers), placement)
     counts = dict.fromkeys((*places, RAM), 0)
+    cells = min(FILL_TOKENS, placement.context_tokens)
+    in_window = min(cells, shape.window_tokens)
+    of, used = (shape.header.integer(key) for key in (".expert_count", ".expert_used_count"))
     for index, layer in enumerate(shape.layers):
-        dense, experts = _layer_bytes(shape, layer, placement)
-        counts[places[index]] += dense
+        read = 2 * (in_window if layer.kind == "window" else cells)
+        counts[places[index]] += layer.dense.size_bytes
+        counts[places[index]] += read * (layer.key_values + layer.value_values)
+        experts = layer.experts.size_bytes * (used or 1) // (of or used or 1)  # that a token asks
         counts[RAM if index < placement.cpu_expert_layers else places[index]] += experts
     counts[places[-1]] += (shape.token_table if shape.tied else shape.output).size_bytes
     return counts
-
-
-def _layer_bytes(shape: Shape, layer: Layer, placement: Placement) -> tuple[int, int]:
-    """Dense weights with keys and values, and the experts that one token asks."""
-    cells = min(FILL_TOKENS, placement.context_tokens)
-    if layer.kind == "window":
-        cells = min(cells, shape.window_tokens)
-    of, used = (shape.header.integer(key) for key in (".expert_count", ".expert_used_count"))
-    experts = layer.experts.size_bytes * (used or 1) // (of or used or 1)
-    return layer.dense.size_bytes + 2 * cells * (layer.key_values + layer.value_values), experts
 
 
 def cpu_bytes_per_second(hardware: Hardware, threads: int) -> float:
