@@ -676,6 +676,24 @@ def _serve(
             writer.send(_BUG, request.number, found, ())
 
 
+def skip_start(package: str) -> None:
+    """Of a package import only what is asked for, in this process: its submodules, but nothing of
+    what it loads for itself (`llama_cpp` takes four times as long with it). For a child program,
+    whose process is its own.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ImportError(f"there is no package {package}")
+    hollow = type(sys)(package)
+    hollow.__path__ = list(spec.submodule_search_locations)
+    sys.modules[package] = hollow
+
+
 def _set_limits(limits: Limits) -> None:
     """Limits on this process where the platform has them; a crash writes no core file."""
     if sys.platform == "win32":  # the parent holds it in a job

@@ -10,19 +10,24 @@ import json
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TextIO, TypeVar
 
-from gemma_edge.app.load import LoadedEngine, Prepared, open_engine
 from gemma_edge.app.request import BatchRequest, Form
 from gemma_edge.app.runtime import Failure, Problem, Runtime, Step
 from gemma_edge.disk import write_atomically
-from gemma_edge.documents.document import Lines, read_file, shown, whole_lines
-from gemma_edge.documents.images import MAX_IMAGE_BYTES, NAME, SUFFIXES, read_clipboard
+from gemma_edge.documents.document import (
+    CLIPBOARD,
+    IMAGE_SUFFIXES,
+    MAX_IMAGE_BYTES,
+    Lines,
+    read_file,
+    shown,
+    whole_lines,
+)
 from gemma_edge.errors import (
     DoesNotFit,
     EngineError,
@@ -34,6 +39,11 @@ from gemma_edge.errors import (
     ProjectorError,
     UsageError,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from gemma_edge.app.load import LoadedEngine, Prepared
 
 # ----------------------------------------------------------------------------
 # The files that somebody named: paths, folders, patterns, stdin, the clipboard.
@@ -53,10 +63,10 @@ class FileKind:
     example: str
 
 
-IMAGES = FileKind("image", "describe", SUFFIXES, "jpg")
+IMAGES = FileKind("image", "describe", IMAGE_SUFFIXES, "jpg")
 DOCUMENTS = FileKind(
     "document", "extract",
-    SUFFIXES - {".gif", ".bmp", ".ppm", ".pgm", ".pbm"}
+    IMAGE_SUFFIXES - {".gif", ".bmp", ".ppm", ".pgm", ".pbm"}
     | {".pdf", ".docx", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv", ".tsv", ".html", ".htm"}
     | {".xhtml", ".eml", ".txt", ".text", ".md", ".markdown"}, "pdf",
 )  # fmt: skip
@@ -157,9 +167,11 @@ def _is_plain(path: Path) -> bool:
 
 
 def _copied() -> Iterator[Source]:
+    from gemma_edge.documents.images import read_clipboard  # noqa: PLC0415
+
     found = read_clipboard()
     if isinstance(found, bytes):
-        return iter([Source(NAME, data=found)])
+        return iter([Source(CLIPBOARD, data=found)])
     return (Source(shown(name), Path(name)) for name in found)
 
 
@@ -369,7 +381,7 @@ class Batch(Generic[Kept]):
     closed by ``open_batch``."""
 
     def __init__(
-        self, sink: Sink[Kept], prepared: Prepared, runtime: Runtime, stack: ExitStack
+        self, sink: Sink[Kept], prepared: "Prepared", runtime: Runtime, stack: ExitStack
     ) -> None:
         self.sink, self.prepared, self.runtime = sink, prepared, runtime
         self.counts, self._stack = Counts(), stack
@@ -377,9 +389,11 @@ class Batch(Generic[Kept]):
         self._noted: set[str] = set()
 
     @property
-    def engine(self) -> LoadedEngine:
+    def engine(self) -> "LoadedEngine":
         """The model; what is wrong with it is wrong with all files, and raised."""
         if self._engine is None:
+            from gemma_edge.app.load import open_engine  # noqa: PLC0415
+
             self._engine = self._stack.enter_context(open_engine(self.prepared, self.runtime))
             self.runtime.note(self.prepared.render(self._engine.info))
         return self._engine
@@ -414,7 +428,7 @@ class Batch(Generic[Kept]):
             self.counts.worsen(ExitStatus.INTERRUPTED)
         return self.counts
 
-    def ask(self, question: Callable[[LoadedEngine], Said]) -> Said:
+    def ask(self, question: "Callable[[LoadedEngine], Said]") -> Said:
         """One answer; asked again where the engine stopped in the middle of it."""
         engine = self.engine
         try:
@@ -450,7 +464,7 @@ def _is_same(path: Path | None, out: Path | None) -> bool:
 
 
 @contextmanager
-def open_batch(sink: Sink[Kept], prepared: Prepared, runtime: Runtime) -> Iterator[Batch[Kept]]:
+def open_batch(sink: Sink[Kept], prepared: "Prepared", runtime: Runtime) -> Iterator[Batch[Kept]]:
     with ExitStack() as stack:
         yield Batch(sink, prepared, runtime, stack)
 
@@ -460,6 +474,8 @@ def read_ahead(
 ) -> Iterator[tuple[Source, Callable[[], Content]]]:
     """Each source with what gives its content, or raises why there is none; ``jobs`` are read
     while one is used, and no more, so memory does not grow with their number."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
     waiting: deque[tuple[Source, Future[Content]]] = deque()
     rest = iter(sources)
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="decode")

@@ -149,6 +149,7 @@ class Chat:
     def open(self) -> Conversation:
         """The conversation with a model that is loaded, here and now.
         Raises GemmaEdgeError: as ``wait``."""
+        self._runtime.begin()
         self._open(self._runtime)
         self._wake()
         self.conversation.first = None
@@ -197,6 +198,7 @@ class Chat:
         if self._runtime.confirm is not None:  # else a yes was given before, or it is refused
             silent = replace(silent, confirm=_refuse_to_ask, agreed=False)
         try:
+            self._runtime.begin()
             self._open(silent)
             self.conversation.start_prefill()
         except _Asked:

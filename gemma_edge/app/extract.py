@@ -38,7 +38,6 @@ from gemma_edge.app.request import BatchRequest, ExtractRequest, Form, ModelRequ
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.documents.document import MAX_TOKENS, Document, iter_objects, shown
 from gemma_edge.documents.open import open_document, read_document
-from gemma_edge.documents.pdf import encrypted
 from gemma_edge.engine.protocol import Engine, EngineInfo
 from gemma_edge.errors import (
     DoesNotFit,
@@ -150,19 +149,21 @@ def _example(text: str) -> Example:
 
 
 def read_source(
-    source: Source, request: ExtractRequest, ask_password: Callable[[str], str] | None = None
-) -> Document:
+    source: Source, request: ExtractRequest, ask_password: Callable[[str], str] | None = None,
+    early: Callable[[], Document] | None = None,
+) -> Document:  # fmt: skip
     """The document of a source; a password that is missing is asked for, where somebody can be
-    asked.
+    asked. ``early`` is the same, begun before without one.
     Raises InputError: it cannot be read."""
-    data = source.read()
 
     def read(password: str | None) -> Document:
-        return read_document(data, source.name, password=password, pages=request.pages)
+        return read_document(source.read(), source.name, password=password, pages=request.pages)
 
     try:
-        return read(request.password)
+        return early() if early else read(request.password)
     except InputError as error:
+        from gemma_edge.documents.pdf import encrypted
+
         is_locked = error.message == encrypted(source.name, None).message
         if request.password is not None or ask_password is None or not is_locked:
             raise
@@ -360,8 +361,9 @@ def _expected(document: Document, asked: Asked) -> tuple[Recipe, int]:
     are likely may take."""
     if isinstance(asked, Recipe):
         return asked, 0
-    expected = guess(document, asked).recipe
-    likely = [each.recipe for each in look(document, asked).candidates]
+    seen = look(document, asked)
+    expected = guess(document, asked, seen).recipe
+    likely = [each.recipe for each in seen.candidates]
     longest = max(map(_length, (*likely, asked.general)))
     return expected, max(0, longest - _length(expected)) // _LEAST_CHARACTERS
 

@@ -22,7 +22,6 @@ from gemma_edge.app.models import (
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import ModelFiles
-from gemma_edge.documents.images import open_image
 from gemma_edge.engine.protocol import (
     Engine,
     EngineInfo,
@@ -196,8 +195,11 @@ def _check_inputs(
             f"`{request.model}` is not in the catalogue, which would know its projector",
             hint="--mmproj FILE; gemma-edge pull hf:owner/repo/mmproj.gguf fetches it",
         )
-    for path in images:
-        open_image(path)
+    if images:
+        from gemma_edge.documents.images import open_image  # noqa: PLC0415
+
+        for path in images:
+            open_image(path)
     if request.mmproj is not None:
         gguf.read_header(request.mmproj.expanduser())
 
@@ -226,16 +228,16 @@ def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which proces
 
 @contextmanager
 def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterator[Planner]:
-    hardware = pretended or runtime.hardware
-    speeds, note = read_measurements(runtime.store)
-    if note:
-        runtime.note(note)
-    quick = quick_measure(hardware)
+    busy = None if pretended else runtime.count_busy()  # before programs of our own are started
     with runtime.open_measure(pretended) as measure:
+        hardware = pretended or runtime.hardware
+        speeds, note = read_measurements(runtime.store)
+        if note:
+            runtime.note(note)
+        quick = quick_measure(hardware)
         yield Planner(
             hardware=hardware, measure=_or_quick(measure, quick, runtime.note), quick=quick,
-            speeds=speeds,
-            busy_programs=None if pretended else runtime.busy_programs(),
+            speeds=speeds, busy_programs=busy,
         )  # fmt: skip
 
 

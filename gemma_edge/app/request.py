@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gemma_edge.planning.plan import Adapter, KvType
-
 if TYPE_CHECKING:  # a command line is parsed before any of this is needed
     from gemma_edge.description import Kind
     from gemma_edge.documents.document import PageNumbers
     from gemma_edge.engine.protocol import Sampling
     from gemma_edge.extraction import Strategy, Vision
+    from gemma_edge.planning.plan import Adapter, KvType
 
 AUTO = "auto"  # no model was named: the plan chooses
 
@@ -28,10 +27,10 @@ class ModelRequest:
     model: str = AUTO
     mmproj: Path | None = None
     quant: str | None = None
-    adapters: tuple[Adapter, ...] = ()
+    adapters: "tuple[Adapter, ...]" = ()
     vision: bool | None = None
     context_tokens: int | None = None
-    kv_type: KvType | None = None
+    kv_type: "KvType | None" = None
     gpu_layers: int | None = None
     cpu_expert_layers: int | None = None
     require_gpu: bool = False

@@ -7,15 +7,19 @@ is the one for Python programs: it asks nobody and downloads nothing that was no
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import cache, partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from gemma_edge.errors import GemmaEdgeError
 
 if TYPE_CHECKING:
+    from gemma_edge.engine.process import EarlyProcess
     from gemma_edge.engine.protocol import Counter, Engine, Event
     from gemma_edge.hardware.machine import Hardware
     from gemma_edge.planning.memory import Measure
@@ -27,12 +31,31 @@ MODELS_DIR_VARIABLE = "GEMMA_EDGE_MODELS_DIR"
 OFFLINE_VARIABLES = ("GEMMA_EDGE_OFFLINE", "HF_HUB_OFFLINE")
 _OFF = ("", "0", "false", "no", "off")
 _LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
+_LOOK_SECONDS = 0.05
 
 
 def load_engine(plan: "Plan") -> "Engine":
     from gemma_edge import engine  # noqa: PLC0415  (half a second, not before it is needed)
 
     return engine.load(plan)
+
+
+class EarlyEngine:
+    """``load_engine``, whose process can be started before there is a plan."""
+
+    def __init__(self) -> None:
+        self._early: EarlyProcess | None = None
+
+    def begin(self) -> None:
+        from gemma_edge import engine  # noqa: PLC0415
+
+        with suppress(GemmaEdgeError):  # loading says why
+            self._early = self._early or engine.begin()
+
+    def __call__(self, plan: "Plan") -> "Engine":
+        from gemma_edge import engine  # noqa: PLC0415
+
+        return engine.load(plan, self._early)
 
 
 def open_counter(plan: "Plan") -> "Counter":
@@ -57,6 +80,7 @@ def open_measure(pretended: "Hardware | None") -> "Iterator[Measure]":
     from gemma_edge.planning.memory import closed_form  # noqa: PLC0415
 
     with DryRun() as run:
+        run.begin()
         yield closed_form(run.measure, pretended) if pretended else run.measure
 
 
@@ -65,14 +89,51 @@ def count_busy_programs() -> int | None:
     of a minute would count the command that a person ran just before; the least of a few looks
     leaves out what only woke up for a moment."""
     counts = []
-    for _ in range(_LOOKS):
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_BETWEEN_LOOKS)
         try:
             running, _, _ = Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")
         except OSError:
             return None
         counts.append(int(running) - 1)
-        time.sleep(_BETWEEN_LOOKS)
     return max(0, min(counts))
+
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """A question that is asked once. ``begin`` asks it in a thread; whoever needs the answer waits
+    for it, and has what was raised."""
+
+    def __init__(self, ask: Callable[[], T]) -> None:
+        self._ask, self._lock = ask, threading.Lock()
+        self._answers: list[T] = []
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._answers:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+
+    def __call__(self) -> T:
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if not self._answers:
+                self._answers.append(self._ask())
+            return self._answers[0]
+
+    def _run(self) -> None:
+        try:
+            self._answers.append(self._ask())
+        except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
+            self._error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +201,24 @@ class Runtime:
     detect: "Callable[[], Hardware]"
     open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
     busy_programs: Callable[[], int | None] = count_busy_programs
+    _counted: list[int | None] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "detect", cache(self.detect))  # copies share what was detected
+        if not isinstance(self.detect, Once):  # copies share what was detected
+            object.__setattr__(self, "detect", Once(self.detect))
+
+    def begin(self, *, engine: bool = True) -> None:
+        """Ask at once, beside other work, what planning will wait for, and start the process of the
+        ``engine``. Other programs are counted before any of ours runs."""
+        self._counted[:] = [self.busy_programs()]
+        assert isinstance(self.detect, Once)
+        self.detect.begin()
+        if engine and isinstance(self.load, EarlyEngine):
+            self.load.begin()
+
+    def count_busy(self) -> int | None:
+        """Other programs that want a core: as ``begin`` counted them, for the first who asks."""
+        return self._counted.pop() if self._counted else self.busy_programs()
 
     @property
     def hardware(self) -> "Hardware":

@@ -16,16 +16,7 @@ from pathlib import Path
 
 from gemma_edge.chat.journal import Attachment, History, Journal, Question, Record, Recorder
 from gemma_edge.chat.persona import Persona, load_persona, merge_sampling
-from gemma_edge.documents.document import Picture, render_cost
-from gemma_edge.documents.images import (
-    NAME,
-    SUFFIXES,
-    fit_picture,
-    open_image,
-    read_image,
-    render_page,
-)
-from gemma_edge.documents.open import open_document
+from gemma_edge.documents.document import CLIPBOARD, IMAGE_SUFFIXES, Picture, render_cost
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
@@ -259,7 +250,7 @@ class Conversation:
             ProjectorError: an image, and the model sees none.
         """
         path = Path(path)
-        is_image = path.suffix.lower() in SUFFIXES
+        is_image = path.suffix.lower() in IMAGE_SUFFIXES
         return (self.attach_image(path),) if is_image else self.attach_file(path)
 
     def attach_image(self, image: Path | bytes) -> str:
@@ -268,7 +259,9 @@ class Conversation:
             raise ProjectorError(
                 "this model was loaded without a projector, it sees no images", hint="--mmproj FILE"
             )
-        name = NAME if isinstance(image, bytes) else image.name
+        from gemma_edge.documents.images import fit_picture, open_image, read_image  # noqa: PLC0415
+
+        name = CLIPBOARD if isinstance(image, bytes) else image.name
         opened = read_image(image, name) if isinstance(image, bytes) else open_image(image)
         picture = fit_picture(opened, name, self.image_tokens or min(IMAGE_TOKENS, self._room()))
         self.add(picture)
@@ -277,6 +270,9 @@ class Conversation:
     def attach_file(self, path: Path) -> tuple[str, ...]:
         """A document: its text, and as images its pages that are pictures of text; raises like
         ``attach``. A model that sees none is told the text alone, and a sentence says so."""
+        from gemma_edge.documents.images import render_page  # noqa: PLC0415
+        from gemma_edge.documents.open import open_document  # noqa: PLC0415
+
         document = open_document(path)
         notes, parts = list(document.notes), list[Picture | Attachment]()
         scans = [page.number for page in document.pages if page.kind in _SEEN]

@@ -18,7 +18,6 @@ from gemma_edge.cli.sessions import render_rows
 from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status
 from gemma_edge.cli.terminal import FENCE, copy, no_echo
 from gemma_edge.documents.document import shown
-from gemma_edge.documents.images import read_clipboard
 from gemma_edge.engine.protocol import Engine, Event
 from gemma_edge.errors import (
     DoesNotFit,
@@ -265,6 +264,8 @@ def _file(terminal: ChatTerminal, value: str) -> None:
 
 @_command("paste", help="the image or the files in the clipboard")
 def _paste(terminal: ChatTerminal, _value: str) -> None:
+    from gemma_edge.documents.images import read_clipboard  # noqa: PLC0415
+
     found = read_clipboard()
     if isinstance(found, bytes):
         terminal.note(terminal.conversation.attach_image(found))

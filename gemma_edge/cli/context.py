@@ -57,7 +57,7 @@ class Context:
     size: Callable[[], os.terminal_size] | None = None
     ask: Callable[[str], str] | None = None
     ask_secret: Callable[[str], str] | None = None
-    load: "Callable[[Plan], Engine]" = runtime.load_engine
+    load: "Callable[[Plan], Engine]" = field(default_factory=runtime.EarlyEngine)
     open_counter: "Callable[[Plan], Counter]" = runtime.open_counter
     detect_hardware: "Callable[[Mapping[str, str]], Hardware]" = runtime.detect_machine
     open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = (

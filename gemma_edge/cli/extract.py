@@ -15,6 +15,7 @@ from gemma_edge.app.request import (
     ModelRequest,
     RecipeRequest,
 )
+from gemma_edge.app.runtime import Once
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
 from gemma_edge.cli.flags import argument, build, option
@@ -222,7 +223,6 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     gemma-edge extract scans/ --out everything.jsonl
     """
     from gemma_edge.app.batch import DOCUMENTS, find_sources
-    from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
     from gemma_edge.cli.inputs import read_stdin
     from gemma_edge.cli.streaming import open_runtime
 
@@ -235,17 +235,23 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     many = sources.many or len(sources.each) > 1 or batch.out is not None or batch.form is not None
     if many and flags.dry_run:
         raise UsageError("--dry-run looks at one document", hint="extract FILE --dry-run")
+    runtime = open_runtime(flags.store, context, output)
+    runtime.begin(engine=not flags.dry_run)  # beside what is imported and read now
+    from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
+
+    request = request_of(flags.read, flags.result, show, context)
+    early = Once(partial(read_source, sources.each[0], request))
+    if not many:
+        early.begin()
     taken = STDIN in map(str, flags.files)
     asked = read_asked(flags.recipe, context, output, taken=taken, many=many)
-    request = request_of(flags.read, flags.result, show, context)
-    runtime = open_runtime(flags.store, context, output)
     if many:
         counts = extract_many(
             sources.each, asked, request, model, batch, flags.result, runtime, context, output,
             evidence=flags.result.evidence == "inline",
         )  # fmt: skip
         return counts.status
-    document = read_source(sources.each[0], request, context.ask_secret)
+    document = read_source(sources.each[0], request, context.ask_secret, early)
     for note in notes_about(document, request):
         output.note(note)
     if flags.dry_run:

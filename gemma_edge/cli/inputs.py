@@ -8,8 +8,7 @@ from urllib.parse import unquote, urlsplit
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import whole_text
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.document import decode_text, read_file, shown
-from gemma_edge.documents.images import SUFFIXES
+from gemma_edge.documents.document import IMAGE_SUFFIXES, decode_text, read_file, shown
 from gemma_edge.errors import InputError
 from gemma_edge.units import render_bytes
 
@@ -146,7 +145,7 @@ def _is_meant(path: Path, spelling: str) -> bool:
     suffix = path.suffix.lower()
     if suffix in DOCUMENTS:
         return bool(_STARTS.match(spelling)) and _exists(path)
-    return suffix in SUFFIXES and _exists(path)
+    return suffix in IMAGE_SUFFIXES and _exists(path)
 
 
 def _exists(path: Path) -> bool:

@@ -10,7 +10,6 @@ from gemma_edge.app.runtime import Failure, Problem, Runtime, Step, is_on, store
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
 from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm, visible
-from gemma_edge.description import cut_short
 from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Prefill
 from gemma_edge.errors import ExitStatus, GemmaEdgeError
 from gemma_edge.store.remote import Listener, Progress
@@ -79,6 +78,8 @@ def conclude(finished: Finished, output: Output) -> ExitStatus:
     """What the end of an answer means for the exit status; says why it is not a whole one."""
     if finished.reason == "cancelled":
         return ExitStatus.INTERRUPTED
+    from gemma_edge.description import cut_short  # noqa: PLC0415
+
     problems = cut_short(finished)
     for problem in problems:
         output.problem(problem)

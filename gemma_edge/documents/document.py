@@ -18,6 +18,14 @@ from typing import Any, Literal, NamedTuple
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.units import render_bytes, render_tokens
 
+MAX_IMAGE_BYTES = 256 << 20
+# Images that are taken from a folder; a file that is named is read whatever its name ends with.
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+    + (".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm")
+)
+CLIPBOARD = "clipboard"  # the name of an image from there
+
 # What a page can be: ``text``; ``scan``, a picture of text (or letters that are drawn);
 # ``scan+ocr-layer``, a scan under text that a program guessed; ``mixed``, text beside pictures
 # that may hold more of it; ``empty``; ``damaged``, it could not be read.

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gemma_edge.documents.document import (
+    MAX_IMAGE_BYTES,
     MAX_TOKENS,
     PATCH_PX,
     Document,
@@ -34,13 +35,6 @@ from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildRequest, 
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MAX_IMAGE_BYTES = 256 << 20
-# What is taken from a folder; a file that is named is read whatever its name ends with.
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-    + (".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm")
-)
 
 _KEY = "gemma_edge"  # of an Origin in Image.info
 _KEPT = 0.9  # of the pixels: a loss up to here is not worth a word
@@ -614,9 +608,6 @@ def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
 
 # What was copied: an image, or files. Windows and macOS have a clipboard of their own; elsewhere
 # Pillow asks `wl-paste` or `xclip`.
-
-
-NAME = "clipboard"
 
 
 def read_clipboard() -> bytes | tuple[str, ...]:

@@ -7,16 +7,25 @@ the process that they start, never here.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gemma_edge.engine.process import EarlyProcess
     from gemma_edge.engine.protocol import Counter, Engine
     from gemma_edge.planning.plan import Plan
 
 
-def load(plan: "Plan") -> "Engine":
+def begin() -> "EarlyProcess":
+    """Start the process of an engine now; ``load`` takes it when there is a plan.
+    Raises GemmaEdgeError: it cannot be started."""
+    from gemma_edge.engine.process import EarlyProcess  # noqa: PLC0415  (not needed to parse)
+
+    return EarlyProcess()
+
+
+def load(plan: "Plan", early: "EarlyProcess | None" = None) -> "Engine":
     """Start loading a plan in a process of its own and return at once; ``info`` and the first use
-    wait for it and raise what loading raised."""
+    wait for it and raise what loading raised. ``early`` is what ``begin`` gave."""
     from gemma_edge.engine.process import RemoteEngine  # noqa: PLC0415  (not needed to parse)
 
-    return RemoteEngine(plan)
+    return RemoteEngine(plan, early=early)
 
 
 def open_counter(plan: "Plan") -> "Counter":

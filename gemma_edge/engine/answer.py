@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import llama_cpp
 import numpy as np
+from llama_cpp import llama_cpp
 from numpy import inf
 from numpy.typing import NDArray
 

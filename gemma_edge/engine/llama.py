@@ -3,15 +3,15 @@
 import contextlib
 import ctypes
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-import llama_cpp
 import numpy as np
-from llama_cpp import mtmd_cpp
+from llama_cpp import llama_cpp, mtmd_cpp
 from numpy.typing import NDArray
 
 from gemma_edge.engine.constraint import GrammarVocabulary
@@ -323,13 +323,22 @@ def grammar_vocabulary(model: LlamaModel) -> GrammarVocabulary:
         for token, piece in enumerate(model.pieces())
     ]
     ends = [token for token in range(model.vocab_tokens) if model.ends(token)]
-    tokenize = llama_cpp.llama_cpp._lib.llama_tokenize
+    tokenize = llama_cpp._lib.llama_tokenize
     return GrammarVocabulary(pieces, model.vocab, ctypes.cast(tokenize, ctypes.c_void_p), ends)
 
 
 # llama.cpp's own words: complaints for error messages, the report of a load; never printed behind a
 # person's back.
-VERSION = str(llama_cpp.__version__)  # of llama-cpp-python; llama.cpp's own says less
+
+
+def _version() -> str:
+    """Of llama-cpp-python; llama.cpp's own says less. Its package need not be imported for it."""
+    text = Path(llama_cpp.__file__).with_name("__init__.py").read_text("utf-8")
+    found = re.search(r"""^__version__\s*=\s*["']([^"']+)""", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+VERSION = _version()
 KEPT_LINES = 20
 _INFO_LEVEL = 2  # GGML_LOG_LEVEL_INFO (ggml.h)
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, _ERROR

@@ -38,8 +38,9 @@ from gemma_edge.planning.plan import Plan
 WORKER = ("gemma_edge.engine.worker:main",)
 
 CallName = Literal[
-    "load", "open_counter", "count", "generate", "warm", "save", "saved", "restore", "measure"
-]
+    "prepare", "load", "open_counter", "count", "generate", "warm", "save", "saved", "restore",
+    "measure",
+]  # fmt: skip
 
 
 def pack_call(name: CallName, argument: object = None) -> tuple[Any, ...]:
@@ -70,12 +71,35 @@ class LoadedProcess:
     info: EngineInfo
 
 
+class EarlyProcess:
+    """A process of an engine that is started before there is a plan: it imports llama.cpp while
+    the plan is made. One ``Loading`` takes it. ``program`` is a child program."""
+
+    def __init__(self, program: Sequence[str] = WORKER) -> None:
+        self._process: Child | None = Child(*program)
+        self._process.send(*pack_call("prepare"))
+
+    def take(self) -> Child | None:
+        """It, with an answer that is still to be received; None where it was taken already."""
+        process, self._process = self._process, None
+        return process
+
+    def close(self) -> None:
+        """End it, unless it was taken. Idempotent."""
+        if (process := self.take()) is not None:
+            process.close()
+
+
 class Loading:
     """Tries a plan and its fallbacks, each in a fresh process, in a thread of its own. Each step
-    down is a sentence in ``notes``."""
+    down is a sentence in ``notes``. The first one may have been started ``early``."""
 
-    def __init__(self, plan: Plan, program: Sequence[str], notes: list[str]) -> None:
+    def __init__(
+        self, plan: Plan, program: Sequence[str], notes: list[str],
+        early: EarlyProcess | None = None,
+    ) -> None:  # fmt: skip
         self._program = program
+        self._early = early
         self._notes = notes
         self._lock = threading.Lock()
         self._closed = False
@@ -98,6 +122,8 @@ class Loading:
     def close(self) -> None:
         with self._lock:
             self._closed = True
+            if self._early is not None:
+                self._early.close()
         if self._process is not None:
             self._process.close()
 
@@ -129,11 +155,21 @@ class Loading:
             self._notes.append(render_restart(outcome, plan, following))
             plan = following
 
+    def _begin(self) -> Child:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise EngineError("the engine is closed")
+                early = self._early.take() if self._early else None
+                process = self._process = early or Child(*self._program)
+            if early is None:
+                return process
+            with contextlib.suppress(ChildStopped):  # then another one is started
+                early.receive_answer()
+                return process
+
     def _try(self, plan: Plan) -> EngineInfo | Death:
-        with self._lock:
-            if self._closed:
-                raise EngineError("the engine is closed")
-            process = self._process = Child(*self._program)
+        process = self._begin()
         try:
             info: EngineInfo = call(process, "load", _bare(plan))
         except ChildStopped as stopped:
@@ -178,16 +214,19 @@ MAX_RESTARTS = 3  # in a row, with no answer that ended by itself between them
 
 class RemoteEngine:
     """An ``Engine`` in another process. Loading begins at once, in the background; the first use
-    waits for it. ``program`` is a child program: tests make it fail on purpose."""
+    waits for it. ``program`` is a child program: tests make it fail on purpose; ``early`` is its
+    first process, where that was started before there was a plan."""
 
-    def __init__(self, plan: Plan, *, program: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, plan: Plan, *, program: Sequence[str] = WORKER, early: EarlyProcess | None = None
+    ) -> None:
         self._program = program
         self._request_lock = RequestLock()
         self._restarts = 0
         self._notices: list[str] = []
         self._cancelled = self._closed = False
         self._answering: Child | None = None
-        self._loading = Loading(plan, program, [])  # its notes stand in ``info``
+        self._loading = Loading(plan, program, [], early)  # its notes stand in ``info``
 
     @property
     def info(self) -> EngineInfo:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
+from llama_cpp import llama_cpp
 
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.kv_cache import Media, Unit, position_of

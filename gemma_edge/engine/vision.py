@@ -12,9 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
-from llama_cpp import mtmd_cpp
+from llama_cpp import llama_cpp, mtmd_cpp
 from numpy.typing import NDArray
 
 from gemma_edge.disk import keep_within, write_atomically

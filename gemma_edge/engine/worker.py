@@ -8,18 +8,19 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge import isolation
-from gemma_edge.engine.process import CallName
 from gemma_edge.engine.protocol import Engine, pack, unpack
 from gemma_edge.errors import EngineError
 from gemma_edge.hardware.gpus import cuda_libraries, put_variables
 from gemma_edge.planning.plan import Plan
 
-if TYPE_CHECKING:  # it loads llama.cpp
-    from gemma_edge.engine.prompt import LlamaCounter
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from gemma_edge.engine.process import CallName
+    from gemma_edge.engine.prompt import LlamaCounter  # it loads llama.cpp
 
 Open = Callable[[Plan], Engine]
 
@@ -46,6 +47,8 @@ def _libraries(plan: Plan) -> Iterator[None]:
     put_variables(plan.variables)
     cuda = cuda_libraries()
     try:
+        if "llama_cpp" not in sys.modules:  # tests open an engine in their own process
+            isolation.skip_start("llama_cpp")
         from gemma_edge.engine.llama import mirror
 
         yield
@@ -64,7 +67,6 @@ class Worker:
         self._open = open_engine
         self._engine: Engine | None = None
         self._counter: LlamaCounter | None = None
-        self._disk = ThreadPoolExecutor(max_workers=1)  # answers go on while it is written
         self._saving: Future[int] | None = None
 
     def answer(self, request: isolation.ChildRequest) -> Iterator[isolation.ChildMessage]:
@@ -81,12 +83,12 @@ class Worker:
         for event in events:
             yield _message(event)
 
-    def _call(self, name: CallName, argument: Any) -> object:
+    def _call(self, name: "CallName", argument: Any) -> object:
         if name == "load":
             self._engine = self._open(argument)
             return self._engine.info
-        if name == "open_counter":
-            self._counter = open_llama_counter(argument)
+        if name in ("prepare", "open_counter"):
+            self._counter = open_llama_counter(argument) if argument else prepare()
             return None
         if name == "count":
             counter = self._engine or self._counter
@@ -97,11 +99,28 @@ class Worker:
         if name in ("measure", "restore"):
             return engine.measure(argument) if name == "measure" else engine.restore(argument)
         if name == "save":
-            self._saving = self._disk.submit(engine.save, argument)
+            self._saving = _begin_saving(engine, argument)
             return None
         if self._saving is None:
             raise EngineError("the engine was started again, what it held is not saved")
         return self._saving.result() if self._saving.done() else None
+
+
+def prepare() -> None:  # what it opens is nothing
+    """Import what ``open_llama`` needs, before there is a plan. What cannot be imported is told
+    when it is asked for."""
+    with contextlib.suppress(EngineError), _libraries():
+        import jinja2.sandbox  # noqa: F401
+
+
+def _begin_saving(engine: Engine, path: Any) -> "Future[int]":
+    """Write the cache in a thread: answers go on meanwhile. One at a time is asked for."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    disk = ThreadPoolExecutor(max_workers=1)
+    saving = disk.submit(engine.save, path)
+    disk.shutdown(wait=False)
+    return saving
 
 
 def _message(value: object) -> isolation.ChildMessage:

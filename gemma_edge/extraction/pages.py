@@ -11,7 +11,6 @@ from itertools import takewhile
 from typing import Literal
 
 from gemma_edge.documents.document import MAX_TOKENS, Document, Page, Picture
-from gemma_edge.documents.images import render_page
 from gemma_edge.engine.protocol import Message, PromptCount, Request
 from gemma_edge.errors import DoesNotFit, InputError
 from gemma_edge.extraction import Strategy, Vision, read_data
@@ -355,6 +354,8 @@ def make_input(
     text = page.text if mode.how in ("text", "both") else ""
     pictures: tuple[Picture, ...] = ()
     if mode.how in ("picture", "both"):
+        from gemma_edge.documents.images import render_page  # noqa: PLC0415
+
         drawn = render_page(document, page.number, max_tokens=max_tokens, tiles=tiles)
         name = f"{document.name} page {page.number}"
         pictures = tuple(replace(each, name=name) for each in drawn)

@@ -313,7 +313,7 @@ def _places(word: str, folded: str) -> Iterator[tuple[int, int]]:
     pattern, core, begins = _pattern(word)
     if core not in folded:
         return
-    for found in pattern.finditer(folded):
+    for found in re.finditer(pattern, folded):
         start, end = found.span()
         inside = start > 0 and _is_letter(folded[start - 1])
         if begins == "whole" and inside:
@@ -324,17 +324,18 @@ def _places(word: str, folded: str) -> Iterator[tuple[int, int]]:
 
 
 @lru_cache(maxsize=8192)
-def _pattern(word: str) -> tuple[re.Pattern[str], str, str]:
+def _pattern(word: str) -> tuple[str, str, str]:
     """What finds a word from its first letter on (a pattern that begins with letters is quick), a
     part that has to be there, and whether its beginning is that of a "whole" word, "open", or of
-    a script without spaces ("")."""
+    a script without spaces (""). Few of the words are in a document: only their patterns are
+    compiled."""
     folded = unicodedata.normalize("NFC", word).translate(_FOLDED)
     bare = folded.strip("*")
     begins = "open" if folded.startswith("*") else "whole" if _is_divided(bare[0]) else ""
     end = r"\w*" if folded.endswith("*") else r"(?!\w)" if _is_divided(bare[-1]) else ""
     parts = re.split(r"[\s-]+", bare)
     body = r"[\s-]+".join(map(re.escape, parts))
-    return re.compile(body + end), max(parts, key=len), begins
+    return body + end, max(parts, key=len), begins
 
 
 def _is_letter(char: str) -> bool:
@@ -370,9 +371,10 @@ def recognize(
     return choose(seen, known, answer)
 
 
-def guess(document: Document, known: Known) -> Recognition:
-    """What the words alone say: what a document is planned with before there is a model."""
-    return choose(look(document, known), known, None)
+def guess(document: Document, known: Known, seen: Look | None = None) -> Recognition:
+    """What the words alone say: what a document is planned with before there is a model. ``seen``
+    is a look that was had already."""
+    return choose(seen or look(document, known), known, None)
 
 
 def choose(seen: Look, known: Known, answer: tuple[str, float] | None) -> Recognition:

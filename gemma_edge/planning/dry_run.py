@@ -50,6 +50,12 @@ class DryRun:
         self._stack.close()
         self._folder = None
 
+    def begin(self) -> Child:
+        """Start the child before there is a question: it imports llama.cpp meanwhile."""
+        if self._child is None:
+            self._child = Child(_CHILD, *self._endpoints, limits=Limits(seconds=LIMIT_SECONDS))
+        return self._child
+
     def measure(self, shape: Shape, placement: Placement) -> Compute:
         """What llama.cpp would allocate for this placement on this machine.
 
@@ -64,11 +70,10 @@ class DryRun:
     def report(self, shape: Shape, placement: Placement) -> tuple[Allocated, ...]:
         """Its buffers as it names them.
         Raises EngineError: as above."""
-        if self._child is None:
-            self._child = Child(_CHILD, *self._endpoints, limits=Limits(seconds=LIMIT_SECONDS))
+        child = self.begin()
         asked = {"model": str(self._skeleton(shape)), "placement": asdict(_measured(placement))}
         try:
-            return parse_report(self._child.call(asked).header["lines"])
+            return parse_report(child.call(asked).header["lines"])
         except (ChildError, EngineError) as error:
             if isinstance(error, ChildStopped):
                 self._child = None  # the next question starts another

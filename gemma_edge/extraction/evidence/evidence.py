@@ -18,7 +18,6 @@ from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 from gemma_edge.documents.document import MAX_TOKENS, Box, Document, Page
-from gemma_edge.documents.images import render_page
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
@@ -274,6 +273,8 @@ def locate(
         missing = [at for at, each in enumerate(found) if each.page is None]
         if not missing:
             break
+        from gemma_edge.documents.images import render_page  # noqa: PLC0415
+
         pictures = render_page(document, page.number, max_tokens=max_tokens)
         for first in range(0, len(missing), _BATCH):
             asked = missing[first : first + _BATCH]
