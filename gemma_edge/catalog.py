@@ -10,13 +10,14 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from gemma_edge.errors import ModelError
+from gemma_edge.records import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -6,7 +6,7 @@ Each prompt file has two lines: what is asked of one picture, and of several.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,7 @@ from gemma_edge.engine.protocol import (
     Sampling,
 )
 from gemma_edge.errors import UsageError
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
 Kind = Literal["caption", "alt", "ocr", "tags", "json"]

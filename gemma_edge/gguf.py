@@ -10,11 +10,11 @@ import math
 import re
 import struct
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gemma_edge.errors import ModelError
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 MAX_KEYS = 1 << 16  # the largest Gemma 4 file has about 60

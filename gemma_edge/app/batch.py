@@ -11,7 +11,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TextIO, TypeVar
@@ -39,6 +39,7 @@ from gemma_edge.errors import (
     ProjectorError,
     UsageError,
 )
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

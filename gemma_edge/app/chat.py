@@ -5,7 +5,7 @@ another under the same conversation, kept and freed at the end.
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from gemma_edge.chat.persona import Persona
 from gemma_edge.chat.sessions import find_journal, list_journals, prune
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, UsageError
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.app.load import LoadedEngine, Prepared, VisionMode

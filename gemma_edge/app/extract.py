@@ -7,7 +7,7 @@ cost. Nothing is printed here.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ from gemma_edge.extraction.records import DocumentRecord
 from gemma_edge.extraction.schema import Schema, fields_of, parse_schema, read_text
 from gemma_edge.extraction.schema_trial import Examination, examine
 from gemma_edge.planning.plan import with_fallbacks
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
 

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -52,6 +52,7 @@ from gemma_edge.planning.plan import (
 from gemma_edge.planning.planner import Planner
 from gemma_edge.planning.render import brief_title, render_devices, render_first_line
 from gemma_edge.planning.speed import describe_measurement, render_spill, seems_spilled
+from gemma_edge.records import dataclass
 from gemma_edge.store.measurements import read_measurements, record_measurement
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes

@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from gemma_edge.errors import ModelError, UsageError
 from gemma_edge.gguf import Header
 from gemma_edge.planning.model import check_model, check_pair, synthesize, synthesize_projector
 from gemma_edge.planning.plan import Candidate
+from gemma_edge.records import dataclass
 from gemma_edge.store.fetch import ask_hub, ensure, missing_files
 from gemma_edge.store.files import StoredFile, list_files
 from gemma_edge.store.hub import (

@@ -1,8 +1,10 @@
 """What is asked for, as plain data."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:  # a command line is parsed before any of this is needed
     from gemma_edge.description import Kind

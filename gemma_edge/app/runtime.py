@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.engine.process import EarlyProcess

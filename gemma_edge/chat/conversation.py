@@ -11,7 +11,7 @@ journal keeps and ``journal.Replay`` follows, so what is on disk and what is her
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gemma_edge.chat.journal import Attachment, History, Journal, Question, Record, Recorder
@@ -40,6 +40,7 @@ from gemma_edge.errors import (
     ProjectorError,
     UsageError,
 )
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
 CHOICES = "/compact, /drop, or /ctx with a larger number"  # where a message does not fit

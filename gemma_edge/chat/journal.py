@@ -15,7 +15,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from gemma_edge.disk import sync_folder, write_atomically
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Message
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -12,13 +12,14 @@ temperature = 0.2
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import InputError
+from gemma_edge.records import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

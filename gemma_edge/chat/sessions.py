@@ -4,7 +4,6 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from gemma_edge.chat.journal import (
     take_lock,
 )
 from gemma_edge.errors import InputError
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 MAX_BYTES = 8 << 30  # of all sessions together; twice the largest cache (engine/kv_cache.py)

@@ -1,7 +1,7 @@
 """``gemma-edge chat``: one answer to a question, or a conversation in the terminal."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +26,7 @@ from gemma_edge.cli.streaming import AnswerDisplay, conclude, open_runtime, rend
 from gemma_edge.cli.terminal import Asker, Left, no_echo, unfenced
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.cli.prompt import Prompter

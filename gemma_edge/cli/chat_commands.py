@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from gemma_edge.errors import (
     InputError,
     UsageError,
 )
+from gemma_edge.records import dataclass
 from gemma_edge.units import parse_tokens, render_bytes, render_tokens
 
 # What the commands act on: the conversation, and the terminal that it is shown at.

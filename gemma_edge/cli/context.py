@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from gemma_edge.app import runtime
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.engine.protocol import Counter, Engine

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,6 +34,7 @@ from gemma_edge.cli.output import Output
 from gemma_edge.documents.document import PageNumbers, shown
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.extraction import STRATEGIES, VISIONS, Strategy, Vision
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, ModelError, UsageError
 from gemma_edge.gguf import Header, Skipped, Value
+from gemma_edge.records import dataclass
 from gemma_edge.store.files import (
     StoredFile,
     Verification,

@@ -8,7 +8,7 @@ names of the fields, so that nothing is copied by hand.
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import partial, wraps
 from types import GenericAlias
 from typing import (
@@ -29,6 +29,7 @@ from gemma_edge.cli.completion import completer
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus
+from gemma_edge.records import dataclass
 
 # What parsing a command line gives: the work, not yet begun.
 Job = Callable[[Context, Output], ExitStatus]

@@ -1,7 +1,6 @@
 """What a person hands in besides flags: piped text, ``@FILE`` values, named files."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +9,7 @@ from gemma_edge.cli.options import whole_text
 from gemma_edge.cli.output import Output
 from gemma_edge.documents.document import IMAGE_SUFFIXES, decode_text, read_file, shown
 from gemma_edge.errors import InputError
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 MAX_PIPED_BYTES = 64 << 20  # far above any context; a pipe may never end

@@ -8,7 +8,6 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
@@ -31,6 +30,7 @@ from gemma_edge.cli.flags import (
 )
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, Interrupted, UsageError
+from gemma_edge.records import dataclass
 from gemma_edge.version import __version__
 
 PROGRAM = "gemma-edge"

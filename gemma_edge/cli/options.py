@@ -1,7 +1,6 @@
 """The flags that several commands share, and the parsers of their values."""
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ import typer
 
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.flags import EVERYWHERE, option, reading
+from gemma_edge.records import dataclass
 from gemma_edge.units import parse_bytes, parse_tokens
 
 if TYPE_CHECKING:

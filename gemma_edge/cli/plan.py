@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -44,6 +44,7 @@ from gemma_edge.planning.render import (
     short_title,
     short_tokens,
 )
+from gemma_edge.records import dataclass
 from gemma_edge.units import GIB, MIB, render_bytes
 
 Candidates = Mapping[str, Candidate]  # by the plan's name

@@ -1,6 +1,5 @@
 """``gemma-edge recipes``: what a recipe says, and a person's own."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ from gemma_edge.cli.flags import Actions, argument, option
 from gemma_edge.cli.options import ShowFlags, Trust
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.extraction.recipe import Recipe

@@ -10,12 +10,13 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gemma_edge.errors import InputError, UsageError
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes, render_tokens
 
 MAX_IMAGE_BYTES = 256 << 20

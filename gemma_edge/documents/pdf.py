@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gemma_edge.documents.document import Document, Page, PageNumbers, render_numbers
 from gemma_edge.documents.layout import Piece, render_layout
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.isolation import Child, ChildError, Limits
+from gemma_edge.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import codecs
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gemma_edge.engine.llama import LlamaContext, LlamaModel
 from gemma_edge.engine.protocol import Channel, Chunk, FinishReason, Request, Sampling, TokenScore
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import GrammarConstraint

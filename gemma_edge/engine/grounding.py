@@ -12,12 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import cycle, islice
 from typing import Any
 
 from gemma_edge.engine.protocol import Grounding, PrintedRow
+from gemma_edge.records import dataclass
 
 # The keyword of a leaf that is copied. llguidance never sees it.
 HELD = "x-gemma-edge-held"

@@ -12,7 +12,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from gemma_edge.engine.llama import WINDOW_CELLS, Aborted, LlamaContext
 from gemma_edge.engine.protocol import Restored
 from gemma_edge.errors import EngineError, OutOfMemory
 from gemma_edge.planning.plan import Plan
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 # What the KV cache holds, and how much of it a new prompt may keep. A prompt is a list of units: a

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from gemma_edge.engine.protocol import (
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, OutOfMemory
 from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildStopped, Death
 from gemma_edge.planning.plan import Plan
+from gemma_edge.records import dataclass
 
 WORKER = ("gemma_edge.engine.worker:main",)
 

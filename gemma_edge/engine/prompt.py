@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.protocol import Message, PromptCount, Request
 from gemma_edge.errors import DoesNotFit, ModelError, ProjectorError
 from gemma_edge.planning.plan import Plan
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
 

@@ -6,7 +6,7 @@ Quantities carry their unit in the name.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,7 @@ from gemma_edge.planning.plan import (
     Plan,
     Speed,
 )
+from gemma_edge.records import dataclass
 
 Role = Literal["system", "user", "model"]
 Channel = Literal["thought", "answer"]

@@ -9,9 +9,9 @@ without one. Labels ("Address:"), telephone numbers and numbers of registration 
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from gemma_edge.extraction.values import fold, tables
+from gemma_edge.records import dataclass
 
 
 def _words(text: str) -> frozenset[str]:

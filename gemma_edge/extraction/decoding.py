@@ -16,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Container, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from gemma_edge.engine.grounding import HELD, TITLES
@@ -37,6 +36,7 @@ from gemma_edge.extraction.json_schema import (
     views_of,
 )
 from gemma_edge.extraction.values import kind_of_leaf
+from gemma_edge.records import dataclass
 
 _MEMBERS = frozenset(("properties", "patternProperties"))
 _ITEMS = frozenset(("items", "prefixItems", "additionalItems", "additionalProperties"))

@@ -22,7 +22,7 @@ import operator
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 from gemma_edge.errors import InputError
 from gemma_edge.extraction.values import read_mrz
+from gemma_edge.records import dataclass
 
 # The values that expressions compute with: JSON in, decimals and dates inside, JSON out.
 

@@ -6,7 +6,7 @@ the Engine.
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -95,6 +95,7 @@ from gemma_edge.extraction.schema import (
     select_fields,
     select_values,
 )
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
 Listener = Callable[[Event], None]

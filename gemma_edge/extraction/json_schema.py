@@ -15,12 +15,12 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, unquote, urljoin
 
 from gemma_edge.errors import SchemaError
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 if TYPE_CHECKING:

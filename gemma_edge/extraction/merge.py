@@ -9,11 +9,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 from gemma_edge.engine.protocol import TokenScore
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves, render_path
+from gemma_edge.records import dataclass
 
 _SHOWN = 40  # characters of a value in a note
 

@@ -5,7 +5,7 @@ evaluated.
 import os.path
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from functools import cache
 from itertools import takewhile
 from typing import Literal
@@ -16,6 +16,7 @@ from gemma_edge.errors import DoesNotFit, InputError
 from gemma_edge.extraction import Strategy, Vision, read_data
 from gemma_edge.extraction.recipe import Recipe
 from gemma_edge.extraction.schema import SchemaPart, fields_of, lists_of, make_part, select_fields
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
 Prompt = Literal["form", "fields"]

@@ -9,7 +9,6 @@ otherwise is none.
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
@@ -28,6 +27,7 @@ from gemma_edge.extraction.values import (
     read_number,
     tables,
 )
+from gemma_edge.records import dataclass
 
 LIKE = "like "  # before a kind that only a name tells: where the document has none, any words
 AMOUNT = "amount number"  # a number of those that stand for money

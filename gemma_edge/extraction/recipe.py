@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -30,6 +30,7 @@ from gemma_edge.extraction.expressions import CENTS, WORDS, Expression, explain,
 from gemma_edge.extraction.json_schema import Json, Views, render_path, step_into, views_of
 from gemma_edge.extraction.schema import Schema
 from gemma_edge.extraction.values import Habits, Order, normalize
+from gemma_edge.records import dataclass
 
 # What a recipe is made of besides its schema, and how each part is written on a command line.
 

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
 from importlib.resources import files
@@ -43,6 +43,7 @@ from gemma_edge.extraction.recipe import (
 from gemma_edge.extraction.schema import Schema, check_source, parse_schema, read_text, unwrap
 from gemma_edge.extraction.schema_trial import examine
 from gemma_edge.extraction.values import Habits, read_number
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 # YAML as people write recipes: read by PyYAML's safe loader, within bounds, every error with its

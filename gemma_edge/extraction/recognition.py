@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -34,6 +34,7 @@ from gemma_edge.extraction import read_data
 from gemma_edge.extraction.json_schema import Json
 from gemma_edge.extraction.pages import Options, PageInput, make_input, page_modes, render_document
 from gemma_edge.extraction.recipe import Recipe, Signs
+from gemma_edge.records import dataclass
 
 GENERAL = "general"  # the recipe for a document of no other kind
 OTHER = "none of these"  # what the model calls it; no recipe has such a name

@@ -5,7 +5,6 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from gemma_edge.errors import DoesNotFit, InputError
 from gemma_edge.extraction.evidence.evidence import Evidence
 from gemma_edge.extraction.job import CheckedAnswer
 from gemma_edge.extraction.json_schema import Json, Subschema, render_path, step_into, views_of
+from gemma_edge.records import dataclass
 from gemma_edge.version import __version__
 
 # By what a document is known when a batch is run again: its bytes, what is asked of it, of whom,

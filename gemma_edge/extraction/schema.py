@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import accumulate, takewhile
@@ -45,6 +45,7 @@ from gemma_edge.extraction.json_schema import (
 )
 from gemma_edge.extraction.values import CONVERTED, MARK, as_printed, typed
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
+from gemma_edge.records import dataclass
 
 # The one-line schema language to JSON Schema.
 #

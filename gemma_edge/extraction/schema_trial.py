@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ from gemma_edge.extraction.decoding import (
 from gemma_edge.extraction.json_schema import FORMATS, Json, children, every
 from gemma_edge.extraction.schema import Schema
 from gemma_edge.extraction.values import kind_of_leaf
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import TextConstraint

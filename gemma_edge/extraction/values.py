@@ -19,7 +19,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -36,6 +36,7 @@ from gemma_edge.extraction.json_schema import (
     step_into,
     views_of,
 )
+from gemma_edge.records import dataclass
 
 # What reading a printed value gives, and the tables that it takes.
 

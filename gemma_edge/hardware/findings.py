@@ -1,7 +1,6 @@
 """What a person should know about the machine, and the way out as a command. Pure."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from gemma_edge.hardware.gpus import (
     ANSWERING,
@@ -31,6 +30,7 @@ from gemma_edge.hardware.machine import (
     parse_meminfo,
     parse_pairs,
 )
+from gemma_edge.records import dataclass
 from gemma_edge.units import GIB, MIB, render_bytes
 
 _CONTAINERS = {

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gemma_edge.hardware.machine import (
@@ -23,6 +23,7 @@ from gemma_edge.hardware.machine import (
     parse_pairs,
     program_of,
 )
+from gemma_edge.records import dataclass
 from gemma_edge.units import GIB, MIB, render_bytes
 
 # NVIDIA's cards as NVML and nvidia-smi describe them. Pure over a recording. Both know cards that

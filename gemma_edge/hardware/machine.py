@@ -3,10 +3,11 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from gemma_edge.records import dataclass
 from gemma_edge.units import KIB, render_bytes
 
 # How much memory this process may still take, and why. Pure over a recording. It is the least of

@@ -8,7 +8,7 @@ of every number is in docs/memory.md; files without a repository are llama.cpp's
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import get_args
 
@@ -16,6 +16,7 @@ from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.model import EXPERTS, Layer, Shape, Weights, lora_pairs
 from gemma_edge.planning.plan import RAM, Account, KvType, Ledger, MemoryPart, PartName, Placement
+from gemma_edge.records import dataclass
 from gemma_edge.units import GIB, MIB
 
 

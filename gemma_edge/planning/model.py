@@ -9,7 +9,6 @@ repository are llama.cpp's.
 import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from typing import Literal
 from gemma_edge.catalog import Dimensions, Quant, Size
 from gemma_edge.errors import ModelError, ProjectorError
 from gemma_edge.gguf import TENSOR_TYPES, Header, Skipped, Tensor, Value
+from gemma_edge.records import dataclass
 
 LayerKind = Literal["global", "window", "none"]
 

@@ -7,12 +7,13 @@ there is none.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gemma_edge.catalog import DEFAULT_IMAGE_TOKENS, ModelFiles
 from gemma_edge.gguf import Header
+from gemma_edge.records import dataclass
 
 KvType = Literal["f32", "f16", "q8_0"]
 LoadMode = Literal["mmap", "none"]

@@ -7,7 +7,7 @@ memory only grows with what is put into it. What is given up where they do not f
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from gemma_edge.planning.plan import (
 )
 from gemma_edge.planning.render import render_kind, render_speed, short_tokens
 from gemma_edge.planning.speed import Threads, choose_threads, estimate, gpu_bandwidth
+from gemma_edge.records import dataclass
 from gemma_edge.store.measurements import Measurement
 
 WANTED_CONTEXT_TOKENS = 32 << 10  # a long document and its answer (docs/memory.md, "Search order")

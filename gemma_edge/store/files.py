@@ -15,12 +15,12 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from gemma_edge.disk import write_atomically
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, ModelError
+from gemma_edge.records import dataclass
 from gemma_edge.store.hub import NEWEST, default_cache_dir, delete_blobs
 from gemma_edge.store.lock import LockEntry, Locks
 from gemma_edge.store.remote import (

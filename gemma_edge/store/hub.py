@@ -17,7 +17,7 @@ import queue
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, ModelError
 from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header
+from gemma_edge.records import dataclass
 from gemma_edge.store.remote import (
     COMMIT,
     SHA256,

@@ -9,13 +9,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, InputError
+from gemma_edge.records import dataclass
 from gemma_edge.store.remote import StoreSettings
 
 if sys.version_info >= (3, 11):

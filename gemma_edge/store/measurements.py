@@ -5,11 +5,12 @@ A damaged file costs the estimates their correction and nothing else: it is igno
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gemma_edge.disk import write_atomically
+from gemma_edge.records import dataclass
 from gemma_edge.store.lock import one_writer
 from gemma_edge.store.remote import StoreSettings
 

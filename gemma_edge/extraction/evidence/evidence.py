@@ -13,7 +13,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
@@ -33,6 +33,7 @@ from gemma_edge.extraction.evidence.choose import Chooser, Hints, Labels, Leaf
 from gemma_edge.extraction.evidence.search import Forms, Occurrence, Place, Status
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
 from gemma_edge.extraction.merge import JsonText
+from gemma_edge.records import dataclass
 
 # How sure the model was of each value: a score from its own probabilities.
 #
