@@ -347,6 +347,7 @@ def unknown(text: str) -> ModelError:
     return ModelError(f"there is no model `{text}`", hint=hint)
 
 
+@cache
 def bundled_names() -> tuple[str, ...]:
     """The names of the catalogue that are no sizes, sorted."""
     known = {each.name for each in sizes()}

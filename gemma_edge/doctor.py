@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from gemma_edge.hardware.machine import UNSEEN, Device, Finding, Hardware
 from gemma_edge.isolation import ChildBug
 from gemma_edge.planning.plan import ALL_LAYERS, Plan
 from gemma_edge.planning.speed import choose_threads
+from gemma_edge.records import dataclass
 from gemma_edge.store.files import list_files
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import MIB, render_bytes

@@ -22,7 +22,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, NoReturn
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+)
 
 from gemma_edge import errors
 from gemma_edge.errors import GemmaEdgeError
@@ -503,6 +514,45 @@ def used_memory(pid: int) -> int:
         asked = ctypes.CDLL("/usr/lib/libproc.dylib").proc_pid_rusage(pid, 0, numbers)
         return numbers[9] if asked == 0 else 0  # ri_phys_footprint
     return 0
+
+
+_LOOK_SECONDS = 0.05
+Said = TypeVar("Said")
+
+
+class Once(Generic[Said]):
+    """A question that is asked once. ``begin`` asks it in a thread; whoever needs the answer waits
+    for it, and has what was raised."""
+
+    def __init__(self, ask: Callable[[], Said]) -> None:
+        self._ask, self._lock = ask, threading.Lock()
+        self._answers: list[Said] = []
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Ask it now. Again, or after the answer, it is nothing."""
+        with self._lock:
+            if self._thread is None and not self._answers:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+
+    def __call__(self) -> Said:
+        """The answer. Raises what the question raises."""
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if not self._answers:
+                self._answers.append(self._ask())
+            return self._answers[0]
+
+    def _run(self) -> None:
+        try:
+            self._answers.append(self._ask())
+        except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
+            self._error = error
 
 
 # ------------------------------------------------------------------------------ how it ended

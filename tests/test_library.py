@@ -117,7 +117,7 @@ def test_without_an_engine_one_is_loaded_and_closed():
     watched = Watched()
     bill = gemma_edge.extract(INVOICE, schema="total num", model="demo", runtime=watched.runtime)
     assert bill.data == {"total": 270.72}
-    assert watched.calls == ["detect", "open_measure", "load"]
+    assert sorted(watched.calls) == ["detect", "load", "open_measure"]
     found = gemma_edge.describe(SHAPES, model="demo", runtime=watched.runtime)
     assert found.text
     assert watched.calls[3:] == ["open_measure", "load"]

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
@@ -49,6 +49,7 @@ from gemma_edge.engine.protocol import (
 from gemma_edge.errors import EngineError, GemmaEdgeError, Interrupted, UsageError
 from gemma_edge.extraction.job import ask_by_schema
 from gemma_edge.extraction.schema import Schema, parse_schema
+from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 # ----------------------------------------------------------------------------

@@ -5,7 +5,6 @@ Answers come from a file that a batch wrote, or are made now.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,6 +16,7 @@ from gemma_edge.extraction.json_schema import parse_json
 from gemma_edge.extraction.records import read_database
 from gemma_edge.extraction.schema import read_text
 from gemma_edge.extraction.scoring import Comparison, Graded, Report, compare, grade, summarize
+from gemma_edge.records import dataclass
 
 SCHEMA_NAME = "schema.json"  # of a folder: what its documents are read into
 _GOLD = (".gold.json", ".json")  # in place of a document's ending

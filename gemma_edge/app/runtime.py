@@ -7,14 +7,13 @@ is the one for Python programs: it asks nobody and downloads nothing that was no
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.records import dataclass
@@ -32,7 +31,6 @@ MODELS_DIR_VARIABLE = "GEMMA_EDGE_MODELS_DIR"
 OFFLINE_VARIABLES = ("GEMMA_EDGE_OFFLINE", "HF_HUB_OFFLINE")
 _OFF = ("", "0", "false", "no", "off")
 _LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
-_LOOK_SECONDS = 0.05
 
 
 def load_engine(plan: "Plan") -> "Engine":
@@ -99,42 +97,6 @@ def count_busy_programs() -> int | None:
             return None
         counts.append(int(running) - 1)
     return max(0, min(counts))
-
-
-T = TypeVar("T")
-
-
-class Once(Generic[T]):
-    """A question that is asked once. ``begin`` asks it in a thread; whoever needs the answer waits
-    for it, and has what was raised."""
-
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self._ask, self._lock = ask, threading.Lock()
-        self._answers: list[T] = []
-        self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
-
-    def begin(self) -> None:
-        with self._lock:
-            if self._thread is None and not self._answers:
-                self._thread = threading.Thread(target=self._run, daemon=True)
-                self._thread.start()
-
-    def __call__(self) -> T:
-        while self._thread is not None and self._thread.is_alive():
-            self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
-        with self._lock:
-            if self._error is not None:
-                raise self._error
-            if not self._answers:
-                self._answers.append(self._ask())
-            return self._answers[0]
-
-    def _run(self) -> None:
-        try:
-            self._answers.append(self._ask())
-        except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
-            self._error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +167,21 @@ class Runtime:
     _counted: list[int | None] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        from gemma_edge.isolation import Once  # noqa: PLC0415  (not for a help page)
+
         if not isinstance(self.detect, Once):  # copies share what was detected
             object.__setattr__(self, "detect", Once(self.detect))
 
+    def look(self) -> None:
+        """Begin to detect the machine, beside other work."""
+        begin: Callable[[], None] = getattr(self.detect, "begin")  # noqa: B009
+        begin()
+
     def begin(self, *, engine: bool = True) -> None:
-        """Ask at once, beside other work, what planning will wait for, and start the process of the
+        """Begin what planning will wait for, beside other work, and start the process of the
         ``engine``. Other programs are counted before any of ours runs."""
         self._counted[:] = [self.busy_programs()]
-        assert isinstance(self.detect, Once)
-        self.detect.begin()
+        self.look()
         if engine and isinstance(self.load, EarlyEngine):
             self.load.begin()
 

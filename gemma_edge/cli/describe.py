@@ -1,7 +1,7 @@
 """``gemma-edge describe``: say what is in one or several images, together or one after another."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +29,7 @@ from gemma_edge.description import KINDS, Kind
 from gemma_edge.documents.document import PageNumbers
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import ExitStatus
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.app.batch import Source

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from gemma_edge.app.runtime import OFFLINE_VARIABLES
@@ -15,6 +15,7 @@ from gemma_edge.cli.options import FetchFlags, ShowFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.doctor import CheckResult, Probes

@@ -15,7 +15,6 @@ from gemma_edge.app.request import (
     ModelRequest,
     RecipeRequest,
 )
-from gemma_edge.app.runtime import Once
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
 from gemma_edge.cli.flags import argument, build, option
@@ -226,6 +225,7 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     from gemma_edge.app.batch import DOCUMENTS, find_sources
     from gemma_edge.cli.inputs import read_stdin
     from gemma_edge.cli.streaming import open_runtime
+    from gemma_edge.isolation import Once
 
     show, model = flags.show, build(ModelRequest, flags.model)
     batch = build(BatchRequest, flags.batch)

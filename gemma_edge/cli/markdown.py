@@ -7,7 +7,6 @@ import io
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,6 +18,8 @@ from rich.markdown import CodeBlock, Heading, ListItem, Markdown
 from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.theme import Theme
+
+from gemma_edge.records import dataclass
 
 Part = tuple[int, int | None]  # the first line, from 0, and the one after the last
 WHOLE: Part = (0, None)

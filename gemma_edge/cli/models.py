@@ -150,14 +150,15 @@ def command(
     gemma-edge models e4b
     """
     runtime = open_runtime(store, context, output)
+    runtime.look()
     settings = runtime.store
     stored = (each for each in list_files(settings) if each.where != "incomplete")
     there = frozenset((each.repo, each.file) for each in stored)
     bundled, sizes = _choose(name, output)
 
+    quants = Stock(settings).quants((size, quant) for size in sizes for quant in size.quants)
     planner = open_quick_planner(runtime)
     hardware = planner.hardware
-    quants = Stock(settings).quants((size, quant) for size in sizes for quant in size.quants)
     results = planner.plan_each(quants, Constraints())
     fits = {row[0].name: row for row in zip(quants, results, strict=True)}
     if show.json:

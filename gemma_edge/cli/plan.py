@@ -100,6 +100,7 @@ def command(asked: PlanFlags, context: Context, output: Output) -> ExitStatus:
     """
     show, model = asked.show, _request(asked)
     runtime = open_runtime(asked.store, context, output)
+    runtime.begin(engine=False)
     if asked.headers:
         fetch_headers(model, runtime)
     stock = Stock(runtime.store)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +28,7 @@ from gemma_edge.extraction.schema import (
     unwrap,
 )
 from gemma_edge.extraction.values import CONVERTED, MARK
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.extraction.schema_trial import InTokens, Trial

@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -32,6 +32,7 @@ from gemma_edge.documents.document import (
 from gemma_edge.documents.pdf import LIMITS, damaged, open_child, unreadable
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildRequest, Handler, Limits
+from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from PIL import Image

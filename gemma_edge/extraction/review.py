@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +23,7 @@ from gemma_edge.errors import InputError
 from gemma_edge.extraction import read_data
 from gemma_edge.extraction.evidence.evidence import Evidence
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves
+from gemma_edge.records import dataclass
 
 # The pages of the review page: which are shown, as images or as text, and what is lit on them.
 

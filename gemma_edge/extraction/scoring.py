@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gemma_edge.extraction.json_schema import ValuePath, iter_leaves, render_path
 from gemma_edge.extraction.values import NOTHING, canonical, fingerprint
+from gemma_edge.records import dataclass
 
 # The best way to pair rows with columns: the assignment problem, exactly.
 

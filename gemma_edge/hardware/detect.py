@@ -16,10 +16,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ from gemma_edge.hardware.machine import (
     parse_pairs,
     render_ranges,
 )
-from gemma_edge.isolation import Child, ChildBug, ChildStopped, Death
+from gemma_edge.isolation import Child, ChildBug, ChildStopped, Death, Once
 from gemma_edge.units import GIB, MIB, render_bytes
 
 if sys.version_info >= (3, 11):
@@ -122,15 +121,17 @@ def record(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _record(environment: Mapping[str, str]) -> dict[str, Any]:
-    with ThreadPoolExecutor() as pool:
-        probe = pool.submit(run_probe, environment)
-        commands = {
-            name: pool.submit(run_tool, command, environment, TOOL_LIMIT_SECONDS)
-            for name, command in _commands(environment).items()
-        }
-        recording = _record_system(environment)
-        recording["commands"] = {name: answer.result() for name, answer in commands.items()}
-        recording["probe"] = probe.result()
+    probe = Once(partial(run_probe, environment))
+    probe.begin()
+    commands = {
+        name: Once(partial(run_tool, command, environment, TOOL_LIMIT_SECONDS))
+        for name, command in _commands(environment).items()
+    }
+    for command in commands.values():
+        command.begin()
+    recording = _record_system(environment)
+    recording["commands"] = {name: answer() for name, answer in commands.items()}
+    recording["probe"] = probe()
     return recording
 
 

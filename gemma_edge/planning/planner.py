@@ -10,7 +10,7 @@ B the better model wins, within C the faster one. Pure but for ``measure``.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from itertools import chain
 from typing import Literal
@@ -37,6 +37,7 @@ from gemma_edge.planning.search import (
 )
 from gemma_edge.planning.shortage import FLOOR_CONTEXT_TOKENS, follow, iter_fallbacks
 from gemma_edge.planning.speed import has_fast_memory
+from gemma_edge.records import dataclass
 from gemma_edge.store.measurements import Measurement
 from gemma_edge.units import render_bytes
 

@@ -8,7 +8,7 @@ placements; until it is measured, what a person sees is called an estimate.
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gemma_edge.hardware.machine import Cpu, Device, Hardware
 from gemma_edge.planning.memory import layer_places
 from gemma_edge.planning.model import Shape, parse_shape
 from gemma_edge.planning.plan import RAM, Candidate, Placement, Plan, Speed
+from gemma_edge.records import dataclass
 from gemma_edge.store.measurements import Measurement
 
 if sys.version_info >= (3, 11):
