@@ -156,11 +156,13 @@ class Loading:
             self._notes.append(render_restart(outcome, plan, following))
             plan = following
 
-    def _begin(self) -> Child:
+    def _begin(self, plan: Plan) -> Child:
         while True:
             with self._lock:
                 if self._closed:
                     raise EngineError("the engine is closed")
+                if self._early is not None and plan.variables:
+                    self._early.close()  # it may have loaded llama.cpp without them
                 early = self._early.take() if self._early else None
                 process = self._process = early or Child(*self._program)
             if early is None:
@@ -170,7 +172,7 @@ class Loading:
                 return process
 
     def _try(self, plan: Plan) -> EngineInfo | Death:
-        process = self._begin()
+        process = self._begin(plan)
         try:
             info: EngineInfo = call(process, "load", _bare(plan))
         except ChildStopped as stopped:

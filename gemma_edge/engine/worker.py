@@ -7,7 +7,8 @@ refuses, a kill) stops nothing else.
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge import isolation
@@ -29,22 +30,22 @@ def open_llama(plan: Plan) -> Engine:
     """The real engine; its libraries are loaded here, CUDA's from packages of this environment
     where the system has none.
     Raises EngineError: they cannot be loaded. And whatever loading raises."""
-    with _libraries(plan):
+    with _libraries(plan.variables):
         from gemma_edge.engine.engine import LlamaEngine
     return LlamaEngine(plan)
 
 
 def open_llama_counter(plan: Plan) -> "LlamaCounter":
     """The vocabulary of a plan's model alone. Raises like ``open_llama``."""
-    with _libraries(plan):
+    with _libraries(plan.variables):
         from gemma_edge.engine.prompt import LlamaCounter
     return LlamaCounter(plan)
 
 
 @contextlib.contextmanager
-def _libraries(plan: Plan) -> Iterator[None]:
+def _libraries(variables: Sequence[str]) -> Iterator[None]:
     """While llama.cpp is imported: what it needs, where it writes, and why it cannot be."""
-    put_variables(plan.variables)
+    put_variables(variables)
     cuda = cuda_libraries()
     try:
         if "llama_cpp" not in sys.modules:  # tests open an engine in their own process
@@ -72,6 +73,10 @@ class Worker:
     def answer(self, request: isolation.ChildRequest) -> Iterator[isolation.ChildMessage]:
         """What comes back: one value, or the events of an answer after its acceptance."""
         name, argument = request.header["call"], unpack(request.header["argument"], request.parts)
+        if name == "prepare":
+            prepare()
+            yield _message(None)
+            return
         if name not in ("generate", "warm"):
             yield _message(self._call(name, argument))
             return
@@ -87,8 +92,8 @@ class Worker:
         if name == "load":
             self._engine = self._open(argument)
             return self._engine.info
-        if name in ("prepare", "open_counter"):
-            self._counter = open_llama_counter(argument) if argument else prepare()
+        if name == "open_counter":
+            self._counter = open_llama_counter(argument)
             return None
         if name == "count":
             counter = self._engine or self._counter
@@ -106,11 +111,12 @@ class Worker:
         return self._saving.result() if self._saving.done() else None
 
 
-def prepare() -> None:  # what it opens is nothing
+def prepare() -> None:
     """Import what ``open_llama`` needs, before there is a plan. What cannot be imported is told
     when it is asked for."""
-    with contextlib.suppress(EngineError), _libraries():
-        import jinja2.sandbox  # noqa: F401
+    with contextlib.suppress(EngineError), _libraries(()):
+        for name in ("gemma_edge.engine.engine", "gemma_edge.engine.constraint", "jinja2.sandbox"):
+            import_module(name)
 
 
 def _begin_saving(engine: Engine, path: Any) -> "Future[int]":
