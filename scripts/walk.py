@@ -55,7 +55,7 @@ def walk() -> tuple[Walk, Walk]:
 
 def watched_worker(path: str) -> Any:
     """The worker of the engine, which keeps in a file how llama.cpp was reached."""
-    import llama_cpp
+    from llama_cpp import llama_cpp
 
     from gemma_edge.engine import worker
 
