@@ -32,7 +32,7 @@ _IMPORTS = (
     "import gemma_edge.cli.main, llama_cpp, llguidance, pypdfium2, PIL, jsonschema_rs, jinja2"
 )
 # pip compiles what it installs; of an editable package nothing, and the first run pays for it.
-_COMPILE = "import compileall, gemma_edge; compileall.compile_dir(gemma_edge.__path__[0], quiet=2)"
+COMPILE = "import compileall, gemma_edge; compileall.compile_dir(gemma_edge.__path__[0], quiet=2)"
 
 
 def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
@@ -152,7 +152,7 @@ def _install_project(environment: Environment, dev: bool) -> None:
         raise SetupError(f"pip failed: {explain(done)}", "check the network, then run it again")
     if trouble := environment.try_code(_IMPORTS):
         raise SetupError(f"gemma-edge does not load: {trouble}", "remove .venv and run it again")
-    environment.try_code(_COMPILE)  # where it cannot be kept, each start takes longer
+    environment.try_code(COMPILE)  # where it cannot be kept, each start takes longer
 
 
 def _describe(build: Build, accelerator: Accelerator) -> str:

@@ -1,6 +1,7 @@
 """What set-up concludes from recorded machines; nothing here asks the machine it runs on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -605,3 +606,14 @@ def test_a_build_that_drives_no_gpu_is_not_tried_with_plainer_flags(tmp_path: Pa
     with pytest.raises(SetupError, match="drives no GPU"):
         installer(environment, x86(XEON_AMX), accelerator, ScriptedProof("drives no GPU")).install()
     assert len(environment.built) == 1
+
+
+def test_the_first_start_finds_byte_code(tmp_path: Path) -> None:
+    """Also where a variable forbids Python to write it."""
+    environment = {
+        **os.environ,
+        "PYTHONPYCACHEPREFIX": str(tmp_path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    subprocess.run([sys.executable, "-c", setup.COMPILE], env=environment, check=True)
+    assert list(tmp_path.rglob("cli/main.*.pyc")) and list(tmp_path.rglob("engine/worker.*.pyc"))

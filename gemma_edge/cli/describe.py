@@ -150,6 +150,7 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
         read_stdin=None if context.stdin_is_terminal else partial(read_stdin, context),
     )  # fmt: skip
     runtime = open_runtime(flags.store, context, output)
+    runtime.begin()  # while the images are opened
     each = flags.batch
     if sources.many or each.each or each.out is not None or each.csv or each.sidecar:
         return _describe_each(sources.each, questions, model, each, runtime, context, output)
