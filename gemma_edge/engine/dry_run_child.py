@@ -8,18 +8,15 @@ very parameters that the engine will load it with.
 
 import ctypes
 import importlib
-import sys
 import time
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gemma_edge.errors import EngineError
 from gemma_edge.hardware.gpus import cuda_libraries, put_variables
-from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
+from gemma_edge.isolation import ChildMessage, ChildRequest, Handler, skip_start
 from gemma_edge.planning.plan import Placement
 
 _INFO_LEVEL, _ERROR_LEVEL = 2, 4  # GGML_LOG_LEVEL_INFO, _ERROR (ggml.h)
@@ -163,14 +160,9 @@ class _Llama:
 
 
 def _import_bindings() -> Any:
-    """``llama_cpp.llama_cpp`` without the package's own start, which takes four times as long."""
-    spec = find_spec("llama_cpp")
-    if spec is None or spec.submodule_search_locations is None:
-        raise ImportError("llama-cpp-python is not installed")
+    """``llama_cpp.llama_cpp`` alone."""
+    skip_start("llama_cpp")
     cuda_libraries()
-    package = types.ModuleType("llama_cpp")
-    package.__path__ = list(spec.submodule_search_locations)
-    sys.modules["llama_cpp"] = package
     return importlib.import_module("llama_cpp.llama_cpp")
 
 

@@ -367,7 +367,7 @@ _BY_BITS = {3: "q3_k_xl", 4: "q4_k_m", 5: "q5_k_m", 6: "q6_k", 8: "q8_0"}
 
 def synthesize(size: Size, quant: Quant) -> Header:
     """The header of one quant of one size, for ``parse_shape(..., exact=False)``."""
-    rows, recipe_bytes = _rows(size, _recipe(quant))
+    rows, recipe_bytes = _placed(size, _recipe(quant))
     file_bytes = quant.model.size_bytes or HEADER_BYTES + recipe_bytes
     factor = (file_bytes - HEADER_BYTES) / recipe_bytes  # their bytes are those of the file
     tensors = tuple(
@@ -400,7 +400,7 @@ def miniature() -> Header:
         (name, (shape[0], _MINIATURE_VOCABULARY) if shape[-1] == VOCABULARY_TOKENS else shape, kind)
         for name, shape, kind in _tensors(size, recipe)
     ]
-    placed = tuple(_place([(row, _row_bytes(row)) for row in rows], 1.0))
+    placed, _ = _place(rows)
     metadata = _metadata(size) | {"gemma4.vocab_size": _MINIATURE_VOCABULARY}
     return Header(Path("miniature.gguf"), sum(t.size_bytes for t in placed), metadata, placed)
 
@@ -550,10 +550,15 @@ def _whole_blocks(kind: str, row: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _rows(size: Size, recipe: tuple[str, str, str]) -> tuple[tuple[Tensor, ...], int]:
-    """Tensors one behind the other, and their bytes, by a recipe that several quants have."""
+def _placed(size: Size, recipe: tuple[str, str, str]) -> tuple[tuple[Tensor, ...], int]:
+    """By a recipe, which several quants have."""
+    return _place(_tensors(size, recipe))
+
+
+def _place(rows: Iterable[Row]) -> tuple[tuple[Tensor, ...], int]:
+    """Tensors one behind the other, and their bytes."""
     tensors, offset, whole = [], HEADER_BYTES, 0
-    for name, shape, kind in _tensors(size, recipe):
+    for name, shape, kind in rows:
         values, block_bytes = _BLOCKS[kind]
         size_bytes = math.prod(shape) // values * block_bytes
         tensors.append(Tensor(name, shape, kind, size_bytes, offset))
