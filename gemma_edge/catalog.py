@@ -347,12 +347,15 @@ def unknown(text: str) -> ModelError:
     return ModelError(f"there is no model `{text}`", hint=hint)
 
 
-@cache
 def bundled_names() -> tuple[str, ...]:
     """The names of the catalogue that are no sizes, sorted."""
     known = {each.name for each in sizes()}
-    stems = (path.stem for path in models_folder().glob("*.toml"))
-    return tuple(sorted(stem for stem in stems if stem not in known))
+    return tuple(sorted(stem for stem in _stems() if stem not in known))
+
+
+@cache
+def _stems() -> tuple[str, ...]:
+    return tuple(path.stem for path in models_folder().glob("*.toml"))
 
 
 def _wanted(size: Size, quant: Quant, note: str) -> NamedModel:

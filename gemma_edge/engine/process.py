@@ -80,6 +80,11 @@ class EarlyProcess:
         self._process: Child | None = Child(*program)
         self._process.send(*pack_call("prepare"))
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None where it was taken."""
+        return self._process.pid if self._process else None
+
     def take(self) -> Child | None:
         """It, with an answer that is still to be received; None where it was taken already."""
         process, self._process = self._process, None

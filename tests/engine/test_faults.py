@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.engine.process import MAX_RESTARTS, WORKER, RemoteEngine, call, pack_call
+from gemma_edge.engine.process import (
+    MAX_RESTARTS,
+    WORKER,
+    EarlyProcess,
+    RemoteEngine,
+    call,
+    pack_call,
+)
 from gemma_edge.engine.protocol import GREEDY, Chunk, Event, Finished, Message, Notice, Request
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, ModelError
 from gemma_edge.isolation import Child, ChildBug
@@ -60,6 +67,50 @@ def is_gone(pid: int, seconds: float = 5) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_process_that_was_started_before_the_plan_loads_it() -> None:
+    early = EarlyProcess()
+    assert (pid := early.pid)
+    engine = RemoteEngine(demo_plan(), early=early)
+    try:
+        assert (engine.pid, early.take()) == (pid, None)
+        assert answer(engine, HELLO)[0].startswith("one two")
+    finally:
+        engine.close()
+    assert is_gone(pid)
+
+
+@posix
+def test_one_that_died_while_it_waited_is_replaced() -> None:
+    early = EarlyProcess()
+    assert (pid := early.pid)
+    os.kill(pid, signal.SIGKILL)
+    engine = RemoteEngine(demo_plan(), early=early)
+    try:
+        assert engine.pid != pid
+        assert engine.info.notes == ()  # nobody notices
+    finally:
+        engine.close()
+
+
+def test_one_that_lacks_the_variables_of_a_plan_is_ended() -> None:
+    early = EarlyProcess()
+    assert (pid := early.pid)
+    engine = RemoteEngine(replace(demo_plan(), variables=("GGML_UNKNOWN=1",)), early=early)
+    try:
+        assert engine.pid != pid
+        assert is_gone(pid)
+    finally:
+        engine.close()
+
+
+def test_one_that_nobody_took_ends_with_the_engine() -> None:
+    early = EarlyProcess()
+    assert (pid := early.pid)
+    early.close()
+    early.close()
+    assert is_gone(pid)
 
 
 @posix
