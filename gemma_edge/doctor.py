@@ -24,7 +24,7 @@ from gemma_edge.engine.proof import CPU, Proof, prove
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Notice, Request
 from gemma_edge.errors import EngineError, GemmaEdgeError
 from gemma_edge.hardware.gpus import BACKENDS
-from gemma_edge.hardware.machine import UNSEEN, Device, Finding, Hardware
+from gemma_edge.hardware.machine import UNSEEN, Device, Finding, Hardware, name_of
 from gemma_edge.isolation import ChildBug
 from gemma_edge.planning.plan import ALL_LAYERS, Plan
 from gemma_edge.planning.speed import choose_threads
@@ -488,7 +488,8 @@ def check_driver(facts: Facts) -> Iterator[CheckResult]:
 
 def check_gpus(facts: Facts) -> Iterator[CheckResult]:
     """Every card, whether llama.cpp can use it or not."""
-    yield from map(_gpu, facts.hardware.devices)
+    devices = facts.hardware.devices
+    yield from (_gpu(device, name_of(device, devices)) for device in devices)
     if not facts.hardware.devices:
         yield CheckResult("GPU", "skipped", "none here", "the processor does the work")
 
@@ -531,8 +532,8 @@ def check_decodes(facts: Facts) -> Iterator[CheckResult]:
         yield CheckResult("GPU decode", "skipped", "not tried", why)
 
 
-def _gpu(device: Device) -> CheckResult:
-    words = [device.title]
+def _gpu(device: Device, name: str) -> CheckResult:
+    words = [name]
     if device.total_bytes:
         total = render_bytes(device.total_bytes)
         free = f"{render_bytes(device.free_bytes)} of {total} free"
@@ -634,10 +635,15 @@ def _place(finding: Finding, checks: list[CheckResult], merged: list[CheckResult
     places = [index for index, check in enumerate(checks) if check.name == name]
     titles = {index: checks[index].seen.partition(",")[0] for index in places}
     meant = [index for index in places if titles[index] in finding.text]
+
+    def about(index: int) -> tuple[int, int]:
+        """What is named first; of "RTX 4060" and "RTX 4060 Laptop" the longer one."""
+        return finding.text.index(titles[index]), -len(titles[index])
+
     if not places:
         merged.append(found)
         checks.insert([check.name for check in checks].index("GPU"), found)
-    elif checks[index := max(meant, key=lambda i: len(titles[i]), default=places[0])] in merged:
+    elif checks[index := min(meant, key=about, default=places[0])] in merged:
         checks.insert(places[-1] + 1, found)
     else:
         checks[index] = _merge(checks[index], finding)

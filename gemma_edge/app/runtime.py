@@ -7,6 +7,7 @@ is the one for Python programs: it asks nobody and downloads nothing that was no
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -31,6 +32,11 @@ MODELS_DIR_VARIABLE = "GEMMA_EDGE_MODELS_DIR"
 OFFLINE_VARIABLES = ("GEMMA_EDGE_OFFLINE", "HF_HUB_OFFLINE")
 _OFF = ("", "0", "false", "no", "off")
 _LOOKS, _BETWEEN_LOOKS = 4, 0.003  # seconds
+_PATIENT_SECONDS = 4.0
+_STILL_LOOKING = (
+    "waiting for a driver to tell of the GPUs; the first time after a start of the machine, or of a"
+    " new build, this can take two minutes"
+)
 
 
 def load_engine(plan: "Plan") -> "Engine":
@@ -191,7 +197,14 @@ class Runtime:
 
     @property
     def hardware(self) -> "Hardware":
-        return self.detect()
+        """The machine. Whoever waits long for a driver is told so."""
+        timer = threading.Timer(_PATIENT_SECONDS, self.note, (_STILL_LOOKING,))
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.detect()
+        finally:
+            timer.cancel()
 
 
 def library_runtime(

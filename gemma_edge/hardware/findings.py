@@ -26,6 +26,8 @@ from gemma_edge.hardware.machine import (
     Device,
     Finding,
     Hardware,
+    Titled,
+    name_of,
     parse_limits,
     parse_meminfo,
     parse_pairs,
@@ -105,6 +107,9 @@ class MachineFacts:
         on_apple = self.answers.system == "darwin" and self.answers.text("machine") == "arm64"
         return "metal" if on_apple else "cpu"
 
+    def name(self, one: Titled) -> str:
+        return name_of(one, self.hardware.devices)
+
     def install(self, backend: str = "") -> str:
         wanted = backend or self.best_backend
         return install_command(self.answers, wanted, self.nvidia, self.hardware.cpu)
@@ -145,7 +150,7 @@ def check_devices(facts: MachineFacts) -> Iterator[Finding]:
             size = render_bytes(device.total_bytes)
             yield Finding("fine", "MIG", f"{device.name} is a slice of {size}; only that counts")
         elif not device.integrated:
-            yield from _full(device, card)
+            yield from _full(device, card, facts.name(device))
         elif device.backend == "cuda":
             text = f"{device.title} shares main memory: what else runs takes from it"
             yield Finding("fine", "GPU", text)
@@ -153,14 +158,14 @@ def check_devices(facts: MachineFacts) -> Iterator[Finding]:
             yield from _carve_out(facts, device, card)
 
 
-def _full(device: Device, card: Card | None) -> Iterator[Finding]:
+def _full(device: Device, card: Card | None, name: str) -> Iterator[Finding]:
     least = max(GIB, int(_FULL_SHARE * device.total_bytes))
     if not device.total_bytes or device.free_bytes >= least:
         return
     known = [holder for holder in (card.holders if card else ()) if holder[0]]
     holders = [f"{name} {render_bytes(size)}" if size else name for name, size in known[:3]]
     free, total = render_bytes(device.free_bytes), render_bytes(device.total_bytes)
-    text = f"{device.title} is full: {free} of {total} are free"
+    text = f"{name} is full: {free} of {total} are free"
     text += f"; held by {', '.join(holders)}" if holders else ""
     fix = f"stop {known[0][0] if known else 'what else runs on it'}"
     yield Finding("warning", "GPU", text, fix)
@@ -306,7 +311,7 @@ def _left_out(facts: MachineFacts, failure: Answers, *, alone: bool) -> Iterator
     rest = " and ".join(device.title for device in facts.usable)
     for card in facts.idle_nvidia:
         why = f" ({refusal(card)})" if refusal(card) else ""
-        text = f"{card.title} is left out{why}: {does} every card{said}; {rest} goes on"
+        text = f"{facts.name(card)} is left out{why}: {does} every card{said}; {rest} goes on"
         yield Finding("warning", "GPU", text, _make_way(card))
 
 
@@ -471,7 +476,9 @@ def check_architectures(facts: MachineFacts) -> Iterator[Finding]:
     for device in facts.hardware.devices:
         version = parse_version(device.capability)
         if device.trouble.startswith(TOO_OLD):
-            text = f"{device.title} (compute capability {device.capability}) is too old for this"
+            text = (
+                f"{facts.name(device)} (compute capability {device.capability}) is too old for this"
+            )
             text += f" build, whose code begins at {_dotted(min(known))}; it is not used"
             yield Finding(
                 "warning" if facts.usable else "problem", "GPU", text, facts.install("cuda")
@@ -482,7 +489,9 @@ def check_architectures(facts: MachineFacts) -> Iterator[Finding]:
 
 
 def _compiles(facts: MachineFacts, device: Device, newest: str) -> Finding:
-    text = f"{device.title} (compute capability {device.capability}) is newer than this build,"
+    text = (
+        f"{facts.name(device)} (compute capability {device.capability}) is newer than this build,"
+    )
     text += f" which ends at {newest}: its driver compiles every kernel at "
     kept = facts.answers.part("cuda_cache")
     if facts.answers.variable("CUDA_CACHE_DISABLE") == "1":

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from gemma_edge.records import dataclass
 from gemma_edge.units import KIB, render_bytes
@@ -95,6 +95,22 @@ class Device:
     def obstacle(self) -> str:
         """Why it cannot be used, "" where it can."""
         return "" if self.usable else self.trouble or UNSEEN
+
+
+class Titled(Protocol):
+    """A device, or a card."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def pci_id(self) -> str: ...
+
+
+def name_of(one: Titled, every: Iterable[Titled]) -> str:
+    """``RTX 3090``; ``RTX 3090 at PCI 0000:04:00.0`` where another one has that title."""
+    twins = {each.pci_id for each in every if each.title == one.title}
+    return f"{one.title} at PCI {one.pci_id}" if one.pci_id and len(twins) > 1 else one.title
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,15 +4,22 @@ was lost is told, and what goes on is what was not lost."""
 import json
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from gemma_edge import doctor
+from gemma_edge.app.load import prepare
+from gemma_edge.app.request import ModelRequest
+from gemma_edge.app.runtime import Runtime, store_settings
 from gemma_edge.hardware import detect
 from gemma_edge.hardware.detect import parse_recording, run_probe
 from gemma_edge.hardware.machine import Hardware
+from gemma_edge.planning.memory import quick_measure
 from gemma_edge.planning.plan import Constraints
+from tests.doctor.machines import facts
 from tests.hardware.fakes import (
     ABORT,
     A,
@@ -435,3 +442,73 @@ def test_a_folder_that_the_driver_cannot_keep_kernels_in_is_recorded(tmp_path):
     blocked.write_text("", encoding="utf-8")
     kept = detect.record(environment(CUDA_CACHE_PATH=f"{blocked}/cache"))["cuda_cache"]
     assert kept["writable"] is False
+
+
+# ---------------------------------------------------------------------------- what a person is told
+
+
+def rows_of_gpus(recording: dict[str, object]) -> dict[str, str]:
+    checks = doctor.examine(facts(parse_recording(recording)))
+    return {each.seen.partition(",")[0]: each.state for each in checks if each.name == "GPU"}
+
+
+def test_the_doctor_says_it_at_the_row_of_the_card():
+    assert rows_of_gpus(load("two-cards-second-full")) == {
+        "RTX 4090": "fine",
+        "RTX 3090": "warning",
+    }
+
+
+def test_of_two_cards_of_one_kind_the_full_one_is_named():
+    text = json.dumps(load("two-cards-second-full")).replace("RTX 4090", "RTX 3090")
+    assert rows_of_gpus(json.loads(text)) == {
+        "RTX 3090 at PCI 0000:0b:00.0": "fine", "RTX 3090 at PCI 0000:04:00.0": "warning",
+    }  # fmt: skip
+
+
+def prepared_notes(hardware: Hardware, folder: Path, **request: object) -> list[str]:
+    notes: list[str] = []
+    runtime = Runtime(
+        store=store_settings({}, folder), note=notes.append, detect=lambda: hardware,
+        open_measure=lambda _: nullcontext(quick_measure(hardware)), busy_programs=lambda: None,
+    )  # fmt: skip
+    prepare(ModelRequest(model="demo", **request), runtime, vision="unused")
+    return notes
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("two-cards-second-full", "RTX 3090 is left out"),
+        ("two-cards-both-full", "no GPU is used, the processor does the work"),
+        ("rtx-5090-wheel-read-only-home", "compiles every kernel"),
+        ("driver-too-old-for-build", "driver version is insufficient"),
+        ("m2-metal-too-slow", "llama.cpp hangs"),
+    ],
+)
+def test_a_plan_without_a_gpu_that_is_here_is_no_silent_one(tmp_path, name, words):
+    hardware = parse_recording(load(name))
+    notes = prepared_notes(hardware, tmp_path)
+    assert any(words in note and note.endswith("gemma-edge doctor") for note in notes), notes
+    assert prepared_notes(hardware, tmp_path, gpu_layers=0) == []
+
+
+def test_a_machine_where_all_is_well_gets_no_line(tmp_path):
+    assert prepared_notes(parse_recording(load("rtx-3060")), tmp_path) == []
+
+
+def test_who_waits_for_a_driver_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("gemma_edge.app.runtime._PATIENT_SECONDS", 0.05)
+    notes: list[str] = []
+    hardware = parse_recording(load("rtx-3060"))
+
+    def slow() -> Hardware:
+        time.sleep(0.5)
+        return hardware
+
+    runtime = Runtime(store=store_settings({}, tmp_path), note=notes.append, detect=slow)
+    assert runtime.hardware == hardware
+    assert len(notes) == 1
+    assert "waiting for a driver" in notes[0]
+    assert runtime.hardware == hardware
+    assert len(notes) == 1
