@@ -36,7 +36,7 @@ def main(*endpoints: str) -> Handler:
         for name in ("devices", "split", "variables"):
             fields[name] = tuple(fields[name])
         model, placement = request.header["model"], Placement(**fields)
-        put_variables(placement.variables)  # read when devices are first looked for: by a model
+        llama.begin(placement.variables)
         if "chunks" in request.header:
             yield llama.run(model, placement, request.header)
         else:
@@ -54,13 +54,20 @@ class _Llama:
         self._lines: list[str] = []
         self._log = self._bindings.llama_log_callback(self._note)
         self._bindings.llama_log_set(self._log, ctypes.c_void_p(0))
-        self._bindings.llama_backend_init()
-        for endpoint in endpoints:
-            _add_server(endpoint)
+        self._endpoints: Sequence[str] | None = endpoints  # None: its devices are known
         self._model: Any = None
         self._loaded: object = None
         self._load_lines: list[str] = []
         self._context: Any = None  # of ``run``
+
+    def begin(self, variables: Sequence[str]) -> None:
+        """Look for devices, once: what hides one is read then."""
+        if self._endpoints is not None:
+            put_variables(variables)
+            self._bindings.llama_backend_init()
+            for endpoint in self._endpoints:
+                _add_server(endpoint)
+            self._endpoints = None
 
     def place(self, model: str, placement: Placement) -> list[str]:
         """llama.cpp's log of this placement.

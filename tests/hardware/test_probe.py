@@ -2,6 +2,7 @@
 was lost is told, and what goes on is what was not lost."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -278,36 +279,48 @@ def test_each_of_ggmls_libraries_is_loaded_once(tmp_path, real):
 
 # --------------------------------------------------- what processes that load llama.cpp are given
 
+# ggml-cpu sets KMP_BLOCKTIME when its devices are first looked for, in a build with OpenMP.
 GETENV = (
-    "import ctypes, pathlib, sys\n"
-    "{}"
+    "import ctypes, json, pathlib, sys\n"
     "getenv = ctypes.CDLL(None).getenv\n"
     "getenv.restype, getenv.argtypes = ctypes.c_char_p, [ctypes.c_char_p]\n"
-    "print((getenv(b'CUDA_VISIBLE_DEVICES') or b'').decode())\n"
+    "def look():\n"
+    "    names = 'CUDA_VISIBLE_DEVICES', 'KMP_BLOCKTIME'\n"
+    "    print(json.dumps([(getenv(name.encode()) or b'').decode() for name in names]))\n"
 )
 DRY_RUN = (
     "from gemma_edge.engine.dry_run_child import main\n"
     "from gemma_edge.isolation import ChildRequest\n"
     "placement = {'context_tokens': 256, 'batch_tokens': 64, 'devices': [], 'split': [],\n"
     "             'variables': ['CUDA_VISIBLE_DEVICES=GPU-1']}\n"
-    "list(main()(ChildRequest(1, {'model': sys.argv[1], 'placement': placement}, ())))\n"
+    "answer = main()\n"
+    "look()\n"
+    "list(answer(ChildRequest(1, {'model': sys.argv[1], 'placement': placement}, ())))\n"
+    "look()\n"
 )
 ENGINE = (
-    "from gemma_edge.engine.worker import open_llama_counter\n"
+    "from gemma_edge.engine.worker import open_llama, prepare\n"
     "from gemma_edge.planning.plan import Plan\n"
+    "prepare()\n"
+    "look()\n"
     "model = pathlib.Path(sys.argv[1])\n"
-    "open_llama_counter(Plan(model=model, context_tokens=256, batch_tokens=64,\n"
-    "                        variables=('CUDA_VISIBLE_DEVICES=GPU-1',)))\n"
+    "open_llama(Plan(model=model, context_tokens=256, batch_tokens=64,\n"
+    "                variables=('CUDA_VISIBLE_DEVICES=GPU-1',)))\n"
+    "look()\n"
 )
 
 
 @pytest.mark.parametrize("program", [DRY_RUN, ENGINE])
-def test_they_reach_what_reads_them(program):
-    code = GETENV.replace("{}", program)
+def test_they_are_there_before_devices_are_looked_for(program):
+    asked = {name: text for name, text in os.environ.items() if name != "KMP_BLOCKTIME"}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(DEMO)], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "GPU-1"), done.stderr[-2000:]
+        [sys.executable, "-c", GETENV + program, str(DEMO)],
+        capture_output=True, text=True, check=False, env=asked,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after = (json.loads(line) for line in done.stdout.splitlines() if line[0] == "[")
+    assert before == ["", ""]
+    assert after[0] == "GPU-1"
 
 
 def test_every_plan_of_the_machine_carries_them():
