@@ -275,7 +275,7 @@ class _Probe:
     def _ask_for_fewer(self) -> bool:
         """ggml ended the child: first only the cards that can be opened, for all that NVML knows,
         then each alone, then none. Whether it answered."""
-        libraries = self.found.get("llama", {}).get("libraries", ())
+        libraries = self.found.get("llama", {}).get("libraries", ("cuda",))
         if not libraries:  # there is nothing that could be left out
             return False
         if "cuda" in libraries:

@@ -31,6 +31,7 @@ _NVML = {"linux": "libnvidia-ml.so.1", "win32": "nvml.dll"}
 # the last two where the question is of little weight.
 _NOT_SUPPORTED = 3
 _OPTIONAL = (_NOT_SUPPORTED, 4, 6)
+_MODELS = {0: "WDDM", 1: "TCC", 2: "MCDM"}  # nvmlDriverModel_t
 _MODES = {1: "exclusive", 2: "prohibited", 3: "exclusive"}  # nvmlComputeMode_t
 _GPU_BACKENDS = ("cuda", "hip", "vulkan", "metal", "sycl")
 
@@ -84,9 +85,22 @@ class _Nvml:
         """What NVML answers; ``quiet`` are error numbers that are nobody's loss."""
         return self.read(lambda: getattr(self._binding, question)(*arguments), question, quiet)
 
-    def field(self, answer: Any, name: str) -> Any:
+    def field(self, answer: Any, name: str, kind: type = int) -> Any:
         """A field of a structure, which is decoded when it is read."""
-        return None if answer is None else self.read(lambda: getattr(answer, name), name)
+        found = None if answer is None else self.read(lambda: getattr(answer, name), name)
+        return self.only(kind, found, name)
+
+    def only(self, kind: type, answer: Any, what: str) -> Any:
+        """The answer if it is of its kind; anything else is no answer."""
+        if answer is None or (isinstance(answer, kind) and not isinstance(answer, bool)):
+            return answer
+        return self.read(
+            lambda: _refuse(f"{type(answer).__name__} instead of {kind.__name__}"), what
+        )
+
+    def text(self, question: str, *arguments: Any) -> str | None:
+        found: str | None = self.only(str, self.ask(question, *arguments), question)
+        return found
 
     def read(self, get: Callable[[], Any], what: str, quiet: tuple[int, ...] = ()) -> Any:
         try:
@@ -99,6 +113,10 @@ class _Nvml:
                 self.lost += [line] if line not in self.lost else []
             return None
         return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+
+
+def _refuse(words: str) -> None:
+    raise TypeError(words)
 
 
 def _is_error(each: object) -> bool:
@@ -119,11 +137,11 @@ def ask_nvml() -> dict[str, Any]:
     nvml.ask("nvmlInit", quiet=())
     if nvml.lost:
         return {"error": nvml.lost[0].removeprefix("Init: ")}
-    count = nvml.ask("nvmlDeviceGetCount", quiet=()) or 0
+    count = nvml.only(int, nvml.ask("nvmlDeviceGetCount", quiet=()), "DeviceGetCount") or 0
     handles = [nvml.ask("nvmlDeviceGetHandleByIndex", i, quiet=()) for i in range(count)]
     found = {
-        "driver": nvml.ask("nvmlSystemGetDriverVersion"),
-        "cuda": nvml.ask("nvmlSystemGetCudaDriverVersion"),
+        "driver": nvml.text("nvmlSystemGetDriverVersion"),
+        "cuda": nvml.only(int, nvml.ask("nvmlSystemGetCudaDriverVersion"), "CudaDriverVersion"),
         "devices": [_nvml_device(nvml, handle) for handle in handles if handle is not None],
         "lost": nvml.lost or None,
     }
@@ -134,24 +152,25 @@ def _nvml_device(nvml: _Nvml, handle: Any) -> dict[str, Any]:
     memory = nvml.ask("nvmlDeviceGetMemoryInfo", handle)
     capability = nvml.ask("nvmlDeviceGetCudaComputeCapability", handle)
     windows = sys.platform == "win32"
-    model = nvml.ask("nvmlDeviceGetCurrentDriverModel", handle) if windows else None
+    model: Any = nvml.ask("nvmlDeviceGetCurrentDriverModel", handle) if windows else None
     mig = nvml.ask("nvmlDeviceGetMigMode", handle, quiet=_OPTIONAL)
     mode = nvml.ask("nvmlDeviceGetComputeMode", handle, quiet=_OPTIONAL)
     found = {
-        "pci": nvml.field(nvml.ask("nvmlDeviceGetPciInfo", handle), "busId"),
-        "uuid": nvml.ask("nvmlDeviceGetUUID", handle),
-        "name": nvml.ask("nvmlDeviceGetName", handle),
+        "pci": nvml.field(nvml.ask("nvmlDeviceGetPciInfo", handle), "busId", str),
+        "uuid": nvml.text("nvmlDeviceGetUUID", handle),
+        "name": nvml.text("nvmlDeviceGetName", handle),
         "total": nvml.field(memory, "total"),
         "free": nvml.field(memory, "free"),
         "capability": nvml.read(lambda: _dotted(capability), "CudaComputeCapability"),
         "display": nvml.ask("nvmlDeviceGetDisplayActive", handle, quiet=_OPTIONAL) == 1,
         "mig": nvml.read(lambda: bool(mig and mig[0] == 1), "MigMode") or False,
-        "mode": _MODES.get(mode),
-        "model": None if model is None else {0: "WDDM", 1: "TCC", 2: "MCDM"}.get(model),
+        "mode": nvml.read(lambda: _MODES.get(mode), "ComputeMode"),
+        "model": nvml.read(lambda: _MODELS.get(model), "CurrentDriverModel"),
         "processes": _processes(nvml, handle),
     }
     if found["mig"]:
-        count = nvml.ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0
+        question = "nvmlDeviceGetMaxMigDeviceCount"
+        count = nvml.only(int, nvml.ask(question, handle), question) or 0
         slices = [
             nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, i, quiet=_OPTIONAL)
             for i in range(count)

@@ -136,6 +136,8 @@ def test_nvml_that_takes_the_process_with_it(tmp_path, llama, monkeypatch, init,
         "class NVMLError(Exception): pass\ndef nvmlInit(): raise ValueError('broken')",
         "class NVMLError(Exception): pass\ndef nvmlInit(): pass",  # and nothing else
         "def nvmlInit(): pass\ndef nvmlDeviceGetCount(): return 'two'",
+        "def __getattr__(name): return lambda *_: 1 if name.endswith('Count') else object()",
+        "def __getattr__(name): return lambda *_: 1 if 'Count' in name else b'\\xff\\xfe'",
     ],
 )
 def test_a_binding_that_fails_by_itself(tmp_path, llama, monkeypatch, module):
