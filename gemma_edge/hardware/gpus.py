@@ -691,11 +691,12 @@ def _cuda_libraries(
 
 def find_llama_folder() -> Path | None:
     """``llama_cpp/lib`` of this environment, found without importing llama_cpp (0.5 s)."""
+    folders = getattr(sys.modules.get("llama_cpp"), "__path__", ())  # a hollow one has no spec
     try:
-        found = importlib.util.find_spec("llama_cpp")
+        found = None if folders else importlib.util.find_spec("llama_cpp")
     except (ImportError, ValueError):  # a broken package on the path
         return None
-    for location in (found and found.submodule_search_locations) or ():
+    for location in folders or (found and found.submodule_search_locations) or ():
         return Path(location) / "lib"
     return None
 
