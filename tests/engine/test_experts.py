@@ -70,11 +70,9 @@ device_names(), gpu_names()
 ModelParams(Placement(context_tokens=256, batch_tokens=64, cpu_expert_layers=2))
 """
 ENGINE = """
-from pathlib import Path
 from gemma_edge.engine import worker
-from gemma_edge.planning.plan import Plan
 worker.main()
-with worker._libraries(Plan(model=Path("none"), context_tokens=256, batch_tokens=64)):
+with worker._libraries(()):
     from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.placement import ModelParams, device_names, device_title, gpu_names
