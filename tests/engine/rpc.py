@@ -49,9 +49,9 @@ def work(port: str) -> Handler:
 
 
 def _library(name: str) -> ctypes.CDLL:
-    import llama_cpp
+    import llama_cpp.llama_cpp as bindings  # the package itself may be hollow
 
     from gemma_edge.engine.placement import library
 
-    llama_cpp.llama_backend_init()
+    bindings.llama_backend_init()
     return library(name)
