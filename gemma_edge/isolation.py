@@ -548,6 +548,10 @@ class Once(Generic[Said]):
                 self._answers.append(self._ask())
             return self._answers[0]
 
+    def again(self) -> Said:
+        """The answer now. The one that is kept stays as it is."""
+        return self._ask()
+
     def _run(self) -> None:
         try:
             self._answers.append(self._ask())

@@ -1,6 +1,8 @@
 """From a request to an open engine: choose a model, fetch it, check it, plan it, load it."""
 
+import os
 import shlex
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -22,6 +24,7 @@ from gemma_edge.app.models import (
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import ModelFiles
+from gemma_edge.engine.fallback import next_plan, render_change
 from gemma_edge.engine.protocol import (
     Engine,
     EngineInfo,
@@ -39,10 +42,23 @@ from gemma_edge.errors import (
     ProjectorError,
     UsageError,
 )
+from gemma_edge.hardware.claims import (
+    MAIN_MEMORY,
+    Claim,
+    Held,
+    deciding,
+    free_of,
+    leave,
+    place_of,
+    without,
+)
+from gemma_edge.hardware.claims import read as read_claims
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.planning.memory import Compute, Measure, quick_measure
 from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
 from gemma_edge.planning.plan import (
+    RAM,
+    Account,
     Candidate,
     Constraints,
     Placement,
@@ -102,7 +118,9 @@ def prepare(
     constraints = constraints_of(request, vision=_VISION[vision], image_tokens=image_tokens)
     with open_planner(runtime) as planner:
         if request.model == AUTO:
+            asked = request
             request, agreed = choose(request, constraints, planner, runtime)
+            _tell_smaller(asked, request.model, constraints, planner, runtime)
             runtime = replace(runtime, agreed=agreed)
         files = find_model(
             request, runtime, with_projector=vision != "unused",
@@ -112,7 +130,7 @@ def prepare(
         candidate = _check_files(Stock(runtime.store).local(files), vision)
         for _, header in constraints.adapters:
             check_adapter(candidate.header, header)
-        plan = planner.plan([candidate], constraints)
+        planner, plan = _plan_beside_others(planner, candidate, constraints, runtime)
     for lost in _lost_gpus(planner.hardware) if request.gpu_layers != 0 else ():
         runtime.note(lost)
     if request.remember or runtime.remember:
@@ -151,8 +169,144 @@ def open_engine(
 
 
 def load(prepared: Prepared, runtime: Runtime) -> "LoadedEngine":
-    """Begin to load the plan; the first use waits for it. Whoever asked closes it."""
-    return LoadedEngine(runtime.load(prepared.plan), prepared, runtime.note)
+    """Begin to load the plan; the first use waits for it. Whoever asked closes it. Where another
+    process was faster, it is the next step of the plan that still fits, with a line about it."""
+    seen = runtime.hardware
+    with deciding(_claims_folder(runtime)) as desk:
+        plan = _still_fitting(prepared, leave(seen, desk.others))
+        held = desk.take(_claim(plan, prepared.candidate, seen))
+    if change := render_change(prepared.plan, plan):
+        runtime.note(f"{_name(desk.others, seen)} came first: {change}")
+    held.use()
+    return LoadedEngine(runtime.load(plan), prepared, runtime.note, held)
+
+
+# One machine, several processes: each leaves to the others what they have planned to take
+# (hardware/claims.py), and says so.
+
+WAIT_SECONDS = 60.0  # for memory that another process holds, where nothing fits beside it
+_LOOK_SECONDS = 0.25
+
+
+def _claims_folder(runtime: Runtime) -> Path:
+    return runtime.store.data_dir / "running"
+
+
+def _plan_beside_others(
+    planner: Planner, candidate: Candidate, constraints: Constraints, runtime: Runtime
+) -> tuple[Planner, Plan]:
+    """The plan in the memory that other processes leave, and a line where they change it. Where
+    nothing fits beside them and something would without, they are waited for.
+    Raises DoesNotFit: it does not fit without them either, or they did not end in time."""
+    deadline, others = 0.0, read_claims(_claims_folder(runtime))
+    while True:
+        alone = _plan_alone(planner, candidate, constraints, others)
+        try:
+            plan = planner.plan([candidate], constraints)
+        except DoesNotFit as error:
+            if alone is None:
+                raise
+            name = _name(others, planner.hardware)
+            if not deadline:
+                runtime.note(f"waiting for memory that {name} holds; Ctrl-C stops")
+                deadline = time.monotonic() + WAIT_SECONDS
+            elif time.monotonic() > deadline:
+                hint = f"{name} holds memory: close it, or wait; {error.hint}"
+                raise DoesNotFit(error.message, hint=hint) from None
+            others = _wait_for_change(others, runtime, deadline)
+            planner = _moved(planner, leave(runtime.look_again(), others))
+            continue
+        if alone is not None and (change := render_change(alone, plan)):
+            runtime.note(f"beside {_name(others, planner.hardware)}: {change}")
+        return planner, plan
+
+
+def _tell_smaller(
+    asked: ModelRequest, chosen: str, constraints: Constraints, planner: Planner, runtime: Runtime
+) -> None:
+    """A line where another model would answer, were it not for the others."""
+    others = read_claims(_claims_folder(runtime))
+    if not others:
+        return
+    alone = _moved(planner, without(planner.hardware, others))
+    better = best_here(Stock(runtime.store), asked, constraints, alone)
+    if better is not None and better.model_name != chosen:
+        name = _name(others, planner.hardware)
+        runtime.note(f"beside {name} there is no room for {brief_title(better)}")
+
+
+def _plan_alone(
+    planner: Planner, candidate: Candidate, constraints: Constraints, others: Sequence[Claim]
+) -> Plan | None:
+    """What would be planned without the others; None where there are none, or nothing would."""
+    if not others:
+        return None
+    try:
+        return _moved(planner, without(planner.hardware, others)).plan([candidate], constraints)
+    except DoesNotFit:
+        return None
+
+
+def _moved(planner: Planner, hardware: Hardware) -> Planner:
+    return replace(planner, hardware=hardware, _planned=[])
+
+
+def _wait_for_change(
+    others: tuple[Claim, ...], runtime: Runtime, deadline: float
+) -> tuple[Claim, ...]:
+    """Until one of them is gone, or the time is over."""
+    now, pids = others, {each.pid for each in others}
+    while pids <= {each.pid for each in now} and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        now = read_claims(_claims_folder(runtime))
+    return now
+
+
+def _still_fitting(prepared: Prepared, left: Hardware) -> Plan:
+    """The plan, or the first of its fallbacks that fits into what is ``left``; the plan itself
+    where none does: then loading tells."""
+    plan: Plan | None = prepared.plan
+    before, now = free_of(prepared.hardware), free_of(left)
+    places = {device.name: place_of(device) for device in left.devices} | {RAM: MAIN_MEMORY}
+
+    def fits(account: Account) -> bool:
+        place = places.get(account.place, "")
+        lost = before.get(place, 0) - now.get(place, 0)
+        return account.budget_bytes is None or account.total_bytes + lost <= account.budget_bytes
+
+    while plan is not None:
+        if plan.ledger is None or all(map(fits, plan.ledger.accounts)):
+            return plan
+        plan = next_plan(plan)
+    return prepared.plan
+
+
+def _claim(plan: Plan, candidate: Candidate, seen: Hardware) -> Claim:
+    """What the plan takes of each memory: all but margins and pages of the file."""
+    places = {device.name: place_of(device) for device in seen.devices} | {RAM: MAIN_MEMORY}
+    taken: dict[str, int] = {}
+    for account in plan.ledger.accounts if plan.ledger else ():
+        own = (p for p in account.parts if p.name != "margin" and not p.reclaimable)
+        if place := places.get(account.place, ""):
+            taken[place] = taken.get(place, 0) + sum(part.size_bytes for part in own)
+    return Claim(
+        pid=os.getpid(), title=candidate.title, at=seen.measured_at or time.time(), taken=taken,
+        free=free_of(seen),
+    )  # fmt: skip
+
+
+def _name(others: Sequence[Claim], hardware: Hardware) -> str:
+    """``gemma-edge 4711 (Gemma 4 E4B, 4.1 GiB of RTX 4060)``, each of them."""
+    titles = {place_of(device): device.title for device in hardware.devices if device.usable}
+    named = []
+    for each in others:
+        on_cards = [
+            f"{render_bytes(count)} of {titles[place]}"
+            for place, count in each.taken.items() if titles.get(place)
+        ]  # fmt: skip
+        in_ram = [f"{render_bytes(each.taken.get(MAIN_MEMORY, 0))} of main memory"]
+        named.append(f"gemma-edge {each.pid} ({', '.join([each.title, *(on_cards or in_ram)])})")
+    return " and ".join(named) or "another gemma-edge"
 
 
 def _agreed_vision(request: ModelRequest, vision: VisionMode) -> VisionMode:
@@ -231,7 +385,7 @@ def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which proces
 def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterator[Planner]:
     busy = None if pretended else runtime.count_busy()  # before programs of our own are started
     with runtime.open_measure(pretended) as measure:
-        hardware = pretended or runtime.hardware
+        hardware = pretended or leave(runtime.hardware, read_claims(_claims_folder(runtime)))
         speeds, note = read_measurements(runtime.store)
         if note:
             runtime.note(note)
@@ -346,6 +500,7 @@ class LoadedEngine:
     engine: Engine
     prepared: Prepared
     say: Callable[[str], None]
+    held: Held | None = None
     _known: bool = field(init=False)
     _cancelled: bool = field(init=False, default=False)
 
@@ -364,7 +519,12 @@ class LoadedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return self.engine.info
+        info, held = self.engine.info, self.held
+        if held is not None and held.used and held.claim.loaded is None:
+            loaded = info.plan or self.prepared.plan  # maybe a fallback
+            taken = _claim(loaded, self.prepared.candidate, self.prepared.hardware).taken
+            held.use(replace(held.claim, taken=taken, loaded=time.time()))
+        return info
 
     def count(self, request: Request) -> PromptCount:
         return self.engine.count(request)
@@ -391,6 +551,8 @@ class LoadedEngine:
 
     def close(self) -> None:
         self.engine.close()
+        if self.held is not None:
+            self.held.release()
 
     def learn(self) -> None:
         """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""

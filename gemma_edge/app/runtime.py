@@ -183,6 +183,11 @@ class Runtime:
         begin: Callable[[], None] = getattr(self.detect, "begin")  # noqa: B009
         begin()
 
+    def look_again(self) -> "Hardware":
+        """The machine as it is now; nothing is kept of it."""
+        again: Callable[[], Hardware] = getattr(self.detect, "again")  # noqa: B009
+        return again()
+
     def begin(self, *, engine: bool = True) -> None:
         """Begin what planning will wait for, beside other work, and start the process of the
         ``engine``. Other programs are counted before any of ours runs."""

@@ -413,7 +413,8 @@ def _read(path: str) -> str:
 
 
 def detect_hardware(environment: Mapping[str, str]) -> Hardware:
-    return parse_recording(_record(environment))
+    began = time.time()
+    return replace(parse_recording(_record(environment)), measured_at=began)
 
 
 def parse_recording(recording: Mapping[str, Any]) -> Hardware:

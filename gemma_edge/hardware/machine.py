@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 
@@ -139,7 +139,8 @@ class Finding:
 class Hardware:
     """One machine. ``devices`` holds what ggml sees first, in ggml's order, then what it does not
     see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows. ``variables``
-    ("NAME=VALUE") are what processes that load llama.cpp are to be given: without them it stops."""
+    ("NAME=VALUE") are what processes that load llama.cpp are to be given: without them it stops.
+    ``measured_at`` is when its memory was looked at, in seconds since 1970; 0 where nobody did."""
 
     system: str
     cpu: Cpu
@@ -149,6 +150,7 @@ class Hardware:
     findings: tuple[Finding, ...] = ()
     wsl: bool = False
     variables: tuple[str, ...] = ()
+    measured_at: float = field(default=0.0, compare=False)
 
 
 _NUMBER = re.compile(r"[0-9]{1,18}")  # fits 64 bits; Python's int() refuses thousands of digits
