@@ -596,7 +596,8 @@ def _proof(proof: Proof, title: str) -> CheckResult:
         words.append(f"{render_bytes(total)} of memory, {as_planned}")
     if not all(row.fits for row in proof.memory):
         return CheckResult(name, "warning", f"{where}{'; '.join(words)}", _OTHER_MEMORY)
-    return CheckResult(name, "fine", f"{where}{'; '.join(words)}")
+    state: State = "warning" if proof.note else "fine"
+    return CheckResult(name, state, f"{where}{'; '.join(words)}", proof.note)
 
 
 _NO_KERNELS = "nothing can be computed there"

@@ -11,7 +11,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,17 @@ from gemma_edge.errors import EngineError
 from gemma_edge.gguf import Tensor
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.isolation import Child, ChildError, ChildMessage, Limits
-from gemma_edge.planning.dry_run import DryRun, parse_report, write_skeleton
+from gemma_edge.planning.dry_run import (
+    DryRun,
+    fallback_note,
+    parse_report,
+    parse_splits,
+    write_skeleton,
+)
 from gemma_edge.planning.memory import account
 from gemma_edge.planning.model import miniature, parse_shape
 from gemma_edge.planning.plan import ALL_LAYERS, Allocated, Ledger, Placement
+from gemma_edge.records import dataclass
 from gemma_edge.units import MIB
 
 if TYPE_CHECKING:
@@ -64,7 +71,8 @@ class Proof:
     """What came of one device, by ggml's name. ``difference`` is that of the logits to the
     processor's, as a share of their variance; None for the processor itself, or where ``trouble``
     says why there is none. Speeds are in tokens a second of the two layers, 0 where they were not
-    measured. ``splits`` is in how many pieces llama.cpp cut the graph of a single token."""
+    measured. ``splits`` is in how many pieces llama.cpp cut the graph; ``note`` says where that is
+    more than usual, because operations run on the processor."""
 
     device: str
     difference: float | None = None
@@ -73,6 +81,7 @@ class Proof:
     decode: float = 0.0
     memory: tuple[MemoryRow, ...] = ()
     splits: int = 0
+    note: str = ""
 
     @property
     def sound(self) -> bool:
@@ -143,15 +152,6 @@ class Trial:
         )  # fmt: skip
 
 
-def splits_of(lines: Sequence[str]) -> int:
-    """In how many pieces llama.cpp cut the graph of one token (its ``sched_reserve``), 0 where it
-    does not say. With all layers on one GPU there are two or three."""
-    import re  # noqa: PLC0415
-
-    found = [m for m in (re.search(r"splits = (\d+)(?: / (\d+))?", line) for line in lines) if m]
-    return int(found[-1][2] or found[-1][1]) if found else 0
-
-
 def prove(  # noqa: PLR0913  (which devices, and how they are reached)
     devices: Sequence[str],
     *,
@@ -173,7 +173,7 @@ def prove(  # noqa: PLR0913  (which devices, and how they are reached)
                     placement = _placement(device, variables)
                     run = trial.run(path, placement, CHUNKS, threads=threads, logits=True)
                     off = None if device == CPU else difference(reference, run.logits)
-                    proof = _judge(device, off, run)
+                    proof = _judge(device, off, placement, run)
                     reference = run.logits if device == CPU else reference
                     measures = hardware is not None and proof.sound
                     placement = replace(placement, context_tokens=CONTEXT_TOKENS)
@@ -225,10 +225,12 @@ def _placement(device: str, variables: tuple[str, ...] = ()) -> Placement:
     return replace(placement, devices=(device,), gpu_layers=ALL_LAYERS)
 
 
-def _judge(device: str, off: float | None, run: Run) -> Proof:
+def _judge(device: str, off: float | None, placement: Placement, run: Run) -> Proof:
     used = {row.place for row in run.allocated if row.part == "weights"}
     trouble = "" if device == CPU or device in used else "llama.cpp put nothing there"
-    return Proof(device=device, difference=off, trouble=trouble, splits=splits_of(run.lines))
+    splits = parse_splits(run.lines)
+    note = fallback_note(placement, 2, splits)
+    return Proof(device=device, difference=off, trouble=trouble, splits=splits, note=note)
 
 
 def _measure(

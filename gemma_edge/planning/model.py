@@ -384,7 +384,6 @@ _MINIATURE = Dimensions(
     global_every=2, projector_bytes=0, per_layer_width=256, experts=8, experts_used=4,
     expert_feed_forward=704,
 )  # fmt: skip
-_MINIATURE_VOCABULARY = 1024
 
 
 def miniature() -> Header:
@@ -395,14 +394,19 @@ def miniature() -> Header:
         layers=2, width=1536, context_tokens=131_072, modalities=(), image_tokens=0,
         dimensions=_MINIATURE, called={}, claims={}, quants=(),
     )  # fmt: skip
-    recipe = ("Q4_0", "Q6_K", "Q6_K")
+    return sketch(size, vocabulary_tokens=1024)
+
+
+def sketch(size: Size, *, vocabulary_tokens: int) -> Header:
+    """The header of a file of such a size with a vocabulary of its own, in the types of Google's
+    Q4_0 files, the more important matrices in Q6_K; its bytes are those of its tensors."""
     rows = [
-        (name, (shape[0], _MINIATURE_VOCABULARY) if shape[-1] == VOCABULARY_TOKENS else shape, kind)
-        for name, shape, kind in _tensors(size, recipe)
+        (name, (shape[0], vocabulary_tokens) if shape[-1] == VOCABULARY_TOKENS else shape, kind)
+        for name, shape, kind in _tensors(size, ("Q4_0", "Q6_K", "Q6_K"))
     ]
     placed, _ = _place(rows)
-    metadata = _metadata(size) | {"gemma4.vocab_size": _MINIATURE_VOCABULARY}
-    return Header(Path("miniature.gguf"), sum(t.size_bytes for t in placed), metadata, placed)
+    metadata = _metadata(size) | {"gemma4.vocab_size": vocabulary_tokens}
+    return Header(Path("sketch.gguf"), sum(each.size_bytes for each in placed), metadata, placed)
 
 
 def synthesize_projector(size: Size, quant: Quant) -> Header | None:

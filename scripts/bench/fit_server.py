@@ -12,7 +12,22 @@ from pathlib import Path
 import llama_cpp
 from llama_cpp._ctypes_extensions import load_shared_library
 
+from gemma_edge.engine import worker
+from gemma_edge.isolation import Handler
+
 DEVICES = 2
+
+
+def work(endpoint: str) -> Handler:
+    """The program of an engine's process that sees these devices."""
+    from gemma_edge.engine.placement import library
+
+    llama_cpp.llama_backend_init()
+    rpc, ggml = library("ggml-rpc"), library("ggml")
+    rpc.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
+    ggml.ggml_backend_register.argtypes = [ctypes.c_void_p]
+    ggml.ggml_backend_register(rpc.ggml_backend_rpc_add_server(endpoint.encode()))
+    return worker.serve(worker.open_llama)
 
 
 def main() -> None:
