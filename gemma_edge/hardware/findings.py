@@ -459,7 +459,10 @@ def check_processor(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("problem", "instructions", text, facts.install())
     if waste := unused(build, cpu):
         text = f"llama.cpp is built without {', '.join(waste)}, which this processor has: slow"
-        yield Finding("warning", "instructions", text, facts.install())
+        # Published builds for GPUs are all like that: the same one again would change nothing.
+        works = any(device.backend in build.backends for device in facts.usable)
+        text += ", where layers or experts stay on it" if works else ""
+        yield Finding("warning", "instructions", text, "" if works else facts.install())
     if "AMX_INT8" in build.instructions and "hypervisor" in cpu.instructions:
         text = "llama.cpp is built for AMX, which virtual machines refuse (illegal instruction)"
         yield Finding("warning", "instructions", text, facts.install())

@@ -441,6 +441,16 @@ def test_a_build_with_code_for_the_card_compiles_nothing(known):
     assert [each for each in hardware.findings if "newer than this build" in each.text] == []
 
 
+def test_a_build_that_drives_the_gpu_is_not_installed_again():
+    """NVIDIA's wheels leave AVX2 out, all of them."""
+    recording = load("rtx-3060")
+    info = "CUDA : ARCHS = 860 | CPU : SSE3 = 1 | AVX = 1 | "
+    recording["probe"]["ggml"]["system_info"] = info
+    hardware = parse_recording(recording)
+    (finding,) = [each for each in hardware.findings if "built without AVX2" in each.text]
+    assert (finding.state, finding.fix) == ("warning", "")
+
+
 def test_there_is_time_for_a_first_start():
     assert doctor.LIMIT_SECONDS >= 300
     assert (120 if sys.platform == "darwin" else 60) <= detect.PROBE_LIMIT_SECONDS
