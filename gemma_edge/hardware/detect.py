@@ -29,6 +29,7 @@ from gemma_edge.hardware.gpus import (
     CUDA_VISIBLE,
     KFD_NODES,
     NO_GPU,
+    PROBE_PARTS,
     ROCM_VERSION_FILE,
     SMI,
     SMI_QUERY,
@@ -79,7 +80,6 @@ TOOL_LIMIT_SECONDS = 20  # nvidia-smi wakes the cards too
 _KILL_SECONDS = 1
 _MOST_CACHE_FILES = 1000
 _PROBE = "gemma_edge.hardware.probe:main"
-PROBE_PARTS = ("llama", "nvml", "cuda_libraries", "ggml")  # in the order in which they are asked
 _CHECKOUT = Path(__file__).parents[2] / "scripts/setup.py"
 
 _SMI_PLACES = ("/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System32\nvidia-smi.exe")

@@ -37,6 +37,9 @@ SMI_FIELDS = (
 SMI_QUERY = f"nvidia-smi --query-gpu={','.join(SMI_FIELDS)} --format=csv,noheader,nounits"
 Version = tuple[int, int]
 
+# What the probe is asked, in this order.
+PROBE_PARTS = ("llama", "nvml", "cuda_libraries", "ggml")
+
 NVML = "NVML"
 ANSWERING = (NVML, SMI)  # sources of a card whose driver answers
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_edge.hardware.gpus import (
+    PROBE_PARTS,
     CudaLibraries,
     add_folders,
     cuda_libraries,
@@ -38,8 +39,8 @@ _GPU_BACKENDS = ("cuda", "hip", "vulkan", "metal", "sycl")
 
 def main() -> Handler:
     """The program. Asked ``{"folders": [llama.cpp's libraries, other libraries, …], "parts":
-    ["llama", "nvml", "cuda_libraries", "ggml"]}`` it answers with ``{part: what was found}`` for
-    each of these parts. An empty folder is the installed llama_cpp's."""
+    names}`` it answers with ``{part: what was found}`` for each of these parts, in this order
+    (all without names). An empty folder is the installed llama_cpp's."""
     os.putenv("GGML_NO_BACKTRACE", "1")  # else an abort starts a debugger and takes seconds
     return answer
 
@@ -48,7 +49,7 @@ def answer(request: ChildRequest) -> Iterator[ChildMessage]:
     first, *others = request.header["folders"]
     folder = Path(first) if first else find_llama_folder()
     more = [Path(other) for other in others]
-    for part in request.header["parts"]:
+    for part in request.header.get("parts", PROBE_PARTS):
         if part == "llama":
             yield ChildMessage({"llama": _describe_llama(folder)})
         elif part == "nvml":
