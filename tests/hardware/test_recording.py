@@ -145,7 +145,7 @@ def make_libraries(folder: Path, constructor: str) -> None:
 def test_libraries_that_take_the_process_with_them(tmp_path, constructor, error):
     """What was known before (NVML, the version) is kept, and the build says how it ended."""
     make_libraries(tmp_path, constructor)
-    answer = run_probe(HERE | {"LLAMA_CPP_LIB_PATH": str(tmp_path)}, limit_seconds=2)
+    answer = run_probe(HERE | {"LLAMA_CPP_LIB_PATH": str(tmp_path)}, limit_seconds=6)
     assert "nvml" in answer
     assert answer["llama"]["found"] is True
     hardware = parse_recording({"system": "linux", "probe": answer})
