@@ -19,6 +19,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge.errors import (
+    BuildError,
     DoesNotFit,
     EngineError,
     EngineStopped,
@@ -57,7 +58,7 @@ _LAZY = {
 }  # fmt: skip
 
 __all__ = [
-    "Chunk", "Conversation", "Description", "Document", "DoesNotFit", "EngineError",
+    "BuildError", "Chunk", "Conversation", "Description", "Document", "DoesNotFit", "EngineError",
     "EngineStopped", "Evidence", "Extraction", "Finished", "GemmaEdgeError", "InputError",
     "Interrupted", "LoadedEngine", "ModelError", "ModelRequest", "Notice", "OutOfMemory", "Plan",
     "ProjectorError", "ResultError", "Runtime", "Sampling", "SchemaError", "UsageError",
@@ -99,7 +100,7 @@ def load(
         ModelError: it is not on this machine and may not be fetched, or a file is damaged.
         ProjectorError: pictures are wanted, and there is no projector for them.
         DoesNotFit: there is not enough memory or disk; the message has the numbers.
-        EngineError: llama.cpp failed.
+        EngineError: llama.cpp failed; BuildError: as it is installed it does not run here.
     """
     from gemma_edge.app import load as app
     from gemma_edge.documents.document import MAX_TOKENS

@@ -22,7 +22,7 @@ from typing import Literal
 from gemma_edge import catalog, engine
 from gemma_edge.engine.proof import CPU, Proof, prove
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Finished, Message, Notice, Request
-from gemma_edge.errors import EngineError, GemmaEdgeError
+from gemma_edge.errors import BuildError, EngineError, GemmaEdgeError
 from gemma_edge.hardware.gpus import BACKENDS
 from gemma_edge.hardware.machine import UNSEEN, Device, Finding, Hardware, name_of
 from gemma_edge.isolation import ChildBug
@@ -80,13 +80,15 @@ class Hub:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decode:
     """One try to answer with the bundled model. ``device`` is ggml's name of what was asked for,
-    ``CPU`` for the processor; ``answer`` is the text, and ``trouble`` why there is none."""
+    ``CPU`` for the processor; ``answer`` is the text, and ``trouble`` why there is none; ``dies``
+    says that it is the build's code that ended the process."""
 
     device: str
     answer: str = ""
     tokens: int = 0
     seconds: float = 0.0
     trouble: str = ""
+    dies: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,8 @@ def try_decode(
             place = trial.info.device
     except (GemmaEdgeError, ChildBug) as error:
         if not late.is_set():
-            return Decode(device=device, trouble=str(error))
+            dies = isinstance(error, BuildError)
+            return Decode(device=device, trouble=str(error), dies=dies)
     if late.is_set():
         return Decode(device=device, trouble=f"it did not end within {limit_seconds:g} s")
     notices = [event.text for event in events if isinstance(event, Notice)]
@@ -556,7 +559,9 @@ def _decode(tried: Decode, facts: Facts, reference: str) -> CheckResult:
     name, where = ("GPU decode", f"{on}: ") if on else ("CPU decode", "")
     if tried.trouble:
         findings = facts.hardware.findings
-        fix = next((each.fix for each in findings if each.what == "instructions"), "")
+        fix = next((each.fix for each in findings if each.what in ("instructions", "AMX")), "")
+        if not fix and tried.dies and not on:
+            fix = facts.hardware.rebuild
         why = "nothing can be computed there"
         return CheckResult(name, "problem", f"{where}{tried.trouble}", why, fix)
     if reference and tried.answer != reference:
@@ -610,7 +615,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[CheckResult]], ...] = (
     check_terminal,
 )  # fmt: skip
 # Findings that are part of what another name says.
-_SHOWN_UNDER = {"instructions": "processor", "cgroup": "memory"}
+_SHOWN_UNDER = {"instructions": "processor", "AMX": "processor", "cgroup": "memory"}
 _WORST: tuple[State, ...] = ("fine", "skipped", "warning", "problem")
 
 

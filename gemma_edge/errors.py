@@ -10,7 +10,8 @@
     |  `- OutOfMemory              5  llama.cpp could not allocate what the plan asks for
     |- ResultError                 6  the answer is not what was asked for; it was printed as it is
     `- EngineError                 1  llama.cpp refused or failed
-       `- EngineStopped            1  its process died in an answer; the next one can be asked
+       |- EngineStopped            1  its process died in an answer; the next one can be asked
+       `- BuildError               1  llama.cpp as it is installed does not run on this machine
     Interrupted                  130  Ctrl-C (not an error: what was said is kept)
 
 Messages name the value that is wrong; hints are a command or a change. A built-in ``ValueError``
@@ -111,6 +112,11 @@ class EngineError(GemmaEdgeError):
 class EngineStopped(EngineError):
     """The engine's process died in the middle of an answer. It is being started again: the same
     can be asked once more."""
+
+
+class BuildError(EngineError):
+    """llama.cpp as it is installed does not run on this machine: it cannot be loaded, or its code
+    dies by itself. Asking again changes nothing."""
 
 
 class Interrupted(GemmaEdgeError):

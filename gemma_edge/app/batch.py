@@ -29,6 +29,7 @@ from gemma_edge.documents.document import (
     whole_lines,
 )
 from gemma_edge.errors import (
+    BuildError,
     DoesNotFit,
     EngineError,
     EngineStopped,
@@ -445,6 +446,9 @@ class Batch(Generic[Kept]):
             self.runtime.on_event(Problem(f"{name}: {problem}"))
 
     def fail(self, record: Kept, error: GemmaEdgeError) -> None:
+        """Raises BuildError: no file can be answered."""
+        if isinstance(error, BuildError):
+            raise error
         self.counts.failed += 1
         self.counts.worsen(error.exit_status)
         said = error.message

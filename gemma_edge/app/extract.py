@@ -398,9 +398,8 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
         runtime.note(said)
     started = runtime.clock()
     with runtime.cancelling(engine):
-        # Its answers are constrained: no speed is learnt from them, so the engine itself is asked.
         listen = runtime.on_event
-        answer = extract(engine.engine, document, recipe, options, passes=passes, on_event=listen)
+        answer = extract(engine, document, recipe, options, passes=passes, on_event=listen)
         if request.located:
             answer = _located(engine, document, answer, options)
     seconds += runtime.clock() - started
@@ -415,7 +414,7 @@ def _found(
         return asked, None, 0.0
     started = runtime.clock()
     with runtime.cancelling(engine):
-        found = recognize(engine.engine, document, asked, options, runtime.on_event)
+        found = recognize(engine, document, asked, options, runtime.on_event)
     return found.recipe, found, runtime.clock() - started
 
 

@@ -35,6 +35,7 @@ from gemma_edge.engine.protocol import (
     Restored,
 )
 from gemma_edge.errors import (
+    BuildError,
     DoesNotFit,
     EngineError,
     GemmaEdgeError,
@@ -53,6 +54,7 @@ from gemma_edge.hardware.claims import (
     without,
 )
 from gemma_edge.hardware.claims import read as read_claims
+from gemma_edge.hardware.findings import say_build, why_it_dies, why_unloadable
 from gemma_edge.hardware.machine import Hardware
 from gemma_edge.planning.memory import Compute, Measure, quick_measure
 from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
@@ -113,10 +115,11 @@ def prepare(
     """Everything that can be refused before a model is loaded. What is missing of it is fetched,
     after a yes, and not for ``images`` that cannot be read or for a plan that does not fit. A
     projector that no picture will pass through is checked but not loaded.
-    Raises ModelError, ProjectorError, DoesNotFit; and what fetching raises."""
+    Raises BuildError, ModelError, ProjectorError, DoesNotFit; and what fetching raises."""
     vision = _agreed_vision(request, vision)
     constraints = constraints_of(request, vision=_VISION[vision], image_tokens=image_tokens)
     with open_planner(runtime) as planner:
+        refuse_broken(planner.hardware)
         if request.model == AUTO:
             asked = request
             request, agreed = choose(request, constraints, planner, runtime)
@@ -307,6 +310,27 @@ def _name(others: Sequence[Claim], hardware: Hardware) -> str:
         in_ram = [f"{render_bytes(each.taken.get(MAIN_MEMORY, 0))} of main memory"]
         named.append(f"gemma-edge {each.pid} ({', '.join([each.title, *(on_cards or in_ram)])})")
     return " and ".join(named) or "another gemma-edge"
+
+
+def refuse_broken(hardware: Hardware) -> None:
+    """Before anything is fetched, planned or loaded.
+    Raises BuildError: llama.cpp cannot be loaded; what ``gemma-edge doctor`` says, with its fix."""
+    found = why_unloadable(hardware)
+    if found is not None:
+        raise BuildError(say_build(found), hint=render_fix(found.fix))
+
+
+def explain(error: BuildError, hardware: Hardware) -> BuildError:
+    """An engine that died, with what looking at the machine told, where it told something."""
+    found = why_it_dies(hardware)
+    if found is None:
+        return error
+    return BuildError(f"{error.message}: {found.text}", hint=render_fix(found.fix))
+
+
+def render_fix(fix: str) -> str:
+    """A fix as a hint; ``doctor --fix`` knows the Python that pip's is meant for."""
+    return f"gemma-edge doctor --fix runs it: {fix}" if fix.startswith("pip ") else fix
 
 
 def _agreed_vision(request: ModelRequest, vision: VisionMode) -> VisionMode:
@@ -519,7 +543,8 @@ class LoadedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        info, held = self.engine.info, self.held
+        with self._explaining():
+            info, held = self.engine.info, self.held
         if held is not None and held.used and held.claim.loaded is None:
             loaded = info.plan or self.prepared.plan  # maybe a fallback
             taken = _claim(loaded, self.prepared.candidate, self.prepared.hardware).taken
@@ -527,14 +552,18 @@ class LoadedEngine:
         return info
 
     def count(self, request: Request) -> PromptCount:
-        return self.engine.count(request)
+        with self._explaining():
+            return self.engine.count(request)
 
     def generate(self, request: Request) -> Iterator[Event]:
-        events = self.engine.generate(request)
-        return events if self._known or request.constraint else self._listen(events)
+        with self._explaining():
+            events = self.engine.generate(request)
+        return self._listen(events, learns=request.constraint is None)
 
     def warm(self, request: Request) -> Iterator[Event]:
-        return self.engine.warm(request)
+        with self._explaining():
+            events = self.engine.warm(request)
+        return self._listen(events, learns=False)
 
     def save(self, path: Path) -> int:
         return self.engine.save(path)
@@ -566,12 +595,20 @@ class LoadedEngine:
         except GemmaEdgeError:  # the answer is there; the next run measures
             self._known = True
 
-    def _listen(self, events: Iterator[Event]) -> Iterator[Event]:
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
         try:
-            for event in events:
-                if isinstance(event, Finished):
-                    self._learn_from(event)
-                yield event
+            yield
+        except BuildError as error:
+            raise explain(error, self.prepared.hardware) from None
+
+    def _listen(self, events: Iterator[Event], *, learns: bool) -> Iterator[Event]:
+        try:
+            with self._explaining():
+                for event in events:
+                    if isinstance(event, Finished) and learns and not self._known:
+                        self._learn_from(event)
+                    yield event
         finally:
             if isinstance(events, Generator):
                 events.close()  # the engine stops when its listener does

@@ -1,9 +1,10 @@
 """What the death of an engine's process means, and which plan is tried next. Pure."""
 
+import signal
 import threading
 from dataclasses import replace
 
-from gemma_edge.errors import EngineError
+from gemma_edge.errors import BuildError, EngineError
 from gemma_edge.isolation import Death
 from gemma_edge.planning.plan import Placement, Plan
 from gemma_edge.units import render_bytes
@@ -42,7 +43,28 @@ class RequestLock:
         self._places.release()
 
 
-REBUILD_HINT = "python3 scripts/setup.py builds llama.cpp for this processor"
+# Deaths of code that cannot run here: the same question would end the same way. SIGBUS is none of
+# them: a file that is mapped and cannot be read gives it.
+_FAULTS = ("SIGILL", "SIGSEGV", "SIGFPE", "SIGTRAP", "SIGSYS")
+_WINDOWS_FAULTS = (0xC0000005, 0xC000001D, 0xC0000094)  # access, instruction, division (ntstatus.h)
+
+
+def is_fault(death: Death) -> bool:
+    if death.status is None:
+        return False
+    numbers = [getattr(signal, name, None) for name in _FAULTS]
+    return -death.status in numbers or death.status % (1 << 32) in _WINDOWS_FAULTS
+
+
+def died(death: Death, *, decoded: bool = False) -> EngineError:
+    """Why there is no engine. A fault before anything was ``decoded`` is the build's."""
+    if death.cause == "instruction":
+        said = f"the engine stopped: llama.cpp was built with {death.reason}"
+    elif is_fault(death) and not decoded:
+        said = f"llama.cpp stopped before its first answer ({death.reason})"
+    else:
+        return EngineError(f"the engine stopped ({death.reason})", hint="gemma-edge doctor")
+    return BuildError(said, hint="gemma-edge doctor --fix tries this build, and mends it")
 
 
 def next_plan(plan: Plan) -> Plan | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gemma_edge.engine.fallback import (
-    REBUILD_HINT,
     RequestLock,
+    died,
+    is_fault,
     next_plan,
     render_change,
     render_numbers,
@@ -191,14 +192,6 @@ class Loading:
         return info
 
 
-def died(death: Death) -> EngineError:
-    if death.cause == "instruction":
-        return EngineError(
-            f"the engine stopped: llama.cpp was built with {death.reason}", hint=REBUILD_HINT
-        )
-    return EngineError(f"the engine stopped ({death.reason})", hint="gemma-edge doctor")
-
-
 def _too_large(plan: Plan, death: Death, tried: list[str]) -> DoesNotFit:
     numbers = render_numbers(plan)
     parts = [f"{plan.name or plan.model.stem} does not fit in memory: {death.reason}"]
@@ -231,6 +224,7 @@ class RemoteEngine:
         self._program = program
         self._request_lock = RequestLock()
         self._restarts = 0
+        self._decoded = False  # anything, since it exists
         self._notices: list[str] = []
         self._cancelled = self._closed = False
         self._answering: Child | None = None
@@ -322,6 +316,7 @@ class RemoteEngine:
                         under_way = True
                         if isinstance(event, Finished):
                             self._restarts = 0
+                        self._decoded = self._decoded or isinstance(event, Chunk | Finished)
                         answered = answered or isinstance(event, Chunk)
                         yield event
                         under_way = False
@@ -357,11 +352,12 @@ class RemoteEngine:
             death = error.death
         plan = (next_plan(loaded.plan) if death.cause == "memory" else None) or loaded.plan
         self._restarts += 1
-        stopped = death.cause == "instruction" or self._restarts > MAX_RESTARTS
+        if death.cause == "instruction" or (is_fault(death) and not self._decoded):
+            raise died(death, decoded=self._decoded)
         self._loading = Loading(plan, self._program, self._notices)
-        if stopped:
+        if self._restarts > MAX_RESTARTS:
             self._restarts = 0
-            raise died(death)
+            raise died(death, decoded=True)
         sentence = render_restart(death, loaded.plan, plan)
         if answered:
             raise EngineStopped(sentence, hint="ask it again") from None

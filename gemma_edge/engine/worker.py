@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemma_edge import isolation
 from gemma_edge.engine.protocol import Engine, pack, unpack
-from gemma_edge.errors import EngineError
+from gemma_edge.errors import BuildError, EngineError
 from gemma_edge.hardware.gpus import cuda_libraries, put_variables
 from gemma_edge.planning.plan import Plan
 
@@ -29,7 +29,7 @@ Open = Callable[[Plan], Engine]
 def open_llama(plan: Plan) -> Engine:
     """The real engine; its libraries are loaded here, CUDA's from packages of this environment
     where the system has none.
-    Raises EngineError: they cannot be loaded. And whatever loading raises."""
+    Raises BuildError: they cannot be loaded. And whatever loading raises."""
     with _libraries(plan.variables):
         from gemma_edge.engine.engine import LlamaEngine
     return LlamaEngine(plan)
@@ -54,7 +54,7 @@ def _libraries(variables: Sequence[str]) -> Iterator[None]:
 
         yield
     except (ImportError, OSError, RuntimeError) as error:  # llama-cpp-python raises all three
-        raise EngineError(
+        raise BuildError(
             f"llama.cpp cannot be loaded: {cuda.error or error}",
             hint=cuda.fix or "gemma-edge doctor finds out why",
         ) from error

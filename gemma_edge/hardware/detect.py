@@ -428,7 +428,8 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
         devices=devices, wsl=is_wsl(answers),
         variables=tuple(f"{k}={v}" for k, v in parse_variables(answers).items()),
     )  # fmt: skip
-    return replace(hardware, findings=find(MachineFacts(answers, hardware, nvidia, cards, idle)))
+    facts = MachineFacts(answers, hardware, nvidia, cards, idle)
+    return replace(hardware, findings=find(facts), rebuild=facts.install())
 
 
 # Windows' own answers: memory, cores, features, graphics adapters. Imported on Windows only. The

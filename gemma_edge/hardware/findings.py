@@ -1,10 +1,12 @@
 """What a person should know about the machine, and the way out as a command. Pure."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from gemma_edge.hardware.gpus import (
     ANSWERING,
     BACKENDS,
+    BY_CHANCE,
     CUDA_VISIBLE,
     DRIVER_LIBRARIES,
     NO_NVML,
@@ -110,9 +112,10 @@ class MachineFacts:
     def name(self, one: Titled) -> str:
         return name_of(one, self.hardware.devices)
 
-    def install(self, backend: str = "") -> str:
-        wanted = backend or self.best_backend
-        return install_command(self.answers, wanted, self.nvidia, self.hardware.cpu)
+    def install(self, backend: str = "", *, source: bool = False) -> str:
+        """``source``: compiled here, whatever wheels are published."""
+        wanted, cpu = backend or self.best_backend, self.hardware.cpu
+        return install_command(self.answers, wanted, self.nvidia, cpu, source=source)
 
 
 # Findings about the machine: clusters, full cards, slices, memory. Each function looks at one cause
@@ -256,7 +259,8 @@ def check_libraries(facts: MachineFacts) -> Iterator[Finding]:
         fix = CudaLibraries(present=True, missing=missing).fix
         yield Finding("problem", "CUDA libraries", text, fix or "install the CUDA toolkit")
     elif error:
-        yield Finding("problem", "llama.cpp", f"cannot be used: {error}", _mend(facts))
+        text, fix = explain_loader(error, facts)
+        yield Finding("problem", "llama.cpp", text, fix)
     elif found.words("loaded"):
         text = f"{', '.join(found.words('loaded'))} from packages of this environment"
         yield Finding("fine", "CUDA libraries", text)
@@ -328,6 +332,43 @@ def _cure(reason: str, facts: MachineFacts, otherwise: str) -> str:
     if _OLD_DRIVER in reason:
         return facts.install("cuda")  # made with an older CUDA
     return next((cure for words, cure in _CURES if words in reason), otherwise)
+
+
+# What the loaders of Linux, macOS and Windows say of a library, what that means, and the way out:
+# "" the build that fits, "source" one that is compiled here, anything else a change.
+_LOADER = (
+    (r"(libgomp\.so\S*): cannot open", "needs {0}, which is missing",
+     "install libgomp1 (Debian, Ubuntu), libgomp (Fedora, Alpine) or gcc-libs (Arch)"),
+    (r"(libvulkan\.so\S*): cannot open", "needs {0}, which is missing",
+     "install libvulkan1 (Debian, Ubuntu) or vulkan-loader (Fedora, Alpine, Arch)"),
+    (r"(libstdc\+\+\.so\S*): cannot open", "needs {0}, which is missing",
+     "install libstdc++6 (Debian, Ubuntu), libstdc++ (Fedora, Alpine) or gcc-libs (Arch)"),
+    (r"(libc\.musl\S*|ld-linux\S*): (?:cannot open|No such)",
+     "needs {0}: it was built for another Linux", "source"),
+    (r"(lib[\w.+-]+\.so\S*): cannot open", "needs {0}, which is missing", ""),
+    (r"version [`'](GLIBC\w*_[\w.]+)' not found", "needs {0}: it was built for a newer system",
+     "source"),
+    (r"have '([\w ,]+)', need '([\w ,]+)'", "was built for {0}, and this Python is {1}", ""),
+    (r"(wrong ELF class|invalid ELF header|Exec format|WinError 193|not a valid Win32)",
+     "was built for another kind of processor ({0})", ""),
+    (r"undefined symbol: (\w+)", "is a mix of two versions ({0} is missing)", ""),
+    (r"failed to map segment", "lies where the system runs no programs (a disk mounted noexec)",
+     "set it up in a folder on another disk"),
+    (r"(?:WinError 126|Could not find module)", "needs a DLL that is missing",
+     "install Microsoft's Visual C++ runtime: https://aka.ms/vs/17/release/vc_redist.x64.exe"),
+)  # fmt: skip
+
+
+def explain_loader(error: str, facts: MachineFacts) -> tuple[str, str]:
+    """Why llama.cpp cannot be loaded, after its name, and the fix."""
+    for pattern, text, fix in _LOADER:
+        if found := re.search(pattern, error):
+            said = text.format(*found.groups())
+            if fix in ("", "source"):
+                package = CudaLibraries(present=True, missing=(found[1],)).fix
+                fix = package or facts.install(source=fix == "source")
+            return f"cannot be used: it {said}", fix
+    return f"cannot be used: {error}", _mend(facts)
 
 
 def check_driver(facts: MachineFacts) -> Iterator[Finding]:
@@ -465,7 +506,7 @@ def check_processor(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding("warning", "instructions", text, "" if works else facts.install())
     if "AMX_INT8" in build.instructions and "hypervisor" in cpu.instructions:
         text = "llama.cpp is built for AMX, which virtual machines refuse (illegal instruction)"
-        yield Finding("warning", "instructions", text, facts.install())
+        yield Finding("warning", "AMX", text, facts.install())
 
 
 _COMPILED_BYTES = 16 * MIB  # so much in the driver's cache is more than other programs' odd kernel
@@ -521,3 +562,28 @@ _CHECKS: tuple[Callable[[MachineFacts], Iterator[Finding]], ...] = (
 
 def find(facts: MachineFacts) -> tuple[Finding, ...]:
     return tuple(finding for check in _CHECKS for finding in check(facts))
+
+
+# A build that cannot be used, as ``doctor`` says it: before anything is loaded, or after it died.
+
+
+def why_unloadable(hardware: Hardware) -> Finding | None:
+    """Why llama.cpp's libraries cannot be loaded. None: they can, or may at another try."""
+    if not hardware.build.error or hardware.build.error.startswith(BY_CHANCE):
+        return None
+    names = ("CUDA libraries", "driver", "llama.cpp")
+    known = (each for each in hardware.findings if each.what in names and each.state != "fine")
+    text = f"cannot be used: {hardware.build.error}"
+    return next(known, Finding("problem", "llama.cpp", text, hardware.rebuild))
+
+
+def why_it_dies(hardware: Hardware) -> Finding | None:
+    """What of its build ends a process that computes."""
+    for each in hardware.findings:
+        if each.what == "AMX" or (each.what == "instructions" and each.state == "problem"):
+            return each
+    return None
+
+
+def say_build(finding: Finding) -> str:
+    return f"llama.cpp {finding.text}" if finding.what == "llama.cpp" else finding.text

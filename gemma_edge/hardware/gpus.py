@@ -862,14 +862,17 @@ def _error(probe: Answers) -> str:
         return probe.part("ggml").text("error")
     status = probe.raw.get("status")
     if status is None:
-        return "its libraries did not answer in time"
+        return LATE
     reasons = [each.text("reason") for each in probe.parts("failures")]
     if status == 1 and reasons:  # of ours, or of a library in Python
-        return f"asking its libraries failed ({reasons[0]})"
+        return f"{ASKING} ({reasons[0]})"
     known = _ENDS.get(status, f"exit status {status}") if isinstance(status, int) else "unknown"
     return f"its libraries crashed ({known})"
 
 
+LATE = "its libraries did not answer in time"
+ASKING = "asking its libraries failed"
+BY_CHANCE = (LATE, ASKING, "its libraries crashed (killed)")  # loading may do all the same
 _ENDS = {  # the large one is Windows' STATUS_ILLEGAL_INSTRUCTION
     -4: "illegal instruction", -6: "abort", -7: "bus error", -9: "killed",
     -11: "segmentation fault", 0xC000001D: "illegal instruction",
@@ -910,11 +913,14 @@ _AVX512_PARTS = {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}
 _PIP = "pip install --force-reinstall --no-cache-dir"
 
 
-def install_command(answers: Answers, backend: str, nvidia: Nvidia, cpu: Cpu) -> str:
-    """For one backend (cuda, metal, rocm, vulkan, cpu) on the recorded machine."""
+def install_command(
+    answers: Answers, backend: str, nvidia: Nvidia, cpu: Cpu, *, source: bool = False
+) -> str:
+    """For one backend (cuda, metal, rocm, vulkan, cpu) on the recorded machine; from ``source``
+    where no published wheel will do."""
     if answers.is_true("checkout"):
         return f"python3 scripts/setup.py --backend {backend}"
-    if tag := _tag(answers, backend, nvidia):
+    if (tag := _tag(answers, backend, nvidia)) and not source:
         wheel = f"--only-binary llama-cpp-python --extra-index-url {INDEX}/{tag}"
         return f"{_PIP} llama-cpp-python {wheel}"
     flags = [f"-D{_FLAGS[backend]}=ON"] if backend in _FLAGS else []

@@ -140,7 +140,8 @@ class Hardware:
     """One machine. ``devices`` holds what ggml sees first, in ggml's order, then what it does not
     see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows. ``variables``
     ("NAME=VALUE") are what processes that load llama.cpp are to be given: without them it stops.
-    ``measured_at`` is when its memory was looked at, in seconds since 1970; 0 where nobody did."""
+    ``measured_at`` is when its memory was looked at, in seconds since 1970; 0 where nobody did.
+    ``rebuild`` is the command that installs the build of llama.cpp that fits it."""
 
     system: str
     cpu: Cpu
@@ -151,6 +152,7 @@ class Hardware:
     wsl: bool = False
     variables: tuple[str, ...] = ()
     measured_at: float = field(default=0.0, compare=False)
+    rebuild: str = ""
 
 
 _NUMBER = re.compile(r"[0-9]{1,18}")  # fits 64 bits; Python's int() refuses thousands of digits

@@ -12,6 +12,7 @@ from gemma_edge.engine.protocol import Chunk, Engine, Event, Request
 from gemma_edge.engine.worker import open_llama, serve
 from gemma_edge.isolation import Handler
 from gemma_edge.planning.plan import Plan
+from tests.scripted import ScriptedEngine
 
 LARGE_BATCH = 64  # the plans that "killed" cannot load have a larger one
 
@@ -43,7 +44,7 @@ class Slow(Faulty):
 
 
 class Fragile(Faulty):
-    """Dies as it is told: ``SIGNAL before``, or after the first chunk."""
+    """Dies as it is told: ``SIGNAL before``, ``after`` the first chunk, or ``never``."""
 
     def spoil(self, text: str, events: Iterator[Event]) -> Iterator[Event]:
         name, _, when = text.partition(" ")
@@ -52,8 +53,16 @@ class Fragile(Faulty):
             os.kill(os.getpid(), number)
         for event in events:
             yield event
-            if isinstance(event, Chunk):
+            if isinstance(event, Chunk) and when == "after":
                 os.kill(os.getpid(), number)
+
+
+class Doomed(Faulty):
+    """Loads, and dies at the first decode, as a build that the processor does not bear."""
+
+    def spoil(self, text: str, events: Iterator[Event]) -> Iterator[Event]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        yield from events
 
 
 class SlowDisk(Faulty):
@@ -89,6 +98,12 @@ def abort(_plan: Plan) -> Engine:
 
 def illegal(_plan: Plan) -> Engine:
     os.kill(os.getpid(), signal.SIGILL)
+    raise AssertionError
+
+
+def segfault(_plan: Plan) -> Engine:
+    """While it loads."""
+    os.kill(os.getpid(), signal.SIGSEGV)
     raise AssertionError
 
 
@@ -133,6 +148,8 @@ FAULTS = {
     "slow": lambda plan: Slow(open_llama(replace(plan, batch_tokens=LARGE_BATCH))),
     "slow disk": lambda plan: SlowDisk(open_llama(plan)),
     "fragile": lambda plan: Fragile(open_llama(plan)),
+    "doomed": lambda _plan: Doomed(ScriptedEngine(["never said"])),
+    "segfault": segfault,
 }
 
 

@@ -21,7 +21,14 @@ from gemma_edge.engine.process import (
     pack_call,
 )
 from gemma_edge.engine.protocol import GREEDY, Chunk, Event, Finished, Message, Notice, Request
-from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, ModelError
+from gemma_edge.errors import (
+    BuildError,
+    DoesNotFit,
+    EngineError,
+    EngineStopped,
+    GemmaEdgeError,
+    ModelError,
+)
 from gemma_edge.isolation import Child, ChildBug
 from gemma_edge.planning.plan import Account, Ledger, MemoryPart, Plan
 from gemma_edge.units import MIB
@@ -191,16 +198,41 @@ def test_a_request_that_kills_every_engine_is_given_up(start: Start, when: str) 
 @posix
 def test_an_illegal_instruction_in_an_answer_is_not_tried_again(start: Start) -> None:
     engine = start("fragile")
-    with pytest.raises(EngineError, match="this processor refuses") as refused:
+    with pytest.raises(BuildError, match="this processor refuses") as refused:
         list(engine.generate(ask("SIGILL after")))
-    assert "setup.py" in refused.value.hint
+    assert "doctor --fix" in refused.value.hint
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGILL", "SIGFPE"])
+def test_code_that_dies_at_its_first_decode_is_not_started_again(start: Start, name: str) -> None:
+    engine = start("fragile")
+    first = engine.pid
+    with pytest.raises(BuildError) as refused:
+        list(engine.generate(ask(f"{name} before")))
+    assert "doctor --fix" in refused.value.hint
+    assert engine.pid == first
+    with pytest.raises(BuildError):
+        engine.count(HELLO)
+
+
+@posix
+def test_code_that_has_answered_is_started_again(start: Start) -> None:
+    engine = start("fragile")
+    assert answer(engine, ask("SIGSEGV never"))[1].reason == "end"
+    with pytest.raises(EngineStopped):
+        list(engine.generate(ask("SIGSEGV after")))
+    with pytest.raises(EngineError, match="the engine stopped .SIGSEGV") as last:
+        list(engine.generate(ask("SIGSEGV before")))
+    assert not isinstance(last.value, BuildError)
 
 
 @posix
 @pytest.mark.parametrize(
     ("fault", "error", "message", "hint"),
     [
-        ("illegal", EngineError, "an instruction that this processor refuses", "scripts/setup.py"),
+        ("illegal", BuildError, "an instruction that this processor refuses", "doctor --fix"),
+        ("segfault", BuildError, "stopped before its first answer .SIGSEGV", "doctor --fix"),
         ("abort", EngineError, r"SIGABRT: ggml-cuda.cu:97: GGML_ASSERT\(batch > 0\) failed", "doc"),
         ("killed", DoesNotFit, "does not fit in memory: killed", "--ctx"),
         ("bug", ChildBug, "ValueError: a bug that is one", ""),
