@@ -630,7 +630,8 @@ def _signal_name(number: int) -> str:
 
 
 class ChildRequest:
-    """A question, as the child's handler sees it."""
+    """A question, as the child's handler sees it. ``tell`` sends the header of a message at once,
+    for a library that calls back in the middle of a long call."""
 
     def __init__(self, number: int, header: dict[str, Any], parts: tuple[bytes, ...]) -> None:
         self.number = number
@@ -639,6 +640,7 @@ class ChildRequest:
         self._lock = threading.Lock()
         self._interrupted = self._answered = False
         self._stop: Callable[[], None] | None = None
+        self.tell: Callable[[dict[str, Any]], None] = lambda _header: None
 
     def on_interrupt(self, stop: Callable[[], None]) -> None:
         """Have ``stop`` called, from another thread, when the parent asks for an early end; at
@@ -706,6 +708,8 @@ def _serve(
 ) -> NoReturn:
     while True:
         request = requests.get()
+        number = request.number
+        request.tell = lambda header, number=number: writer.send(_REPLY, number, header, ())
         _restart_cpu_clock(limits.cpu_seconds)
         try:
             try:

@@ -65,6 +65,9 @@ class ScriptedEngine:
             sampling=Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0),
         )
 
+    def loading(self, seconds: float = 0.0) -> None:
+        """It is there at once."""
+
     def count(self, request: Request) -> PromptCount:
         """One token a word, the pictures' own count, two a turn."""
         pictures = [picture for message in request.messages for picture in message.pictures]

@@ -152,9 +152,15 @@ class Chat:
         Raises GemmaEdgeError: as ``wait``."""
         self._runtime.begin()
         self._open(self._runtime)
+        self.watch()
         self._wake()
         self.conversation.first = None
         return self.conversation
+
+    def watch(self) -> None:
+        """Wait until the model is loaded, or is not, and tell how far it is."""
+        assert self._engine is not None
+        self._engine.watch(self._runtime.on_event)
 
     def join(self) -> None:
         while self.planning:
@@ -270,7 +276,8 @@ class Chat:
         try:
             prepared = prepare(request, self._runtime, vision="possible")
             engine = self._engine = load(prepared, self._runtime)
-            _ = engine.info  # waits; raises why it cannot be loaded
+            self.watch()
+            _ = engine.info  # raises why it cannot be loaded
         except (GemmaEdgeError, KeyboardInterrupt):
             engine.close()
             self._engine = load(before, self._runtime)

@@ -22,7 +22,7 @@ from gemma_edge.app.models import (
     with_projector,
 )
 from gemma_edge.app.request import AUTO, ModelRequest
-from gemma_edge.app.runtime import Runtime
+from gemma_edge.app.runtime import ModelLoading, Runtime
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.engine.fallback import next_plan, render_change
 from gemma_edge.engine.protocol import (
@@ -30,6 +30,7 @@ from gemma_edge.engine.protocol import (
     EngineInfo,
     Event,
     Finished,
+    Loading,
     PromptCount,
     Request,
     Restored,
@@ -162,8 +163,10 @@ def open_engine(
     ``wait`` it is still loading, and no time is spent on measuring it at the end."""
     engine = load(prepared, runtime)
     try:
-        for note in engine.info.notes if wait else ():
-            runtime.note(note)
+        if wait:
+            engine.watch(runtime.on_event)
+            for note in engine.info.notes:
+                runtime.note(note)
         yield engine
         if wait:
             engine.learn()
@@ -509,6 +512,7 @@ def _best(
     return next((each for each in candidates if plan and each.name == plan.name), None)
 
 
+QUIET_SECONDS, BETWEEN_SECONDS = 0.5, 0.1  # a load that is over by then is not worth a word
 TOKENS = 32  # a few more or less change the rate by less than the machine does
 MAX_SECONDS = 3.0  # what a person waits for a prompt without wondering
 NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than planned
@@ -550,6 +554,20 @@ class LoadedEngine:
             taken = _claim(loaded, self.prepared.candidate, self.prepared.hardware).taken
             held.use(replace(held.claim, taken=taken, loaded=time.time()))
         return info
+
+    def loading(self, seconds: float = 0.0) -> Loading | None:
+        return self.engine.loading(seconds)
+
+    def watch(self, on_event: Callable[[ModelLoading], None]) -> None:
+        """Wait for the end of loading, with a word now and then where it takes a while."""
+        if (progress := self.loading(QUIET_SECONDS)) is None:
+            return
+        title = brief_title(self.prepared.candidate)
+        paths = (self.prepared.plan.model, self.prepared.plan.projector)
+        size = sum(path.stat().st_size for path in paths if path and path.exists())
+        while progress is not None:
+            on_event(ModelLoading(title, size, progress))
+            progress = self.loading(BETWEEN_SECONDS)
 
     def count(self, request: Request) -> PromptCount:
         with self._explaining():

@@ -14,14 +14,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.engine.process import EarlyProcess
-    from gemma_edge.engine.protocol import Counter, Engine, Event
+    from gemma_edge.engine.protocol import Counter, Engine, Event, Loading
     from gemma_edge.hardware.machine import Hardware
     from gemma_edge.planning.memory import Measure
     from gemma_edge.planning.plan import Plan
@@ -118,6 +118,15 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelLoading:
+    """A model of ``size_bytes`` is being loaded: how far, and for how long already."""
+
+    title: str
+    size_bytes: int
+    progress: "Loading"
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One file more of ``total`` is behind us; ``kept`` took no time, its answer was there."""
 
@@ -125,6 +134,10 @@ class Step:
     total: int
     failed: int
     kept: bool
+
+
+# What a use case tells while it is at work.
+Told: TypeAlias = "Event | Problem | Failure | Step | ModelLoading"
 
 
 def say_nothing(_text: str) -> None:
@@ -148,7 +161,7 @@ class Runtime:
     """Where files are kept, who is told and asked, and how the outside is reached.
 
     ``note`` takes a line that a person may want to know, ``on_event`` what an engine says while it
-    answers and how far a batch is, ``progress`` opens what is told how far downloads are.
+    loads and answers and how far a batch is, ``progress`` opens what is told how far downloads are.
     ``cancelling`` is entered while an engine answers, so that Ctrl-C may stop the answer alone.
     ``confirm`` asks a question whose usual answer is yes; None where nobody can be asked.
     ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder as a
@@ -157,7 +170,7 @@ class Runtime:
 
     store: "StoreSettings"
     note: Callable[[str], None] = say_nothing
-    on_event: "Callable[[Event | Problem | Failure | Step], None]" = watch_nothing
+    on_event: "Callable[[Told], None]" = watch_nothing
     progress: "Callable[[], AbstractContextManager[Listener]]" = show_nothing
     cancelling: "Callable[[Engine], AbstractContextManager[None]]" = uncancelled
     confirm: Callable[[str], bool] | None = None
@@ -218,7 +231,7 @@ def library_runtime(
     offline: bool = False,
     download: bool = False,
     note: Callable[[str], None] = say_nothing,
-    on_event: "Callable[[Event | Problem | Failure | Step], None]" = watch_nothing,
+    on_event: "Callable[[Told], None]" = watch_nothing,
 ) -> Runtime:
     """For a Python program: the folders that the command line uses. ``download`` agrees to fetch
     what a call needs; without it a model that is not on this machine is refused with the size."""

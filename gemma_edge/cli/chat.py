@@ -254,6 +254,7 @@ class Loop:
             with no_echo(terminal.context):
                 if self._chat.conversation.pending:
                     self._output.draw("loading …")
+                    self._chat.watch()
                 _ = self._chat.engine.info
         except KeyboardInterrupt:
             terminal.draft = text

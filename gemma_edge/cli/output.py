@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Stand-ins for our own signs on a terminal that cannot show them.
 _ASCII = str.maketrans(
     {"·": "-", "›": ">", "–": "-", "…": "...", "→": "->", "✔": "+", "✘": "x", "×": "x", "▸": ">",
-     "█": "#", "▓": "=", "▒": "+", "░": ":"}
+     "█": "#", "▓": "=", "▒": "+", "░": ":", "━": "#", "╌": "."}
 )  # fmt: skip
 _MIN_COLUMN = 16  # a narrower column than this is harder to read than a long line
 _DIM, _RED, _BOLD, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[1m", "\x1b[0m"

@@ -6,7 +6,16 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gemma_edge.app.runtime import Failure, Problem, Runtime, Step, is_on, store_settings
+from gemma_edge.app.runtime import (
+    Failure,
+    ModelLoading,
+    Problem,
+    Runtime,
+    Step,
+    Told,
+    is_on,
+    store_settings,
+)
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
 from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm, visible
@@ -21,13 +30,10 @@ if TYPE_CHECKING:
 
     from gemma_edge.app.batch import Counts
 
-# What a use case tells while it is at work.
-Watched = Event | Problem | Failure | Step
-
 WHOLE_SPEED = 10  # tok/s; below it a decimal matters
 
 
-def show_event(event: Watched, output: Output) -> None:
+def show_event(event: Told, output: Output) -> None:
     """A piece of an answer to stdout, a thought and what is no part of the answer to stderr."""
     if not isinstance(event, Chunk):
         show_aside(event, output)
@@ -37,16 +43,36 @@ def show_event(event: Watched, output: Output) -> None:
         output.answer(event.text)
 
 
-def show_aside(event: Watched, output: Output) -> None:
+def show_aside(event: Told, output: Output) -> None:
     """What is no part of the answer, on stderr: what happened to the engine, how far it reads."""
     if isinstance(event, Notice):
         output.note(event.text)
     elif isinstance(event, Prefill):
         output.draw(f"reading {event.done_tokens:,} of {render_tokens(event.total_tokens)}")
+    elif isinstance(event, ModelLoading):
+        output.draw(render_loading(event))
     elif isinstance(event, Problem):
         output.problem(event.text)
     elif isinstance(event, Failure):
         output.error(event.text)
+
+
+_LOAD_BAR = 12  # characters
+_SURE_SHARE = 0.02  # of a load; what came before says nothing of how long it takes
+
+
+def render_loading(event: ModelLoading) -> str:
+    """``loading E4B Q4 QAT, 4.2 GiB ━━━━━━━╌╌╌╌╌ 62 %, 0:04 left · once for all answers``."""
+    share, seconds = event.progress.share, event.progress.seconds
+    full = round(_LOAD_BAR * (share or 0.0))
+    parts = [f"{100 * share:.0f} %" if share else f"{seconds:.0f} s"]
+    if share is not None and share >= 1:
+        parts.append("a first look at all of it")
+    elif share is not None and share >= _SURE_SHARE:
+        parts.append(f"{render_seconds(seconds / share - seconds)} left")
+    bar = "━" * full + "╌" * (_LOAD_BAR - full)
+    size = render_bytes(event.size_bytes)
+    return f"loading {event.title}, {size} {bar} {', '.join(parts)} · once for all answers"
 
 
 # What programs read; names of classes may change, these may not.
@@ -101,7 +127,7 @@ class BatchProgress:
         self._kept = 0
         self._started = self._told = clock()
 
-    def __call__(self, event: Watched) -> None:
+    def __call__(self, event: Told) -> None:
         if not isinstance(event, Step):
             show_aside(event, self._output)
             return

@@ -30,6 +30,7 @@ from gemma_edge.engine.protocol import (
     Event,
     Finished,
     FinishReason,
+    Loading,
     Notice,
     Prefill,
     PromptCount,
@@ -53,11 +54,14 @@ class LlamaEngine:
     measurements: what do forced tokens save? ``flash_attention=False`` is for proofs: on a CPU it
     adds in 16 bits, so the order of cells shows."""
 
-    def __init__(self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True,
+        tell: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
         self._plan = plan
         self._forcing = forcing
         start_report()
-        self._model = LlamaModel(plan.model, plan)
+        self._model = LlamaModel(plan.model, plan, tell=tell)
         self._context = LlamaContext(self._model, plan, flash_attention=flash_attention)
         add_adapters(self._model, self._context, plan.adapters)
         self._vision: LlamaVision | None = None
@@ -97,6 +101,10 @@ class LlamaEngine:
             device=model.device, gpu_layers=model.gpu_layers, layers=model.layers,
             sampling=self._defaults, notes=self._notes, allocated=self._allocated, plan=self._plan,
         )  # fmt: skip
+
+    @staticmethod
+    def loading(seconds: float = 0.0) -> Loading | None:
+        return None
 
     def render(self, request: Request) -> str:
         """The prompt as text, each picture as its slot; for people, peers and tests."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp, mtmd_cpp
@@ -28,11 +29,12 @@ class LlamaModel:
     """The weights and the vocabulary of one GGUF file.
     Raises ModelError: llama.cpp cannot load the file, the message carries its own reason;
     OutOfMemory: there is not enough memory for it; EngineError: a GPU was asked for, but this build
-    of llama.cpp has none."""
+    of llama.cpp has none. ``tell`` takes how far loading is, from 0 to 1."""
 
     def __init__(
-        self, path: Path, placement: Placement = ON_THE_CPU, *, vocabulary_only: bool = False
-    ) -> None:
+        self, path: Path, placement: Placement = ON_THE_CPU, *, vocabulary_only: bool = False,
+        tell: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
         capture()
         llama_cpp.llama_backend_init()
         self.devices = placement.devices or (tuple(gpu_names()) if placement.gpu_layers else ())
@@ -44,6 +46,8 @@ class LlamaModel:
             )
         wanted = ModelParams(placement)
         wanted.params.vocab_only = vocabulary_only
+        if tell is not None:
+            wanted.params.progress_callback = _passing_on(tell)
         self.pointer = llama_cpp.llama_model_load_from_file(as_path(path), wanted.params)
         if not self.pointer:
             if short := shortage():
@@ -153,6 +157,16 @@ class LlamaModel:
         if self.pointer:
             llama_cpp.llama_model_free(self.pointer)
             self.pointer = None
+
+
+def _passing_on(tell: Callable[[float], None]) -> Any:
+    """A callback of llama.cpp that tells the share of the weights that is in place."""
+
+    def take(share: float, _data: ctypes.c_void_p) -> bool:
+        tell(share)
+        return True  # go on
+
+    return llama_cpp.llama_progress_callback(take)
 
 
 def as_path(path: Path) -> bytes:

@@ -32,6 +32,7 @@ from gemma_edge.engine.protocol import (
     pack,
     unpack,
 )
+from gemma_edge.engine.protocol import Loading as LoadProgress
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, OutOfMemory
 from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildStopped, Death
 from gemma_edge.planning.plan import Plan
@@ -59,6 +60,19 @@ def value_of(message: ChildMessage | None) -> Any:
 def call(process: Child, name: CallName, argument: object = None) -> Any:
     """The one answer of the worker to a call; raises like ``Child.call``."""
     return value_of(process.call(*pack_call(name, argument)))
+
+
+def load(process: Child, plan: Plan, tell: Callable[[float], None]) -> EngineInfo:
+    """What a worker loaded; ``tell`` takes how far it is. Raises like ``Child.call``."""
+    header, *parts = pack_call("load", plan)
+    info: EngineInfo | None = None
+    for message in process.stream({**header, "watched": True}, *parts):
+        if "share" in message.header:
+            tell(message.header["share"])
+        else:
+            info = value_of(message)
+    assert info is not None  # an answer, or it raised
+    return info
 
 
 _LOADING_POLL_SECONDS = 0.05  # how soon Ctrl-C ends the wait for a model
@@ -114,7 +128,15 @@ class Loading:
         self._loaded: LoadedProcess | None = None
         self._error: Exception | None = None
         self._done = threading.Event()
+        self._share: float | None = None
+        self._began = time.monotonic()
         threading.Thread(target=self._run, args=(plan,), daemon=True).start()
+
+    def progress(self, seconds: float) -> LoadProgress | None:
+        """How far it is, after at most so long; None when it has ended."""
+        if self._done.wait(seconds):
+            return None
+        return LoadProgress(self._share, time.monotonic() - self._began)
 
     def result(self, given_up: Callable[[], bool] = lambda: False) -> LoadedProcess | None:
         """Wait for it; None once ``given_up()`` is true.
@@ -177,10 +199,14 @@ class Loading:
                 early.receive_answer()
                 return process
 
+    def _tell(self, share: float) -> None:
+        self._share = share
+
     def _try(self, plan: Plan) -> EngineInfo | Death:
+        self._share = None
         process = self._begin(plan)
         try:
-            info: EngineInfo = call(process, "load", _bare(plan))
+            info = load(process, _bare(plan), self._tell)
         except ChildStopped as stopped:
             return stopped.death
         except OutOfMemory as error:
@@ -237,6 +263,9 @@ class RemoteEngine:
     @property
     def pid(self) -> int:
         return self._loaded().process.pid
+
+    def loading(self, seconds: float = 0.0) -> LoadProgress | None:
+        return self._loading.progress(seconds)
 
     def count(self, request: Request) -> PromptCount:
         count: PromptCount = self._ask("count", request)

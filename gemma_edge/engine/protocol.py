@@ -184,6 +184,15 @@ class Prefill:
     total_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How far a load is: the ``share`` of the weights that is in place, from 0 to 1, None where
+    llama.cpp has not said yet; after so many ``seconds``."""
+
+    share: float | None
+    seconds: float
+
+
 Event = Chunk | Prefill | Notice | Finished
 
 
@@ -236,6 +245,9 @@ class Engine(Protocol):
         ProjectorError: the projector is not of this model; DoesNotFit: memory is too small, also
         for every fallback of the plan; EngineError: the build of llama.cpp cannot do what the
         plan asks, or stopped."""
+
+    def loading(self, seconds: float = 0.0) -> Loading | None:
+        """How far it is, after waiting for at most so long; None once it is loaded, or is not."""
 
     def count(self, request: Request) -> PromptCount:
         """Exact prompt size; nothing is evaluated. Raises ProjectorError: a picture, but no

@@ -7,6 +7,7 @@ refuses, a kill) stops nothing else.
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
     from gemma_edge.engine.process import CallName
     from gemma_edge.engine.prompt import LlamaCounter  # it loads llama.cpp
 
-Open = Callable[[Plan], Engine]
+Tell = Callable[[float], None]
+Open = Callable[[Plan, Tell], Engine]
+TELL_SECONDS = 0.1  # between two words on how far a load is
 
 
-def open_llama(plan: Plan) -> Engine:
+def open_llama(plan: Plan, tell: Tell | None = None) -> Engine:
     """The real engine; its libraries are loaded here, CUDA's from packages of this environment
     where the system has none.
     Raises BuildError: they cannot be loaded. And whatever loading raises."""
     with _libraries(plan.variables):
         from gemma_edge.engine.engine import LlamaEngine
-    return LlamaEngine(plan)
+    return LlamaEngine(plan, tell=tell)
 
 
 def open_llama_counter(plan: Plan) -> "LlamaCounter":
@@ -77,6 +80,10 @@ class Worker:
             prepare()
             yield _message(None)
             return
+        if name == "load":
+            self._engine = self._open(argument, _telling(request))
+            yield _message(self._engine.info)
+            return
         if name not in ("generate", "warm"):
             yield _message(self._call(name, argument))
             return
@@ -89,9 +96,6 @@ class Worker:
             yield _message(event)
 
     def _call(self, name: "CallName", argument: Any) -> object:
-        if name == "load":
-            self._engine = self._open(argument)
-            return self._engine.info
         if name == "open_counter":
             self._counter = open_llama_counter(argument)
             return None
@@ -127,6 +131,20 @@ def _begin_saving(engine: Engine, path: Any) -> "Future[int]":
     saving = disk.submit(engine.save, path)
     disk.shutdown(wait=False)
     return saving
+
+
+def _telling(request: isolation.ChildRequest) -> Tell:
+    """Passes on how far a load is, now and then, to a parent that asked for it."""
+    told = -TELL_SECONDS
+
+    def tell(share: float) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if "watched" in request.header and now - told >= TELL_SECONDS:
+            told = now
+            request.tell({"share": share})
+
+    return tell
 
 
 def _message(value: object) -> isolation.ChildMessage:

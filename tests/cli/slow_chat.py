@@ -3,6 +3,7 @@ engine that answers from a script, a word every 10 ms.
 
 python slow_chat.py MODEL.gguf [FLAG...]
 
+SLOW_LOAD is one of tests/engine/faults.py, in the place of that engine.
 SLOW_ANSWERS is the script as JSON: texts, or pairs of a thought and a text; an empty one is an echo
 of the question. SLOW_SECONDS is the time a word takes, SLOW_CLOCK=1 a clock that goes by calls.
 """
@@ -18,7 +19,9 @@ from itertools import count
 
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.main import main
+from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import Event, Request
+from tests.engine.faults import program
 from tests.scripted import ScriptedEngine
 
 
@@ -60,10 +63,18 @@ SECONDS = float(os.environ.get("SLOW_SECONDS", "0.01"))
 DEFAULT = [" ".join(map(str, range(1, 200))), "second answer", "third answer"]
 SCRIPT = json.loads(os.environ.get("SLOW_ANSWERS", json.dumps(DEFAULT)))
 SCRIPT = [tuple(each) if isinstance(each, list) else each for each in SCRIPT]
+
+
+def load(plan):
+    if fault := os.environ.get("SLOW_LOAD"):
+        return RemoteEngine(plan, program=program(fault))
+    return SlowEngine(SCRIPT)
+
+
 ticks = count()
 world = replace(
     Context.from_process(),
-    load=lambda _plan: SlowEngine(SCRIPT),
+    load=load,
     detect_hardware=detect_hardware,
     open_measure=open_measure,
     busy_programs=lambda: None,

@@ -103,11 +103,11 @@ def test_a_build_that_cannot_be_loaded_is_not_tried(
         ("libc.musl-x86_64.so.1: cannot open shared object file: No such file or directory",
          "it was built for another Linux", "--no-binary llama-cpp-python"),
         ("libggml-base.so: wrong ELF class: ELFCLASS32", "for another kind of processor", "pip in"),
-        ("dlopen(libggml.dylib, 0x0006): tried: 'libggml.dylib' (mach-o file, but is an incompatible "
-         "architecture (have 'x86_64', need 'arm64'))",
+        ("dlopen(libggml.dylib, 0x0006): tried: 'libggml.dylib' (mach-o file, but is an "
+         "incompatible architecture (have 'x86_64', need 'arm64'))",
          "it was built for x86_64, and this Python is arm64", "pip install"),
         ("[WinError 193] %1 is not a valid Win32 application", "another kind of proc", "pip inst"),
-        ("Could not find module 'ggml.dll' (or one of its dependencies).", "needs a DLL", "vc_redi"),
+        ("Could not find module 'ggml.dll' (or one of its dependencies).", "needs a DLL", "vc_red"),
         ("libggml.so: undefined symbol: ggml_graph_plan", "is a mix of two versions", "pip inst"),
         ("libggml-base.so: failed to map segment from shared object", "noexec", "another disk"),
         ("something that nobody has seen", "cannot be used: something that nobody", "pip inst"),

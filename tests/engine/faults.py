@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +126,14 @@ def sleepy(_plan: Plan) -> Engine:
     raise AssertionError
 
 
+def gradual(_plan: Plan, tell: Callable[[float], None]) -> Engine:
+    """Tells a hundred times how far it is, as llama.cpp does for each tensor."""
+    for number in range(101):
+        tell(number / 100)
+        time.sleep(0.02)
+    return ScriptedEngine(["hello"])
+
+
 def bug(_plan: Plan) -> Engine:
     raise ValueError("a bug that is one")
 
@@ -162,4 +170,6 @@ def main(name: str) -> Handler:
     """Serve like the real one, but for "exit"."""
     if name == "exit":
         os._exit(7)
-    return serve(FAULTS[name])  # type: ignore[arg-type]
+    if name == "gradual":
+        return serve(gradual)
+    return serve(lambda plan, _tell: FAULTS[name](plan))  # type: ignore[arg-type]
