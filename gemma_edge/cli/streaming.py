@@ -285,7 +285,7 @@ def _reflows(context: Context) -> bool:
 
 EVERY_SECONDS = 10.0  # a log that is read later needs no more
 _NAME_COLUMNS, _BAR_COLUMNS = 7, 8  # the least; a name in full, where there is room
-_SAID_COLUMNS = 44  # "41.2 GiB of 44.2 GiB, 155.0 MiB/s, 0:55 left"
+_SAID_COLUMNS = 40  # "100 % of 44.2 GiB, 155.0 MiB/s, 0:55 left"
 _STATES = {"waiting": "waits", "downloading": "", "checking": "checked", "done": "done"}
 
 
@@ -303,10 +303,11 @@ def show_progress(output: Output, clock: Callable[[], float]) -> Iterator[Listen
 
 
 def render_progress(event: Progress) -> str:
-    """``1.2 GiB of 4.2 GiB, 55.0 MiB/s, 0:55 left``."""
+    """``28 % of 4.2 GiB, 55.0 MiB/s, 0:55 left``."""
     said = ""
     if event.total_bytes:  # else nobody has said yet
-        said = f"{render_bytes(event.done_bytes)} of {render_bytes(event.total_bytes)}"
+        percent = 100 * event.done_bytes // event.total_bytes
+        said = f"{percent} % of {render_bytes(event.total_bytes)}"
     parts = [f"{said} {_STATES[event.state]}".strip()]
     if event.bytes_per_second:
         parts.append(f"{render_bytes(int(event.bytes_per_second))}/s")
