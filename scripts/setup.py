@@ -18,12 +18,13 @@ if sys.version_info < (3, 10):  # noqa: UP036 (a person may start it with any Py
 import argparse
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from install.accelerator import BACKENDS, Accelerator, want
-from install.environment import ROOT, Environment, SetupError, explain, say
+from install.environment import RETRY, ROOT, Environment, SetupError, explain, say
 from install.llama import Build, Installer, wheel_key
 from install.processor import Processor, build_flags, detect_processor, render_processor
 
@@ -44,7 +45,7 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
         SetupError: it cannot be made ready; nothing was settled for instead.
     """
     started = time.monotonic()
-    environment = Environment(ROOT / ".venv")
+    environment = Environment(ROOT / ".venv", shutil.which("uv"))
     stamp_path = environment.path / "gemma-edge-setup.json"
     stamp = read_stamp(stamp_path)
     dev = dev or bool(stamp.get("dev"))
@@ -140,16 +141,17 @@ def report(work: Callable[[], object]) -> int:
 
 def _introduce(environment: Environment, processor: Processor, accelerator: Accelerator) -> None:
     say("set-up")
-    say(f"  python       {environment.python_version()}, in {environment.path.name}")
+    by = "uv" if environment.uv else "pip"
+    say(f"  python       {environment.python_version()}, in {environment.path.name}, by {by}")
     say(f"  processor    {render_processor(processor)}")
     say(f"  accelerator  {accelerator.backend}: {accelerator.reason}")
 
 
 def _install_project(environment: Environment, dev: bool) -> None:
     say("  installing gemma-edge" + (" and its test tools" if dev else ""))
-    done = environment.pip("install", "--editable", f"{ROOT}[dev]" if dev else str(ROOT))
+    done = environment.install("--editable", f"{ROOT}[dev]" if dev else str(ROOT))
     if done.returncode:
-        raise SetupError(f"pip failed: {explain(done)}", "check the network, then run it again")
+        raise SetupError(f"installing failed: {explain(done)}", RETRY)
     if trouble := environment.try_code(_IMPORTS):
         raise SetupError(f"gemma-edge does not load: {trouble}", "remove .venv and run it again")
     environment.try_code(COMPILE)  # where it cannot be kept, each start takes longer

@@ -452,9 +452,7 @@ class ScriptedEnvironment(Environment):
         self.asked: list[str] = []
         self.built: list[str] = []  # the CMake flags of each build from source
 
-    def pip(
-        self, *arguments: str, variables: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def install(self, *arguments: str, quick: bool = False) -> subprocess.CompletedProcess[str]:
         self.asked.append(" ".join(arguments))
         if any(argument.startswith("--only-binary") for argument in arguments):
             return subprocess.CompletedProcess([], 0 if self.wheels else 1, "", "ERROR: none")

@@ -27,7 +27,7 @@ def add_runtime(environment: Environment, tag: str) -> None:
         SetupError: the packages cannot be had.
     """
     packages = _PACKAGES[tag[2:4]]
-    done = environment.pip("install", *packages)
+    done = environment.install(*packages)
     if done.returncode:
         raise SetupError(
             f"NVIDIA's runtime libraries cannot be had: {explain(done)}",

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from install import cuda
 from install.accelerator import Accelerator
-from install.environment import ROOT, Environment, SetupError, explain, say
+from install.environment import RETRY, ROOT, Environment, SetupError, explain, say
 from install.processor import Processor, build_flags, wheel_is_as_fast
 from install.proof import Proof, expected_features, prove
 
@@ -104,9 +104,9 @@ class Installer:
         if not tag:
             self.tried.append(f"no wheel is published for {self.accelerator.reason}")
             return None
-        done = self.environment.pip(
-            "install", "--no-deps", "--force-reinstall", "--only-binary=llama-cpp-python",
-            f"--index-url={INDEX}/{tag}", "--timeout=10", "--retries=1", requirement(),
+        done = self.environment.install(
+            "--no-deps", "--force-reinstall", "--only-binary=llama-cpp-python",
+            f"--index-url={INDEX}/{tag}", requirement(), quick=True,
         )  # fmt: skip
         if done.returncode:
             self._note(f"wheel {tag}: its index was not reached, or has none for this machine")
@@ -169,7 +169,7 @@ class Installer:
         return (self.kept if writable else self.environment.path / "wheels") / key
 
     def _install(self, wheel: Path, origin: str, reason: str, flags: list[str]) -> Build | None:
-        done = self.environment.pip("install", "--no-deps", "--force-reinstall", str(wheel))
+        done = self.environment.install("--no-deps", "--force-reinstall", str(wheel))
         if done.returncode:
             self._note(f"{origin}: {explain(done)}")
             return None
@@ -177,9 +177,9 @@ class Installer:
 
     def _try(self, expected: frozenset[str]) -> Proof:
         """llama-cpp-python's own requirements and what the proof reads with, then the decode."""
-        done = self.environment.pip("install", requirement(), _TOML)
+        done = self.environment.install(requirement(), _TOML)
         if done.returncode:
-            raise SetupError(f"pip failed: {explain(done)}", "check the network, then run it again")
+            raise SetupError(f"installing failed: {explain(done)}", RETRY)
         return self.prove(self.environment, expected, gpu=self._gpu)
 
     def _judge(self, build: Build) -> Build | None:
