@@ -1,10 +1,12 @@
 """What set-up concludes from recorded machines; nothing here asks the machine it runs on."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,10 +30,13 @@ from install.cuda import find_libraries, place
 from install.environment import Environment, SetupError
 from install.llama import (
     FLAGS,
+    Bar,
     Installer,
+    build_variables,
     compiler_fix,
     progress_of,
     requirement,
+    usable_cores,
     wheel_key,
 )
 from install.processor import (
@@ -615,3 +620,122 @@ def test_the_first_start_finds_byte_code(tmp_path: Path) -> None:
     }
     subprocess.run([sys.executable, "-c", setup.COMPILE], env=environment, check=True)
     assert list(tmp_path.rglob("cli/main.*.pyc")) and list(tmp_path.rglob("engine/worker.*.pyc"))
+
+
+# uv and pip as programs that do as they are told.
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="programs are shell scripts")
+
+
+class Bench:
+    """A folder with a Python and an uv that write down what they are asked; ``uv`` is its exit
+    status, ``pip`` whether the Python has one."""
+
+    def __init__(self, folder: Path, *, uv: int = 0, pip: bool = True) -> None:
+        self.log = folder / "log"
+        self.log.touch()
+        python = folder / "env" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        self._program(python, "python", f'case "$*" in *"import pip"*) exit {int(not pip)};; esac')
+        self._program(folder / "uv", "uv", f"exit {uv}")
+        self.environment = Environment(folder / "env", str(folder / "uv"))
+
+    def _program(self, path: Path, name: str, end: str) -> None:
+        said = f'echo "{name} $* [$UV_HTTP_TIMEOUT]" >> "{self.log}"'
+        path.write_text(f"#!/bin/sh\n{said}\n{end}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    @property
+    def asked(self) -> list[str]:
+        return [line for line in self.log.read_text("utf-8").splitlines() if "import" not in line]
+
+
+@posix
+def test_uv_installs_where_it_is_there(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.environment.install("--no-deps", "some.whl").returncode == 0
+    python = bench.environment.python
+    assert bench.asked == [f"uv pip install --python {python} --no-deps some.whl []"]
+
+
+@posix
+def test_what_uv_cannot_do_pip_does(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, uv=1)
+    assert bench.environment.install("llguidance").returncode == 0
+    assert [line.split()[:4] for line in bench.asked] == [
+        ["uv", "pip", "install", "--python"], ["python", "-m", "pip", "install"],
+    ]  # fmt: skip
+
+
+@posix
+def test_an_environment_without_pip_gets_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, uv=1, pip=False)
+    assert bench.environment.install("llguidance").returncode == 1
+    assert [line.split()[:3] for line in bench.asked] == [
+        ["uv", "pip", "install"], ["python", "-m", "ensurepip"], ["uv", "pip", "install"],
+    ]  # fmt: skip
+
+
+@posix
+def test_an_index_that_may_not_be_there_is_asked_once_and_not_for_long(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, uv=1)
+    assert bench.environment.install("wheel", quick=True).returncode == 1
+    assert len(bench.asked) == 1
+    assert bench.asked[0].endswith(" wheel [10]")
+    bench.environment.uv = None
+    bench.environment.install("wheel", quick=True)
+    assert "--timeout=10 --retries=1" in bench.asked[1]
+
+
+@posix
+def test_uv_makes_the_environment_and_venv_where_it_cannot(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    bench = Bench(tmp_path)
+    Environment(folder, bench.environment.uv).create()
+    assert bench.asked == [f"uv venv --python {sys.executable} {folder} []"]
+    (tmp_path / "fails").mkdir()
+    other = Environment(folder, Bench(tmp_path / "fails", uv=1).environment.uv)
+    other.create()
+    assert other.try_code("import pip") == ""
+
+
+@posix
+def test_an_environment_of_uv_is_made_again_where_uv_is_gone(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "env")
+    Bench(tmp_path, pip=False)
+    environment.create()
+    assert environment.try_code("import pip") == ""
+    assert (environment.path / "pyvenv.cfg").is_file()
+
+
+def test_a_build_gets_all_cores_and_paths_that_ccache_knows_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("CMAKE_BUILD_PARALLEL_LEVEL", "CCACHE_BASEDIR", "CCACHE_NOHASHDIR"):
+        monkeypatch.delenv(name, raising=False)
+    variables = build_variables()
+    assert int(variables["CMAKE_BUILD_PARALLEL_LEVEL"]) == usable_cores() >= 1
+    assert variables["CCACHE_BASEDIR"] == tempfile.gettempdir()
+    monkeypatch.setenv("CMAKE_BUILD_PARALLEL_LEVEL", "3")
+    assert build_variables()["CMAKE_BUILD_PARALLEL_LEVEL"] == "3"
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_build_on_its_way(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Tty() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    times = iter([0.0, 20.0, 40.0, 80.0])
+    bar = Bar(lambda: next(times))
+    for line in ("-- Configuring", "[25/100] a", "[50/100] b", "a warning", "[100/100] c"):
+        bar.take(line)
+    said = stderr.getvalue()
+    if terminal:
+        assert said.startswith("\r  llama.cpp    ━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  25 %, 1:00 left")
+        assert said.endswith("━━━━━━ 100 %, 0:00 left\x1b[K\n")
+    else:
+        assert said == "  llama.cpp     50 %, 0:40 left\n  llama.cpp    100 %, 0:00 left\n"

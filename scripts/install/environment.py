@@ -99,7 +99,7 @@ class Environment:
         command = [
             str(self.python), "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-cache-dir",
             "--no-binary=llama-cpp-python", "--wheel-dir", str(folder),
-            "--disable-pip-version-check", wanted,
+            "--disable-pip-version-check", "--config-settings=build-dir=build", wanted,
         ]  # fmt: skip
         lines: list[str] = []
         with subprocess.Popen(

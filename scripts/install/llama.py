@@ -14,8 +14,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +37,7 @@ _TOML = "tomli>=2; python_version < '3.11'"  # newer Pythons read TOML themselve
 _BUILD_CORE_MINUTES, _GPU_FACTOR = 5, 4
 _COUNTER = re.compile(r"^\s*\[\s*(?:(\d+)/(\d+)|(\d+)%)\]")  # of ninja and of make
 _BAR = 24  # characters
+_LINE_SECONDS = 30  # between two lines in a log
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,8 @@ class Installer:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         say(f"  building llama.cpp for this machine, once: {self._patience()}")
-        done = self.environment.build_wheel(
-            requirement(), folder, {"CMAKE_ARGS": shlex.join(flags), "FORCE_CMAKE": "1"}, Bar().take
-        )
+        variables = {**build_variables(), "CMAKE_ARGS": shlex.join(flags), "FORCE_CMAKE": "1"}
+        done = self.environment.build_wheel(requirement(), folder, variables, Bar().take)
         wheel = next(folder.glob("*.whl"), None)
         if done.returncode or wheel is None:
             shutil.rmtree(folder)
@@ -193,7 +194,7 @@ class Installer:
         say(f"  {line}")
 
     def _patience(self) -> str:
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         minutes = _BUILD_CORE_MINUTES * (_GPU_FACTOR if self._gpu else 1) / cores
         return f"about {max(1, round(minutes))} minutes on {cores} cores, then it is kept"
 
@@ -205,24 +206,52 @@ class Installer:
 
 
 class Bar:
-    """A build by its own counter, on one line of a terminal: how far, and how long still."""
+    """A build by its own counter: how far, and how long still. On one line of a terminal, else in
+    a line now and then. ``clock`` is in seconds."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._shown = sys.stderr.isatty()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = self._told = clock()
+        self._draws = sys.stderr.isatty()
 
     def take(self, line: str) -> None:
         """Follow a line of the build's output."""
         share = progress_of(line)
-        if share is None or not self._shown:
+        if not share:
             return
-        seconds = time.monotonic() - self._started
-        left = f", {seconds / share - seconds:.0f} s left" if share else ""
-        full = round(_BAR * share)
-        bar = "━" * full + "╌" * (_BAR - full)
-        end = "\n" if share == 1 else ""
-        sys.stderr.write(f"\r  {bar} {share:4.0%}{left}\x1b[K{end}")
-        sys.stderr.flush()
+        now = self._clock()
+        left = round((now - self._started) * (1 - share) / share)
+        said = f"{100 * share:3.0f} %, {left // 60}:{left % 60:02} left"
+        if self._draws:
+            full = round(_BAR * share)
+            bar = "━" * full + "╌" * (_BAR - full)
+            end = "\n" if share == 1 else ""
+            sys.stderr.write(f"\r  llama.cpp    {bar} {said}\x1b[K{end}")
+            sys.stderr.flush()
+        elif now - self._told >= _LINE_SECONDS:
+            self._told = now
+            say(f"  llama.cpp    {said}")
+
+
+def build_variables() -> dict[str, str]:
+    """What a build gets besides its flags; what a person has set stays.
+
+    All cores, also for make, which takes one. llama.cpp's own CMake compiles through ccache where
+    that is there, but pip unpacks into another folder each time, and ccache takes each for another
+    source unless paths are made relative (tried: no hits without, all with it)."""
+    wanted = {
+        "CMAKE_BUILD_PARALLEL_LEVEL": str(usable_cores()),
+        "CCACHE_BASEDIR": tempfile.gettempdir(),
+        "CCACHE_NOHASHDIR": "true",
+    }
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def usable_cores() -> int:
+    """Those that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def progress_of(line: str) -> float | None:
