@@ -203,6 +203,15 @@ def parse_fix(fix: str, python: str, *, uv: str | None = None) -> tuple[str, ...
     return None
 
 
+def with_pip(
+    commands: Sequence[tuple[str, ...]], python: str, *, has_pip: bool
+) -> list[tuple[str, ...]]:
+    """The same, with pip itself before the first that needs it: environments that uv and pipx make
+    have none."""
+    needed = not has_pip and any(each[:3] == (python, "-m", "pip") for each in commands)
+    return [*([(python, "-m", "ensurepip")] if needed else []), *commands]
+
+
 SECONDS = 2.0  # the whole answer of `doctor` is to come within three
 
 

@@ -28,6 +28,7 @@ from install.environment import RETRY, ROOT, Environment, SetupError, explain, s
 from install.llama import Build, Installer, wheel_key
 from install.processor import Processor, build_flags, detect_processor, render_processor
 
+LLAMA = "llama_cpp_python"
 # What must load before the stamp of an earlier set-up is believed.
 _IMPORTS = (
     "import gemma_edge.cli.main, llama_cpp, llguidance, pypdfium2, PIL, jsonschema_rs, jinja2"
@@ -56,18 +57,20 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
         say(f"warning: {warning}")
     environment.create()
     keys = make_keys(environment, processor, accelerator)
-    if is_ready(stamp, keys, dev) and not environment.try_code(_IMPORTS):
+    same_build = stamp.get("llama_record") == environment.record_of(LLAMA) != ""
+    if same_build and is_ready(stamp, keys, dev) and not environment.try_code(_IMPORTS):
         say(f"set-up  {environment.path.name} is ready: {stamp.get('llama', '')}")
         return environment
     _introduce(environment, processor, accelerator)
     stamp_path.unlink(missing_ok=True)
-    kept = stamp.get("llama_key") == keys["llama_key"]
+    kept = same_build and stamp.get("llama_key") == keys["llama_key"]
     if kept and not environment.try_code("import llama_cpp"):
         llama = str(stamp.get("llama", ""))
     else:
         installer = Installer(environment, processor, accelerator)
         llama = _describe(installer.install(), accelerator)
-    stamp = {"asked": asked, "dev": dev, "llama": llama, "llama_key": keys["llama_key"]}
+    stamp = {"asked": asked, "dev": dev, "llama": llama, "llama_key": keys["llama_key"],
+             "llama_record": environment.record_of(LLAMA)}  # fmt: skip
     write_stamp(stamp_path, stamp)  # a build is kept also when what follows fails
     _install_project(environment, dev)
     write_stamp(stamp_path, {**stamp, **keys})
@@ -161,6 +164,8 @@ def _describe(build: Build, accelerator: Accelerator) -> str:
     proof = build.proof
     say(f"  llama.cpp    {proof.version} from {build.origin}: {build.reason}")
     say(f"  proved       {proof.tokens} tokens decoded in {proof.seconds:.2f} s")
+    if build.kept is not None:
+        say(f"  kept in      {build.kept}")
     if build.note:
         say(f"  note         {build.note}")
     return f"llama-cpp-python {proof.version} for {accelerator.backend}, from {build.origin}"

@@ -434,6 +434,19 @@ def test_a_stamp_serves_only_what_it_was_made_for(tmp_path: Path) -> None:
     assert setup.is_ready({**stamp, "dev": True}, keys, dev=False)
 
 
+def test_who_installs_another_build_is_noticed(tmp_path: Path) -> None:
+    environment = Environment(tmp_path)
+    assert environment.record_of("llama_cpp_python") == ""
+    site = tmp_path / "lib" / "python3.12" / "site-packages"
+    record = site / "llama_cpp_python-0.3.36.dist-info" / "RECORD"
+    record.parent.mkdir(parents=True)
+    record.write_text("llama_cpp/lib/libllama.so,sha256=one,1\n", encoding="utf-8")
+    before = environment.record_of("llama_cpp_python")
+    assert before == environment.record_of("llama_cpp_python") != ""
+    record.write_text("llama_cpp/lib/libllama.so,sha256=two,1\n", encoding="utf-8")
+    assert environment.record_of("llama_cpp_python") not in ("", before)
+
+
 def test_another_accelerator_is_another_set_up(tmp_path: Path) -> None:
     (tmp_path / "pyvenv.cfg").write_text("version = 3.12.1\n", encoding="utf-8")
     environment = Environment(tmp_path)

@@ -149,17 +149,24 @@ def _summary(problems: int, runnable: int, *, fixed: bool) -> str:
 
 def _commands(checks: "Sequence[CheckResult]") -> list[tuple[str, ...]]:
     """What the problems' fixes are as commands, each once."""
+    from gemma_edge import doctor  # noqa: PLC0415
+
     found = (_parse(check.fix) for check in checks if check.state == "problem")
-    return list(dict.fromkeys(filter(None, found)))
+    commands = list(dict.fromkeys(filter(None, found)))
+    return doctor.with_pip(commands, sys.executable, has_pip=_has_pip())
 
 
 def _parse(fix: str) -> tuple[str, ...] | None:
-    from importlib.util import find_spec  # noqa: PLC0415
-
     from gemma_edge import doctor  # noqa: PLC0415
 
-    uv = None if find_spec("pip") else shutil.which("uv")
+    uv = None if _has_pip() else shutil.which("uv")
     return doctor.parse_fix(fix, sys.executable, uv=uv)
+
+
+def _has_pip() -> bool:
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    return find_spec("pip") is not None
 
 
 def _fix(

@@ -1,6 +1,7 @@
 """The project's own environment, ``.venv`` in the root, and what installs into it: uv where it is
 there, which takes a tenth of the time, else pip."""
 
+import hashlib
 import os
 import platform
 import re
@@ -130,6 +131,15 @@ class Environment:
         """Where libraries are installed."""
         code = "import sysconfig; print(sysconfig.get_path('platlib'))"
         return Path(self._run([str(self.python), "-c", code]).stdout.strip())
+
+    def record_of(self, package: str) -> str:
+        """A digest of what was installed of a package, "" where it is not: whoever installs it
+        again, with other flags, leaves another."""
+        record = f"site-packages/{package}-*.dist-info/RECORD"
+        for folder in ("Lib", "lib/python*"):
+            for path in self.path.glob(f"{folder}/{record}"):
+                return hashlib.sha256(path.read_bytes()).hexdigest()
+        return ""
 
     @staticmethod
     def _run(

@@ -42,12 +42,14 @@ _LINE_SECONDS = 30  # between two lines in a log
 
 @dataclass(frozen=True)
 class Build:
-    """What was installed: where it came from, why, the proof of it, and what to know about it."""
+    """What was installed: where it came from, why, the proof of it, what to know about it, and the
+    folder where its wheel is ``kept``."""
 
     origin: str
     reason: str
     proof: Proof
     note: str = ""
+    kept: Path | None = None
 
 
 def requirement() -> str:
@@ -174,7 +176,8 @@ class Installer:
         if done.returncode:
             self._note(f"{origin}: {explain(done)}")
             return None
-        return self._judge(Build(origin, reason, self._try(expected_features(flags))))
+        proof = self._try(expected_features(flags))
+        return self._judge(Build(origin, reason, proof, kept=wheel.parent))
 
     def _try(self, expected: frozenset[str]) -> Proof:
         """llama-cpp-python's own requirements and what the proof reads with, then the decode."""

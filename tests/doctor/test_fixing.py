@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.doctor import parse_fix
+from gemma_edge.doctor import parse_fix, with_pip
 
 PY = "/env/bin/python"
 
@@ -53,6 +53,13 @@ def test_changes_that_a_person_makes(fix):
 def test_an_environment_without_pip():
     arguments = ("/bin/uv", "pip", "install", "--python", PY, "x")
     assert parse_fix("pip install x", PY, uv="/bin/uv") == arguments
+
+
+def test_pip_comes_first_where_there_is_none():
+    own, pip, other = (PY, "-m", "ensurepip"), (PY, "-m", "pip", "install", "x"), (PY, "a.py")
+    assert with_pip([other, pip], PY, has_pip=False) == [own, other, pip]
+    assert with_pip([other, pip], PY, has_pip=True) == [other, pip]
+    assert with_pip([other], PY, has_pip=False) == [other]
 
 
 def test_the_script_of_a_checkout_is_run_from_where_it_lies():
