@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
 from typing import (
@@ -708,8 +709,7 @@ def _serve(
 ) -> NoReturn:
     while True:
         request = requests.get()
-        number = request.number
-        request.tell = lambda header, number=number: writer.send(_REPLY, number, header, ())
+        request.tell = partial(_tell, writer, request.number)
         _restart_cpu_clock(limits.cpu_seconds)
         try:
             try:
@@ -732,6 +732,10 @@ def _serve(
 
             found = {"error": f"{type(error).__name__}: {error}", "trace": format_exc()}
             writer.send(_BUG, request.number, found, ())
+
+
+def _tell(writer: _Writer, number: int, header: dict[str, Any]) -> None:
+    writer.send(_REPLY, number, header, ())
 
 
 def skip_start(package: str) -> None:
