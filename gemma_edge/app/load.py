@@ -56,7 +56,7 @@ from gemma_edge.hardware.claims import (
 )
 from gemma_edge.hardware.claims import read as read_claims
 from gemma_edge.hardware.findings import say_build, why_it_dies, why_unloadable
-from gemma_edge.hardware.machine import Hardware
+from gemma_edge.hardware.machine import Finding, Hardware
 from gemma_edge.planning.memory import Compute, Measure, quick_measure
 from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
 from gemma_edge.planning.plan import (
@@ -417,19 +417,24 @@ def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterato
         if note:
             runtime.note(note)
         quick = quick_measure(hardware)
+        broken = None if pretended else why_unloadable(hardware)
         yield Planner(
-            hardware=hardware, measure=_or_quick(measure, quick, runtime.note), quick=quick,
+            hardware=hardware, measure=_or_quick(measure, quick, runtime.note, broken), quick=quick,
             speeds=speeds, busy_programs=busy,
         )  # fmt: skip
 
 
-def _or_quick(measure: Measure, quick: Measure, note: Callable[[str], None]) -> Measure:
-    """A llama.cpp that cannot be asked (a broken build) is no reason not to plan; loading says
-    what is wrong with it."""
+def _or_quick(
+    measure: Measure, quick: Measure, note: Callable[[str], None], broken: Finding | None
+) -> Measure:
+    """A llama.cpp that cannot be asked (a ``broken`` build) is no reason not to plan."""
     failed = False
 
     def careful(shape: Shape, placement: Placement) -> Compute:
         nonlocal failed
+        if broken is not None and not failed:
+            failed = True
+            note(f"{say_build(broken)}; buffers are estimated. To run it: {render_fix(broken.fix)}")
         try:
             return quick(shape, placement) if failed else measure(shape, placement)
         except EngineError as error:

@@ -18,6 +18,7 @@ from gemma_edge.cli.output import Output
 from gemma_edge.cli.plan import Row, as_verdict, machine_line, render_row
 from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import DoesNotFit, ExitStatus
+from gemma_edge.hardware.findings import say_build
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.plan import Candidate, Constraints, Plan
 from gemma_edge.planning.planner import Planner
@@ -52,7 +53,7 @@ def run_alone(context: Context, output: Output) -> ExitStatus:
     output.table(_machine(planner.hardware))
     for finding in planner.hardware.findings:
         if finding.state == "problem":
-            output.table([("  ✘", f"{finding.text}; gemma-edge doctor")])
+            output.table([("  ✘", f"{say_build(finding)}; gemma-edge doctor")])
     stock = Stock(runtime.store)
     download = ""
     try:
@@ -172,7 +173,7 @@ def command(
         weight = render_bytes(files.model.stat().st_size)
         output.table([(f"  {each}", weight, "part of gemma-edge")])
     tables = [[_row(size, quant, there, fits) for quant in size.quants] for size in sizes]
-    for size, rows in zip(sizes, _aligned(tables), strict=True):
+    for size, rows in zip(sizes, _aligned(tables) if tables else (), strict=True):
         output.table([(_render_size(size),), (f"  {size.good_for}",)])
         output.table(rows)
     if sizes:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,21 @@ def test_nothing_is_downloaded_for_a_build_that_cannot_run(online: Online):
     assert online.hub.requests == []
     assert online.run("pull", "e4b", "--quiet").status == 0  # the file can still be carried away
     assert E4B in online.hub.requests[0][1]
+
+
+def test_a_plan_says_once_what_keeps_it_from_running(shell: Shell):
+    shell.hardware = machine("libgomp.so.1: cannot open shared object file")
+
+    def unasked(_other):
+        raise AssertionError("a build that cannot be loaded is not asked")
+
+    ran = shell.run("plan", open_measure=lambda _other: nullcontext(unasked))
+    assert ran.status == 0
+    (line,) = [each for each in ran.stderr.splitlines() if "llama.cpp" in each]
+    assert line.startswith("llama.cpp cannot be used: it needs libgomp.so.1, which is missing; buf")
+    assert "To run it: install libgomp1" in line
+    top = shell.run(model=False).stdout
+    assert "✘  llama.cpp cannot be used: it needs libgomp.so.1, which is missing; gemma-edge" in top
 
 
 @pytest.mark.parametrize("error", ["its libraries did not answer in time", "(killed)"])

@@ -13,7 +13,7 @@ from gemma_edge import catalog
 from gemma_edge.app.models import name_of
 from gemma_edge.errors import ExitStatus
 from gemma_edge.units import render_bytes
-from tests.cli.conftest import DAY, E4B, E4B_MODEL, E4B_PROJECTOR, TEXT_MODEL, Online
+from tests.cli.conftest import DAY, E4B, E4B_MODEL, E4B_PROJECTOR, TEXT_MODEL, Online, Shell
 from tests.store.hub import Fault
 
 HF_MODEL, HF_PROJECTOR = f"hf:{E4B}/{E4B_MODEL}", f"hf:{E4B}/{E4B_PROJECTOR}"
@@ -57,6 +57,12 @@ def test_each_name_that_models_shows_means_that_quant():
         for quant in size.quants:
             found = catalog.wanted(name_of(size, quant))
             assert (found.size, found.quant, found.note) == (size, quant, "")
+
+
+def test_models_of_the_bundled_one(shell: Shell):
+    ran = shell.run("models", "demo", model=False)
+    assert (ran.status, ran.stderr) == (0, "")
+    assert "part of gemma-edge" in ran.stdout
 
 
 def test_models_of_one_size(online: Online):
