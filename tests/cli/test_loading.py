@@ -62,6 +62,9 @@ def test_a_bar_in_a_conversation(terminal):
     chat.wait_for("once for all answers")
     chat.wait_for("hello")
     assert "loading" not in chat.page
+    chat.wait_for_line()
+    chat.type("\x04")  # Ctrl-D
+    assert chat.end() == 0
 
 
 @pytest.mark.parametrize(
