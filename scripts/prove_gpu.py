@@ -54,7 +54,7 @@ def prepare(backend: str | None) -> Environment:
     environment = Environment(ROOT / ".prove")
     environment.create()
     Installer(environment, processor, accelerator).install()
-    done = environment.pip("install", "--editable", str(ROOT))
+    done = environment.install("--editable", str(ROOT))
     if done.returncode:
         raise SetupError(f"pip failed: {explain(done)}", "check the network, then run it again")
     return environment
