@@ -102,7 +102,9 @@ class MachineFacts:
         vendors = {card.vendor for card in self.cards if not card.integrated}
         if "nvidia" in vendors:
             return "cuda"
-        if "amd" in vendors and self.answers.has("/dev/kfd") and self.answers.has("/opt/rocm"):
+        stack = self.answers.has("/dev/kfd") and self.answers.has("/opt/rocm")
+        held = self.answers.part("probe").part("llama").words("libraries")  # Windows' has its own
+        if "amd" in vendors and (stack or "hip" in held):
             return "rocm"
         if vendors:
             return "vulkan"

@@ -3,6 +3,7 @@
 import pytest
 from install import accelerator, llama
 
+from gemma_edge.hardware.detect import parse_recording
 from gemma_edge.hardware.gpus import (
     CUDA_LINUX,
     CUDA_WINDOWS,
@@ -104,6 +105,15 @@ def windows_radeon(model: str) -> dict[str, object]:
 def test_the_wheels_for_amds_cards(recording, tag):
     found = install_command(Answers(recording), "rocm", Nvidia(), CPU)
     assert found.endswith(INDEXED.get(tag, '-C "cmake.args=-DGGML_HIP=ON"'))
+
+
+def test_who_has_the_hip_build_for_windows_gets_that_one_again():
+    probe = {"status": -11, "llama": {"found": True, "version": "0.3.36", "libraries": ["hip"]}}
+    hardware = parse_recording({**windows_radeon("747e"), "probe": probe})
+    assert [each.fix.rpartition("/")[2] for each in hardware.findings] == ["hip-radeon"]
+    probe["llama"]["libraries"] = ["vulkan"]
+    hardware = parse_recording({**windows_radeon("747e"), "probe": probe})
+    assert [each.fix.rpartition("/")[2] for each in hardware.findings] == ["vulkan"]
 
 
 def test_a_card_that_no_wheel_serves_does_not_choose_the_wheel_of_the_others():
