@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import yaml
 
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.extraction.recipe import CounterExample, Rule
@@ -11,6 +12,7 @@ from gemma_edge.extraction.recipe_file import (
     load_recipe,
     owned,
     read_recipe,
+    read_yaml,
     recipe_name,
     render_recipe,
     save_text,
@@ -220,3 +222,13 @@ def test_a_check_on_what_is_not_there_is_an_error_with_its_line(tmp_path):
 def test_the_answer_of_an_example_may_be_json_text():
     said = "schema: a\nexamples:\n  - {text: x, expect: '{\"a\": 1}'}"
     assert read_recipe(said, "r", "").examples[0].expect == json.loads('{"a": 1}')
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+@pytest.mark.parametrize("name", shipped())
+def test_libyaml_reads_what_pyyaml_reads(name, monkeypatch):
+    """The same nodes and the same lines, which errors name."""
+    text = shipped()[name].read_text("utf-8")
+    fast = read_yaml(text, name)
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    assert read_yaml(text, name) == fast
