@@ -20,9 +20,12 @@ if sys.version_info < (3, 10):  # noqa: UP036 (a person may start it with any Py
     sys.exit("hint: python3.12 " + sys.argv[0] + ", or install a newer Python from python.org")
 
 import argparse
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import setup
 from install.accelerator import want
@@ -62,15 +65,44 @@ def prepare(backend: str | None) -> Environment:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Set up, then run the program; its status."""
+    options = parse(arguments)
+    found: list[Environment] = []
+    ready = setup.prepare if options.constants else partial(prepare, options.backend)
+    if status := setup.report(lambda: found.append(ready())):
+        return status
+    wanted = {
+        "out": str(options.out), "short": options.short, "sizes": options.sizes,
+        "constants": [str(path) for path in options.constants],
+    }  # fmt: skip
+    command = [str(found[0].python), str(PROGRAM), json.dumps(wanted)]
+    return subprocess.run(command, check=False).returncode
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What is asked for, checked before anything takes long."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     setup.add_backend(parser)
-    options, own = parser.parse_known_args(arguments)
-    found: list[Environment] = []
-    if status := setup.report(lambda: found.append(prepare(options.backend))):
-        return status
-    return subprocess.run([str(found[0].python), str(PROGRAM), *own], check=False).returncode
+    sizes = sorted(path.stem for path in (ROOT / "models").glob("*.toml") if path.stem != "demo")
+    parser.add_argument("--out", type=_writable, default=Path("machine.json"), metavar="FILE")
+    parser.add_argument("--short", action="store_true", help="a few layers, seconds")
+    parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes, metavar="NAME")
+    parser.add_argument("--constants", nargs="+", type=_readable, default=[], metavar="FILE")
+    return parser.parse_args(arguments)
+
+
+def _writable(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} cannot be written, there is no such folder")
+    return path
+
+
+def _readable(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return Path(text)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,12 @@ def test_a_card_is_left_to_the_one_that_planned_with_it(
     assert len(notes) == 1
     assert notes[0].startswith(f"beside gemma-edge {os.getpid()} (")
     assert "of RTX 4060 Laptop): the CPU alone" in notes[0]
+    assert gemma_edge.plan("demo", runtime=runtime).devices == ()
+    app.tell_others(runtime)
+    assert notes[1].startswith(f"planned beside gemma-edge {os.getpid()} (")
     first.close()
+    app.tell_others(runtime)
+    assert len(notes) == 2
     assert app.prepare(asked, runtime, vision="unused").plan.devices == ("CUDA0",)
 
 

@@ -20,6 +20,11 @@ BENCH = Path(__file__).parents[1] / "scripts" / "bench"
 MIB = 1 << 20
 
 
+def wanted(out: Path, **more: Any) -> dict[str, Any]:
+    """The short form, written to ``out``."""
+    return {"out": str(out), "short": True, "sizes": [], "constants": []} | more
+
+
 @pytest.fixture(autouse=True)
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs of one folder import each other, as they do where they are run."""
@@ -31,7 +36,7 @@ def test_the_short_form(tmp_path: Path) -> None:
     """As a person runs it. One test, because it takes seconds."""
     path = tmp_path / "machine.json"
     done = subprocess.run(
-        [sys.executable, str(BENCH / "prove_program.py"), "--short", "--out", str(path)],
+        [sys.executable, str(BENCH / "prove_program.py"), json.dumps(wanted(path))],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -85,10 +90,10 @@ def test_a_wrong_answer_is_status_1(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(program, "detect_hardware", lambda _: GAMING)
     monkeypatch.setattr(program, "record", lambda _: {"recording": 1})
     out = tmp_path / "machine.json"
-    assert program.main(["--short", "--out", str(out)]) == 1
+    assert program.main(wanted(out)) == 1
     assert json.loads(out.read_text())["proof"]["device"] == "RTX 4060 Laptop"
     asked.pop(0)
-    assert program.main(["--short", "--out", str(out)]) == 0
+    assert program.main(wanted(out)) == 0
 
 
 def test_memory_that_is_off_fails() -> None:
@@ -203,10 +208,52 @@ def test_constants_are_read_from_files(tmp_path: Path, capsys: pytest.CaptureFix
     told, silent = tmp_path / "told.json", tmp_path / "silent.json"
     told.write_text(json.dumps({"recording": 1, "proof": proof()}))
     silent.write_text(json.dumps({"recording": 1}))
-    assert program.main(["--constants", str(told), str(silent)]) == 0
+    assert program.main(wanted(told, constants=[str(told), str(silent)])) == 0
     out, err = capsys.readouterr()
     assert "told.json: speed.py GPU_SHARE: 0.75, measured 0.8\n" in out
     assert err == "silent.json says nothing about a GPU\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"proof": {}}', '{"proof": []}'], ids=["empty", "list", "bare", "no map"]
+)
+def test_a_file_of_another_kind_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    import prove_program as program
+
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    status = program.main(wanted(path, constants=[str(path)]))
+    said = capsys.readouterr().err
+    if content == "[]":
+        assert (status, said) == (0, "other.json says nothing about a GPU\n")
+    else:
+        assert (status, said) == (1, f"error: {path} is no file that prove_gpu.py wrote\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", "nowhere/machine.json"], "there is no such folder"),
+        (["--constants", "nowhere.json"], "there is no file nowhere.json"),
+        (["--sizes", "e3b"], "invalid choice: 'e3b'"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_built(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    import prove_gpu
+
+    with pytest.raises(SystemExit, match="2"):
+        prove_gpu.parse(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_all_sizes_are_proven_where_none_is_named() -> None:
+    import prove_gpu
+
+    assert prove_gpu.parse([]).sizes == ["12b", "26b-a4b", "31b", "e2b", "e4b"]
 
 
 class Nowhere:

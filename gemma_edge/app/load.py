@@ -227,6 +227,12 @@ def _plan_beside_others(
         return planner, plan
 
 
+def tell_others(runtime: Runtime) -> None:
+    """A line about the processes beside which is planned."""
+    if others := read_claims(_claims_folder(runtime)):
+        runtime.note(f"planned beside {_name(others, runtime.hardware)}")
+
+
 def _tell_smaller(
     asked: ModelRequest, chosen: str, constraints: Constraints, planner: Planner, runtime: Runtime
 ) -> None:
@@ -448,7 +454,8 @@ def _or_quick(
 def open_quick_planner(runtime: Runtime) -> Planner:
     """For a page that must be there at once: llama.cpp is not asked."""
     measure, (speeds, _) = quick_measure(runtime.hardware), read_measurements(runtime.store)
-    return Planner(hardware=runtime.hardware, measure=measure, speeds=speeds)
+    hardware = leave(runtime.hardware, read_claims(_claims_folder(runtime)))
+    return Planner(hardware=hardware, measure=measure, speeds=speeds)
 
 
 def constraints_of(

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from gemma_edge.app.load import best_here, constraints_of, open_planner
+from gemma_edge.app.load import best_here, constraints_of, open_planner, tell_others
 from gemma_edge.app.models import Stock, fetch_headers, offer
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
@@ -147,8 +147,10 @@ def _request(asked: PlanFlags) -> ModelRequest:
 
 
 def _pretend(asked: PlanFlags, runtime: Runtime) -> Hardware | None:
-    """The machine that somebody thought up, on the ground of this one."""
+    """The machine that somebody thought up, on the ground of this one. On this one itself others
+    may be at work."""
     if not asked.pretends:
+        tell_others(runtime)
         return None
     return pretend(asked.vram_bytes, asked.ram_bytes, asked.device, runtime.hardware)
 

@@ -4,7 +4,6 @@ python3 prove_program.py [--out FILE] [--short] [--sizes NAME ...]
 python3 prove_program.py --constants FILE ...
 """
 
-import argparse
 import json
 import os
 import sys
@@ -21,7 +20,6 @@ from measure import note
 from prove_checks import Check, Site
 from prove_record import corrections
 
-from gemma_edge import catalog
 from gemma_edge.hardware.detect import detect_hardware, record
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.speed import gpu_bandwidth
@@ -30,17 +28,11 @@ from gemma_edge.version import __version__
 SIGNS = {"passed": "passed   ", "failed": "FAILED   ", "not asked": "not asked"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(wanted: Mapping[str, Any]) -> int:
     """Ask, print a line each, write the file; 1 if an answer is wrong."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("machine.json"), metavar="FILE")
-    parser.add_argument("--short", action="store_true", help="a few layers, seconds")
-    sizes = [size.name for size in catalog.sizes()]
-    parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes, metavar="NAME")
-    parser.add_argument("--constants", nargs="+", type=Path, metavar="FILE", help="read such files")
-    options = parser.parse_args(arguments)
-    if options.constants:
-        return _show_constants(options.constants)
+    if wanted["constants"]:
+        return _show_constants([Path(name) for name in wanted["constants"]])
+    out = Path(wanted["out"])
     environment = dict(os.environ)
     hardware = detect_hardware(environment)
     with (
@@ -51,17 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hardware = replace(hardware, devices=(*hardware.devices, device))
         site = Site(
             hardware=hardware, device=device, endpoint=endpoint, folder=Path(folder),
-            short=options.short, sizes=tuple(options.sizes), environment=environment,
+            short=wanted["short"], sizes=tuple(wanted["sizes"]), environment=environment,
         )  # fmt: skip
         note(f"proving {device.title if device else 'the processor: there is no other device'}")
         done = list(_tell(_ask(site)))
         recording = {**record(environment), "proof": _proof(site, done)}
-    options.out.write_text(json.dumps(recording, indent=1) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(recording, indent=1) + "\n", encoding="utf-8")
     for each in corrections(recording["proof"]):
         note(each.render())
     failed = sum(check.state == "failed" for check in done)
     asked = sum(check.state != "not asked" for check in done)
-    note(f"{asked - failed} of {asked} passed, {len(done) - asked} not asked; {options.out}")
+    note(f"{asked - failed} of {asked} passed, {len(done) - asked} not asked; {out}")
     return 1 if failed else 0
 
 
@@ -125,8 +117,12 @@ def _device(hardware: Hardware) -> Iterator[tuple[Device | None, str]]:
 
 def _show_constants(paths: Sequence[Path]) -> int:
     for path in paths:
-        recording: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = list(corrections(recording["proof"])) if "proof" in recording else []
+        try:
+            recording: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found = list(corrections(recording["proof"])) if "proof" in recording else []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            note(f"error: {path} is no file that prove_gpu.py wrote")
+            return 1
         for each in found:
             print(f"{path.name}: {each.render()}")
         if not found:
@@ -135,4 +131,4 @@ def _show_constants(paths: Sequence[Path]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(json.loads(sys.argv[1])))
