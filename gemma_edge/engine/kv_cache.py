@@ -20,6 +20,7 @@ from gemma_edge.disk import sync_folder
 from gemma_edge.engine.llama import WINDOW_CELLS, Aborted, LlamaContext
 from gemma_edge.engine.protocol import Restored
 from gemma_edge.errors import EngineError, OutOfMemory
+from gemma_edge.planning.memory import CHECKPOINT_BYTES, CHECKPOINTS
 from gemma_edge.planning.plan import Plan
 from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
@@ -60,10 +61,6 @@ class Reuse:
     checkpoint: Checkpoint | None = None
 
 
-# Window cells saved at the ends of prompts. E4B takes 40 MiB a checkpoint, 31B over 1 GiB: where
-# one would not fit, none is taken and a cut too far back reads the conversation again.
-CHECKPOINT_BYTES = 512 << 20
-CHECKPOINTS = 4
 # Reading so many again costs about what the checkpoint does: one more batch.
 NEAR_TOKENS = 32
 

@@ -32,6 +32,7 @@ from gemma_edge.engine.llama import (
 from gemma_edge.engine.placement import find_device
 from gemma_edge.engine.prompt import Markers
 from gemma_edge.errors import EngineError, OutOfMemory, ProjectorError
+from gemma_edge.planning.memory import PICTURES_BYTES
 from gemma_edge.planning.plan import Plan
 
 
@@ -189,10 +190,6 @@ def _tokens_of(chunk: Any) -> list[int]:
 # one projector. A file that is damaged, or of another length, is encoded again and replaced.
 
 
-# A picture at the largest detail (1,120 tokens) takes 11 MiB with E4B (width 2,560) and 23 MiB with
-# 31B (5,376), at the usual one a quarter: enough for what one conversation goes back to, and small
-# beside the 2 GiB of main memory that every plan leaves free (``planning/memory.py``).
-MEMORY_BYTES = 64 << 20
 # Some 90 pictures at the largest detail of E4B, 370 at the usual one.
 DISK_BYTES = 1 << 30
 
@@ -208,7 +205,11 @@ class VisionCache:
     the encoder really ran."""
 
     def __init__(
-        self, width: int, disk: VisionCacheFolder | None = None, *, memory_bytes: int = MEMORY_BYTES
+        self,
+        width: int,
+        disk: VisionCacheFolder | None = None,
+        *,
+        memory_bytes: int = PICTURES_BYTES,
     ) -> None:
         self.passes = 0
         self._width = width

@@ -21,7 +21,15 @@ from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped, Tensor
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 from gemma_edge.planning.memory import Compute
 from gemma_edge.planning.model import Shape
-from gemma_edge.planning.plan import RAM, Allocated, Ledger, PartName, Placement, placement_items
+from gemma_edge.planning.plan import (
+    RAM,
+    Account,
+    Allocated,
+    Ledger,
+    PartName,
+    Placement,
+    placement_items,
+)
 from gemma_edge.units import MIB
 
 # It is the engine's program: it loads what the engine would load. Planning knows its name only.
@@ -210,13 +218,17 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
     said at a load."""
     said: list[str] = []
     rows = [row for row in allocated if row.place and not row.reclaimable]
+    parts: tuple[PartName, ...] = (
+        "weights", "adapters", "KV global", "KV window", "compute", "output",
+    )  # fmt: skip
     for account in ledger.accounts:
-        for part in ("weights", "adapters", "KV global", "KV window", "compute", "output"):
+        for part in parts:
             # What llama.cpp reports as compute holds the scratch and the copies too.
             names = ("compute", "expert copy", "KV scratch") if part == "compute" else (part,)
-            own = (each for each in account.parts if each.name in names and not each.reclaimable)
-            predicted = sum(each.size_bytes for each in own)
+            least = _predicted(account, names)
+            more = _predicted(account, ("adapter compute",)) if part == "compute" else 0  # at most
             real = sum(r.size_bytes for r in rows if r.place == account.place and r.part == part)
+            predicted = min(max(real, least), least + more)
             # Below a MiB it is rounding and alignment.
             if abs(predicted - real) > max(MIB, min(WARN_SHARE * real, WARN_BYTES)):
                 said.append(
@@ -224,6 +236,11 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
                     f"allocated {real / MIB:,.0f} MiB"
                 )
     return tuple(said)
+
+
+def _predicted(account: Account, names: Sequence[PartName]) -> int:
+    own = (each for each in account.parts if each.name in names and not each.reclaimable)
+    return sum(each.size_bytes for each in own)
 
 
 def _bytes(mib: str) -> int:

@@ -14,7 +14,16 @@ from typing import get_args
 
 from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Device, Hardware
-from gemma_edge.planning.model import EXPERTS, Layer, Shape, Weights, lora_pairs
+from gemma_edge.planning.model import (
+    EXPERTS,
+    Layer,
+    LayerKind,
+    Shape,
+    Weights,
+    lora_pairs,
+    parse_shape,
+    weigh,
+)
 from gemma_edge.planning.plan import RAM, Account, KvType, Ledger, MemoryPart, PartName, Placement
 from gemma_edge.records import dataclass
 from gemma_edge.units import GIB, MIB
@@ -40,9 +49,9 @@ Measure = Callable[[Shape, Placement], Compute]
 
 def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measures)
     shape: Shape, projector: Header | None, placement: Placement, hardware: Hardware,
-    measure: Measure, adapters: Sequence[Header] = (),
+    measure: Measure, adapters: Sequence[Header] = (), drafter: Header | None = None,
 ) -> Ledger:  # fmt: skip
-    """Every part of memory that the placement takes.
+    """Every part of memory that the placement takes. ``drafter`` is one that is loaded beside it.
     Raises EngineError: ``measure`` cannot answer; KeyError: the placement names a device that the
     machine does not have."""
     devices = {device.name: device for device in hardware.devices}
@@ -57,6 +66,10 @@ def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measu
                 _add_range(tallies, shape, placement, name)
     for place, size_bytes in adapter_bytes(adapters, len(shape.layers), placement).items():
         tallies[place].add("adapters", size_bytes)
+    for place, size_bytes in adapter_compute_bytes(adapters, shape, placement).items():
+        tallies[place].add("adapter compute", size_bytes, _AT_MOST)
+    if drafter is not None:
+        _add_drafter(tallies, shape, drafter, placement, repacks(placement, hardware))
     compute = measure(shape, placement)
     _add_cache(tallies, shape, placement, compute)
     _add_compute(tallies, compute)
@@ -64,6 +77,8 @@ def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measu
         tally = tallies[placement.projector_device or RAM]
         tally.add("projector", sum(tensor.size_bytes for tensor in projector.tensors))
         tally.add("projector compute", *projector_compute_bytes(projector, placement.image_tokens))
+        tallies[RAM].add("pictures", *picture_bytes(shape, placement))
+    tallies[RAM].add("checkpoints", checkpoint_bytes(shape, placement))
     ram = tallies.pop(RAM)
     accounts = [_close_device(tally, devices[name], hardware) for name, tally in tallies.items()]
     shared = sum(each.total_bytes for each in accounts if devices[each.place].integrated)
@@ -293,6 +308,84 @@ def adapter_bytes(
     return taken
 
 
+# What a LoRA adds to the compute buffer: beside each product, which the graph has room for already,
+# the input times its first factor lives (llama-graph.cpp, ``build_lora_mm``); of experts the second
+# product lives too, once for each expert that a token asks (``build_lora_mm_id``). Against real
+# loads of the bundled model, of a mixture of experts and of Gemma 3 270M, with every kind of tensor
+# and ranks of 16 to 2,048: never more, and often nothing, where the peak lies elsewhere.
+_AT_MOST = "at most; nothing where the graph is widest elsewhere"
+
+
+def adapter_compute_bytes(
+    adapters: Iterable[Header], shape: Shape, placement: Placement
+) -> Mapping[str, int]:
+    """What they add to the compute buffers at most, by place: the widest of their factors, because
+    one after another is computed."""
+    places = layer_places(len(shape.layers), placement)
+    experts_used = shape.header.integer(".expert_used_count") or 1
+    batch = min(placement.batch_tokens, placement.context_tokens)
+    widest: dict[str, int] = defaultdict(int)
+    for header in adapters:
+        for base, pair in lora_pairs(header.tensors).items():
+            if len(pair) < 2:  # noqa: PLR2004  (half of a pair is refused elsewhere)
+                continue
+            first, second = (pair[name].shape for name in (".lora_a", ".lora_b"))
+            if EXPERTS.match(base):
+                numbers = experts_used * (first[1] + second[1])
+            else:  # the token table's first factor is looked up, and the other way round
+                numbers = first[0] + second[1] if base == "token_embd.weight" else first[1]
+            place = _place(base, places, placement)
+            widest[place] = max(widest[place], 4 * batch * numbers)
+    return widest
+
+
+# A drafter of Gemma 4 (`gemma4-assistant`, src/models/gemma4-assistant.cpp) reads the keys and
+# values of its model, so it lies where the model's last layer lies and has no cache of its own;
+# another may have one. Its token table is its output too, as in the model. Its graph is widest
+# where the model's embedding and its last state are joined: four numbers a number of the model's
+# width. Against real loads of the bundled model with a drafter of random weights, on the CPU and
+# on ggml's RPC device: within 0.1 MiB for batches of 8 to 256 tokens.
+DRAFT_BATCH_TOKENS = 16  # more are never drafted at once
+_DRAFT_INPUTS, _DRAFT_STATES = 2, 4
+
+
+def _add_drafter(
+    tallies: Mapping[str, _Tally], shape: Shape, drafter: Header, placement: Placement,
+    packed: frozenset[str],
+) -> None:  # fmt: skip
+    own, weights = parse_shape(drafter), weigh(drafter.tensors)
+    place = layer_places(len(shape.layers), placement)[-1]
+    compute, in_ram = drafter_compute_bytes(shape, drafter, placement)
+    cache = sum(
+        layer_bytes(own, layer, placement.context_tokens, placement.batch_tokens, placement.kv_type)
+        for layer in own.layers
+    )
+    ram, note = tallies[RAM], "by llama.cpp's law for its graph"
+    if place == RAM:
+        copied, pages = _packed_bytes(weights, packed), weights.size_bytes
+    else:
+        tallies[place].add("drafter", weights.size_bytes + cache + compute, note)
+        copied, pages, cache, compute = 0, own.token_table.size_bytes, 0, in_ram
+    if placement.load_mode == "mmap":
+        ram.mapped += pages - copied
+    else:
+        copied = pages
+    ram.add("drafter", copied + cache + compute + 4 * own.vocabulary_tokens, note)
+
+
+def drafter_compute_bytes(
+    shape: Shape, drafter: Header, placement: Placement, batch_tokens: int = DRAFT_BATCH_TOKENS
+) -> tuple[int, int]:
+    """Its compute buffer where it lies, and what beside it lies in main memory where that is a
+    device: the masks of the model's cache, and its inputs."""
+    batch = min(batch_tokens, placement.context_tokens)
+    cells = pad_cells(placement.context_tokens)
+    cells += window_cells(shape, placement.context_tokens, placement.batch_tokens)
+    masks, logits = 2 * batch * cells, 4 * parse_shape(drafter).vocabulary_tokens
+    streams = 4 * batch * shape.width
+    return masks + _DRAFT_STATES * streams + logits, masks + _DRAFT_INPUTS * streams
+
+
 def _place(name: str, places: tuple[str, ...], placement: Placement) -> str:
     layer = _LAYER.match(name)
     if layer is None:
@@ -349,6 +442,8 @@ _KIB_PER_TOKEN = {35: 219, 42: 224, 48: 257, 30: 192, 60: 347}
 # (scripts/bench/fit.py repeats it). Another model gets the largest of them.
 _ON_DEVICE_KIB = {35: 8, 42: -22, 48: -15, 30: 0, 60: 11}
 _QUANTIZED_KIB = {42: 1}  # where it is another number with quantized keys
+# KiB a token less, where a device computes no expert; measured as above, by layers of the model.
+_WITHOUT_EXPERTS_KIB = {30: 66}
 _PIPELINE_COPIES = 4  # ggml-backend.cpp, GGML_SCHED_MAX_COPIES
 # Of the residual stream, that the last of several devices holds more in a pipeline: measured as
 # above with two devices; 4 and the layers' inputs on the first one.
@@ -399,8 +494,13 @@ def _fit(measure: Measure, shape: Shape, placement: Placement) -> tuple[float, f
 
 
 def _masks(shape: Shape, placement: Placement) -> int:
+    return sum(_masks_by_kind(shape, placement).values())
+
+
+def _masks_by_kind(shape: Shape, placement: Placement) -> dict[LayerKind, int]:
     context, batch = placement.context_tokens, min(placement.batch_tokens, placement.context_tokens)
-    return 2 * batch * (pad_cells(context) + window_cells(shape, context, batch))
+    window = window_cells(shape, context, batch)
+    return {"global": 2 * batch * pad_cells(context), "window": 2 * batch * window}
 
 
 def _by_formula(
@@ -408,7 +508,8 @@ def _by_formula(
 ) -> Compute:
     per_token, constant = constants
     places = layer_places(len(shape.layers), placement)
-    used, whole = sorted(set(places) - {RAM}), RAM not in places
+    used = [name for name in placement.devices if name in places]
+    whole = RAM not in places
     batch = min(placement.batch_tokens, placement.context_tokens)
     masks, streams = _masks(shape, placement), 4 * shape.width * batch
     layer_inputs = shape.header.integer(".embedding_length_per_layer_input") or 0
@@ -419,18 +520,51 @@ def _by_formula(
         return Compute(compute={RAM: on_cpu}, output=output, note=_NOTE, exact=False)
     on_device = on_cpu + _device_kib(shape, placement) * 1024 * batch
     in_ram = masks + 2 * streams + inputs + round(constant) if whole else on_cpu
+    copies = 1  # of the inputs
     if placement.cpu_expert_layers:
         in_ram = max(in_ram, on_cpu)
     elif whole and len(used) > 1:
-        copies = (_PIPELINE_COPIES - 1) * masks
-        on_device += copies + _PIPELINE_STREAMS * streams + _PIPELINE_COPIES * inputs
-        in_ram += copies + 3 * streams
-    compute = {name: on_device + _borrowed_bytes(shape, placement, places, name) for name in used}
+        copies = _PIPELINE_COPIES
+        more = (copies - 1) * masks
+        on_device += more + _PIPELINE_STREAMS * streams + copies * inputs
+        in_ram += more + 3 * streams
+    compute = {
+        name: on_device
+        + _borrowed_bytes(shape, placement, places, name)
+        + _experts_bytes(shape, placement, places, name)
+        - copies * _spared_masks(shape, placement, places, name)
+        for name in used
+    }
+    if copies == 1 and places[-1] not in places[:-1] and places[-1] != RAM:
+        compute[places[-1]] = streams + output[RAM]  # it has the output, and no layer
     return Compute(
         compute={**compute, RAM: in_ram}, output=output,
         expert_copy=_copied_bytes(shape, placement, used, backends, whole),
         scratch=_scratch_bytes(shape, placement, used, backends), exact=False, note=_NOTE,
     )  # fmt: skip
+
+
+def _spared_masks(shape: Shape, placement: Placement, places: tuple[str, ...], name: str) -> int:
+    """Of layers of a kind that a device has not. A layer that borrows its keys may be of both."""
+    kinds = {
+        layer.kind for layer, place in zip(shape.layers, places, strict=False) if place == name
+    }
+    if not kinds or "none" in kinds:
+        return 0
+    masks = _masks_by_kind(shape, placement)
+    return sum(size_bytes for kind, size_bytes in masks.items() if kind not in kinds)
+
+
+def _experts_bytes(shape: Shape, placement: Placement, places: tuple[str, ...], name: str) -> int:
+    """What experts on the CPU change at the first device: their results come back to it, and
+    where it has none of its own, its graph is narrower."""
+    kept = placement.cpu_expert_layers
+    if not kept or places[0] != name:
+        return 0
+    batch = min(placement.batch_tokens, placement.context_tokens)
+    if places.count(name) <= kept or kept >= len(shape.layers):
+        return -1024 * batch * _WITHOUT_EXPERTS_KIB.get(len(shape.layers), 0)
+    return 2 * 4 * shape.width * batch
 
 
 def _device_kib(shape: Shape, placement: Placement) -> int:
@@ -510,6 +644,40 @@ def projector_compute_bytes(projector: Header, image_tokens: int) -> tuple[int, 
     else:
         values = _INNER * _PIXELS + _WIDTHS * (projector.integer("clip.vision.projection_dim") or 0)
     return round(4 * image_tokens * values), f"for one picture of {image_tokens:,} tokens"
+
+
+# What the engine keeps in main memory beside llama.cpp's buffers, so that nothing is read twice.
+
+# Window cells saved at the ends of prompts: E4B takes 20 MiB a checkpoint, 31B 800: where one would
+# not fit, none is taken and a cut too far back reads the conversation again.
+CHECKPOINT_BYTES = 512 * MIB
+CHECKPOINTS = 4
+# Encoded pictures. One at the largest detail (1,120 tokens) takes 11 MiB with E4B (width 2,560), 23
+# with 31B (5,376), at the usual one a quarter: enough for what one conversation goes back to.
+PICTURES_BYTES = 64 * MIB
+_PIXEL_BYTES = 3 * 48 * 48  # of the patch that one token sees, a byte a colour
+_HOLDERS = 2  # of the pixels: the conversation, and the engine that is asked
+
+
+def checkpoint_bytes(shape: Shape, placement: Placement) -> int:
+    """Of all checkpoints: keys and values of the window before a point, of layers that have one
+    (llama-kv-cache.cpp, ``state_write``)."""
+    cells = min(shape.window_tokens, placement.context_tokens)
+    own = (layer for layer in shape.layers if layer.kind == "window")
+    numbers = cells * sum(layer.key_values + layer.value_values for layer in own)
+    size_bytes = int(numbers * BYTES[placement.kv_type])
+    count = min(CHECKPOINTS, CHECKPOINT_BYTES // size_bytes) if size_bytes else 0
+    return count * size_bytes
+
+
+def picture_bytes(shape: Shape, placement: Placement) -> tuple[int, str]:
+    """Of as many pictures as are kept encoded, with their pixels, and a sentence about them."""
+    encoded = 4 * shape.width * placement.image_tokens
+    pixels = _HOLDERS * _PIXEL_BYTES * placement.image_tokens
+    in_context = max(1, placement.context_tokens // placement.image_tokens)
+    count = max(1, min(in_context, PICTURES_BYTES // max(1, encoded)))
+    said = "one picture" if count == 1 else f"{count} pictures"
+    return count * (encoded + pixels), f"{said} of a conversation, encoded and as pixels"
 
 
 def margin_bytes(device: Device | None, hardware: Hardware) -> tuple[int, str]:

@@ -123,10 +123,10 @@ def parse_shape(header: Header, *, exact: bool = True) -> Shape:
         window_tokens=header.integer(".attention.sliding_window") or 0 if "window" in kinds else 0,
         vocabulary_tokens=_vocabulary(header, table),
         trained_context_tokens=header.integer(".context_length"),
-        token_table=_weigh(table),
-        layer_table=_weigh(rows.get(_LAYER_TABLE, [])),
-        output=_weigh(rows.get("output", [])),
-        output_norm=_weigh(rows.get("norm", [])),
+        token_table=weigh(table),
+        layer_table=weigh(rows.get(_LAYER_TABLE, [])),
+        output=weigh(rows.get("output", [])),
+        output_norm=weigh(rows.get("norm", [])),
         largest_expert_bytes=largest[True],
         largest_matrix_bytes=largest[False],
         tied="output" not in rows,
@@ -165,11 +165,12 @@ def _layer(header: Header, index: int, kind: LayerKind, rows: dict[str, list[Ten
 
     return Layer(
         kind=kind, key_values=values("key"), value_values=values("value"),
-        dense=_weigh(rows.get(str(index), [])), experts=_weigh(rows.get(f"{index}e", [])),
+        dense=weigh(rows.get(str(index), [])), experts=weigh(rows.get(f"{index}e", [])),
     )  # fmt: skip
 
 
-def _weigh(tensors: Iterable[Tensor]) -> Weights:
+def weigh(tensors: Iterable[Tensor]) -> Weights:
+    """All of these tensors together."""
     whole, packable = 0, dict[str, int]()
     for _, shape, kind, size_bytes, _ in tensors:
         whole += size_bytes

@@ -40,12 +40,14 @@ class Candidate:
     then a header read from the hub, or one made from the catalogue's facts (``exact`` is False).
     ``size_name`` is the catalogue's ("e4b"), "" for a file that only has a path. ``download_bytes``
     is what would have to be fetched. ``weights`` is the sha256 of the model file, "" if unknown.
+    ``drafter`` is one that guesses words ahead beside it, whose memory is counted; None for none.
     Candidates are equal if their headers are, whatever their files are called."""
 
     name: str
     title: str
     header: Header
     projector: Header | None = None
+    drafter: Header | None = None
     files: ModelFiles | None = field(default=None, compare=False)
     exact: bool = True
     on_disk: bool = True
@@ -186,8 +188,9 @@ class Placement:
 
 # In the order in which they are shown.
 PartName = Literal[
-    "weights", "adapters", "KV global", "KV window", "compute", "projector", "projector compute",
-    "expert copy", "KV scratch", "output", "runtime", "margin",
+    "weights", "adapters", "drafter", "KV global", "KV window", "compute", "adapter compute",
+    "projector", "projector compute", "pictures", "expert copy", "KV scratch", "output",
+    "checkpoints", "runtime", "margin",
 ]  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class Search:
             adapters = [header for _, header in self.constraints.adapters]
             self._ledgers[placement] = account(
                 self.shape, self.candidate.projector, placement, self.hardware, self.measure,
-                adapters,
+                adapters, self.candidate.drafter,
             )  # fmt: skip
         return self._ledgers[placement]
 
@@ -157,7 +157,12 @@ def iter_strategies(search: Search) -> Iterator[Strategy]:
     devices = _one_of_each(search) if pinned != 0 else []
     if not partly and not experts:
         yield from _whole(search, devices)
+    several = _by_bandwidth(search) if devices and not search.per_layer_embeddings else []
     if search.shape.has_experts and not partly and experts != 0 and (pinned is None or experts):
+        if len(several) > 1 and not several[0].integrated:
+            arrange = partial(_experts_on_several, search, several)
+            what = f"on {len(several)} GPUs, with experts on the CPU"
+            yield Strategy("experts", what, arrange, several[0].name)
         for device in (each for each in devices if experts or not each.integrated):
             arrange = partial(_experts, search, device)
             yield Strategy("experts", "with experts on the CPU", arrange, device.name)
@@ -166,8 +171,13 @@ def iter_strategies(search: Search) -> Iterator[Strategy]:
     splits = not search.per_layer_embeddings and not search.shape.has_experts
     open_to_parts = search.alone and pinned is None and experts is None and splits
     if devices and (partly or (open_to_parts and not devices[0].integrated)):
-        arrange = partial(_part, search, devices[0])
-        yield Strategy("partial", "with some layers on the GPU", arrange, devices[0].name)
+        if partly or len(several) < 2:  # noqa: PLR2004  (one GPU, where it holds them all)
+            arrange = partial(_part, search, devices[:1])
+            yield Strategy("partial", "with some layers on the GPU", arrange, devices[0].name)
+        if len(several) > 1:
+            arrange = partial(_part, search, several)
+            what = f"with some layers on {len(several)} GPUs"
+            yield Strategy("partial", what, arrange, several[0].name)
     if pinned in (None, 0) and experts is None and not search.constraints.require_gpu:
         yield CPU_ALONE
 
@@ -202,15 +212,28 @@ def _experts(search: Search, device: Device, placement: Placement) -> Placement:
     )
 
 
-def _part(search: Search, device: Device, placement: Placement) -> Placement:
-    """As many layers on the GPU as fit, from the last; at least one."""
+def _experts_on_several(search: Search, devices: list[Device], placement: Placement) -> Placement:
+    """As on one, with the layers shared out again for each number of expert layers on the CPU:
+    those are the first ones, so the first device holds more layers than the others."""
+    pinned = search.constraints.cpu_expert_layers
+
+    def with_experts(count: int) -> Placement:
+        return _on_several(search, devices, replace(placement, cpu_expert_layers=count))
+
+    return with_experts(
+        pinned or _least(lambda n: search.ledger(with_experts(n)).fits_devices, search.layers)
+    )
+
+
+def _part(search: Search, devices: list[Device], placement: Placement) -> Placement:
+    """As many layers on the GPUs as fit, from the last; at least one."""
     pinned, most = search.constraints.gpu_layers, search.layers + 1
-    experts = search.constraints.cpu_expert_layers or 0
+    placement = replace(placement, cpu_expert_layers=search.constraints.cpu_expert_layers or 0)
 
     def with_layers(count: int) -> Placement:
-        return replace(
-            placement, devices=(device.name,), gpu_layers=count, cpu_expert_layers=experts
-        )
+        if len(devices) > 1 and count > 1:
+            return _on_several(search, devices, placement, count)
+        return replace(placement, devices=(devices[0].name,), gpu_layers=count)
 
     if pinned is not None:
         return with_layers(pinned)
@@ -218,15 +241,18 @@ def _part(search: Search, device: Device, placement: Placement) -> Placement:
     return with_layers(most - left_out)
 
 
-def _on_several(search: Search, devices: list[Device], placement: Placement) -> Placement:
-    """Each device filled in turn, the fastest first; the last takes what remains."""
-    total, split = search.layers + 1, list[int]()
+def _on_several(
+    search: Search, devices: list[Device], placement: Placement, layers: int = ALL_LAYERS
+) -> Placement:
+    """Each device filled in turn, the fastest first; the last takes what remains of so many
+    ``layers``, the last ones of the model."""
+    total, split = search.layers + 1 if layers == ALL_LAYERS else layers, list[int]()
     names = tuple(device.name for device in devices)
 
     def divide(shares: list[int]) -> Placement:
         shares = [*shares, total - sum(shares)]
         used = names[: len(shares)]
-        return replace(placement, devices=used, gpu_layers=ALL_LAYERS, split=tuple(shares))
+        return replace(placement, devices=used, gpu_layers=layers, split=tuple(shares))
 
     for index, name in enumerate(names[:-1]):
         most = total - sum(split) - 1

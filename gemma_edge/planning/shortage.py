@@ -203,7 +203,7 @@ def _enlarge_context(search: Search, strategy: Strategy, placement: Placement) -
     for context in sorted({*CONTEXT_STEPS, search.trained_tokens}, reverse=True):
         if wanted < context <= most:
             grown = replace(placement, context_tokens=context)
-            if len(placement.devices) > 1:
+            if len(placement.devices) > 1 and strategy.kind == "gpu":
                 grown = strategy.arrange(grown)
             for each in filter(None, (grown, _copied(search, grown))):
                 if search.ledger(each).fits:
@@ -248,7 +248,7 @@ def _context(search: Search, now: Placement) -> Placement:
 def _experts(search: Search, now: Placement) -> Placement:
     pinned = search.constraints
     movable = pinned.gpu_layers is None and pinned.cpu_expert_layers is None
-    movable &= search.shape.has_experts and len(now.devices) == 1
+    movable &= search.shape.has_experts
     if not movable or now.kind(search.layers) not in ("gpu", "experts"):
         return now
     return replace(now, cpu_expert_layers=min(search.layers, now.cpu_expert_layers + EXPERTS_STEP))

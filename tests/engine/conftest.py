@@ -113,16 +113,19 @@ def answer(engine: Engine, request: Request) -> tuple[str, Finished]:
 
 @pytest.fixture
 def make_lora(write_gguf: WriteGguf) -> MakeLora:
-    """Writes a LoRA of random numbers for tensors of the bundled model."""
+    """Writes a LoRA of random numbers for tensors of the bundled model, or of another one."""
 
-    def make(name: str = "lora.gguf", *, rank: int = 4, targets: Sequence[str] = TARGETS) -> Path:
-        own = {tensor.name: tensor for tensor in gguf.read_header(DEMO).tensors}
+    def make(
+        name: str = "lora.gguf", *, rank: int = 4, targets: Sequence[str] = TARGETS,
+        model: Path = DEMO,
+    ) -> Path:  # fmt: skip
+        own = {tensor.name: tensor for tensor in gguf.read_header(model).tensors}
         tensors, rng = [], np.random.default_rng(1)
         for target in targets:
-            row, column = own[target].shape[:2]
+            row, column, *experts = own[target].shape
             tensors += [
-                (f"{target}.lora_a", (row, rank), 0),
-                (f"{target}.lora_b", (rank, column), 0),
+                (f"{target}.lora_a", (row, rank, *experts), 0),
+                (f"{target}.lora_b", (rank, column, *experts), 0),
             ]
         path = write_gguf(name, LORA, tensors)
         data = bytearray(path.read_bytes())

@@ -1,14 +1,11 @@
 """Layers, splits and experts go where the plan says, by llama.cpp's own report, and the answer is
 the same. Two devices on loopback stand for two GPUs."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +13,14 @@ from gemma_edge import gguf
 from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, EngineInfo, Message, Request, Sampling
 from gemma_edge.errors import EngineError
-from gemma_edge.planning.memory import adapter_bytes
+from gemma_edge.planning.dry_run import DryRun
+from gemma_edge.planning.memory import account, adapter_bytes, closed_form
+from gemma_edge.planning.model import parse_shape
 from gemma_edge.planning.plan import Adapter, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import DEMO, DEMO_PROJECTOR, MOE, MakeLora, answer, picture
-from tests.engine.rpc import BOOT, has_rpc, program
+from tests.engine.rpc import has_rpc, program, serving
+from tests.planning.memory_machines import card, machine
 
 pytestmark = pytest.mark.skipif(
     not has_rpc(),
@@ -39,24 +39,8 @@ Open = Callable[[Plan], RemoteEngine]
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A server on loopback that offers this machine's CPU as two devices."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number: int = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-c", f"{BOOT}serve; serve({number})", *sys.path],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", number), timeout=1).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline, "the RPC server does not start"
-            time.sleep(0.05)
-    yield number
-    server.kill()
-    server.wait()
+    with serving() as number:
+        yield number
 
 
 @pytest.fixture
@@ -185,3 +169,33 @@ def test_a_lora_lies_where_its_layers_lie(opened: Open, make_lora: MakeLora) -> 
     alone = RemoteEngine(plan(adapters=wanted.adapters))  # the server has one client at a time
     assert said == answer(alone, ASKED)[0]
     alone.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "where"),
+    [
+        (MOE, {"gpu_layers": 7, "split": (4, 3), "cpu_expert_layers": 2}),
+        (MOE, {"gpu_layers": 7, "split": (2, 5), "cpu_expert_layers": 3}),
+        (MOE, {"gpu_layers": 7, "split": (6, 1), "cpu_expert_layers": 6}),
+        (MOE, {"gpu_layers": 5, "split": (2, 3)}), (MOE, {"gpu_layers": 3, "split": (2, 1)}),
+        (DEMO, {"gpu_layers": 6, "split": (3, 3)}),
+    ],
+)  # fmt: skip
+def test_experts_and_parts_over_two_devices_are_as_planned(
+    opened: Open, model: Path, where: dict[str, Any], said_by_cpu: dict[Path, str]
+) -> None:
+    """Weights and cache as llama.cpp allocated them, compute buffers not more than the formula."""
+    wanted = plan(model, devices=("RPC0", "RPC1"), **where)
+    shape = parse_shape(gguf.read_header(model))
+    hardware = machine(card("RPC0", backend="rpc"), card("RPC1", backend="rpc"), instructions=())
+    with DryRun() as run:
+        law = closed_form(run.measure, hardware)
+        ledger = account(shape, None, wanted.placement, hardware, law)
+    engine = opened(wanted)
+    for place in wanted.devices:
+        parts = {part.name: part.size_bytes for part in ledger.account(place).parts}
+        for name in ("weights", "KV global", "KV window"):
+            real = placed(engine.info, place, name)
+            assert real == pytest.approx(parts.get(name, 0), abs=ROUNDING)
+        assert placed(engine.info, place, "compute") <= parts["compute"] + ROUNDING
+    assert answer(engine, ASKED)[0] == said_by_cpu[model]
