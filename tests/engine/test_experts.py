@@ -7,13 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import llama_cpp
+import numpy as np
 import pytest
 
 from gemma_edge import gguf
-from gemma_edge.engine.llama import LlamaModel, capture, end_report, start_report
+from gemma_edge.documents.document import Picture
+from gemma_edge.engine.engine import LlamaEngine
+from gemma_edge.engine.llama import WINDOW_CELLS, LlamaModel, capture, end_report, start_report
+from gemma_edge.engine.vision import VisionCache
+from gemma_edge.planning.memory import CHECKPOINTS, checkpoint_bytes, picture_bytes
+from gemma_edge.planning.model import parse_shape
 from gemma_edge.planning.plan import Placement
 from gemma_edge.units import MIB
-from tests.engine.conftest import MOE
+from tests.engine.conftest import DEMO, MOE, demo_plan
 from tests.engine.rpc import has_rpc
 
 Q4_0 = 2  # llama.h, LLAMA_FTYPE_MOSTLY_Q4_0
@@ -100,3 +106,28 @@ def test_there_is_one_ggml_in_a_process(program: str) -> None:
     kinds = [Path(each).name.partition(".so")[0] for each in files]
     assert "libggml-base" in kinds
     assert sorted(kinds) == sorted(set(kinds)), files
+
+
+@pytest.mark.parametrize("model", [DEMO, MOE])
+def test_a_checkpoint_takes_what_the_ledger_says(model: Path) -> None:
+    """llama.cpp writes some bytes a cell beside keys and values."""
+    plan = replace(demo_plan(), model=model, projector=None)
+    engine = LlamaEngine(plan)
+    engine._cache.evaluate([5] * 1000)
+    real = engine._context.state_bytes(WINDOW_CELLS)
+    engine.close()
+    planned = checkpoint_bytes(parse_shape(gguf.read_header(model)), plan) / CHECKPOINTS
+    assert planned <= real <= 1.03 * planned
+
+
+def test_pictures_are_kept_as_many_as_the_ledger_says() -> None:
+    shape = parse_shape(gguf.read_header(DEMO))
+    placement = replace(ON_CPU, context_tokens=1 << 20, image_tokens=1024)
+    cache, taken = VisionCache(shape.width), 0
+    for number in range(200):
+        picture = Picture(bytes([number]) * (3 * 48 * 48 * 1024), 48 * 32, 48 * 32)
+        cache.get(picture, lambda: np.zeros((1024, shape.width), np.float32))
+        taken = max(taken, cache.kept_bytes)
+    each = 1024 * 4 * shape.width
+    planned, _ = picture_bytes(shape, placement)
+    assert planned == taken // each * (each + 2 * len(picture.rgb))

@@ -15,12 +15,15 @@ from gemma_edge.planning.dry_run import (
     place_of,
 )
 from gemma_edge.planning.memory import (
+    PICTURES_BYTES,
     Compute,
     account,
+    checkpoint_bytes,
     closed_form,
     layer_places,
     margin_bytes,
     pad_cells,
+    picture_bytes,
     repacks,
     window_cells,
 )
@@ -238,6 +241,33 @@ def test_margins():
     assert margin_bytes(card(gib=4), windows)[0] == 512 * MIB
     assert margin_bytes(replace(card(), integrated=True), headless)[0] == GIB
     assert margin_bytes(None, headless)[0] == 32 * GIB // 10
+
+
+@pytest.mark.parametrize(
+    ("name", "mib"), [("e2b", 4 * 6), ("e4b", 4 * 20), ("12b", 320), ("26b-a4b", 400), ("31b", 0)]
+)
+def test_checkpoints_of_the_window_are_in_the_ledger(name, mib):
+    """As many as the engine takes; of 31B one would not fit (``engine/kv_cache.py``)."""
+    placement = Placement(context_tokens=8192, batch_tokens=512)
+    assert checkpoint_bytes(shape_of(name), placement) == mib * MIB
+    parts = {part.name: part.size_bytes for part in ledger(name).account(RAM).parts}
+    assert parts.get("checkpoints", 0) == mib * MIB
+
+
+def test_pictures_that_are_kept_are_in_the_ledger():
+    """Encoded (width 2,560) and as pixels of 48 x 48 a token, twice; no more than the context
+    holds, and none where none can be seen."""
+    placement = Placement(context_tokens=32_768, batch_tokens=512, image_tokens=280)
+    encoded, pixels = 280 * 2560 * 4, 280 * 48 * 48 * 3
+    size_bytes, said = picture_bytes(shape_of("e4b"), placement)
+    assert size_bytes == 23 * (encoded + 2 * pixels)
+    assert said.startswith("23 pictures")
+    assert 23 * encoded <= PICTURES_BYTES < 24 * encoded
+    small = replace(placement, context_tokens=1024)
+    assert picture_bytes(shape_of("e4b"), small)[0] == 3 * (encoded + 2 * pixels)
+    seen = {part.name for part in ledger("e4b", image_tokens=280).account(RAM).parts}
+    blind = {part.name for part in ledger("e4b").account(RAM).parts}
+    assert seen - blind == {"pictures", "projector", "projector compute"}
 
 
 def test_a_device_in_main_memory_takes_from_it():

@@ -106,6 +106,44 @@ def test_the_law_of_a_pipeline_is_not_below_it(dry_run, name, first, last, ram):
         assert found[place] < 1.6 * real * MIB
 
 
+# The same, of 26B-A4B with experts of so many layers on the CPU, and of parts of dense models, over
+# two devices (0 = all layers on the first); context, batch.
+APART = [
+    ("26b-a4b", -1, 4, 0, 32_768, 1024, 282.0, 0, 244.0),
+    ("26b-a4b", -1, 30, 0, 32_768, 1024, 194.0, 0, 244.0),
+    ("26b-a4b", -1, 30, 0, 4096, 512, 64.5, 0, 93.5),
+    ("26b-a4b", -1, 4, 27, 32_768, 1024, 282.0, 255.0, 244.5),
+    ("26b-a4b", -1, 4, 4, 32_768, 1024, 130.0, 255.0, 244.5),
+    ("26b-a4b", -1, 15, 15, 32_768, 1024, 194.0, 255.0, 244.5),
+    ("26b-a4b", -1, 30, 27, 4096, 512, 64.5, 59.3, 93.8),
+    ("26b-a4b", -1, 22, 30, 65_536, 512, 172.5, 6.5, 153.5),
+    ("12b", 24, 0, 12, 32_768, 1024, 310.0, 278.0, 325.0),
+    ("12b", 5, 0, 2, 4096, 512, 114.5, 110.5, 134.0),
+    ("31b", 30, 0, 15, 4096, 512, 184.5, 152.5, 179.0),
+    ("31b", 60, 0, 30, 32_768, 1024, 426.0, 362.0, 415.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "experts", "split", "context", "batch", "first", "last", "ram"), APART
+)
+def test_experts_and_parts_over_two_devices_are_not_below_it(  # noqa: PLR0913, PLR0917
+    dry_run, name, layers, experts, split, context, batch, first, last, ram
+):
+    hardware = machine(card("RPC0", backend="rpc"), card("RPC1", backend="rpc"))
+    count = len(shape_of(name).layers) + 1 if layers < 0 else layers
+    placement = Placement(
+        context_tokens=context, batch_tokens=batch, gpu_layers=layers, cpu_expert_layers=experts,
+        devices=("RPC0", "RPC1") if split else ("RPC0",),
+        split=(split, count - split) if split else (),
+    )  # fmt: skip
+    found = closed_form(dry_run.measure, hardware)(shape_of(name), placement).compute
+    for place, real in (("RPC0", first), ("RPC1", last), (RAM, ram)):
+        if real:
+            assert real * MIB <= found[place] + MIB / 5, place
+            assert found[place] < 1.75 * real * MIB, place
+
+
 def test_answers_are_kept_and_a_child_is_started_once(dry_run):
     shape, placement = shape_of("e2b"), Placement(context_tokens=4096, batch_tokens=512)
     assert dry_run.measure(shape, placement) is dry_run.measure(shape, placement)

@@ -7,7 +7,7 @@ import pytest
 
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.errors import DoesNotFit
-from gemma_edge.gguf import Header
+from gemma_edge.gguf import Header, Tensor
 from gemma_edge.hardware.machine import Cpu
 from gemma_edge.planning.memory import account, closed_form
 from gemma_edge.planning.model import parse_shape
@@ -195,6 +195,76 @@ def test_several_cards_only_where_one_is_not_enough():
     assert decide(pair, "e4b").split == ()
     uneven = machine(56, gpu("RTX 3060", 12, 11.6), gpu("RTX 4090", 24, 16, name="CUDA1"))
     assert decide(uneven, "31b").devices == ("CUDA1", "CUDA0")  # the faster one is filled first
+
+
+def cards(gib, *more):
+    """Equal cards, each with so many GiB free."""
+    return machine(
+        56, *(gpu("RTX 4060", gib + 0.4, gib, name=f"CUDA{n}") for n in range(2)), *more,
+        total_gib=62,
+    )  # fmt: skip
+
+
+def test_experts_are_kept_on_the_cpu_of_several_cards_too():
+    """The second one takes layers off the CPU; each card holds what its ledger says."""
+    one = decide(machine(56, gpu("RTX 4060", 8, 7.6), total_gib=62), "26b-a4b")
+    two = decide(cards(7.6), "26b-a4b")
+    assert two.devices == ("CUDA0", "CUDA1")
+    assert 0 < two.cpu_expert_layers < one.cpu_expert_layers
+    assert sum(two.split) == 31
+    assert two.ledger.fits
+    assert all(two.ledger.account(name).fits for name in two.devices)
+    assert two.speed.tokens_per_second > one.speed.tokens_per_second
+    fewer = replace(two.placement, cpu_expert_layers=two.cpu_expert_layers - 1)
+    search = Planner(hardware=cards(7.6), measure=measure(cards(7.6)))
+    shape = parse_shape(only("26b-a4b")[0].header, exact=False)
+    assert not account(shape, None, fewer, cards(7.6), search.measure).fits_devices
+    assert all(each.cpu_expert_layers >= two.cpu_expert_layers for each in two.fallbacks[:-1])
+
+
+def test_a_pinned_number_of_experts_is_kept_on_several_cards():
+    pinned = decide(cards(7.6), "26b-a4b", cpu_expert_layers=12)
+    assert pinned.cpu_expert_layers == 12
+    assert pinned.devices == ("CUDA0", "CUDA1")
+    assert pinned.ledger.fits
+
+
+def test_part_of_the_layers_goes_to_several_cards_of_a_model_that_was_named():
+    one = decide(machine(56, gpu("RTX 4060", 8, 7.6), total_gib=62), "31b")
+    two = decide(cards(7.6), "31b")
+    assert one.kind(60) == two.kind(60) == "partial"
+    assert two.gpu_layers > one.gpu_layers
+    assert two.devices == ("CUDA0", "CUDA1")
+    assert sum(two.split) == two.gpu_layers
+    assert two.ledger.fits
+    assert decide(cards(7.6), "31b", gpu_layers=9).devices == ("CUDA0",)  # one holds them
+    pinned = decide(cards(7.6), "31b", gpu_layers=40)
+    assert (pinned.devices, pinned.gpu_layers) == (("CUDA0", "CUDA1"), 40)
+    assert sum(pinned.split) == 40
+
+
+def test_a_drafter_is_part_of_the_plan():
+    """Its weights, as large as its file, where the last layer lies."""
+    (candidate,) = only("12b")
+    tensors = (
+        Tensor("token_embd.weight", (1024, 262_144), "Q8_0", 285_212_672, 0),
+        Tensor("blk.0.attn_q.weight", (1024, 1024), "Q8_0", 1_114_112, 0),
+    )
+    facts = {
+        "general.architecture": "gemma4-assistant", "gemma4-assistant.block_count": 1,
+        "gemma4-assistant.attention.shared_kv_layers": 1,
+        "gemma4-assistant.embedding_length": 1024, "gemma4-assistant.attention.head_count": 4,
+    }  # fmt: skip
+    drafter = Header(Path("drafter.gguf"), 286_326_784, facts, tensors)
+    alone = plan(BIG_CARD, [candidate], Constraints(), measure(BIG_CARD))
+    both = plan(BIG_CARD, [replace(candidate, drafter=drafter)], Constraints(), measure(BIG_CARD))
+    for place in ("CUDA0", "RAM"):
+        parts = {part.name: part.size_bytes for part in both.ledger.account(place).parts}
+        assert "drafter" not in {part.name for part in alone.ledger.account(place).parts}
+        if place == "CUDA0":
+            assert parts["drafter"] == pytest.approx(286_326_784, abs=24 << 20)
+        else:
+            assert 1 << 20 <= parts["drafter"] < 16 << 20
 
 
 def test_graphics_in_the_processor_only_without_a_card():
