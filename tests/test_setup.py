@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -580,6 +581,30 @@ def test_nvidia_never_ends_in_a_build_for_the_processor(tmp_path: Path) -> None:
     assert "nvcc" in refused.value.message
     assert "--backend cpu" in refused.value.hint
     assert "CUDA toolkit 12.4" in refused.value.hint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells of AVX2 alone")
+def test_a_cuda_wheel_for_another_processor_is_built_anew(tmp_path: Path) -> None:
+    """Published builds for CUDA have the instructions of the machine that made them; the GPU's
+    decode does not meet them, the first layer on the processor does."""
+
+    class Foreign(ScriptedProof):
+        def __call__(
+            self, environment: Environment, expected: frozenset[str], *, gpu: bool
+        ) -> Proof:
+            proof = super().__call__(environment, expected, gpu=gpu)
+            return replace(proof, features=frozenset({"AVX", "AVX2", "AVX512"}))
+
+    environment = ScriptedEnvironment(tmp_path, wheels=True)
+    built = choose_cuda(
+        Nvidia(("RTX 4060",), "550.54", (12, 4), ((8, 9),)), "linux", "x86_64", (12, 4)
+    )
+    build = installer(environment, x86(LAPTOP_AVX2), built, Foreign("", "")).install()
+    assert build.origin == "source"
+    (flags,) = environment.built
+    assert "-DGGML_CUDA=ON" in flags and "-DGGML_NATIVE=OFF" in flags and "AVX512=OFF" in flags
+    wide = ScriptedEnvironment(tmp_path / "wide", wheels=True)
+    assert installer(wide, x86(XEON_AMX), built, Foreign("")).install().origin == "wheel cu124"
 
 
 def test_a_cuda_wheel_that_drives_no_gpu_is_refused(tmp_path: Path) -> None:

@@ -429,7 +429,7 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
         variables=tuple(f"{k}={v}" for k, v in parse_variables(answers).items()),
     )  # fmt: skip
     facts = MachineFacts(answers, hardware, nvidia, cards, idle)
-    return replace(hardware, findings=find(facts), rebuild=facts.install())
+    return replace(hardware, findings=find(facts), rebuild=facts.install(source=True))
 
 
 # Windows' own answers: memory, cores, features, graphics adapters. Imported on Windows only. The

@@ -274,7 +274,8 @@ def _mend(facts: MachineFacts) -> str:
     status = facts.answers.part("probe").raw.get("status", 0)
     if status is None:
         return "restart the machine" if facts.driver_is_silent else _AGAIN
-    return _BUG_REPORT if status == 1 and facts.failures else facts.install()
+    refused = "illegal instruction" in facts.hardware.build.error  # by the wheel again
+    return _BUG_REPORT if status == 1 and facts.failures else facts.install(source=refused)
 
 
 def check_probe(facts: MachineFacts) -> Iterator[Finding]:
@@ -497,18 +498,21 @@ def check_processor(facts: MachineFacts) -> Iterator[Finding]:
         text = "this Python runs under Rosetta, translated: no Metal, and several times slower"
         yield Finding("problem", "python", text, "install Python for Apple silicon (arm64)")
         return  # what the processor seems to have is not what this Python gets
+    # Never a published build: those for CUDA have all that the machine has that made them, so it
+    # would be the same one again.
     if short := lacking(build, cpu, facts.hardware.system):
         text = f"llama.cpp is built for {', '.join(short)}, which this processor does not have"
-        yield Finding("problem", "instructions", text, facts.install())
+        yield Finding("problem", "instructions", text, facts.install(source=True))
     if waste := unused(build, cpu):
         text = f"llama.cpp is built without {', '.join(waste)}, which this processor has: slow"
         # Published builds for GPUs are all like that: the same one again would change nothing.
         works = any(device.backend in build.backends for device in facts.usable)
         text += ", where layers or experts stay on it" if works else ""
-        yield Finding("warning", "instructions", text, "" if works else facts.install())
+        fix = "" if works else facts.install(source=True)
+        yield Finding("warning", "instructions", text, fix)
     if "AMX_INT8" in build.instructions and "hypervisor" in cpu.instructions:
         text = "llama.cpp is built for AMX, which virtual machines refuse (illegal instruction)"
-        yield Finding("warning", "AMX", text, facts.install())
+        yield Finding("warning", "AMX", text, facts.install(source=True))
 
 
 _COMPILED_BYTES = 16 * MIB  # so much in the driver's cache is more than other programs' odd kernel

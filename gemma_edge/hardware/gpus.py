@@ -924,7 +924,7 @@ def install_command(
         wheel = f"--only-binary llama-cpp-python --extra-index-url {INDEX}/{tag}"
         return f"{_PIP} llama-cpp-python {wheel}"
     flags = [f"-D{_FLAGS[backend]}=ON"] if backend in _FLAGS else []
-    flags += processor_flags(cpu)
+    flags += processor_flags(cpu) or (_cautious_flags(answers, cpu) if source else [])
     arguments = f' -C "cmake.args={";".join(flags)}"' if flags else ""
     return f"{_PIP} --no-binary llama-cpp-python llama-cpp-python{arguments}"
 
@@ -939,6 +939,15 @@ def processor_flags(cpu: Cpu) -> list[str]:
     wide = has >= _AVX512_PARTS
     on = [w for w in _X86 if INSTRUCTIONS[w] in has and (wide or not w.startswith("AVX512"))]
     return ["-DGGML_NATIVE=OFF", *(f"-DGGML_{w}={'ON' if w in on else 'OFF'}" for w in _X86)]
+
+
+def _cautious_flags(answers: Answers, cpu: Cpu) -> list[str]:
+    """For a processor that no flags are known for: nothing that it may not have."""
+    on_x86 = answers.text("machine").lower() in ("x86_64", "amd64")
+    if answers.system == "darwin":
+        return []  # every Apple chip has what llama.cpp's native build asks for
+    known = on_x86 and bool(cpu.instructions)
+    return ["-DGGML_NATIVE=OFF", *(f"-DGGML_{w}=OFF" for w in _X86 if known)]
 
 
 def cuda_tag(nvidia: Nvidia, system: str) -> str:

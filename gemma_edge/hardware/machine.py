@@ -141,7 +141,7 @@ class Hardware:
     see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows. ``variables``
     ("NAME=VALUE") are what processes that load llama.cpp are to be given: without them it stops.
     ``measured_at`` is when its memory was looked at, in seconds since 1970; 0 where nobody did.
-    ``rebuild`` is the command that installs the build of llama.cpp that fits it."""
+    ``rebuild`` is the command that builds llama.cpp for it, no published build again."""
 
     system: str
     cpu: Cpu

@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from install import cuda
 from install.accelerator import Accelerator
 from install.environment import RETRY, ROOT, Environment, SetupError, explain, say
-from install.processor import Processor, build_flags, wheel_is_as_fast
+from install.processor import Processor, build_flags, foreign_features, wheel_is_as_fast
 from install.proof import Proof, expected_features, prove
 
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
@@ -120,6 +120,9 @@ class Installer:
             say(f"  {proof.library} is missing: adding NVIDIA's runtime libraries to .venv")
             cuda.add_runtime(self.environment, tag)
             proof = self._try(frozenset())
+        foreign = foreign_features(proof.features, self.processor)
+        if foreign and not proof.trouble:  # a decode on the GPU alone does not meet them
+            proof = replace(proof, trouble=f"uses {', '.join(foreign)}, which this processor lacks")
         reason = f"the published build for {self.accelerator.backend}"
         unused = expected_features(build_flags(self.processor)) - proof.features
         note = f"it leaves {', '.join(sorted(unused))} unused: work on the processor is slower"

@@ -100,6 +100,18 @@ def build_flags(processor: Processor, *, plain: bool = False) -> list[str]:
     return ["-DGGML_NATIVE=OFF"]
 
 
+def foreign_features(features: frozenset[str], processor: Processor) -> list[str]:
+    """Instructions that a build uses (ggml's names) and this processor has not, as far as both are
+    known: a published build for a GPU is made for the processor of its build machine."""
+    if processor.machine != "x86_64" or sys.platform == "win32" or not processor.features:
+        return []  # Windows tells of AVX2 alone
+    return [
+        flag.removeprefix("GGML_")
+        for name, flag in _X86.items()
+        if flag.removeprefix("GGML_") in features and name not in processor.features
+    ]
+
+
 def wheel_is_as_fast(processor: Processor) -> bool:
     """Whether the published CPU wheel uses all that this processor has."""
     return processor.machine == "x86_64" and set(x86_features(processor)) == WHEEL_X86

@@ -3,6 +3,7 @@
 import pytest
 from install import accelerator, llama
 
+from gemma_edge.doctor import parse_fix
 from gemma_edge.hardware.detect import parse_recording
 from gemma_edge.hardware.gpus import (
     CUDA_LINUX,
@@ -19,6 +20,7 @@ from gemma_edge.hardware.gpus import (
     processor_flags,
 )
 from gemma_edge.hardware.machine import Answers, Cpu
+from tests.hardware.machines import load
 
 CPU = Cpu(8, "8 physical cores")
 
@@ -120,6 +122,61 @@ def test_a_card_that_no_wheel_serves_does_not_choose_the_wheel_of_the_others():
     old, new = nvidia((13, 0), "5.2").cards[0], nvidia((13, 0), "12.0").cards[0]
     assert cuda_tag(Nvidia(cards=(old,), cuda=(13, 0)), "linux") == ""
     assert cuda_tag(Nvidia(cards=(old, new), cuda=(13, 0)), "linux") == "cu130"
+
+
+OLD = Cpu(4, "4 physical cores", instructions=("sse4_2",))
+NEW = Cpu(8, "8 physical cores", instructions=("avx", "avx2", "fma", "f16c", "bmi2"))
+
+
+@pytest.mark.parametrize("backend", ["cuda", "vulkan"])
+@pytest.mark.parametrize("cpu", [NEW, OLD, CPU])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_from_source_it_names_the_accelerator_and_takes_nothing_of_the_build_machine(
+    backend, cpu, machine
+):
+    recording = Answers({"system": "linux", "machine": machine})
+    known = nvidia((12, 4), "8.6")
+    found = install_command(recording, backend, known, cpu, source=True)
+    assert "--no-binary llama-cpp-python" in found
+    assert INDEX not in found
+    assert f"-DGGML_{backend.upper()}=ON;-DGGML_NATIVE=OFF" in found
+    assert ("-DGGML_AVX2=ON" in found) == (cpu is NEW)
+    assert ("-DGGML_AVX=OFF" in found) == (cpu is OLD and machine == "x86_64")
+    assert parse_fix(found, "python") is not None  # doctor --fix runs it
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("rtx-3060", {"build": "AVX512"}), ("rtx-3060", {"build": "AMX"}),
+        ("rtx-3060", {"build": "none"}), ("rtx-3060", {"status": -4}),
+        ("windows-rtx-4070-wddm", {"status": 0xC000001D}),
+    ],
+)  # fmt: skip
+def test_instructions_that_the_processor_refuses_are_not_mended_by_the_same_wheel(name, changes):
+    recording = load(name)
+    probe = recording["probe"]
+    info = probe["ggml"]["system_info"]
+    if changes.get("build") == "AVX512":
+        probe["ggml"]["system_info"] = f"{info} AVX512 = 1 |"
+    elif changes.get("build") == "AMX":
+        probe["ggml"]["system_info"] = f"{info} AMX_INT8 = 1 |"
+        lines = recording["files"]["/proc/cpuinfo"]
+        recording["files"]["/proc/cpuinfo"] = [
+            f"{line} hypervisor" if line.startswith("flags") else line for line in lines
+        ]
+    elif changes.get("build") == "none":
+        probe["ggml"]["system_info"] = info.replace("AVX2 = 1", "AVX2 = 0")
+    else:
+        del probe["ggml"]
+        probe["status"] = changes["status"]
+    hardware = parse_recording(recording)
+    fixes = [each.fix for each in hardware.findings if "llama.cpp" in each.text + each.what]
+    fixes = [fix for fix in fixes if fix.startswith("pip install")]
+    assert fixes
+    for fix in fixes:
+        assert "-DGGML_CUDA=ON" in fix and "-DGGML_NATIVE=OFF" in fix
+        assert INDEX not in fix
 
 
 def test_amx_is_never_asked_for():
