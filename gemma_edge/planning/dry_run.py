@@ -224,7 +224,9 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
     for account in ledger.accounts:
         for part in parts:
             # What llama.cpp reports as compute holds the scratch and the copies too.
-            names = ("compute", "expert copy", "KV scratch") if part == "compute" else (part,)
+            names: tuple[PartName, ...] = (part,)
+            if part == "compute":
+                names = ("compute", "expert copy", "KV scratch")
             least = _predicted(account, names)
             more = _predicted(account, ("adapter compute",)) if part == "compute" else 0  # at most
             real = sum(r.size_bytes for r in rows if r.place == account.place and r.part == part)
