@@ -68,7 +68,8 @@ def test_the_first_file_of_a_batch_ends_it(shell: Shell, tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "said", "way_out"),
     [
-        ("build-that-crashes", "its libraries crashed (illegal instruction)", "whl/cu124"),
+        ("build-that-crashes", "its libraries crashed (illegal instruction)",
+         "-DGGML_CUDA=ON;-DGGML_NATIVE=OFF"),
         ("no-llama-cpp", "llama-cpp-python is not installed", "-DGGML_NATIVE=OFF"),
         ("rtx-3060-cublas-missing", "libcublas.so.12, libcublasLt.so.12 are missing",
          "pip install nvidia-cublas-cu12"),

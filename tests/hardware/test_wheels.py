@@ -149,7 +149,7 @@ def test_from_source_it_names_the_accelerator_and_takes_nothing_of_the_build_mac
     ("name", "changes"),
     [
         ("rtx-3060", {"build": "AVX512"}), ("rtx-3060", {"build": "AMX"}),
-        ("rtx-3060", {"build": "none"}), ("rtx-3060", {"status": -4}),
+        ("rtx-3060", {"status": -4}),
         ("windows-rtx-4070-wddm", {"status": 0xC000001D}),
     ],
 )  # fmt: skip
@@ -165,8 +165,6 @@ def test_instructions_that_the_processor_refuses_are_not_mended_by_the_same_whee
         recording["files"]["/proc/cpuinfo"] = [
             f"{line} hypervisor" if line.startswith("flags") else line for line in lines
         ]
-    elif changes.get("build") == "none":
-        probe["ggml"]["system_info"] = info.replace("AVX2 = 1", "AVX2 = 0")
     else:
         del probe["ggml"]
         probe["status"] = changes["status"]
