@@ -112,6 +112,24 @@ def test_memory_that_is_off_fails() -> None:
     assert found.state == "passed"
     assert "worst difference 7.00 MiB, 2.28%" in found.seen
     assert checks.check_memory(4, "", []).state == "not asked"
+    broken = replace(load, rows=(), trouble="out of memory")
+    assert checks.check_memory(4, "", [load, broken]).seen == "e2b: out of memory"
+    assert checks.check_memory(4, "", [broken]).state == "failed"
+
+
+def test_a_question_that_llama_cpp_refuses_has_failed() -> None:
+    import prove_checks as checks
+    import prove_program as program
+
+    from gemma_edge.errors import EngineError
+
+    def ask(*_: object) -> checks.Check:
+        """Whether it is pinned: a question."""
+        raise EngineError("cudaMalloc failed")
+
+    found = program._safely(6, ask, 1, 2)
+    assert (found.number, found.question, found.state) == (6, "Whether it is pinned", "failed")
+    assert found.seen == "cudaMalloc failed"
 
 
 def test_cards_are_the_same_by_their_place_on_the_bus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +302,7 @@ def test_the_card_gets_a_build_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 
         def create(self) -> None: ...
 
-        def pip(self, *_: str) -> subprocess.CompletedProcess[str]:
+        def install(self, *_: str) -> subprocess.CompletedProcess[str]:
             return subprocess.CompletedProcess([], 0, "", "")
 
     monkeypatch.setattr(prove_gpu, "Installer", Installer)

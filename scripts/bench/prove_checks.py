@@ -17,7 +17,7 @@ from gemma_edge.documents.images import fit_picture, open_image
 from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.proof import CPU, MemoryRow, Trial, compare, prove
 from gemma_edge.engine.protocol import GREEDY, Chunk, Engine, Message, Request
-from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.errors import EngineError, GemmaEdgeError
 from gemma_edge.gguf import Header, read_header
 from gemma_edge.hardware.detect import run_probe
 from gemma_edge.hardware.gpus import SMI
@@ -165,8 +165,9 @@ def check_cards(site: Site) -> Check:
 def _same_card(device: Device, row: Sequence[str] | None) -> bool:
     if row is None:
         return False
-    total = float(row[2].split()[0]) * MIB
-    return abs(total - device.total_bytes) < 0.06 * total and row[4] == device.capability
+    total = float(row[2].split()[0]) * MIB  # of a slice its card's
+    as_large = device.mig or abs(total - device.total_bytes) < 0.06 * total
+    return as_large and row[4] == device.capability
 
 
 def check_reason(site: Site) -> Check:
@@ -180,7 +181,7 @@ def check_reason(site: Site) -> Check:
     return ask(state="passed" if heard else "failed", seen=log[:200] or "not a word")
 
 
-def check_copies(subjects: Sequence[Model], site: Site) -> Check:
+def check_copies(site: Site, subjects: Sequence[Model]) -> Check:
     """One copy of ggml, or experts and logs go astray."""
     ask = partial(Check, number=3, question="one copy of ggml in a process")
     model = min(subjects, key=lambda each: each.shape.header.file_bytes)
@@ -200,7 +201,7 @@ def check_copies(subjects: Sequence[Model], site: Site) -> Check:
 class Loaded:
     """One real load: the ledger by llama.cpp's dry run, and by the formula (``law``), against what
     was allocated. Speeds are in tokens a second, 0 where they were not measured; ``gpu_bytes`` is
-    what one token reads on the device."""
+    what one token reads on the device. ``trouble`` is why there is none of it."""
 
     name: str
     layers: int
@@ -212,6 +213,7 @@ class Loaded:
     decode: float
     predicted: float
     gpu_bytes: int
+    trouble: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -244,6 +246,18 @@ def load_experts(site: Site, subjects: Sequence[Model]) -> Loaded | None:
 
 
 def _load(site: Site, model: Model, placement: Placement, chunks: Sequence[int]) -> Loaded | None:
+    try:
+        return _load_and_time(site, model, placement, chunks)
+    except EngineError as error:
+        return Loaded(
+            name=model.name, layers=len(model.shape.layers), placement=placement, rows=(), law=(),
+            splits=0, prefill=0.0, decode=0.0, predicted=0.0, gpu_bytes=0, trouble=error.message,
+        )  # fmt: skip
+
+
+def _load_and_time(
+    site: Site, model: Model, placement: Placement, chunks: Sequence[int]
+) -> Loaded | None:
     with DryRun(site.endpoints) as dry:
         ledger = account(model.shape, None, placement, site.hardware, dry.measure)
         law = account(
@@ -281,18 +295,21 @@ def _fits(site: Site, ledger: Ledger) -> bool:
 def check_memory(number: int, question: str, loads: Sequence[Loaded]) -> Check:
     """What was planned against what llama.cpp took."""
     ask = partial(Check, number=number, question=question)
+    numbers: dict[str, Any] = {"loads": [load.plain() for load in loads]}
     if not loads:
         return ask(state="not asked", seen="no such model fits here")
+    if trouble := [f"{load.name}: {load.trouble}" for load in loads if load.trouble]:
+        return ask(state="failed", seen="; ".join(trouble), numbers=numbers)
     each = [(row, load) for load in loads for row in load.rows]
     row, load = max(each, key=lambda pair: pair[0].off)
-    wrong = [pair for pair in each if not pair[0].fits]
     share = row.off / row.allocated if row.allocated else 1.0
     seen = (
         f"{len(loads)} loads, {len(each)} numbers; worst difference {row.off / MIB:.2f} MiB, "
         f"{share:.2%} ({row.part} on {row.place} of {load.name}, {load.placement.kv_type})"
     )
-    numbers = {"worst_bytes": row.off, "worst_share": share, "loads": [x.plain() for x in loads]}
-    return ask(state="failed" if wrong else "passed", seen=seen, numbers=numbers)
+    numbers |= {"worst_bytes": row.off, "worst_share": share}
+    state: State = "passed" if all(row.fits for row, _ in each) else "failed"
+    return ask(state=state, seen=seen, numbers=numbers)
 
 
 # 6 and 7: where experts lie, and a start with an empty cache.
@@ -395,6 +412,8 @@ def check_full(site: Site, subjects: Sequence[Model]) -> Check:
     device = site.device
     if device is None or not site.on_cuda:
         return ask(state="not asked", seen=NO_CUDA)
+    if site.hardware.system == "win32" or site.hardware.wsl:
+        return ask(state="not asked", seen="Windows moves to main memory what does not fit")
     path = catalog.resolve("demo").model
     large = 4 * _LEFT // _cell_bytes(parse_shape(read_header(path))) // 256 * 256
     plan = Plan(
@@ -410,7 +429,7 @@ def check_full(site: Site, subjects: Sequence[Model]) -> Check:
     mask = 2 * 64  # bytes a token of its context for batches of 32
     left = device.free_bytes - weights - _LEFT
     held = site.place(max(4096, left // (_cell_bytes(holder.shape) + mask)), 32)
-    with Trial() as trial:
+    with Trial(site.endpoints) as trial:
         try:
             trial.run(holder.path, held, (1,), threads=1)
             with closing(site.load(plan)) as engine:
@@ -434,7 +453,7 @@ def check_context(site: Site, subjects: Sequence[Model]) -> Check:
     if not site.on_cuda or site.device is None:
         return ask(state="not asked", seen=NO_CUDA)
     model = min(subjects, key=lambda each: each.shape.header.file_bytes)
-    with Trial() as trial:
+    with Trial(site.endpoints) as trial:
         run = trial.run(model.path, site.place(4096), (512, 1), threads=1)
         rows = [line.split(",") for line in smi("--query-compute-apps=pid,used_memory")]
         used = next((row[1] for row in rows if row[0].strip() == str(trial.pid)), "")
