@@ -57,6 +57,7 @@ from gemma_edge.hardware.claims import (
 from gemma_edge.hardware.claims import read as read_claims
 from gemma_edge.hardware.findings import say_build, why_it_dies, why_unloadable
 from gemma_edge.hardware.machine import Finding, Hardware
+from gemma_edge.isolation import Once
 from gemma_edge.planning.memory import Compute, Measure, quick_measure
 from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
 from gemma_edge.planning.plan import (
@@ -119,11 +120,13 @@ def prepare(
     Raises BuildError, ModelError, ProjectorError, DoesNotFit; and what fetching raises."""
     vision = _agreed_vision(request, vision)
     constraints = constraints_of(request, vision=_VISION[vision], image_tokens=image_tokens)
-    with open_planner(runtime) as planner:
+    offered = Once(partial(_offer_all, request, runtime))  # made while the machine is asked
+    ahead = offered if request.model == AUTO else None
+    with open_planner(runtime, meanwhile=ahead) as planner:
         refuse_broken(planner.hardware)
         if request.model == AUTO:
             asked = request
-            request, agreed = choose(request, constraints, planner, runtime)
+            request, agreed = choose(request, constraints, planner, runtime, offered)
             _tell_smaller(asked, request.model, constraints, planner, runtime)
             runtime = replace(runtime, agreed=agreed)
         files = find_model(
@@ -415,9 +418,15 @@ def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which proces
 
 
 @contextmanager
-def open_planner(runtime: Runtime, pretended: Hardware | None = None) -> Iterator[Planner]:
+def open_planner(
+    runtime: Runtime, pretended: Hardware | None = None, *,
+    meanwhile: Callable[[], object] | None = None,
+) -> Iterator[Planner]:  # fmt: skip
+    """``meanwhile`` is done where the machine is still being asked."""
     busy = None if pretended else runtime.count_busy()  # before programs of our own are started
     with runtime.open_measure(pretended) as measure:
+        if meanwhile is not None:
+            meanwhile()
         hardware = pretended or leave(runtime.hardware, read_claims(_claims_folder(runtime)))
         speeds, note = read_measurements(runtime.store)
         if note:
@@ -475,8 +484,9 @@ def constraints_of(
 
 
 def choose(
-    request: ModelRequest, constraints: Constraints, planner: Planner, runtime: Runtime
-) -> tuple[ModelRequest, bool]:
+    request: ModelRequest, constraints: Constraints, planner: Planner, runtime: Runtime,
+    offered: Callable[[], list[Candidate] | None],
+) -> tuple[ModelRequest, bool]:  # fmt: skip
     """No model was named: the best one on this machine, else the one that it would run if it were
     fetched, else the bundled one. The request with that model in it, and whether its download was
     agreed to; a quant that was named holds for all sizes.
@@ -486,7 +496,9 @@ def choose(
     if found is not None:
         return replace(request, model=found.model_name, quant=None), runtime.agreed
     bundled = replace(request, model=BUNDLED, quant=None), runtime.agreed
-    found = _best(stock.quants(offered_quants(request)), constraints, planner)
+    if runtime.store.offline or not (runtime.agreed or runtime.confirm):  # it is only told
+        planner = replace(planner, measure=planner.quick or planner.measure, _planned=[])
+    found = _best(offered() or stock.quants(offered_quants(request)), constraints, planner)
     if found is None:
         runtime.note("no Gemma 4 fits on this machine as asked; the bundled demo model answers")
         return bundled
@@ -500,6 +512,15 @@ def choose(
     command = f"gemma-edge pull {shlex.quote(found.name)}"
     runtime.note(f"the bundled demo model answers; {would}: {command}")
     return bundled
+
+
+def _offer_all(request: ModelRequest, runtime: Runtime) -> list[Candidate] | None:
+    """What may be chosen of the catalogue; None where a file on disk is damaged, which is of no
+    interest where another one answers."""
+    try:
+        return Stock(runtime.store).quants(offered_quants(request))
+    except ModelError:
+        return None
 
 
 def best_here(

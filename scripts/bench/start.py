@@ -35,7 +35,7 @@ GOALS = {
     "models": 350, PROMPT: 250, "chat hi": 500, "extract examples/invoice.pdf": 900,
 }  # fmt: skip
 SIGN = "›".encode()
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS, PAUSE_SECONDS = 60.0, 0.3
 IMPORT_ROUNDS = 3  # of which the least counts, module by module
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")
 
@@ -76,6 +76,7 @@ def main() -> None:
         for number in range(options.rounds + 1):
             for each in commands:
                 run = time_prompt if each.words == PROMPT else time_command
+                time.sleep(PAUSE_SECONDS)  # what ran last ends its processes
                 seconds, processor = run(each.words.split(), environment)
                 if number:  # the first writes byte code
                     each.milliseconds.append(1000 * seconds)
