@@ -62,7 +62,11 @@ _PIECE = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+|[,
 _CELL = re.compile(r"\S+(?: \S+)*")
 _BULLET = re.compile(r"(?m)^[ \t]*(?:[•▪▫◦●○■□‣⁃\uf0b7\uf0a7·]|[-–*](?=[ ]+[^\W\d]))[ \t]+")
 _CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
-_FIRST, _LAST = r"[^ \x00-\x1f,;:)\]}]", r"[^ \x00-\x1f,;:(\[{]"  # characters of a copied text
+# Of a copied text: how it begins, and its last character. A dash or dots before a space lead to it
+# and are no part of it.
+_LEADS = r".=_\u2026\u2010-\u2015-"
+_FIRST = rf"(?:[^ \x00-\x1f,;:)\]}}{_LEADS}]|[{_LEADS}][^ \x00-\x1f{_LEADS}])"
+_LAST = r"[^ \x00-\x1f,;:(\[{]"
 # Kinds of which two values may be the same.
 _REPEATED = re.compile(r"number$|amount|money|percent|quantity")
 _BREAK = "\x01"  # between texts that are not one; no value may hold it
@@ -321,12 +325,19 @@ class _Grammar:
         rows = self._rows_of(schema)
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         whole, self._rows = (self._printed, self._rows), {}
-        begins, found = [], []
+        begins: list[bool] = []
+        found: list[str] = []
+        counted = least > 1 or (most is not None and most < len(rows))
         for row in rows:
             self._printed, self._row = row, (row, f"{path}[]")
             with suppress(_Unknown):
-                found.append(self._rule(self._entry(schema["items"], row, f"{path}[]")))
-                begins.append(row.begins)
+                entry = self._rule(self._entry(schema["items"], row, f"{path}[]"))
+                if found and row.bound and not counted:
+                    found[-1] = f"{found[-1]} {between} {entry}"
+                else:
+                    found.append(entry)
+                    begins.append(row.begins)
+        found = [self._rule(each) if between in each else each for each in found]
         (self._printed, self._rows), self._row = whole, None
         entries = self._sequence(found, begins, between, least, most)
         if not entries:
@@ -530,11 +541,18 @@ class _Grammar:
         words = self._few_words(least, most) or self._words()
         if words == _NO_WORDS:
             return ""
+        limits = []
+        if least > most:
+            raise _Unknown("minLength")
         if least > 1 or most < min(len(self._text), LONGEST_COPY):
-            words = self._terminal("W", f"{words} & /(?s:.{{{least},{most}}})/")
+            limits.append(f"/(?s:.{{{least},{most}}})/")
         if pattern:
-            words = self._terminal("P", f"{words} & /{pattern}/")
-        return f'"\\"" {words} "\\""'
+            limits.append(f"/{pattern}/")
+        if not limits:
+            return f'"\\"" {words} "\\""'
+        # One terminal with its quotes: where no words are like that, it does not begin either.
+        fits = self._terminal("W", " & ".join((words, *limits)))
+        return self._terminal("Q", f'"\\"" {fits} "\\""')
 
     def _lines(self, least: int, most: int) -> str:
         """Whole lines of a cell that is certainly the one: less would be a part of a name."""

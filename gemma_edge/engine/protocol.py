@@ -56,7 +56,8 @@ class PrintedRow:
     """A row of a table with the lines that go on with it; ``text`` and ``candidates`` as those of
     ``Grounding``. ``columns`` are what single fields of an entry can be, by where they stand in it
     (``price.amount``); those in ``sure`` are printed here, and not null. ``cells`` are all of its
-    cells. ``begins``: it is the first of a table."""
+    cells. ``begins``: it is the first of a table; ``bound``: where the row above it is an entry, it
+    is the next one."""
 
     text: str
     candidates: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -64,6 +65,7 @@ class PrintedRow:
     sure: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
     begins: bool = False
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

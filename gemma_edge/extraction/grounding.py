@@ -370,13 +370,40 @@ def _has_digits(rule: str) -> bool:
 _Candidates = dict[str, tuple[str, ...]]
 
 
-def find_candidates(document: Document, marked: Json) -> Grounding:
+# What is said of a list: that all of its lines are wanted, that some are not.
+_EVERY = re.compile(r"\b(?:each|every|all)\b", re.IGNORECASE)
+_SOME = re.compile(
+    r"\b(?:only|except\w*|other than|but not|exclud\w*|ignor\w*|skip\w*|leave out|omit\w*|unless"
+    r"|first|last|top|largest|smallest|above|below|over|under|more than|less than)\b",
+    re.IGNORECASE,
+)
+
+
+def wants_every(source: Json, rules: Iterable[tuple[str, str]]) -> bool:
+    """Whether what is said of the lists of this schema, in their descriptions and in rules (the
+    field that one is about, its text), asks for each of their lines."""
+    lists: list[str] = []
+    said: list[str] = []
+
+    def note(keys: _Keys, schema: Json) -> Json:
+        if isinstance(schema.get("items"), dict):
+            lists.append(".".join(keys))
+            said.append(str(schema.get("description", "")))
+        return schema
+
+    _rewrite(source, (), note)
+    said += [text for name, text in rules if name in lists]
+    return any(map(_EVERY.search, said)) and not any(map(_SOME.search, said))
+
+
+def find_candidates(document: Document, marked: Json, *, every: bool = False) -> Grounding:
     """What the copied values of a marked schema can be in a document, or in some of its pages; and
-    in each row of its tables, where a list has their rows as its entries."""
+    in each row of its tables, where a list has their rows as its entries. With ``every`` a list
+    leaves none out of those that are surely rows of one table."""
     known = _find(document, set(held_kinds(marked)))
     lists = dict(row_lists(marked))
     tables = find_tables([page.text for page in document.pages if page.text]) if lists else []
-    rows = _RowCandidates(document, known, deep=_is_deep(marked))
+    rows = _RowCandidates(document, known, deep=_is_deep(marked), every=every)
     found = ((key, tuple(rows.of(tables, fields))) for key, fields in lists.items())
     return Grounding(
         text=_text_of(document),
@@ -438,8 +465,10 @@ def _is_deep(schema: Any, inside: bool = False) -> bool:
 class _RowCandidates:
     """What stands in rows; the same text is read once."""
 
-    def __init__(self, document: Document, known: _Candidates, *, deep: bool) -> None:
-        self._document, self._known = document, known
+    def __init__(
+        self, document: Document, known: _Candidates, *, deep: bool, every: bool
+    ) -> None:  # fmt: skip
+        self._document, self._known, self._every = document, known, every
         self._inner = known.keys() if deep else ()  # kinds of what stands in lists of entries
         self._allowed = {kind: frozenset(texts) for kind, texts in known.items()}
         self._finders: dict[str, Finder] = {}
@@ -470,6 +499,7 @@ class _RowCandidates:
                 text=text, candidates=_pairs({**inner, **above}),
                 columns=tuple(sorted(columns.items())),
                 sure=tuple(sorted(each.sure & claimed.keys())), cells=cells, begins=each.begins,
+                bound=each.bound and self._every,
             )  # fmt: skip
 
     def _rest(self, free: str, row: str, kind: str, above: _Candidates) -> PrintedRow:

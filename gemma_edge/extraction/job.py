@@ -48,6 +48,7 @@ from gemma_edge.extraction.grounding import (
     place_rows,
     row_lists,
     rule_at,
+    wants_every,
 )
 from gemma_edge.extraction.json_schema import (
     Json,
@@ -158,7 +159,8 @@ def extract(  # noqa: PLR0913 (three of them are optional)
     if passes is None:
         context_tokens = engine.info.context_tokens
         passes = plan_passes(document, recipe, options, engine.count, context_tokens)
-    asker = _Asker(engine, document, passes.modes, options, on_event)
+    every = wants_every(recipe.asked.source, [(rule.field, rule.text) for rule in recipe.rules])
+    asker = _Asker(engine, document, passes.modes, options, on_event, every=every)
     reading = _Reading(asker, document, recipe, options, parts=len(passes.each) > 1)
     for one in passes.each:
         if not reading.read(one):
@@ -334,11 +336,12 @@ class _PassAnswer:
 class _Asker:
     """Asks about pages of one document; ``answers`` are all that came."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self, engine: Engine, document: Document, modes: Sequence[PageMode], options: Options,
-        on_event: Listener | None,
+        on_event: Listener | None, *, every: bool,
     ) -> None:  # fmt: skip
         self._engine, self._document, self._options = engine, document, options
+        self._every = every  # row of a list is wanted
         self._modes = {mode.page.number: mode for mode in modes}
         self._on_event = on_event
         self._several = len(document.pages) > 1
@@ -391,7 +394,9 @@ class _Asker:
             return None
         texts = ("\n".join(filter(None, (page.head, page.text))) for page in inputs)
         pages = tuple(Page(number, text) for number, text in enumerate(texts, 1))
-        return find_candidates(replace(self._document, pages=pages), decoding)
+        return find_candidates(
+            replace(self._document, pages=pages), decoding, every=self._every
+        )  # fmt: skip
 
     def _ask_twice(self, request: Request, warmed: Finished | None) -> tuple[list[Chunk], Finished]:
         """An answer; one that repeats itself on pages from the cache is asked for once more, with

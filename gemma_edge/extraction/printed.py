@@ -69,6 +69,9 @@ _YEAR_OR_OPEN = re.compile(
 )
 _FEW = 3  # of them, where days are printed, are numbers of something
 _SHORT_DAY = re.compile(r"\d{1,2}\W\d{1,2}\W?")  # without a year
+_TAIL = re.compile(r"\d{3}(?!\d)")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})*[ \u00a0\u2009\u202f]$")
+_APART = re.compile(r"\S {3}")  # columns that spaces keep apart
 _CENTS = re.compile(r"[.,]\d\d$")
 # Rather a code or a quantity than an amount: "E8318", "420G", "RON 95".
 _CODE = re.compile(r"[^\W\d_]{1,2}\d+|\d+[^\W\d_]{1,2}|[^\W\d_]+\.? ?\d\d?|\d\d? ?[^\W\d_]+")
@@ -95,6 +98,7 @@ class Finder:
         self.text = PAGE_BREAK.join(page.text for page in document.pages if page.text)
         self._numbers: list[_Number] | None = None
         self._dates: DateIndex | None = None
+        self._has_columns: bool | None = None
         self._days: list[Span] | None = None
         self._cents: int | None = None
 
@@ -239,7 +243,17 @@ class Finder:
         if self._has_cents and (plain or _UNIT.match(self.text, number.end)):
             return False
         long = plain and len(number.bare) > _MOST_DIGITS
-        return not (long or self._in_day((number.start, number.end)))
+        return not (long or self._in_day((number.start, number.end)) or self._is_tail(number))
+
+    def _is_tail(self, number: _Number) -> bool:
+        """Whether it is the end of an amount whose thousands a space keeps apart, `515,29` of
+        `8 515,29`: where columns stand far apart, one space is between no two of them."""
+        if not _TAIL.match(number.bare):
+            return False
+        if self._has_columns is None:
+            self._has_columns = _APART.search(self.text) is not None
+        head = self.text[max(0, number.start - _REACH) : number.start]
+        return self._has_columns and _THOUSANDS.search(head) is not None
 
     def _with_currency(self, number: _Number) -> Iterator[tuple[str, str]]:
         """A number with the currency before it or behind it, and the currency."""

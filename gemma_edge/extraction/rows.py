@@ -40,12 +40,21 @@ _PAID = re.compile(
     r"|credit|debit)\b",
     re.IGNORECASE,
 )
+# What is charged or carried forward beside what was bought.
+_BESIDE = re.compile(
+    r"\W*(?:shipping|freight|postage|delivery|handling|carriage|surcharge|fee|versand|porto|fracht"
+    r"|liefer\w*|zuschlag|gebühr|pfand|livraison|frais|port|transport|envío|envio|gastos|portes"
+    r"|spedizione|trasporto|verzend\w*|opening|closing|anfangs\w*|end\w*|alter|neuer|ancien|nouveau"
+    r"|solde|saldo)\b",
+    re.IGNORECASE,
+)
 _PIPE_WIDTH = 1000  # of a column of cells
 _NEAR = 2  # characters by which the edges of one column may differ
 _APART = 6  # lines between two rows of one table
 _ALSO = 3  # lines that a row may go on in, and those of a head
 _HEAD_ABOVE = 8  # lines above a table in which a head that stands apart is sought
 _LEAST_ROWS = 2
+_LAST = 3  # rows at the end of a table without a head that an answer may leave out
 _MOST_CELLS = 40  # of a line whose columns are told by spaces
 _DIGITS = 0.4  # of the letters and digits of a cell that is a value
 _SHORT = 12  # characters of a number with its unit
@@ -673,12 +682,15 @@ def _words_in(draft: _Draft, cell: Cell) -> dict[int, Cell]:
 
 class Chosen(NamedTuple):
     """A row that an entry can be; ``columns`` is where the values of fields stand, ``sure`` are
-    those of which the head says so in so many words. ``begins``: it is the first of a table."""
+    those of which the head says so in so many words. ``begins``: it is the first of a table;
+    ``bound``: it goes on with the row above, in all the columns that the others fill, so nobody who
+    wants that one leaves this one out."""
 
     row: Row
     columns: Mapping[str, int]
     sure: frozenset[str]
     begins: bool
+    bound: bool = False
 
 
 def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen]:
@@ -689,6 +701,7 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
     known = [
         (table, found) for table, found in named if len(found) > 1 and _is_whole(table, fields)
     ]
+    has_head = bool(known)
     if not fields:
         known = [(table, found) for table, found in named if _is_sure(table)]
     elif not known:
@@ -708,11 +721,36 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
         sure = frozenset(
             path for path, (at, _) in found.items() if _meanings(table.heads[at]) in called[path]
         )
-        for row in table.rows:
+        usual = _usual_cells(table)
+        # Without a head, what stands last may be a total in words that are not known.
+        certain = len(table.rows) - (0 if has_head else _LAST)
+        for at, row in enumerate(table.rows):
             if _fits(row, fields):
-                chosen.append(Chosen(row, columns, sure, begins))
+                bound = at < certain and not begins and _is_like(row, usual)
+                chosen.append(Chosen(row, columns, sure, begins, bound))
                 begins = False
     return chosen
+
+
+_Kinds = dict[int, bool]  # of cells by their columns: whether each is a value
+
+
+def _usual_cells(table: Table) -> _Kinds:
+    """The columns that half of the rows of a table fill, and whether with values."""
+    usual: _Kinds = {}
+    for at in range(len(table.heads)):
+        kinds = [_is_value(row.cells[at]) for row in table.rows if row.cells[at]]
+        if 2 * len(kinds) >= len(table.rows):
+            usual[at] = 2 * sum(kinds) - len(kinds) + (kinds[0] - 0.5) > 0
+    return usual
+
+
+def _is_like(row: Row, usual: _Kinds) -> bool:
+    """Whether a row fills what the others do, and is called nothing that a list may leave out."""
+    if any(not row.cells[at] or _is_value(row.cells[at]) != kind for at, kind in usual.items()):
+        return False
+    words = next((cell for cell in row.cells if cell and not _is_value(cell)), "")
+    return not any(pattern.match(words) for pattern in (_TOTAL, _PAID, _BESIDE))
 
 
 def _is_whole(table: Table, fields: Sequence[Field]) -> bool:

@@ -10,6 +10,8 @@ from gemma_edge.errors import ExitStatus
 from tests.cli.conftest import GAMER
 
 LOADED = "model on the CPU, 1 thread: 32k context, 0.3 of 8.0 GiB\n"
+# Room for the pictures that a conversation keeps.
+LOADED_TO_TALK = "model on the CPU, 1 thread: 32k context, 0.7 of 8.0 GiB"
 
 
 def test_one_shot(shell, check):
@@ -149,7 +151,7 @@ def test_a_conversation(shell):
     assert ran.status == 0
     assert ran.stdout == "Hello.\nYou said hi.\n"
     assert ran.stderr == (
-        "model on the CPU, 1 thread: 32k context, 0.3 of 8.0 GiB ·\n  /help\n"
+        "model on the CPU, 1 thread: 32k context, 0.7 of 8.0 GiB ·\n  /help\n"
         + status_line("4 of 8,192")
         + status_line("15 of 8,192")
     )
@@ -234,4 +236,4 @@ def test_without_line_editing_the_prompt_is_on_stderr(shell):
     )
     assert ran.status == 0
     assert ran.stdout == "Hello.\n"
-    assert ran.stderr.startswith(f"{LOADED.strip()} - /help\n> ")
+    assert ran.stderr.startswith(f"{LOADED_TO_TALK} - /help\n> ")

@@ -54,7 +54,7 @@ def test_a_load_says_that_operations_fall_back_to_the_cpu(
     said = f"sched_reserve: graph: nodes = 414, splits = {splits}, input objects = 5"
     monkeypatch.setattr(engine, "end_report", lambda: (said,))
     monkeypatch.setattr(engine, "judge_load", lambda *_: ())
-    monkeypatch.setattr(engine, "LlamaModel", lambda path, _: LlamaModel(path))
+    monkeypatch.setattr(engine, "LlamaModel", lambda path, *_, **__: LlamaModel(path))
     opened = LlamaEngine(replace(demo_plan(), projector=None, devices=("CUDA0",)))
     notes = opened.info.notes
     opened.close()

@@ -121,9 +121,10 @@ def test_the_regenerated_answer_after_a_restore_keeps_the_question(
     saved: Path, engine: LlamaEngine, short_lived: Callable[[Plan], LlamaEngine], tmp_path: Path
 ) -> None:
     """The checkpoint at the end of the last question is in the file."""
-    asked = Request(messages=(SEEN,), sampling=GREEDY, max_tokens=60)
+    seen = Message("user", f"What is to be seen? {WORDS}", (picture(),))
+    asked = Request(messages=(seen,), sampling=GREEDY, max_tokens=60)
     text, _ = answer(engine, asked)
-    list(engine.warm(Request(messages=(SEEN, Message("model", text)))))
+    list(engine.warm(Request(messages=(seen, Message("model", text)))))
     engine.save(tmp_path / "kv")
     other = short_lived(demo_plan())
     other.restore(tmp_path / "kv")

@@ -13,7 +13,7 @@ from gemma_edge.documents.sheets import read_separated, read_sheets
 from gemma_edge.engine.constraint import TextConstraint
 from gemma_edge.engine.grounding import HELD, ROWS
 from gemma_edge.engine.protocol import JsonConstraint
-from gemma_edge.extraction.grounding import find_candidates, find_rows, not_held
+from gemma_edge.extraction.grounding import find_candidates, find_rows, not_held, wants_every
 from gemma_edge.extraction.rows import Table, find_tables, trace_rows
 from gemma_edge.extraction.schema import make_part, parse_schema
 from tests.documents.conftest import render_pdf, typed
@@ -634,3 +634,56 @@ def test_spaces_that_keep_thousands_apart_and_lines_of_times() -> None:
     bread = "Bread               34.50\n   2 x 17.25\nSalt                 7.51"
     receipt = f"Tea, green          14.50\n   2 x 7.25\n{bread}"
     assert [row.cells[0] for row in items_of(receipt).rows] == ["Tea, green", "Bread", "Salt"]
+
+
+def test_each_line_that_a_rule_asks_for_is_an_entry() -> None:
+    """Where every line is wanted, none of one table can be left out, but for what may be none."""
+    text = INVOICE.replace("     Shipping        ", "3    Shipping   1  12.00")
+    schema = "items[]: {article, qty int, amount num}"
+    source = parse_schema(schema).source
+    assert wants_every(source, [("items", "one entry for each line")])
+    assert not wants_every(source, [("items", "each line above 100.00")])
+    assert not wants_every(source, [("", "each line")]) and not wants_every(source, [])
+    decoding, document = make(schema, text)
+    grounding = find_candidates(document, decoding, every=True)
+    check = TextConstraint(JsonConstraint(schema=json.dumps(decoding), grounding=grounding))
+    one = {"article": "Pressure sensor PT-100", "qty": 12, "amount": 1014}
+    two = {"article": "Calibration certificate", "qty": 2, "amount": 130}
+    for entries, right in (([one, two], True), ([], True), ([one], False), ([two], False)):
+        check.reset()
+        taken = check.take(json.dumps({"items": entries})) and check.complete
+        assert taken is right, entries
+
+
+def test_marks_that_lead_to_a_value_are_no_part_of_it() -> None:
+    text = "Invoice no. ..... 2030-536705\nOrder - 91/81/46\nNet -46.37 of .net"
+    for right, wrong in (("2030-536705", "..... 2030-536705"), ("91/81/46", "- 91/81/46")):
+        assert holds("number", {"number": right}, text)
+        assert not holds("number", {"number": wrong}, text)
+    assert holds("a, b", {"a": "-46.37", "b": ".net"}, text)
+
+
+def test_the_end_of_an_amount_with_spaces_is_no_amount() -> None:
+    columns = "Total TTC        8 515,29 EUR\nTVA                405,49 EUR"
+    assert holds("total amount", {"total": "8 515,29"}, columns)
+    assert not holds("total amount", {"total": "515,29"}, columns)
+    assert holds("total amount", {"total": "515,29"}, "8 515,29")  # eight of them, for all we know
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("Acme\nDesk 1\nTotal 9.50", {"pattern": "^[a-f\\d-]{36}$"}),
+        ("Acme\nDesk 1\nTotal 9.50", {"minLength": 100}),
+        ("Desk and lamp for Acme\n" * 200, {"pattern": "^[a-f\\d-]{36}$"}),
+    ],
+)
+def test_what_no_words_can_be_is_null(text: str, limit: dict[str, Any]) -> None:
+    """A string that no printed words fit is not begun: behind its quote there would be no way."""
+    schema = {"type": "object", "properties": {"zone": {"type": "string", **limit}}}
+    decoding, document = make(schema, text)
+    grounding = find_candidates(document, decoding)
+    check = TextConstraint(JsonConstraint(schema=json.dumps(decoding), grounding=grounding))
+    assert not check.take('{"zone": "')
+    check.reset()
+    assert check.take('{"zone": null}') and check.complete

@@ -34,10 +34,12 @@ _ALSO_WORTH = 0.7  # of a word that only means the same
 _LABEL_COST = 8  # the last words of a label that are read
 _LABEL_WORDS_LOOKED = 80  # characters before a value, on its line
 _ABOVE = 3  # lines above a value in which its label may stand
+_TAX: Names = ("vat", "gst", "mwst", "ust", "tva", "iva", "btw")
 # What forms print for the words of keys; the rest is left to descriptions.
 _ALSO: Mapping[str, Names] = {
     "number": ("no", "nr", "num", "#", "id"), "no": ("number", "nr", "#"), "id": ("no", "number"),
-    "total": ("due", "payable", "balance"), "tax": ("vat", "gst", "mwst"), "vat": ("tax", "mwst"),
+    "total": ("due", "payable", "balance"), "tax": _TAX, "taxes": ("tax", *_TAX),
+    "vat": ("tax", "mwst"), "rate": ("tax", *_TAX),
     "date": ("dated", "issued"), "quantity": ("qty",), "qty": ("quantity",),
     "price": ("rate", "cost"), "amount": ("total",), "phone": ("tel", "telephone"),
     "customer": ("client", "bill", "buyer"), "vendor": ("seller", "supplier"),
