@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -212,6 +213,10 @@ def test_it_crosses_the_protocol() -> None:
     assert unpack(json.loads(json.dumps(pack(wanted, parts))), parts) == wanted
 
 
+# Dots and dashes alone before a value lead to it.
+LEADING = re.compile(r"^(?:[.=_\u2026\u2010-\u2015-]+(?: |$)[ ,;:)\]}]*)+")
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=120), st.data())
 def test_any_text_can_be_copied_and_read_back(text: str, data: st.DataObject) -> None:
@@ -221,6 +226,7 @@ def test_any_text_can_be_copied_and_read_back(text: str, data: st.DataObject) ->
     first = data.draw(st.integers(0, len(words) - 1))
     last = data.draw(st.integers(first, len(words) - 1))
     value = " ".join(words[first : last + 1]).lstrip(" ,;:)]}").rstrip(" ,;:([{")
+    value = LEADING.sub("", value).lstrip(" ,;:)]}")
     if not value:
         return
     assert holds(leaf(VERBATIM), value, Grounding(text=text))

@@ -661,6 +661,7 @@ def test_marks_that_lead_to_a_value_are_no_part_of_it() -> None:
         assert holds("number", {"number": right}, text)
         assert not holds("number", {"number": wrong}, text)
     assert holds("a, b", {"a": "-46.37", "b": ".net"}, text)
+    assert holds("flag", {"flag": "--ctx 8192"}, "use --ctx 8192 and __init__")
 
 
 def test_the_end_of_an_amount_with_spaces_is_no_amount() -> None:
