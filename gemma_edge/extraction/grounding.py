@@ -380,20 +380,22 @@ _SOME = re.compile(
 
 
 def wants_every(source: Json, rules: Iterable[tuple[str, str]]) -> bool:
-    """Whether what is said of the lists of this schema, in their descriptions and in rules (the
-    field that one is about, its text), asks for each of their lines."""
-    lists: list[str] = []
-    said: list[str] = []
+    """Whether what is said of the lists of entries of this schema, in their descriptions and in
+    rules (the field that one is about, its text), asks for each of their lines, of every list."""
+    said: dict[str, str] = {}
 
     def note(keys: _Keys, schema: Json) -> Json:
-        if isinstance(schema.get("items"), dict):
-            lists.append(".".join(keys))
-            said.append(str(schema.get("description", "")))
+        items = schema.get("items")
+        if isinstance(items, dict) and "properties" in items:
+            said[".".join(keys)] = str(schema.get("description", ""))
         return schema
 
     _rewrite(source, (), note)
-    said += [text for name, text in rules if name in lists]
-    return any(map(_EVERY.search, said)) and not any(map(_SOME.search, said))
+    for name, text in rules:
+        if name in said:
+            said[name] += f" {text}"
+    lists = said.values()
+    return bool(said) and all(map(_EVERY.search, lists)) and not any(map(_SOME.search, lists))
 
 
 def find_candidates(document: Document, marked: Json, *, every: bool = False) -> Grounding:

@@ -644,6 +644,8 @@ def test_each_line_that_a_rule_asks_for_is_an_entry() -> None:
     assert wants_every(source, [("items", "one entry for each line")])
     assert not wants_every(source, [("items", "each line above 100.00")])
     assert not wants_every(source, [("", "each line")]) and not wants_every(source, [])
+    two = parse_schema(f"{schema}, notes[]: {{page int, text}}").source
+    assert not wants_every(two, [("items", "each line")])  # nothing is said of the notes
     decoding, document = make(schema, text)
     grounding = find_candidates(document, decoding, every=True)
     check = TextConstraint(JsonConstraint(schema=json.dumps(decoding), grounding=grounding))
