@@ -19,7 +19,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemma_edge.disk import sync_folder, write_atomically
+from gemma_edge.disk import append, open_plain, sync_folder, write_atomically
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Message
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
@@ -294,7 +294,6 @@ class Replay:
 _DURING_ANSWER = ("said", "thought", "answered", "refused", "title")
 FILE, PICTURES, CACHE, LOCK = "journal.jsonl", "pictures", "cache.kv", "lock"
 VERSION = 1
-_BINARY = getattr(os, "O_BINARY", 0)
 _PICTURE = ("width", "height", "name", "lost", "whole_tokens")  # what a record says of one
 
 
@@ -373,9 +372,7 @@ class Journal:
         line = json.dumps(stamped, ensure_ascii=False) + "\n"
         with _explained("the session", self.path):
             self._start()
-            _write(self._file, line.encode("utf-8", "surrogatepass"))
-            if sync:
-                os.fsync(self._file)
+            append(self._file, line.encode("utf-8", "surrogatepass"), durable=sync)
 
     def keep_picture(self, picture: Picture) -> dict[str, Any]:
         """Write its pixels, once, and return what a record says of it.
@@ -410,12 +407,12 @@ class Journal:
         self._lock = take_lock(self.path)
         path = self.path / FILE
         fresh = not path.exists()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o600)
+        self._file = open_plain(path, os.O_CREAT | os.O_APPEND)
         size = os.fstat(self._file).st_size
         if size:  # the last line may be half of one
             os.lseek(self._file, size - 1, os.SEEK_SET)
             if os.read(self._file, 1) != b"\n":
-                _write(self._file, b"\n")
+                append(self._file, b"\n")
         if fresh:
             sync_folder(self.path)
 
@@ -495,13 +492,6 @@ def take_lock(path: Path) -> "BaseFileLock":
     except OSError as error:
         raise InputError(f"the session `{path.name}` cannot be locked: {error.strerror}") from None
     return lock
-
-
-def _write(number: int, data: bytes) -> None:
-    """All of it: a full disk may take a part only."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(number, rest) :]
 
 
 class Recorder:

@@ -17,6 +17,7 @@ from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.sessions import render_rows
 from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status
 from gemma_edge.cli.terminal import FENCE, copy, no_echo
+from gemma_edge.disk import write_atomically
 from gemma_edge.documents.document import shown
 from gemma_edge.engine.protocol import Engine, Event
 from gemma_edge.errors import (
@@ -638,8 +639,7 @@ def _export(terminal: ChatTerminal, value: str) -> None:
 def write_new(path: Path, text: str) -> None:
     """Write a file that is not there yet; else InputError, as where the disk refuses."""
     try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        write_atomically(path, text, replace=False)
     except FileExistsError:
         raise InputError(f"{path} is there already", hint="name another file") from None
     except OSError as error:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
-from gemma_edge.disk import sync_folder
+from gemma_edge.disk import create, new_name, put, remove_left
 from gemma_edge.engine.llama import WINDOW_CELLS, Aborted, LlamaContext
 from gemma_edge.engine.protocol import Restored
 from gemma_edge.errors import EngineError, OutOfMemory
@@ -329,7 +330,7 @@ class CacheWriter:
     ) -> None:  # fmt: skip
         head = _head(wanted, units, checkpoints, state_bytes)
         tail = b"".join(checkpoint.data for checkpoint in checkpoints)
-        self._path, self._part = path, path.with_name(path.name + ".part")
+        self._path, self._part = path, new_name(path)
         self._size = len(head) + state_bytes + len(tail) + _CHECK.size
         _check_room(path, self._size)
         try:
@@ -348,10 +349,9 @@ class CacheWriter:
         self._whole[-_CHECK.size :] = _CHECK.pack(_checksum(self._whole[: -_CHECK.size]))
         try:
             self._map.flush()
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
             self._close()
-            os.replace(self._part, self._path)
-            sync_folder(self._path.parent)
+            put(self._part, self._path, durable=True)
         except OSError as error:
             self.discard()
             raise _refused(self._path, error) from None
@@ -363,12 +363,11 @@ class CacheWriter:
             self._part.unlink()
 
     def _close(self) -> None:
-        if self._file >= 0:
+        if not self._file.closed:
             self.state.release()
             self._whole.release()
             self._map.close()
-            os.close(self._file)
-            self._file = -1
+            self._file.close()
 
 
 @contextlib.contextmanager
@@ -455,6 +454,7 @@ def _check_room(path: Path, size: int) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_left(path.parent)
         free = shutil.disk_usage(path.parent).free
     except OSError as error:
         raise _refused(path, error) from None
@@ -464,21 +464,21 @@ def _check_room(path: Path, size: int) -> None:
         )
 
 
-def _allocate(path: Path, size: int) -> tuple[int, mmap.mmap]:
-    """A file for its owner alone, with all its blocks, open and mapped."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-    file = os.open(path, flags, 0o600)
+def _allocate(path: Path, size: int) -> tuple[BinaryIO, mmap.mmap]:
+    """A new file for its owner alone, with all its blocks, open and mapped. No other process has
+    it: one that is cut off under another's map ends that process."""
+    file = create(path, 0o600)
     try:
-        os.ftruncate(file, size)
+        file.truncate(size)
         if hasattr(os, "posix_fallocate"):
             try:
-                os.posix_fallocate(file, 0, size)
+                os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
                 if error.errno not in _CANNOT:  # else the disk has space, which was asked before
                     raise
-        return file, mmap.mmap(file, size)
+        return file, mmap.mmap(file.fileno(), size)
     except OSError:
-        os.close(file)
+        file.close()
         path.unlink()
         raise
 

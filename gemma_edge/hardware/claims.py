@@ -8,12 +8,10 @@ care for one another and nothing else.
 """
 
 import contextlib
-import errno
 import json
 import os
 import platform
 import re
-import stat
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from gemma_edge.disk import open_plain, try_lock
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.records import dataclass
 
@@ -32,7 +31,6 @@ _SIZE = 4096  # bytes of a file, always: a reader meets the old text or the new 
 _MOST_FILES = 64
 _MOST_BYTES = 1 << 50
 _MOST_LETTERS = 100
-_LOCKED_BYTE = 1 << 20  # behind the text: Windows lets nobody read what is locked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +206,7 @@ def _open_guard(folder: Path) -> int | None:
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         number = _open(folder / f"{_host()}.lock", os.O_CREAT)
-        while number is not None and not _lock(number) and time.monotonic() < deadline:
+        while number is not None and not try_lock(number) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
     return number
 
@@ -237,7 +235,7 @@ def _read(path: Path) -> Claim | None:
         if number is None:
             return None
         try:
-            left_behind = _lock(number)
+            left_behind = try_lock(number)
             os.lseek(number, 0, os.SEEK_SET)
             return None if left_behind else _decode(os.read(number, _SIZE + 1))
         finally:
@@ -250,14 +248,9 @@ def _read(path: Path) -> Claim | None:
 
 
 def _open(path: Path, flags: int = 0) -> int | None:
-    """A plain file of this person's, and nothing that a link points to; None for all else."""
-    flags |= os.O_RDWR
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"):
-        flags |= getattr(os, name, 0)
-    number = os.open(path, flags, 0o600)
-    status = os.fstat(number)
-    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    if stat.S_ISREG(status.st_mode) and mine:
+    """A plain file of this person's, and nothing that a link points to; None for another's."""
+    number = open_plain(path, flags)
+    if not hasattr(os, "getuid") or os.fstat(number).st_uid == os.getuid():
         return number
     os.close(number)
     return None
@@ -272,7 +265,7 @@ def _create(folder: Path, data: bytes) -> tuple[int, Path] | None:
         if number is None:
             return None
         try:
-            if _lock(number):
+            if try_lock(number):
                 _write(number, data)
                 if fresh != path:
                     os.rename(fresh, path)
@@ -303,26 +296,6 @@ def _unlink(path: Path) -> None:
 def _write(number: int, data: bytes) -> None:
     os.lseek(number, 0, os.SEEK_SET)
     os.write(number, data)
-
-
-def _lock(number: int) -> bool:
-    """Until the file is closed or the process ends; False where another has it.
-    Raises OSError: this file system knows no locks."""
-    try:
-        if os.name == "nt":
-            import msvcrt  # noqa: PLC0415  # exists on Windows alone
-
-            os.lseek(number, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl  # noqa: PLC0415  # not on Windows
-
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            return False
-        raise
-    return True
 
 
 def _host() -> str:

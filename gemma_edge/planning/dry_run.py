@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gemma_edge.disk import create
 from gemma_edge.errors import EngineError
 from gemma_edge.gguf import TENSOR_TYPES, Header, Scalar, Skipped, Tensor
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
@@ -278,7 +279,7 @@ def write_skeleton(
     head = b"GGUF" + struct.pack("<IQQ", 3, len(header.tensors), len(metadata))
     head += b"".join(metadata) + table
     start = math.ceil(len(head) / ALIGNMENT) * ALIGNMENT
-    with path.open("wb") as file:
+    with create(path) as file:
         _allow_holes(file)
         file.write(head)
         file.truncate(start + offset)

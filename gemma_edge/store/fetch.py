@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from gemma_edge.disk import open_plain
 from gemma_edge.errors import Interrupted, ModelError, UsageError
 from gemma_edge.store.files import (
     Destination,
@@ -376,9 +377,7 @@ class _Transfer:
     def run(self) -> str:
         total = self._upstream.size_bytes
         # Unbuffered: what has arrived is in the file even if this process is killed.
-        descriptor = os.open(
-            self._place.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
-        )
+        descriptor = open_plain(self._place.partial, os.O_CREAT, 0o666)
         with os.fdopen(descriptor, "r+b", buffering=0) as target:
             self._position = target.seek(0, os.SEEK_END)
             if self._position > total:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from gemma_edge.disk import write_atomically
+from gemma_edge.disk import PARTIAL_SUFFIX, beside, create, put, write_atomically
 from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, ModelError
 from gemma_edge.records import dataclass
 from gemma_edge.store.hub import NEWEST, default_cache_dir, delete_blobs
@@ -381,12 +381,12 @@ class LocalFiles:
     def _as_plain(self, found: LocalFile, plain: Path) -> LocalFile:
         """A plain file was asked for: a second name for the cached one, a copy across disks."""
         source = found.path.resolve()
-        with _placed(plain) as fresh:
+        with beside(plain, durable=True) as fresh:
             try:
                 os.link(source, fresh)
             except OSError:
                 check_space({plain.parent: source.stat().st_size})
-                shutil.copyfile(source, fresh)
+                _copy(source, fresh)
         self.checked.put(plain, found.sha256)
         return LocalFile(plain, found.commit, found.sha256)
 
@@ -474,7 +474,7 @@ def import_file(
                 )
         else:
             check_space({target.parent: size})
-            with _placed(target) as path:
+            with beside(target, durable=True) as path:
                 sha256 = _copy_hashed(source, path, meter)
             checked.put(target, sha256)
     except OSError as error:
@@ -502,20 +502,15 @@ def _check_source(source: Path) -> int:
     return size
 
 
-@contextlib.contextmanager
-def _placed(target: Path) -> Iterator[Path]:
-    """A path beside ``target`` to write to; what stands there at the end gets its name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL_SUFFIX}")
-    try:
-        yield fresh
-        os.replace(fresh, target)
-    finally:
-        fresh.unlink(missing_ok=True)
+def _copy(source: Path, path: Path) -> None:
+    with source.open("rb") as origin, create(path) as copy:
+        shutil.copyfileobj(origin, copy, _READ_BYTES)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def _copy_hashed(source: Path, path: Path, meter: ProgressMeter) -> str:
-    with source.open("rb") as origin, path.open("xb", buffering=0) as copy:
+    with source.open("rb") as origin, create(path, buffering=0) as copy:
         trailing, position = TrailingHash(path), 0
         trailing.start()
         try:
@@ -568,9 +563,6 @@ def check_space(needed_bytes: Mapping[Path, int]) -> None:
                 hint="free some space (gemma-edge list, gemma-edge rm NAME), or choose another "
                 "disk: HF_HOME, --models-dir",
             )
-
-
-PARTIAL_SUFFIX = ".gemma-edge.incomplete"  # the cache's own clean-up removes *.incomplete
 
 
 @dataclass(frozen=True, slots=True)
@@ -628,7 +620,7 @@ def publish(place: Destination) -> None:
     """Make what has come in, and was checked, visible under its name.
     Raises OSError: the disk or its permissions."""
     if place.partial.exists():
-        os.replace(place.partial, place.blob)
+        put(place.partial, place.blob, durable=True)
     if place.final != place.blob:
         _link(place.blob, place.final)
     if place.ref is not None:
@@ -647,7 +639,7 @@ def _link(blob: Path, final: Path) -> None:
     except FileExistsError:  # another process was faster
         return
     except (OSError, NotImplementedError):
-        os.replace(blob, final)
+        put(blob, final)
 
 
 def iter_cached(cache: Path, file: RemoteFile, revision: str | None) -> Iterator[tuple[Path, str]]:

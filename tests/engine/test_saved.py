@@ -238,7 +238,7 @@ def test_nothing_is_half_written(
     assert path.read_bytes() == first
     with (
         pytest.raises(Unusable, match="damaged"),
-        open_saved(path.with_name("kv.part"), engine._fingerprint, 2048),
+        open_saved(part._part, engine._fingerprint, 2048),
     ):
         pass
     part.discard()
@@ -249,6 +249,21 @@ def test_nothing_is_half_written(
     blocker.write_text("x")
     with pytest.raises(EngineError, match="the cache cannot be saved as kv"):
         engine.save(blocker / "kv")
+
+
+def test_two_runs_write_one_file_and_neither_disturbs_the_other(
+    engine: LlamaEngine, tmp_path: Path
+) -> None:
+    """As two commands with `--remember` on one picture: each fills a mapped file of its own."""
+    path = tmp_path / "kv"
+    list(engine.warm(Request(messages=SMALL)))
+    with engine._request_lock:
+        first = engine._cache.copy_out(path, engine._fingerprint)
+        second = engine._cache.copy_out(path, engine._fingerprint)
+    assert first.finish() == second.finish() == path.stat().st_size
+    assert [file.name for file in tmp_path.iterdir()] == ["kv"]
+    with open_saved(path, engine._fingerprint, 2048) as cells:
+        assert cells.units
 
 
 @pytest.fixture(params=["engine", "remote", "scripted"])

@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_costs_nothing_else(tmp_path
     folder = VisionCacheFolder(tmp_path / "file" / "seen", "one")
     Encoder().of(VisionCache(WIDTH, folder), square(1))
     assert "images are not remembered" in folder.problem
-    assert not list(tmp_path.glob("**/*.part"))
+    assert not list(tmp_path.glob("**/*.incomplete"))
 
 
 def test_a_picture_travels_once_and_as_it_is() -> None:

@@ -261,7 +261,7 @@ def test_a_file_system_without_locks_costs_nothing(
     def refuse(_number: int) -> bool:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(claims, "_lock", refuse)
+    monkeypatch.setattr(claims, "try_lock", refuse)
     with deciding(tmp_path) as desk:
         held = desk.take(Claim(pid=os.getpid(), title="", at=1.0, taken={}, free={}))
     held.use()
