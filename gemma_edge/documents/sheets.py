@@ -26,6 +26,7 @@ _CELL_DIGITS = 15  # what Excel itself shows of a number (its specification)
 _SEPARATORS = ",;\t|"
 
 _LOOKED_AT = 20  # rows that tell the separator
+_LINE_LOOKED_AT = 1 << 16  # characters of each
 
 
 def read_sheets(data: bytes, name: str) -> ExtractedText:
@@ -113,10 +114,14 @@ def _cell(value: Cell) -> str:
 
 def _separator(text: str) -> str:
     """The sign that parts most of the first rows into the same number of fields."""
-    head = [line for line in text.split("\n", _LOOKED_AT + 1)[:_LOOKED_AT] if line.strip()]
+    lines = text.lstrip().split("\n", _LOOKED_AT + 1)[:_LOOKED_AT]
+    head = [line[:_LINE_LOOKED_AT] for line in lines if line.strip()]
 
     def worth(sign: str) -> tuple[int, int]:
-        widths = [len(row) for row in csv.reader(head, delimiter=sign)]
+        try:
+            widths = [len(row) for row in csv.reader(head, delimiter=sign)]
+        except csv.Error:  # an older Python refuses a NUL
+            return 0, 0
         usual = max(set(widths), key=widths.count)
         return (widths.count(usual), usual) if usual > 1 else (0, 0)
 

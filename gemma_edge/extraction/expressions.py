@@ -18,6 +18,7 @@ of Python, no calls but the functions below, no powers, no text that grows.
 
 import ast
 import decimal
+import math
 import operator
 import re
 import warnings
@@ -69,6 +70,8 @@ def lift(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """What was computed as JSON; a whole number is an int."""
     if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise OverflowError
         whole = value == value.to_integral_value(context=CONTEXT)
         return int(value) if whole else float(value)
     if isinstance(value, date):
@@ -532,6 +535,8 @@ class Expression:
         run = Run(data, self.about, tolerance)
         try:
             value = plain(run.value(self.tree))
+        except (OverflowError, ValueError, decimal.DecimalException):
+            return Result(None, problem=f"`{self.text}`: the number is out of range")
         except RunError as error:
             at = _column(self.text, error.column or 0)
             return Result(None, problem=f"`{self.text}`, column {at + 1}: {error}")
@@ -605,10 +610,8 @@ def _check(tree: ast.expr, text: str) -> None:
 def _flaw(node: ast.AST) -> str:
     if isinstance(node, ast.Call):
         return _call_flaw(node)
-    if isinstance(node, ast.Constant) and not isinstance(
-        node.value, bool | int | float | str | None
-    ):
-        return f"{node.value!r} is no value"
+    if isinstance(node, ast.Constant) and not _is_value(node.value):
+        return f"{node.value!r:.40} is no value"
     if isinstance(node, ast.Subscript):
         index = node.slice
         kinds: tuple[type, ...] = (int, str)
@@ -623,6 +626,15 @@ def _flaw(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute) and node.attr.startswith("__"):
         return f"`{node.attr}` is no field"
     return ""
+
+
+def _is_value(value: Any) -> bool:
+    """Whether JSON has it: ``1e999`` is infinite, and half a character is no text."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, int)
 
 
 def _call_flaw(node: ast.Call) -> str:

@@ -62,7 +62,8 @@ EXAMPLE_HINT = (
 
 
 def parse_json(text: str, name: str) -> Any:
-    """JSON text to Python values; NaN, Infinity and bottomless nesting are refused.
+    """JSON text to Python values; NaN, Infinity, half a character and bottomless nesting are
+    refused.
 
     Raises:
         SchemaError: with the line and the column.
@@ -73,6 +74,8 @@ def parse_json(text: str, name: str) -> Any:
     try:
         value = json.loads(text, parse_constant=refuse_constant, parse_float=parse_float)
         too_deep = _nesting(value) > MAX_NESTING
+        escaped = _HALF_ESCAPED.search(text)
+        refuse_half(json.dumps(value, ensure_ascii=False) if escaped else text)
     except ValueError as error:  # a constant that is not JSON, or a number of 5,000 digits, too
         said = str(error)
         if isinstance(error, json.JSONDecodeError):
@@ -84,6 +87,21 @@ def parse_json(text: str, name: str) -> Any:
         what = f"{name} is nested deeper than {MAX_NESTING} levels"
         raise SchemaError(what, hint="flatten it, or use $defs")
     return value
+
+
+_HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def refuse_half(text: str) -> None:
+    """
+    Raises:
+        ValueError: it holds a lone surrogate, half a character, which no file and no prompt can.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise ValueError(f"{half} is half a character") from None
 
 
 def parse_values(text: str, name: str) -> list[Any]:
@@ -219,6 +237,9 @@ def lone_references(root: Json) -> Json:
     return root
 
 
+_INDEX = re.compile("[0-9]{1,9}")
+
+
 def resolve(root: Json, reference: str) -> Subschema | None:
     """What ``reference`` means within ``root``: ``#``, ``#/a/b``, ``#anchor``, each with or
     without the root's own ``$id`` before it; None where it points at nothing."""
@@ -241,7 +262,7 @@ def _follow(root: Json, pointer: str) -> Subschema | None:
         key = unquote(part).replace("~1", "/").replace("~0", "~")
         if isinstance(current, dict) and key in current:
             current = current[key]
-        elif isinstance(current, list) and key.isdecimal() and int(key) < len(current):
+        elif isinstance(current, list) and _INDEX.fullmatch(key) and int(key) < len(current):
             current = current[int(key)]
         else:
             return None

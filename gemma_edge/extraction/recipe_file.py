@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import yaml
 
-from gemma_edge.disk import write_atomically
+from gemma_edge.disk import encode, write_atomically
 from gemma_edge.documents.document import read_file, shown
 from gemma_edge.errors import GemmaEdgeError, InputError, SchemaError, UsageError
 from gemma_edge.extraction.expressions import CENTS, Expression, parse_expression
@@ -24,6 +24,7 @@ from gemma_edge.extraction.json_schema import (
     ValuePath,
     iter_leaves,
     parse_json,
+    refuse_half,
     render_path,
 )
 from gemma_edge.extraction.recipe import (
@@ -132,6 +133,7 @@ def read_yaml(text: str, name: str) -> Node:
         InputError: no YAML, too large, a key twice, or nodes without end.
     """
     where, said, root = name, "", None
+    text = encode(text).decode("utf-8")  # stdin may have had bytes that are none
     if len(text.encode("utf-8")) > MAX_BYTES:
         raise InputError(f"{name} is larger than {render_bytes(MAX_BYTES)}", hint=_HINT)
     try:
@@ -164,6 +166,8 @@ def _compose(text: str) -> yaml.Node | None:
 def _build(node: yaml.Node, file: str, depth: int, counter: Iterator[int]) -> Node:
     """PyYAML's nodes to ours; aliases are written out, and so counted."""
     here = Node(None, node.start_mark.line + 1, file)
+    if isinstance(node, yaml.ScalarNode):
+        _refuse_half(node, here)
     if next(counter) >= MAX_NODES or depth > MAX_DEPTH:
         much = f"more than {MAX_NODES:,} values" if depth <= MAX_DEPTH else "nested too deeply"
         raise here.error(f"{much}; do its aliases (*name) multiply?")
@@ -179,6 +183,7 @@ def _build(node: yaml.Node, file: str, depth: int, counter: Iterator[int]) -> No
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 raise here.error("a key is a word, not a list", line=line)
+            _refuse_half(key, here)
             if key.value in lines:
                 raise here.error(f"the key `{key.value[:40]}` is there already", line=line)
             lines[key.value] = line
@@ -187,6 +192,13 @@ def _build(node: yaml.Node, file: str, depth: int, counter: Iterator[int]) -> No
     style = getattr(node, "style", None)
     value = node.value if style else _scalar(node.value, node.tag == "tag:yaml.org,2002:str")
     return replace(here, value=value, text_line=here.line + (style in ("|", ">")))
+
+
+def _refuse_half(node: yaml.ScalarNode, here: Node) -> None:
+    try:
+        refuse_half(node.value)
+    except ValueError as error:
+        raise here.error(str(error), line=node.start_mark.line + 1) from None
 
 
 def _scalar(text: str, is_text: bool) -> Any:
@@ -284,7 +296,7 @@ def _check(node: Node) -> Check:
         raise members["severity"].error(f"`{severity[:20]}` is none of error, warn")
     fields = members["fields"].items("fields") if "fields" in members else []
     tolerance = members["tolerance"].value if "tolerance" in members else CENTS
-    if isinstance(tolerance, bool | str) or tolerance is None or tolerance < 0:
+    if tolerance is not CENTS and not (type(tolerance) in (int, float) and tolerance >= 0):
         raise members["tolerance"].error("the tolerance is a number, like 0.02")
     return Check(
         _expression(members["expr"]),
@@ -540,11 +552,11 @@ def save_text(text: str, name: str, folder: Path, *, replace: bool = False) -> P
             hint = "my-invoice, or a file that ends in .yaml"
             raise UsageError(f"`{shown(name)[:60]}` is no name for a recipe", hint=hint)
         path = folder / f"{bare}{ENDINGS[0]}"
-    if path.exists() and not replace:
-        hint = f"another name, or remove it; gemma-edge recipes save {path.stem} … --replace"
-        raise UsageError(f"there is a recipe {shown(path)} already", hint=hint)
     try:
-        write_atomically(path, text)
+        write_atomically(path, text, replace=replace)
+    except FileExistsError:
+        hint = f"another name, or remove it; gemma-edge recipes save {path.stem} … --replace"
+        raise UsageError(f"there is a recipe {shown(path)} already", hint=hint) from None
     except OSError as error:
         what = f"{shown(path)} cannot be written ({error.strerror or error})"
         raise InputError(what, hint="check the folder") from None

@@ -38,6 +38,7 @@ from gemma_edge.extraction.json_schema import (
     kind_of,
     local_references,
     parse_json,
+    refuse_half,
     render_path,
     resolve,
     step_into,
@@ -205,7 +206,11 @@ class _LineParser:
         if not found:
             raise self.error(f'a field name is missing before "{self.text[self.at]}"')
         self.at = found.end()
-        return json.loads(found[0]) if found[1] else found[0]
+        try:
+            return json.loads(found[0]) if found[1] else found[0]
+        except ValueError:
+            problem = f"{found[0][:40]} is no name as JSON writes it"
+            raise self.error(problem, at=found.start()) from None
 
     def type_word(self, name: str) -> Json | None:
         self.skip(" \t")
@@ -595,6 +600,12 @@ def check_source(source: Json, name: str) -> Json:
     Raises:
         SchemaError: it breaks the rules of JSON Schema, or refers to what is not in it.
     """
+    try:
+        refuse_half(json.dumps(source, ensure_ascii=False))
+    except ValueError as error:
+        raise SchemaError(
+            f"{name}: {error}", hint="leave it out, or write the other half"
+        ) from None
     source = local_references(source)
     for schema in every(source):
         for keyword in ("$dynamicRef", "$recursiveRef"):

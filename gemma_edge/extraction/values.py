@@ -372,7 +372,7 @@ def _from_words(text: str) -> ReadValue:
     it in two languages, 12 AUG/AOÛT 74."""
     known = tables()
     words = [fold(word) for word in _WORD.findall(_ORDINAL.sub(" ", text))]
-    numbers = [word for word in words if word.isdigit()]
+    numbers = [word for word in words if word.isdecimal()]  # and no ², which is none to `int`
     named = {known.months[word] for word in words if word in known.months}
     if len(named) != 1:
         return ReadValue.unreadable("no month" if not named else "several months")
@@ -846,7 +846,7 @@ def _wrong(lines: list[str], found: _Format) -> list[str]:
 def _fits(text: str, digit: str) -> bool:
     if digit == FILLER:  # allowed where there is nothing to check
         return not text.strip(FILLER)
-    return digit.isdigit() and check_digit(text) == int(digit)
+    return digit.isdecimal() and check_digit(text) == int(digit)
 
 
 def _country(code: str) -> str | None:
@@ -856,12 +856,10 @@ def _country(code: str) -> str | None:
 
 def _date(digits: str, expiry: str | None) -> str | None:
     """YYMMDD; documents expire in this century, and people are born before that."""
-    if not digits.isdigit():
+    if not digits.isdecimal():
         return None
-    try:
-        found = date(2000 + int(digits[:2]), int(digits[2:4]), int(digits[4:]))
-    except ValueError:
-        return None
-    if expiry is not None and found.isoformat() >= expiry:
-        found = found.replace(year=found.year - 100)
-    return found.isoformat()
+    year, month, day = int(digits[:2]), int(digits[2:4]), int(digits[4:])
+    found = _day(2000 + year, month, day)
+    if expiry is not None and (found is None or found >= expiry):
+        return _day(1900 + year, month, day)  # which 29 February may not have
+    return found

@@ -6,8 +6,10 @@ from datetime import date, datetime, time
 import openpyxl
 import pytest
 
+from gemma_edge.documents import sheets
 from gemma_edge.documents.document import PageNumbers, Writer
 from gemma_edge.documents.open import read_document
+from gemma_edge.documents.sheets import read_separated
 from gemma_edge.errors import InputError, UsageError
 from tests.documents.office_files import render_ods, render_xlsx
 
@@ -92,3 +94,17 @@ def test_one_line_that_is_too_long_is_cut_and_not_lost():
     for line in ("abc", "defghijklmnop", "next"):
         writer.line(line)
     assert (writer.take(), writer.is_full) == ("abc\ndefghi", True)
+
+
+@pytest.mark.parametrize("blank", ["\n" * 19, "\n" * 25, " \n\t\n" * 500, "\n" * 100_000])
+def test_lines_without_anything_before_the_first_row(blank):
+    page = read_separated(f"{blank}a;b\n1;2\n".encode(), "a.csv").pages[0][0]
+    assert page.replace(" ", "") == "a|b\n1|2"
+
+
+def test_a_field_longer_than_the_reader_takes(monkeypatch):
+    """64 Mi characters are too many for a test; the limit is the same one."""
+    monkeypatch.setattr(sheets, "MAX_CELL", 1000)
+    for text in ("a,b\n" + "x" * 2000 + ",1\n", "x" * 2000 + ",1\n", "x" * 70_000 + "\n"):
+        page = read_separated(text.encode(), "a.csv").pages[0][0]
+        assert "xxxx" in page

@@ -248,3 +248,17 @@ def test_any_text_is_computed_or_refused_with_a_reason(text):
         return
     json.dumps(result.value, allow_nan=False)
     assert not (result.problem and result.value is not None)
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "total + 1e400", "[1, 1e999]", "'\\ud800'"])
+def test_what_json_cannot_say_is_no_value(text):
+    with pytest.raises(InputError, match="is no value"):
+        parse_expression(text)
+
+
+@pytest.mark.parametrize("total", [float("inf"), float("nan"), 10**4000, 1e308, -0.0])
+def test_no_number_of_the_data_is_a_bug(total):
+    for text in ("total", "total * total", "total + 1", "round(total, 2)", "abs(total)", "-total",
+                 "total // 3", "total % 7", "min(total, 1)", "total ~= 1"):  # fmt: skip
+        found = parse_expression(text).evaluate({"total": total})
+        assert found.problem or json.dumps(found.value, allow_nan=False)

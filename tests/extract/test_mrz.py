@@ -87,3 +87,12 @@ def test_days_that_are_none_are_null():
     found = read_mrz(lines)
     assert found["birth_date"] is None
     assert "birth_date" in found["wrong"]
+
+
+def test_who_was_born_on_a_leap_day_that_only_one_century_has():
+    """A birth later than the expiry is of the century before, and 1900 had no 29 February."""
+    first, second = TD2
+    lines = [first, second[:13] + "000229" + second[19:21] + "990101" + second[27:]]
+    assert read_mrz(lines)["birth_date"] == "2000-02-29"
+    lines = [first, second[:13] + "000229" + second[19:21] + "000101" + second[27:]]
+    assert read_mrz(lines)["birth_date"] is None

@@ -1,6 +1,7 @@
 """What is printed to what the schema means, over whole answers."""
 
 import json
+import re
 
 import pytest
 
@@ -15,6 +16,8 @@ from gemma_edge.extraction.values import (
     infer_habits,
     kind_of_leaf,
     normalize,
+    read_date,
+    read_number,
     typed,
 )
 
@@ -175,3 +178,13 @@ def test_a_schema_that_refers_to_itself_ends():
 def test_a_schema_without_semantic_leaves_is_not_copied():
     source = parse_oneline("a, b num")
     assert as_printed(source) is source
+
+
+@pytest.mark.parametrize("digits", ["\u00b2" * 4, "\u2460" * 4, "\u0968" * 4, "2\u00b2", "\u1369"])
+def test_what_looks_like_a_digit_is_read_or_not(digits):
+    """`isdigit` takes them for one, `int` does not take all of them."""
+    for text in (f"12 March {digits}", f"{digits} March 2024", f"{digits[:2]}.03.2024",
+                 f"{digits}-03-01", digits):  # fmt: skip
+        found = read_date(text, Habits())
+        assert found.value is None or re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", found.value)
+        read_number(text, Habits())

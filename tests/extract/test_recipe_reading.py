@@ -232,3 +232,13 @@ def test_libyaml_reads_what_pyyaml_reads(name, monkeypatch):
     fast = read_yaml(text, name)
     monkeypatch.delattr(yaml, "CSafeLoader")
     assert read_yaml(text, name) == fast
+
+
+@pytest.mark.parametrize("line", [
+    'rules: ["x \\ud800"]', 'description: "\\udfff"', '"\\ud800": 1', 'compute: {x: 1e999}',
+    "check: [{expr: a == 1, tolerance: [1]}]", "check: [{expr: a == 1, tolerance: {b: 1}}]",
+    "check: [{expr: a == 1, tolerance: no}]",
+])  # fmt: skip
+def test_what_json_cannot_say_has_its_line(line):
+    with pytest.raises(InputError, match="line 2"):
+        read_recipe(f"schema: a num\n{line}\n", "r", "r.yaml")

@@ -179,3 +179,24 @@ def test_a_date_is_a_date_in_any_draft():
         schema = parse_schema(json.dumps({"$schema": draft, "type": "string", "format": "date"}))
         assert schema.checker.check("2024-02-29").problems == ()
         assert schema.checker.check("2024-02-30").problems
+
+
+@pytest.mark.parametrize("text", [
+    '{"properties": {"\\ud800": {"type": "string"}}}',
+    '{"properties": {"a": {"type": "string", "description": "x\\uDC00y"}}}',
+    '{"properties": {"a": {"enum": ["\\ud83d"]}}}', '"\\ud800" num', "a: x\udcffy",
+    '{"a": "\\ud800"}',
+])  # fmt: skip
+def test_half_a_character_in_a_schema_is_refused_by_its_number(text):
+    with pytest.raises(SchemaError, match=r"\\ud[89cf]\w\w is half a character|\\ud83d is half"):
+        parse_schema(text)
+
+
+def test_a_whole_character_in_two_halves_is_one():
+    found = parse_schema('{"properties": {"\\ud83d\\ude00": {"type": "string"}}}')
+    assert list(found.source["properties"]) == ["\U0001f600"]
+
+
+def test_a_quoted_name_that_json_does_not_read_has_its_place():
+    with pytest.raises(SchemaError, match="column 9"):
+        parse_schema('vendor, "\\q" num')

@@ -11,6 +11,7 @@ A value that is null claims nothing and has no evidence.
 
 import json
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -320,6 +321,9 @@ def _ask(
     return answer
 
 
+_COUNT = re.compile("[0-9]{1,9}")
+
+
 def _boxes(answer: str, page: Page) -> Iterator[tuple[int, Box]]:
     """The numbers of the values that were seen, with their boxes in the page's own units. What is
     no box within the page, or most of the page, is left out."""
@@ -328,7 +332,7 @@ def _boxes(answer: str, page: Page) -> Iterator[tuple[int, Box]]:
     except ValueError:
         return
     for number, box in said.items() if isinstance(said, dict) else ():
-        if not (str(number).isdecimal() and int(number) and isinstance(box, list)):
+        if not (_COUNT.fullmatch(str(number)) and int(number) and isinstance(box, list)):
             continue
         if len(box) != len(Box._fields) or not all(isinstance(edge, int) for edge in box):
             continue
