@@ -5,6 +5,7 @@ Each prompt file has two lines: what is asked of one picture, and of several.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.resources import files
@@ -157,6 +158,7 @@ class ImageRecord:
         return self.sha256, self.page, self.question, self.task
 
 
+_PAGE = re.compile("[0-9]{1,9}")
 COLUMNS = tuple(field.name for field in fields(ImageRecord))
 
 
@@ -168,8 +170,9 @@ def as_document(record: ImageRecord) -> dict[str, Any]:
     return {"file": record.file, "answer": record.answer, **values}
 
 
-def render_record(record: ImageRecord, form: Format) -> str:
-    """One line, without its end. In CSV, data is JSON in its cell."""
+def render_record(record: ImageRecord, form: Format, *, raw: bool = False) -> str:
+    """One line, without its end. In CSV, data is JSON in its cell; ``raw`` leaves there what a
+    spreadsheet takes for a formula."""
     if form == "json":
         return json.dumps(as_document(record), ensure_ascii=False)
     values = asdict(record) | {
@@ -177,7 +180,7 @@ def render_record(record: ImageRecord, form: Format) -> str:
         "problems": "; ".join(record.problems),
         "page": record.page or "",
     }
-    return render_csv(list(values.values()))
+    return render_csv(list(values.values()), raw=raw)
 
 
 def render_head(form: Format) -> str:
@@ -185,16 +188,16 @@ def render_head(form: Format) -> str:
     return render_csv(COLUMNS) if form == "csv" else ""
 
 
-def read_rows(text: str, form: Format) -> Iterable[Mapping[str, Any]]:
+def read_rows(text: str, form: Format, *, raw: bool = False) -> Iterable[Mapping[str, Any]]:
     """The records of a file as plain data. A line that is none is left out."""
-    return iter_rows(text) if form == "csv" else iter_objects(text)
+    return iter_rows(text, raw=raw) if form == "csv" else iter_objects(text)
 
 
 def answer_of(row: Mapping[str, Any]) -> tuple[Key, Any] | None:
     """The key and the answer of a record as plain data; None where it has none. In CSV, data is
     JSON in its cell."""
     page = str(row.get("page") or 0)
-    if not row.get("sha256") or row.get("answer") in (None, "") or not page.isdecimal():
+    if not row.get("sha256") or row.get("answer") in (None, "") or not _PAGE.fullmatch(page):
         return None
     key = str(row["sha256"]), int(page), row.get("question") or "", row.get("task") or ""
     return key, row["answer"]

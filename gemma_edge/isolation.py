@@ -12,12 +12,14 @@ ever executed. A child ends when its stdin does, so none outlives its parent.
 """
 
 import json
+import math
 import os
 import re
 import signal
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -538,10 +540,18 @@ class Once(Generic[Said]):
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
 
+    def wait(self, seconds: float = math.inf) -> bool:
+        """Whether the thread comes to its end within these seconds."""
+        ends = time.monotonic() + seconds
+        while self._thread is not None and self._thread.is_alive():
+            if time.monotonic() >= ends:
+                return False
+            self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
+        return True
+
     def __call__(self) -> Said:
         """The answer. Raises what the question raises."""
-        while self._thread is not None and self._thread.is_alive():
-            self._thread.join(_LOOK_SECONDS)  # so that Ctrl-C is noticed
+        self.wait()
         with self._lock:
             if self._error is not None:
                 raise self._error

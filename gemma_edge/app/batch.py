@@ -5,20 +5,33 @@ run again. What is wrong with one file is an error of that file; the rest goes o
 knows nothing of documents or images: a ``RecordFormat`` says how a record looks in a file.
 """
 
+import errno
 import glob
 import json
 import os
+import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import field
+from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from gemma_edge.app.request import BatchRequest, Form
-from gemma_edge.app.runtime import Failure, Problem, Runtime, Step
-from gemma_edge.disk import write_atomically
+from gemma_edge.app.runtime import Bug, Failure, Problem, Runtime, Step
+from gemma_edge.disk import (
+    Taken,
+    append,
+    encode,
+    holding,
+    open_plain,
+    sync_folder,
+    write_atomically,
+)
 from gemma_edge.documents.document import (
     CLIPBOARD,
     IMAGE_SUFFIXES,
@@ -43,8 +56,6 @@ from gemma_edge.errors import (
 from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from gemma_edge.app.load import LoadedEngine, Prepared
 
 # ----------------------------------------------------------------------------
@@ -111,7 +122,7 @@ def find_sources(
     for path in files:
         if path == STDIN:
             found.append(Source("stdin", data=_piped(read_stdin, kind)))
-        elif path.is_dir():
+        elif os.path.isdir(path):
             many = True
             found += _in_folder(path, kind, note)
         elif not os.path.lexists(path) and glob.has_magic(str(path)):
@@ -147,7 +158,9 @@ def _in_folder(folder: Path, kind: FileKind, note: Callable[[str], None]) -> Ite
         hint = f"name files, or '{shown(folder)}/**/*.{kind.example}'"
         raise InputError(f"{shown(folder)} has no {kind.name} in it", hint=hint)
     left_out = [path for path in paths if path not in taken]
-    others = Counter("folder" if p.is_dir() else p.suffix.lower() or "no ending" for p in left_out)
+    others = Counter(
+        "folder" if os.path.isdir(each) else each.suffix.lower() or "no ending" for each in left_out
+    )
     if others:
         kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(others.items()))
         note(f"{shown(folder)}: {len(taken):,} {kind.name}s; left out: {kinds}")
@@ -165,7 +178,9 @@ def _matching(pattern: Path) -> Iterator[Source]:
 def _is_plain(path: Path) -> bool:
     """A file, or a link to nothing, which is an error worth a line; no folder, and no pipe that
     nobody writes to."""
-    return path.is_file() or not path.exists()
+    return os.path.isfile(path) or not os.path.exists(
+        path
+    )  # what cannot be asked is read, and told
 
 
 def _copied() -> Iterator[Source]:
@@ -271,26 +286,66 @@ def form_of(out: Path | None, asked: Form | None = None) -> Form:
 
 @contextmanager
 def open_sink(
-    out: Path | None, look: RecordFormat[Kept], emit: Emit, note: Callable[[str], None]
+    out: Path | None, look: RecordFormat[Kept], emit: Emit, runtime: Runtime
 ) -> Iterator[Sink[Kept]]:
-    """Records go to ``emit``, or behind the last whole record of the file ``out``.
-    Raises InputError: the file holds something else, or cannot be read; DoesNotFit: it cannot be
-    written."""
+    """Records go to ``emit``, or behind the last whole record of the file ``out``, each on the disk
+    before the next is asked for.
+    Raises InputError: the file holds something else, cannot be read, is a link, or another run
+    writes it; DoesNotFit: it cannot be written."""
     if out is None:
         yield Sink(_emitting(look, emit))
         return
-    held = _held(out, look)
-    text = whole_lines(held, look.lines)
-    if len(text) < len(held):
-        note(f"{shown(out)} ended in the middle of a record, which is cut off")
+    with open_out(out, runtime) as number:
+        held = _held(out, look)
+        text = whole_lines(held, look.lines)
+
+        def put(line: str) -> None:
+            try:
+                append(number, encode(line + "\n"), durable=True)
+            except OSError as error:
+                raise unwritable(out, error) from None
+
+        if len(text) < len(held):
+            runtime.note(f"{shown(out)} ended in the middle of a record, which is cut off")
+            os.ftruncate(number, len(text.encode("utf-8")))
+        if not text and look.head:
+            put(look.head)
+        yield Sink(lambda each: put(look.render(each)), look.read(text), True)
+
+
+@contextmanager
+def open_out(out: Path, runtime: Runtime) -> Iterator[int]:
+    """The number of the file ``out``, open at its end, for this run alone.
+    Raises InputError: it is a link, or another run writes it, which is named; DoesNotFit: it
+    cannot be written."""
     try:
-        with out.open("a", encoding="utf-8", newline="") as file:
-            file.truncate(len(text.encode("utf-8")))
-            if not text and look.head:
-                _write_line(file, look.head)
-            yield Sink(lambda each: _write_line(file, look.render(each)), look.read(text), True)
+        number = open_plain(out, os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
-        raise unwritable(out, error) from None
+        is_device = out.exists() and not out.is_file()
+        if error.errno != errno.ELOOP or is_device:
+            raise unwritable(out, error) from None
+        real = shown(os.path.realpath(out))
+        problem = f"{shown(out)} is a link to {real}, and nothing is written through a link"
+        raise InputError(problem, hint=f"--out {real}") from None
+    with ExitStack() as stack:
+        stack.callback(os.close, number)
+        found = os.fstat(number)
+        name = sha256(f"{found.st_dev} {found.st_ino}".encode()).hexdigest()[:32]
+        lock = runtime.store.data_dir / "writing" / f"{name}.lock"
+        since = time.strftime("%H:%M", time.localtime(runtime.store.clock()))
+        try:
+            stack.enter_context(holding(lock, f"process {os.getpid()}, since {since}"))
+        except Taken as other:
+            who = shown(str(other)) if str(other) else "it has just begun"
+            problem = f"another run is writing {shown(out)} ({who})"
+            raise InputError(problem, hint="wait for its end, or name another file") from None
+        except OSError as error:
+            reason = error.strerror or error
+            runtime.note(f"another run on {shown(out)} would not be noticed ({reason})")
+        if not found.st_size:  # the name of a new one is to last, too
+            with suppress(OSError):
+                sync_folder(out.parent)
+        yield number
 
 
 def _emitting(look: RecordFormat[Kept], emit: Emit) -> Callable[[Kept], None]:
@@ -306,19 +361,23 @@ def _emitting(look: RecordFormat[Kept], emit: Emit) -> Callable[[Kept], None]:
     return put
 
 
-def _write_line(file: TextIO, line: str) -> None:
-    """One line, on the disk when this returns; ``open_sink`` says what went wrong."""
-    file.write(line + "\n")
-    file.flush()
+class NameRefused(DoesNotFit):
+    """One file cannot be written, for its name, its folder or what is there; others may be."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE)
 
 
 def write_whole(path: Path, text: str) -> None:
     """A file that is there whole, or not at all.
-    Raises DoesNotFit: it cannot be written."""
+    Raises DoesNotFit: it cannot be written; NameRefused: but another could."""
     try:
         write_atomically(path, text)
     except OSError as error:
-        raise unwritable(path, error) from None
+        refused = unwritable(path, error)
+        if error.errno in _FULL:
+            raise refused from None
+        raise NameRefused(refused.message, hint=refused.hint) from None
 
 
 def unwritable(path: Path, error: OSError) -> DoesNotFit:
@@ -332,8 +391,6 @@ def _held(out: Path, look: RecordFormat[Kept]) -> str:
     """What the file holds, if that is records of this format."""
     problem = f"{shown(out)} does not hold {look.title}; nothing was written"
     other = InputError(problem, hint="name another file")
-    if not out.is_file():  # a device may never end; a folder cannot be opened
-        return ""
     try:
         text = out.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
@@ -354,6 +411,8 @@ _SEVERITY = (
     ExitStatus.OK, ExitStatus.RESULT, ExitStatus.INPUT, ExitStatus.USAGE, ExitStatus.DOES_NOT_FIT,
     ExitStatus.MODEL, ExitStatus.FAILED, ExitStatus.INTERRUPTED,
 )  # fmt: skip
+
+_SAID_OF_BUG = 200  # characters
 
 # What may be wrong with one file; the others may do all the same.
 FILE_ERRORS = (InputError, UsageError, DoesNotFit, EngineError, ProjectorError)
@@ -388,6 +447,7 @@ class Batch(Generic[Kept]):
         self.sink, self.prepared, self.runtime = sink, prepared, runtime
         self.counts, self._stack = Counts(), stack
         self._engine: LoadedEngine | None = None
+        self._is_loading = False
         self._noted: set[str] = set()
 
     @property
@@ -396,7 +456,9 @@ class Batch(Generic[Kept]):
         if self._engine is None:
             from gemma_edge.app.load import open_engine  # noqa: PLC0415
 
+            self._is_loading = True
             self._engine = self._stack.enter_context(open_engine(self.prepared, self.runtime))
+            self._is_loading = False
             self.runtime.note(self.prepared.render(self._engine.info))
         return self._engine
 
@@ -406,8 +468,8 @@ class Batch(Generic[Kept]):
         request: BatchRequest,
     ) -> Counts:  # fmt: skip
         """Read each source in a thread, None where it is done already, and use it here, until the
-        last or until someone stops it. What ``read`` and ``use`` raise about one file becomes the
-        record that ``failed`` makes.
+        last or until someone stops it: then no thread is waited for. What ``read`` and ``use``
+        raise about one file, foreseen or not, becomes the record that ``failed`` makes.
         Raises GemmaEdgeError: what is wrong with all of them: no model, no room for the answers."""
         # A folder may hold what was written there.
         sources = [each for each in sources if not _is_same(each.path, request.out)]
@@ -416,19 +478,52 @@ class Batch(Generic[Kept]):
             ahead = read_ahead(read, sources, request.jobs)
             for number, (source, content) in enumerate(ahead, 1):
                 kept = self.counts.kept
-                try:
-                    found = content()
-                    if found is None:
-                        self.counts.kept += 1
-                    else:
-                        use(source, found)
-                except (InputError, UsageError) as error:
+                if (error := self._go_through(source, content, use)) is not None:
                     self.fail(failed(source, error), error)
                 is_kept = self.counts.kept > kept
                 self.runtime.on_event(Step(number, len(sources), self.counts.failed, is_kept))
         except (Interrupted, KeyboardInterrupt):
             self.counts.worsen(ExitStatus.INTERRUPTED)
         return self.counts
+
+    def _go_through(
+        self, source: Source, content: Callable[[], Content | None],
+        use: Callable[[Source, Content], None],
+    ) -> GemmaEdgeError | None:  # fmt: skip
+        """What is wrong with this file alone, None where nothing is.
+        Raises GemmaEdgeError: what is wrong with all."""
+        try:
+            try:
+                found = content()
+            except Interrupted:
+                raise
+            except GemmaEdgeError as error:  # whatever it is, only this file was read
+                return error
+            if found is None:
+                self.counts.kept += 1
+            else:
+                use(source, found)
+        except (InputError, UsageError, NameRefused) as error:
+            return error
+        except (GemmaEdgeError, BrokenPipeError):  # of all of them; nobody reads the answers
+            raise
+        # The one place beside `main` that takes whatever comes: what nobody foresaw in one
+        # stranger's document must not cost the answers about ten thousand others.
+        except Exception as error:  # noqa: BLE001
+            if self._is_loading:  # a bug that each of the files would meet
+                raise
+            return self._explain_bug(error)
+        return None
+
+    def _explain_bug(self, error: Exception) -> GemmaEdgeError:
+        """One line with its place; the rest for whoever asks for it."""
+        self.runtime.on_event(Bug("".join(traceback.format_exception(error))))
+        places = traceback.extract_tb(error.__traceback__)
+        traceback.clear_frames(error.__traceback__)  # an answer that was being made ends here
+        where = f" at {Path(places[-1].filename).name}:{places[-1].lineno}" if places else ""
+        said = shown(" ".join(str(error).split()))[:_SAID_OF_BUG] if str(error) else "no message"
+        problem = f"a bug in gemma-edge: {type(error).__name__}: {said}{where}"
+        return GemmaEdgeError(problem, hint="GEMMA_EDGE_DEBUG=1 shows all of it; please report it")
 
     def ask(self, question: "Callable[[LoadedEngine], Said]") -> Said:
         """One answer; asked again where the engine stopped in the middle of it."""
@@ -465,7 +560,10 @@ class Batch(Generic[Kept]):
 def _is_same(path: Path | None, out: Path | None) -> bool:
     if path is None or out is None:
         return False
-    return path.exists() and out.exists() and path.samefile(out)
+    try:
+        return os.path.samefile(path, out)
+    except (OSError, ValueError):  # one of them is not there, or cannot be
+        return False
 
 
 @contextmanager
@@ -474,24 +572,35 @@ def open_batch(sink: Sink[Kept], prepared: "Prepared", runtime: Runtime) -> Iter
         yield Batch(sink, prepared, runtime, stack)
 
 
-def read_ahead(
-    read: Callable[[Source], Content], sources: Sequence[Source], jobs: int
-) -> Iterator[tuple[Source, Callable[[], Content]]]:
-    """Each source with what gives its content, or raises why there is none; ``jobs`` are read
-    while one is used, and no more, so memory does not grow with their number."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+# Far longer than any document takes whose parts are read within limits of their own.
+READ_SECONDS = 1800.0
 
-    waiting: deque[tuple[Source, Future[Content]]] = deque()
+
+def read_ahead(
+    read: Callable[[Source], Content], sources: Sequence[Source], jobs: int,
+    seconds: float = READ_SECONDS,
+) -> Iterator[tuple[Source, Callable[[], Content]]]:  # fmt: skip
+    """Each source with what gives its content, or raises why there is none; ``jobs`` are read
+    while one is used, and no more, so memory does not grow with their number. One that takes longer
+    than ``seconds`` is left alone, and no thread is waited for at the end."""
+    from gemma_edge.isolation import Once  # noqa: PLC0415  (not for a help page)
+
+    waiting: deque[tuple[Source, Once[Content]]] = deque()
     rest = iter(sources)
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="decode")
-    try:
-        for source in islice(rest, jobs):
-            waiting.append((source, pool.submit(read, source)))
-        while waiting:
-            source, future = waiting.popleft()
-            future.exception()  # wait
-            for following in islice(rest, 1):
-                waiting.append((following, pool.submit(read, following)))
-            yield source, future.result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def begin(count: int) -> None:
+        for source in islice(rest, count):
+            waiting.append((source, Once(partial(read, source))))
+            waiting[-1][1].begin()
+
+    begin(jobs)
+    while waiting:
+        source, content = waiting.popleft()
+        ended = content.wait(seconds)
+        begin(1)
+        yield source, content if ended else partial(_give_up, source, seconds)
+
+
+def _give_up(source: Source, seconds: float) -> NoReturn:
+    problem = f"{source.name} was not read within {seconds / 60:,.0f} minutes"
+    raise InputError(problem, hint="look at the disk that it is on, or leave it out")

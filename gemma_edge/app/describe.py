@@ -372,16 +372,16 @@ class SavedCache:
 _PHOTOS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif"))
 
 
-def record_format(form: Format) -> RecordFormat[ImageRecord]:
+def record_format(form: Format, *, raw: bool = False) -> RecordFormat[ImageRecord]:
     plain: RecordFormat[ImageRecord] = RecordFormat(
         document=description.as_document, answer=description.answer_of,
-        rows=lambda text: description.read_rows(text, form),
+        rows=lambda text: description.read_rows(text, form, raw=raw),
     )  # fmt: skip
     if form == "json":
         return plain
     return replace(
         plain, lines="csv", title="CSV with our columns", head=description.render_head("csv"),
-        row=lambda record: description.render_record(record, "csv"),
+        row=lambda record: description.render_record(record, "csv", raw=raw),
     )  # fmt: skip
 
 
@@ -402,7 +402,7 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
     form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
     task = document.task_digest(_settings(questions, prepared))
     with (
-        open_sink(batch.out, record_format(form), emit, runtime.note) as sink,
+        open_sink(batch.out, record_format(form, raw=batch.raw_cells), emit, runtime) as sink,
         open_batch(sink, prepared, runtime) as opened,
     ):
         look = _Describer(opened, questions, task, sidecar, replace_sidecars)

@@ -5,9 +5,14 @@ cost. Nothing is printed here.
 """
 
 import json
+import os
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ from gemma_edge.app.batch import (
     Source,
     form_of,
     open_batch,
+    open_out,
     open_sink,
     write_whole,
 )
@@ -473,11 +479,73 @@ def write_evidence(path: Path, found: Extraction) -> None:
     write_whole(path, json.dumps(places, ensure_ascii=False, indent=2) + "\n")
 
 
+_RESERVED = re.compile(  # devices of Windows, whatever follows the first dot
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])[ ]*(?:\.|$)",
+    re.IGNORECASE,
+)
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*]')  # in names of Windows
+_NAME_BYTES = 200  # of 255, with room for a digest and an ending
+_HEAD_BYTES = 2048  # of a page, where it says what it is about
+
+
+def identity_of(source: Source) -> str:
+    """A document by where it is, not by what is in it."""
+    where = os.path.normcase(os.path.abspath(source.path)) if source.path else source.name
+    return sha256(os.fsencode(where)).hexdigest()[:16]
+
+
+def review_names(sources: Sequence[Source]) -> dict[Source, str]:
+    """A name for the page about each: ``bill.pdf.html``, and ``bill.pdf-1f0c3a5e.html`` where
+    another file would have the same. They are the same in the next run, and differ on every
+    system, whatever it takes for the same name."""
+    plain = {each: _file_name((each.path or Path(each.name)).name) for each in sources}
+    places = {(_folded(name), identity_of(each)) for each, name in plain.items()}
+    counts = Counter(name for name, _ in places)
+    return {
+        each: f"{name}.html" if counts[_folded(name)] == 1 else _longer(name, each)
+        for each, name in plain.items()
+    }
+
+
+def review_path(folder: Path, source: Source, names: Mapping[Source, str]) -> Path:
+    """Where the page about a document goes; not in the place of one about another document, such
+    as of an earlier run."""
+    path = folder / names[source]
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return path
+    if _identity_line(identity_of(source)).encode() in head:
+        return path
+    return folder / _longer(_file_name((source.path or Path(source.name)).name), source)
+
+
+def _file_name(name: str) -> str:
+    """What any file system takes: no device, no sign that is forbidden, not too long."""
+    name = _FORBIDDEN.sub("_", shown(name).replace("?", "_"))
+    name = f"_{name}" if _RESERVED.match(name) else name
+    return name.encode()[:_NAME_BYTES].decode("utf-8", "ignore")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _longer(name: str, source: Source) -> str:
+    return f"{name}-{identity_of(source)[:8]}.html"
+
+
+def _identity_line(identity: str) -> str:
+    return f'<meta name="gemma-edge-document" content="{identity}">'
+
+
 def write_review(
-    path: Path, found: Extraction, on_page: Callable[[int, int], None] | None = None
-) -> None:
-    """A page of HTML with the document beside its values. ``on_page`` is told before each page
-    that is drawn how many are done, of how many.
+    path: Path, found: Extraction, identity: str = "",
+    on_page: Callable[[int, int], None] | None = None,
+) -> None:  # fmt: skip
+    """A page of HTML with the document beside its values, which says by its ``identity`` what it
+    is about. ``on_page`` is told before each page that is drawn how many are done, of how many.
     Raises InputError: a page cannot be drawn; DoesNotFit: it cannot be written."""
     from gemma_edge.extraction.review import draw_pages, render_review  # 40 ms of jinja2
 
@@ -488,7 +556,8 @@ def write_review(
         found.document, answer.data, answer.evidence, images,
         problems=answer.problems, notes=(*kind, *answer.notes), computed=answer.computed,
     )  # fmt: skip
-    write_whole(path, page)
+    charset = '<meta charset="utf-8">\n'
+    write_whole(path, page.replace(charset, f"{charset}{_identity_line(identity)}\n", 1))
 
 
 # ----------------------------------------------------------------------------
@@ -498,15 +567,18 @@ def write_review(
 _TITLES = {"csv": "CSV with these columns", "markdown": "a Markdown table with these columns"}
 
 
-def record_format(form: Form, columns: Sequence[str]) -> RecordFormat[DocumentRecord]:
+def record_format(
+    form: Form, columns: Sequence[str], *, raw: bool = False
+) -> RecordFormat[DocumentRecord]:
     if form not in ("csv", "markdown"):
         return RecordFormat(document=records.as_document, rows=iter_objects, answer=_answer)
     table = form
     return RecordFormat(
         document=records.as_document, answer=_answer,
-        rows=lambda text: records.read_rows(text, table), lines=table, title=_TITLES[table],
-        head=records.render_head(columns, table),
-        row=lambda record: records.render_row(record, columns, table),
+        rows=lambda text: records.read_rows(text, table, raw=raw),
+        lines=table, title=_TITLES[table],
+        head=records.render_head(columns, table, raw=raw),
+        row=lambda record: records.render_row(record, columns, table, raw=raw),
     )  # fmt: skip
 
 
@@ -550,10 +622,11 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
             return opened.run(sources, reader.read, reader.use, _failed, batch)
 
     if form == "sqlite" and batch.out is not None:
-        with closing(records.Database(batch.out)) as database:
+        with open_out(batch.out, runtime), closing(records.Database(batch.out)) as database:
             before = Before(dict.fromkeys(database.done), database.failed)
             return go(Sink(database.write, before, keeps=True))
-    with open_sink(batch.out, record_format(form, columns), emit, runtime.note) as sink:
+    look = record_format(form, columns, raw=batch.raw_cells)
+    with open_sink(batch.out, look, emit, runtime) as sink:
         return go(sink)
 
 

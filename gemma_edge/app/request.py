@@ -100,8 +100,10 @@ class DescribeRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest:
     """Where the answers about many files go (``out`` None: to whoever asked), in which form (None:
-    what the name of ``out`` says), and how many files are read ahead of the model."""
+    what the name of ``out`` says), and how many files are read ahead of the model. ``raw_cells``
+    leaves in CSV what a spreadsheet takes for a formula."""
 
     out: Path | None = None
     form: Form | None = None
     jobs: int = 2
+    raw_cells: bool = False

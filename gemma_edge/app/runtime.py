@@ -118,6 +118,13 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Bug:
+    """Something that nobody foresaw, about one of many files: the traceback of it."""
+
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLoading:
     """A model of ``size_bytes`` is being loaded: how far, and for how long already."""
 
@@ -137,7 +144,7 @@ class Step:
 
 
 # What a use case tells while it is at work.
-Told: TypeAlias = "Event | Problem | Failure | Step | ModelLoading"
+Told: TypeAlias = "Event | Problem | Failure | Bug | Step | ModelLoading"
 
 
 def say_nothing(_text: str) -> None:

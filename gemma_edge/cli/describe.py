@@ -17,6 +17,7 @@ from gemma_edge.cli.options import (
     MaxTokens,
     ModelFlags,
     Password,
+    RawCells,
     SeedFlags,
     ShowFlags,
     Trust,
@@ -86,6 +87,7 @@ class EachFlags:
         help="Write the lines there (.csv: as CSV); what is in it is not done again."
     )] = None  # fmt: skip
     csv: Annotated[bool, option("--csv", help="CSV instead of lines of JSON.")] = False
+    raw_cells: RawCells = False
     sidecar: Annotated[
         bool, option("--sidecar", help="Write photo.jpg.alt.txt beside each photo.jpg.")
     ] = False
@@ -185,7 +187,10 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the envi
     silent = flags.sidecar and flags.out is None
     counts = describe_batch(
         sources, questions, model,
-        BatchRequest(out=flags.out, form="csv" if flags.csv else None, jobs=flags.jobs),
+        BatchRequest(
+            out=flags.out, form="csv" if flags.csv else None, jobs=flags.jobs,
+            raw_cells=flags.raw_cells,
+        ),
         replace(runtime, on_event=progress),
         emit=(lambda _record: None) if silent else output.record,
         sidecar=flags.sidecar, replace_sidecars=flags.replace,

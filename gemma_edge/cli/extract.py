@@ -1,7 +1,7 @@
 """``gemma-edge extract``, ``eval`` and ``diff``: documents into JSON, and how right it is."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from gemma_edge.cli.context import Context, recipes_dir
 from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
+    RAW_CELLS,
     FetchFlags,
     MaxTokens,
     PlacementFlags,
@@ -170,6 +171,7 @@ class BatchFlags:
         "--jobs", metavar="N", min=1, max=32, panel=MANY,
         help="Documents that are read ahead of the model (default: 2)."
     )] = 2  # fmt: skip
+    raw_cells: Annotated[bool, option("--raw-cells", panel=MANY, help=RAW_CELLS)] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,7 @@ class ResultFlags:
     )] = None  # fmt: skip
     html: Annotated[Path | None, option(
         "--html", metavar="FILE", panel=SHOWING,
-        help="A page to review it: the document beside its values."
+        help="A page to review it: the document beside its values; of many, a folder of pages."
     )] = None  # fmt: skip
 
 
@@ -342,14 +344,15 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
     emit: "Emit | None" = None,
 ) -> "Counts":
     """Each document by itself; ``emit`` takes the records in the place of stdout."""
-    from gemma_edge.app.extract import extract_batch
+    from gemma_edge.app.extract import extract_batch, review_names
     from gemma_edge.cli.streaming import BatchProgress
 
     progress = BatchProgress(output, context.clock, "documents")
+    names = review_names(sources)
     counts = extract_batch(
         sources, asked, request, model, batch, replace(runtime, on_event=progress),
         emit=emit or output.record, evidence=evidence,
-        after=lambda source, found: write_beside(source, found, result, output, folder=True),
+        after=lambda source, found: write_beside(source, found, result, output, names),
     )  # fmt: skip
     done = f"{counts.done:,} document{'' if counts.done == 1 else 's'} extracted"
     if counts.kinds:
@@ -395,13 +398,13 @@ def write_beside(
     found: "Extraction",
     result: ResultFlags,
     output: Output,
-    *,
-    folder: bool = False,
+    names: "Mapping[Source, str] | None" = None,
 ) -> None:
     """The files besides the data that were asked for: ``bill.pdf.evidence.json`` beside
-    ``bill.pdf``, and the page for a review; of many documents in the folder that `--html` names.
+    ``bill.pdf``, and the page for a review; of many documents under these ``names`` in the folder
+    that `--html` names.
     Raises DoesNotFit: one of them cannot be written."""
-    from gemma_edge.app.extract import write_evidence, write_review
+    from gemma_edge.app.extract import identity_of, review_path, write_evidence, write_review
 
     if result.evidence == "sidecar":
         beside = source.path or Path(source.name)
@@ -409,9 +412,9 @@ def write_beside(
         write_evidence(target, found)
         output.note(f"evidence: {shown(target)}")
     if result.html is not None:
-        target = result.html / f"{Path(source.name).name}.html" if folder else result.html
+        target = review_path(result.html, source, names) if names else result.html
         write_review(
-            target, found,
+            target, found, identity_of(source),
             lambda done, of: output.draw(f"drawing page {done + 1:,} of {of:,}"),
         )  # fmt: skip
         output.note(f"review: {shown(target)}")

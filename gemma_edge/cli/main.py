@@ -371,8 +371,7 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
 def _tell_bug(output: Output, error: Exception, context: Context) -> ExitStatus:
     """One line for a person, everything for a developer."""
-    if context.debug:
-        context.stderr.write("".join(traceback.format_exception(error)))
+    output.trace("".join(traceback.format_exception(error)))
     output.error(
         f"a bug in {PROGRAM}: {type(error).__name__}: {error}",
         "" if context.debug else "GEMMA_EDGE_DEBUG=1 shows where; please report it with that",

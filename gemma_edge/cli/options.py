@@ -86,7 +86,10 @@ parse_tiles = reading(_tiles, "is neither 2 (halves) nor 4 (quarters)")
 
 def whole_text(text: str) -> str:
     """Text from a command line or a terminal; bytes that were not UTF-8 there become U+FFFD."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # Windows: half a character
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 _everywhere = partial(option, panel=EVERYWHERE)
@@ -109,6 +112,10 @@ Password = Annotated[
     str | None,
     option("--password", metavar="TEXT", help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}."),
 ]
+
+
+RAW_CELLS = "In CSV, what looks like a formula as it is; else a ' stands before it."
+RawCells = Annotated[bool, option("--raw-cells", help=RAW_CELLS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

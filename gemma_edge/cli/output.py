@@ -41,7 +41,7 @@ class Output:
         self._out_is_terminal = context.stdout_is_terminal
         self._err_is_terminal = context.stderr_is_terminal
         self._context_width, self._size = context.width, context.size
-        self._environment = context.environment
+        self._environment, self._debug = context.environment, context.debug
         self._obeys_codes = _obeys_codes(context)
         plain = bool(context.environment.get("NO_COLOR"))  # https://no-color.org
         self.colours = context.stderr_is_terminal and self._obeys_codes and not plain
@@ -124,6 +124,12 @@ class Output:
         self._line("error: ", message, colour=_RED)
         if hint:
             self._line("hint: ", hint, colour=_BOLD)
+
+    def trace(self, text: str) -> None:
+        """Where a bug came from: for a developer, who asked for it (``GEMMA_EDGE_DEBUG=1``)."""
+        if self._debug:
+            self.end_line()
+            self._write_err(visible(text))
 
     def draw(self, text: str) -> None:
         """A line that the next output takes away again; only where lines can be drawn over."""

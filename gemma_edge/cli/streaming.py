@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge.app.runtime import (
+    Bug,
     Failure,
     ModelLoading,
     Problem,
@@ -55,6 +56,8 @@ def show_aside(event: Told, output: Output) -> None:
         output.problem(event.text)
     elif isinstance(event, Failure):
         output.error(event.text)
+    elif isinstance(event, Bug):
+        output.trace(event.trace)
 
 
 _LOAD_BAR = 12  # characters

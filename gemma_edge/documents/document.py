@@ -3,6 +3,7 @@ words with the places where they stand. Pure.
 """
 
 import codecs
+import contextlib
 import csv
 import io
 import json
@@ -531,16 +532,43 @@ def iter_objects(text: str) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def iter_rows(text: str) -> Iterator[dict[str, Any]]:
-    """The rows of a CSV text by the names in its first."""
+# What begins with one of these signs is a formula to a spreadsheet, which may fetch an address with
+# the cells beside it in it, or start a program (OWASP, "CSV Injection"): also as they are written
+# among Chinese and Japanese letters, behind blanks, and behind what ends a cell or a row where no
+# comma parts them. A number is none, nor is an item of a list in the middle of a text.
+_BLANKS = r"[\x20\u00a0\u00ad\u200b-\u200f\u202a-\u202f\u2060-\u2064\u3000\ufeff]*"
+_NUMBER = (
+    rf"{_BLANKS}[+-]?[0-9][0-9.,'\u2019\u00a0\u202f]*(?:[eE][+-]?[0-9]{{1,3}})?%?(?![^;\t\r\n])"
+)
+_ITEM = r"(?<=\n)[+-][ ][^(|!=\n]*(?![^\n])"
+_SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"
+_FORMULA = rf"(?='*(?!{_NUMBER}|{_ITEM}){_BLANKS}{_SIGN})"
+_BEGINS, _BREAK = r"(?<![^;\t\r\n])", r"(?='*[\t\r\n\0])"
+_FORMULAS = rf"{_BEGINS}{_FORMULA}|\A{_BREAK}"
+_QUOTED_FORMULAS = rf"{_BEGINS}'{_FORMULA}|\A'{_BREAK}"
+
+
+def iter_rows(text: str, *, raw: bool = False) -> Iterator[dict[str, Any]]:
+    """The rows of a CSV text by the names in its first, as ``render_csv`` got them; what is no row
+    ends them."""
     csv.field_size_limit(MAX_CELL)
-    yield from csv.DictReader(io.StringIO(text))
+    rows = csv.reader(io.StringIO(text, newline=""))
+    with contextlib.suppress(csv.Error):
+        names = next(rows, [])
+        for row in rows:
+            cells = row if raw else (re.sub(_QUOTED_FORMULAS, "", cell) for cell in row)
+            yield dict(zip(names, cells, strict=False))
 
 
-def render_csv(cells: Sequence[Any]) -> str:
+def render_csv(cells: Sequence[Any], *, raw: bool = False) -> str:
+    """One row. Text that a spreadsheet would take for a formula gets a ' before it, unless it is
+    to be ``raw``."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
-    return out.getvalue()
+    csv.writer(out).writerow(  # quotes what holds an end of a line, because it writes one
+        re.sub(_FORMULAS, "'", cell) if isinstance(cell, str) and not raw else cell
+        for cell in cells
+    )
+    return out.getvalue().removesuffix("\r\n")
 
 
 def render_cell(value: Any) -> str:

