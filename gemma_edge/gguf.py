@@ -29,6 +29,8 @@ FIRST_PART_BYTES = 64 << 10  # holds all but vocabulary and tensor table, and mo
 MAX_PART_BYTES = 4 << 20
 VALUE_BYTES = 36  # a Python number and its place in a tuple
 MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
+MAX_VALUES = (1 << 63) - 1  # of a tensor; gguf.cpp refuses more
+MAX_LAYERS = 512  # llama-hparams.h, LLAMA_MAX_LAYERS
 
 # Value types by number: gguf.h, enum gguf_type.
 _SCALARS = {
@@ -172,6 +174,8 @@ class _HeaderReader:
             metadata[key] = self._value(key)
             if until and until <= metadata.keys():
                 return metadata
+        if problem := wrong_number(metadata):
+            raise self._damaged(problem)
         count, number = metadata.get("split.count"), metadata.get("split.no", 0)
         if isinstance(count, int) and count > 1 and isinstance(number, int):
             raise self._part_of_many(number + 1, count)
@@ -302,6 +306,9 @@ class _HeaderReader:
         if dimensions > MAX_DIMENSIONS:
             raise self._damaged(f"tensor `{name}` has {dimensions} dimensions")
         *shape, kind, offset = self._unpack(f"{dimensions}QIQ")
+        if math.prod(shape) > MAX_VALUES or 0 in shape:
+            sides = " x ".join(f"{side:,}" for side in shape)
+            raise self._damaged(f"tensor `{name}` has the dimensions {sides}")
         return name, tuple(shape), kind, offset
 
     def _place(
@@ -312,8 +319,11 @@ class _HeaderReader:
         if not isinstance(alignment, int) or alignment not in (1 << n for n in range(3, 17)):
             raise self._damaged(f"its alignment is {alignment!r}")
         start = math.ceil(self._at / alignment) * alignment
-        tensors = []
+        tensors, names = [], set[str]()
         for name, shape, kind, offset in rows:
+            if name in names:
+                raise self._damaged(f"tensor `{name}` stands twice")
+            names.add(name)
             size_bytes = self._size_bytes(name, shape, kind)
             if offset % alignment:
                 raise self._damaged(f"tensor `{name}` is not aligned")
@@ -348,5 +358,165 @@ class _HeaderReader:
 
 
 def _printable(text: str) -> str:
-    """Names in a file may hold what moves a terminal's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    """Names in a file may hold what moves a terminal's cursor, and be as long as a book."""
+    shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]} …"
+    return "".join(char if char.isprintable() else "?" for char in shown)
+
+
+_SHOWN_CHARS = 300
+
+# What is computed with, by whoever plans, loads or sees: no number of a file may take a minute, or
+# memory, or end llama.cpp by an assertion (llama-model.cpp, ``load_hparams``; clip.cpp).
+
+_WIDTH, _INNER, _HEADS, _TOKENS = 1 << 20, 1 << 24, 1 << 16, (1 << 31) - 1
+# Of a model, behind its architecture: the least and the most; per layer, where a list may stand.
+_MODEL_NUMBERS = {
+    "block_count": (1, MAX_LAYERS),
+    "context_length": (1, _TOKENS),
+    "embedding_length": (1, _WIDTH),
+    "embedding_length_out": (0, _WIDTH),
+    "embedding_length_per_layer_input": (0, _WIDTH),
+    "vocab_size": (0, _INNER),
+    "expert_count": (0, 1024),  # llama-hparams.h, LLAMA_MAX_EXPERTS
+    "nextn_predict_layers": (0, MAX_LAYERS),
+    "attention.key_length": (0, _HEADS),
+    "attention.value_length": (0, _HEADS),
+    "attention.key_length_swa": (0, _HEADS),
+    "attention.value_length_swa": (0, _HEADS),
+    "attention.sliding_window": (0, _TOKENS),
+    "attention.shared_kv_layers": (0, MAX_LAYERS),
+    "rope.dimension_count": (0, _HEADS),
+    "rope.dimension_count_swa": (0, _HEADS),
+    "rope.scaling.original_context_length": (0, _TOKENS),
+}
+_LAYER_NUMBERS = {
+    "feed_forward_length": (0, _INNER),
+    "expert_feed_forward_length": (0, _INNER),
+    "expert_used_count": (0, 1024),
+    "attention.head_count": (0, _HEADS),
+    "attention.head_count_kv": (0, _HEADS),
+}
+_PATTERN = "attention.sliding_window_pattern"
+# Layers that attend to nothing, and so have no heads.
+_RECURRENT = ("ssm.state_size", "ssm.conv_kernel", "wkv.head_size", "shortconv.l_cache")
+# Of a projector, behind `clip.vision.` or `clip.audio.`.
+_PROJECTOR_NUMBERS = {
+    "block_count": (0, MAX_LAYERS),
+    "embedding_length": (0, _WIDTH),
+    "feed_forward_length": (0, _INNER),
+    "projection_dim": (1, _WIDTH),
+    "attention.head_count": (0, _HEADS),
+    "attention.head_count_kv": (0, _HEADS),
+    "image_size": (1, _HEADS),
+    "patch_size": (1, 4096),
+    "projector.scale_factor": (1, 64),
+    "spatial_merge_size": (1, 64),
+    "image_min_pixels": (0, _TOKENS),
+    "image_max_pixels": (1, _TOKENS),
+    "num_mel_bins": (1, 4096),
+}
+
+
+def wrong_number(metadata: Mapping[str, Value]) -> str:
+    """What no model can have, in words with the key; "" where all is possible."""
+    architecture = metadata.get("general.architecture", "")
+    if not isinstance(architecture, str) or len(architecture) > _NAME_CHARS:
+        return f"`general.architecture` is {_shown(architecture)}"
+    for key, value in metadata.items():
+        if key.startswith((f"{architecture}.", "adapter.", "general.sampling.", "rope.")):
+            values = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(each, float) and not math.isfinite(each) for each in values):
+                return f"`{key}` is {_shown(value)}"
+    for key in _REALS:
+        value = metadata.get(key, 0.0)
+        if not isinstance(value, int | float) or abs(value) > _MAX_REAL:
+            return f"`{key}` is {_shown(value)}"
+    if architecture == "clip":
+        return next(filter(None, (
+            _beyond(metadata, f"clip.{part}.{key}", limits)
+            for part in ("vision", "audio") for key, limits in _PROJECTOR_NUMBERS.items()
+        )), "")  # fmt: skip
+    return _wrong_model_number(metadata, f"{architecture}.")
+
+
+_NAME_CHARS = 64
+# What the engine samples with, and the strength of a LoRA.
+_REALS = (
+    *(f"general.sampling.{key}" for key in ("temp", "top_p", "top_k", "min_p")),
+    "adapter.lora.alpha",
+)
+_MAX_REAL = 1e6
+
+
+def _wrong_model_number(metadata: Mapping[str, Value], prefix: str) -> str:
+    for key, limits in _MODEL_NUMBERS.items():
+        if problem := _beyond(metadata, prefix + key, limits):
+            return problem
+    layers = metadata.get(f"{prefix}block_count")
+    for key, limits in _LAYER_NUMBERS.items():
+        value = metadata.get(prefix + key)
+        if isinstance(value, tuple) and len(value) != (layers or len(value)):
+            return f"`{prefix}{key}` has {len(value):,} values for {layers} layers"
+        if problem := _beyond(metadata, prefix + key, limits, listed=True):
+            return problem
+    return _contradiction(metadata, prefix, layers)
+
+
+def _beyond(
+    metadata: Mapping[str, Value], key: str, limits: tuple[int, int], *, listed: bool = False
+) -> str:
+    """Why a number, or one of a list where it may be ``listed``, is none that it can be."""
+    value = metadata.get(key)
+    if value is None:
+        return ""
+    values = value if listed and isinstance(value, tuple) else (value,)
+    least, most = limits
+    for each in values:
+        if not isinstance(each, int) or isinstance(each, bool):
+            return f"`{key}` is {_shown(each)}, not a whole number"
+        if not least <= each <= most:
+            return f"`{key}` is {each:,}, it can be from {least:,} to {most:,}"
+    return ""
+
+
+def _contradiction(metadata: Mapping[str, Value], prefix: str, layers: Value | None) -> str:
+    """What llama.cpp asserts, or divides by."""
+    for key in ("rope.freq_base", "rope.freq_base_swa", "rope.scaling.factor"):
+        value = metadata.get(prefix + key)
+        if value is not None and not (isinstance(value, float) and 0 <= value <= _MAX_ROPE):
+            return f"`{prefix}{key}` is {_shown(value)}"
+    experts, used = _most(metadata, f"{prefix}expert_count"), f"{prefix}expert_used_count"
+    asked = _most(metadata, used)
+    if asked > experts or (experts and used in metadata and not asked):
+        return f"`{used}` is {asked:,} of {experts:,} experts"
+    heads = f"{prefix}attention.head_count"
+    recurrent = any(prefix + key in metadata for key in _RECURRENT)
+    if heads in metadata and not _most(metadata, heads) and not recurrent:
+        return f"`{heads}` is 0"
+    if isinstance(layers, int):
+        shared = f"{prefix}attention.shared_kv_layers"
+        own = 0 if "-assistant" in prefix else 1  # a drafter reads the model's keys alone
+        if _most(metadata, shared) > layers - own:
+            return f"`{shared}` is {_most(metadata, shared):,} of {layers:,} layers"
+        pattern = metadata.get(prefix + _PATTERN, ())
+        fits = isinstance(pattern, tuple) and len(pattern) in (0, layers)
+        if isinstance(pattern, str) or (prefix.startswith("gemma4") and not fits):
+            return f"`{prefix}{_PATTERN}` is {_shown(pattern)} for {layers} layers"
+    return ""
+
+
+_MAX_ROPE = 1e12
+
+
+def _most(metadata: Mapping[str, Value], key: str) -> int:
+    value = metadata.get(key, 0)
+    values = value if isinstance(value, tuple) else (value,)
+    return max((each for each in values if isinstance(each, int)), default=0)
+
+
+def _shown(value: Value | None) -> str:
+    if isinstance(value, Skipped):
+        return f"a list of {value.count:,}"
+    if isinstance(value, tuple):
+        return f"a list of {len(value):,}"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -140,7 +140,11 @@ def test_hostile_counts(tmp_path, counts):
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ([("t", (1 << 62, 1 << 62), 0)], "cut off"),
+        ([("t", (1 << 62, 1 << 62), 0)], "`t` has the dimensions 4,611,686,018,427,387,904 x"),
+        ([("t", (1 << 60,), 0)], "cut off"),
+        ([("t", (32, 0), 0)], "`t` has the dimensions 32 x 0"),
+        ([("t", (32,), 0), ("t", (32,), 0)], "`t` stands twice"),
+        ([("t" * 1000, (0,), 0)], "t …"),
         ([("t", (33,), 8)], "whole blocks"),
         ([("t", (32,), 77)], "unknown type 77"),
         ([("t", (1, 1, 1, 1, 1), 0)], "5 dimensions"),
@@ -155,6 +159,118 @@ def test_hostile_tensors(tmp_path, tensors, message):
     path.write_bytes(data + b"\0" * 256)
     with pytest.raises(ModelError, match=message):
         gguf.read_header(path)
+
+
+GEMMA = {
+    "general.architecture": "gemma4", "gemma4.block_count": 4, "gemma4.context_length": 8192,
+    "gemma4.embedding_length": 32, "gemma4.attention.head_count": 2,
+    "gemma4.attention.head_count_kv": [1, 1, 1, 1], "gemma4.feed_forward_length": [64] * 4,
+    "gemma4.attention.key_length": 16, "gemma4.attention.value_length": 16,
+    "gemma4.attention.sliding_window": 64, "gemma4.attention.shared_kv_layers": 1,
+    "gemma4.attention.sliding_window_pattern": [True, True, False, False],
+    "gemma4.expert_count": 8, "gemma4.expert_used_count": 2, "gemma4.rope.freq_base": 1e6,
+    "gemma4.embedding_length_per_layer_input": 8, "gemma4.vocab_size": 4,
+    "gemma4.rope.scaling.factor": 1.0, "general.sampling.top_k": 64,
+}  # fmt: skip
+CLIP = {
+    "general.architecture": "clip", "general.type": "mmproj", "clip.has_vision_encoder": True,
+    "clip.vision.projection_dim": 32, "clip.vision.block_count": 2, "clip.vision.patch_size": 16,
+    "clip.vision.embedding_length": 16, "clip.vision.feed_forward_length": 32,
+    "clip.vision.image_size": 224, "clip.vision.attention.head_count": 2,
+}  # fmt: skip
+LORA = {
+    "general.architecture": "gemma4", "general.type": "adapter", "adapter.type": "lora",
+    "adapter.lora.alpha": 4.0,
+}  # fmt: skip
+KINDS = {"gemma4": GEMMA, "clip": CLIP, "lora": LORA}
+COUNTS = [
+    (kind, key) for kind, whole in KINDS.items() for key, value in whole.items()
+    if isinstance(value, int) and not isinstance(value, bool)
+]  # fmt: skip
+
+
+def u64(value):
+    return struct.pack("<IQ", 10, value)
+
+
+@pytest.mark.parametrize(("kind", "key"), COUNTS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        u64(1 << 40), u64(1 << 63), u64((1 << 64) - 1), struct.pack("<Iq", 11, -(1 << 63)),
+        -(1 << 31), 1.5e30, float("nan"), float("inf"), "many", "9" * 5000, [1, 2],
+    ],
+)  # fmt: skip
+def test_no_number_is_believed(write_gguf, kind, key, value):
+    started = time.process_time()
+    with pytest.raises(ModelError, match="is damaged: ") as caught:
+        gguf.read_header(write_gguf("hostile.gguf", KINDS[kind] | {key: value}))
+    assert f"`{key}`" in caught.value.message
+    assert len(caught.value.message) < 600
+    assert "\n" not in caught.value.message
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gemma4.block_count", 0),
+        ("gemma4.block_count", 513),
+        ("gemma4.block_count", 300_000_000),
+        ("gemma4.context_length", 0),
+        ("gemma4.attention.head_count", 0),
+        ("gemma4.attention.head_count", [0, 0, 0, 0]),
+        ("gemma4.attention.head_count_kv", [1, 1, 1]),
+        ("gemma4.attention.head_count_kv", [1, 1, 1, -1]),
+        ("gemma4.attention.head_count_kv", [1] * (gguf.MAX_KEPT_VALUES + 1)),
+        ("gemma4.feed_forward_length", [64] * 5),
+        ("gemma4.feed_forward_length", [64.0] * 4),
+        ("gemma4.attention.sliding_window_pattern", [True]),
+        ("gemma4.attention.sliding_window_pattern", "abcd"),
+        ("gemma4.attention.shared_kv_layers", 4),
+        ("gemma4.expert_used_count", 9),
+        ("gemma4.expert_used_count", 0),
+        ("gemma4.expert_count", 5000),
+        ("gemma4.rope.freq_base", float("nan")),
+        ("gemma4.rope.freq_base", "fast"),
+        ("gemma4.rope.scaling.factor", -1.0),
+        ("gemma4.attention.layer_norm_rms_epsilon", float("inf")),
+        ("gemma4.final_logit_softcapping", float("nan")),
+        ("general.architecture", "a" * 1000),
+        ("general.architecture", 7),
+    ],
+)
+def test_numbers_that_no_model_has(write_gguf, key, value):
+    with pytest.raises(ModelError, match="is damaged: ") as caught:
+        gguf.read_header(write_gguf("hostile.gguf", GEMMA | {key: value}))
+    assert f"`{key}`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("clip", "clip.vision.patch_size", 0),
+        ("clip", "clip.vision.image_size", 0),
+        ("clip", "clip.vision.projector.scale_factor", 0),
+        ("clip", "clip.audio.block_count", 1 << 30),
+        ("lora", "adapter.lora.alpha", float("inf")),
+        ("lora", "adapter.lora.alpha", "strong"),
+    ],
+)
+def test_numbers_that_no_projector_or_adapter_has(write_gguf, kind, key, value):
+    with pytest.raises(ModelError, match=f"is damaged: `{key}` is"):
+        gguf.read_header(write_gguf("hostile.gguf", KINDS[kind] | {key: value}))
+
+
+def test_numbers_that_models_have(write_gguf):
+    """Also those of models that attend to nothing."""
+    for kind, whole in KINDS.items():
+        assert gguf.read_header(write_gguf(f"{kind}.gguf", whole)).metadata.keys() == whole.keys()
+    recurrent = {
+        "general.architecture": "mamba", "mamba.block_count": 64, "mamba.context_length": 1 << 20,
+        "mamba.attention.head_count": 0, "mamba.feed_forward_length": 0, "mamba.ssm.state_size": 16,
+    }  # fmt: skip
+    assert gguf.read_header(write_gguf("mamba.gguf", recurrent)).metadata == recurrent
 
 
 def test_a_key_that_stands_twice_and_a_wrong_alignment(tmp_path, write_gguf):

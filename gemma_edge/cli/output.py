@@ -315,7 +315,8 @@ def _fold(text: str, width: int, label_columns: int) -> str:
 @contextmanager
 def cancel_on_interrupt(engine: "Engine") -> Iterator[None]:
     """Inside, SIGINT calls ``engine.cancel()`` and what was said is kept; the handler that was
-    there before is restored after. Where SIGINT is ignored (a background job), it stays so."""
+    there before is restored after. It is called again until the end, since an answer that begins a
+    moment later would not know of it. Where SIGINT is ignored (a background job), it stays so."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
@@ -324,15 +325,31 @@ def cancel_on_interrupt(engine: "Engine") -> Iterator[None]:
         yield
         return
 
+    asked, over = threading.Event(), threading.Event()
+
     def stop(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         engine.cancel()
+        asked.set()
 
+    def ask_again() -> None:
+        asked.wait()
+        while not over.wait(_AGAIN_SECONDS):
+            engine.cancel()
+
+    asking = threading.Thread(target=ask_again, daemon=True)
+    asking.start()
     signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, previous or signal.default_int_handler)
+        over.set()  # only now: ``stop`` must not meet a lock that this thread holds
+        asked.set()
+        asking.join()
+
+
+_AGAIN_SECONDS = 0.05
 
 
 # ----------------------------------------------------------------------------

@@ -301,6 +301,7 @@ class LlamaEngine:
             self._running = None
         if self._vision is not None:
             self._vision.close()
+        self._prompter.close()
         self._context.close()
         self._model.close()
 

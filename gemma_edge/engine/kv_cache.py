@@ -88,11 +88,17 @@ class KvCache:
         if saved is not None and not self._context.put_state(saved.data, WINDOW_CELLS):
             keep = 0
         if keep < len(self.units):
-            self._context.cut(position_of(self.units, keep))
-            del self.units[keep:]
-            self.position = position_of(self.units, keep)
+            self._cut(keep)
         self._keep_checkpoints()
         return self.position
+
+    def _cut(self, keep: int) -> None:
+        """Keep the first ``keep`` units; none, where llama.cpp cannot remove the others alone."""
+        if not self._context.cut(position_of(self.units, keep)):
+            self.forget()
+            return
+        del self.units[keep:]
+        self.position = position_of(self.units, keep)
 
     def _keep_checkpoints(self) -> None:
         """Of one from beyond the cut, the cells before the cut are still right; where those are
@@ -125,7 +131,7 @@ class KvCache:
         try:
             yield
         except Aborted:
-            self._context.cut(self.position)
+            self._cut(len(self.units))
             raise
         except (EngineError, OutOfMemory):
             self.forget()

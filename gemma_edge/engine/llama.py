@@ -22,6 +22,14 @@ from gemma_edge.isolation import is_memory
 from gemma_edge.planning.plan import ALL_LAYERS, Adapter, Placement, Plan
 from gemma_edge.units import render_tokens
 
+# Of no use as a mark: bytes, and what stands for what the vocabulary cannot say.
+_NO_MARK = int(llama_cpp.LLAMA_TOKEN_ATTR_BYTE) | int(llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN)
+# The elements that Gemma 3 has tokens of, of the kind USER_DEFINED.
+_ELEMENT = re.compile(
+    r"</?(?:table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|s|sub|sup"
+    r"|code|a|html|body|img|span|bbox|ul|ol|li|div|p|br|hr|pre|iframe|footer|header)>"
+)
+
 ON_THE_CPU = Placement(context_tokens=0, batch_tokens=0)
 
 
@@ -83,12 +91,12 @@ class LlamaModel:
     @cached_property
     def chat_template(self) -> str:
         raw = llama_cpp.llama_model_chat_template(self.pointer, None)
-        return raw.decode("utf-8") if raw else ""
+        return raw.decode("utf-8", "replace") if raw else ""
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids. With ``special`` control tokens are parsed, without they are characters.
-        llama.cpp still recognizes USER_DEFINED tokens without it, and Gemma 4's channel and tool
-        tokens are of that kind; so each of those is spelled out."""
+        llama.cpp still recognizes USER_DEFINED tokens without it, and the turns, channels and tools
+        of many models are of that kind; so each of those is spelled out."""
         tokens = self._tokenize(text, special)
         if special or not any(self.is_control(token) for token in tokens):
             return tokens
@@ -98,7 +106,26 @@ class LlamaModel:
         if not self.is_control(token):
             return [token]
         text = self.piece(token).decode("utf-8", "replace")
-        return [part for char in text for part in self._tokenize(char, special=False)]
+        return [part for char in text for part in self._spelled_char(char)]
+
+    def _spelled_char(self, char: str) -> list[int]:
+        data, tokens = char.encode("utf-8"), self._tokenize(char, special=False)
+        as_written = b"".join(map(self.piece, tokens)) == data  # some put a space before it
+        if as_written and not any(map(self.is_control, tokens)):
+            return tokens
+        known = self._letters
+        found = [known.get(data)] if data in known else [known.get(bytes([b])) for b in data]
+        return [token for token in found if token is not None]
+
+    @cached_property
+    def _letters(self) -> dict[bytes, int]:
+        """Tokens of a single character or byte, without those that are more than characters."""
+        letters: dict[bytes, int] = {}
+        for token, piece in enumerate(self.pieces()):
+            single = len(piece) == 1 or len(piece.decode("utf-8", "replace")) == 1
+            if single and not self.is_control(token):
+                letters.setdefault(piece, token)
+        return letters
 
     def _tokenize(self, text: str, special: bool) -> list[int]:
         data = text.encode("utf-8")
@@ -118,14 +145,25 @@ class LlamaModel:
         return tokens[0] if len(tokens) == 1 else None
 
     def _is_control(self, token: int) -> bool:
-        """A token that opens or closes turns, channels, tools or media; never text."""
+        """A token that opens or closes turns, channels, tools or media; never text. Which of the
+        USER_DEFINED ones do so stands nowhere: all count that are not white space, a letter, or an
+        element of HTML that the chat template does not write. Of ordinary ones those count that
+        are written between bars, as a wrong conversion leaves them."""
+        return self.marks(token, self.piece(token))
+
+    def marks(self, token: int, piece: bytes) -> bool:
+        """``is_control`` of a token whose bytes are known."""
         attributes = int(llama_cpp.llama_vocab_get_attr(self.vocab, token))
         if attributes & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL:
             return True
-        if attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED:
-            text = self.piece(token)
-            return text.startswith(b"<") and text.endswith(b">") and b"|" in text
-        return False
+        if attributes & _NO_MARK:
+            return False
+        if not attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            return piece.startswith(b"<") and _is_barred(piece.decode("utf-8", "replace"))
+        text = piece.decode("utf-8", "replace")
+        if not text.strip() or (len(text) == 1 and text.isalnum()):
+            return False
+        return not (_ELEMENT.fullmatch(text) and text not in self.chat_template)
 
     def pieces(self) -> list[bytes]:
         return [self._piece(token) for token in range(self.vocab_tokens)]
@@ -157,6 +195,15 @@ class LlamaModel:
         if self.pointer:
             llama_cpp.llama_model_free(self.pointer)
             self.pointer = None
+
+
+def _is_barred(text: str) -> bool:
+    """`<|turn>`, `<turn|>`, `<|im_start|>`, DeepSeek's `<｜User｜>`; but no `<|>`, an operator."""
+    inner = text[1:-1]
+    return (
+        text.startswith("<") and text.endswith(">") and "<" not in inner
+        and (inner[:1] in ("|", "｜") or inner[-1:] in ("|", "｜")) and any(map(str.isalnum, inner))
+    )  # fmt: skip
 
 
 def _passing_on(tell: Callable[[float], None]) -> Any:
@@ -251,11 +298,13 @@ class LlamaContext:
         """The oldest position that all layers still hold; -1 for an empty cache."""
         return int(llama_cpp.llama_memory_seq_pos_min(self.memory, SEQUENCE))
 
-    def cut(self, position: int) -> None:
+    def cut(self, position: int) -> bool:
+        """Remove all from ``position`` on. False if llama.cpp refuses, and nothing was removed: a
+        recurrent layer (Mamba, RWKV, the hybrids) has one state, of the last position."""
         if position == 0:
             llama_cpp.llama_memory_clear(self.memory, True)
-        elif not llama_cpp.llama_memory_seq_rm(self.memory, SEQUENCE, position, -1):
-            raise EngineError(f"the KV cache cannot be cut at position {position:,}")
+            return True
+        return bool(llama_cpp.llama_memory_seq_rm(self.memory, SEQUENCE, position, -1))
 
     def state_bytes(self, flags: int = ALL_CELLS) -> int:
         """Size of the cells that ``flags`` name, in bytes; of sliding layers it is never more than
@@ -333,7 +382,7 @@ def open_vocabulary(path: Path) -> Iterator[GrammarVocabulary]:
 def grammar_vocabulary(model: LlamaModel) -> GrammarVocabulary:
     """llguidance marks control tokens by a leading 0xff, so that no text can match them."""
     pieces = [
-        b"\xff" + piece if model.is_control(token) else piece
+        b"\xff" + piece if model.marks(token, piece) else piece
         for token, piece in enumerate(model.pieces())
     ]
     ends = [token for token in range(model.vocab_tokens) if model.ends(token)]

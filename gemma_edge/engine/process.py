@@ -239,6 +239,22 @@ _POLL_SECONDS = 0.02  # between looks whether a file is written
 MAX_RESTARTS = 3  # in a row, with no answer that ended by itself between them
 
 
+class _Asked:
+    """An answer that somebody waits for: by which process, once it is asked, and whether it is to
+    stop. ``cancel`` may come at any of its moments, from a signal handler or another thread."""
+
+    __slots__ = ("cancelled", "process")
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.process: Child | None = None
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if (process := self.process) is not None:
+            process.interrupt()
+
+
 class RemoteEngine:
     """An ``Engine`` in another process. Loading begins at once, in the background; the first use
     waits for it. ``program`` is a child program: tests make it fail on purpose; ``early`` is its
@@ -252,8 +268,8 @@ class RemoteEngine:
         self._restarts = 0
         self._decoded = False  # anything, since it exists
         self._notices: list[str] = []
-        self._cancelled = self._closed = False
-        self._answering: Child | None = None
+        self._closed = False
+        self._asked: list[_Asked] = []  # the one under way, and those that wait for their turn
         self._loading = Loading(plan, program, [], early)  # its notes stand in ``info``
 
     @property
@@ -301,9 +317,8 @@ class RemoteEngine:
         return restored
 
     def cancel(self) -> None:
-        self._cancelled = True
-        if self._answering is not None:
-            self._answering.interrupt()
+        for asked in tuple(self._asked):
+            asked.cancel()
 
     def close(self) -> None:
         self._closed = True
@@ -324,43 +339,53 @@ class RemoteEngine:
                     self._recover(loaded, error)
 
     def _answer(self, name: CallName, request: Request) -> Generator[Event, None, None]:
+        asked = _Asked()
+        self._asked.append(asked)  # from here on it can be cancelled, also while it waits
+        try:
+            with self._request_lock:
+                yield from self._ask_until_accepted(asked, name, request)
+        finally:
+            self._asked.remove(asked)
+
+    def _ask_until_accepted(
+        self, asked: _Asked, name: CallName, request: Request
+    ) -> Generator[Event, None, None]:
         """Ask until a process accepts it, then pass its events on. An answer that is left early is
         cancelled over there and drained."""
-        with self._request_lock:
-            self._cancelled = accepted = answered = under_way = False
-            while loaded := self._loading.result(lambda: self._cancelled):
-                process = self._answering = loaded.process
-                try:
-                    process.send(*pack_call(name, request))
-                    process.receive()
+        accepted = answered = under_way = False
+        while loaded := self._loading.result(lambda: asked.cancelled):
+            process = asked.process = loaded.process
+            try:
+                process.send(*pack_call(name, request))
+                process.receive()
+                under_way = True
+                if asked.cancelled:  # it may have come before the request had its number
+                    process.interrupt()
+                if not accepted:
+                    accepted = True
+                    yield Notice("accepted")  # taken by the caller
+                yield from self._pending_notices()
+                under_way = False  # whatever ``receive`` raises, nothing more comes
+                while event := value_of(process.receive()):
                     under_way = True
-                    if self._cancelled:  # it may have come before the request had its number
-                        process.interrupt()
-                    if not accepted:
-                        accepted = True
-                        yield Notice("accepted")  # taken by the caller
-                    yield from self._pending_notices()
-                    under_way = False  # whatever ``receive`` raises, nothing more comes
-                    while event := value_of(process.receive()):
-                        under_way = True
-                        if isinstance(event, Finished):
-                            self._restarts = 0
-                        self._decoded = self._decoded or isinstance(event, Chunk | Finished)
-                        answered = answered or isinstance(event, Chunk)
-                        yield event
-                        under_way = False
+                    if isinstance(event, Finished):
+                        self._restarts = 0
+                    self._decoded = self._decoded or isinstance(event, Chunk | Finished)
+                    answered = answered or isinstance(event, Chunk)
+                    yield event
+                    under_way = False
+                return
+            except (ChildStopped, OutOfMemory) as error:
+                if accepted and self._closed:
                     return
-                except (ChildStopped, OutOfMemory) as error:
-                    if accepted and self._closed:
-                        return
-                    self._recover(loaded, error, answered=answered)
-                finally:
-                    self._answering = None
-                    if under_way:
-                        _drain(process)
-            if not accepted:
-                yield Notice("accepted")
-            yield _cancelled_early()
+                self._recover(loaded, error, answered=answered)
+            finally:
+                asked.process = None
+                if under_way:
+                    _drain(process)
+        if not accepted:
+            yield Notice("accepted")
+        yield _cancelled_early()
 
     def _pending_notices(self) -> Iterator[Notice]:
         notices, self._notices = self._notices, []

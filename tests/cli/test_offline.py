@@ -1,11 +1,18 @@
-"""``--offline``: no command opens a socket, nor does any process that it starts."""
+"""No command opens a socket but for a download, nor does any process that it starts."""
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import pytest
+
+from gemma_edge.cli.flags import Actions
+from gemma_edge.cli.main import COMMANDS as ENTRIES
 from tests.cli.conftest import Online
 from tests.store.test_processes import NO_SOCKETS
 
@@ -81,3 +88,162 @@ def test_the_ban_does_ban(online: Online, tmp_path: Path):
     assert statuses["pull hf:owner/repo/file.gguf"] != 0
     assert statuses["chat --help"] == 0
     assert "SOCKET" in said
+
+
+# Every command, without ``--offline`` and with the bundled model, each in the folder of a person.
+# The hook goes on into every Python that is started, also where no `sitecustomize` is read; what is
+# no Python shows in strace, and in a network without so much as a loopback.
+
+WATCH = """
+import sys
+def watch(event, arguments):
+    if event == "subprocess.Popen" and "-c" in arguments[1] and "python" in arguments[1][0]:
+        place = arguments[1].index("-c") + 1
+        if "SOURCE = " not in arguments[1][place]:
+            arguments[1][place] = f"SOURCE = {SOURCE!r}; exec(SOURCE)\\n{arguments[1][place]}"
+    if event == "socket.__new__" and arguments[1] == 1 or event == "socket.gethostname":
+        return  # AF_UNIX, and what needs no network
+    if event.startswith("socket."):
+        with open(%r, "a") as log:
+            log.write(f"{sys.argv} {event} {arguments[1:]}\\n")
+sys.addaudithook(watch)
+"""
+CALLS = "socket,connect,bind,sendto,sendmsg,sendmmsg"
+LOCAL = re.compile(r"AF_UNIX|AF_NETLINK|\bsend|resumed|unfinished|ENOTSOCK|\+\+\+|---")
+TALK = "chat --model demo"  # on a terminal
+BILL = "INVOICE A-1\nTotal 5.50 EUR\n"
+RUNS = {
+    "chat": [
+        "chat hi --model demo --max-tokens 2",
+        "chat --model demo",
+    ],  # the second on a terminal
+    "sessions list": ["sessions"],
+    "sessions show": ["sessions show none"],
+    "sessions rm": ["sessions rm none --yes"],
+    "describe": ["describe SHAPES --model demo --max-tokens 2"],
+    "extract": [
+        "extract INVOICE --schema total --model demo",
+        "extract bills --schema total --model demo --out out.jsonl",
+    ],
+    "eval": ["eval bills --schema total --model demo"],
+    "diff": ["diff out.jsonl out.jsonl"],
+    "recipes list": ["recipes"],
+    "recipes show": ["recipes show invoice"],
+    "recipes save": ["recipes save ours invoice"],
+    "recipes lint": ["recipes lint invoice"],
+    "schema show": ["schema show total"],
+    "schema check": ["schema check total"],
+    "schema infer": ["schema infer bills/bill.gold.json"],
+    "schema types": ["schema types"],
+    "schema test": ["schema test tests.json"],
+    "models": ["models"],
+    "pull": ["pull demo", "pull e4b --offline"],
+    "list": ["list"],
+    "show": ["show demo"],
+    "verify": ["verify"],
+    "rm": ["rm demo --yes"],
+    "path": ["path demo"],
+    "import": ["import nothing.gguf"],
+    "plan": ["plan demo", "plan 12b"],
+    "doctor": ["doctor"],
+}
+DONE = {  # what has to come to its end, so that all of its path was watched
+    "extract INVOICE --schema total --model demo": 0,
+    "extract bills --schema total --model demo --out out.jsonl": 0,
+    "plan demo": 0, "models": 0, "doctor": 0, "pull demo": 0, "show demo": 0,
+    "pull e4b --offline": 4, "chat hi --model demo --max-tokens 2": 6, TALK: 0,
+    "describe SHAPES --model demo --max-tokens 2": 6, "recipes save ours invoice": 0,
+}  # fmt: skip
+
+
+def names() -> list[str]:
+    """All commands and their actions, as the command line itself has them."""
+    found = []
+    for name, entry in ENTRIES.items():
+        module, _, attribute = entry.place.partition(":")
+        command = getattr(import_module(f"gemma_edge.cli.{module}"), attribute)
+        actions = command.commands if isinstance(command, Actions) else {"": None}
+        found += [f"{name} {action}".strip() for action in actions]
+    return found
+
+
+def test_no_command_is_forgotten():
+    assert sorted(names()) == sorted(RUNS)
+
+
+def works(*command: str) -> bool:
+    return (
+        bool(shutil.which(command[0]))
+        and not subprocess.run([*command, "true"], capture_output=True, check=False).returncode
+    )
+
+
+@pytest.mark.slow
+def test_every_command_works_without_a_network(tmp_path: Path):
+    home, log, calls = tmp_path / "home", tmp_path / "sockets.txt", tmp_path / "strace.txt"
+    (home / "bills").mkdir(parents=True)
+    (home / "bills" / "bill.txt").write_text(BILL, encoding="utf-8")
+    (home / "bills" / "bill.gold.json").write_text('{"total": 5.5}', encoding="utf-8")
+    (home / "tests.json").write_text('{"schema": {}, "tests": []}', encoding="utf-8")
+    source = WATCH % str(log)
+    # Each line in a process of its own and on a terminal; an empty line would be a second question.
+    begin = f"SOURCE = {source!r}; exec(SOURCE)\nfrom gemma_edge.__main__ import run; run()"
+    statuses = {}
+    prefix = ["unshare", "-rn"] if works("unshare", "-rn") else []
+    if works("strace", "-f", "-o", os.devnull):
+        prefix += ["strace", "-f", "-qq", "-A", "-o", str(calls), "-e", f"trace={CALLS}"]
+    world = {
+        "HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(home / "cache"), "HF_HOME": str(home / "hub"), "TERM": "dumb",
+    }  # fmt: skip
+    for line in (line for lines in RUNS.values() for line in lines):
+        words = line.replace("SHAPES", str(ROOT / "examples" / "shapes.png"))
+        words = words.replace("INVOICE", str(ROOT / "examples" / "invoice.pdf"))
+        argv = [*prefix, sys.executable, "-c", begin, *words.split()]
+        if line == TALK:
+            statuses[line] = talk(argv, os.environ | world, home)
+            continue
+        done = subprocess.run(
+            argv, env=os.environ | world, cwd=home, stdin=subprocess.DEVNULL, capture_output=True,
+            encoding="utf-8", timeout=300, check=False,
+        )  # fmt: skip
+        statuses[line] = done.returncode
+        assert "Traceback" not in done.stderr, done.stderr
+    assert {line: statuses[line] for line in DONE} == DONE
+    assert not log.exists(), log.read_text()
+    if calls.exists():
+        found = [line for line in calls.read_text().splitlines() if not LOCAL.search(line)]
+        assert not found
+
+
+def talk(argv: list[str], world: dict[str, str], folder: Path) -> int:
+    """A conversation at a terminal."""
+    import pexpect
+
+    talking = pexpect.spawn(
+        argv[0], argv[1:], env=world, cwd=str(folder), encoding="utf-8", timeout=240
+    )  # fmt: skip
+    talking.expect("(›|>) ")
+    talking.send("hi\r")
+    talking.expect("tokens")
+    talking.send("/quit\r")
+    talking.expect(pexpect.EOF)
+    talking.close()
+    return talking.exitstatus
+
+
+def test_the_watch_does_see(tmp_path: Path):
+    """A socket of this process, of one that it starts, and of one that ``Child`` starts."""
+    log = tmp_path / "sockets.txt"
+    source = WATCH % str(log)
+    code = (
+        "import socket, subprocess, sys; from contextlib import suppress;"
+        "from gemma_edge.isolation import Child\n"
+        "socket.socket().close()\n"
+        "subprocess.run([sys.executable, '-c', 'import socket; socket.socket().close()'])\n"
+        "with suppress(Exception), Child('socket:create_server') as child: child.call({})\n"
+    )
+    begin = f"SOURCE = {source!r}; exec(SOURCE)\n{code}"
+    subprocess.run([sys.executable, "-c", begin], cwd=ROOT, check=True, timeout=120)
+    seen = log.read_text().splitlines()
+    assert sum("socket.__new__" in line for line in seen) == 3, seen

@@ -65,6 +65,23 @@ class Doomed(Faulty):
         yield from events
 
 
+class Endless(Faulty):
+    """Says one word and the next for a second, or three words where that is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(ScriptedEngine())
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        text = request.messages[-1].text
+        self._engine.answers = ["one two three" if text == "short" else "word " * 500]  # type: ignore[attr-defined]
+        return super().generate(request)
+
+    def spoil(self, text: str, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            yield event
+            time.sleep(0.002 if text != "short" else 0)
+
+
 class SlowDisk(Faulty):
     """Writes for two seconds what was copied out at once."""
 
@@ -156,6 +173,7 @@ FAULTS = {
     "slow": lambda plan: Slow(open_llama(replace(plan, batch_tokens=LARGE_BATCH))),
     "slow disk": lambda plan: SlowDisk(open_llama(plan)),
     "fragile": lambda plan: Fragile(open_llama(plan)),
+    "endless": lambda _plan: Endless(),
     "doomed": lambda _plan: Doomed(ScriptedEngine(["never said"])),
     "segfault": segfault,
 }

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from gemma_edge.cli.output import cancel_on_interrupt
 from gemma_edge.engine.process import (
     MAX_RESTARTS,
     WORKER,
@@ -359,3 +361,71 @@ def test_ctrl_c_while_it_loads_ends_the_wait(start: Start) -> None:
     presser.join()
     assert isinstance(finished, Finished)
     assert (finished.reason, finished.usage.prompt_tokens) == ("cancelled", 0)
+
+
+LINES = ("generate", "_answer", "_ask_until_accepted", "__init__", "send", "interject", "interrupt")
+
+
+def press_between_lines(engine: RemoteEngine, press: int) -> tuple[Finished, bool]:
+    """An answer during which Ctrl-C comes before the line that is the ``press``-th to be run; and
+    whether there were so many."""
+    seen = 0
+
+    def at_call(frame: FrameType, _event: str, _argument: object) -> Callable[..., object] | None:
+        ours = frame.f_code.co_filename.endswith(("process.py", "isolation.py"))
+        return at_line if ours and frame.f_code.co_name in LINES else None
+
+    def at_line(_frame: FrameType, event: str, _argument: object) -> Callable[..., object]:
+        nonlocal seen
+        if event == "line":
+            seen += 1
+            if seen == press:
+                signal.raise_signal(signal.SIGINT)
+        return at_line
+
+    with cancel_on_interrupt(engine):
+        sys.settrace(at_call)
+        try:
+            stream = engine.generate(ask("long"))
+            next(stream)  # the first word: nothing new comes after it
+        finally:
+            sys.settrace(None)
+        *_, finished = stream
+    assert isinstance(finished, Finished)
+    return finished, seen >= press
+
+
+def test_ctrl_c_between_two_lines_is_neither_lost_nor_sent_to_another_answer(start: Start) -> None:
+    engine = start("endless")
+    assert engine.info
+    press = 0
+    while True:
+        press += 1
+        finished, pressed = press_between_lines(engine, press)
+        assert answer(engine, ask("short"))[1].reason == "end", press
+        if not pressed:
+            break
+        assert finished.reason == "cancelled", press
+    assert press > 20, "the test can fail"
+
+
+def test_what_waits_for_its_turn_is_cancelled_too(start: Start) -> None:
+    engine = start("endless")
+    first = engine.generate(ask("long"))
+    next(first)
+    reasons: list[str] = []
+
+    def wait() -> None:
+        *_, finished = engine.generate(ask("long"))
+        assert isinstance(finished, Finished)
+        reasons.append(finished.reason)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while len(engine._asked) < 2:
+        time.sleep(0.01)
+    engine.cancel()
+    *_, finished = first
+    waiting.join()
+    assert isinstance(finished, Finished)
+    assert (finished.reason, reasons) == ("cancelled", ["cancelled"])

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.prompt import ChatTemplate, Markup, MessageText, PromptBuilder
+from gemma_edge.engine.prompt import PromptBuilder
 from gemma_edge.engine.protocol import Message, Request
+from gemma_edge.engine.template import ChatTemplate, Markup, MessageText
 from gemma_edge.errors import ModelError, ProjectorError
 from tests.engine.conftest import DEMO, picture
 from tests.shared import VOCABULARIES, VOCABULARY
@@ -108,6 +109,7 @@ def test_a_template_that_ignores_the_system_prompt_is_told(source: str) -> None:
     assert [piece for piece in pieces if isinstance(piece, MessageText)] == [
         MessageText("Be brief.\n\nHi")
     ]
+    template.close()
 
 
 def test_a_template_that_repeats_text_is_refused() -> None:
