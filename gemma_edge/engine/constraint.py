@@ -10,7 +10,7 @@ import ctypes
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -33,6 +33,9 @@ LONGEST_END = 8192
 NO_END = f"no answer to it ends within {LONGEST_END:,} bytes"
 
 
+CONTROL_MARK = b"\xff"  # before the bytes of a control token: in no text, so no text matches it
+
+
 class GrammarVocabulary:
     """llguidance's view of a vocabulary; built once a model (0.8 s for 262k tokens)."""
 
@@ -49,6 +52,19 @@ class GrammarVocabulary:
         )
         self.pieces = pieces
         self.bytes = {piece[0]: index for index, piece in enumerate(pieces) if len(piece) == 1}
+
+    def spelled(self, tokens: Iterable[int]) -> Iterator[int]:
+        """The same text without control tokens: llama.cpp makes those of the kind USER_DEFINED of
+        any text. It ends before what cannot be spelled."""
+        for token in tokens:
+            piece = self.pieces[token]
+            if len(piece) == 1 or not piece.startswith(CONTROL_MARK):
+                yield token
+                continue
+            parts = [self.bytes.get(byte, -1) for byte in piece[len(CONTROL_MARK) :]]
+            if -1 in parts:
+                return
+            yield from parts
 
 
 _LARGE = 20_000  # characters of a document: 10 ms
@@ -103,7 +119,7 @@ class GrammarConstraint:
 
     def forced(self) -> list[int]:
         """Tokens that can only come next; they are not taken yet."""
-        return list(self._matcher.compute_ff_tokens())
+        return list(self._vocabulary.spelled(self._matcher.compute_ff_tokens()))
 
     @property
     def complete(self) -> bool:
@@ -473,13 +489,13 @@ class TokenConstraint:
     Raises SchemaError: llguidance refuses the schema."""
 
     def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
-        self._tokenizer = vocabulary.tokenizer
+        self._vocabulary = vocabulary
         self._matcher = compile_schema(vocabulary.tokenizer, wanted)
 
     def accepts(self, text: str) -> bool:
         """Whether all of ``text`` is let through and is then a whole answer."""
         self._matcher.reset()
-        tokens = self._tokenizer.tokenize_str(text)
+        tokens = list(self._vocabulary.spelled(self._vocabulary.tokenizer.tokenize_str(text)))
         taken = self._matcher.try_consume_tokens(tokens)
         return taken == len(tokens) and self._matcher.is_accepting()
 

@@ -15,7 +15,7 @@ import numpy as np
 from llama_cpp import llama_cpp, mtmd_cpp
 from numpy.typing import NDArray
 
-from gemma_edge.engine.constraint import GrammarVocabulary
+from gemma_edge.engine.constraint import CONTROL_MARK, GrammarVocabulary
 from gemma_edge.engine.placement import ModelParams, context_params, device_title, gpu_names
 from gemma_edge.errors import EngineError, ModelError, OutOfMemory
 from gemma_edge.isolation import is_memory
@@ -382,7 +382,7 @@ def open_vocabulary(path: Path) -> Iterator[GrammarVocabulary]:
 def grammar_vocabulary(model: LlamaModel) -> GrammarVocabulary:
     """llguidance marks control tokens by a leading 0xff, so that no text can match them."""
     pieces = [
-        b"\xff" + piece if model.marks(token, piece) else piece
+        CONTROL_MARK + piece if model.marks(token, piece) else piece
         for token, piece in enumerate(model.pieces())
     ]
     ends = [token for token in range(model.vocab_tokens) if model.ends(token)]

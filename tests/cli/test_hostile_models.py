@@ -43,7 +43,9 @@ def test_one_line_with_the_key(shell: Shell, write_gguf, key: str, value: object
     kinds = {"clip": (CLIP, "--mmproj"), "adapter": (LORA, "--lora")}
     whole, flag = kinds.get(key.partition(".")[0], (GEMMA, "--model"))
     path = str(write_gguf("hostile.gguf", whole | {key: value}, TENSORS))
-    lines = [("plan",), ("chat", "hi"), ("extract", path, "--schema", "total")]
+    bill = path.removesuffix("hostile.gguf") + "bill.txt"
+    Path(bill).write_text("Total 5.50", encoding="utf-8")
+    lines = [("plan",), ("chat", "hi"), ("extract", bill, "--schema", "total")]
     started = time.process_time()
     for line in lines[: 3 if flag == "--model" else 2]:
         model = () if flag == "--model" else ("--model", str(shell.model))
@@ -90,7 +92,10 @@ ANY = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     model=st.dictionaries(st.sampled_from([*GEMMA, *TEXT_MODEL]), ANY, max_size=3),
     other=st.dictionaries(st.sampled_from([*CLIP, *PROJECTOR, *LORA]), ANY, max_size=2),

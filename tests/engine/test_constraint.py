@@ -10,6 +10,7 @@ from gemma_edge.engine.constraint import (
     _START,
     Ends,
     GrammarConstraint,
+    TokenConstraint,
     _after,
     shortest_match,
 )
@@ -131,6 +132,21 @@ def test_control_tokens_are_never_legal_in_text(model: LlamaModel) -> None:
     illegal = [t for t in range(model.vocab_tokens) if model.is_control(t)]
     assert len(illegal) > 15
     assert not any(constraint.allowed(token) for token in illegal)
+
+
+@pytest.mark.parametrize("text", ["<|channel>thought", '<|"|>', "a <tool_call|> b <|tool_call>"])
+def test_what_is_forced_is_text_too(model: LlamaModel, text: str) -> None:
+    """llama.cpp makes control tokens of any text, where they are of the kind USER_DEFINED: a value
+    that a document prints would open a channel in the answer."""
+    schema = json.dumps({"type": "string", "const": text})
+    vocabulary = grammar_vocabulary(model)
+    constraint = GrammarConstraint(vocabulary, JsonConstraint(schema=schema))
+    tokens = constraint.forced()
+    for token in tokens:
+        constraint.advance(token)
+    assert not any(map(model.is_control, tokens))
+    assert json.loads(b"".join(map(model.piece, tokens))) == text
+    assert TokenConstraint(vocabulary, JsonConstraint(schema=schema)).accepts(json.dumps(text))
 
 
 def test_steps_can_be_taken_back(model: LlamaModel) -> None:

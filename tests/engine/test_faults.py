@@ -387,10 +387,10 @@ def press_between_lines(engine: RemoteEngine, press: int) -> tuple[Finished, boo
         sys.settrace(at_call)
         try:
             stream = engine.generate(ask("long"))
-            next(stream)  # the first word: nothing new comes after it
+            first = next(stream)  # nothing new comes after it
         finally:
             sys.settrace(None)
-        *_, finished = stream
+        *_, finished = first, *stream
     assert isinstance(finished, Finished)
     return finished, seen >= press
 

@@ -27,7 +27,7 @@ SHORT = LIMITS._replace(cpu_seconds=1, memory_bytes=300 << 20)
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 TOO_LONG = {
     "loops in loops": LOOP,
-    "a power": "{{ (9 ** 9 ** 9) | string | length }}",
+    "a power": "{{ (9 ** (9 ** 9)) | string | length }}",
     "a loop that is folded": "{{ range(99999) | map('string') | join | length }}" * 3000,
     "steps": "{% macro f(n) %}{% for i in range(9) %}{% if n %}{{ f(n - 1) }}{% endif %}"
              "{% endfor %}{% endmacro %}{{ f(99) }}",
@@ -58,7 +58,7 @@ FAILS = {
     "{{ raise_exception() }}": "",
     "{{ raise_exception(5) }}": "5",
     "{% include 'x' %}": "TypeError",
-    "{{ messages.__class__ }}": "unsafe",
+    "{{ messages.__class__.__mro__ }}": "unsafe",
     "{{ 'x' | nothing }}": "is not valid: No filter named 'nothing'",
     "{% if %}": "is not valid",
     "{% for %}{{": "is not valid",
@@ -87,7 +87,7 @@ def test_a_template_that_takes_too_long(name: str) -> None:
 
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_a_template_that_takes_too_much(name: str) -> None:
-    assert "takes more than 300 MiB of memory" in refusal(TOO_LARGE[name]).message
+    assert "takes more than 300.0 MiB of memory" in refusal(TOO_LARGE[name]).message
 
 
 @pytest.mark.parametrize("name", WRITES)
