@@ -141,7 +141,7 @@ def plan(
     request = _model(model, context_tokens, vision)
     runtime = runtime or _runtime(download=False)
     with open_planner(runtime) as planner:
-        candidates = offer(request, Stock(runtime.store), runtime)
+        candidates = offer(request, Stock(runtime.store, runtime.note), runtime)
         return planner.plan(candidates, constraints_of(request, vision=None))
 
 

@@ -491,7 +491,7 @@ def choose(
     fetched, else the bundled one. The request with that model in it, and whether its download was
     agreed to; a quant that was named holds for all sizes.
     Raises ModelError: no size has the quant that was named."""
-    stock = Stock(runtime.store)
+    stock = Stock(runtime.store, runtime.note)
     found = best_here(stock, request, constraints, planner)
     if found is not None:
         return replace(request, model=found.model_name, quant=None), runtime.agreed
@@ -518,7 +518,7 @@ def _offer_all(request: ModelRequest, runtime: Runtime) -> list[Candidate] | Non
     """What may be chosen of the catalogue; None where a file on disk is damaged, which is of no
     interest where another one answers."""
     try:
-        return Stock(runtime.store).quants(offered_quants(request))
+        return Stock(runtime.store, runtime.note).quants(offered_quants(request))
     except ModelError:
         return None
 

@@ -454,10 +454,14 @@ ARCHITECTURE = "gemma4"
 
 
 class Stock:
-    """The store's files as they were when it was opened, beside the catalogue. Opens no socket."""
+    """The store's files as they were when it was opened, beside the catalogue. Opens no socket.
+    ``note`` takes a line about each of many that cannot be chosen."""
 
-    def __init__(self, settings: StoreSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: StoreSettings, note: Callable[[str], None] = lambda _line: None
+    ) -> None:
+        self._settings, self._note = settings, note
+        self._left_out: set[str] = set()
         self._files = [each for each in list_files(settings) if each.where != "incomplete"]
 
     def local(self, files: ModelFiles) -> Candidate:
@@ -479,7 +483,7 @@ class Stock:
         return replace(_named(candidate, known.size, known.quant), weights=weights)
 
     def on_disk(self) -> list[Candidate]:
-        """Every Gemma 4 of the store. A damaged file is left out: ``gemma-edge verify`` tells."""
+        """Every Gemma 4 of the store. A damaged file is left out, with a line."""
         found: dict[Path, Candidate] = {}
         for stored in self._files:
             known = catalog.known_file(stored.repo, stored.file)
@@ -488,16 +492,31 @@ class Stock:
             own = ModelFiles(name=str(stored.path), title=stored.file, model=stored.path)
             try:
                 candidate = self.quant(known.size, known.quant) if known else self.local(own)
-            except ModelError:
+            except ModelError as error:
+                self._leave_out(error)
                 continue
             if candidate.header.architecture == ARCHITECTURE and candidate.header.tensors:
                 found.setdefault(candidate.model_path.resolve(), candidate)
         return list(found.values())
 
     def quants(self, pairs: Iterable[tuple[Size, Quant]]) -> list[Candidate]:
-        """Of the catalogue, wherever the files are.
-        Raises ModelError: a file on disk is damaged."""
-        return [self.quant(size, quant) for size, quant in pairs]
+        """Of the catalogue, wherever the files are; what is damaged is left out, with a line.
+        Raises ModelError: a file on disk is damaged, and no other was asked for."""
+        found, refused = [], None
+        for size, quant in pairs:
+            try:
+                found.append(self.quant(size, quant))
+            except ModelError as error:
+                refused = error
+                self._leave_out(error)
+        if refused is not None and not found:
+            raise refused
+        return found
+
+    def _leave_out(self, error: ModelError) -> None:
+        if error.message not in self._left_out:
+            self._left_out.add(error.message)
+            self._note(f"left out: {error.message}")
 
     def quant(self, size: Size, quant: Quant) -> Candidate:
         """One of the catalogue; its projector counts even where only the model is on disk."""

@@ -54,7 +54,7 @@ def run_alone(context: Context, output: Output) -> ExitStatus:
     for finding in planner.hardware.findings:
         if finding.state == "problem":
             output.table([("  ✘", f"{say_build(finding)}; gemma-edge doctor")])
-    stock = Stock(runtime.store)
+    stock = Stock(runtime.store, runtime.note)
     download = ""
     try:
         rows, download = _plans(stock, planner)
@@ -157,7 +157,8 @@ def command(
     there = frozenset((each.repo, each.file) for each in stored)
     bundled, sizes = _choose(name, output)
 
-    quants = Stock(settings).quants((size, quant) for size in sizes for quant in size.quants)
+    stock = Stock(settings, runtime.note)
+    quants = stock.quants((size, quant) for size in sizes for quant in size.quants)
     planner = open_quick_planner(runtime)
     hardware = planner.hardware
     results = planner.plan_each(quants, Constraints())
@@ -215,7 +216,8 @@ def _row(size: Size, quant: Quant, there: There, fits: Fits) -> list[str]:
     if state and quant.projector is not None and not _is_there(quant.projector, there):
         state = "on disk, without projector"
     name = name_of(size, quant)
-    said = ", ".join(filter(None, [render_row(*fits[name]), state]))
+    runs = render_row(*fits[name]) if name in fits else "damaged"
+    said = ", ".join(filter(None, [runs, state]))
     return [f"  {name}", quant.title, render_bytes(weight) if weight else "", said]  # fmt: skip
 
 
@@ -241,7 +243,7 @@ def _as_document(size: Size, there: There, fits: Fits) -> dict[str, Any]:
                 **{name: getattr(quant, name) for name in ("title", "source", "qat", "bits")},
                 "default": quant is size.default,
                 "quality": asdict(quant.quality) if quant.quality else None,
-                "fits": as_verdict(*fits[name_of(size, quant)]),
+                "fits": as_verdict(*fits[name]) if (name := name_of(size, quant)) in fits else None,
                 "model": _file(quant.model, there),
                 "projector": _file(quant.projector, there),
                 "drafter": _file(quant.drafter, there),

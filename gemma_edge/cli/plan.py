@@ -103,7 +103,7 @@ def command(asked: PlanFlags, context: Context, output: Output) -> ExitStatus:
     runtime.begin(engine=False)
     if asked.headers:
         fetch_headers(model, runtime)
-    stock = Stock(runtime.store)
+    stock = Stock(runtime.store, runtime.note)
     constraints = constraints_of(model, vision=None)
     with open_planner(runtime, _pretend(asked, runtime)) as planner:
         candidates, hardware = offer(model, stock, runtime), planner.hardware

@@ -24,7 +24,7 @@ from typing import Any
 
 from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, ModelError
-from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header
+from gemma_edge.gguf import Header, Skipped, Tensor, Value, parse_header, read_header, wrong_number
 from gemma_edge.records import dataclass
 from gemma_edge.store.remote import (
     COMMIT,
@@ -498,6 +498,8 @@ def _parse(kept: Path, name: Path) -> Header:
     if content["format"] != _FORMAT:
         raise ValueError(content["format"])
     metadata = {key: _value(value) for key, value in content["metadata"].items()}
+    if wrong := wrong_number(metadata):  # kept by a version that believed more
+        raise ValueError(wrong)
     tensors = tuple(
         Tensor(tensor, tuple(shape), kind, size_bytes, offset_bytes)
         for tensor, shape, kind, size_bytes, offset_bytes in content["tensors"]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemma_edge.errors import ExitStatus
-from tests.cli.conftest import PROJECTOR, TEXT_MODEL, Shell
+from tests.cli.conftest import E4B_MODEL, PROJECTOR, TEXT_MODEL, Online, Shell
 from tests.conftest import render_gguf
 from tests.test_gguf import CLIP, GEMMA, LORA, u64
 
@@ -82,6 +82,37 @@ def test_the_largest_numbers_are_planned_with_in_a_moment(
     ran = shell.run("plan", "--model", str(path), model=False)
     assert ran.status in (ExitStatus.OK, ExitStatus.DOES_NOT_FIT, ExitStatus.MODEL), ran.stderr
     assert "a bug" not in ran.stderr
+    assert time.process_time() - started < 3
+
+
+def test_one_damaged_model_hides_no_other(online: Online) -> None:
+    online.upload(E4B_MODEL, TEXT_MODEL | {"gemma4.block_count": 300_000_000})
+    assert online.run("pull", "e4b", "--quiet").status == 0
+    for line in ("", "models", "plan", "plan --json"):
+        ran = online.run(*line.split())
+        assert ran.status == 0, ran.stderr
+        assert ran.stderr.count("left out: ") == 1
+        assert f"{E4B_MODEL}` is damaged: `gemma4.block_count` is 300,000,000" in ran.stderr
+        assert "E2B" in ran.stdout or "e2b" in ran.stdout
+    asked = online.run("show", str(online.path(E4B_MODEL)))
+    assert asked.status is ExitStatus.MODEL
+
+
+def test_a_header_that_was_kept_is_not_believed_more(online: Online) -> None:
+    """An older version may have kept it."""
+    assert online.run("plan", "e4b", "--headers").status == 0
+    kept = [
+        each for each in online.shell.home.rglob("headers/*/*.json") if "gemma4" in each.read_text()
+    ]
+    assert kept
+    for each in kept:
+        text = each.read_text(encoding="utf-8")
+        each.write_text(
+            text.replace('"gemma4.embedding_length": 128', '"gemma4.block_count": 300000000')
+        )
+    started = time.process_time()
+    ran = online.run("plan", "e4b")
+    assert ran.status == 0, ran.stderr
     assert time.process_time() - started < 3
 
 
