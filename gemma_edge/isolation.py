@@ -11,6 +11,7 @@ knows: what a child prints goes to stderr, whose last lines are kept. Nothing th
 ever executed. A child ends when its stdin does, so none outlives its parent.
 """
 
+import atexit
 import json
 import math
 import os
@@ -221,18 +222,21 @@ _BOOT = (
 )
 _ISOLATED = ("-I", "-S")  # no variable of Python's, no .pth file, no sitecustomize
 
-# What a program may need to find its libraries, its folders and its devices. These patterns are
-# compiled where they are used: a child needs none of them.
+# What a program may need to find its libraries and its folders, and its devices. These patterns
+# are compiled where they are used: a child needs none of them.
 _VARIABLES = (
-    r"(?i:PATH|HOME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TMP|TEMP|LD_\w+|DYLD_\w+|NIX_LD\w*|DISPLAY"
-    r"|WAYLAND_DISPLAY|XDG_(CACHE|DATA|CONFIG|RUNTIME)_\w+|WSL\w*"
+    r"(?i:PATH|HOME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TMP|TEMP|LD_\w+|DYLD_\w+|NIX_LD\w*"
+    r"|XDG_(CACHE|DATA|CONFIG|RUNTIME)_\w+|WSL\w*"
     r"|SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC|PATHEXT|USERPROFILE|(LOCAL)?APPDATA|PROGRAM(DATA|FILES)"
-    r"|NUMBER_OF_PROCESSORS|PROCESSOR_\w+"
-    # Where accelerators and their libraries take settings from.
-    r"|(CUDA|NVIDIA|GGML|LLAMA|HIP|ROCR|ROCM|HSA|AMD|GPU|VK|VULKAN|MESA|RADV|ZE|SYCL|ONEAPI|MTL"
-    r"|METAL|MUSA|OCL|OMP|GOMP|KMP|MKL|OPENBLAS|SLURM)_\w+)"
+    r"|NUMBER_OF_PROCESSORS|PROCESSOR_\w+)"
 )
-_SECRETS = r"(?i:KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH)"
+_DEVICE_VARIABLES = (  # where accelerators and their libraries take settings from, and the desktop
+    r"(?i:(CUDA|NVIDIA|GGML|LLAMA|HIP|ROCR|ROCM|HSA|AMD|GPU|VK|VULKAN|MESA|RADV|ZE|SYCL|ONEAPI|MTL"
+    r"|METAL|MUSA|OCL|OMP|GOMP|KMP|MKL|OPENBLAS|SLURM)_\w+|DISPLAY|WAYLAND_DISPLAY|XAUTHORITY)"
+)
+_SECRETS = r"(?i:KEY|TOKEN|SECRET|PASS|CREDENTIAL|(?<!X)AUTH|JWT|COOKIE)"
+_SECRET_VALUES = r"://[^/\s]*@"  # an address with a name and a password in it
+_DECODES = {"MALLOC_ARENA_MAX": "2"}  # glibc's arenas count as memory, 64 MiB for each thread
 
 
 class Child:
@@ -241,8 +245,9 @@ class Child:
     Several requests may be on their way; they are answered in order. One thread at a time sends
     and receives; ``interrupt`` and ``close`` may be called from any, ``interrupt`` also from a
     signal handler. The child gets the variables that it may need out of ``environment`` (this
-    process's own without it). A ``trusted`` program is a person's own code: it gets all of them,
-    and a Python as if the person had started it in the working folder.
+    process's own without it), none that looks like a secret; one that only ``decodes`` gets those
+    of no device. A ``trusted`` program is a person's own code: it gets all of them, and a Python
+    as if the person had started it in the working folder.
 
     Raises:
         GemmaEdgeError: it cannot be started.
@@ -257,14 +262,18 @@ class Child:
         limits: Limits = Limits(),  # noqa: B008  (a tuple)
         environment: Mapping[str, str] | None = None,
         trusted: bool = False,
+        decodes: bool = False,
     ) -> None:
         self._limits = limits
         self._death: Death | None = None
         self._closed = threading.Event()
         self._greeted = self._reaped = False
-        self._number = 0
+        self._number = self._answered = 0
         self._tail = b""
         variables = dict(os.environ if environment is None else environment)
+        if not trusted:
+            variables = {name: variables[name] for name in passed_on(variables, not decodes)}
+        variables |= _DECODES if decodes else {}
         self._process = _start(program, arguments, variables, trusted)
         assert self._process.stdin and self._process.stdout
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -272,7 +281,8 @@ class Child:
         self._listener = threading.Thread(target=self._keep_tail, daemon=True)
         self._listener.start()
         self._job = _contain(self._process, limits.memory_bytes)
-        if limits.memory_bytes is not None and not self.system_limits_memory:
+        is_limited = self.system_limits_memory and self._job.is_whole
+        if limits.memory_bytes is not None and not is_limited:
             threading.Thread(target=self._watch, args=(limits.memory_bytes,), daemon=True).start()
             limits = limits._replace(memory_bytes=None)
         self._writer.send(_REQUEST, 0, limits._asdict(), ())
@@ -281,6 +291,12 @@ class Child:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it lives, and has answered all that it was asked."""
+        ended = self._death is not None or self._closed.is_set()
+        return not ended and self._answered == self._number and self._process.poll() is None
 
     def __enter__(self) -> "Child":
         return self
@@ -299,9 +315,10 @@ class Child:
         self.send(header, *parts)
         return self.receive_answer()
 
-    def receive_answer(self) -> ChildMessage:
-        """The one message that answers the oldest request. Raises like ``call``."""
-        reply = self.receive()
+    def receive_answer(self, seconds: float | None = None) -> ChildMessage:
+        """The one message that answers the oldest request, waited for as in ``receive``. Raises
+        like ``call``."""
+        reply = self.receive(seconds)
         if reply is not None and self.receive() is not None:
             self._give_up("more than one answer")
         return reply or ChildMessage({})
@@ -333,6 +350,8 @@ class Child:
             raise
         if frame.kind == _REPLY:
             return ChildMessage(frame.header, frame.parts)
+        if frame.kind != _BUG:  # after one nobody knows what state it is in
+            self._answered = frame.number
         if frame.kind == _END:
             return None
         raise _read_error(frame)
@@ -443,8 +462,6 @@ def _start(
 
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folders = [package, *filter(None, sys.path), *([os.getcwd()] if trusted else [])]
-    if not trusted:
-        variables = {name: value for name, value in variables.items() if is_named(name)}
     python = sys.executable
     base = getattr(sys, "_base_executable", python)
     if sys.platform == "win32" and base != python:
@@ -469,9 +486,85 @@ def _start(
         ) from None
 
 
-def is_named(variable: str) -> bool:
-    """Whether a child that is not trusted gets a variable of this name."""
-    return bool(re.fullmatch(_VARIABLES, variable)) and not re.search(_SECRETS, variable)
+def passed_on(variables: Mapping[str, str], devices: bool) -> list[str]:
+    """The names of those that a child gets, with ``devices`` those of accelerators too."""
+    wanted = re.compile(f"{_VARIABLES}|{_DEVICE_VARIABLES}" if devices else _VARIABLES)
+    secret, in_value = re.compile(_SECRETS), re.compile(_SECRET_VALUES)
+    return [
+        name
+        for name, value in variables.items()
+        if wanted.fullmatch(name) and not secret.search(name) and not in_value.search(value)
+    ]
+
+
+_MOST_IDLE = 2
+_IDLE_SECONDS = 20.0
+
+
+class Spares:
+    """Idle children of one program, kept for whoever needs one next: many files pay for one start.
+    ``begin`` starts one before it is needed. Those that nobody needs for a while are ended."""
+
+    def __init__(self, start: Callable[[], Child]) -> None:
+        self._start, self._lock = start, threading.Lock()
+        self._idle: dict[Child, threading.Timer] = {}
+        self._is_used = False
+
+    def begin(self) -> None:
+        """Start one now, if none waits. That it cannot be started shows where it is needed."""
+        if not self._idle:
+            with suppress(GemmaEdgeError):
+                self._keep(self._start())
+
+    @contextmanager
+    def borrow(self) -> Iterator[Child]:
+        """A child for one file. One that has not answered all that it was asked is ended.
+
+        Raises:
+            GemmaEdgeError: none can be started.
+        """
+        child = self._take() or self._start()
+        try:
+            yield child
+        finally:
+            self._keep(child)
+
+    def close(self) -> None:
+        """End those that wait."""
+        while child := self._take():
+            child.close()
+
+    def _take(self) -> Child | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                child, timer = self._idle.popitem()
+            timer.cancel()
+            if child.is_idle:
+                return child
+            child.close()
+
+    def _keep(self, child: Child) -> None:
+        timer = threading.Timer(_IDLE_SECONDS, self._drop, (child,))
+        timer.daemon = True
+        with self._lock:
+            kept = child.is_idle and len(self._idle) < _MOST_IDLE
+            if kept:
+                self._idle[child] = timer
+            if not self._is_used:
+                self._is_used = True
+                atexit.register(self.close)
+        if kept:
+            timer.start()
+        else:
+            child.close()
+
+    def _drop(self, child: Child) -> None:
+        with self._lock:
+            found = self._idle.pop(child, None)
+        if found is not None:
+            child.close()
 
 
 def _skip_noise(stream: IO[bytes]) -> None:
@@ -516,7 +609,7 @@ def used_memory(pid: int) -> int:
         numbers = (ctypes.c_uint64 * 12)()
         asked = ctypes.CDLL("/usr/lib/libproc.dylib").proc_pid_rusage(pid, 0, numbers)
         return numbers[9] if asked == 0 else 0  # ri_phys_footprint
-    return 0
+    return _committed_memory(pid) if sys.platform == "win32" else 0
 
 
 _LOOK_SECONDS = 0.05
@@ -583,8 +676,8 @@ _STATUSES = {
 _ILLEGAL = 0xC000001D
 # What llama.cpp, ggml's backends, the C++ library and Python say when memory runs out.
 _MEMORY_WORDS = (
-    r"(?i:failed to allocate|unable to allocate|out ?of ?(?:device ?)?memory|cudaMalloc failed"
-    r"|ErrorOutOf(?:Device|Host)Memory|insufficient memory|bad_alloc|MemoryError)"
+    r"(?i:failed to allocate|unable to allocate|memory allocation of|out ?of ?(?:device ?)?memory"
+    r"|cudaMalloc failed|ErrorOutOf(?:Device|Host)Memory|insufficient memory|bad_alloc|MemoryError)"
 )
 _TELLING_WORDS = r"(?i:GGML_ASSERT|GGML_ABORT|what\(\)|error)"
 _LINE_CHARS = 200
@@ -804,11 +897,15 @@ _JOB_LIMITS = 9  # JobObjectExtendedLimitInformation (winnt.h), and flags of Lim
 _PROCESS_MEMORY, _DIE_ON_UNHANDLED_EXCEPTION, _KILL_ON_CLOSE = 0x100, 0x400, 0x2000
 
 
-class _WindowsJob:
-    """A handle of a job; its end is the end of what is in it, also when this process dies."""
+_QUERY, _READ = 0x1000, 0x10  # PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_VM_READ
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+
+class _WindowsJob:
+    """A handle of a job; its end is the end of what is in it, also when this process dies.
+    ``is_whole`` is whether the child is in it, with its limits; elsewhere there is no need."""
+
+    def __init__(self, handle: int, is_whole: bool = True) -> None:
+        self._handle, self.is_whole = handle, is_whole
 
     def close(self) -> None:
         """End it. Idempotent."""
@@ -849,6 +946,32 @@ def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _W
         limits.flags |= _PROCESS_MEMORY
         limits.process_memory = memory_bytes
     size = ctypes.sizeof(limits)
-    kernel.SetInformationJobObject(job, _JOB_LIMITS, ctypes.byref(limits), size)
-    kernel.AssignProcessToJobObject(job, ctypes.c_void_p(int(vars(process)["_handle"])))
-    return _WindowsJob(job.value or 0)
+    is_set = kernel.SetInformationJobObject(job, _JOB_LIMITS, ctypes.byref(limits), size)
+    handle = ctypes.c_void_p(int(vars(process)["_handle"]))
+    is_in = kernel.AssignProcessToJobObject(job, handle)
+    return _WindowsJob(job.value or 0, bool(is_set and is_in))
+
+
+def _committed_memory(pid: int) -> int:
+    """What Windows promised a process."""
+    if sys.platform != "win32":
+        return 0
+    import ctypes
+
+    class Counters(ctypes.Structure):
+        """PROCESS_MEMORY_COUNTERS_EX (psapi.h)."""
+
+        _fields_ = (
+            ("size", ctypes.c_uint32),
+            ("page_faults", ctypes.c_uint32),
+            ("sets_and_pools", ctypes.c_size_t * 8),
+            ("private", ctypes.c_size_t),
+        )
+
+    kernel = ctypes.WinDLL("kernel32")
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(kernel.OpenProcess(_QUERY | _READ, False, pid))
+    counters = Counters(size=ctypes.sizeof(Counters))
+    kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.size)
+    kernel.CloseHandle(process)
+    return int(counters.private)

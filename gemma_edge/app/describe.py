@@ -36,7 +36,13 @@ from gemma_edge.description import Format, ImageRecord, ImageTask, Key, Kind
 from gemma_edge.disk import keep_within
 from gemma_edge.documents import document
 from gemma_edge.documents.document import MAX_TOKENS, Picture
-from gemma_edge.documents.images import fit_tiles, iter_images, origin_of, wants_detail
+from gemma_edge.documents.images import (
+    begin_decoding,
+    fit_tiles,
+    iter_images,
+    origin_of,
+    wants_detail,
+)
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
@@ -130,6 +136,13 @@ class View:
     pictures: tuple[Picture, ...]
     page: int
     unread: str = ""
+
+
+def begin_reading(sources: Sequence[Source]) -> None:
+    """The process that decodes images starts beside what is done until they are read. A PDF has
+    one of its own."""
+    if any(each.path is None or each.path.suffix.lower() != ".pdf" for each in sources):
+        begin_decoding()
 
 
 def iter_views(

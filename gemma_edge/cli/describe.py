@@ -139,7 +139,7 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
     gemma-edge describe "photos/**/*.jpg" --as tags --out tags.jsonl
     """
     from gemma_edge.app.batch import IMAGES, find_sources
-    from gemma_edge.app.describe import parse_questions
+    from gemma_edge.app.describe import begin_reading, parse_questions
     from gemma_edge.cli.inputs import read_stdin
     from gemma_edge.cli.streaming import open_runtime
 
@@ -151,6 +151,7 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
         flags.files, IMAGES, clipboard=flags.clipboard, note=output.note,
         read_stdin=None if context.stdin_is_terminal else partial(read_stdin, context),
     )  # fmt: skip
+    begin_reading(sources.each)
     runtime = open_runtime(flags.store, context, output)
     runtime.begin()  # while the images are opened
     each = flags.batch

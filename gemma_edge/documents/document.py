@@ -10,17 +10,22 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes, render_tokens
 
 MAX_IMAGE_BYTES = 256 << 20
+# Of a child that decodes, besides the file: 480 MB of pixels, or a sheet of 24 million cells. With
+# what else runs, one hostile file stays below 2 GiB.
+CHILD_MEMORY_BYTES = 1280 << 20
+ANSWER_BYTES = 256 << 20  # a page of text with its words, or a picture
 # Images that are taken from a folder; a file that is named is read whatever its name ends with.
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -85,6 +90,15 @@ class Page:
     image_share: float = 0.0
 
 
+class DrawingTime:
+    """Seconds that went into drawing the pages of a document so far."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """Pages in reading order, those that were asked for.
@@ -99,6 +113,7 @@ class Document:
     source: bytes | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     media: str = "text"
+    drawing: DrawingTime = field(default_factory=DrawingTime, repr=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -219,7 +234,28 @@ class ExtractedText:
 
 
 class Writer:
-    """Collects lines, paragraphs apart by one empty line, up to ``limit`` characters."""
+    """Collects lines, paragraphs apart by one empty line, up to ``limit`` characters. In a child it
+    is full, too, where its document took too much of the processor (``begin``): what was read
+    until then is kept."""
+
+    _most: ClassVar[float] = math.inf  # seconds of the processor for this document
+    _first: ClassVar[float] = 0.0  # what the process had when it began with it
+    _last: ClassVar[float] = math.inf
+
+    @classmethod
+    def begin(cls, seconds: float) -> None:
+        """A document, for which there are so many seconds of the processor."""
+        cls._most, cls._first, cls._last = seconds, time.process_time(), math.inf
+
+    @classmethod
+    def is_late(cls) -> bool:
+        """Whether it took too long already. Where the file was taken apart late, there is a little
+        time for what is in it."""
+        now = time.process_time()
+        if cls._last == math.inf:
+            usual = max(0.6 * cls._most, now - cls._first + 0.2 * cls._most)
+            cls._last = cls._first + min(usual, 0.9 * cls._most)
+        return now > cls._last
 
     def __init__(self, limit: int = MAX_CHARS) -> None:
         self.is_full = False
@@ -234,6 +270,7 @@ class Writer:
         self._left -= len(text) + 1
         if text or not self.is_full:
             self._lines.append(text.rstrip())
+        self.is_full = self.is_full or self.is_late()
 
     def gap(self) -> None:
         """An empty line, never two."""
@@ -257,6 +294,8 @@ def clean(text: str) -> str:
 
 def cut_note(what: str) -> str:
     """The note where a ``Writer`` was full."""
+    if Writer.is_late():
+        return f"{what} is cut: reading it took too long"
     return f"{what} is cut: {MAX_CHARS:,} characters are the most that is read"
 
 
@@ -382,7 +421,6 @@ def shown(name: StrPath) -> str:
     return "".join(char if char.isprintable() else "?" for char in text) or "''"
 
 
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gemma_edge.documents.document import ExtractedText, Writer, cut_note, decode_text, render_row
 
 if TYPE_CHECKING:
-    from bs4 import Tag
+    from bs4 import BeautifulSoup, Tag
 
 _DROPPED = frozenset(
     ("script", "style", "template", "noscript", "title", "svg", "iframe", "object")
@@ -52,14 +52,31 @@ def html_to_text(markup: str) -> tuple[str, int, bool]:
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(markup, "html.parser")
-    above = (table.find_parent("table") for table in soup.find_all("table"))
-    flow = _Flow(frozenset(id(table) for table in above if table is not None))
+    flow = _Flow(_layouts(soup))
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     if title:
         flow.text(title)
         flow.block(apart=True)
     flow.walk(soup)
     return flow.finish(), flow.hidden, flow.writer.is_full
+
+
+def _layouts(soup: "BeautifulSoup") -> frozenset[int]:
+    """The ids of tables in which there are others; each tag above them is passed once."""
+    nearest: dict[int, Tag | None] = {}
+    found: set[int] = set()
+    for table in soup.find_all("table"):
+        passed: list[Tag] = []
+        above = table.parent
+        while above is not None and above.name != "table" and id(above) not in nearest:
+            passed.append(above)
+            above = above.parent
+        if above is not None and above.name != "table":
+            above = nearest[id(above)]
+        nearest |= {id(tag): above for tag in passed}
+        if above is not None:
+            found.add(id(above))
+    return frozenset(found)
 
 
 def _in_utf8(data: bytes) -> bytes:
@@ -102,7 +119,7 @@ class _Flow:
         from bs4.element import NavigableString, PreformattedString, Tag
 
         stack: list[tuple[Tag, Iterator[object]]] = [(root, iter(root.children))]
-        while stack:
+        while stack and not self.writer.is_full:
             tag, rest = stack[-1]
             child = next(rest, None)
             if child is None:
@@ -157,6 +174,8 @@ class _Flow:
             self.writer.line(" ".join(table.caption.get_text(" ").split()))
         hanging: dict[int, tuple[int, str]] = {}  # by column: further rows of a cell, its text
         for row in rows:
+            if self.writer.is_full:
+                break
             self._row(row, hanging)
         return True
 

@@ -5,16 +5,24 @@ of tokens.
 import io
 import logging
 import math
+import re
 import struct
+import sys
+import time
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gemma_edge.documents.document import (
+    ANSWER_BYTES,
+    CHILD_MEMORY_BYTES,
+    CLIPBOARD,
     MAX_IMAGE_BYTES,
     MAX_TOKENS,
     PATCH_PX,
@@ -31,7 +39,16 @@ from gemma_edge.documents.document import (
 )
 from gemma_edge.documents.pdf import LIMITS, damaged, open_child, unreadable
 from gemma_edge.errors import InputError, UsageError
-from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildRequest, Handler, Limits
+from gemma_edge.isolation import (
+    Child,
+    ChildError,
+    ChildMessage,
+    ChildRequest,
+    ChildStopped,
+    Handler,
+    Limits,
+    Spares,
+)
 from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
@@ -101,8 +118,8 @@ def iter_images(
     if is_pdf(data):
         yield from iter_pdf_pages(data, name, pages, max_tokens, password)
         return
-    frames = iter_frames_apart if is_apart(data) else iter_frames
-    for image, width, height, number, total, note in frames(data, name, pages, max_tokens):
+    frames = iter_frames_apart(data, name, pages, max_tokens)
+    for image, width, height, number, total, note, _ in frames:
         several = total > 1 and not note
         is_document = data[:2] in (b"II", b"MM") and total > 1
         at = number if several else 0
@@ -216,16 +233,35 @@ def _drawn(document: Document, number: int, max_tokens: int) -> "Image.Image":
         )
     several = document.media == "pdf" or len(document.pages) > 1 or number > 1
     pages = PageNumbers(((number, number),), str(number)) if several else None
+    spent, most = document.drawing, drawing_seconds(len(document.pages))
+    if spent.seconds > most:
+        raise _late(f"{document.name} page {number}", most)
+    begun = time.monotonic()
     images = iter_images(
         document.source, document.name, pages=pages, max_tokens=max_tokens,
         password=document.password,
     )  # fmt: skip
-    return next(images)
+    try:
+        return next(images)
+    finally:
+        spent.seconds += time.monotonic() - begun
 
 
-# The images in a file, one after another: which decoders may run, and how much they may cost. The
-# size is checked before any pixel is read. A JPEG is decoded at an eighth of its size or more, as
-# much as is needed, so a panorama of a gigapixel costs no more than a photograph.
+def drawing_seconds(pages: int) -> float:
+    """How long drawing, or decoding, so many pages of one document may take in all."""
+    return LIMITS.seconds + 2.0 * pages
+
+
+def _late(what: str, seconds: float) -> InputError:
+    return InputError(
+        f"{what} is not drawn: {seconds:g} s are the most that its document may take",
+        hint="--pages reads fewer",
+    )
+
+
+# The images in a file, one after another, in the child: which decoders may run, and how much they
+# may cost. The size is checked before any pixel is read. A JPEG is decoded at an eighth of its size
+# or more, as much as is needed, so a panorama of a gigapixel costs no more than a photograph.
 
 
 MAX_DECODED_BYTES = 480_000_000  # 120 megapixels of most kinds; phone cameras have 108
@@ -236,11 +272,17 @@ MAX_FRAMES = 10_000
 
 # The decoders that hostile bytes may reach. Pillow has forty more; some start other programs.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+_PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Jpeg2K", "Avif")
 HEIF_BRANDS = (b"ftyphe", b"ftypmif1", b"ftypmsf1")  # begin at the file's fifth byte
 _LARGE_PIXELS = 20_000_000
 _COUNTED_BYTES = 16 << 20  # of a GIF: its frames are counted one by one
-_MARK, _SOF0, _SOF1, _SOS = 0xFF, 0xC0, 0xC1, 0xDA  # of a JPEG (ITU T.81, table B.1)
-_one_large_at_a_time = Lock()  # several threads decode; their memory must not add up
+_SOF0, _SOF1, _SOS = 0xC0, 0xC1, 0xDA  # of a JPEG (ITU T.81, table B.1)
+_BARE = frozenset((0x01, *range(0xD0, 0xDA)))  # markers that nothing belongs to
+# What Pillow steps over byte by byte: anything between segments, fill bytes, escaped ones.
+_JUNK = re.compile(rb"(?:[^\xff]+|\xff\x00|\xff(?=\xff)){0,4096}")
+_MAX_JUNK, _MAX_PARTS = 1 << 20, 50_000  # a camera writes little or none, and some hundred parts
+# Decoders that are written in Python: a pixel takes them up to a microsecond. A screen of 4K.
+_IN_PYTHON, _MAX_PYTHON_PIXELS = ("bmp_rle", "ppm_plain", "ppm"), 9_000_000
 
 
 class Frame(NamedTuple):
@@ -253,13 +295,15 @@ class Frame(NamedTuple):
     number: int
     total: int
     note: str = ""
+    is_last: bool = True
 
 
 def iter_frames(
     data: bytes, name: str, pages: PageNumbers | None, max_tokens: int
-) -> Iterator[Frame]:
+) -> Iterator[Frame | None]:
     """The frames that ``pages`` names; without it all pages of a TIFF, and the first frame of
-    anything that moves. Each is decoded when it is asked for.
+    anything that moves. Each is decoded when it is asked for, and before one that takes much
+    memory comes None.
     Raises InputError: not an image, damaged, or too large; UsageError: a page that there is not."""
     with _explained(name):
         image = _opened(data, name)
@@ -276,8 +320,12 @@ def iter_frames(
             if pages is None and at > 0 and isinstance(kind, int) and kind & 1:
                 continue  # a smaller version of another page
             _check_size(image, name, data if at == 0 else b"")
-            frame = _decoded(image, max_tokens, number, count)
-        yield frame._replace(note=note)
+            size = _drafted(image, max_tokens)
+        if image.width * image.height > _LARGE_PIXELS:
+            yield None
+        with _explained(name):
+            frame = _decoded(image, max_tokens, size)
+        yield Frame(*frame, number, count, note, number == chosen[-1])
 
 
 @contextmanager
@@ -299,9 +347,8 @@ def _explained(name: str) -> Iterator[None]:
 def _opened(data: bytes, name: str) -> "Image.Image":
     from PIL import Image, UnidentifiedImageError
 
-    Image.init()
-    logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what it raises as well
-    Image.MAX_IMAGE_PIXELS = None  # the size is checked here, in words, before any pixel is read
+    _load_decoders()
+    _check_parts(data, name)
     if data[4:12].startswith(HEIF_BRANDS):  # they need a library of their own (LGPL, so an extra)
         try:
             import pi_heif
@@ -319,6 +366,61 @@ def _opened(data: bytes, name: str) -> "Image.Image":
             f"{name} is not an image, or of a kind that is not read",
             hint="JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP and PDF are read",
         ) from None
+
+
+def _load_decoders() -> None:
+    """Those of ``_FORMATS`` alone: all of them take three times as long."""
+    from PIL import Image
+
+    for plugin in _PLUGINS:
+        with suppress(ImportError):  # a Pillow without it
+            import_module(f"PIL.{plugin}ImagePlugin")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what it raises as well
+    Image.MAX_IMAGE_PIXELS = None  # the size is checked here, in words, before any pixel is read
+    if avif := sys.modules.get("PIL.AvifImagePlugin"):
+        avif.DEFAULT_MAX_THREADS = 2  # of 64 processors the stacks alone are half a gigabyte
+
+
+def _check_parts(data: bytes, name: str) -> None:
+    """Refuse what Pillow would walk through for minutes: a PNG of millions of chunks, a JPEG of
+    millions of segments, or with megabytes between them."""
+    at = 8
+    if data.startswith(b"\xff\xd8"):
+        many = _walk_jpeg(data) is None
+    elif data.startswith(b"\x89PNG"):
+        parts = 0
+        while at < len(data) and parts < _MAX_PARTS:
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+            parts += 1
+        many = parts == _MAX_PARTS
+    else:
+        return
+    if many:
+        message = f"{name} is damaged (no picture in its first {_MAX_PARTS:,} parts)"
+        raise InputError(message, hint="copy or export it again")
+
+
+def _walk_jpeg(data: bytes) -> bool | None:
+    """Whether a JPEG is decoded row by row: baseline, all colours in one scan. The others are held
+    whole, at full size, even where an eighth is wanted. None where its picture never begins."""
+    at, components, junk = 2, 0, 0
+    for _ in range(_MAX_PARTS):
+        found = _JUNK.match(data, at)
+        start, at = at, found.end() if found else at
+        junk += at - start
+        if junk > _MAX_JUNK:
+            return None
+        if at + 9 >= len(data):
+            return False
+        marker = data[at + 1]
+        if marker in (_SOF0, _SOF1):
+            components = data[at + 9]
+        elif marker == _SOS:
+            return components > 0 and data[at + 4] == components
+        if data[at] == 0xFF and 0 < marker < 0xFF:  # noqa: PLR2004  (else there is more junk)
+            length = 0 if marker in _BARE else int.from_bytes(data[at + 2 : at + 4], "big")
+            at += 2 + length
+    return None
 
 
 def _count(image: "Image.Image", size_bytes: int) -> int:
@@ -351,8 +453,10 @@ def _check_size(image: "Image.Image", name: str, data: bytes = b"") -> None:
     """``data`` is the file where this is its first image."""
     pixels = image.width * image.height
     limit = MAX_DECODED_BYTES // _BYTES_PER_PIXEL.get(image.format or "", 4)
-    if image.format in ("JPEG", "MPO") and _is_sequential(data):
+    if image.format in ("JPEG", "MPO") and _walk_jpeg(data):
         limit = MAX_JPEG_PIXELS
+    if any(tile[0] in _IN_PYTHON for tile in getattr(image, "tile", ())[:1]):
+        limit = _MAX_PYTHON_PIXELS
     if pixels > limit:
         raise InputError(
             f"{name} is {image.width}x{image.height}, {pixels / 1e6:,.0f} megapixels; "
@@ -361,43 +465,38 @@ def _check_size(image: "Image.Image", name: str, data: bytes = b"") -> None:
         )
 
 
-def _is_sequential(data: bytes) -> bool:
-    """Whether a JPEG is decoded row by row: baseline, all colours in one scan. The others are
-    held whole, at full size, even where an eighth is wanted."""
-    at, components = 2, 0
-    while at + 9 < len(data) and data[at] == _MARK:
-        marker = data[at + 1]
-        if marker in (_SOF0, _SOF1):
-            components = data[at + 9]
-        elif marker == _SOS:
-            return components > 0 and data[at + 4] == components
-        at += 1 if marker == _MARK else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
-
-
-def _decoded(image: "Image.Image", max_tokens: int, number: int, total: int) -> Frame:
+def _drafted(image: "Image.Image", max_tokens: int) -> tuple[int, int]:
+    """The size in the file. A JPEG will be decoded no larger than is needed."""
     width, height = image.size
     if image.format in ("JPEG", "MPO"):
         ratio = GAP * math.sqrt(max_tokens * PATCH_PX * PATCH_PX / (width * height))
         image.draft(None, (math.ceil(width * ratio), math.ceil(height * ratio)))
+    return width, height
+
+
+def _decoded(
+    image: "Image.Image", max_tokens: int, size: tuple[int, int]
+) -> "tuple[Image.Image, int, int]":
+    """The picture, and its size in the file as it is seen."""
+    width, height = size
     drafted = image.size
-    is_large = drafted[0] * drafted[1] > _LARGE_PIXELS
-    with _one_large_at_a_time if is_large else nullcontext():
-        image.load()
-        rgb = to_rgb(image, max_tokens)
+    image.load()
+    rgb = to_rgb(image, max_tokens)
     if image.size != drafted:  # Pillow turns a TIFF by itself
         width, height = image.size
     elif orientation(image) >= _LIES:
         width, height = height, width
-    return Frame(rgb, width, height, number, total)
+    return rgb, width, height
 
 
-# Frames of the kinds whose decoders are not to be trusted with this process: a crash, a loop or a
-# flood of memory ends with the child, and what the libraries print (libtiff does) is not seen. It
-# takes about 0.15 s to start, so it is not for a JPEG.
+# No decoder is to be trusted with this process: a crash, a loop or a flood of memory ends with the
+# child, and what the libraries print (libtiff does) is not seen. It takes about 0.1 s to start, so
+# one is kept for the files that follow; only the decoders that crash most begin anew for each.
 
 
-WALL_SECONDS = 120  # for one frame
+_SECONDS, _CPU_SECONDS = 60, 15  # for opening a file, and for each frame
+_KEPT_FILE_BYTES = 64 << 20
+_one_large_at_a_time = Lock()  # several threads decode; their memory must not add up
 
 
 def is_apart(data: bytes) -> bool:
@@ -406,39 +505,99 @@ def is_apart(data: bytes) -> bool:
     return data.startswith(starts) or data[4:12].startswith(HEIF_BRANDS)
 
 
+def _start_decoder(
+    memory_bytes: int = CHILD_MEMORY_BYTES + 2 * _KEPT_FILE_BYTES,
+    seconds: float = _SECONDS, cpu_seconds: int = _CPU_SECONDS,
+) -> Child:  # fmt: skip
+    limits = Limits(seconds, cpu_seconds, memory_bytes, ANSWER_BYTES, may_write_files=False)
+    return Child("gemma_edge.documents.images:decoder", limits=limits, decodes=True)
+
+
+_decoders = Spares(_start_decoder)
+
+
+def begin_decoding() -> None:
+    """Images are about to come: a child starts beside what is done until then."""
+    _decoders.begin()
+
+
 def iter_frames_apart(
     data: bytes, name: str, pages: PageNumbers | None, max_tokens: int,
-    memory_bytes: int = 2 << 30,
+    start: Callable[[], Child] | None = None,
 ) -> Iterator[Frame]:  # fmt: skip
-    """The same as ``iter_frames``; ``memory_bytes`` of address space come on top of the file.
+    """The frames of ``iter_frames``, decoded in a child, or in one that ``start`` gives. One is
+    decoded while the one before it is made use of.
     Raises InputError: as there; or the decoder crashed, or took too long or too much memory;
     UsageError: a page that there is not; GemmaEdgeError: no process can be started."""
-    from PIL import Image
+    if start is None and (is_apart(data) or len(data) > _KEPT_FILE_BYTES):
+        start = partial(_start_decoder, CHILD_MEMORY_BYTES + 2 * len(data))
+    with start() if start else _decoders.borrow() as child:
+        yield from _ask_for_frames(child, data, name, pages, max_tokens)
 
-    memory_bytes += 2 * len(data)
-    limits = Limits(WALL_SECONDS, WALL_SECONDS, memory_bytes, may_write_files=False)
+
+def _ask_for_frames(
+    child: Child, data: bytes, name: str, pages: PageNumbers | None, max_tokens: int
+) -> Iterator[Frame]:
     asked = {"name": name, "pages": pages.text if pages else None, "max_tokens": max_tokens}
-    with Child("gemma_edge.documents.images:decoder", limits=limits) as child:
+    child.send(asked, data)
+    from PIL import Image  # beside the first of them
+
+    spent = 0.0
+    while True:
+        begun = time.monotonic()
         try:
-            for head, (rgb,) in child.stream(asked, data):
-                image = Image.frombytes("RGB", (head["size"][0], head["size"][1]), rgb)
-                yield Frame(image, *head["frame"])
+            head, parts = child.receive_answer()
+            if head.get("large"):
+                with _one_large_at_a_time:
+                    begun = time.monotonic()
+                    head, parts = child.call({})
         except ChildError as error:
-            message = f"{name} cannot be read (its decoder stopped: {error})"
-            raise InputError(message, hint="copy or export it again") from None
+            raise _stopped(name, error) from None
+        if not head:
+            return
+        spent += time.monotonic() - begun
+        frame = Frame(
+            Image.frombytes("RGB", (head["size"][0], head["size"][1]), parts[0]), *head["frame"]
+        )
+        if spent > drawing_seconds(frame.total):
+            raise _late(f"{name} page {frame.number}", drawing_seconds(frame.total))
+        if not frame.is_last:
+            child.send({})
+        yield frame
+        if frame.is_last:
+            return
+
+
+def _stopped(name: str, error: ChildError) -> InputError:
+    message = f"{name} cannot be read (its decoder stopped: {error})"
+    if isinstance(error, ChildStopped) and error.death.cause == "timeout":
+        message = f"{name} takes too long to decode"
+    return InputError(message, hint="copy or export it again")
 
 
 def decoder() -> Handler:
     """The child program. Asked ``{"name", "pages": text or null, "max_tokens"}`` with the bytes of
     a file, it answers ``{"size": [width, height], "frame": the rest of a Frame}`` with RGB bytes
-    for each frame."""
+    for its first frame, and asked ``{}`` for the next; ``{"large": true}`` where that takes much
+    memory, so it is to be asked again, and ``{}`` where there is none."""
+    frames: Iterator[Frame | None] = iter(())
+    _load_decoders()
 
     def answer(request: ChildRequest) -> Iterator[ChildMessage]:
-        asked = request.header
-        pages = parse_page_numbers(asked["pages"]) if asked["pages"] else None
-        for frame in iter_frames(request.parts[0], asked["name"], pages, asked["max_tokens"]):
-            image, *rest = frame
-            yield ChildMessage({"size": image.size, "frame": rest}, (image.tobytes(),))
+        nonlocal frames
+        if request.parts:
+            asked = request.header
+            pages = parse_page_numbers(asked["pages"]) if asked["pages"] else None
+            frames = iter_frames(request.parts[0], asked["name"], pages, asked["max_tokens"])
+        for frame in frames:
+            if frame is None:
+                yield ChildMessage({"large": True})
+            else:
+                image, *rest = frame
+                yield ChildMessage({"size": image.size, "frame": rest}, (image.tobytes(),))
+                if frame.is_last:  # the file need not be kept
+                    frames = iter(())
+            return
 
     return answer
 
@@ -460,11 +619,16 @@ def iter_pdf_pages(
     with child:
         numbers = pages.choose(count, name) if pages else range(1, count + 1)
         child.send({"draw": numbers[0], "pixels": pixels})
+        spent, most = 0.0, drawing_seconds(len(numbers))
         for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+            begun = time.monotonic()
             try:
                 head, parts = child.receive_answer()
             except ChildError as stopped:
                 raise unreadable(f"{name} page {number}", str(stopped)) from None
+            spent += time.monotonic() - begun
+            if spent > most:
+                raise _late(f"{name} page {number}", most)
             if "error" in head:
                 raise damaged(f"{name} page {number}", head["error"])
             if following is not None:
@@ -615,20 +779,47 @@ def read_clipboard() -> bytes | tuple[str, ...]:
     """The bytes of the copied image, as PNG, or the names of the copied files.
     Raises InputError: there is no image in it; UsageError: this machine has no clipboard that can
     be read."""
+    limits = Limits(_SECONDS, _CPU_SECONDS, CHILD_MEMORY_BYTES, ANSWER_BYTES)
+    with Child("gemma_edge.documents.images:clipboard", limits=limits) as child:
+        try:
+            head, parts = child.call({})
+        except ChildError as error:
+            raise _no_clipboard(str(error)) from None
+    return parts[0] if parts else tuple(map(str, head["files"]))
+
+
+def clipboard() -> Handler:
+    """The child program: whatever was copied is as foreign as a file. It answers ``{"files":
+    [name, …]}``, or a PNG."""
     from PIL import Image, ImageGrab
 
+    _load_decoders()
     Image.init()
-    try:
-        found = ImageGrab.grabclipboard()
-    except (NotImplementedError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(
-            f"the clipboard cannot be read ({reason})", hint="save the image, and name its file"
-        ) from None
-    if isinstance(found, list) and found:
-        return tuple(found)
-    if not isinstance(found, Image.Image):
-        raise InputError("there is no image in the clipboard", hint="copy one, or name a file")
-    saved = io.BytesIO()
-    found.save(saved, "PNG", compress_level=1)
-    return saved.getvalue()
+    for kind in Image.OPEN.keys() - {*_FORMATS, "DIB"}:
+        del Image.OPEN[kind]
+    Image.ID[:] = [kind for kind in Image.ID if kind in Image.OPEN]
+
+    def answer(_: ChildRequest) -> Iterator[ChildMessage]:
+        try:
+            found = ImageGrab.grabclipboard()
+        except (NotImplementedError, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise _no_clipboard(reason) from None
+        if isinstance(found, list) and found:
+            yield ChildMessage({"files": found})
+            return
+        if not isinstance(found, Image.Image):
+            hint = "copy one, or name a file"
+            raise InputError("there is no image in the clipboard", hint=hint)
+        with _explained(CLIPBOARD):
+            _check_size(found, CLIPBOARD)
+            saved = io.BytesIO()
+            found.save(saved, "PNG", compress_level=1)
+        yield ChildMessage({}, (saved.getvalue(),))
+
+    return answer
+
+
+def _no_clipboard(reason: str) -> UsageError:
+    message = f"the clipboard cannot be read ({reason})"
+    return UsageError(message, hint="save the image, and name its file")

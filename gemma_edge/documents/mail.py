@@ -9,6 +9,8 @@ from gemma_edge.documents.document import ExtractedText, Writer, cut_note, liste
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.errors import InputError
 
+_MOST_ATTACHED = 1000
+_MOST_CHARS = 32_000  # of a field that is taken apart, which may take the square of it
 # What Python's library raises over fields and parts that are broken.
 _TRIPPED = (AttributeError, LookupError, TypeError, ValueError)
 
@@ -47,6 +49,9 @@ class _MailReader:
         self.writer.gap()
         self._body(message)
         for part in message.iter_attachments():
+            if self.writer.is_full or len(self.attached) == _MOST_ATTACHED:
+                self.notes.append("not all of its parts are looked at")
+                break
             is_message = part.get_content_type() == "message/rfc822" and depth < 3  # noqa: PLR2004
             match part.get_payload():
                 case [EmailMessage() as inner, *_] if is_message:
@@ -71,10 +76,13 @@ class _MailReader:
 
 
 def _values(message: EmailMessage, field: str) -> list[str]:
+    raw = [str(value) for name, value in message.raw_items() if name.lower() == field.lower()]
+    if sum(map(len, raw)) > _MOST_CHARS:
+        return raw
     try:
         return [str(value) for value in message.get_all(field, [])]
     except _TRIPPED:
-        return [str(value) for name, value in message.raw_items() if name.lower() == field.lower()]
+        return raw
 
 
 def _title(part: Message) -> str:

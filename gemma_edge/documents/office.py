@@ -6,6 +6,7 @@ child process of ``open.py``.
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,12 @@ _STREAMS = (  # of an OLE file: the name of a stream, what it is, what to do
 )
 
 
-def read_office(data: bytes, name: str) -> ExtractedText:
-    """The file by the reader of its kind.
+def read_office(data: bytes, name: str) -> Iterator[ExtractedText]:
+    """The file by the reader of its kind, in one piece or several.
     Raises InputError: of a kind that is not read, encrypted, damaged, or a bomb."""
     if data.startswith(OLE):
         return _read_ole(data, name)
+    _check_entries(data, name)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -56,11 +58,12 @@ def read_office(data: bytes, name: str) -> ExtractedText:
                 )
             names = {entry.filename for entry in entries}
             mimetype = archive.read("mimetype")[:200] if "mimetype" in names else b""
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError,
+            zlib.error) as error:  # fmt: skip
         message = f"{name} is damaged ({' '.join(str(error).split())[:120]})"
         raise InputError(message, hint="copy it again, or open it and save it anew") from None
     if "word/document.xml" in names:
-        return read_docx(data, name)
+        return iter([read_docx(data, name)])
     kind = mimetype.decode("latin-1").partition("application/vnd.oasis.opendocument.")[2]
     if names & {"xl/workbook.xml", "xl/workbook.bin"} or kind.startswith("spreadsheet"):
         return read_sheets(data, name)
@@ -72,7 +75,20 @@ def read_office(data: bytes, name: str) -> ExtractedText:
     raise InputError(f"{name} is {what}", hint=hint)
 
 
-def _read_ole(data: bytes, name: str) -> ExtractedText:
+def _check_entries(data: bytes, name: str) -> None:
+    """Before any of them is listed, which takes a kilobyte each. The end of the archive tells their
+    number (APPNOTE.TXT, 4.3.16), 65,535 where there are more."""
+    at = data.rfind(b"PK\x05\x06")
+    told = int.from_bytes(data[at + 10 : at + 12], "little") if at >= 0 else 0
+    many = data.count(b"PK\x01\x02") if told > MAX_ENTRIES else told
+    if many > MAX_ENTRIES:
+        raise InputError(
+            f"{name} holds {many:,} files; at most {MAX_ENTRIES:,} are read",
+            hint="save it smaller, or as PDF",
+        )
+
+
+def _read_ole(data: bytes, name: str) -> Iterator[ExtractedText]:
     def holds(stream: str) -> bool:
         """Whether an entry of the directory has this name: UTF-16 with its end, in 64 bytes."""
         return (stream + "\0").encode("utf-16-le") in data
@@ -88,6 +104,7 @@ def _read_ole(data: bytes, name: str) -> ExtractedText:
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEVELS = 9
 _MAX_PARENTS = 20  # of styles; a loop of them must end
+_LONGEST_LABEL = 200  # characters of the pattern of a number; Word takes 31
 _ROMAN = (
     (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"),
     (40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
@@ -131,7 +148,7 @@ class Numbering:
             abstract.get(f"{_W}abstractNumId"): {
                 _number(level.get(f"{_W}ilvl")): (
                     _value(level, "numFmt") or "decimal",
-                    _value(level, "lvlText"),
+                    _value(level, "lvlText")[:_LONGEST_LABEL],
                     _number(_value(level, "start") or "1"),
                 )
                 for level in abstract.iter(f"{_W}lvl")
@@ -266,8 +283,10 @@ class _WordReader:
         return (*found, *([cut_note(name)] if self._writer.is_full else []))
 
     def blocks(self, parent: Any) -> None:
-        """Paragraphs and tables below ``parent``, through whatever wraps them."""
+        """Paragraphs and tables below ``parent``, through whatever wraps them, until it is full."""
         for child in parent:
+            if self._writer.is_full:
+                return
             if child.tag == _P:
                 self._paragraph(child)
             elif child.tag == _TABLE:
@@ -289,11 +308,14 @@ class _WordReader:
             self._writer.gap()
 
     def outside(self, word: "Word", kind: str) -> None:
-        seen = set()
+        seen: set[str | int] = set()
         for section in word.sections:
             for each in (getattr(section, f"first_page_{kind}"), getattr(section, kind)):
-                if each.is_linked_to_previous:
+                if each.is_linked_to_previous or id(each._element) in seen:
                     continue
+                if self._writer.is_full:
+                    return
+                seen.add(id(each._element))
                 apart = _WordReader(self._numbering)
                 apart.blocks(each._element)
                 self.pictures += apart.pictures
@@ -341,6 +363,8 @@ class _WordReader:
             line = render_row([cell.replace(_PAGE, " ") for cell in cells])
             if line.strip(" |"):
                 self._writer.line(line)
+            if self._writer.is_full:
+                break
         self._writer.gap()
 
     def _flat(self, parent: Any) -> str:
@@ -369,7 +393,13 @@ class _WordReader:
             elif tag in _SKIPPED:
                 self._deleted += tag in _DELETED
             elif tag in _DRAWN:
-                boxes = [box for box in child.iter(_BOX) if not _within(box, child, _FALLBACK)]
+                # One within another is found again in that one.
+                boxes = [
+                    box
+                    for box in child.iter(_BOX)
+                    if not _within(box.getparent(), child, _BOX)
+                    and not _within(box, child, _FALLBACK)
+                ]
                 self._boxes += boxes
                 self.pictures += not boxes and _holds_picture(child)
             else:

@@ -1,15 +1,19 @@
 """Open a document of any kind that can be read; say what it is where it cannot.
 
-PDFs, office files, HTML, e-mails and untrusted image formats are read in child processes with
-limits, so that a bomb, a loop or a crash of a library is one line here; plain text, CSV and the
-usual images in this one, because a process takes about 0.2 s to start.
+PDFs, images, office files, HTML, e-mails and large texts are read in child processes with limits,
+so that a bomb, a loop or a crash of a library is one line here; plain text and CSV of up to a
+megabyte in this one: that is Python's own work in a time that their length bounds, and a process
+takes about 0.1 s to start.
 """
 
 import math
+import time
 from collections.abc import Iterator
 from importlib import import_module
 
 from gemma_edge.documents.document import (
+    ANSWER_BYTES,
+    CHILD_MEMORY_BYTES,
     MAX_CHARS,
     MIN_TOKENS,
     Document,
@@ -18,6 +22,7 @@ from gemma_edge.documents.document import (
     Page,
     PageNumbers,
     StrPath,
+    Writer,
     cut_note,
     decode_text,
     kind_of,
@@ -37,6 +42,8 @@ from gemma_edge.isolation import (
 )
 
 MAX_DOCUMENT_BYTES = 256 << 20
+_SMALL_BYTES = 1 << 20  # of text: half a second at worst
+_SECONDS, _CPU_SECONDS = 60, 20  # for a document that is no PDF
 
 _REFUSED = (  # how a file begins, what it is, what to do
     (b"{\\rtf", "an RTF file", "save it as .docx, PDF or text"),
@@ -74,12 +81,8 @@ def read_document(
         return _read_image(data, name, pages)
     if kind in ("text", "html"):
         _check_ending(data, name)
-    if kind == "separated":
-        from gemma_edge.documents.sheets import read_separated
-
-        found = read_separated(data, name)
-    else:
-        found = _read_text(data, name) if kind == "text" else read_apart(kind, data, name)
+    small = len(data) <= _SMALL_BYTES and kind in _READERS_HERE
+    found = _read(kind, data, name) if small else read_apart(kind, data, name)
     read = [
         Page(number, text, "text" if text.strip() else "empty", _reason(text, what))
         for number, (text, what) in enumerate(found.pages, 1)
@@ -96,11 +99,13 @@ def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
 
     found: list[Page] = []
     notes: list[str] = []
+    begun = time.monotonic()
     for image in iter_images(data, name, pages=pages, max_tokens=MIN_TOKENS):
-        if len(found) == LIMITS.max_pages:
-            notes.append(f"{name}: {LIMITS.max_pages:,} pages are the most that is read")
-            break
         origin = origin_of(image)
+        why = _why_stop(len(found), time.monotonic() - begun, origin.pages)
+        if why:
+            notes.append(f"{name}: page {origin.page:,} and what follows is not read: {why}")
+            break
         width, height = float(origin.width), float(origin.height)
         reason = f"an image of {origin.width}x{origin.height} pixels"
         found.append(Page(origin.page or 1, "", "scan", reason, (), width, height))
@@ -108,7 +113,18 @@ def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
     return Document(name, tuple(found), tuple(notes), source=data, media="image")
 
 
-def _read_text(data: bytes, name: str) -> ExtractedText:
+def _why_stop(done: int, seconds: float, pages: int) -> str:
+    """Why no further image is read, or nothing."""
+    if done >= LIMITS.max_pages:
+        return f"{LIMITS.max_pages:,} pages are the most that is read"
+    most = LIMITS.seconds + 0.25 * pages
+    late = done and seconds > most
+    return f"{most:.0f} s are the most that reading may take" if late else ""
+
+
+def read_text(data: bytes, name: str) -> ExtractedText:
+    """A text as it is, a page for each form feed.
+    Raises InputError: of a kind that is not read, or not text."""
     for start, what, hint in _REFUSED:
         if data.startswith(start):
             raise InputError(f"{name} is {what}", hint=hint)
@@ -141,41 +157,67 @@ def _check_ending(data: bytes, name: str) -> None:
 
 
 def read_apart(
-    kind: Kind, data: bytes, name: str, seconds: float = 30.0, memory_bytes: int = 2 << 30
-) -> ExtractedText:
-    """What the reader of office files, HTML or e-mails finds in the bytes, in a process of its
-    own; ``memory_bytes`` of address space come on top of the file.
-    Raises InputError: what the reader says; or it crashed, or took too long or too much memory;
-    GemmaEdgeError: no process can be started."""
+    kind: Kind, data: bytes, name: str, seconds: float = _CPU_SECONDS,
+    memory_bytes: int = CHILD_MEMORY_BYTES,
+) -> ExtractedText:  # fmt: skip
+    """What the reader of this kind finds in the bytes, in a process of its own that gets so many
+    ``seconds`` of the processor, and waits for it three times as long; ``memory_bytes`` of address
+    space come on top of the file. Where it stops early, what was read until then is kept.
+    Raises InputError: what the reader says; or it crashed, or took too long or too much memory,
+    before it had read a page; GemmaEdgeError: no process can be started."""
+    most = seconds * _SECONDS / _CPU_SECONDS
     limits = Limits(
-        seconds, math.ceil(seconds), memory_bytes + 2 * len(data), may_write_files=False
+        most, math.ceil(seconds), memory_bytes + 2 * len(data), ANSWER_BYTES, may_write_files=False
     )
-    with Child("gemma_edge.documents.open:reader", kind, limits=limits) as child:
+    pages: list[tuple[str, str]] = []
+    notes: list[str] = []
+    deadline = time.monotonic() + most
+    with Child("gemma_edge.documents.open:reader", kind, limits=limits, decodes=True) as child:
+        child.send({"name": name, "seconds": seconds}, data)
         try:
-            found = child.call({"name": name}, data).header
+            while (said := child.receive(max(0.0, deadline - time.monotonic()))) is not None:
+                pages += [(text, what) for text, what in said.header["pages"]]
+                notes += said.header["notes"]
         except ChildError as error:
-            message = f"{name} is damaged, or too much to read (its reader stopped: {error})"
-            if isinstance(error, ChildStopped) and error.death.cause == "timeout":
-                late = error.death.reason.removeprefix("it ")  # "it took longer than 30 s"
-                message = f"{name} {late} to read"
-            hint = "open it and save it anew, or as PDF"
-            raise InputError(message, hint=hint) from None
-    return ExtractedText(
-        tuple((text, what) for text, what in found["pages"]), tuple(found["notes"])
-    )
+            late = isinstance(error, ChildStopped) and error.death.cause == "timeout"
+            why = f"it took longer than {seconds:g} s" if late else str(error)
+            if not any(text for text, _ in pages):
+                raise _unread(name, why, late) from None
+            notes.append(f"{name}: what follows page {len(pages):,} is not read: {why}")
+    return ExtractedText(tuple(pages), tuple(notes))
+
+
+def _unread(name: str, why: str, late: bool) -> InputError:
+    message = f"{name} is damaged, or too much to read (its reader stopped: {why})"
+    if late:
+        message = f"{name} {why.removeprefix('it ')} to read"  # "took longer than 20 s"
+    return InputError(message, hint="open it and save it anew, or as PDF")
+
+
+_READERS_HERE = {"text": ("open", "read_text"), "separated": ("sheets", "read_separated")}
+_READERS = {
+    **_READERS_HERE, "office": ("office", "read_office"), "mail": ("mail", "read_mail"),
+    "html": ("html", "read_html"),
+}  # fmt: skip
+
+
+def _read(kind: Kind, data: bytes, name: str) -> ExtractedText:
+    module, function = _READERS[kind]
+    read = getattr(import_module(f"gemma_edge.documents.{module}"), function)
+    found: ExtractedText = read(data, name)
+    return found
 
 
 def reader(kind: Kind) -> Handler:
-    """The child program. Asked ``{"name"}`` with the bytes of a file, it answers ``{"pages":
-    [[text, what it is], …], "notes": [line, …]}``."""
-    module, function = {
-        "office": ("office", "read_office"), "mail": ("mail", "read_mail"),
-        "html": ("html", "read_html"),
-    }[kind]  # fmt: skip
+    """The child program. Asked ``{"name", "seconds"}`` with the bytes of a file, it answers, once
+    or several times, ``{"pages": [[text, what it is], …], "notes": [line, …]}``."""
 
     def answer(request: ChildRequest) -> Iterator[ChildMessage]:
-        read = getattr(import_module(f"gemma_edge.documents.{module}"), function)
-        found = read(request.parts[0], request.header["name"])
-        yield ChildMessage({"pages": found.pages, "notes": found.notes})
+        Writer.begin(request.header["seconds"])
+        found: ExtractedText | Iterator[ExtractedText] = _read(
+            kind, request.parts[0], request.header["name"]
+        )
+        for each in [found] if isinstance(found, ExtractedText) else found:
+            yield ChildMessage({"pages": each.pages, "notes": each.notes})
 
     return answer

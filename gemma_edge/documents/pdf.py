@@ -7,7 +7,14 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gemma_edge.documents.document import Document, Page, PageNumbers, render_numbers
+from gemma_edge.documents.document import (
+    ANSWER_BYTES,
+    CHILD_MEMORY_BYTES,
+    Document,
+    Page,
+    PageNumbers,
+    render_numbers,
+)
 from gemma_edge.documents.layout import Piece, render_layout
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.isolation import Child, ChildError, Limits
@@ -16,15 +23,22 @@ from gemma_edge.records import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PdfLimits:
-    """What one PDF may cost. After ``seconds`` no further page is begun; after ``page_seconds``
-    with one page, or with opening the file, the child is killed. ``memory_bytes`` of address space
-    come on top of the file itself. No context holds the text of ``max_chars``."""
+    """What one PDF may cost. Reading ends after ``seconds``, and as much again for 1,200 pages;
+    after ``page_seconds`` with one page, or with opening the file, the child is killed, and after
+    half of them where it needs the processor all the time. ``memory_bytes`` of address space come
+    on top of the file itself. No context holds the text of ``max_chars``; the words of
+    ``page_chars`` of one page take a quarter of a gigabyte here."""
 
     max_pages: int = 2000
     max_chars: int = 4_000_000
-    seconds: int = 90
+    page_chars: int = 1_000_000
+    seconds: int = 40
     page_seconds: int = 30
-    memory_bytes: int = 2 << 30
+    memory_bytes: int = CHILD_MEMORY_BYTES
+
+    def total_seconds(self, pages: int) -> float:
+        """For so many pages."""
+        return self.seconds * (1 + pages / 1200)
 
 
 _PLACES = 7  # floats of a word, as pdf_child.py describes them
@@ -61,10 +75,12 @@ class _PdfReading:
     def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
         self._source, self.limits = (data, name, password, limits), limits
         self.stopped = ""  # why pages were left unread
-        self.cut: list[int] = []  # pages of which not all was read
+        self.cut: dict[int, int] = {}  # pages of which so many characters were read, not all
         self._left = limits.max_chars
-        self._deadline = time.monotonic() + limits.seconds
+        begun = time.monotonic()
         self._child, self.page_count = open_child(*self._source)
+        self._most = limits.total_seconds(self.page_count)
+        self._deadline = begun + self._most
         self._children = 1
 
     def __enter__(self) -> _PdfReading:
@@ -75,20 +91,28 @@ class _PdfReading:
 
     def iter_answers(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any], bytes]]:
         """What the child says of each page. While one is made use of the next is being read."""
-        asked = False
+        asked, limits = False, self.limits
         for at, number in enumerate(numbers):
             if not asked:
                 self._ask(number)
+            left = self._deadline - time.monotonic()
             try:
-                head, parts = self._child.receive_answer()
+                # The first page is never cut short: there would be nothing.
+                head, parts = self._child.receive_answer(
+                    min(left, limits.page_seconds) if at else None
+                )
             except ChildError as stopped:
+                if at and time.monotonic() > self._deadline:
+                    self.stopped = self._why_stop(at)
+                    return
                 head, parts, asked = {"error": f"the PDF reader stopped: {stopped}"}, (), False
                 self._replace_child()
             else:
-                self._left -= head.get("chars", 0)
+                read = min(head.get("chars", 0), self._page_chars)
+                self._left -= read
                 asked = True
             if head.get("cut"):
-                self.cut.append(number)
+                self.cut[number] = limits.page_chars if self._left else limits.max_chars
             self.stopped = self.stopped or self._why_stop(at + 1)
             if asked and not self.stopped and at + 1 < len(numbers):
                 self._ask(numbers[at + 1])
@@ -97,7 +121,11 @@ class _PdfReading:
                 return
 
     def _ask(self, number: int) -> None:
-        self._child.send({"read": number, "max_chars": self._left})
+        self._child.send({"read": number, "max_chars": self._page_chars})
+
+    @property
+    def _page_chars(self) -> int:
+        return min(self._left, self.limits.page_chars)
 
     def _why_stop(self, done: int) -> str:
         limits = self.limits
@@ -106,7 +134,7 @@ class _PdfReading:
         if self._left <= 0:
             return f"{limits.max_chars:,} characters are the most that is read"
         late = time.monotonic() > self._deadline
-        return f"{limits.seconds} s are the most that reading may take" if late else ""
+        return f"{self._most:.0f} s are the most that reading may take" if late else ""
 
     def _replace_child(self) -> None:
         self._child.close()
@@ -152,8 +180,10 @@ def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _PdfReading) 
     left_out = numbers[len(pages) :]
     if left_out:
         notes.append(f"{render_numbers(left_out)} not read: {reading.stopped}")
-    most = f"{reading.limits.max_chars:,} characters are the most that is read"
-    notes += [f"page {number} is cut: {most}" for number in reading.cut]
+    notes += [
+        f"page {number} is cut: {most:,} characters are the most that is read"
+        for number, most in reading.cut.items()
+    ]
     return tuple(notes)
 
 
@@ -169,10 +199,11 @@ def open_child(
     for the rest.
     Raises InputError: encrypted, damaged or without pages, or the child ended on it;
     GemmaEdgeError: no child can be started."""
-    # The seconds of the processor are a second line behind the clock.
+    # A machine that has other work makes pages wait; one that computes so long does not end.
     seconds, memory_bytes = limits.page_seconds, limits.memory_bytes + 2 * len(data)
-    child_limits = Limits(seconds, 2 * max(1, seconds), memory_bytes, may_write_files=False)
-    child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits)
+    cpu_seconds = max(1, seconds // 2)
+    child_limits = Limits(seconds, cpu_seconds, memory_bytes, ANSWER_BYTES, may_write_files=False)
+    child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits, decodes=True)
     try:
         head = child.call({"password": password}, data).header
         if head.get("error") == "password":

@@ -1,5 +1,7 @@
 """HTML to text: blocks, lists and tables; nothing hidden, nothing fetched, nothing run."""
 
+import time
+
 import pytest
 
 from gemma_edge.documents.html import html_to_text
@@ -71,3 +73,12 @@ def test_hostile_pages_end(page):
         assert read_document(("<html>" + page).encode(), "x.html").pages
     except InputError as error:
         assert "\n" not in error.message
+
+
+def test_tables_far_down_are_read_in_a_time_that_grows_with_them():
+    """All that is above a table was walked through for each of them."""
+    deep, many = 6000, 6000
+    markup = "<div>" * deep + "<table><tr><td>a<td>b</table>" * many
+    begun = time.process_time()
+    assert text_of(markup).count("a | b") == many
+    assert time.process_time() - begun < 8

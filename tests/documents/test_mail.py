@@ -6,6 +6,7 @@ import pytest
 
 from gemma_edge.documents.document import kind_of
 from gemma_edge.documents.open import read_document
+from gemma_edge.errors import InputError
 
 
 def letter(subject: str = "Rechnung für März") -> EmailMessage:
@@ -103,3 +104,30 @@ def test_what_is_a_mail(data, name, kind):
 def test_broken_mails_give_what_they_have(body):
     document = read_document(b"From: a@b.c\nMIME-Version: 1.0\n" + body, "x.eml")
     assert document.text.startswith("From: a@b.c")
+
+
+def test_fields_and_parts_that_nobody_wrote():
+    """Names in a field are taken apart, which takes the square of their number."""
+    message = letter()
+    message.set_content("the body")
+    long = message.as_bytes().replace(b"To: you@example.org", b"To: " + b"a@example.org, " * 20_000)
+    document = read_document(long, "x.eml")
+    assert "a@example.org, a@example.org" in document.text
+    assert document.text.endswith("the body")
+    message.make_mixed()
+    for _ in range(1010):
+        message.add_attachment(b"", maintype="a", subtype="b")
+    document = read(message)
+    assert document.text.endswith("the body")
+    assert "x.eml: not all of its parts are looked at" in document.notes
+    assert "995 more" in document.notes[-1]
+
+
+def test_parts_within_parts_are_one_line_or_text():
+    deep = b"Message-ID: <1@a>\nSubject: deep\n" + b"".join(
+        b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (at, at) for at in range(5000)
+    )
+    try:
+        assert "deep" in read_document(deep, "x.eml").text
+    except InputError as error:
+        assert "\n" not in error.message

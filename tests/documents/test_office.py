@@ -151,7 +151,7 @@ def entities() -> bytes:
     ("data", "message"),
     [
         (lambda: bomb("word/document.xml"), "unpacks to 401.0 MiB"),
-        (lambda: render_zip(dict.fromkeys(map(str, range(20_001)), "")), "in 20,001 files"),
+        (lambda: render_zip(dict.fromkeys(map(str, range(20_001)), "")), "holds 20,001 files"),
         (lambda: raw_docx(paragraph("x"))[:-200], "is damaged"),
         (lambda: b"PK\x03\x04rest", "is damaged"),
         (lambda: render_zip({"word/document.xml": "<w:t>hello</w:t>"}), "not a Word file"),
@@ -211,3 +211,32 @@ def test_the_names_of_what_is_refused():
         data = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + stream.encode("utf-16-le")
         with pytest.raises(InputError, match=message):
             read_document(data + bytes(4), "old.doc")
+
+
+def test_boxes_within_boxes_are_read_once():
+    """Twenty of them were read a million times."""
+    inner = "the innermost"
+    for depth in range(20):
+        drawn = f"<w:drawing><w:txbxContent>{paragraph(inner)}</w:txbxContent></w:drawing>"
+        inner = f"{depth}</w:t></w:r><w:r>{drawn}</w:r><w:r><w:t>"
+    text = text_of(raw_docx(f"<w:p><w:r><w:t>{inner}</w:t></w:r></w:p>"))
+    assert text.count("the innermost") == 1
+    numbers = list(map(str, range(19, -1, -1)))
+    assert [line for line in text.split("\n") if line] == [*numbers, "the innermost"]
+
+
+def test_a_head_that_many_sections_share_is_read_once():
+    word = new_docx()
+    word.sections[0].header.paragraphs[0].text = "ACME Ltd"
+    word.add_paragraph("the body")
+    for _ in range(5):
+        word.add_section()
+    assert text_of(render_docx(word)) == "ACME Ltd\n\nthe body"
+
+
+def test_the_pattern_of_a_number_has_an_end():
+    word = new_docx()
+    word.add_paragraph("first", style="List Number")
+    for pattern in word.part.numbering_part.element.iter(f"{{{W}}}lvlText"):
+        pattern.set(f"{{{W}}}val", "%1" * 100_000)
+    assert len(text_of(render_docx(word))) < 200

@@ -202,6 +202,9 @@ def test_limits_are_said(make_pdf, type_lines):
         "pages 3 to 5 not read: 16 characters are the most that is read",
         "page 2 is cut: 16 characters are the most that is read",
     )
+    document = read_pdf(pdf, "bill.pdf", limits=PdfLimits(page_chars=4))
+    assert document.text.startswith("[page 1]\npage\n\n[page 2]\npage")
+    assert document.notes[1] == "page 2 is cut: 4 characters are the most that is read"
     document = read_pdf(pdf, "bill.pdf", limits=PdfLimits(seconds=0))
     assert document.notes == ("pages 2 to 5 not read: 0 s are the most that reading may take",)
 
@@ -226,6 +229,14 @@ def test_a_page_that_takes_too_long_costs_no_other(make_pdf, type_lines):
     assert document.pages[2].text == "third"
     why = "it cannot be read (the PDF reader stopped: it took longer than 1 s)"
     assert document.notes == (f"page 2 not read, damaged: {why}",)
+
+
+def test_pages_together_have_a_limit_and_what_was_read_is_kept(make_pdf, type_lines):
+    endless = [(5, 10 + 1.5 * at, 0.2, "x" * 4000) for at in range(500)]
+    pdf = make_pdf([type_lines("first"), endless, type_lines("third")])
+    document = read_pdf(pdf, "bill.pdf", limits=PdfLimits(seconds=1))
+    assert [page.text for page in document.pages] == ["first"]
+    assert document.notes == ("pages 2 to 3 not read: 1 s are the most that reading may take",)
 
 
 def test_a_document_of_damaged_pages_is_one_line(make_pdf, type_lines):

@@ -1,14 +1,24 @@
 """Which file is what: text in its encodings, images, and everything that is not a document."""
 
 import io
+import math
+import subprocess
+import sys
+from pathlib import Path
 
+import openpyxl
 import pytest
 from PIL import Image
 
-from gemma_edge.documents.document import parse_page_numbers, read_file, shown
+from gemma_edge.documents.document import Writer, cut_note, parse_page_numbers, read_file, shown
+from gemma_edge.documents.html import html_to_text
 from gemma_edge.documents.images import render_page
-from gemma_edge.documents.open import open_document, read_document
+from gemma_edge.documents.office import read_office
+from gemma_edge.documents.open import open_document, read_apart, read_document
 from gemma_edge.errors import InputError
+from tests.documents.office_files import new_docx, render_docx, render_ods, render_xlsx
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -137,3 +147,112 @@ def test_names_are_safe_to_print():
     assert shown("bill\n\x1b[31m.pdf") == "bill??[31m.pdf"
     assert shown("Größe.pdf") == "Größe.pdf"
     assert shown("") == "''"
+
+
+# What a stranger made is taken apart in a child. The libraries that do it never get into this
+# process, nor its secrets into that one.
+DECODERS = (
+    "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.WebPImagePlugin", "PIL.GifImagePlugin",
+    "PIL.BmpImagePlugin", "PIL.PpmImagePlugin", "PIL.TiffImagePlugin", "PIL.AvifImagePlugin",
+    "PIL.Jpeg2KImagePlugin", "pypdfium2", "docx", "lxml", "bs4", "html.parser", "email.parser",
+    "email.feedparser", "python_calamine", "zipfile",
+)  # fmt: skip
+READ_ALL = """
+import os, sys
+from pathlib import Path
+from gemma_edge import isolation
+from gemma_edge.documents.open import open_document, read_document
+
+secrets = ("HF_TOKEN", "HTTPS_PROXY", "GEMMA_EDGE_PDF_PASSWORD", "CUDA_TEST")
+os.environ |= dict.fromkeys(secrets, "x")
+start, started = isolation._start, []
+def watched(program, arguments, variables, trusted):
+    started.append(program)
+    assert not set(secrets) & set(variables) and not trusted, program
+    return start(program, arguments, variables, trusted)
+isolation._start = watched
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    before, count = set(sys.modules), len(started)
+    assert open_document(path).pages, path
+    found = sorted(set(sys.argv[2:]) & (set(sys.modules) - before))
+    assert not found, (path.name, found)
+    print(path.name, len(started) - count)
+"""
+
+
+def test_every_kind_is_decoded_in_a_child_that_knows_no_secret(tmp_path, make_pdf, type_lines):
+    picture = Image.new("RGB", (64, 64), "red")
+    for kind in ("jpeg", "png", "webp", "gif", "bmp", "ppm", "avif", "tiff", "jp2"):
+        picture.save(tmp_path / f"1.{kind}")
+    word = new_docx()
+    word.add_paragraph("hello")
+    others = {
+        "2.docx": render_docx(word), "2.xlsx": render_xlsx({"S": [["x"]]}),
+        "2.ods": render_ods([["a"]]), "2.html": b"<p>hello</p>",
+        "2.eml": b"Subject: hello\nMessage-ID: <1@a>\n\nhello\n",
+        "2.pdf": make_pdf([type_lines("hello")]), "2.csv": b"a,b\n" * (1 << 19),
+        "2.txt": b"word " * (1 << 19), "3.csv": b"a,b\n1,2\n", "3.txt": b"hello",
+    }  # fmt: skip
+    for name, data in others.items():
+        (tmp_path / name).write_bytes(data)
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", READ_ALL, str(tmp_path), *DECODERS],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    starts = dict(line.split() for line in ran.stdout.splitlines())
+    own = {name for name, count in starts.items() if count == "1"}
+    assert own == {"1.avif", "1.tiff", "1.jp2", *others} - {"3.csv", "3.txt"}
+    assert len(starts) == 19  # the other pictures share one child, and short texts need none
+
+
+def test_a_text_that_takes_long_is_cut_and_what_was_read_is_kept():
+    Writer.begin(0.0)
+    try:
+        writer = Writer()
+        writer.line("one")
+        assert (writer.is_full, writer.take()) == (True, "one")
+        assert cut_note("a") == "a is cut: reading it took too long"
+        rows = "".join(f"{at},x\n" for at in range(1000)).encode()
+        document = read_document(rows, "a.csv")
+        assert document.text == "0 | x"
+        assert document.notes == ("a.csv is cut: reading it took too long",)
+        many = "".join(f"<p>{at}</p>" for at in range(1000))
+        assert html_to_text(f"<h1>0</h1>{many}")[0] == "# 0"
+        word = new_docx()
+        for at in range(100):
+            word.add_paragraph(str(at))
+        (found,) = read_office(render_docx(word), "a.docx")
+        assert found.pages[0][0] == "0"
+        assert found.notes == ("a.docx is cut: reading it took too long",)
+    finally:
+        Writer.begin(math.inf)
+
+
+def test_pages_that_were_read_before_the_reader_stopped_are_kept():
+    book = openpyxl.Workbook()
+    book.active.append(["first", "sheet"])
+    corner = book.create_sheet("Far")
+    corner["A1"], corner.cell(4000, 4000).value = "near", "far"  # 16 million cells of 32 bytes
+    out = io.BytesIO()
+    book.save(out)
+    found = read_apart("office", out.getvalue(), "a.xlsx", memory_bytes=400 << 20)
+    assert [text for text, _ in found.pages] == ["Sheet: Sheet\n\nfirst | sheet"]
+    (note,) = found.notes
+    assert note.startswith("a.xlsx: what follows page 1 is not read: ")
+    assert "memory" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("commas.csv", b"a" + b"," * (3 << 20) + b"b\n", "a |  | "),
+        ("quote.csv", b'a,"b\n' + b"c,d\n" * (1 << 19), 'a,"b\nc,d'),
+        ("long.csv", b'"' + b"x" * (20 << 20) + b'"\n', '"xxx'),
+        ("blank.csv", b"\n" * 40 + b"a;b\n1;2\n", "a | b\n1 | 2"),
+    ],
+)
+def test_tables_that_nobody_made_by_hand(name, data, text):
+    document = read_document(data, name)
+    assert document.text.startswith(text)
+    assert len(document.text) <= 4_000_000

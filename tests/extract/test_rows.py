@@ -9,7 +9,7 @@ import pytest
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.documents.html import read_html
 from gemma_edge.documents.open import read_document
-from gemma_edge.documents.sheets import read_separated, read_sheets
+from gemma_edge.documents.sheets import read_separated
 from gemma_edge.engine.constraint import TextConstraint
 from gemma_edge.engine.grounding import HELD, ROWS
 from gemma_edge.engine.protocol import JsonConstraint
@@ -227,7 +227,7 @@ def test_sheets_csv_and_html() -> None:
         ["Screw", 2, 1.1],
         ["Free gift", None, None],
     ]
-    sheet = read_sheets(render_xlsx({"May": rows}), "a.xlsx").pages[0][0]
+    sheet = read_document(render_xlsx({"May": rows}), "a.xlsx").text
     csv = read_separated(b"Item;Qty;Price\nNail;12;0.1\nScrew;2;1.1\nFree gift;;\n", "a.csv").pages[
         0
     ][0]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from gemma_edge import isolation
 from gemma_edge.errors import GemmaEdgeError, InputError
-from gemma_edge.isolation import Child, ChildBug, ChildMessage, ChildStopped, Limits, is_named
+from gemma_edge.isolation import Child, ChildBug, ChildMessage, ChildStopped, Limits, Spares
 from gemma_edge.units import MIB
 
 ROOT = Path(__file__).parents[2]
@@ -150,14 +151,31 @@ def test_the_code_of_a_person_sees_what_that_person_sees(tmp_path, monkeypatch):
     assert found["path"][-1] == str(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "named"),
-    [("PATH", True), ("SystemRoot", True), ("GGML_CUDA_NO_PINNED", True), ("LC_ALL", True),
-     ("HF_TOKEN", False), ("NVIDIA_API_KEY", False), ("AWS_PROFILE", False),
-     ("PYTHONPATH", False), ("HTTPS_PROXY", False)],
-)  # fmt: skip
-def test_variables_are_named(name: str, named: bool):
-    assert is_named(name) is named
+DEVICES = ("GGML_CUDA_NO_PINNED", "CUDA_VISIBLE_DEVICES", "VK_ICD_FILENAMES", "XAUTHORITY")
+SURROUNDINGS = ("PATH", "SystemRoot", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "HOME")
+SECRETS = {
+    "HF_TOKEN": "x", "HF_HUB_TOKEN": "x", "HUGGING_FACE_HUB_TOKEN": "x", "NVIDIA_API_KEY": "x",
+    "AWS_PROFILE": "x", "AWS_SECRET_ACCESS_KEY": "x", "GOOGLE_APPLICATION_CREDENTIALS": "x",
+    "GEMMA_EDGE_PDF_PASSWORD": "x", "HTTPS_PROXY": "http://me:x@proxy", "https_proxy": "http://p",
+    "SLURM_JWT": "x", "LLAMA_ARG_MODEL_URL": "https://me:x@hub/model", "LLAMA_AUTH": "x",
+    "PYTHONPATH": "x", "SSH_AUTH_SOCK": "x", "CI_JOB": "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("decodes", [True, False])
+def test_only_what_a_child_may_need_is_passed_on(decodes: bool, monkeypatch):
+    started = []
+
+    def start(_program, _arguments, variables, _trusted):
+        started.append(variables)
+        raise GemmaEdgeError("seen")
+
+    monkeypatch.setattr(isolation, "_start", start)
+    variables = {**SECRETS, **dict.fromkeys((*DEVICES, *SURROUNDINGS), "/some/where")}
+    with pytest.raises(GemmaEdgeError, match="seen"):
+        Child("a:b", environment=variables, decodes=decodes)
+    wanted = {*SURROUNDINGS, "MALLOC_ARENA_MAX"} if decodes else {*SURROUNDINGS, *DEVICES}
+    assert set(started[0]) == wanted
 
 
 def test_a_process_that_cannot_be_started(monkeypatch):
@@ -259,6 +277,15 @@ def test_or_by_this_process():
     limits = Limits(memory_bytes=100 * MIB)
     with Watched("tests.isolation.programs:hungry", limits=limits) as child:
         assert child.call({"bytes": MIB, "pause": 0.3}).header == {"taken": MIB}
+        said = stopped(child, {"bytes": 200 * MIB, "pause": 30})
+    assert (said.death.cause, str(said)) == ("memory", "out of memory: more than 100.0 MiB")
+
+
+@linux
+def test_and_where_a_job_of_windows_does_not_hold_it(monkeypatch):
+    """As where another program put this process into a job that takes no others."""
+    monkeypatch.setattr(isolation, "_contain", lambda *_: isolation._WindowsJob(0, is_whole=False))
+    with start("hungry", limits=Limits(memory_bytes=100 * MIB)) as child:
         said = stopped(child, {"bytes": 200 * MIB, "pause": 30})
     assert (said.death.cause, str(said)) == ("memory", "out of memory: more than 100.0 MiB")
 
@@ -398,6 +425,61 @@ def test_none_is_left_when_the_parent_is_killed(how: str):
     parent.kill()
     parent.wait()
     assert is_gone(child)
+
+
+# children that are kept
+
+
+def test_many_questions_pay_for_one_start():
+    spares = Spares(lambda: start("echo"))
+    with spares.borrow() as first:
+        first.call({"a": 1})
+        with spares.borrow() as second:
+            assert second.pid != first.pid  # in use
+            second.call({"a": 2})
+    pids = {first.pid, second.pid}
+    for _ in range(3):
+        with spares.borrow() as child:
+            assert child.pid in pids
+            assert child.call({"b": 1}).header == {"b": 1, "arguments": []}
+    spares.close()
+    assert all(map(is_gone, pids))
+
+
+def test_one_that_is_not_idle_is_not_kept():
+    spares = Spares(lambda: start("fail"))
+    with spares.borrow() as refused:
+        with pytest.raises(InputError):
+            refused.call({"how": "error"})
+        assert refused.is_idle  # it said what is wrong with a file, no more
+    for how in ("bug", "exit", "SIGKILL"):
+        with spares.borrow() as child, pytest.raises((ChildBug, ChildStopped)):
+            child.call({"how": how})
+        assert not child.is_idle
+        assert is_gone(child.pid)
+    with pytest.raises(KeyError), spares.borrow() as child:
+        child.send({"how": "hang"})
+        raise KeyError
+    assert is_gone(child.pid)
+    with spares.borrow() as child:
+        child.call({"how": "well"})
+    os.kill(child.pid, signal.SIGKILL) if os.name == "posix" else child.close()
+    assert is_gone(child.pid)
+    with spares.borrow() as other:
+        assert other.call({"how": "well"}).header == {"how": "well"}
+    spares.close()
+
+
+def test_one_that_nobody_needs_is_ended(monkeypatch):
+    monkeypatch.setattr(isolation, "_IDLE_SECONDS", 0.1)
+    spares = Spares(lambda: start("echo"))
+    spares.begin()
+    spares.begin()
+    (child,) = spares._idle
+    assert is_gone(child.pid, 20)
+    with spares.borrow() as another:
+        assert another.pid != child.pid
+    spares.close()
 
 
 def test_a_child_imports_little():
