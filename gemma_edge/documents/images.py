@@ -494,7 +494,7 @@ def _decoded(
 # one is kept for the files that follow; only the decoders that crash most begin anew for each.
 
 
-_SECONDS, _CPU_SECONDS = 60, 15  # for opening a file, and for each frame
+_SECONDS, _CPU_SECONDS = 60, 10  # for opening a file, and for each frame
 _KEPT_FILE_BYTES = 64 << 20
 _one_large_at_a_time = Lock()  # several threads decode; their memory must not add up
 
@@ -530,7 +530,8 @@ def iter_frames_apart(
     Raises InputError: as there; or the decoder crashed, or took too long or too much memory;
     UsageError: a page that there is not; GemmaEdgeError: no process can be started."""
     if start is None and (is_apart(data) or len(data) > _KEPT_FILE_BYTES):
-        start = partial(_start_decoder, CHILD_MEMORY_BYTES + 2 * len(data))
+        memory_bytes = CHILD_MEMORY_BYTES + 2 * len(data)
+        start = partial(_start_decoder, memory_bytes, cpu_seconds=2 * _CPU_SECONDS)
     with start() if start else _decoders.borrow() as child:
         yield from _ask_for_frames(child, data, name, pages, max_tokens)
 

@@ -40,10 +40,14 @@ from gemma_edge.isolation import (
     Handler,
     Limits,
 )
+from gemma_edge.units import MIB
 
 MAX_DOCUMENT_BYTES = 256 << 20
 _SMALL_BYTES = 1 << 20  # of text: half a second at worst
-_SECONDS, _CPU_SECONDS = 60, 20  # for a document that is no PDF
+# Of the processor, for a document that is no PDF: some, more for each megabyte, and no more. What
+# people have takes a fifth of it.
+_SECONDS, _SECONDS_A_MIB, _MOST_SECONDS = 8.0, 1.5, 30.0
+_PATIENCE = 3.0  # times as long it is waited for: a machine may have other work
 
 _REFUSED = (  # how a file begins, what it is, what to do
     (b"{\\rtf", "an RTF file", "save it as .docx, PDF or text"),
@@ -157,21 +161,24 @@ def _check_ending(data: bytes, name: str) -> None:
 
 
 def read_apart(
-    kind: Kind, data: bytes, name: str, seconds: float = _CPU_SECONDS,
+    kind: Kind, data: bytes, name: str, seconds: float | None = None,
     memory_bytes: int = CHILD_MEMORY_BYTES,
 ) -> ExtractedText:  # fmt: skip
     """What the reader of this kind finds in the bytes, in a process of its own that gets so many
-    ``seconds`` of the processor, and waits for it three times as long; ``memory_bytes`` of address
-    space come on top of the file. Where it stops early, what was read until then is kept.
+    ``seconds`` of the processor, without them as many as its size deserves; ``memory_bytes`` of
+    address space come on top of the file. Where it stops early, what was read until then is kept.
     Raises InputError: what the reader says; or it crashed, or took too long or too much memory,
     before it had read a page; GemmaEdgeError: no process can be started."""
-    most = seconds * _SECONDS / _CPU_SECONDS
+    if seconds is None:
+        seconds = min(_MOST_SECONDS, round(_SECONDS + _SECONDS_A_MIB * len(data) / MIB))
+    patience = _PATIENCE * seconds
     limits = Limits(
-        most, math.ceil(seconds), memory_bytes + 2 * len(data), ANSWER_BYTES, may_write_files=False
-    )
+        patience, math.ceil(seconds), memory_bytes + 2 * len(data), ANSWER_BYTES,
+        may_write_files=False,
+    )  # fmt: skip
     pages: list[tuple[str, str]] = []
     notes: list[str] = []
-    deadline = time.monotonic() + most
+    deadline = time.monotonic() + patience
     with Child("gemma_edge.documents.open:reader", kind, limits=limits, decodes=True) as child:
         child.send({"name": name, "seconds": seconds}, data)
         try:

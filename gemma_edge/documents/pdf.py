@@ -23,22 +23,22 @@ from gemma_edge.records import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PdfLimits:
-    """What one PDF may cost. Reading ends after ``seconds``, and as much again for 1,200 pages;
+    """What one PDF may cost. Reading ends after ``seconds``, and as much again for 900 pages;
     after ``page_seconds`` with one page, or with opening the file, the child is killed, and after
-    half of them where it needs the processor all the time. ``memory_bytes`` of address space come
+    a third of them where it needs the processor all the time. ``memory_bytes`` of memory come
     on top of the file itself. No context holds the text of ``max_chars``; the words of
     ``page_chars`` of one page take a quarter of a gigabyte here."""
 
     max_pages: int = 2000
     max_chars: int = 4_000_000
     page_chars: int = 1_000_000
-    seconds: int = 40
+    seconds: int = 30
     page_seconds: int = 30
     memory_bytes: int = CHILD_MEMORY_BYTES
 
     def total_seconds(self, pages: int) -> float:
         """For so many pages."""
-        return self.seconds * (1 + pages / 1200)
+        return self.seconds * (1 + pages / 900)
 
 
 _PLACES = 7  # floats of a word, as pdf_child.py describes them
@@ -201,7 +201,7 @@ def open_child(
     GemmaEdgeError: no child can be started."""
     # A machine that has other work makes pages wait; one that computes so long does not end.
     seconds, memory_bytes = limits.page_seconds, limits.memory_bytes + 2 * len(data)
-    cpu_seconds = max(1, seconds // 2)
+    cpu_seconds = max(1, seconds // 3)
     child_limits = Limits(seconds, cpu_seconds, memory_bytes, ANSWER_BYTES, may_write_files=False)
     child = Child("gemma_edge.documents.pdf_child:main", limits=child_limits, decodes=True)
     try:

@@ -109,7 +109,7 @@ def test_pages_come_one_by_one_and_may_be_left():
 
 def rle_bmp(width: int, height: int) -> bytes:
     """Runs of one pixel each."""
-    runs = bytes((1, 7)) * (width * height)
+    runs = (bytes((1, 7)) * width + bytes(2)) * height
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
     return b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + info + bytes(1024) + runs
 
