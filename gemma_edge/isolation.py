@@ -508,7 +508,7 @@ class Spares:
     def __init__(self, start: Callable[[], Child]) -> None:
         self._start, self._lock = start, threading.Lock()
         self._idle: dict[Child, threading.Timer] = {}
-        self._is_used = False
+        self._is_used = self._is_over = False
 
     def begin(self) -> None:
         """Start one now, if none waits. That it cannot be started shows where it is needed."""
@@ -534,6 +534,11 @@ class Spares:
         while child := self._take():
             child.close()
 
+    def _finish(self) -> None:
+        """This process ends: no thread can be started any more that would end an idle child."""
+        self._is_over = True
+        self.close()
+
     def _take(self) -> Child | None:
         while True:
             with self._lock:
@@ -549,12 +554,12 @@ class Spares:
         timer = threading.Timer(_IDLE_SECONDS, self._drop, (child,))
         timer.daemon = True
         with self._lock:
-            kept = child.is_idle and len(self._idle) < _MOST_IDLE
+            kept = child.is_idle and len(self._idle) < _MOST_IDLE and not self._is_over
             if kept:
                 self._idle[child] = timer
             if not self._is_used:
                 self._is_used = True
-                atexit.register(self.close)
+                atexit.register(self._finish)
         if kept:
             timer.start()
         else:

@@ -509,7 +509,7 @@ def _start_decoder(
     memory_bytes: int = CHILD_MEMORY_BYTES + 2 * _KEPT_FILE_BYTES,
     seconds: float = _SECONDS, cpu_seconds: int = _CPU_SECONDS,
 ) -> Child:  # fmt: skip
-    limits = Limits(seconds, cpu_seconds, memory_bytes, ANSWER_BYTES, may_write_files=False)
+    limits = Limits(seconds, cpu_seconds, memory_bytes, MAX_DECODED_BYTES, may_write_files=False)
     return Child("gemma_edge.documents.images:decoder", limits=limits, decodes=True)
 
 

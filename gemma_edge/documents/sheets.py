@@ -38,7 +38,7 @@ _CELL_DIGITS = 15  # what Excel itself shows of a number (its specification)
 _SEPARATORS = ",;\t|"
 
 _LOOKED_AT, _LOOKED_AT_CHARS = 20, 1 << 16  # rows that tell the separator, and of each so much
-_MOST_READ = 4 * MAX_CHARS  # characters of a CSV: what comes of them is cut far earlier
+_MOST_READ = 2 * MAX_CHARS  # characters of a CSV; what comes of them is cut earlier
 
 _MAX_SHEETS = 1000
 _MAX_CELLS = 24_000_000  # of a sheet without gaps, 32 bytes each
