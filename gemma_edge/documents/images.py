@@ -378,7 +378,8 @@ def _load_decoders() -> None:
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what it raises as well
     Image.MAX_IMAGE_PIXELS = None  # the size is checked here, in words, before any pixel is read
     if avif := sys.modules.get("PIL.AvifImagePlugin"):
-        avif.DEFAULT_MAX_THREADS = 2  # of 64 processors the stacks alone are half a gigabyte
+        # Of 64 threads the stacks alone are half a gigabyte.
+        vars(avif)["DEFAULT_MAX_THREADS"] = 2
 
 
 def _check_parts(data: bytes, name: str) -> None:

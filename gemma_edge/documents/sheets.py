@@ -202,7 +202,7 @@ class _Repeats:
     def __init__(self) -> None:
         self.cells = self.text_bytes = 0
         self._width = self._height = self._gap = 0  # of the table; rows without a value since
-        self._begin_row(1)
+        self._times, self._row_width, self._row_gap, self._row_bytes = 1, 0, 0, 0
 
     def add(self, tag: bytes, sign: bytes, times: int, text_bytes: int) -> None:
         """One tag, ``sign`` before its name if it ends an element; ``text_bytes`` is 0 of a cell
