@@ -7,6 +7,7 @@ Nothing is fetched, no script runs. It reads hostile bytes, so it runs in the ch
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gemma_edge.documents.document import ExtractedText, Writer, cut_note, decode_text, render_row
@@ -27,6 +28,7 @@ _BLOCKS = _APART | frozenset(
 )
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 # What ends a cell in a table without tables in it, where ends of tags were left out.
+_MAX_TAGS = 1_000_000  # a kilobyte each; the largest reports have half as many
 _MAX_SPAN = 100  # columns or rows of one cell: the file may claim a billion
 _CHARSET = re.compile(
     rb"""<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*["']?([\w-]{2,40})"""
@@ -41,9 +43,11 @@ def read_html(data: bytes, name: str) -> ExtractedText:
     """A page of HTML as one page of text, its title first.
     Raises InputError: no text."""
     text, notes = decode_text(_in_utf8(data), name)
-    found, hidden, is_cut = html_to_text(text)
+    markup, many = _bounded(text)
+    found, hidden, is_cut = html_to_text(markup)
     notes += (f"{name}: hidden parts are left out ({hidden:,})",) if hidden else ()
-    notes += (cut_note(name),) if is_cut else ()
+    notes += (f"{name} is cut: {_MAX_TAGS:,} tags are the most that is read",) if many else ()
+    notes += (cut_note(name),) if is_cut and not many else ()
     return ExtractedText(((found, "HTML"),), notes)
 
 
@@ -51,6 +55,7 @@ def html_to_text(markup: str) -> tuple[str, int, bool]:
     """The text, the number of hidden parts that are not in it, and whether it is cut."""
     from bs4 import BeautifulSoup
 
+    markup, many = _bounded(markup)
     soup = BeautifulSoup(markup, "html.parser")
     flow = _Flow(_layouts(soup))
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
@@ -58,7 +63,16 @@ def html_to_text(markup: str) -> tuple[str, int, bool]:
         flow.text(title)
         flow.block(apart=True)
     flow.walk(soup)
-    return flow.finish(), flow.hidden, flow.writer.is_full
+    text = flow.finish()
+    return text, flow.hidden, many or flow.writer.is_full
+
+
+def _bounded(markup: str) -> tuple[str, bool]:
+    """As many tags as are read, and whether there were more."""
+    if markup.count("<") <= _MAX_TAGS:
+        return markup, False
+    end = next(islice(re.finditer("<", markup), _MAX_TAGS, None)).start()
+    return markup[:end], True
 
 
 def _layouts(soup: "BeautifulSoup") -> frozenset[int]:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gemma_edge.documents.html import html_to_text
+from gemma_edge.documents.html import html_to_text, read_html
 from gemma_edge.documents.open import read_document
 from gemma_edge.errors import InputError
 
@@ -82,3 +82,11 @@ def test_tables_far_down_are_read_in_a_time_that_grows_with_them():
     begun = time.process_time()
     assert text_of(markup).count("a | b") == many
     assert time.process_time() - begun < 8
+
+
+def test_what_was_read_of_too_many_tags_is_kept(monkeypatch):
+    monkeypatch.setattr("gemma_edge.documents.html._MAX_TAGS", 10)
+    found = read_html(b"<p>one</p>" * 7 + b"<p>end</p>", "a.html")
+    assert found.pages[0][0] == "one\n\n" * 4 + "one"
+    assert found.notes == ("a.html is cut: 10 tags are the most that is read",)
+    assert read_html(b"<p>one</p>" * 5, "a.html").notes == ()
