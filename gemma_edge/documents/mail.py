@@ -2,14 +2,16 @@
 runs in the child process of ``open.py``."""
 
 import email
+import re
 from email.message import EmailMessage, Message, MIMEPart
 from email.policy import default
+from itertools import islice
 
 from gemma_edge.documents.document import ExtractedText, Writer, cut_note, listed, shown
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.errors import InputError
 
-_MOST_ATTACHED = 1000
+_MOST_ATTACHED, _MAX_PARTS = 1000, 50_000
 _MOST_CHARS = 32_000  # of a field that is taken apart, which may take the square of it
 # What Python's library raises over fields and parts that are broken.
 _TRIPPED = (AttributeError, LookupError, TypeError, ValueError)
@@ -18,7 +20,12 @@ _TRIPPED = (AttributeError, LookupError, TypeError, ValueError)
 def read_mail(data: bytes, name: str) -> ExtractedText:
     """One page: the head's lines, then the body; attachments are named in a note.
     Raises InputError: there is neither a head nor a body."""
-    message = email.message_from_bytes(data.removeprefix(b"\xef\xbb\xbf"), policy=default)
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    ends = list(islice(re.finditer(rb"\n--", data), _MAX_PARTS + 1))  # lines that may end a part
+    many = len(ends) > _MAX_PARTS
+    if many:
+        data = data[: ends[-1].start()]
+    message = email.message_from_bytes(data, policy=default)
     reader = _MailReader()
     reader.read(message, 0)
     text = reader.writer.take()
@@ -29,6 +36,8 @@ def read_mail(data: bytes, name: str) -> ExtractedText:
         notes.append(
             f"{name}: attachments are not read: {listed(reader.attached)}; save them, and name them"
         )
+    if many:
+        notes.append(f"{name} is cut: {_MAX_PARTS:,} parts are the most that is read")
     if reader.writer.is_full:
         notes.append(cut_note(name))
     return ExtractedText(((text, "an e-mail"),), tuple(notes))

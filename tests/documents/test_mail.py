@@ -5,6 +5,7 @@ from email.message import EmailMessage
 import pytest
 
 from gemma_edge.documents.document import kind_of
+from gemma_edge.documents.mail import read_mail
 from gemma_edge.documents.open import read_document
 from gemma_edge.errors import InputError
 
@@ -131,3 +132,15 @@ def test_parts_within_parts_are_one_line_or_text():
         assert "deep" in read_document(deep, "x.eml").text
     except InputError as error:
         assert "\n" not in error.message
+
+
+def test_what_was_read_of_too_many_parts_is_kept(monkeypatch):
+    monkeypatch.setattr("gemma_edge.documents.mail._MAX_PARTS", 5)
+    message = letter()
+    message.set_content("the body")
+    message.make_mixed()
+    for _ in range(20):
+        message.add_attachment(b"", maintype="a", subtype="b")
+    found = read_mail(message.as_bytes(), "x.eml")
+    assert found.pages[0][0].endswith("the body")
+    assert found.notes[-1] == "x.eml is cut: 5 parts are the most that is read"
