@@ -96,9 +96,11 @@ def find_files(text: str, home: Path) -> tuple[NamedFile, ...]:
 
 def name_files(text: str, found: tuple[NamedFile, ...]) -> str:
     """The text with each file's name in the place of its path."""
-    for each in reversed(found):
-        text = text[: each.start] + each.path.name + text[each.end :]
-    return text.strip()
+    parts, at = [], 0
+    for each in found:
+        parts += [text[at : each.start], each.path.name]
+        at = each.end
+    return "".join([*parts, text[at:]]).strip()
 
 
 def as_path(spelling: str, home: Path) -> Path:

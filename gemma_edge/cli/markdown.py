@@ -25,7 +25,7 @@ Part = tuple[int, int | None]  # the first line, from 0, and the one after the l
 WHOLE: Part = (0, None)
 
 _RESET = "\x1b[0m"
-_TRAILING = re.compile(r"(?:\x1b\[[0-9;]*m| )+$")
+_TRAILING = re.compile(r"(?:m[0-9;]*\[\x1b| )+")  # from the end of a line backwards
 CODE_THEME = "ansi_dark"  # the terminal's own colours, so that it can be read on any background
 _STYLES = Theme(
     {
@@ -92,7 +92,7 @@ def render_lines(
         emoji=False, legacy_windows=False, theme=_STYLES, _environ=environment,
     )  # fmt: skip
     console.print(_Answer(block.source, part))
-    lines = [_TRAILING.sub(_ended, line) for line in written.getvalue().split("\n")]
+    lines = [_ended(line) for line in written.getvalue().split("\n")]
     if block.kind == "fence":
         return lines[:-1]  # blank ones are code
     while lines and not lines[0]:
@@ -102,9 +102,11 @@ def render_lines(
     return lines
 
 
-def _ended(trailing: re.Match[str]) -> str:
+def _ended(line: str) -> str:
     """Spaces that only fill a line would be copied with it."""
-    return _RESET if trailing.start() and "\x1b" in trailing.group() else ""
+    trailing = _TRAILING.match(line[::-1])
+    kept = line[: len(line) - trailing.end()] if trailing else line
+    return kept + _RESET if kept and "\x1b" in line[len(kept) :] else kept
 
 
 class _LeftHeading(Heading):
@@ -331,7 +333,8 @@ class AnswerView:
 
 
 _FENCE = re.compile(
-    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*\s*$|\Z)", re.DOTALL | re.MULTILINE
+    r"^ {0,3}(`{3,}(?!`)|~{3,}(?!~))[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*\s*$|\Z)",
+    re.DOTALL | re.MULTILINE,
 )
 
 

@@ -332,8 +332,8 @@ _IMAGE_STARTS = re.compile(
 )
 _OFFICE = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _HTML = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
-    re.IGNORECASE | re.DOTALL,
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:[^-]|-(?!->))*-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE,
 )
 _HEAD_LINE = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}:(?:[ \t]|$)")
 
@@ -355,7 +355,8 @@ def kind_of(data: bytes, name: str) -> Kind:
     head = data[:16384].decode(encoding, "replace").removeprefix("\xef\xbb\xbf")
     lower = name.lower()
     # Web programs write HTML and TSV as .xls.
-    is_page = lower.endswith((".html", ".htm", ".xhtml", ".xls")) and re.search(r"<\w[^>]*>", head)
+    is_named = lower.endswith((".html", ".htm", ".xhtml", ".xls"))
+    is_page = is_named and re.search(r"<\w", head[: max(0, head.rfind(">"))])  # a tag, and its end
     if is_page or _HTML.match(head):
         return "html"
     if is_mail(head, name):

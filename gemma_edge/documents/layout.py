@@ -725,12 +725,13 @@ def _place_loose(
     edge says so, else where their middle is; to the left of what follows, if that is free."""
     out: list[int] = []
     end = -_SPACES
-    for at, segment in enumerate(row):
-        start = known[at]
+    following: list[int | None] = [None]  # of each the next place that is known, from the last
+    for place in reversed(known):
+        following.append(following[-1] if place is None else place)
+    for segment, start, behind in zip(row, known, following[-2::-1], strict=True):
         if start is None:
             start = _aligned(segment, columns, margin, cell)
-            following = [place for place in known[at + 1 :] if place is not None]
-            start = min([start, *(place - _SPACES - segment.length for place in following[:1])])
+            start = start if behind is None else min(start, behind - _SPACES - segment.length)
         start = max(start, end + _SPACES, 0)
         end = start + segment.length
         out.append(start)

@@ -400,6 +400,18 @@ def shortest_match(pattern: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else ""
 
 
+# The parts of a regular expression that are told apart.
+_NONE_OR_MORE = re.compile(r"[*?]\??")
+_COUNTED = re.compile(r"\{(\d+)(?:,\d*)?\}\??")
+_ONE_OR_MORE = re.compile(r"\+\??")
+_GROUP = re.compile(r"\((\?:|\?P?<(?![=!])[^>]{0,100}>)?(?!\?)")
+_LOOKING = re.compile(r"\(\?<?[=!]")
+_CLASS = re.compile(r"\[(\^?)(\]?(?:[^\]\\]|\\.){0,100})\]")
+_PROPERTY = re.compile(r"[pP]\{(?:[^{}=]*=)?([^{}]*)\}")
+_CODE = re.compile(r"(?:u\{?|x)([0-9a-fA-F]{2,6})\}?")
+_EMPTY = re.compile(r"k<[^>]{0,100}>|c[A-Za-z]")
+
+
 class _Pattern:
     """A regular expression, read only so far that a short text of it is found."""
 
@@ -424,8 +436,8 @@ class _Pattern:
         self._at += len(text) if there else 0
         return there
 
-    def _match(self, pattern: str) -> re.Match[str] | None:
-        found = re.compile(pattern).match(self._text, self._at)
+    def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        found = pattern.match(self._text, self._at)
         self._at = found.end() if found else self._at
         return found
 
@@ -433,25 +445,25 @@ class _Pattern:
         parts = []
         while self._at < len(self._text) and self._text[self._at] not in "|)":
             atom = self._atom()
-            if self._match(r"[*?]\??"):
+            if self._match(_NONE_OR_MORE):
                 atom = ""
-            elif counted := self._match(r"\{(\d+)(?:,\d*)?\}\??"):
-                atom *= min(int(counted[1]), _LONGEST_TEXT + 1)
+            elif counted := self._match(_COUNTED):
+                atom = (atom * min(int(counted[1]), _LONGEST_TEXT + 1))[: _LONGEST_TEXT + 1]
             else:
-                self._match(r"\+\??")
+                self._match(_ONE_OR_MORE)
             parts.append(atom)
         return "".join(parts)
 
     def _atom(self) -> str:
-        if self._match(r"\((\?:|\?P?<(?![=!])[^>]*>)?(?!\?)"):
+        if self._match(_GROUP):
             inner = self.choice()
             self._take(")")
             return inner
-        if self._match(r"\(\?<?[=!]"):  # it looks around, and takes nothing
+        if self._match(_LOOKING):  # it looks around, and takes nothing
             self.choice()
             self._take(")")
             return ""
-        if found := self._match(r"\[(\^?)(\]?(?:[^\]\\]|\\.)*)\]"):
+        if found := self._match(_CLASS):
             return self._member(found)
         char = self._text[self._at]
         self._at += 1
@@ -469,11 +481,11 @@ class _Pattern:
         return (inner._escape() if inner._take("\\") else found[2][:1]) or "a"
 
     def _escape(self) -> str:
-        if found := self._match(r"[pP]\{(?:[^{}=]*=)?([^{}]*)\}"):
+        if found := self._match(_PROPERTY):
             return self._KINDS.get(found[1], self._KINDS.get(found[1][:1], "a"))
-        if found := self._match(r"(?:u\{?|x)([0-9a-fA-F]{2,6})\}?"):
+        if found := self._match(_CODE):
             return chr(int(found[1], 16))
-        if self._match(r"k<[^>]*>|c[A-Za-z]"):
+        if self._match(_EMPTY):
             return ""
         char = self._text[self._at]
         self._at += 1

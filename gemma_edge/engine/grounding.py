@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from itertools import cycle, islice
+from itertools import accumulate, cycle, islice
 from typing import Any
 
 from gemma_edge.engine.protocol import Grounding, PrintedRow
@@ -655,8 +655,7 @@ def _first(words: set[str]) -> str:
 
 # What no linear expression says: look-around, back-references, borders of words.
 _NOT_LINEAR = re.compile(r"\(\?(?!:)|\\[1-9bBkc]")
-_ESCAPE_OR_CLASS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]", re.DOTALL)
-_GROUP = re.compile(r"\([^()]*\)")
+_ESCAPE_OR_CLASS = re.compile(r"\\.|\[(?:\\.?|[^\]\\])*(?:\]|\Z)", re.DOTALL)
 
 
 def _whole_pattern(pattern: str) -> str:
@@ -665,10 +664,9 @@ def _whole_pattern(pattern: str) -> str:
     plain = _ESCAPE_OR_CLASS.sub(lambda found: "x" * len(found[0]), pattern)
     begins, ends = plain.startswith("^"), plain.endswith("$")
     inner = plain[begins : len(plain) - ends]
-    outside = inner
-    while (fewer := _GROUP.sub("", outside)) != outside:
-        outside = fewer
-    one_of = (begins or ends) and "|" in outside  # the anchor is of one branch alone
+    depths = accumulate((char == "(") - (char == ")") for char in inner)
+    has_branches = any(char == "|" and not depth for char, depth in zip(inner, depths, strict=True))
+    one_of = (begins or ends) and has_branches  # the anchor is of one branch alone
     if _NOT_LINEAR.search(pattern) or {"^", "$"} & {*inner} or one_of:
         raise _Unknown("pattern")
     whole = f"(?:{pattern[begins : len(pattern) - ends]})"
@@ -743,7 +741,8 @@ def _cut_words(text: str) -> Iterator[str]:
     """What stands around each word that a line end cuts, with the word whole."""
     for found in _CUT_WORD.finditer(text):
         start, end = found.start() + 1, found.end() - 1
-        before = text[max(0, start - _HYPHENATED) : start].partition(" ")[2] or text[:start][-60:]
+        before = text[max(0, start - _HYPHENATED) : start].partition(" ")[2]
+        before = before or text[max(0, start - 60) : start]
         behind = text[end : end + _HYPHENATED].rpartition(" ")[0] or text[end : end + 60]
         yield before + _CUT_WORD.sub(r"\1\2", behind)
 
@@ -759,7 +758,8 @@ def columns(text: str) -> Iterator[list[tuple[int, int]]]:
             if not any(map(str.isalpha, found[0])):  # numbers of a table are no text together
                 continue
             start = found.start()
-            at = next((each for each in above if abs(each - start) <= _SAME_COLUMN), None)
+            near = range(start - _SAME_COLUMN, start + _SAME_COLUMN + 1)
+            at = next((each for each in near if each in above), None)
             column = [] if at is None else above.pop(at)
             if len(column) == _MOST_CELLS:
                 yield column

@@ -9,6 +9,7 @@ without one. Labels ("Address:"), telephone numbers and numbers of registration 
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 from gemma_edge.extraction.values import fold, tables
 from gemma_edge.records import dataclass
@@ -69,7 +70,7 @@ _BOX = re.compile(
 # Whole addresses of scripts that write them without spaces: at least two of these and a number.
 _UNSPACED_PART = re.compile(
     r"[\u4e00-\u9fff](?:[省市區区縣县鎮镇鄉乡路街巷弄號号楼樓室]|大道|[都道府県郡町村]|丁目|番地)"
-    r"|[\uac00-\ud7a3]+(?:시|도|구|군|동|읍|면|로|길)(?=[\s\d,]|$)"
+    r"|(?<![\uac00-\ud7a3])[\uac00-\ud7a3]+(?:시|도|구|군|동|읍|면|로|길)(?=[\s\d,]|$)"
 )
 _LABEL = re.compile(r"^\W*([^\W\d_][^\W\d_.' /-]*(?:[ ./'-]+[^\W\d_]+){0,4})\W?\s*[:：]\s*")
 _OF_ADDRESS = re.compile(
@@ -87,19 +88,20 @@ _OTHER = re.compile(
     r"|welcome|page|account|konto|hours|hrs|open|co\.? ?no|company)\b"
     r"|@|#(?!\d+-\d)|\d[.,]\d\d(?!\d)|\d:\d\d"
     r"|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|[$€£¥%]|\+\d"
-    r"|\([^()]*\d{5}[^()]*\)",
+    r"|\((?=[^()]*\d{5})[^()]*\)",
     re.IGNORECASE,
 )
-_REGISTERED = re.compile(r"\W*[A-Z]{0,4}[\d ./-]{5,}(?:[ -]?[A-Z])?\W*|\W*\d+\W*")
+_REGISTERED = re.compile(r"\W{0,8}[A-Z]{0,4}[\d ./-]{5,}(?:[ -]?[A-Z])?\W{0,8}|\W*\d+\W*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*")
 _NAME_BEHIND = re.compile(r"\W{0,3}[^\W\d_][.'’]?[^\W\d_]")
 _NAME_BEFORE = re.compile(r"[^\W\d_][.'’]?[^\W\d_]\W{0,3}$")
+_NAME_END = 6  # characters of it at most
 _HOUSE = re.compile(
-    r"\W*\d{1,5}[a-zA-Z]?(?:[-/]\d{1,5}[a-zA-Z]?)?,? +[^\W\d_]{2,}.*"
+    r"\W*\d{1,5}[a-zA-Z]?(?:[-/]\d{1,5}[a-zA-Z]?)?,? +[^\W\d_]{2}.*"
     r"|[^\W\d_]{3}[^\d\n]*,? \d{1,5} ?[a-zA-Z]?(?:[-/]\d{1,5}[a-zA-Z]?)?\W*"
 )
 _CELL = re.compile(r"\S+(?: \S+)*")
-_WIDE = re.compile(r" {4,}|\t|\s*\|\s*")  # between columns of a page, not of a line
+_WIDE = re.compile(r" {4,}|\t|\|")  # between columns of a page, not of a line
 _SAME_COLUMN = 2  # characters by which cells of one column may begin apart
 _MOST_LINES = 8  # of an address
 _LINE_WORDS = 9  # more of them are a sentence
@@ -109,6 +111,8 @@ _LINE_GAP = 2  # lines of an address, one after the other, that no table knows
 _PROSE = 60  # characters from which a line is a part of a sentence
 _PART_WORDS = 8  # between two commas of an address
 _MOST = 1_000  # addresses of one text
+_MOST_SAID = 3_000  # of them in sentences, before those are left out that stand in lines too
+_LONG_LINE = 400  # characters that no line of an address has
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +139,11 @@ def find_addresses(text: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for block in _blocks(text):
         found |= dict.fromkeys(_of_block([_look_at(line) for line in block]))
+        if len(found) > _MOST:
+            return ()
     known = "\n".join(found)
-    for sentence in _sentences(text):
-        found |= dict.fromkeys(each for each in _of_sentence(sentence) if each not in known)
+    said = dict.fromkeys(chain.from_iterable(map(_of_sentence, _sentences(text))))
+    found |= dict.fromkeys(each for each in islice(said, _MOST_SAID) if each not in known)
     return tuple(found) if len(found) <= _MOST else ()
 
 
@@ -165,8 +171,10 @@ def _columns(lines: Sequence[str]) -> Iterator[list[str]]:
     for line in (*lines, ""):
         here: dict[int, list[str]] = {}
         for start, cell in _cells(line):
-            at = next((each for each in above if abs(each - start) <= _SAME_COLUMN), None)
-            here[start] = [*(above.pop(at) if at is not None else ()), cell]
+            near = range(start - _SAME_COLUMN, start + _SAME_COLUMN + 1)
+            at = next((each for each in near if each in above), None)
+            here[start] = above.pop(at) if at is not None else []
+            here[start].append(cell)
         yield from above.values()
         above = here
 
@@ -184,11 +192,12 @@ def _look_at(text: str) -> _Line:
         labelled = _OF_ADDRESS.search(label[1]) is not None
         return _Line(text, False, False, False, False, True, labelled)
     words = [fold(word) for word in _WORD.findall(text)]
-    few = len(words) <= _LINE_WORDS
+    short = len(text) <= _LONG_LINE
+    few = len(words) <= _LINE_WORDS and short
     lone = _LONE_POSTAL.fullmatch(text.rstrip(",.")) is not None
     other = not few or bool(_OTHER.search(text) or _REGISTERED.fullmatch(text)) and not lone
     number = any(map(str.isdigit, text))
-    whole = number and len(_UNSPACED_PART.findall(text)) > 1
+    whole = short and number and len(_UNSPACED_PART.findall(text)) > 1
     named = _STREETS.intersection(words) or any(map(_STREET_ENDS.search, words))
     return _Line(
         text,
@@ -204,7 +213,8 @@ def _look_at(text: str) -> _Line:
 def _has_place(text: str) -> bool:
     """Whether a postal code stands beside the name of a place."""
     for found in _POSTAL.finditer(text):
-        if _NAME_BEHIND.match(text, found.end()) or _NAME_BEFORE.search(text[: found.start()]):
+        before = text[max(0, found.start() - _NAME_END) : found.start()]
+        if _NAME_BEHIND.match(text, found.end()) or _NAME_BEFORE.search(before):
             return True
     return False
 
@@ -239,7 +249,8 @@ def _end_of(lines: Sequence[_Line], start: int) -> int:
 def _choices(lines: Sequence[_Line], start: int, end: int) -> Iterator[str]:
     if not _is_address(lines, start, end):
         return
-    while start > 0 and lines[start - 1].text.endswith(",") and not lines[start - 1].other:
+    first = max(0, start - _MOST_LINES)
+    while start > first and lines[start - 1].text.endswith(",") and not lines[start - 1].other:
         start -= 1
     texts = [" ".join(line.text for line in lines[start:end])]
     known = tables().countries

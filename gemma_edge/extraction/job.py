@@ -5,6 +5,7 @@ the Engine.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field, fields, replace
 from types import MappingProxyType
@@ -275,8 +276,8 @@ def parse_answer(text: str) -> tuple[Any, list[str]]:
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = {_whole_answer(key): value for key, value in pairs}
         if len(members) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.extend(key for key in members if keys.count(key) > 1)
+            counts = Counter(_whole_answer(key) for key, _ in pairs)
+            repeated.extend(key for key in members if counts[key] > 1)
         return members
 
     data = json.loads(

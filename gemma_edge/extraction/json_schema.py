@@ -24,7 +24,7 @@ from gemma_edge.records import dataclass
 from gemma_edge.units import render_bytes
 
 if TYPE_CHECKING:
-    from jsonschema_rs import ValidationError, Validator
+    from jsonschema_rs import FancyRegexOptions, RegexOptions, ValidationError, Validator
 
 Json = dict[str, Any]
 ValuePath = tuple[str | int, ...]  # the way to a value in data: ("items", 2, "qty")
@@ -633,17 +633,41 @@ def matches(pattern: str, text: str) -> bool:
     return _matcher(_accepted(pattern) or "").is_valid(_whole(text))
 
 
+# Patterns are found in time that grows with the text. Only where a schema has one with look-around
+# or a back-reference, which no such engine knows, another one steps back, and is stopped after so
+# many steps (some milliseconds): such a text then does not match.
+MAX_PATTERN = 10_000  # characters; a longer one takes seconds to be read
+_MOST_STEPS = 100_000
+_STOPPED = "Error executing regex"  # the library's words
+
+
+def _with_engine(make: "Callable[[RegexOptions | FancyRegexOptions], Validator]") -> "Validator":
+    """Raises ValueError: no engine knows a pattern."""
+    import jsonschema_rs
+
+    try:
+        return make(jsonschema_rs.RegexOptions())
+    except ValueError:
+        return make(jsonschema_rs.FancyRegexOptions(backtrack_limit=_MOST_STEPS))
+
+
 @cache
 def _matcher(pattern: str) -> "Validator":
     """Raises ValueError for what is no regular expression."""
     import jsonschema_rs
 
-    return jsonschema_rs.Draft202012Validator({"pattern": pattern}, offline=True)
+    return _with_engine(
+        lambda engine: jsonschema_rs.Draft202012Validator(
+            {"pattern": pattern}, offline=True, pattern_options=engine
+        )
+    )
 
 
 @cache
 def _accepted(pattern: str) -> str | None:
     """The pattern as the library's engine takes it; None where it does not understand it."""
+    if len(pattern) > MAX_PATTERN:
+        return None
     for spelled in (pattern, _ODD.sub(_respelled, pattern)):
         try:
             _matcher(spelled)
@@ -664,7 +688,7 @@ _ODD = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPES = {"A": "^", "Z": "$", "0": r"\x00", "a": r"\x07"}
-_SIGNS = {"upto": "{0", "brace": r"\{", "any": r"[\s\S]", "none": "(?!)"}
+_SIGNS = {"upto": "{0", "brace": r"\{", "any": r"[\s\S]", "none": r"[^\s\S]"}
 
 
 def _respelled(found: re.Match[str]) -> str:
@@ -821,12 +845,18 @@ def _bad_pattern(source: Json) -> str:
     for schema in every(source):
         for pattern in (schema.get("pattern"), *schema.get("patternProperties", ())):
             if isinstance(pattern, str) and _accepted(pattern) is None:
-                reason = ""
-                try:
-                    re.compile(pattern)
-                except re.error as error:  # the library gives no reason
-                    reason = f" ({error})"
-                return f'the pattern "{pattern[:60]}" is not understood{reason}'
+                return f'the pattern "{pattern[:60]}" is not understood{_reason(pattern)}'
+    return ""
+
+
+def _reason(pattern: str) -> str:
+    """Why a pattern is none, in Python's words: the library has no reason."""
+    if len(pattern) > MAX_PATTERN:
+        return f" (it has {len(pattern):,} characters, {MAX_PATTERN:,} are the most)"
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f" ({error})"
     return ""
 
 
@@ -917,12 +947,14 @@ class Checker:
 
         if nulls not in self._built:
             rules = _Rules(self._source, self._draft, nulls=nulls).build()
-            self._built[nulls] = (
-                rules,
-                jsonschema_rs.validator_for(
-                    rules, formats=_format_judges(), validate_formats=True, offline=True
-                ),
-            )
+            judges = _format_judges()
+            validator = _with_engine(
+                lambda engine: jsonschema_rs.validator_for(
+                    rules, formats=judges, validate_formats=True, offline=True,
+                    pattern_options=engine,
+                )
+            )  # fmt: skip
+            self._built[nulls] = rules, validator
         rules, validator = self._built[nulls]
         try:
             errors = list(validator.iter_errors(_whole(data)))
@@ -1002,6 +1034,11 @@ def _place(error: "ValidationError") -> list[str]:
 
 def _in_words(error: "ValidationError", path: ValuePath, whole: str) -> str:
     message = error.message
+    if message.startswith(_STOPPED):
+        message = (
+            "a pattern with look-around or a back-reference takes too many steps on it;"
+            " write the pattern without them"
+        )
     if error.kind.name == "enum":  # the library names three of them
         options = json.dumps(error.kind.as_dict()["options"], ensure_ascii=False)
         message = f"{json.dumps(error.instance, ensure_ascii=False)} is not one of {options}"

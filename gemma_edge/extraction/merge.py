@@ -263,6 +263,7 @@ def last_chosen(text: str, scores: Sequence[TokenScore]) -> int:
     return 0
 
 
+_DEEPEST = 500  # levels; an answer with more of them is no JSON that is read
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?P<end>")?|[-+.\w]+|[{}\[\],:]', re.DOTALL)
 
 
@@ -297,10 +298,12 @@ class JsonText:
         fence = re.match(r"\s*```\w*\s*", text)
         for found in _TOKEN.finditer(text, fence.end() if fence else 0):
             if found[0] in "}]":
-                self.open = self.open[:-1]
+                del self.open[-1:]
                 if not self.open:
                     return
                 self.open[-1].end()
+            elif len(self.open) > _DEEPEST:
+                return
             elif found[0] not in ",:":
                 self._value(found, at_end=found.end() == len(text))
 

@@ -6,7 +6,7 @@ import os.path
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import takewhile
 from typing import Literal
 
@@ -136,7 +136,7 @@ def _template(name: str) -> str:
 
 LEAST_PAGES = 3  # of a group that repeats a page: else too much would be read twice
 _GAP = re.compile(r"\s{2,}|\t|\s*\|\s*")  # between two cells of a line of ``Page.text``
-_NUMBER = re.compile(r"[(+-]?\s*[€$£%]?\s*\d[\d.,'/ -]*\s*[)%€$£-]?")
+_NUMBER = re.compile(r"[(+-]?\s*(?:[€$£%]\s*)?\d[\d.,'/ -]*(?:[^\S ]\s*)?[)%€$£-]?")
 _TABLE_ROWS = 2  # lines with the same number of cells that make a table
 _NARROW = 2  # cells of a row where none may be missing
 _UNEVEN = 1  # cells that a row may lack or have more
@@ -149,11 +149,14 @@ def group_inputs(
     """The pages in groups whose ``sizes``, in tokens, sum up to ``room`` at most; one that is
     larger stands alone."""
     groups: list[list[int]] = [[]]
+    taken = 0
     for index, size in enumerate(sizes):
         current = groups[-1]
-        if current and sum(sizes[each] for each in current) + size > room:
+        if current and taken + size > room:
             groups.append(_overlap(inputs, current, sizes, room - size))
+            taken = sum(sizes[each] for each in groups[-1])
         groups[-1].append(index)
+        taken += size
     found = []
     for indices in filter(None, groups):
         first, *rest = (inputs[index] for index in indices)
@@ -198,7 +201,7 @@ def fit_inputs(
         parts = [page]
         count = 1
         while tokens > room and len(parts) == count and "\n" in page.text and not page.pictures:
-            count = max(count + 1, -(-tokens * count // room) if count == 1 else count + 1)
+            count = -(-tokens // room) if count == 1 else count + 1 + count // 8
             parts = split_input(page, count)
             tokens = max(map(size, parts))
         whole += parts
@@ -215,17 +218,24 @@ def find_head(before: Sequence[str], text: str) -> str:
         return ""
     columns = len(_cells(lines[table.start]))
     for earlier in reversed(before):
-        lines = _lines(earlier)
-        tables = list(_tables(lines))
-        if not tables or len(lines) - tables[-1].stop > _NEAR:
+        width, head, begins = _last_table(earlier)
+        if not _alike(width, columns):
             return ""
-        rows = [lines[at] for at in tables[-1]]
-        if not _alike(len(_cells(rows[-1])), columns):
-            return ""
-        head = list(takewhile(_is_head, rows))
-        if head or tables[-1].start > _NEAR:
-            return "\n".join(head)
+        if head or begins:
+            return head
     return ""
+
+
+@lru_cache(maxsize=4096)  # of a long table all pages are looked at again for each group
+def _last_table(text: str) -> tuple[int, str, bool]:
+    """Of the table that a page ends with: the cells of its last row, 0 where there is none, its
+    header lines, and whether it begins on the page."""
+    lines = _lines(text)
+    tables = list(_tables(lines))
+    if not tables or len(lines) - tables[-1].stop > _NEAR:
+        return 0, "", False
+    rows = [lines[at] for at in tables[-1]]
+    return len(_cells(rows[-1])), "\n".join(takewhile(_is_head, rows)), tables[-1].start > _NEAR
 
 
 def _tables(lines: Sequence[str]) -> Iterator[range]:

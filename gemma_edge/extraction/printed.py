@@ -70,7 +70,9 @@ _YEAR_OR_OPEN = re.compile(
 _FEW = 3  # of them, where days are printed, are numbers of something
 _SHORT_DAY = re.compile(r"\d{1,2}\W\d{1,2}\W?")  # without a year
 _TAIL = re.compile(r"\d{3}(?!\d)")
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})*[ \u00a0\u2009\u202f]$")
+_THOUSANDS = re.compile(
+    r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3}){0,8}[ \u00a0\u2009\u202f]$"
+)
 _APART = re.compile(r"\S {3}")  # columns that spaces keep apart
 _CENTS = re.compile(r"[.,]\d\d$")
 # Rather a code or a quantity than an amount: "E8318", "420G", "RON 95".

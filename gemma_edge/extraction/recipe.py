@@ -224,7 +224,7 @@ class Fields:
     def problem(self, path: str) -> str:
         """Why ``path`` names no field, "" where it does; ``[2]`` in it is any item."""
         found: Known = self._top
-        for name in re.sub(r"\[[^\]]*\]", "", path).strip().split("."):
+        for name in re.sub(r"\[[^\[\]]*\]", "", path).strip().split("."):
             if found is self._top and name in self._more:
                 return ""
             reason, found = self._into(found, name)

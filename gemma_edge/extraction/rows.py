@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from gemma_edge.extraction.values import Habits, read_number
 
 _CELL = re.compile(r"\S+(?: \S+)*")
-_PIPE = re.compile(r"\s*\|\s*")
+_PIPE = re.compile(r"(?:(?<!\s)\s+)?\|\s*")
 _PIPED = re.compile(r"\S\s*\|(?:\s|$)|^\s*\|\s")
 _RULE = re.compile(r"[\s|:+_=.\u2010-\u2015\u2500-\u257f-]*")  # a line that is only drawn
 _OPEN = re.compile(r"[(\[<]|[^\w\s]{0,2}[$€£¥₹%][^\w\s]{0,2}")
@@ -56,6 +56,7 @@ _HEAD_ABOVE = 8  # lines above a table in which a head that stands apart is soug
 _LEAST_ROWS = 2
 _LAST = 3  # rows at the end of a table without a head that an answer may leave out
 _MOST_CELLS = 40  # of a line whose columns are told by spaces
+_MOST_PIPED = 200  # of one with signs between its cells; longer ones are no rows that are read
 _DIGITS = 0.4  # of the letters and digits of a cell that is a value
 _SHORT = 12  # characters of a number with its unit
 _LONG = 40  # characters of the longest value
@@ -169,9 +170,11 @@ def _is_near(edge: float | None, other: float) -> bool:
 
 @dataclass(slots=True)
 class _Draft:
-    """A table in the making: its columns, and by line the cells in each of them."""
+    """A table in the making: its columns, and by line the cells in each of them. ``places`` tells
+    the columns by their left edges, where signs stand between all cells."""
 
     columns: list[_Column] = field(default_factory=list)
+    places: dict[float | None, int] = field(default_factory=dict)
     lines: dict[int, dict[int, Cell]] = field(default_factory=dict)
     first: int = -1
     last: int = -1
@@ -283,6 +286,8 @@ def _cells(line: str) -> tuple[Cell, ...]:
         return ()
     if _PIPED.search(line):
         parts = _PIPE.split(line.strip().strip("|").strip())
+        if len(parts) > _MOST_PIPED:
+            return ()
         return tuple(
             Cell(at * _PIPE_WIDTH, at * _PIPE_WIDTH + 1, part)
             for at, part in enumerate(parts)
@@ -346,7 +351,8 @@ def _grown(page: _PageLines, lines: Iterable[int], *, words: bool = False) -> li
     for line in lines:
         cells = page.cells[line]
         if not words and _ends_tables(page, near, line):
-            done, near = [*done, *near], []
+            done += near
+            near = []
         done += [draft for draft in near if line - draft.last > _APART]
         near = [draft for draft in near if line - draft.last <= _APART]
         values = any(_is_value(cell.text) for cell in cells)
@@ -410,18 +416,20 @@ def _joined(drafts: list[_Draft]) -> list[_Draft]:
     """Tables whose lines stand between each other's are one: its rows have two lines, and begin
     with the first column."""
     found: list[_Draft] = []
+    owners: dict[int, _Draft] = {}  # of each line
     for draft in sorted(drafts, key=lambda each: min(column.first for column in each.columns)):
-        for other in reversed(found):
-            if _are_between(other, draft):
-                shift = len(other.columns)
-                other.columns += draft.columns
-                other.last = max(other.last, draft.last)
-                for line, cells in draft.lines.items():
-                    if line > other.first:  # else it is of the head
-                        other.lines[line] = {at + shift: cell for at, cell in cells.items()}
-                break
-        else:
+        other = owners.get(max(draft.lines) - 1)
+        if other is None or not _are_between(other, draft):
             found.append(draft)
+            owners |= dict.fromkeys(draft.lines, draft)
+            continue
+        shift = len(other.columns)
+        other.columns += draft.columns
+        other.last = max(other.last, draft.last)
+        for line, cells in draft.lines.items():
+            if line > other.first:  # else it is of the head
+                other.lines[line] = {at + shift: cell for at, cell in cells.items()}
+                owners[line] = other
     return found
 
 
@@ -457,6 +465,9 @@ def _settle(draft: _Draft) -> None:
                 fresh.add(cell)
             fresh.values = column.values
             draft.columns[at] = fresh
+    lines = [[*cells.values()] for cells in draft.lines.values()]
+    if all(_is_piped(cells) for cells in lines if len(cells) > 1):
+        draft.places = {column.left: at for at, column in enumerate(draft.columns)}
 
 
 # ----------------------------------------------------------------------------
@@ -530,6 +541,8 @@ def _is_head_line(draft: _Draft, cells: Sequence[Cell], *, above: bool) -> bool:
 
 def _over(draft: _Draft, cell: Cell) -> list[tuple[int, str]]:
     """The columns that a cell of a head is over, each with its words."""
+    if draft.places and cell.left % _PIPE_WIDTH == 0 and cell.right == cell.left + 1:
+        return [(draft.places[cell.left], cell.text)] if cell.left in draft.places else []
     under = [
         at for at, column in enumerate(draft.columns)
         if column.overlap(cell) > 0 or column.far(cell) <= _NEAR
@@ -552,6 +565,10 @@ def _carried(draft: _Draft, before: _Draft, heads: tuple[str, ...]) -> tuple[str
     """The heads of the page before, where the columns are the same."""
     found = [""] * len(draft.columns)
     for old, head in zip(before.columns, heads, strict=True):
+        if draft.places and before.places:
+            if old.left in draft.places:
+                found[draft.places[old.left]] = head
+            continue
         typical = Cell(old.first, old.last, "")
         near = [at for at, each in enumerate(draft.columns) if _are_alike(each, old)]
         if len(near) == 1:
@@ -601,12 +618,13 @@ def _without_totals(draft: _Draft, records: Sequence[list[int]]) -> list[list[in
     end = max(rest, default=-1) + 1
     end = next((at for at in range(end, len(records)) if totals[at]), len(records))
     found: list[list[int]] = []
+    widest = max(widths, default=0)
     below = 0  # the cells of the total above
     for at, record in enumerate(records):
         if at >= end:
             found.append([])
             continue
-        if totals[at] and widths[at] < max(widths):
+        if totals[at] and widths[at] < widest:
             below = max(below, widths[at])
         elif widths[at] > below:
             below = 0

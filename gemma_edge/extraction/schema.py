@@ -96,7 +96,7 @@ TYPE_WORDS: dict[str, Json] = {
 MAX_DEPTH = 20  # of nested { }
 _HINT = "like this: vendor, date: date, total num, currency: USD|EUR, items[]: {name, qty int}"
 _TYPES_HINT = f"types: str, num, int, bool, {', '.join(CONVERTED)}; a description follows a colon"
-_NAME = re.compile(r'"((?:[^"\\]|\\.)+)"|[^\s,:;?|{}\[\]"]+')
+_NAME = re.compile(r'"((?:[^"\\]|\\.?)+)(?:"|\Z)|[^\s,:;?|{}\[\]"]+')
 _TYPED = re.compile(r"([A-Za-z]+)\s*(\[\])?")
 _CHOICE = re.compile(r'(?:^|\|)((?:[^|"]|"[^"]*"?)*)')
 _NUMBERS: dict[str, Any] = {"integer": int, "number": float}
@@ -229,9 +229,10 @@ class _LineParser:
 
     def object(self, depth: int) -> Json:
         opened, outer = self.at - 1, self.divider
-        open_braces = accumulate((c == "{") - (c == "}") for c in self.text[opened:])
-        inside = len(list(takewhile(bool, open_braces)))
-        self.divider = "\n" if "\n" in self.text[opened : opened + inside] else ","
+        chars = (self.text[at] for at in range(opened, len(self.text)))
+        depths = accumulate((char == "{") - (char == "}") for char in chars)
+        inside = sum(1 for _ in takewhile(bool, depths))
+        self.divider = "\n" if self.text.find("\n", opened, opened + inside) >= 0 else ","
         schema = self.fields(depth + 1)
         self.divider = outer
         if not self.take("}"):
@@ -240,14 +241,16 @@ class _LineParser:
 
     def rest(self) -> str:
         start, quoted = self.at, False
+        before: list[str] = []  # but blanks; two are enough to tell
         while not self.at_end():
             char = self.text[self.at]
-            if char == '"' and (quoted or self.text[start : self.at].strip(" \t") in ("", "|")):
+            if char == '"' and (quoted or before in ([], ["|"])):
                 quoted = not quoted
             elif not quoted and (char in "}\n" or char == self.divider):
                 break
             elif not quoted and char == "{":
                 raise self.error("a { stands only right after a name or its colon")
+            before += [char] if char not in " \t" and len(before) <= 1 else []
             self.at += 1
         if quoted:
             raise self.error("this quote is not closed", at=start)
@@ -502,7 +505,9 @@ def _resembles_schema(value: Any) -> bool:
 
 # JSON, but no schema; as a field it would be a surprise.
 _JSON_WORD = re.compile(r"true|false|null|-*(?:\d+(?:\.\d*)?|\.\d+)")
-_LOOKS_LIKE_PATH = re.compile(r"[^\s,:{}]*(\.json|\.txt|\.schema|/[^\s,:{}]*)", re.IGNORECASE)
+_LOOKS_LIKE_PATH = re.compile(
+    r"[^\s,:{}/]*/[^\s,:{}]*|[^\s,:{}]*\.(?:json|txt|schema)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,8 @@ _DECIMAL_ADVICE = "the decimal sign of the document"
 _SPACES = dict.fromkeys(map(ord, " \u00a0\u2007\u2009\u202f'’`"))
 _NUMBER = re.compile(r"\d(?:[\d.,'’` \u00a0\u2007\u2009\u202f]*\d)?|[.,]\d+")
 _SPACED = re.compile(r"\d{1,3}([ \u00a0\u2007\u2009\u202f'’`]\d{3})+([.,]\d+)?")
-_ROUND = re.compile(r"[.,](?:[-–—]{1,2}|=)(?=\D*$)")  # "12,- EUR", "5.–"
-_BRACKETS = re.compile(r"\(([^()]*\d[^()]*)\)")  # a loss, to accountants
+_ROUND = re.compile(r"[.,](?:[-–—]{1,2}|=)(?=\D{0,64}$)")  # "12,- EUR", "5.–"
+_BRACKETS = re.compile(r"\((?=[^()\d]*\d)([^()]*)\)")  # a loss, to accountants
 _UNIT = re.compile(r"([^A-Za-z]*\d)\s?([^\W\d_]{1,20}\.?)")  # "3 pcs", "2.5 h"
 _SIDES = frozenset(
     ["CR", "Cr", "DR", "Dr", "OD", "S", "H"]
@@ -294,7 +294,10 @@ _YEAR_DIGITS = 4
 _SHORT = 2
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d.*)?")
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
-_NUMBERS = re.compile(r"(\d{1,4})\s*([./\- ])\s*(\d{1,2})\s*\2\s*(\d{1,4})\.?")
+# Three numbers with the same sign between them, or white space with a space in it.
+_NUMBERS = re.compile(
+    r"(\d{1,4})(?:\s*([./-])\s*(\d{1,2})\s*\2\s*|[^\S ]* \s*(\d{1,2})[^\S ]* \s*)(\d{1,4})\.?"
+)
 _ASIAN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]")
 # Words that stand in a date and mean nothing: articles, "of", endings of ordinals.
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th|er|e|o|º|ª|\.)(?![^\W\d])", re.IGNORECASE)
@@ -310,7 +313,7 @@ def read_date(text: str, habits: Habits) -> ReadValue:
         if found := pattern.fullmatch(text):
             return _a_day(map(int, found.groups()))
     if found := _NUMBERS.fullmatch(text):
-        return _from_numbers((found[1], found[3], found[4]), found[2], habits)
+        return _from_numbers((found[1], found[3] or found[4], found[5]), found[2] or " ", habits)
     return _from_words(text)
 
 
@@ -348,7 +351,7 @@ def _possible_orders(text: str) -> list[Order]:
     found = _NUMBERS.fullmatch(" ".join(text.split()))
     if not found or found[2] == "." or len(found[1]) == _YEAR_DIGITS:
         return []
-    parts = (found[1], found[3], found[4])
+    parts = (found[1], found[3] or found[4], found[5])
     return [order for order in _ORDERS if _in_order(order, parts)]
 
 
@@ -398,7 +401,7 @@ _EMAIL = re.compile(
 )
 _MAX_EMAIL = 254
 _PHONE = re.compile(r"\+?[\d\s()/.\-\u2010-\u2013]+")
-_EXTENSION = re.compile(r"\s*(?:ext\.?|extension|x|durchwahl|poste)\s*\d+$", re.IGNORECASE)
+_EXTENSION = re.compile(r"(?:ext\.?|extension|x|durchwahl|poste)\s*\d+$", re.IGNORECASE)
 _LABEL = re.compile(r"^(?:tel|phone|telephone|telefon|fon|mobile|mobil|fax)[.:]*\s*", re.IGNORECASE)
 _MIN_DIGITS, _MAX_DIGITS = 7, 15  # E.164, and the shortest numbers with a country in use
 # Countries whose numbers keep a leading zero behind the calling code, or have none to drop.

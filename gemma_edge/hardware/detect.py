@@ -518,7 +518,9 @@ _SIZE = re.compile(r"\b(\d{1,4})\s*(?:gb|gib)\b", re.IGNORECASE)
 _APPLE = re.compile(r"(?:apple )?(m\d(?: pro| max| ultra)?)")
 _LITTLE_APPLE_BYTES = 36 * GIB
 _KINDS = {"rtx", "gtx", "rx", "arc", "laptop", "ti", "super", "xt", "ada"}
-_BACKENDS = (("metal", r"apple|m\d"), ("vulkan", r"rx|radeon|arc|instinct"))
+_BACKENDS = (
+    ("metal", re.compile(r"apple|m\d")), ("vulkan", re.compile(r"rx|radeon|arc|instinct")),
+)  # fmt: skip
 
 
 def pretend(
@@ -558,7 +560,7 @@ def _device(title: str, total_bytes: int, base: Hardware) -> Device:
         return replace(own, total_bytes=total_bytes, free_bytes=total_bytes, reason=reason)
     plain = _plain(title)
     default = "metal" if base.system == "darwin" and not title else "cuda"
-    backend = next((b for b, words in _BACKENDS if re.match(words, plain)), default)
+    backend = next((b for b, words in _BACKENDS if words.match(plain)), default)
     mig = "MIG " in title
     shown = (shorten(title) if mig else _SIZE.sub("", shorten(title)).strip()) or "GPU"
     if backend == "metal" and not shown.lower().startswith("apple"):

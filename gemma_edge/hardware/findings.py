@@ -340,24 +340,28 @@ def _cure(reason: str, facts: MachineFacts, otherwise: str) -> str:
 # What the loaders of Linux, macOS and Windows say of a library, what that means, and the way out:
 # "" the build that fits, "source" one that is compiled here, anything else a change.
 _LOADER = (
-    (r"(libgomp\.so\S*): cannot open", "needs {0}, which is missing",
+    (re.compile(r"(libgomp\.so[\d.]{0,20}): cannot open"), "needs {0}, which is missing",
      "install libgomp1 (Debian, Ubuntu), libgomp (Fedora, Alpine) or gcc-libs (Arch)"),
-    (r"(libvulkan\.so\S*): cannot open", "needs {0}, which is missing",
+    (re.compile(r"(libvulkan\.so[\d.]{0,20}): cannot open"), "needs {0}, which is missing",
      "install libvulkan1 (Debian, Ubuntu) or vulkan-loader (Fedora, Alpine, Arch)"),
-    (r"(libstdc\+\+\.so\S*): cannot open", "needs {0}, which is missing",
+    (re.compile(r"(libstdc\+\+\.so[\d.]{0,20}): cannot open"), "needs {0}, which is missing",
      "install libstdc++6 (Debian, Ubuntu), libstdc++ (Fedora, Alpine) or gcc-libs (Arch)"),
-    (r"(libc\.musl\S*|ld-linux\S*): (?:cannot open|No such)",
+    (re.compile(r"(libc\.musl\S{0,60}|ld-linux\S{0,60}): (?:cannot open|No such)"),
      "needs {0}: it was built for another Linux", "source"),
-    (r"(lib[\w.+-]+\.so\S*): cannot open", "needs {0}, which is missing", ""),
-    (r"version [`'](GLIBC\w*_[\w.]+)' not found", "needs {0}: it was built for a newer system",
+    (re.compile(r"(lib[\w.+-]{1,80}\.so[\d.]{0,20}): cannot open"),
+     "needs {0}, which is missing", ""),
+    (re.compile(r"version [`'](GLIBC\w{0,20}_[\w.]{1,20})' not found"),
+     "needs {0}: it was built for a newer system",
      "source"),
-    (r"have '([\w ,]+)', need '([\w ,]+)'", "was built for {0}, and this Python is {1}", ""),
-    (r"(wrong ELF class|invalid ELF header|Exec format|WinError 193|not a valid Win32)",
+    (re.compile(r"have '([\w ,]+)', need '([\w ,]+)'"),
+     "was built for {0}, and this Python is {1}", ""),
+    (re.compile(r"(wrong ELF class|invalid ELF header|Exec format|WinError 193|not a valid Win32)"),
      "was built for another kind of processor ({0})", ""),
-    (r"undefined symbol: (\w+)", "is a mix of two versions ({0} is missing)", ""),
-    (r"failed to map segment", "lies where the system runs no programs (a disk mounted noexec)",
+    (re.compile(r"undefined symbol: (\w+)"), "is a mix of two versions ({0} is missing)", ""),
+    (re.compile(r"failed to map segment"),
+     "lies where the system runs no programs (a disk mounted noexec)",
      "set it up in a folder on another disk"),
-    (r"(?:WinError 126|Could not find module)", "needs a DLL that is missing",
+    (re.compile(r"(?:WinError 126|Could not find module)"), "needs a DLL that is missing",
      "install Microsoft's Visual C++ runtime: https://aka.ms/vs/17/release/vc_redist.x64.exe"),
 )  # fmt: skip
 
@@ -365,7 +369,7 @@ _LOADER = (
 def explain_loader(error: str, facts: MachineFacts) -> tuple[str, str]:
     """Why llama.cpp cannot be loaded, after its name, and the fix."""
     for pattern, text, fix in _LOADER:
-        if found := re.search(pattern, error):
+        if found := pattern.search(error):
             said = text.format(*found.groups())
             if fix in ("", "source"):
                 package = CudaLibraries(present=True, missing=(found[1],)).fix

@@ -45,7 +45,9 @@ ANSWERING = (NVML, SMI)  # sources of a card whose driver answers
 
 _PCI = re.compile(r"(?:0000)?([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])")
 # | GPU   GI   CI        PID   Type   Process name                  GPU Memory |
-_PROCESS = re.compile(r"\|\s+(\d+)\s+(?:\S+\s+\S+\s+)?\d+\s+(C\+G|C|G)\s+(.+?)\s+(N/A|\d+MiB)\s+\|")
+_PROCESS = re.compile(
+    r"\|\s+(\d+)\s+(?:\S+\s+\S+\s+)?\d+\s+(C\+G|C|G)\s+(\S(?:.*\S)?)\s+(N/A|\d+MiB)\s+\|"
+)
 # The probe's word, and nvidia-ml-py's on Windows, for a machine without NVIDIA's library.
 NO_NVML = ("not there", "NVML Shared Library Not Found")
 # What nvidia-smi and NVML say when the driver does not answer.
@@ -393,11 +395,11 @@ def _usable(answers: Answers, entry: Answers, card: Card | None, memory: Memory)
 def _said_capability(answers: Answers, entry: Answers) -> str:
     """What ggml's CUDA backend says when it starts, of the device with this number."""
     log = answers.part("probe").part("ggml").text("log")
-    number = re.fullmatch(r"CUDA(\d{1,3})", entry.text("name"))
-    found = number and re.search(
-        rf"^ *Device {number[1]}: .*, compute capability (\d{{1,4}}\.\d{{1,4}}),", log, re.MULTILINE
-    )
-    return found[1] if found else ""
+    name = entry.text("name")
+    return next((found[2] for found in _SAID.finditer(log) if name == f"CUDA{found[1]}"), "")
+
+
+_SAID = re.compile(r"^ *Device (\d{1,3}): .*, compute capability (\d{1,4}\.\d{1,4}),", re.MULTILINE)
 
 
 # What a context can plausibly take: 120 to 550 MiB by card were seen. Outside, another program came
@@ -626,7 +628,7 @@ def _adapter(entry: Answers) -> Card:
 _BACKEND_FILES = ("libggml-cuda.so", "ggml-cuda.dll", "libggml-cuda.dll")
 _TRIES = 16  # libcudart, libcublas, libcublasLt, and what they may need one day
 # As glibc ("NAME: cannot open shared object file") and musl ("NAME: No such file") word it.
-_MISSING = re.compile(r"(\S+?): (?:cannot open shared object file|No such file)")
+_MISSING = re.compile(r"(?<!\S)(\S+): (?:cannot open shared object file|No such file)")
 _DLL = re.compile(rb"(?:cudart|cublas|cublasLt)64_\d+\.dll")
 _VERSIONED = re.compile(r"(?:lib)?(cudart|cublasLt|cublas)(?:\.so\.|64_)(\d+)")
 _PACKAGE = {"cudart": "nvidia-cuda-runtime", "cublas": "nvidia-cublas", "cublasLt": "nvidia-cublas"}
@@ -827,7 +829,7 @@ def parse_build(answers: Answers) -> Build:
 
 def parse_instructions(system_info: str) -> tuple[str, ...]:
     """ggml's words out of ``llama_print_system_info``: ``CPU : SSE3 = 1 | AVX2 = 1 | ...``."""
-    found = re.findall(r"(\w+) = 1\b", system_info)
+    found = re.findall(r"\b(\w+) = 1\b", system_info)
     return tuple(dict.fromkeys(word for word in found if word in INSTRUCTIONS))
 
 

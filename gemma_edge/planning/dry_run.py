@@ -146,7 +146,6 @@ _WHOLE_CACHE = re.compile(r"^llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells,
 _CREATING = re.compile(r"creating +(non-)?SWA KV cache")
 # So since llama.cpp 0.5; "graph splits = 66 (with bs=512), 2 (with bs=1)" before.
 _SPLITS = re.compile(r"\bsplits = (\d+)(?: / (\d+)| \(with bs=\d+\), (\d+))?", re.ASCII)
-_ENDPOINT = re.compile(r"\[.*\]$")  # RPC0[127.0.0.1:50077]
 _ANONYMOUS = ("CPU_REPACK", "AMX")
 _PARTS: dict[str, PartName] = {
     "model": "weights", "LoRA": "adapters", "compute": "compute", "output": "output",
@@ -205,7 +204,7 @@ def fallback_note(placement: Placement, layers: int, splits: int) -> str:
 def place_of(buffer: str) -> str:
     """``CUDA0``, ``RPC0[host:port]``, ``MTL0_Mapped``, ``CUDA_Host``, ``CPU_REPACK`` to a device's
     name or "RAM"."""
-    name = _ENDPOINT.sub("", buffer)
+    name = buffer.partition("[")[0] if buffer.endswith("]") else buffer
     if name.startswith(("CPU", "BLAS", *_ANONYMOUS)) or name.endswith("_Host"):
         return RAM
     return name.removesuffix("_Mapped").removesuffix("_Private")

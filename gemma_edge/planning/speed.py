@@ -94,11 +94,11 @@ _RAM_GB = (
     (re.compile(r"epyc", re.I), 204.0),
     (re.compile(r"xeon", re.I), 140.0),
     (re.compile(r"threadripper", re.I), 102.0),
-    (re.compile(r"ryzen ai|ryzen.*\b(7\d[0459]\d|[89]\d{3})|core.* ultra", re.I), 83.0),
+    (re.compile(r"ryzen ai|ryzen.{0,60}\b(7\d[0459]\d|[89]\d{3})|core.{0,60} ultra", re.I), 83.0),
 )
 DEFAULT_RAM_GB = 51.0
 _NOISE = re.compile(
-    r"\((?:r|tm)\)|\(.*?\)|\b(?:nvidia|amd|intel|geforce|radeon|graphics|gpu|generation)\b", re.I
+    r"\([^()]*\)|\b(?:nvidia|amd|intel|geforce|radeon|graphics|gpu|generation)\b", re.I
 )
 # Words that make another card of a name; one that the table's name lacks is no match.
 _VARIANTS = {

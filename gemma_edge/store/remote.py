@@ -13,7 +13,9 @@ from gemma_edge.records import dataclass
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
-_SHORT = re.compile(r"(?P<repo>[^/@]+/[^/@]+)/(?P<file>.+?\.gguf)(?:@(?P<revision>.+))?", re.I)
+_SHORT = re.compile(
+    r"(?P<repo>[^/@]+/[^/@]+)/(?P<file>.+?\.gguf)(?:@(?P<revision>.+))?", re.IGNORECASE | re.DOTALL
+)
 _PATH = re.compile(r"/(?P<repo>[^/]+/[^/]+)/(?:resolve|blob)/(?P<rest>.+)")
 _PULL_REQUEST = re.compile(r"(refs/pr/\d+)/(.+)")  # the one kind of revision with slashes in it
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
