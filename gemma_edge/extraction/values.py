@@ -381,8 +381,7 @@ def _from_words(text: str) -> ReadValue:
         return ReadValue.unreadable("no month" if not named else "several months")
     (month,) = named
     fitting = (numbers, known.months, known.weekdays, _FILLERS)
-    strange = any(not any(word in each for each in fitting) for word in words)
-    if len(numbers) != _SHORT or strange:
+    if len(numbers) != _SHORT or any(not any(word in each for each in fitting) for word in words):
         return ReadValue.unreadable("not a day, a month and a year")
     day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
     if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):
