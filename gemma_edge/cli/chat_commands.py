@@ -1,5 +1,6 @@
 """A conversation at a terminal: what its ``/commands`` act on, and all of them."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -568,7 +569,7 @@ def _compact(terminal: ChatTerminal, _value: str) -> None:
 
 @_command("drop", "[N]", help="leave the N oldest questions out of the context")
 def _drop(terminal: ChatTerminal, value: str) -> None:
-    if value and not value.isdecimal():
+    if value and not re.fullmatch("[0-9]{1,9}", value):
         raise UsageError(f"`{value}` is not a number of questions", hint="/drop 2")
     count = terminal.conversation.drop(int(value or 1))
     if not count:

@@ -7,6 +7,7 @@ to be patched.
 import contextlib
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +98,7 @@ class Context:
 def _columns(environment: Mapping[str, str], streams: Sequence[TextIO | None]) -> int:
     """``COLUMNS``, else what a terminal says: stderr first, where the folded lines go."""
     asked = environment.get("COLUMNS", "")
-    if asked.isascii() and asked.isdigit():
+    if re.fullmatch("[0-9]{1,9}", asked):
         return max(MIN_WIDTH, int(asked))
     for stream in filter(None, streams):
         with contextlib.suppress(OSError, ValueError):  # closed, or no terminal

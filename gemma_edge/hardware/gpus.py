@@ -275,7 +275,7 @@ def choose_visible(
 def find_shown(entry: str, cards: Sequence[Card], *, in_order: bool = False) -> Card | None:
     """The card or the slice that an entry means: a serial or the beginning of one, or a number,
     which says which one it is only where CUDA counts as the bus does."""
-    if entry.isdecimal():
+    if re.fullmatch("[0-9]{1,9}", entry):
         by_bus = sorted(cards, key=lambda card: card.pci_id)
         return by_bus[int(entry)] if in_order and int(entry) < len(by_bus) else None
     every = [piece for card in cards for piece in (card, *card.slices)]
