@@ -40,6 +40,8 @@ _SEPARATORS = ",;\t|"
 _LOOKED_AT, _LOOKED_AT_CHARS = 20, 1 << 16  # rows that tell the separator, and of each so much
 _MOST_READ = 2 * MAX_CHARS  # characters of a CSV; what comes of them is cut earlier
 
+_MAX_OPEN = 1 << 20  # characters of a field in quotes; what comes after is no table
+
 _MAX_SHEETS = 1000
 _MAX_CELLS = 24_000_000  # of a sheet without gaps, 32 bytes each
 _MAX_TEXT_BYTES = 256 << 20  # in all cells of a workbook
@@ -251,6 +253,9 @@ def read_separated(data: bytes, name: str) -> ExtractedText:
     try:
         page = _page(rows, writer, "")
     except csv.Error:  # a quote that never ends, or ends too early: shown as it is
+        if len(text) - text.rfind('"') > _MAX_OPEN and '"' in text:
+            message = f"{name} is damaged (a quote is not closed within {_MAX_OPEN:,} characters)"
+            raise InputError(message, hint="close it, or save it anew") from None
         writer = Writer()
         for line in io.StringIO(text):
             writer.line(line.rstrip("\n"))
