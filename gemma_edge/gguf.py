@@ -459,7 +459,8 @@ def _wrong_model_number(metadata: Mapping[str, Value], prefix: str) -> str:
             return f"`{prefix}{key}` has {len(value):,} values for {layers} layers"
         if problem := _beyond(metadata, prefix + key, limits, listed=True):
             return problem
-    return _contradiction(metadata, prefix, layers)
+    wrong = _contradiction(metadata, prefix, layers)
+    return wrong or (_wrong_head(metadata, prefix) if prefix == "gemma4." else "")
 
 
 def _beyond(
@@ -502,6 +503,18 @@ def _contradiction(metadata: Mapping[str, Value], prefix: str, layers: Value | N
         fits = isinstance(pattern, tuple) and len(pattern) in (0, layers)
         if isinstance(pattern, str) or (prefix.startswith("gemma4") and not fits):
             return f"`{prefix}{_PATTERN}` is {_shown(pattern)} for {layers} layers"
+    return ""
+
+
+def _wrong_head(metadata: Mapping[str, Value], prefix: str) -> str:
+    """Of Gemma 4, whose keys are as long as its values and are turned in pairs (gemma4.cpp)."""
+    for end in ("", "_swa"):
+        length = _most(metadata, f"{prefix}attention.key_length{end}")
+        value, turned = f"{prefix}attention.value_length{end}", f"{prefix}rope.dimension_count{end}"
+        if value in metadata and _most(metadata, value) != length:
+            return f"`{value}` is {_most(metadata, value):,}, for keys of {length:,}"
+        if length and (_most(metadata, turned) > length or _most(metadata, turned) % 2):
+            return f"`{turned}` is {_most(metadata, turned):,}, for keys of {length:,}"
     return ""
 
 

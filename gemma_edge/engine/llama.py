@@ -461,7 +461,16 @@ def end_report() -> tuple[str, ...]:
 
 
 def problem() -> str:
-    return _problems[-1] if _problems else ""
+    """Its last complaint that gives a reason, or ""."""
+    reasons = [line for line in _problems if not line.endswith(_NO_REASON)]
+    return (reasons or [*_problems] or [""])[-1]
+
+
+_NO_REASON = (
+    "failed to load model",
+    "failed to read key-value pairs",
+    "failed to read tensor info",
+)
 
 
 def shortage() -> str:

@@ -12,6 +12,7 @@ from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.prompt import PromptBuilder
 from gemma_edge.engine.protocol import Finished, Message, Request
+from gemma_edge.errors import ModelError
 from gemma_edge.planning.plan import Plan
 from tests.conftest import render_gguf
 from tests.engine import made
@@ -105,3 +106,11 @@ def test_a_cache_that_cannot_be_cut_is_read_again(tmp_path: Path) -> None:
         assert isinstance(finished, Finished)
         assert (finished.reason, finished.usage.cached_tokens) == ("length", 0)
     engine.close()
+
+
+def test_why_a_file_cannot_be_loaded_is_said(tmp_path: Path) -> None:
+    metadata, tensors = made.mamba()
+    path = tmp_path / "mamba.gguf"
+    path.write_bytes(render_gguf(metadata | {"mamba.ssm.state_size": made.unsigned(9)}, tensors, 3))
+    with pytest.raises(ModelError, match="tensor 'blk.0.ssm_x.weight' has wrong shape"):
+        LlamaModel(path)
