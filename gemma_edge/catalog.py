@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
@@ -269,13 +270,13 @@ def kind_of(text: str) -> Kind:
     is_repository = _without_owner(text) != text
     if (text.lower().startswith("hf:") or "://" in text) and not is_repository:
         return "remote"
-    is_path = "/" in text or "\\" in text or text.endswith(".gguf") or os.path.exists(text)
-    if text and is_path and not is_repository and all(text != each.name for each in sizes()):
+    is_path = "/" in text or "\\" in text or text.endswith(".gguf")
+    if is_path and not is_repository:
         return "path"
-    try:
-        return "size" if find_size(text) else "unknown"
-    except ModelError:
-        return "unknown"
+    with suppress(ModelError):
+        if find_size(text):  # whatever files of this name a folder has
+            return "size"
+    return "path" if text and os.path.exists(text) else "unknown"
 
 
 def choose_quant(size: Size, text: str) -> Quant:
@@ -381,11 +382,11 @@ def _aliases() -> list[tuple[str, Size, str]]:
 
 def _without_owner(text: str) -> str:
     """``google/gemma-4-E4B-it`` and ``hf.co/unsloth/gemma-4-E4B-it-GGUF:Q8_0`` are repositories,
-    not paths or files, unless there is such a path."""
+    not paths or files: such a path is written with ./ before it."""
     owner, slash, rest = _HUB.sub("", text).partition("/")
     owners = {quant.model.repo.partition("/")[0] for each in sizes() for quant in each.quants}
     named = owner in owners and slash and "/" not in rest and not rest.endswith(".gguf")
-    return rest if named and not os.path.exists(text) else text
+    return rest if named else text
 
 
 def _nearest(text: str) -> str:

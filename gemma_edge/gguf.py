@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from gemma_edge.errors import ModelError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import printable
 from gemma_edge.units import render_bytes
 
 MAX_KEYS = 1 << 16  # the largest Gemma 4 file has about 60
@@ -359,8 +360,7 @@ class _HeaderReader:
 
 def _printable(text: str) -> str:
     """Names in a file may hold what moves a terminal's cursor, and be as long as a book."""
-    shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]} …"
-    return "".join(char if char.isprintable() else "?" for char in shown)
+    return printable(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]} …")
 
 
 _SHOWN_CHARS = 300

@@ -41,6 +41,11 @@ from typing import (
 
 from gemma_edge import errors
 from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.trust import (
+    leave_working_folder_alone,
+    without_working_folder,
+    without_working_folder_in_path,
+)
 from gemma_edge.units import render_bytes
 
 if TYPE_CHECKING:  # a child needs none of it, and it takes as long to import as all the rest
@@ -245,9 +250,10 @@ class Child:
     Several requests may be on their way; they are answered in order. One thread at a time sends
     and receives; ``interrupt`` and ``close`` may be called from any, ``interrupt`` also from a
     signal handler. The child gets the variables that it may need out of ``environment`` (this
-    process's own without it), none that looks like a secret; one that only ``decodes`` gets those
-    of no device. A ``trusted`` program is a person's own code: it gets all of them, and a Python
-    as if the person had started it in the working folder.
+    process's own without it), none that looks like a secret, and nothing of the working folder:
+    paths for it are absolute; one that only ``decodes`` gets those of no device. A ``trusted``
+    program is a person's own code: it gets all of them, and a Python as if the person had started
+    it in the working folder.
 
     Raises:
         GemmaEdgeError: it cannot be started.
@@ -460,8 +466,13 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     import subprocess
 
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    folders = [package, *filter(None, sys.path), *([os.getcwd()] if trusted else [])]
+    own = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.dirname(own)
+    if trusted:
+        folders = [package, *filter(None, sys.path), os.getcwd()]
+    else:
+        folders = [package, *without_working_folder_in_path(sys.path, package)]
+        variables = without_working_folder(variables)
     python = sys.executable
     base = getattr(sys, "_base_executable", python)
     if sys.platform == "win32" and base != python:
@@ -475,6 +486,8 @@ def _start(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=variables,
+            # ggml, and loaders, look for libraries where they are: not among a stranger's files.
+            cwd=None if trusted else own,
             start_new_session=True,  # Ctrl-C at the terminal is not for it
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0)
             | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -778,6 +791,7 @@ Handler = Callable[[ChildRequest], Iterable[ChildMessage]]
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
     """The child: what ``Child`` starts, and nothing else."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it interrupts in words
+    leave_working_folder_alone()
     stream, writer = os.fdopen(os.dup(0), "rb"), os.dup(1)
     silent = os.open(os.devnull, os.O_RDONLY)
     os.dup2(silent, 0)

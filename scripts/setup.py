@@ -18,13 +18,12 @@ if sys.version_info < (3, 10):  # noqa: UP036 (a person may start it with any Py
 import argparse
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from install.accelerator import BACKENDS, Accelerator, want
-from install.environment import RETRY, ROOT, Environment, SetupError, explain, say
+from install.environment import RETRY, ROOT, Environment, SetupError, explain, find_tool, say
 from install.llama import Build, Installer, wheel_key
 from install.processor import Processor, build_flags, detect_processor, render_processor
 
@@ -46,7 +45,7 @@ def prepare(*, dev: bool = False, backend: str | None = None) -> Environment:
         SetupError: it cannot be made ready; nothing was settled for instead.
     """
     started = time.monotonic()
-    environment = Environment(ROOT / ".venv", shutil.which("uv"))
+    environment = Environment(ROOT / ".venv", find_tool("uv"))
     stamp_path = environment.path / "gemma-edge-setup.json"
     stamp = read_stamp(stamp_path)
     dev = dev or bool(stamp.get("dev"))

@@ -206,3 +206,22 @@ def test_one_size_by_its_name():
     assert catalog.size("12b").summary == "Gemma 4 12B (dense, 48 layers)"
     with pytest.raises(ModelError, match="no size `4b`"):
         catalog.size("4b")
+
+
+@pytest.mark.parametrize("name", ["e4b", "E4B", "gemma-4-e4b", "gemma4:e4b", "31b:q6", "demo"])
+def test_no_file_of_a_folder_takes_an_official_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"GGUF")
+    monkeypatch.chdir(tmp_path)
+    assert catalog.kind_of(name) in ("size", "bundled")
+    assert catalog.kind_of(f"./{name}") == "path"
+
+
+def test_no_folder_takes_a_repositorys_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "google").mkdir()
+    (tmp_path / "google" / "gemma-4-E4B-it").write_bytes(b"GGUF")
+    monkeypatch.chdir(tmp_path)
+    assert catalog.kind_of("google/gemma-4-E4B-it") == "size"

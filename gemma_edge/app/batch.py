@@ -54,6 +54,7 @@ from gemma_edge.errors import (
     UsageError,
 )
 from gemma_edge.records import dataclass
+from gemma_edge.trust import is_network, leads_into_network
 
 if TYPE_CHECKING:
     from gemma_edge.app.load import LoadedEngine, Prepared
@@ -158,13 +159,17 @@ def _in_folder(folder: Path, kind: FileKind, note: Callable[[str], None]) -> Ite
         hint = f"name files, or '{shown(folder)}/**/*.{kind.example}'"
         raise InputError(f"{shown(folder)} has no {kind.name} in it", hint=hint)
     left_out = [path for path in paths if path not in taken]
-    others = Counter(
-        "folder" if os.path.isdir(each) else each.suffix.lower() or "no ending" for each in left_out
-    )
+    others = Counter(map(_kind_of, left_out))
     if others:
         kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(others.items()))
         note(f"{shown(folder)}: {len(taken):,} {kind.name}s; left out: {kinds}")
     return (Source(shown(path), path) for path in paths if path in taken)
+
+
+def _kind_of(path: Path) -> str:
+    if os.path.islink(path) and leads_into_network(path):
+        return "link into the network"
+    return "folder" if os.path.isdir(path) else path.suffix.lower() or "no ending"
 
 
 def _matching(pattern: Path) -> Iterator[Source]:
@@ -177,10 +182,11 @@ def _matching(pattern: Path) -> Iterator[Source]:
 
 def _is_plain(path: Path) -> bool:
     """A file, or a link to nothing, which is an error worth a line; no folder, and no pipe that
-    nobody writes to."""
-    return os.path.isfile(path) or not os.path.exists(
-        path
-    )  # what cannot be asked is read, and told
+    nobody writes to. A link into the network, which a folder may bring, is not followed."""
+    if os.path.islink(path) and not is_network(path) and leads_into_network(path):
+        return False
+    # What cannot be asked is read, and told.
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 def _copied() -> Iterator[Source]:

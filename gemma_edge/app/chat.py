@@ -176,6 +176,11 @@ class Chat:
         return self._conversation is not None
 
     @property
+    def offline(self) -> bool:
+        """Whether no connection may be opened."""
+        return self._runtime.store.offline
+
+    @property
     def needs_person(self) -> bool:
         """Whether something failed, or has to be asked: ``wait`` tells."""
         if self._conversation is None:
@@ -203,7 +208,8 @@ class Chat:
         """In the thread: nothing is fetched without a yes, and no progress is shown."""
         silent = replace(self._runtime, note=self.notes.append, progress=show_nothing)
         if self._runtime.confirm is not None:  # else a yes was given before, or it is refused
-            silent = replace(silent, confirm=_refuse_to_ask, agreed=False)
+            store = replace(silent.store, ask=silent.store.ask and _refuse_to_ask)
+            silent = replace(silent, store=store, confirm=_refuse_to_ask, agreed=False)
         try:
             self._runtime.begin()
             self._open(silent)

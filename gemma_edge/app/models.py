@@ -64,7 +64,7 @@ def find_target(text: str, settings: StoreSettings, *, newest: bool = False) -> 
     address that is none, or a path."""
     kind = catalog.kind_of(text)
     if kind == "remote":
-        target = _parse_target(text, settings)
+        target = _parse_target(text, settings, newest=newest)
     elif kind == "path":
         hint = (
             "gemma-edge import FILE takes a file in; a file of the hub is hf:owner/repo/file.gguf"
@@ -72,22 +72,26 @@ def find_target(text: str, settings: StoreSettings, *, newest: bool = False) -> 
         raise UsageError(f"`{text}` is a path, not a model of the hub", hint=hint)
     else:
         wanted = catalog.wanted(text)
-        target = _as_target(text, as_remote(wanted.model), wanted, settings)
+        target = _as_target(text, as_remote(wanted.model), wanted, settings, newest=newest)
     return _newest(target) if newest and not _is_named(target.model) else target
 
 
-def _parse_target(text: str, settings: StoreSettings) -> Target:
+def _parse_target(text: str, settings: StoreSettings, *, newest: bool) -> Target:
     file = parse_remote(text, endpoint=settings.endpoint)
     known = catalog.known_file(file.repo, file.filename)
     measured = catalog.find_file(file.repo, file.filename)
     if measured is not None and file.revision is None:
         file = as_remote(measured)
-    return _as_target(text, file, known, settings) if known else Target(asked=text, model=file)
+    if not known:
+        return Target(asked=text, model=file)
+    return _as_target(text, file, known, settings, newest=newest)
 
 
-def _as_target(text: str, model: RemoteFile, wanted: NamedModel, settings: StoreSettings) -> Target:
+def _as_target(
+    text: str, model: RemoteFile, wanted: NamedModel, settings: StoreSettings, *, newest: bool
+) -> Target:
     locks = Locks(settings)
-    locked = None if _is_named(model) else locks.find(model.repo, model.filename)
+    locked = None if newest or _is_named(model) else locks.find(model.repo, model.filename)
     # Another version than the catalogue's was fetched: what belongs to it is at its commit.
     moved = locked[0].revision if locked and locked[0].sha256 != model.sha256 else ""
 
@@ -177,7 +181,7 @@ def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
     DoesNotFit, GemmaEdgeError, Interrupted: as ``store.ensure``."""
     name = pinned_name(request)
     if catalog.kind_of(name) not in ("size", "remote"):
-        return find_local(name, request.mmproj, runtime.store)
+        return find_local(name, request.mmproj, runtime)
     target = find_target(name, runtime.store)
     if target.note:
         runtime.note(target.note)
@@ -203,12 +207,15 @@ def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
     return _as_files(target, fetch(files, runtime), request.mmproj)
 
 
-def find_local(name: str, mmproj: Path | None, settings: StoreSettings) -> ModelFiles:
+def find_local(name: str, mmproj: Path | None, runtime: Runtime) -> ModelFiles:
     """The bundled model, a path, or the name of a file that was imported.
     Raises ModelError: it is none of these; the hint says what was probably meant."""
-    imported = settings.import_dir / name
-    if catalog.kind_of(name) == "path" and not Path(name).exists() and imported.is_file():
-        return catalog.resolve(str(imported), mmproj)
+    imported = runtime.store.import_dir / name
+    if catalog.kind_of(name) == "path" and imported.is_file():
+        if not Path(name).exists():
+            return catalog.resolve(str(imported), mmproj)
+        if not imported.samefile(name):
+            runtime.note(f"{name} is the file of this folder; the imported one is {imported}")
     return catalog.resolve(name, mmproj)
 
 
@@ -478,8 +485,9 @@ class Stock:
         known = catalog.known_file(stored.repo, stored.file) if stored else None
         if stored is None or known is None:
             return candidate
-        entry = Locks(self._settings).find(stored.repo, stored.file)
-        weights = stored.sha256 or (entry[0].sha256 if entry else "")
+        weights = stored.sha256 or ""
+        if not weights and (locked := Locks(self._settings).find(stored.repo, stored.file)):
+            weights = locked[0].sha256
         return replace(_named(candidate, known.size, known.quant), weights=weights)
 
     def on_disk(self) -> list[Candidate]:
@@ -589,7 +597,7 @@ def offer(request: ModelRequest, stock: Stock, runtime: Runtime) -> list[Candida
             target = fetch_header(target, runtime)
         found = [of_hub(target, stock, runtime.store)]
     else:
-        found = [stock.local(find_local(name, None, runtime.store))]
+        found = [stock.local(find_local(name, None, runtime))]
         check_model(found[0].header)
     if request.mmproj is None:
         return found

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import leads_into_network
 
 if TYPE_CHECKING:
     from gemma_edge.engine.process import EarlyProcess
@@ -232,18 +233,22 @@ class Runtime:
             timer.cancel()
 
 
-def library_runtime(
+def library_runtime(  # noqa: PLR0913  (each stands for itself)
     *,
     models_dir: Path | None = None,
     offline: bool = False,
     download: bool = False,
+    trust_lock: bool = False,
     note: Callable[[str], None] = say_nothing,
     on_event: "Callable[[Told], None]" = watch_nothing,
 ) -> Runtime:
     """For a Python program: the folders that the command line uses. ``download`` agrees to fetch
-    what a call needs; without it a model that is not on this machine is refused with the size."""
+    what a call needs; without it a model that is not on this machine is refused with the size.
+    ``trust_lock`` takes the word of a ``gemma-edge.lock`` in the working folder."""
     environment = os.environ  # noqa: TID251  (for Python programs, as cli/context.py)
-    settings = store_settings(environment, Path.home(), models_dir=models_dir, offline=offline)
+    settings = store_settings(
+        environment, Path.home(), models_dir=models_dir, offline=offline, trust_lock=trust_lock
+    )
     return Runtime(
         store=settings, note=note, on_event=on_event, agreed=download, models_dir=models_dir,
         detect=partial(detect_machine, environment),
@@ -253,15 +258,18 @@ def library_runtime(
 def store_settings(  # noqa: PLR0913  (each stands for itself)
     environment: Mapping[str, str], home: Path, *, platform: str = sys.platform,
     models_dir: Path | None = None, offline: bool = False, clock: Callable[[], float] = time.time,
+    trust_lock: bool = False, ask: Callable[[str], bool] | None = None,
 ) -> "StoreSettings":  # fmt: skip
     from gemma_edge.store.remote import StoreSettings  # noqa: PLC0415  (not for a help page)
 
-    told = environment.get
+    told, project = environment.get, PROJECT_LOCK
+    is_there = not leads_into_network(project) and project.is_file()
     plain = models_dir or (Path(folder) if (folder := told(MODELS_DIR_VARIABLE)) else None)
     return StoreSettings(
         data_dir=data_dir(environment, home, platform), cache_dir=cache_dir(environment, home),
         models_dir=_absolute(plain, home) if plain else None,
-        project_lock=PROJECT_LOCK.absolute() if PROJECT_LOCK.is_file() else None,
+        project_lock=project.absolute() if is_there else None,
+        trust_lock=trust_lock, ask=ask,
         offline=offline or is_offline(environment),
         endpoint=told("HF_ENDPOINT") or None, token=told("HF_TOKEN") or None, clock=clock,
     )  # fmt: skip

@@ -17,9 +17,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from gemma_edge.catalog import kind_of
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import InputError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import lies_below
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,7 +70,11 @@ def load_persona(name: str, folders: Sequence[Path]) -> Persona:
     Raises InputError: there is none of that name, or its file cannot be read."""
     path = Path(name).expanduser()
     if path.suffix == SUFFIX and path.is_file():
-        return _read(path)
+        persona = _read(path)
+        if kind_of(persona.model) == "path" and not lies_below(persona.model, path.parent):
+            problem = f"{path}: `model` is a file elsewhere"  # whose persona that is is not known
+            raise InputError(problem, hint="a name of `gemma-edge models`; --model FILE takes it")
+        return persona
     found = find_personas(folders)
     if name not in found:
         guess = "".join(f"did you mean `{n}`? " for n in get_close_matches(name, found, n=1))

@@ -13,7 +13,15 @@ from gemma_edge.app.chat import Chat
 from gemma_edge.chat.conversation import KEPT, Conversation
 from gemma_edge.chat.sessions import find_journal, remove, render_json, render_markdown
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.inputs import as_path, find_files, name_files, read_value
+from gemma_edge.cli.flags import refuse_network
+from gemma_edge.cli.inputs import (
+    as_path,
+    find_files,
+    first_name,
+    is_pasted,
+    name_files,
+    read_value,
+)
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.sessions import render_rows
 from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status
@@ -36,8 +44,6 @@ from gemma_edge.units import parse_tokens, render_bytes, render_tokens
 
 
 KILO, ROOM = 1024, 1024  # tokens
-_TYPED = 5  # lines; a longer message was pasted, and what it names is not meant
-_SEARCHED = 50
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,12 +127,11 @@ class ChatTerminal:
 
     def _attach_named(self, text: str) -> str:
         """The message with names in the place of paths; what the paths lead to goes with it."""
-        lines = text.split("\n")
-        found = find_files("\n".join(lines[:_SEARCHED]), self.context.home)
-        if len(lines) > _TYPED:
-            if found:
-                self.note(f"{shown(found[0].path)} in so long a text is not attached; /file does")
+        if is_pasted(text):
+            if name := first_name(text):
+                self.note(f"{shown(name)} in so long a text is not attached; /file does")
             return text
+        found = find_files(text, self.context.home)
         for each in found:
             self.note(*self.conversation.attach(each.path))
         return name_files(text, found)
@@ -273,6 +278,8 @@ def _paste(terminal: ChatTerminal, _value: str) -> None:
     if isinstance(found, bytes):
         terminal.note(terminal.conversation.attach_image(found))
         return
+    if terminal.chat.offline:
+        refuse_network(found)
     for name in found:
         terminal.note(*terminal.conversation.attach(name))
 
@@ -280,7 +287,10 @@ def _paste(terminal: ChatTerminal, _value: str) -> None:
 def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
     if not value.strip("'\" "):
         raise UsageError("no file was named", hint=usage)
-    return as_path(value, terminal.context.home)
+    path = as_path(value, terminal.context.home)
+    if terminal.chat.offline:
+        refuse_network([value, path])
+    return path
 
 
 # Another model, a larger context: the conversation goes along.
@@ -289,6 +299,8 @@ def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
 @_command("model", "[NAME]", completes="model", asks=True, help="go on with another model")
 def _switch_model(terminal: ChatTerminal, value: str) -> None:
     if value:
+        if terminal.chat.offline:
+            refuse_network([value])
         _tell_loaded(terminal, terminal.chat.switch_model(value))
     else:
         hint = "/model NAME goes on with another; `gemma-edge models` lists them"
@@ -628,9 +640,7 @@ def _sessions(terminal: ChatTerminal, value: str) -> None:
 
 @_command("export", "FILE", completes="path", help="write the conversation to FILE.md or FILE.json")
 def _export(terminal: ChatTerminal, value: str) -> None:
-    if not value:
-        raise UsageError("no file was named", hint="/export talk.md, /export talk.json")
-    path = as_path(value, terminal.context.home)
+    path = _path(terminal, value, "/export talk.md, /export talk.json")
     history = terminal.conversation.history
     text = render_json(history) if path.suffix.lower() == ".json" else render_markdown(history)
     write_new(path, text)

@@ -12,6 +12,7 @@ from typing import Any
 from gemma_edge.cli.context import Context, personas_dir, recipes_dir, sessions_dir
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, UsageError
+from gemma_edge.trust import printable
 
 VARIABLE = "_GEMMA_EDGE_COMPLETE"  # what is asked: `complete_bash`, as Typer's scripts set it
 SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
@@ -74,7 +75,10 @@ def completer(names: Callable[[Context], Names]) -> Callable[..., list[tuple[str
 
     def complete_names(ctx: Any, args: list[str], incomplete: str) -> list[tuple[str, str]]:
         try:
-            found = [each for each in names(ctx.obj) if each[0].startswith(incomplete)]
+            found = [
+                (name, printable(said)) for name, said in names(ctx.obj)
+                if name.startswith(incomplete) and name.isprintable()
+            ]  # fmt: skip
         except (GemmaEdgeError, OSError):  # nobody wants to read about it while typing
             return []
         return list(dict(reversed(found)).items())[::-1]

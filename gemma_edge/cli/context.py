@@ -18,6 +18,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from gemma_edge.app import runtime
 from gemma_edge.records import dataclass
+from gemma_edge.trust import (
+    leave_working_folder_alone,
+    visible,
+    without_working_folder,
+    without_working_folder_in_path,
+)
 
 if TYPE_CHECKING:
     from gemma_edge.engine.protocol import Counter, Engine
@@ -128,12 +134,24 @@ def _sized(
 def _ask_secret(prompt: str) -> str:
     from getpass import getpass  # noqa: PLC0415  (only for an encrypted file)
 
-    return getpass(prompt)
+    return getpass(visible(prompt))
 
 
 def silence_stdout() -> None:
     """Point stdout at nothing after a write to it failed, or the interpreter complains at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def distrust_working_folder() -> None:
+    """Let nothing that this process imports or starts from here on come from the working folder: of
+    a ``sys.path`` and variables that name it, as an empty entry of ``PATH`` does."""
+    leave_working_folder_alone()
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.path[:] = without_working_folder_in_path(sys.path, package)
+    kept = without_working_folder(os.environ)
+    for name in os.environ.keys() - kept.keys():
+        del os.environ[name]
+    os.environ.update(kept)
 
 
 def arguments() -> list[str]:

@@ -1,7 +1,6 @@
 """``gemma-edge doctor``: what this machine has, what stands in the way, and the way out."""
 
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import find_program, without_working_folder
 
 if TYPE_CHECKING:
     from gemma_edge.doctor import CheckResult, Probes
@@ -84,9 +84,9 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
 
     probes = probes or doctor.Probes(detect_hardware=context.detect_hardware)
     checks, proofs = _look(wish, kept, context, output, probes)
-    if wish.fix and (commands := _commands(checks)):
+    if wish.fix and (commands := _commands(checks, context)):
         if not show.json:
-            _show(checks, output)
+            _show(checks, context, output)
         _fix(commands, kept, context, output)
         checks, proofs = _look(wish, kept, context, output, probes)
     problems = doctor.count_problems(checks)
@@ -96,8 +96,8 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
             found["proofs"] = [asdict(proof) for proof in proofs]
         output.document(found)
     else:
-        _show(checks, output)
-        output.note(_summary(problems, len(_commands(checks)), fixed=wish.fix))
+        _show(checks, context, output)
+        output.note(_summary(problems, len(_commands(checks, context)), fixed=wish.fix))
     return ExitStatus.FAILED if problems else ExitStatus.OK
 
 
@@ -120,13 +120,13 @@ def _look(
     return doctor.examine(facts), facts.proofs
 
 
-def _show(checks: "Sequence[CheckResult]", output: Output) -> None:
+def _show(checks: "Sequence[CheckResult]", context: Context, output: Output) -> None:
     """A fix that is a command stays on its line, however long, so that it can be copied."""
     blank = " " * (NAME_COLUMNS + 2)
     shown: set[str] = set()
     for check in checks:
         lines = [check.seen, *filter(None, [check.why])]
-        whole = bool(check.fix) and _parse(check.fix) is not None
+        whole = bool(check.fix) and _parse(check.fix, context) is not None
         if check.fix and not whole:
             lines.append(f"fix: {check.fix}")
         heads = [f"{SIGNS[check.state]} {check.name:{NAME_COLUMNS}}", *[blank] * len(lines[1:])]
@@ -147,19 +147,19 @@ def _summary(problems: int, runnable: int, *, fixed: bool) -> str:
     return f"{count}; the way out stands above"
 
 
-def _commands(checks: "Sequence[CheckResult]") -> list[tuple[str, ...]]:
+def _commands(checks: "Sequence[CheckResult]", context: Context) -> list[tuple[str, ...]]:
     """What the problems' fixes are as commands, each once."""
     from gemma_edge import doctor  # noqa: PLC0415
 
-    found = (_parse(check.fix) for check in checks if check.state == "problem")
+    found = (_parse(check.fix, context) for check in checks if check.state == "problem")
     commands = list(dict.fromkeys(filter(None, found)))
     return doctor.with_pip(commands, sys.executable, has_pip=_has_pip())
 
 
-def _parse(fix: str) -> tuple[str, ...] | None:
+def _parse(fix: str, context: Context) -> tuple[str, ...] | None:
     from gemma_edge import doctor  # noqa: PLC0415
 
-    uv = None if _has_pip() else shutil.which("uv")
+    uv = None if _has_pip() else find_program("uv", context.environment)
     return doctor.parse_fix(fix, sys.executable, uv=uv)
 
 
@@ -191,7 +191,8 @@ def _run(arguments: tuple[str, ...], context: Context, output: Output) -> int:
     """What it prints goes to stderr, line by line, as it comes."""
     try:
         process = subprocess.Popen(
-            arguments, env=dict(context.environment),
+            arguments, env=without_working_folder(context.environment),
+            cwd=sys.prefix,  # uv.toml, pyproject.toml and pip/ of the working folder are not ours
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             encoding="utf-8", errors="replace",
         )  # fmt: skip

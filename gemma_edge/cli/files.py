@@ -277,8 +277,9 @@ def _local(path: Path, settings: StoreSettings) -> Shown:
     absolute = path.absolute()
     for stored in list_files(settings):
         if stored.path == absolute:
-            entry = Locks(settings).all().get((stored.repo, stored.file))
-            locked = entry.sha256 if entry and stored.commit in ("", entry.revision) else None
+            found = Locks(settings).find(stored.repo, stored.file)
+            counts = found is not None and stored.commit in ("", found[0].revision)
+            locked = found[0].sha256 if found and counts else None
             return Shown(header, str(absolute), locked or stored.sha256)
     return Shown(header, str(absolute), None)
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import partial, wraps
+from pathlib import Path
 from types import GenericAlias
 from typing import (
     Annotated,
@@ -25,11 +26,13 @@ from typing import (
 
 import typer
 
+from gemma_edge.app.runtime import is_offline
 from gemma_edge.cli.completion import completer
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
-from gemma_edge.errors import ExitStatus
+from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import is_network, printable
 
 # What parsing a command line gives: the work, not yet begun.
 Job = Callable[[Context, Output], ExitStatus]
@@ -149,6 +152,8 @@ def expand(command: Callable[..., Any]) -> Callable[..., Any]:
 
         def run(context: Context, output: Output) -> ExitStatus:
             output.quiet = given.get("quiet", False)
+            if given.get("offline") or is_offline(context.environment):
+                refuse_network(_files_in(given))
             passed = {"context": context, "output": output}
             status: ExitStatus = command(**flags, **{name: passed[name] for name in later})
             return status
@@ -158,6 +163,31 @@ def expand(command: Callable[..., Any]) -> Callable[..., Any]:
     gathered.__signature__ = inspect.Signature(rows[1:] + rows[:1])  # type: ignore[attr-defined]
     gathered.__annotations__ = {each.name: each.annotation for each in rows}
     return gathered
+
+
+def refuse_network(values: Iterable[object]) -> None:
+    """For ``--offline``: raises UsageError where one of these, paths or texts that can name one, is
+    on another machine."""
+    for value in values:
+        spelled = [str(getattr(value, "path", value))]  # an adapter has one
+        spelled += [spelled[0].removeprefix("@"), *spelled[0].partition("=")[::2]]
+        if any(map(is_network, spelled)):
+            raise UsageError(
+                f"{printable(spelled[0])} is on another machine, and --offline (or HF_HUB_OFFLINE) "
+                "is set", hint="copy it to this one, or leave out --offline",
+            )  # fmt: skip
+
+
+# Of the flags whose values are texts, those that can name a file. A question is no path.
+_NAMING = ("schema", "recipe", "model", "name", "names", "source", "examples", "persona")
+
+
+def _files_in(given: Mapping[str, Any]) -> Iterator[Any]:
+    for name, value in given.items():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            told = isinstance(each, str) and (name in _NAMING or each.startswith("@"))
+            if told or isinstance(each, Path) or hasattr(each, "path"):
+                yield each
 
 
 def _is_flags(kind: Any) -> TypeGuard[type[_Dataclass]]:

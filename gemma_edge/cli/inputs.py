@@ -10,6 +10,7 @@ from gemma_edge.cli.output import Output
 from gemma_edge.documents.document import IMAGE_SUFFIXES, decode_text, read_file, shown
 from gemma_edge.errors import InputError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import is_network, leads_into_network
 from gemma_edge.units import render_bytes
 
 MAX_PIPED_BYTES = 64 << 20  # far above any context; a pipe may never end
@@ -55,7 +56,8 @@ def _decode(data: bytes, name: str, output: Output) -> str:
 # Files that are named in a message: typed or dragged in, quoted, with `~`, spaces, `file://`. A
 # name is only taken for a file when it is one, and when its ending is one that can be read; a
 # document must be named by a path, since a bare name is often just talked about. In a long text,
-# which was pasted, all names are talked about.
+# which was pasted, all names are talked about, and none is looked for. Nor is one that leads into
+# the network: on Windows a look at `\\host\share` sends that host a proof of the person's password.
 
 
 DOCUMENTS = frozenset(
@@ -64,10 +66,11 @@ DOCUMENTS = frozenset(
     + (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".sh", ".sql", ".css")
 )
 MAX_WORDS = 24  # of an unquoted path with spaces in it
+_TYPED_LINES, _TYPED_CHARS = 5, 4_000  # a longer message was pasted
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|'([^'\n]+)'")
 _WORD = re.compile(r"(?:\\.|[^\s\\]|\\(?=\s*$))+")
 _ESCAPED = re.compile(r"\\(.)")
-_STARTS = re.compile(r"(?:~?/|\.{1,2}/|file://|[A-Za-z]:[\\/]|\\\\)")
+_STARTS = re.compile(r"(?:~?/|\.{1,2}/|(?i:file)://|[A-Za-z]:[\\/])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,35 @@ class NamedFile:
     end: int
 
 
+def is_pasted(text: str) -> bool:
+    """Whether so long a text was not typed; what it names is not meant."""
+    return len(text) > _TYPED_CHARS or text.count("\n") >= _TYPED_LINES
+
+
+def first_name(text: str) -> str:
+    """What looks like the path of a file in the first or the last line of a long text; "" if
+    nothing does. The disk is not asked."""
+    lines = text.split("\n")
+    for line in (lines[0], lines[-1]):
+        for word in _WORD.findall(line[:_TYPED_CHARS]):
+            bare = word.rstrip(".,;:!?)")
+            if _STARTS.match(bare) and Path(bare).suffix.lower() in DOCUMENTS | IMAGE_SUFFIXES:
+                return str(bare)
+    return ""
+
+
 def find_files(text: str, home: Path) -> tuple[NamedFile, ...]:
+    """Those of a typed text; of one that was pasted none."""
+    if is_pasted(text):
+        return ()
     found: list[NamedFile] = []
     place = 0
     for start, spellings in _candidates(text):
         if start < place:
             continue
         for end, spelling in spellings:
+            if is_network(spelling):
+                continue
             path = as_path(spelling, home)
             if _is_meant(path, spelling):
                 found.append(NamedFile(path, start, end))
@@ -107,7 +132,7 @@ def as_path(spelling: str, home: Path) -> Path:
     text = spelling.strip()
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
         text = text[1:-1]
-    if text.startswith("file://"):
+    if text[:7].lower() == "file://":
         parts = urlsplit(text)
         name = unquote(parts.path)
         if re.match(r"/[A-Za-z]:", name):  # file:///C:/...
@@ -116,7 +141,7 @@ def as_path(spelling: str, home: Path) -> Path:
     if text == "~" or text.startswith(("~/", "~\\")):
         return home / text[2:]
     path = Path(text)
-    if "\\" in text and not _exists(path):  # as a shell would read it
+    if "\\" in text and not is_network(text) and not _exists(path):  # as a shell would read it
         unescaped = Path(_ESCAPED.sub(r"\1", text)).as_posix()
         return home / unescaped[2:] if unescaped.startswith("~/") else Path(unescaped)
     return path
@@ -152,6 +177,6 @@ def _is_meant(path: Path, spelling: str) -> bool:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.is_file()
+        return not leads_into_network(path) and path.is_file()
     except (OSError, ValueError):  # a name that is too long, or holds a NUL
         return False

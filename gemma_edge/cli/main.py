@@ -332,6 +332,7 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 def run() -> None:
     """The console script."""
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    outside.distrust_working_folder()
     context = Context.from_process()
     status = main(outside.arguments(), context)
     try:

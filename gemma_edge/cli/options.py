@@ -10,6 +10,7 @@ import typer
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.flags import EVERYWHERE, option, reading
 from gemma_edge.records import dataclass
+from gemma_edge.trust import is_network
 from gemma_edge.units import parse_bytes, parse_tokens
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def parse_adapter(text: str) -> "Adapter":
         scale = float(after)
     except ValueError:
         return Adapter(Path(text))
-    if not name or Path(text).exists():
+    if not name or (not is_network(text) and Path(text).exists()):
         return Adapter(Path(text))
     if not math.isfinite(scale):
         raise typer.BadParameter(f"`{after}` is not a strength, like 0.5")
@@ -103,7 +104,9 @@ ModelsDir = Annotated[Path | None, _everywhere(
     "--models-dir", metavar="DIR",
     help="Keep models as plain files in DIR; or GEMMA_EDGE_MODELS_DIR."
 )]  # fmt: skip
-Trust = Annotated[bool, option("--trust", help="Run the Python file of a --schema file.py:Class.")]
+Trust = Annotated[bool, option(
+    "--trust", help="Run the file of a schema file.py:Class; let a recipe name files anywhere."
+)]  # fmt: skip
 Detail = Annotated[int | None, option(
     "--detail", metavar="LEVEL", parser=parse_detail,
     help=f"How closely to look: {', '.join(DETAILS)}, or {_LEAST} to {_MOST} tokens."
@@ -136,6 +139,9 @@ class StoreFlags:
     offline: Annotated[
         bool, _everywhere("--offline", help="Open no connection; or GEMMA_EDGE_OFFLINE=1.")
     ] = False
+    trust_lock: Annotated[bool, _everywhere(
+        "--trust-lock", help="Let the gemma-edge.lock of this folder decide what a model is."
+    )] = False  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ import json
 import signal
 import textwrap
 import threading
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from gemma_edge.cli.context import Context
 from gemma_edge.errors import DoesNotFit
+from gemma_edge.trust import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +46,7 @@ class Output:
         plain = bool(context.environment.get("NO_COLOR"))  # https://no-color.org
         self.colours = context.stderr_is_terminal and self._obeys_codes and not plain
         self._open_line = ""  # the stream whose last line has no newline yet
+        self._last = ""  # the character of an answer that came last
         _never_fail(self._out)
         _never_fail(self._err)
 
@@ -62,7 +63,7 @@ class Output:
 
     def document(self, value: Any) -> None:
         """One JSON document, indented."""
-        self.data(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(self._out)))
+        self.data(self._json(value, indent=2))
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Rows in aligned columns. On a terminal the last column is folded."""
@@ -72,7 +73,15 @@ class Output:
 
     def event(self, value: Any) -> None:
         """One JSON document on one line."""
-        self.data(json.dumps(value, ensure_ascii=not _is_unicode(self._out)))
+        self.data(self._json(value))
+
+    def _json(self, value: Any, indent: int | None = None) -> str:
+        """On a terminal what it must not obey is escaped as JSON escapes it."""
+        text = json.dumps(value, indent=indent, ensure_ascii=not _is_unicode(self._out))
+        if not self._out_is_terminal or text.isascii():
+            return text
+        hidden = [each for each in set(text) if visible(each, "é") != each]
+        return text.translate({ord(each): json.dumps(each)[1:-1] for each in hidden})
 
     def record(self, value: Mapping[str, Any] | str) -> None:
         """One of many answers: data, or a line of a table."""
@@ -110,7 +119,7 @@ class Output:
         if self.quiet:
             return
         self.end_line()
-        shown = self._clean_err(text)
+        shown = self._one_line(text)
         if self._err_is_terminal:
             shown = shown.rjust(self._width - 1)
         self._write_err(self._paint(shown, _DIM) + "\n")
@@ -136,7 +145,7 @@ class Output:
         if not self.draws:
             return
         self.end_line()
-        self._write_err(self._paint(self._clean_err(text)[: self._width - 1], _DIM))
+        self._write_err(self._paint(self._one_line(text)[: self._width - 1], _DIM))
         self._open_line = "drawn"
 
     @property
@@ -180,7 +189,7 @@ class Output:
 
     def cut(self, text: str) -> str:
         """A line that fits on stderr, in ASCII where it must be."""
-        text = self._clean_err(text)
+        text = self._one_line(text)
         return text if len(text) < self._width else text[: self._width - 4] + "..."
 
     def rows(self, rows: Sequence[Sequence[str]]) -> None:
@@ -196,6 +205,7 @@ class Output:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
         start = sum(widths) + 2 * len(widths)
         for row in rows:
+            row = [cell.replace("\n", "\\n") for cell in row]  # else it would be a row of its own
             cells = "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=False))
             left, last = clean(cells), clean(row[-1])
             if folds and len(left + last) >= self._width > start + _MIN_COLUMN:
@@ -209,7 +219,7 @@ class Output:
     def ask(self, sign: str) -> None:
         """Show the prompt on stderr, where nothing edits the line."""
         self.end_line()
-        self._write_err(self.prompt(sign))
+        self._write_err(visible(self.prompt(sign).replace("\n", "\\n")))
 
     def end_prompt(self) -> None:
         """The line was not ended by the person."""
@@ -222,7 +232,9 @@ class Output:
 
     def _line(self, label: str, text: str, colour: str = "") -> None:
         self.end_line()
-        text = self._clean_err(text)
+        first, *rest = self._clean_err(text).split("\n")  # no second line looks like one of ours
+        inner = (each if each[:2] in ("", "  ") else f"  {each}" for each in rest)
+        text = "\n".join([first, *inner])
         if self._err_is_terminal:
             text = _fold(text, self._width, len(label))
         self._write_err(f"{self._paint(label, colour) if label else ''}{text}\n")
@@ -238,7 +250,8 @@ class Output:
         self._open_line = ""
 
     def _write_out(self, text: str) -> None:
-        self._write(visible(text) if self._out_is_terminal else text)
+        self._write(visible(text, self._last) if self._out_is_terminal else text)
+        self._last = text[-1:]
 
     def _write(self, text: str) -> None:
         try:
@@ -259,6 +272,9 @@ class Output:
 
     def _clean_err(self, text: str) -> str:
         return visible(self._ascii(text, self._err))
+
+    def _one_line(self, text: str) -> str:
+        return self._clean_err(text.replace("\n", "\\n"))
 
     def _ascii(self, text: str, stream: TextIO) -> str:
         return text if _is_unicode(stream) else text.translate(_ASCII)
@@ -287,15 +303,6 @@ def _never_fail(stream: TextIO) -> None:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
-
-
-def visible(text: str) -> str:
-    """A model or a file name must not move the cursor or rename the window: control characters
-    other than newline and tab are shown as escapes."""
-    if text.isprintable():
-        return text
-    hidden = {each for each in text if each not in "\n\t" and unicodedata.category(each) == "Cc"}
-    return "".join(f"\\x{ord(each):02x}" if each in hidden else each for each in text)
 
 
 def _fold(text: str, width: int, label_columns: int) -> str:

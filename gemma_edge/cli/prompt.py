@@ -28,6 +28,7 @@ from prompt_toolkit.styles import Style
 from gemma_edge.cli.chat_commands import COMMANDS, Command
 from gemma_edge.cli.terminal import Asker, Left, is_open
 from gemma_edge.disk import write_atomically
+from gemma_edge.trust import is_network
 
 HISTORY_BYTES = 1 << 20  # all of it is read at the start
 
@@ -218,6 +219,8 @@ class ChatCompleter(Completer):
 
     def _value(self, command: Command, value: str, event: CompleteEvent) -> Iterable[Completion]:
         if command.completes == "path":
+            if is_network(value.lstrip("'\"")):
+                return  # nothing there is touched before a person says so
             yield from self._paths.get_completions(Document(value.lstrip("'\"")), event)
             return
         for word in command.words or self._names(command.completes):
@@ -226,7 +229,7 @@ class ChatCompleter(Completer):
 
     def _path(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
         word = text.split()[-1] if text and not text[-1].isspace() else ""
-        if word.startswith(("/", "~", "./", "../")) or "/" in word:
+        if "/" in word and not is_network(word):
             yield from self._paths.get_completions(Document(word), event)
 
 

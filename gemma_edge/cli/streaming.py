@@ -19,10 +19,11 @@ from gemma_edge.app.runtime import (
 )
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
-from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm, visible
+from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm
 from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Prefill
 from gemma_edge.errors import ExitStatus, GemmaEdgeError
 from gemma_edge.store.remote import Listener, Progress
+from gemma_edge.trust import printable, visible
 from gemma_edge.units import render_bytes, render_tokens
 
 if TYPE_CHECKING:
@@ -239,14 +240,14 @@ class _Drawing:
         self._output, self._clock, self._folds = output, context.clock, folds
         self._began: float | None = None
         self._drawn = float("-inf")
-        self._said = False
+        self._said, self._last = False, ""
         self._late: list[Notice] = []  # said of an answer that still grows: they come below it
 
     def take(self, event: Event) -> None:
         if isinstance(event, Chunk) and event.channel == "answer":
             self._end_thought()
-            self._view.add(visible(event.text))
-            self._said = True
+            self._view.add(visible(event.text, self._last))
+            self._said, self._last = True, event.text[-1:]
         elif isinstance(event, Chunk) and self._folds:
             self._fold_thought()
         elif isinstance(event, Notice) and self._said:
@@ -337,7 +338,7 @@ class _Lines:
     def __call__(self, event: Progress) -> None:
         name = _short(event.file)
         if event.note and event.note != self._note:
-            self._output.note(f"{name}: {event.note}")
+            self._output.note(f"{name}: {printable(event.note)}")
         self._note = event.note or self._note
         told = self._told.setdefault(event.file, self._clock())
         if event.state != "done" and self._clock() - told >= EVERY_SECONDS:
@@ -361,7 +362,7 @@ class _Bars:
         left = max(_NAME_COLUMNS, console.width - _BAR_COLUMNS - _SAID_COLUMNS)
         if event.note and (event.file, event.note) not in self._noted:
             self._noted.add((event.file, event.note))
-            console.print(f"{name}: {event.note}", soft_wrap=True)
+            console.print(f"{name}: {printable(event.note)}", soft_wrap=True)
         if event.file not in self._tasks:
             self._tasks[event.file] = bars.add_task(_fitting(name, left), total=None, said="")
         bars.update(
@@ -391,7 +392,7 @@ class _Bars:
 
 def _short(name: str) -> str:
     """The file's own name, in characters that move no cursor."""
-    return "".join(c if c.isprintable() else "?" for c in name.rpartition("/")[2])
+    return printable(name.rpartition("/")[2])
 
 
 def _fitting(text: str, width: int) -> str:
@@ -411,6 +412,11 @@ def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runti
         store=store_settings(
             context.environment, context.home, platform=context.platform,
             models_dir=options.models_dir, offline=options.offline, clock=context.now,
+            trust_lock=options.trust_lock,
+            ask=(
+                (lambda question: confirm(question, context, output, usual=False))
+                if can_ask(context) else None
+            ),
         ),
         note=output.note,
         on_event=partial(show_aside, output=output),

@@ -4,7 +4,6 @@ Where messages come from (``Asker``), plain lines, the clipboard, and keys that 
 """
 
 import base64
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import UsageError
+from gemma_edge.trust import find_program
 
 FENCE = '"""'  # a message between two of these may have lines
 
@@ -121,7 +121,7 @@ def _tools(context: Context) -> list[tuple[str, ...]]:
         known = [("wl-copy",)] if told.get("WAYLAND_DISPLAY") else []
         if told.get("DISPLAY"):
             known += [("xclip", "-selection", "clipboard"), ("xsel", "--clipboard", "--input")]
-    found = [(shutil.which(name, path=told.get("PATH")), more) for name, *more in known]
+    found = [(find_program(name, told, platform=context.platform), more) for name, *more in known]
     return [(path, *more) for path, more in found if path]
 
 
@@ -130,7 +130,7 @@ def _hand_to(command: tuple[str, ...], text: str) -> bool:
     data = text.encode("utf-16" if Path(command[0]).stem == "clip" else "utf-8")
     try:
         done = subprocess.run(
-            command, input=data, timeout=TOOL_SECONDS, check=False,
+            command, input=data, timeout=TOOL_SECONDS, check=False, cwd=Path(command[0]).parent,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import printable
 from gemma_edge.units import render_bytes, render_tokens
 
 MAX_IMAGE_BYTES = 256 << 20
@@ -418,8 +419,7 @@ def read_file(path: StrPath, *, max_bytes: int) -> bytes:
 
 def shown(name: StrPath) -> str:
     """A name that is safe in one line of a terminal: what cannot be printed becomes ``?``."""
-    text = os.fspath(name)
-    return "".join(char if char.isprintable() else "?" for char in text) or "''"
+    return printable(name) or "''"
 
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.

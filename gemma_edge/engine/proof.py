@@ -138,7 +138,7 @@ class Trial:
         import numpy as np  # noqa: PLC0415  (0.1 s, and a plain look at a machine needs none of it)
 
         asked = {
-            "model": str(model), "placement": asdict(placement), "chunks": list(chunks),
+            "model": str(model.absolute()), "placement": asdict(placement), "chunks": list(chunks),
             "threads": threads, "logits": logits,
         }  # fmt: skip
         try:

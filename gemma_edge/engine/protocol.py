@@ -341,7 +341,7 @@ def pack(value: Any, parts: list[bytes]) -> Any:
             parts.append(value)
         return {"bytes": known}
     if isinstance(value, Path):
-        return {"Path": str(value)}
+        return {"Path": str(value.absolute())}  # the process is in another folder
     kind = type(value)
     return {kind.__name__: [pack(getattr(value, name), parts) for name in _NAMES[kind]]}
 

@@ -41,10 +41,18 @@ from gemma_edge.extraction.recipe import (
     set_habit,
     unknown_names,
 )
-from gemma_edge.extraction.schema import Schema, check_source, parse_schema, read_text, unwrap
+from gemma_edge.extraction.schema import (
+    Schema,
+    check_source,
+    is_file_name,
+    parse_schema,
+    read_text,
+    unwrap,
+)
 from gemma_edge.extraction.schema_trial import examine
 from gemma_edge.extraction.values import Habits, read_number
 from gemma_edge.records import dataclass
+from gemma_edge.trust import is_network, lies_below
 from gemma_edge.units import render_bytes
 
 # YAML as people write recipes: read by PyYAML's safe loader, within bounds, every error with its
@@ -363,7 +371,10 @@ class _FileReader:
     def schema(self, node: Node) -> Schema:
         with _located_at(node):
             if isinstance(node.value, str):
-                return parse_schema(node.value, trust=self._trust)
+                if is_file_name(node.value):
+                    path = self._beside(node, node.value.strip())
+                    return parse_schema(str(path), trust=self._trust)
+                return parse_schema(node.value, files=False)
             source = node.plain()
             if isinstance(source, dict) and set(source) == {"$ref"}:
                 return parse_schema(str(self._beside(node, source["$ref"])), trust=self._trust)
@@ -400,7 +411,14 @@ class _FileReader:
     def _beside(self, node: Node, name: Any) -> Path:
         if self._folder is None or not isinstance(name, str):
             raise node.error(f"`{str(name)[:60]}` is no file beside it")
-        return self._folder / Path(name).expanduser()
+        if is_network(name):
+            what = f"`{shown(name)[:60]}` lies in the network, where no recipe leads"
+            raise node.error(what, hint="copy it into the recipe's folder")
+        path = self._folder / Path(name).expanduser()
+        if not self._trust and not lies_below(path, self._folder):
+            what = f"`{shown(name)[:60]}` is not in the recipe's folder"
+            raise node.error(what, hint="--trust, if you know who wrote the recipe")
+        return path
 
 
 # Recipes by name or by file: a person's own first, then those that ship.
@@ -438,7 +456,8 @@ def looks_like_path(text: str) -> bool:
 
 def load_recipe(name_or_path: str, folders: Sequence[Path] = (), *, trust: bool = False) -> Recipe:
     """A recipe file (``my.yaml``, ``./recipes/my``), or one by its name: first in ``folders``, then
-    among those that ship. ``trust`` lets its schema be a Python class.
+    among those that ship. What it names lies in its own folder; ``trust`` lets it lie elsewhere,
+    and its schema be a Python class.
 
     Raises:
         InputError: there is none, or a line of it is wrong, or names what is not there.

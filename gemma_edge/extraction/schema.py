@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import field
+from dataclasses import field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import accumulate, takewhile
@@ -47,6 +47,7 @@ from gemma_edge.extraction.json_schema import (
 from gemma_edge.extraction.values import CONVERTED, MARK, as_printed, typed
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 from gemma_edge.records import dataclass
+from gemma_edge.trust import is_network
 
 # The one-line schema language to JSON Schema.
 #
@@ -547,12 +548,20 @@ class Schema:
         return render_form(self.source)
 
 
-def parse_schema(text_or_path: str, *, trust: bool = False) -> Schema:
+def is_file_name(text: str) -> bool:
+    """Whether a text looks like the name of a schema's file, or of a class in one."""
+    text = text.strip()
+    named = _CLASS.fullmatch(text) or _LOOKS_LIKE_PATH.fullmatch(text) or is_network(text)
+    return bool(named) and not text.startswith(("{", "["))
+
+
+def parse_schema(text_or_path: str, *, trust: bool = False, files: bool = True) -> Schema:
     """A JSON Schema (a file, or its text), an example, a Python class or the one-line language.
 
     What begins with ``{`` or ``[`` is JSON. What names a file is that file; what only looks like
-    the name of one is an error. ``file.py:Class`` runs the file, and only with ``trust``. The
-    rest is the one-line language. A JSON object that is no schema is an example of the answer.
+    the name of one is an error; without ``files`` nothing names one. ``file.py:Class`` runs the
+    file, and only with ``trust``. The rest is the one-line language. A JSON object that is no
+    schema is an example of the answer.
 
     Raises:
         SchemaError: not JSON, not a schema, a reference that leaves it, or a wrong line.
@@ -560,11 +569,14 @@ def parse_schema(text_or_path: str, *, trust: bool = False) -> Schema:
         UsageError: a Python class without ``trust``.
     """
     text, name = text_or_path.strip(), "the schema"
-    if not text.startswith(("{", "[")):
+    if files and not text.startswith(("{", "[")):
         if named := _CLASS.fullmatch(text):
             return Schema(check_source(_read_class(named, trust=trust), shown(text)))
-        if _is_file(text) or _LOOKS_LIKE_PATH.fullmatch(text):
+        if _LOOKS_LIKE_PATH.fullmatch(text):
             name, text = shown(text), read_text(text)
+        elif _is_file(text):  # a folder may have one of any name
+            found = parse_schema(read_text(text), files=False)
+            return replace(found, notes=(f"{shown(text)} is the file of this name", *found.notes))
     if not text.startswith(("{", "[")) and not _JSON_WORD.fullmatch(text):
         return Schema(check_source(parse_oneline(text), name), nullable=True)
     value = parse_json(text, name)

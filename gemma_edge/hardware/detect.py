@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -62,6 +61,7 @@ from gemma_edge.hardware.machine import (
     render_ranges,
 )
 from gemma_edge.isolation import Child, ChildBug, ChildStopped, Death, Once
+from gemma_edge.trust import find_program, without_working_folder
 from gemma_edge.units import GIB, MIB, render_bytes
 
 if sys.version_info >= (3, 11):
@@ -147,7 +147,7 @@ def _record_system(environment: Mapping[str, str]) -> dict[str, Any]:
         "present": [path for path in _PRESENT if Path(path).exists()],
         "cuda_cache": _cuda_cache(environment),
     }
-    if shutil.which("srun", path=environment.get("PATH")):
+    if find_program("srun", environment):
         found["present"].append("srun")
     if sys.platform == "linux":
         affinity = render_ranges(os.sched_getaffinity(0))
@@ -179,7 +179,7 @@ def _cuda_cache(environment: Mapping[str, str]) -> dict[str, Any]:
 def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
     if sys.platform == "darwin":
         return {"sysctl": _SYSCTL_COMMAND, "vm_stat": ["/usr/bin/vm_stat"]}
-    found = shutil.which(SMI, path=environment.get("PATH"))
+    found = find_program(SMI, environment)
     smi = found or next((place for place in _SMI_PLACES if Path(place).exists()), None)
     if smi is None:
         return {}
@@ -191,7 +191,7 @@ def run_tool(command: list[str], environment: Mapping[str, str], limit: float) -
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=dict(environment),
+            env=without_working_folder(environment), cwd=os.path.dirname(command[0]),
         )  # fmt: skip
     except OSError as error:
         return {"status": None, "output": [str(error)]}

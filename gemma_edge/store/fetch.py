@@ -199,7 +199,8 @@ class _Download:
                 upstream = self.ask(file)
         found = LocalFile(place.final, upstream.commit, sha256)
         self._local.checked.put(place.final, sha256)
-        self._local.remember(file, found, certain=True)
+        own = not self.expected[file].of_project
+        self._local.remember(file, found, certain=True, own=own)
         meter.finish()
         return found
 

@@ -261,7 +261,8 @@ class TrailingHash(threading.Thread):
 
 
 class CheckedHashes:
-    """Which hash a file had when it was last read: by path, size, time of change and inode.
+    """Which hash a file had when it was last read: by path, disk, inode, size, and the times of its
+    content and of itself, of which the second cannot be set back.
 
     A file that looks the same is not hashed again. It lives in ``data_dir``; losing it costs time
     and nothing else."""
@@ -273,12 +274,16 @@ class CheckedHashes:
     def hash(self, path: Path, on_bytes: OnBytes | None = None) -> str:
         """The file's sha256, from memory where it looks unchanged.
         Raises OSError: it cannot be read."""
+        before: list[int] = []
         with contextlib.suppress(OSError):
+            before = _look(path)
             match self._read().get(str(path.resolve())):
-                case [*look, str() as known] if look == _look(path):
+                case [*look, str() as known] if look == before and SHA256.fullmatch(known):
                     return known
         sha256 = hash_file(path, on_bytes)
-        self.put(path, sha256)
+        with contextlib.suppress(OSError):
+            if _look(path) == before:  # else it is another file already
+                self.put(path, sha256)
         return sha256
 
     def put(self, path: Path, sha256: str) -> None:
@@ -296,22 +301,26 @@ class CheckedHashes:
         return content if isinstance(content, dict) else {}
 
 
-def _look(path: Path) -> list[object]:
+def _look(path: Path) -> list[int]:
+    """What changes with a file: its disk and inode, its size, its times in nanoseconds (Windows has
+    the time of its making in the place of the last)."""
     found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
     """Which bytes a file has to be; ``sha256`` is None when the newest will do.
 
-    ``any_revision``: the hash alone says it, at whichever revision it lies on disk."""
+    ``any_revision``: the hash alone says it, at whichever revision it lies on disk;
+    ``of_project``: a project's lock alone says it."""
 
     revision: str
     sha256: str | None
     promised_by: str
     entry: LockEntry | None = None
     any_revision: bool = True
+    of_project: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +354,7 @@ class LocalFiles:
             named or entry.revision or NEWEST, entry.sha256,
             f"{path} ({entry.date.isoformat()})", entry,
             any_revision=named in (None, entry.revision),
+            of_project=self.locks.is_decided(entry, path),
         )  # fmt: skip
 
     def find(
@@ -390,13 +400,17 @@ class LocalFiles:
         self.checked.put(plain, found.sha256)
         return LocalFile(plain, found.commit, found.sha256)
 
-    def remember(self, file: RemoteFile, found: LocalFile, *, certain: bool) -> None:
+    def remember(
+        self, file: RemoteFile, found: LocalFile, *, certain: bool, own: bool = True
+    ) -> None:
         """Into the lock. A file that only was found may lie on a disk that cannot be written;
-        one that was fetched (``certain``) has to be provable.
+        one that was fetched (``certain``) has to be provable. ``own``: into the person's too.
         Raises GemmaEdgeError: the lock cannot be written."""
         size, sha256 = found.path.stat().st_size, found.sha256
         try:
-            self.locks.record(file.repo, found.commit, file.filename, size=size, sha256=sha256)
+            self.locks.record(
+                file.repo, found.commit, file.filename, size=size, sha256=sha256, own=own
+            )
         except GemmaEdgeError:
             if certain:
                 raise
@@ -425,16 +439,16 @@ def verify(
 ) -> Iterator[Verification]:
     """One verdict a file, as each is done; by default all that are on disk, parts left out.
     Opens no socket, deletes nothing."""
-    entries, checked = Locks(settings).all(), CheckedHashes(settings)
+    locks, checked = Locks(settings), CheckedHashes(settings)
     seen: dict[Path, str] = {}  # two names of one file are read once in one run
     for stored in list_files(settings) if files is None else files:
         if stored.where == "incomplete":
             continue
         # The lock's word for the revision it names, else the name in the cache.
-        entry = entries.get((stored.repo, stored.file))
+        locked = locks.find(stored.repo, stored.file)
         expected, promised_by = stored.sha256, "hub" if stored.sha256 else ""
-        if entry is not None and stored.commit in ("", entry.revision):
-            expected, promised_by = entry.sha256, "lock"
+        if locked is not None and stored.commit in ("", locked[0].revision):
+            expected, promised_by = locked[0].sha256, "lock"
         found = partial(
             Verification, stored.path, stored.name, expected=expected, promised_by=promised_by
         )

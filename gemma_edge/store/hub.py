@@ -39,6 +39,8 @@ from gemma_edge.version import __version__
 
 _ETAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # it becomes a file name
 _ASK_SECONDS = 10.0
+_MOST_BYTES = 1 << 62  # of a file: no number of a header is believed beyond
+_MOST_REDIRECTS = 10
 NEWEST = "main"  # the branch that every repository of the hub has
 _NAME = "gemma-edge"
 
@@ -92,7 +94,8 @@ def look_up(file: RemoteFile, revision: str, settings: StoreSettings) -> Upstrea
             endpoint=_endpoint(settings), library_name=_NAME, library_version=__version__,
         )  # fmt: skip
     commit, etag, size = found.commit_hash or "", found.etag or "", found.size
-    if not COMMIT.fullmatch(commit) or not _ETAG.fullmatch(etag) or size is None or size < 0:
+    known = size is not None and 0 <= size <= _MOST_BYTES
+    if not (COMMIT.fullmatch(commit) and _ETAG.fullmatch(etag) and known):
         raise ModelError(
             f"what answered for {file.name} is not a hub (it names no commit, hash or size)",
             hint="check HF_ENDPOINT; a login page of the network answers like this too",
@@ -107,17 +110,49 @@ def stream_http(
     upstream: Upstream, start: int, settings: StoreSettings, *, end: int | None = None
 ) -> Iterator[bytes]:
     """The bytes from ``start`` on (up to ``end``, which is not part of it) over plain HTTP, as they
-    arrive. Ends early only by raising."""
+    arrive, and none beyond, whatever comes. Ends early only by raising."""
     headers = request_headers(settings) | {"Accept-Encoding": "identity"}
     part = start > 0 or end is not None
     if part:
         headers["Range"] = f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"
     url, seconds = _url(upstream.file, upstream.commit, settings), settings.stall_seconds
-    with _explained(upstream.file, settings):
-        session = _hub().get_session()
-        with session.stream("GET", url, headers=headers, timeout=seconds) as response:
-            _check_response(response, upstream, start, part=part)
-            yield from response.iter_raw()
+    with (
+        _explained(upstream.file, settings),
+        _answer(url, headers, seconds) as (response, hops),
+    ):
+        if response.is_error:
+            # From the storage: its signed address has expired, or a proxy says so.
+            if len(hops) > 1 and response.status_code in (401, 403, 404):
+                raise TryAgain(f"the storage answered with status {response.status_code}")
+            has_token, now = "authorization" in headers, settings.clock()
+            raise explain_status(response, upstream.file, has_token=has_token, now=now)
+        _check_response(response, hops, upstream, start, part=part)
+        left = (upstream.size_bytes if end is None else end) - start
+        for chunk in response.iter_raw():
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                break
+
+
+@contextlib.contextmanager
+def _answer(url: str, headers: dict[str, str], seconds: float) -> Iterator[tuple[Any, list[Any]]]:
+    """The answer at the end of all redirects, and every answer on the way to it. No body is read:
+    the library would take that of a redirect or of an error whole, however long it is."""
+    session = _hub().get_session()
+    request = session.build_request("GET", url, headers=headers, timeout=seconds)
+    hops: list[Any] = []
+    while request is not None:
+        response = session.send(request, stream=True, follow_redirects=False)
+        hops.append(response)
+        try:
+            request = response.next_request
+            if request is None:
+                yield response, hops
+            elif len(hops) > _MOST_REDIRECTS:
+                raise GemmaEdgeError("the hub redirects without end", hint="check HF_ENDPOINT")
+        finally:
+            response.close()
 
 
 def _url(file: RemoteFile, revision: str, settings: StoreSettings) -> str:
@@ -126,13 +161,11 @@ def _url(file: RemoteFile, revision: str, settings: StoreSettings) -> str:
     return str(url)
 
 
-def _check_response(response: Any, upstream: Upstream, start: int, *, part: bool) -> None:
+def _check_response(
+    response: Any, hops: Sequence[Any], upstream: Upstream, start: int, *, part: bool
+) -> None:
     status, headers = response.status_code, response.headers
-    # From the storage: its signed address has expired, or a proxy says so.
-    if response.history and status in (401, 403, 404):
-        raise TryAgain(f"the storage answered with status {status}")
-    _utils().hf_raise_for_status(response)
-    for hop in (*response.history, response):
+    for hop in hops:
         etag = hop.headers.get("x-linked-etag")
         if etag is not None and etag.removeprefix("W/").strip('"') != upstream.etag:
             raise Changed(f"{upstream.file.name} was replaced upstream")
@@ -141,7 +174,8 @@ def _check_response(response: Any, upstream: Upstream, start: int, *, part: bool
     if not part and status == 200:  # noqa: PLR2004
         size = headers.get("content-length", "*")
     else:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("content-range", ""))
+        said = headers.get("content-range", "")
+        found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", said)
         if status != 206:  # noqa: PLR2004
             raise StartOver("the server cannot continue a file")
         if found is None or int(found[1]) != start:
@@ -183,7 +217,10 @@ def _hub() -> Any:
     """The library, without telemetry: else its first call asks huggingface.co (whatever the
     mirror, for up to 3 s) how to recognize the program that started it, and reports that."""
     _constants().HF_HUB_DISABLE_TELEMETRY = True
-    return importlib.import_module("huggingface_hub")
+    hub = importlib.import_module("huggingface_hub")
+    # Its warnings are lines that the hub sends (X-HF-Warning), written to the terminal as they are.
+    importlib.import_module("huggingface_hub.utils.logging").set_verbosity_error()
+    return hub
 
 
 def _utils() -> Any:
@@ -304,6 +341,7 @@ class _Pump(threading.Thread):
 
 
 _MAX_BACKOFF_SECONDS = 30.0
+_MOST_MINUTES = 24 * 60
 _UNREACHABLE_ATTEMPTS = 3
 
 
@@ -333,7 +371,7 @@ class RetryPolicy:
         seconds = failure.wait_seconds
         if seconds is not None and seconds > MAX_WAIT_SECONDS:
             raise GemmaEdgeError(
-                f"the hub asks to wait {seconds / 60:.0f} minutes before {meter.file}",
+                f"the hub asks to wait {_render_wait(seconds)} before {meter.file}",
                 hint="run the same command later: it goes on where it stopped; HF_TOKEN raises "
                 "the limit",
             )
@@ -348,6 +386,11 @@ class RetryPolicy:
         meter.report("waiting", f"{failure.reason}; goes on in {seconds:.0f} s")
         if self._stop.wait(seconds):
             raise Stopped
+
+
+def _render_wait(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes <= _MOST_MINUTES else "more than a day"
 
 
 def ask_again(
@@ -466,7 +509,7 @@ def read_local_header(path: Path, settings: StoreSettings) -> Header:
     kept = None
     with contextlib.suppress(*_UNREADABLE):
         facts = path.stat()
-        state = f"{facts.st_size}-{facts.st_mtime_ns}"
+        state = f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ino}-{facts.st_ctime_ns}"
         kept = _folder(str(path.absolute()), settings) / f"{state}.json"
         return _parse(kept, path)
     header = read_header(path)
@@ -514,6 +557,9 @@ def _value(value: Any) -> Value:
 
 
 MAX_WAIT_SECONDS = 600.0  # a longer wait is the person's decision
+_LONGEST_SECONDS = 1e9  # 30 years: no number of a header is believed beyond
+_MOST_DIGITS = 9
+_MOST_HEADER = 1024  # characters
 
 
 _NETWORK_HINT = (
@@ -561,18 +607,25 @@ def explain_status(answer: Any, file: RemoteFile, *, has_token: bool, now: float
 
 
 def _asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds from ``Retry-After`` (a number or a date) or the ``RateLimit`` header."""
+    """Seconds from ``Retry-After`` (a number or a date) or the ``RateLimit`` header; None where
+    neither says so in the form that they have."""
     # "api";r=0;t=55
-    limit = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("ratelimit", ""))
+    limit = re.search(
+        r";[ \t]*r[ \t]*=[ \t]*0[ \t]*;[ \t]*t[ \t]*=[ \t]*([0-9]+)(?![^\s,;])",
+        told if len(told := headers.get("ratelimit", "")) <= _MOST_HEADER else "",
+    )
     text = limit[1] if limit else headers.get("retry-after", "").strip()
-    if text.isdigit():
-        return float(text)
+    if re.fullmatch(r"[0-9]+", text):
+        return float(text) if len(text) <= _MOST_DIGITS else _LONGEST_SECONDS
+    if not re.fullmatch(r"[A-Z][a-z]+, [ -~]{1,40} GMT", text):  # RFC 9110, HTTP-date
+        return None
     from email.utils import parsedate_to_datetime  # noqa: PLC0415  (it loads socket)
 
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (TypeError, ValueError):
+        asked = parsedate_to_datetime(text).timestamp() - now
+    except (TypeError, ValueError, OverflowError, OSError, IndexError):
         return None
+    return min(max(0.0, asked), _LONGEST_SECONDS)
 
 
 def explain_transport(kind: str, text: str, file: RemoteFile) -> Exception:

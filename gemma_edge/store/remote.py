@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -101,12 +102,17 @@ class StoreSettings:
     files. Where ``cache_dir``, ``endpoint`` and ``token`` are None, huggingface_hub's own
     conventions hold (``HF_HUB_CACHE``, ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN``, the token file,
     the proxy variables). ``models_dir`` asks for plain files,
-    ``models_dir/owner/repo/file.gguf``, as other local runners lay them out."""
+    ``models_dir/owner/repo/file.gguf``, as other local runners lay them out. ``trust_lock`` takes
+    the word of a project's lock; without it ``ask`` is asked where such a file decides something
+    (None where nobody can be), and ``refused_locks`` are the hashes of those that got a no."""
 
     data_dir: Path
     cache_dir: Path | None = None
     models_dir: Path | None = None
     project_lock: Path | None = None
+    trust_lock: bool = False
+    ask: Callable[[str], bool] | None = None
+    refused_locks: set[str] = field(default_factory=set, repr=False, compare=False)
     offline: bool = False
     endpoint: str | None = None
     token: str | None = None

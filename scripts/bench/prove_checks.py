@@ -1,6 +1,6 @@
 """The questions of ``scripts/prove_gpu.py``: each is a function that answers with a ``Check``."""
 
-import shutil
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +27,7 @@ from gemma_edge.planning.memory import RUNTIME_BYTES, account, closed_form
 from gemma_edge.planning.model import Shape, parse_shape, sketch, synthesize
 from gemma_edge.planning.plan import ALL_LAYERS, RAM, KvType, Ledger, Placement, Plan
 from gemma_edge.planning.speed import predict, read_bytes
+from gemma_edge.trust import find_program
 from gemma_edge.units import GIB, MIB, render_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -502,7 +503,7 @@ def check_speed(site: Site, loads: Sequence[Loaded]) -> Check:
 
 def smi(query: str) -> list[str]:
     """Lines of nvidia-smi, none where it does not answer."""
-    program = shutil.which(SMI) or "/usr/lib/wsl/lib/nvidia-smi"
+    program = find_program(SMI, os.environ) or "/usr/lib/wsl/lib/nvidia-smi"
     try:
         done = subprocess.run(
             [program, query, "--format=csv,noheader"], capture_output=True, text=True,

@@ -27,6 +27,7 @@ from typing import Any
 from measure import note
 
 from gemma_edge.store.files import hash_file
+from gemma_edge.trust import find_program
 
 REPO, NAME, COMMIT = "bench/file", "file.gguf", "0123456789abcdef0123456789abcdef01234567"
 GOALS = {"download_ratio": 1.0, "verify_ratio": 1.2}
@@ -47,7 +48,7 @@ def measure(size_bytes: int, rounds: int) -> dict[str, Any]:
         file = work / NAME
         digest = _write(file, size_bytes)
         hashing: dict[str, Callable[[], object]] = {"ours": partial(hash_file, file)}
-        if tool := shutil.which("sha256sum"):
+        if tool := find_program("sha256sum", os.environ):
             command = [tool, str(file)]
             hashing["sha256sum"] = partial(subprocess.run, command, check=True, capture_output=True)
         with _server(file, digest) as endpoint:

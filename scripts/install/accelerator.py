@@ -7,12 +7,11 @@ back. The wheels that exist are those of llama-cpp-python's own wheel index (its
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from install.environment import ask, find_tool
 from install.processor import Processor
 
 BACKENDS = ("cpu", "cuda", "metal", "rocm", "vulkan")
@@ -74,19 +73,19 @@ def detect_accelerator(processor: Processor) -> tuple[Accelerator, str]:
     """The best accelerator here, and a warning for a person ("" = none)."""
     if sys.platform == "darwin":
         return choose_apple(processor), ""
-    smi = _ask(["nvidia-smi"])
-    nvidia = parse_nvidia_smi(smi, _ask(["nvidia-smi", *_QUERY]))
+    smi = ask("nvidia-smi")
+    nvidia = parse_nvidia_smi(smi, ask("nvidia-smi", *_QUERY))
     if nvidia:
         return choose_cuda(nvidia, sys.platform, processor.machine, _nvcc()), ""
     if targets := _amd_targets():
-        found = shutil.which("hipconfig") is not None
+        found = find_tool("hipconfig") is not None
         rocm = choose_rocm(targets, processor.machine, found, sys.platform, _rocm_major())
         if rocm.tag or sys.platform != "win32":  # there Vulkan needs no compiler
             return rocm, ""
     warning = _silent_card(smi)
-    discrete, integrated = parse_vulkaninfo(_ask(["vulkaninfo", "--summary"]))
+    discrete, integrated = parse_vulkaninfo(ask("vulkaninfo", "--summary"))
     if discrete and not warning:
-        found = shutil.which("glslc") is not None
+        found = find_tool("glslc") is not None
         return choose_vulkan(discrete, sys.platform, processor.machine, found), ""
     reason = "no NVIDIA driver, no ROCm, no graphics card through Vulkan"
     if integrated:
@@ -264,10 +263,8 @@ def parse_hipinfo(text: str) -> tuple[str, ...]:
 def _amd_targets() -> tuple[str, ...]:
     if sys.platform == "win32":
         home = os.environ.get("HIP_PATH", "")
-        return parse_hipinfo(
-            _ask(["hipInfo"]) or (_ask([f"{home}/bin/hipInfo.exe"]) if home else "")
-        )
-    return parse_rocminfo(_ask(["rocminfo"]) or _ask(["/opt/rocm/bin/rocminfo"]))
+        return parse_hipinfo(ask("hipInfo") or (ask(f"{home}/bin/hipInfo.exe") if home else ""))
+    return parse_rocminfo(ask("rocminfo") or ask("/opt/rocm/bin/rocminfo"))
 
 
 def _rocm_major() -> int:
@@ -306,7 +303,7 @@ def _pci(device: Path, name: str) -> str:
 
 def _nvcc() -> Version | None:
     home = os.environ.get("CUDA_PATH") or os.environ.get("CUDA_HOME") or "/usr/local/cuda"
-    return parse_nvcc(_ask(["nvcc", "--version"]) or _ask([f"{home}/bin/nvcc", "--version"]))
+    return parse_nvcc(ask("nvcc", "--version") or ask(f"{home}/bin/nvcc", "--version"))
 
 
 def _version(text: str) -> Version | None:
@@ -316,12 +313,3 @@ def _version(text: str) -> Version | None:
 
 def _dotted(version: Version) -> str:
     return "{}.{}".format(*version)
-
-
-def _ask(command: list[str]) -> str:
-    """What a command prints, "" where it is missing, fails to start or hangs."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout

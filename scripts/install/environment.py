@@ -29,6 +29,31 @@ def say(text: str = "") -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+if str(ROOT) not in sys.path:  # nothing is installed yet
+    sys.path.append(str(ROOT))
+
+from gemma_edge.trust import find_program, without_working_folder  # noqa: E402
+
+
+def find_tool(name: str) -> str | None:
+    """The absolute path of a program, never of one in the working folder; None where none is."""
+    return name if os.path.isabs(name) else find_program(name, os.environ)
+
+
+def ask(name: str, *arguments: str) -> str:
+    """What a program prints, "" where it is missing, fails to start or hangs."""
+    program = find_tool(name)
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
 class Environment:
     """A virtual environment at ``path`` (made by ``create``). ``uv`` is that program, None for
     pip alone."""
@@ -105,7 +130,7 @@ class Environment:
         lines: list[str] = []
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            env={**os.environ, **variables},
+            env={**without_working_folder(os.environ), **variables}, cwd=ROOT,
         ) as running:  # fmt: skip
             assert running.stdout is not None
             for line in running.stdout:
@@ -145,10 +170,11 @@ class Environment:
     def _run(
         command: list[str], variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **(variables or {})}
+        environment = {**without_working_folder(os.environ), **(variables or {})}
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, errors="replace"
-        )
+            command, capture_output=True, text=True, check=False, env=environment, errors="replace",
+            cwd=ROOT,  # of the folder where a person stands no pip/ is run, and no uv.toml read
+        )  # fmt: skip
 
 
 def explain(done: subprocess.CompletedProcess[str]) -> str:
@@ -164,6 +190,6 @@ def _last(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _venv_fix() -> str:
-    if sys.platform == "linux" and shutil.which("apt"):
+    if sys.platform == "linux" and find_tool("apt"):
         return f"sudo apt install python{sys.version_info.major}.{sys.version_info.minor}-venv"
     return f"install Python {platform.python_version()} from python.org, with venv and pip"

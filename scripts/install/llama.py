@@ -12,7 +12,6 @@ import platform
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,16 @@ from typing import Protocol
 
 from install import cuda
 from install.accelerator import Accelerator
-from install.environment import RETRY, ROOT, Environment, SetupError, explain, say
+from install.environment import (
+    RETRY,
+    ROOT,
+    Environment,
+    SetupError,
+    ask,
+    explain,
+    find_tool,
+    say,
+)
 from install.processor import Processor, build_flags, foreign_features, wheel_is_as_fast
 from install.proof import Proof, expected_features, prove
 
@@ -35,6 +43,7 @@ FLAGS = ("-DGGML_RPC=ON", f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={_WITHOUT_COMMON.a
 _TOML = "tomli>=2; python_version < '3.11'"  # newer Pythons read TOML themselves
 # 2.2 minutes on 2 quiet cores (a Xeon, gcc 12); CUDA kernels take about four times that.
 _BUILD_CORE_MINUTES, _GPU_FACTOR = 5, 4
+COMPILERS = ("c++", "g++", "clang++")
 _COUNTER = re.compile(r"^\s*\[\s*(?:(\d+)/(\d+)|(\d+)%)\]")  # of ninja and of make
 _BAR = 24  # characters
 _LINE_SECONDS = 30  # between two lines in a log
@@ -292,13 +301,8 @@ def wheel_key(flags: Sequence[str]) -> str:
 
 def _compiler() -> str:
     """The version of the compiler that CMake takes, in its own words."""
-    name = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), "")
-    if not name:
-        return ""
-    done = subprocess.run(
-        [*shlex.split(name), "--version"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.partition("\n")[0]
+    told = os.environ.get("CXX") or next(filter(find_tool, COMPILERS), "")
+    return ask(*shlex.split(told), "--version").partition("\n")[0] if told.strip() else ""
 
 
 def compiler_fix() -> str:
@@ -314,13 +318,11 @@ def compiler_fix() -> str:
         "zypper": "sudo zypper install gcc-c++",
         "apk": "sudo apk add g++ linux-headers",
     }
-    return next(
-        (fix for tool, fix in known.items() if shutil.which(tool)), "install g++ or clang++"
-    )
+    return next((fix for tool, fix in known.items() if find_tool(tool)), "install g++ or clang++")
 
 
 def has_compiler() -> bool:
     """On Windows CMake finds Visual Studio by itself, so the build is simply tried."""
     if sys.platform == "win32" or os.environ.get("CXX"):
         return True
-    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+    return any(map(find_tool, COMPILERS))

@@ -7,10 +7,11 @@ the first decode. So each flag is chosen from what the system reports, and AMX n
 
 import ctypes
 import platform
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from install.environment import ask
 
 # /proc/cpuinfo's name of the instructions -> llama.cpp's flag, in llama.cpp's own order.
 _X86 = {
@@ -50,7 +51,7 @@ def detect_processor() -> Processor:
         return Processor(machine, parse_cpuinfo(text), "from /proc/cpuinfo")
     if sys.platform == "darwin":
         names = ["machdep.cpu.features", "machdep.cpu.leaf7_features"]
-        text = "" if machine == "arm64" else _ask(["sysctl", *names])
+        text = "" if machine == "arm64" else ask("sysctl", *names)
         return Processor(machine, parse_sysctl(text), "from sysctl")
     avx2 = machine == "x86_64" and _windows_has_avx2()
     features = WHEEL_X86 if avx2 else frozenset[str]()
@@ -160,11 +161,3 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def _ask(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout

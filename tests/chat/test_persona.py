@@ -66,3 +66,19 @@ def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(InputError, match="there is no persona `codder`") as raised:
         load_persona("codder", [])
     assert raised.value.hint.startswith("did you mean `coder`? there are: coder, ")
+
+
+@pytest.mark.parametrize(
+    "model", ["//host/share/x.gguf", "/models/x.gguf", "../x.gguf", r"\\\\host\\x.gguf", "./x.gguf"]
+)
+def test_a_persona_of_a_path_names_no_model_elsewhere(tmp_path, monkeypatch, model):
+    """Whose file that is nobody knows; one of a person's own folder may."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given").mkdir()
+    path = write(tmp_path / "given", "pirate", f'model = "{model}"')
+    with pytest.raises(InputError, match="is a file elsewhere") as caught:
+        load_persona(str(path), [])
+    assert "--model FILE" in caught.value.hint
+    assert load_persona("pirate", [tmp_path / "given"]).model
+    write(tmp_path / "given", "pirate", f"model = '{tmp_path / 'given' / 'own.gguf'}'")
+    assert load_persona(str(path), []).model.endswith("own.gguf")

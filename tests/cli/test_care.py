@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def test_verify_finds_one_wrong_byte(pulled: Online):
     assert f"wrong                    {HF_MODEL}\n" in ran.stdout
     assert ran.stderr == (
         f"? {pulled.path(E4B_MODEL)} has been changed or damaged\n"
-        f"expected sha256 {hashlib.sha256(data).hexdigest()}\n"
-        f"found    sha256 {hashlib.sha256(data[:-1] + b'x').hexdigest()}\n"
+        f"  expected sha256 {hashlib.sha256(data).hexdigest()}\n"
+        f"  found    sha256 {hashlib.sha256(data[:-1] + b'x').hexdigest()}\n"
         "error: 1 of 2 files cannot be trusted\n"
         f"hint: gemma-edge rm {HF_MODEL}, then gemma-edge pull {HF_MODEL}\n"
     )
@@ -171,6 +172,28 @@ def test_a_projects_lock_is_kept(online: Online, folder: Path):
     ran = online.run("pull", "e4b")
     assert ran.status == ExitStatus.INPUT
     assert "is not a lock file" in ran.stderr
+
+
+def test_a_folders_lock_is_named_and_needs_a_word(online: Online, folder: Path):
+    """Without a terminal one line names the flag; at one it is a question, whose usual answer is
+    no."""
+    assert online.run("pull", "e4b").status == 0
+    own, lock = (
+        online.shell.home / ".local/share/gemma-edge/gemma-edge.lock",
+        folder / "gemma-edge.lock",
+    )
+    entries = own.read_text(encoding="utf-8")
+    lock.write_text(re.sub(r'sha256 = "\w{8}', 'sha256 = "00000000', entries), encoding="utf-8")
+    ran = online.run("path", "e4b")
+    assert (ran.status, ran.stdout) == (USAGE, "")
+    assert ran.stderr.startswith(f"error: {lock} decides what {HF_MODEL} is: sha256 00000000")
+    assert "\nhint: --trust-lock" in ran.stderr
+    assert ran.stderr.count("\n") == 2
+    assert online.run("path", "e4b", "--trust-lock").status == MODEL  # those bytes are not here
+    ran = online.run("path", "e4b", stdin="\n", terminal=True)
+    assert "trust that file? [y/N]" in ran.stderr
+    assert ran.stdout.strip().endswith(E4B_MODEL)
+    assert own.read_text(encoding="utf-8") == entries
 
 
 # import

@@ -1,11 +1,21 @@
 """Files that a message names, in all the spellings that people and their file managers use."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
 from gemma_edge.cli.chat_commands import is_command
-from gemma_edge.cli.inputs import find_files, name_files
+from gemma_edge.cli.inputs import find_files, first_name, name_files
+from gemma_edge.cli.prompt import ChatCompleter
+from gemma_edge.errors import ExitStatus
+from tests.cli.test_chat import Typist
+from tests.scripted import ScriptedEngine
+
+posix = pytest.mark.skipif(os.name == "nt", reason="links as POSIX has them")
 
 
 @pytest.fixture
@@ -71,3 +81,107 @@ def test_a_command_is_not_a_path():
     assert not is_command("/cat.jpg")
     assert not is_command("hello /help")
     assert is_command("/")  # an error that /help is named in
+
+
+# Paths into the network, which a pasted text may hold: on Windows a look at one is a connection.
+
+
+NETWORK = (
+    r"\\host\share\a.pdf", "//host/share/a.png", "file://host/a.pdf", "FILE://host/share/a.png",
+    "file:////host/a.pdf", r"\\?\UNC\host\share\a.pdf", r"\\.\UNC\host\a.png", r"\/host/s/a.pdf",
+    r"/\host\share\a.pdf", r"\??\UNC\host\share\a.pdf", "/net/host/a.pdf", r"file:\\host\a.pdf",
+    "file://host%5cshare/a.png", "file://///host/share/a.pdf", r"\\host@SSL\dav\a.pdf",
+)  # fmt: skip
+
+
+@pytest.fixture
+def touched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the disk is asked about, whichever way."""
+    names: list[str] = []
+
+    def hook(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(path: object, *more: object, **options: object) -> object:
+            names.append(str(path))
+            return real(path, *more, **options)
+
+        return call
+
+    for name in ("stat", "lstat", "readlink", "scandir", "listdir", "open"):
+        monkeypatch.setattr(os, name, hook(name, getattr(os, name)))
+    return names
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "look at {} please", '"{}"', "'{}'", "{} and cat.jpg", "a\n{}"]
+)
+@pytest.mark.parametrize("path", NETWORK)
+def test_no_message_opens_a_connection(home, touched, path, form):
+    found = find_files(form.format(path), home)
+    assert {each.path.name for each in found} <= {"cat.jpg"}
+    assert not [name for name in touched if "host" in name]
+
+
+@posix
+def test_nor_does_a_link_that_lies_here(home, touched):
+    (home / "photo.png").symlink_to("//host/share/a.png")
+    (home / "way").symlink_to("//host/share")
+    assert find_files(f"{home}/photo.png and {home}/way/a.png", home) == ()
+    assert not [name for name in touched if name.startswith("//host")]
+
+
+@pytest.mark.parametrize(
+    "text", ["\n".join(["{home}/cat.jpg", *"abcdef"]), "{home}/cat.jpg " + "x" * 5000]
+)
+def test_a_long_text_is_not_searched_for_names(home, touched, text):
+    """Length comes first: nothing of it is looked up, and one line says what would do it."""
+    text = text.format(home=home)
+    assert find_files(text, home) == ()
+    assert first_name(text) == f"{home}/cat.jpg"
+    assert touched == []
+
+
+def test_completion_touches_no_network_path(touched):
+    completer = ChatCompleter(lambda _kind: ())
+    for text in (
+        r"/file \\host\share\x",
+        "/file //host/share/",
+        "see //host/share/",
+        "/export //h/",
+    ):
+        asked = CompleteEvent(completion_requested=True)
+        assert list(completer.get_completions(Document(text), asked)) == []
+    assert not [name for name in touched if "host" in name or "//h" in name]
+
+
+@pytest.mark.parametrize(
+    "path", [r"\\host\share\a.pdf", "//host/share/a.png", r"\\?\UNC\host\a.pdf", "/net/host/a.pdf"]
+)
+@pytest.mark.parametrize(
+    "words",
+    ["chat hi --file {}", "chat hi --image={}", "chat hi --system @{}", "chat hi --model {}",
+     "extract {} --schema a", "extract bill.txt --schema {}", "extract bill.txt --recipe {}",
+     "extract bill.txt --schema a --out {}", "extract bill.txt --schema a --example {}=x.json",
+     "describe {}", "plan --model x.gguf --lora {}", "import {}", "eval {}", "diff {} b.jsonl",
+     "list --models-dir {}", "recipes show {}", "schema show {}", "chat hi --as {}"],
+)  # fmt: skip
+def test_offline_no_command_touches_the_network(shell, touched, words, path):
+    del touched[:]
+    argv = [word.format(path) for word in words.split()]
+    ran = shell.run(*argv, model=False, environment={"GEMMA_EDGE_OFFLINE": "1"})
+    assert ran.status == ExitStatus.USAGE
+    assert "is on another machine, and --offline" in ran.stderr
+    assert ran.stderr.count("\n") == 2
+    assert not [name for name in touched if "host" in name]
+
+
+def test_a_question_is_no_path(shell):
+    shell.engine = ScriptedEngine(["ok"])
+    assert shell.run("chat", "//host/share is slow", "--offline").status == 0
+
+
+def test_offline_no_line_of_a_conversation_touches_the_network(shell, touched):
+    lines = ("/file //host/a.pdf", r"/image \\host\a.png", "/export //host/a.md")
+    typist = Typist(*lines, "/model //host/x.gguf", EOFError)
+    ran = shell.run("chat", "--offline", terminal=True, width=200, ask=typist)
+    assert ran.stderr.count("is on another machine, and --offline") == 4
+    assert not [name for name in touched if "host" in name]

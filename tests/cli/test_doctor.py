@@ -190,6 +190,19 @@ def test_fix_runs_the_command_and_looks_again(clinic: Clinic, broken):
     assert ran.status == OK
 
 
+def test_a_fix_takes_nothing_of_the_working_folder(clinic: Clinic, broken, tmp_path, monkeypatch):
+    """A `pip` or `json.py` that is there would be run, a `uv.toml` would name another index."""
+    for name in ("pip", "json", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("print('trapped')\n", encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    clinic.machines = [broken("pip --version"), LAPTOP]
+    ran = clinic.run(
+        DoctorFlags(fix=True), kept=FixFlags(yes=True), environment={**os.environ, "PATH": ":."}
+    )
+    assert "trapped" not in ran.stderr
+    assert "  pip " in ran.stderr
+
+
 @pytest.mark.parametrize(("answer", "runs"), [("y\n", True), ("\n", False), ("", False)])
 def test_fix_asks(clinic: Clinic, broken, answer: str, runs: bool):
     clinic.machines = [broken("pip --version")]

@@ -1,7 +1,9 @@
 """Recipe files: what they say, where they are, and where they are wrong."""
 
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -242,3 +244,92 @@ def test_libyaml_reads_what_pyyaml_reads(name, monkeypatch):
 def test_what_json_cannot_say_has_its_line(line):
     with pytest.raises(InputError, match="line 2"):
         read_recipe(f"schema: a num\n{line}\n", "r", "r.yaml")
+
+
+# What a stranger's recipe can name lies in its own folder, or a person says that it may not.
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A file beside the recipe's folder, in which a person stands; links to it in the folder."""
+    (tmp_path / "secret.json").write_text('{"properties": {"a": {"type": "string"}}}', "utf-8")
+    (tmp_path / "models.py").write_text("raise SystemExit(9)\n", "utf-8")
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "link.json").symlink_to("../secret.json")
+    (folder / "up").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+PLACES = ("../secret.json", "{outside}/secret.json", "link.json", "up/secret.json",
+          "./../recipe/../secret.json", "~/secret.json")  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "schema: {{$ref: '{place}'}}",
+        "schema: '{place}'",
+        "schema: a\nexamples:\n  - {{file: '{place}', expect: {{a: x}}}}",
+        "schema: a\nexamples:\n  - {{text: x, expect: '{place}'}}",
+    ],
+)
+def test_a_recipe_reads_nothing_outside_its_folder(outside, monkeypatch, place, text):
+    monkeypatch.setenv("HOME", str(outside))
+    monkeypatch.setenv("USERPROFILE", str(outside))
+    path = outside / "recipe" / "r.yaml"
+    path.write_text(text.format(place=place.format(outside=outside)), "utf-8")
+    with pytest.raises(InputError, match="is not in the recipe's folder") as caught:
+        load_recipe(str(path))
+    assert caught.value.hint == "--trust, if you know who wrote the recipe"
+    assert "\n" not in caught.value.message
+    assert re.match(r".*r.yaml, line \d: ", caught.value.message)
+
+
+@pytest.mark.parametrize(
+    "text", ["schema: {$ref: '../models.py:Bill'}", "schema: ../models.py:Bill"]
+)
+def test_nor_does_it_run_a_file_there(outside, text):
+    path = outside / "recipe" / "r.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(InputError, match="is not in the recipe's folder"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_with_a_persons_word_it_reads_what_it_names(outside, monkeypatch, place):
+    monkeypatch.setenv("HOME", str(outside))
+    monkeypatch.setenv("USERPROFILE", str(outside))
+    path = outside / "recipe" / "r.yaml"
+    path.write_text(f"schema: {{$ref: '{place.format(outside=outside)}'}}\n", "utf-8")
+    assert load_recipe(str(path), trust=True).schema.source["properties"]
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("place", ["//host/s.json", r"\\host\s.json", "file://host/s.json"])
+def test_no_recipe_leads_into_the_network(tmp_path, monkeypatch, place, trust):
+    """Not even to look: on Windows that is a connection."""
+    path = tmp_path / "r.yaml"
+    looked = []
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **k: looked.append(self) or real(self, **k))
+    for text in ("schema: {{$ref: '{}'}}", "schema: '{}'",
+                 "schema: a\nexamples:\n  - {{file: '{}', expect: {{a: x}}}}"):  # fmt: skip
+        path.write_text(text.format(place), "utf-8")
+        with pytest.raises(InputError, match="lies in the network"):
+            load_recipe(str(path), trust=trust)
+    assert not [each for each in looked if "host" in str(each)]
+
+
+def test_a_schema_of_a_recipe_is_no_file_of_the_working_folder(outside):
+    """`schema: total` is a field, whatever a folder has; a name with an ending is beside it."""
+    (outside / "total").write_text("{", "utf-8")
+    (outside / "mine.json").write_text("{", "utf-8")
+    path = outside / "recipe" / "r.yaml"
+    path.write_text("schema: total\n", "utf-8")
+    assert list(load_recipe(str(path)).schema.source["properties"]) == ["total"]
+    (outside / "recipe" / "mine.json").write_text('{"properties": {"b": {}}}', "utf-8")
+    path.write_text("schema: mine.json\n", "utf-8")
+    assert list(load_recipe(str(path)).schema.source["properties"]) == ["b"]

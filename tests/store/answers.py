@@ -28,6 +28,7 @@ class Fault:
     flip_at: int | None = None  # of the file, not of the body
     bytes_per_second: float = 0.0
     ignore_range: bool = False
+    flood: int = 0  # bytes that nobody asked for behind the body, which has no length then
     then: Callable[[], object] | None = None  # before the connection is cut
 
 
@@ -106,7 +107,10 @@ class Refusal(BaseHTTPRequestHandler):
         if sha256 in hub.xet:
             headers["X-Xet-Hash"] = hub.xet[sha256][0]
             headers["X-Xet-Refresh-Route"] = f"{hub.endpoint}/xet/{sha256}"
-        return self._head(302, headers | dict(fault.headers))
+        self._head(302, headers | dict(fault.headers), finish=not fault.flood)
+        if self.command == "GET":
+            self._flood(fault.flood)
+        return None
 
     def _version(self, repo: str, revision: str) -> Version | None:
         versions = self.server.hub.repos.get(repo, [])
@@ -148,10 +152,25 @@ class Refusal(BaseHTTPRequestHandler):
         if fault.flip_at is not None:
             at = fault.flip_at
             data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        headers |= {"Content-Length": str(end - start)} | dict(fault.headers)
+        length = {} if fault.flood else {"Content-Length": str(end - start)}
+        headers |= length | dict(fault.headers)
         self._head(status, headers, finish=False)
         if self.command == "GET":
             self._body(memoryview(data)[start:end], fault)
+            self._flood(fault.flood)
+
+    def _flood(self, count: int) -> None:
+        """Until the client has enough; what it took is counted."""
+        if not count:
+            return
+        self.close_connection = True
+        for _ in range(0, count, _BLOCK):
+            try:
+                self.wfile.write(b"x" * _BLOCK)
+            except OSError:  # it hung up
+                return
+            with self.server.hub.guard:
+                self.server.hub.sent_bytes += _BLOCK
 
     def _body(self, body: memoryview, fault: Fault) -> None:
         ends = [end for end in (fault.cut_after, fault.stall_after) if end is not None]
@@ -207,7 +226,9 @@ class Refusal(BaseHTTPRequestHandler):
         headers = dict(fault.headers)
         if fault.code:
             headers["X-Error-Code"] = fault.code
-        self._head(fault.status, headers)
+        self._head(fault.status, headers, finish=not fault.flood)
+        if self.command == "GET":
+            self._flood(fault.flood)
 
     def _head(self, status: int, headers: Mapping[str, str], *, finish: bool = True) -> None:
         self.send_response(status)

@@ -5,11 +5,13 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gemma_edge.errors import GemmaEdgeError, ModelError
 from gemma_edge.store.fetch import ensure
+from gemma_edge.store.hub import TryAgain, explain_status
 from gemma_edge.store.remote import Progress, RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, content
 from tests.store.hub import Fault, Hub
@@ -80,6 +82,36 @@ def test_a_wait_nobody_sits_through_is_an_error_that_says_how_long(
         ensure([FILE], settings)
     assert caught.value.exit_status == 1
     assert "HF_TOKEN" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0), ("55", 55.0), ("007", 7.0), ("²", None), ("٣", None), ("1e999", None),
+        ("-1", None), ("+1", None), ("1.5", None), ("1_000", None), ("", None), ("nan", None),
+        ("inf", None), ("9" * 400, 1e9), ("9" * 5000, 1e9), ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0),
+        ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0), ("Thu, 01 Jan 2036 00:00:00 GMT", 1e9),
+        ("Thu, 99 Xyz 99999 99:99:99 GMT", None),
+        ("soon", None), ("Fri, 31 Dec 9999 23:59:59 -9999", None), ("\x1b[2J", None),
+    ],
+)  # fmt: skip
+def test_only_a_number_or_a_date_says_how_long_to_wait(text: str, seconds: float | None) -> None:
+    answer = SimpleNamespace(status_code=429, headers={"retry-after": text})
+    failure = explain_status(answer, FILE, has_token=False, now=1000.0)
+    assert isinstance(failure, TryAgain)
+    assert failure.wait_seconds == seconds
+    if text.isascii() and text.isdigit():
+        answer.headers = {"ratelimit": f'"api";r=0;t={text}'}
+        limited = explain_status(answer, FILE, has_token=False, now=1000.0)
+        assert isinstance(limited, TryAgain)
+        assert limited.wait_seconds == (seconds if len(text) < 1000 else None)
+
+
+@pytest.mark.parametrize("wait", ["9" * 400, "Thu, 01 Jan 2099 00:00:00 GMT"])
+def test_a_wait_of_years_is_said_in_words(hub: Hub, settings: StoreSettings, wait: str) -> None:
+    hub.order("resolve", Fault(429, headers={"Retry-After": wait}))
+    with pytest.raises(GemmaEdgeError, match="more than a day"):
+        ensure([FILE], settings)
 
 
 def test_a_burst_of_server_errors_is_sat_out(hub: Hub, settings: StoreSettings) -> None:

@@ -10,7 +10,14 @@ import pytest
 
 from gemma_edge.errors import InputError, ModelError
 from gemma_edge.store.fetch import ensure
-from gemma_edge.store.files import import_file, list_files, plan_removal, remove, verify
+from gemma_edge.store.files import (
+    CheckedHashes,
+    import_file,
+    list_files,
+    plan_removal,
+    remove,
+    verify,
+)
 from gemma_edge.store.lock import read_lock
 from gemma_edge.store.remote import Progress, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, content
@@ -49,12 +56,38 @@ def test_verify_reads_again_what_looks_unchanged(settings: StoreSettings) -> Non
     (path,) = ensure([FILE], settings)
     assert [verdict.state for verdict in verify(settings)] == ["right"]
     damage(path)
-    assert ensure([FILE], settings) == [path]  # not hashed again: it looks the same
+    CheckedHashes(settings).put(path, SHA256)  # whatever was remembered of it
+    assert ensure([FILE], settings) == [path]
     events: list[Progress] = []
     (verdict,) = verify(settings, on_progress=events.append)
     assert (verdict.state, verdict.expected, verdict.promised_by) == ("wrong", SHA256, "lock")
     assert verdict.sha256 != SHA256
     assert events[-1].done_bytes == len(DATA)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its files have no time of their last change")
+def test_a_file_with_its_old_date_is_hashed_again(hub: Hub, settings: StoreSettings) -> None:
+    """Size, inode and date are what they were; the time of the change itself nobody sets back."""
+    (path,) = ensure([FILE], settings)
+    checked = CheckedHashes(settings)
+    assert checked.hash(path) == SHA256
+    damage(path)
+    assert checked.hash(path) != SHA256
+    assert_whole(ensure([FILE], settings))
+    assert hub.sent_bytes == 2 * len(DATA)
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(settings: StoreSettings) -> None:
+    (path,) = ensure([FILE], settings)
+    checked = CheckedHashes(settings)
+    checked._path.unlink()
+
+    def change(done_bytes: int) -> None:
+        if done_bytes == len(DATA):
+            damage(path)
+
+    assert checked.hash(path, change) == SHA256
+    assert checked.hash(path) != SHA256
 
 
 def test_a_damaged_file_is_fetched_again_and_never_returned(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gemma_edge.errors import InputError, ModelError
+from gemma_edge.errors import InputError, ModelError, UsageError
 from gemma_edge.store.fetch import ensure, missing_files
+from gemma_edge.store.files import verify
 from gemma_edge.store.lock import LockEntry, read_lock, render_lock
 from gemma_edge.store.remote import RemoteFile, StoreSettings
 from tests.store.conftest import FILE, NAME, REPO, content
@@ -96,7 +97,7 @@ def test_the_projects_lock_counts_before_the_persons(
     assert_whole(ensure([old], make_settings(project_lock=project)))
     assert read_lock(project) == read_lock(make_settings().user_lock)
     other = make_settings(project_lock=project, data_dir=tmp_path / "colleague",
-                          cache_dir=tmp_path / "colleague-cache")  # fmt: skip
+                          cache_dir=tmp_path / "colleague-cache", trust_lock=True)  # fmt: skip
     assert_whole(ensure([FILE], other))  # not the newest: the project's
 
 
@@ -157,3 +158,119 @@ def test_a_lock_that_is_no_text_is_an_input_error(tmp_path: Path) -> None:
         read_lock(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_lock(tmp_path)
+
+
+# A lock that a folder brings.
+
+
+def stranger_lock(folder: Path, sha256: str = NEW_SHA256, commit: str = "c" * 40) -> Path:
+    path = folder / "unpacked" / "gemma-edge.lock"
+    path.parent.mkdir(exist_ok=True)
+    entry = LockEntry(REPO, commit, NAME, len(NEW), sha256, date(2026, 1, 2))
+    path.write_text(render_lock({(REPO, NAME): entry}), encoding="utf-8")
+    return path
+
+
+def test_a_folders_lock_decides_nothing_without_a_word(
+    hub: Hub, make_settings: Make, tmp_path: Path
+) -> None:
+    """It names the file, both hashes and the flag; nothing was asked of the network for it."""
+    path = stranger_lock(tmp_path, commit=hub.upload(REPO, NAME, NEW))
+    with pytest.raises(UsageError, match="decides what hf:owner/some-model-GGUF") as caught:
+        ensure([FILE], make_settings(project_lock=path))
+    assert str(path) in caught.value.message
+    assert NEW_SHA256[:12] in caught.value.message
+    assert "--trust-lock" in caught.value.hint
+    assert "\n" not in caught.value.message
+    assert hub.requests == []
+
+
+def test_a_folders_lock_is_asked_about_once_and_never_becomes_the_persons(
+    hub: Hub, make_settings: Make, tmp_path: Path
+) -> None:
+    path = stranger_lock(tmp_path, commit=hub.upload(REPO, NAME, NEW))
+    asked: list[str] = []
+
+    def agree(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    settings = make_settings(project_lock=path, ask=agree)
+    assert_whole(ensure([FILE], settings), NEW)
+    assert_whole(ensure([FILE], settings), NEW)
+    assert len(asked) == 1
+    assert read_lock(settings.user_lock) == {}
+    assert_whole(ensure([FILE], make_settings(project_lock=path)), NEW)  # nobody is there to ask
+    path.write_text(path.read_text("utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="decides"):
+        ensure([FILE], make_settings(project_lock=path))
+
+
+def test_what_this_program_writes_into_a_trusted_lock_leaves_it_trusted(
+    hub: Hub, make_settings: Make, tmp_path: Path
+) -> None:
+    path = stranger_lock(tmp_path, commit=hub.upload(REPO, NAME, NEW))
+    hub.upload(REPO, "other.gguf", DATA)
+    ensure([FILE], make_settings(project_lock=path, ask=lambda _: True))
+    ensure([RemoteFile(REPO, "other.gguf")], make_settings(project_lock=path))
+    assert set(read_lock(path)) == {(REPO, NAME), (REPO, "other.gguf")}
+    assert set(read_lock(make_settings().user_lock)) == {(REPO, "other.gguf")}
+    assert_whole(ensure([FILE], make_settings(project_lock=path)), NEW)
+
+
+def test_a_no_leaves_a_folders_lock_out(hub: Hub, make_settings: Make, tmp_path: Path) -> None:
+    path = stranger_lock(tmp_path)
+    before, asked = path.read_bytes(), []
+    settings = make_settings(project_lock=path, ask=lambda text: bool(asked.append(text)))
+    assert_whole(ensure([FILE], settings))
+    ensure([FILE], settings)
+    assert len(asked) == 1
+    assert read_lock(settings.user_lock)[REPO, NAME].sha256 == SHA256
+    assert path.read_bytes() == before
+
+
+def test_the_flag_takes_a_folders_word_for_one_run(
+    hub: Hub, make_settings: Make, tmp_path: Path
+) -> None:
+    path = stranger_lock(tmp_path, commit=hub.upload(REPO, NAME, NEW))
+    settings = make_settings(project_lock=path, trust_lock=True)
+    assert_whole(ensure([FILE], settings), NEW)
+    assert read_lock(settings.user_lock) == {}
+    with pytest.raises(UsageError, match="decides"):
+        list(verify(make_settings(project_lock=path)))
+
+
+def test_the_persons_own_lock_is_not_overruled_without_a_word(
+    hub: Hub, make_settings: Make, tmp_path: Path
+) -> None:
+    ensure([FILE], make_settings())
+    with pytest.raises(UsageError, match="this machine's lock says"):
+        ensure([FILE], make_settings(project_lock=stranger_lock(tmp_path)))
+    same = stranger_lock(tmp_path, SHA256)
+    assert_whole(ensure([FILE], make_settings(project_lock=same)))  # it says the same
+
+
+def test_accepting_what_is_upstream_asks_no_lock(
+    hub: Hub, make_settings: Make, tmp_path: Path
+) -> None:
+    settings = make_settings(project_lock=stranger_lock(tmp_path))
+    assert_whole(ensure([FILE], settings, accept=True))
+    assert read_lock(settings.user_lock)[REPO, NAME].sha256 == SHA256
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'version = 1\n[[file]]\nrepo = "a/b"\nrevision = "\\u001b[2J"\nfile = "x"\nsize = 1\n'
+        f'sha256 = "{"0" * 64}"\ndate = 2026-01-01\n',
+        'version = 1\n[[file]]\nrepo = "a/b"\nrevision = ""\nfile = "../x"\nsize = 1\n'
+        f'sha256 = "{"0" * 64}"\ndate = 2026-01-01\n',
+        "x = " + "[" * 5000,
+        "#" * ((4 << 20) + 1),
+    ],
+    ids=["revision", "file", "deep", "large"],
+)
+def test_a_lock_holds_names_of_the_hub_and_ends(tmp_path: Path, text: str) -> None:
+    (tmp_path / "gemma-edge.lock").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="is not a lock file"):
+        read_lock(tmp_path / "gemma-edge.lock")
