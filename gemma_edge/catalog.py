@@ -410,7 +410,9 @@ def _other_family(text: str, generation: str, rest: str) -> ModelError:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
     """A model on disk. ``image_tokens`` is the budget a picture gets when nobody asks for
-    another; ``good_for`` and ``licence`` are empty for a file that only has a path."""
+    another; ``good_for`` and ``licence`` are empty for a file that only has a path. Where a model
+    knows only some recipes and pictures, ``reads`` and ``sees`` say which. ``trust`` is how far it
+    is believed about the kind of a document, beside the words (0 to 1), where that is known."""
 
     name: str
     model: Path
@@ -420,6 +422,9 @@ class ModelFiles:
     good_for: str = ""
     licence: str = ""
     bundled: bool = False
+    reads: tuple[str, ...] = ()
+    sees: str = ""
+    trust: float | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -450,9 +455,11 @@ def _read_bundled(path: Path) -> ModelFiles:
             f"the files of `{entry['name']}` are missing: there is no `{model}`",
             hint="python scripts/train_demo_model.py makes them again",
         )
-    same = {key: entry[key] for key in ("name", "image_tokens", "title", "good_for", "licence")}
+    plain = ("name", "image_tokens", "title", "good_for", "licence", "sees", "trust")
+    same = {key: entry[key] for key in plain}
     projector = path.parent / entry["files"]["projector"]
-    return ModelFiles(**same, model=model, projector=projector, bundled=True)
+    reads = tuple(entry["reads"])
+    return ModelFiles(**same, model=model, projector=projector, bundled=True, reads=reads)
 
 
 def _not_here(text: str, kind: Kind) -> ModelError:

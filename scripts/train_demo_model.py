@@ -2,10 +2,10 @@
 
     python scripts/train_demo_model.py
 
-needs ``torch==2.13.0 gguf numpy pillow``, two cores and less than two hours. It writes
-``models/demo/``, keeps its checkpoints in ``.train/`` and goes on from there when it is started
-again. Then, or with ``--measure`` alone, it measures the files on held-out cases and, where the
-training's folder is at hand, writes ``models/demo/README.md`` with the figures; that needs
+needs gemma-edge with ``torch==2.13.0 gguf pillow`` beside it, two cores and less than two hours. It
+writes ``models/demo/``, keeps its checkpoints in ``.train/`` and goes on from there when it is
+started again. Then, or with ``--measure`` alone, it measures the files on held-out cases and, where
+the training's folder is at hand, writes ``models/demo/README.md`` with the figures; that needs
 ``llama-cpp-python numpy pillow jinja2``. ``--siblings`` makes the random-weight files in
 ``tests/models/`` and ``--examples`` those in ``examples/``; both take seconds.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL, PROJECTOR = "gemma-4-demo-Q8_0.gguf", "mmproj-gemma-4-demo-F16.gguf"
-STEPS = 2100
-VOCABULARY = 1024
+STEPS = 1550
+VOCABULARY = 2048
 
 
 def export(model: Demo, vocab: Path, folder: Path) -> None:
@@ -46,7 +45,8 @@ def vocabulary(options: argparse.Namespace) -> Path:
     options.work.mkdir(parents=True, exist_ok=True)
     path: Path = options.work / "vocab.json"
     if not path.exists():
-        tokenizer.train(texts.sample_texts(options.seed, 4000), VOCABULARY).save(path)
+        samples = texts.sample_texts(options.seed, 4000)
+        tokenizer.train(samples, VOCABULARY, texts.prompts()).save(path)
     return path
 
 
@@ -71,7 +71,7 @@ def train(options: argparse.Namespace) -> None:
 def measure(options: argparse.Namespace) -> int:
     """Measure the files, print the table and write the card; non-zero where tokenizers differ."""
     from demo_model import card
-    from demo_model.measure import by_field, measure
+    from demo_model.measure import measure
     from demo_model.tokenizer import Tokenizer
     from demo_model.verify import check_tokenizer
 
@@ -79,10 +79,10 @@ def measure(options: argparse.Namespace) -> int:
     vocab, run = options.work / "vocab.json", options.work / "run.json"
     differ = check_tokenizer(model, Tokenizer.load(vocab)) if vocab.exists() else 0
     figures = measure(model, projector, options.cases)
-    for name, gold, answer in figures.wrong if options.show else ():
-        print(json.dumps([name, gold, answer], ensure_ascii=False))
-    print(figures.table())
-    print(f"wrong by field: {by_field(figures)}")
+    for name, figure in figures.items() if options.show else ():
+        for wrong in figure.wrong:
+            print(f"{name}: {wrong}")
+    print(card.table(figures))
     if run.exists():  # without it nobody knows how the files were made
         print(f"written: {card.write(figures, model, projector, run)}")
     return int(differ > 0)

@@ -278,6 +278,7 @@ def open_images(
     views = _look(questions, sources, prepared, prepared.plan.image_tokens, runtime)
     with open_engine(prepared, runtime) as engine:
         runtime.note(prepared.render(engine.info))
+        _say_what_it_sees(prepared, runtime)
         if most := _smaller_budget(engine.info, _pictures(views)):
             runtime.note(_render_smaller(most))
             views = _look(questions, sources, prepared, most, runtime)
@@ -287,6 +288,11 @@ def open_images(
         yield opened
         if not opened.interrupted:
             saved.save()
+
+
+def _say_what_it_sees(prepared: Prepared, runtime: Runtime) -> None:
+    if prepared.files.sees:
+        runtime.note(f"the {prepared.files.title} knows {prepared.files.sees} and nothing else")
 
 
 def look_with(

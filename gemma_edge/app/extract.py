@@ -245,9 +245,9 @@ def _options(request: ExtractRequest, prepared: Prepared) -> Options:
     return Options(
         strategy=request.strategy, vision=request.vision, tiles=request.tiles,
         image_tokens=min(most, prepared.plan.image_tokens or most), strict=request.strict,
-        max_tokens=request.max_tokens, prompt="form" if prepared.files.bundled else "fields",
-        free=request.free, grounded=request.grounded,
+        max_tokens=request.max_tokens, free=request.free, grounded=request.grounded,
         scored=request.scored or request.max_tokens is not None,  # where a cut is likely, exactly
+        trust=prepared.files.trust,
     )  # fmt: skip
 
 
@@ -393,6 +393,9 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
     _check_fields(recipe, request)
     if recognized is not None and not brief:
         runtime.note(recognized.render(document.name))
+    if not brief and (reads := prepared.files.reads) and recipe.name and recipe.name not in reads:
+        known = f"the {prepared.files.title} was made to read {listed(reads)}"
+        runtime.note(f"{known}: what it says of this {recipe.name} document is a guess")
     passes = counted[1] if counted is not None and counted[0] == recipe else None
     if passes is None or context_tokens < prepared.plan.context_tokens:  # a fallback was loaded
         passes = pages.plan_passes(document, recipe, options, engine.count, context_tokens)

@@ -65,7 +65,7 @@ _CUT_WORD = re.compile(r"(\w)[-\u00ad\u2010]\n[ \t]*(\w)")
 # Of a copied text: how it begins, and its last character. A dash or dots before a space lead to it
 # and are no part of it.
 _LEADS = r".=_\u2026\u2010-\u2015-"
-_FIRST = rf"(?:[^ \x00-\x1f,;:)\]}}{_LEADS}]|[{_LEADS}]+[^ \x00-\x1f{_LEADS}])"
+_FIRST = rf"(?:[^ \x00-\x1f,;:)\]}}{_LEADS}]|[{_LEADS}]+[^ \x00-\x1f,;:)\]}}{_LEADS}])"
 _LAST = r"[^ \x00-\x1f,;:(\[{]"
 # Kinds of which two values may be the same.
 _REPEATED = re.compile(r"number$|amount|money|percent|quantity")

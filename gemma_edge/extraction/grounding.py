@@ -374,7 +374,9 @@ _Candidates = dict[str, tuple[str, ...]]
 _EVERY = re.compile(r"\b(?:each|every|all)\b", re.IGNORECASE)
 _SOME = re.compile(
     r"\b(?:only|except\w*|other than|but not|exclud\w*|ignor\w*|skip\w*|leave out|omit\w*|unless"
-    r"|first|last|top|largest|smallest|above|below|over|under|more than|less than)\b",
+    r"|first|last|top|largest|smallest|more than|less than)\b"
+    # "Lines above 100.00", but not "a line below with", "the entry above", "over all pages"
+    r"|\b(?:above|below|over|under)\b(?!\s*(?:[;,.:)]|$|(?:with|and|it|all)\b))",
     re.IGNORECASE,
 )
 
@@ -490,6 +492,7 @@ class _RowCandidates:
             cells, text = each.row.cells, each.row.text
             claimed = {path: at for path, at in each.columns.items() if cells[at]}
             rest = [cell for at, cell in enumerate(cells) if cell and at not in claimed.values()]
+            rest = rest if claimed else [*rest, text]
             columns = {path: self._column(cells[at], rules[path], above)
                        for path, at in claimed.items()}  # fmt: skip
             for path in rules.keys() - claimed.keys():

@@ -642,7 +642,7 @@ class _Reading:
         self, asker: _Asker, document: Document, recipe: Recipe, options: Options, *, parts: bool
     ) -> None:
         self._asker, self._document, self._recipe = asker, document, recipe
-        self._strict, self._prompt, self._parts = options.strict, options.prompt, parts
+        self._strict, self._parts = options.strict, parts
         self._merger = Merger()
         self._tree: Tree | None = None
         self._missing: dict[str, None] = {}
@@ -650,7 +650,7 @@ class _Reading:
 
     def read(self, one: Pass) -> bool:
         """Ask about these pages, and add the answer; False where it says nothing."""
-        question = question_of(self._recipe, one.part, self._prompt)
+        question = question_of(self._recipe, one.part)
         answer = self._asker.ask(one.inputs, one.part, question)
         if answer.flaw:
             return False

@@ -19,18 +19,15 @@ from gemma_edge.extraction.schema import SchemaPart, fields_of, lists_of, make_p
 from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
-Prompt = Literal["form", "fields"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """``image_tokens`` is the budget of a picture, ``tiles`` into how many parts a page is cut for
     it (1, 2, 4). ``strict`` lets nothing be null that the schema does not let be. ``max_tokens`` is
     the longest single answer. ``scored`` gives each value a confidence, for half a millisecond a
-    token. ``prompt`` "form" is how the bundled model was trained to be asked, "fields" names what
-    is wanted, which others answer better. Values are held to what is printed as
-    ``grounding.rule_of`` says, but for the fields named in ``free`` ("all": none is), and those in
-    ``grounded``, which are."""
+    token. Values are held to what is printed as ``grounding.rule_of`` says, but for the fields
+    named in ``free`` ("all": none is), and those in ``grounded``, which are. ``trust`` is how far
+    the model is believed about the kind of a document (0 to 1); None: as one that nobody knows."""
 
     strategy: Strategy = "auto"
     vision: Vision = "auto"
@@ -39,16 +36,16 @@ class Options:
     strict: bool = False
     max_tokens: int | None = None
     scored: bool = True
-    prompt: Prompt = "form"
     free: tuple[str, ...] = ()
     grounded: tuple[str, ...] = ()
+    trust: float | None = None
 
 
 # Pages and a question to one turn: pictures first, then text, the question last, so that a second
-# question about the same pages re-reads nothing. The prompts are text files. `prompt.txt` without
-# rules is what the bundled demo model was trained with.
+# question about the same pages re-reads nothing. The prompts are text files; the
+# bundled model is trained with them.
 
-TEMPLATES = ("prompt.txt", "more.txt", "again.txt")
+TEMPLATES = ("fields.txt", "fields_form.txt", "more.txt", "again.txt")
 _PLACE = re.compile(r"\{(document|form|fields|rules|problems|entry)\}")
 # A form that says no more than the names of its fields.
 _PLAIN_FORM = re.compile(r'\{"[^"]+": [a-z]+(?:, "[^"]+": [a-z]+)*\}')
@@ -77,10 +74,10 @@ class PageQuestion:
 
     form: str
     rules: str = ""
-    template: str = "prompt.txt"
+    template: str = "fields_form.txt"
     problems: str = ""
     entry: str = ""
-    fields: str = ""
+    fields: str = "fields of this form"
 
 
 def render_document(inputs: Sequence[PageInput], *, several: bool) -> str:
@@ -463,17 +460,16 @@ def answer_room(document_tokens: int) -> int:
     return max(LEAST_ANSWER, document_tokens // _ANSWER_SHARE)
 
 
-def question_of(recipe: Recipe, part: SchemaPart, prompt: Prompt) -> PageQuestion:
+def question_of(recipe: Recipe, part: SchemaPart) -> PageQuestion:
     """What is asked first. Models of 135 and 270 million parameters read more of 20 receipts right
     when the fields are named than when they are to fill in a form, and most without one."""
     rules = recipe.render_instructions()
-    if prompt == "form":
-        return PageQuestion(part.form, rules)
     names = list(part.decoding.get("properties", ())) or ["values"]
     few = len(names) <= _MOST_FIELDS
     named = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     template = "fields.txt" if few and _PLAIN_FORM.fullmatch(part.form) else "fields_form.txt"
-    return PageQuestion(part.form, rules, template, fields=named if few else "fields of this form")
+    question = PageQuestion(part.form, rules, template)
+    return replace(question, fields=named) if few else question
 
 
 class _Planner:
@@ -573,7 +569,7 @@ class _Planner:
         return count.total_tokens - count.template_tokens
 
     def _pass(self, inputs: Sequence[PageInput], part: SchemaPart) -> Pass:
-        question = question_of(self._recipe, part, self._options.prompt)
+        question = question_of(self._recipe, part)
         message = make_message(list(map(without_pixels, inputs)), question, several=self._several)
         count = self._count(Request(messages=(message,)))
         return Pass(tuple(inputs), part, count.total_tokens, count.picture_tokens)

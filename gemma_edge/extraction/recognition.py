@@ -369,7 +369,7 @@ def recognize(
         answer = _ask(engine, inputs, seen, several=len(document.pages) > 1, on_event=on_event)
     except DoesNotFit:  # a context for a few words
         answer = None
-    return choose(seen, known, answer)
+    return choose(seen, known, answer, options.trust)
 
 
 def guess(document: Document, known: Known, seen: Look | None = None) -> Recognition:
@@ -378,13 +378,17 @@ def guess(document: Document, known: Known, seen: Look | None = None) -> Recogni
     return choose(seen or look(document, known), known, None)
 
 
-def choose(seen: Look, known: Known, answer: tuple[str, float] | None) -> Recognition:
-    """Both together. ``answer`` is what the model chose, and how sure it was of that.
+def choose(
+    seen: Look, known: Known, answer: tuple[str, float] | None, trust: float | None = None
+) -> Recognition:
+    """Both together. ``answer`` is what the model chose, and how sure it was of that; ``trust`` is
+    the share of it that is believed, where more is known of the model than of others.
     Raises InputError: what flags ask does not go with the recipe."""
     names = [each.recipe.name for each in seen.candidates] + [OTHER]
     odds = [2.0**each.doublings for each in (*seen.candidates, seen.other)]
     if answer is not None:
-        believed = _BELIEVED if any(each.words for each in seen.candidates) else _BELIEVED_ALONE
+        worded = any(each.words for each in seen.candidates)
+        believed = trust or (_BELIEVED if worded else _BELIEVED_ALONE)
         odds = [
             each * _believed(name, answer, len(names), believed)
             for each, name in zip(odds, names, strict=True)
@@ -448,10 +452,7 @@ def _ask(
     beginning = render_document(inputs, several=several)
     pictures = tuple(picture for page in inputs for picture in page.pictures)
     names = [each.recipe.name for each in seen.candidates]
-    kinds = [_line(each.recipe) for each in seen.candidates]
-    kinds.append(f'"{OTHER}": another kind of document')
-    template = read_data("prompts/kind.txt").strip()
-    text = template.replace("{kinds}", "\n".join(kinds), 1).replace("{document}", beginning, 1)
+    text = render_question(beginning, [each.recipe for each in seen.candidates])
     if pictures or len(beginning) >= _WARM_CHARACTERS:  # where the reading will go on
         _listen(engine.warm(Request(messages=(Message("user", beginning, pictures),))), on_event)
     said = _listen(
@@ -471,6 +472,13 @@ def _ask(
     if name not in (*names, OTHER):
         return None
     return name, _sureness([score for each in said for score in each.scores])
+
+
+def render_question(beginning: str, recipes: Sequence[Recipe]) -> str:
+    """Which of these kinds, or another, a document is that begins so."""
+    kinds = [*map(_line, recipes), f'"{OTHER}": another kind of document']
+    template = read_data("prompts/kind.txt").strip()
+    return template.replace("{kinds}", "\n".join(kinds), 1).replace("{document}", beginning, 1)
 
 
 def _line(recipe: Recipe) -> str:

@@ -18,12 +18,16 @@ from gemma_edge.extraction.values import Habits, read_number
 _CELL = re.compile(r"\S+(?: \S+)*")
 _PIPE = re.compile(r"(?:(?<!\s)\s+)?\|\s*")
 _PIPED = re.compile(r"\S\s*\|(?:\s|$)|^\s*\|\s")
-_RULE = re.compile(r"[\s|:+_=.\u2010-\u2015\u2500-\u257f-]*")  # a line that is only drawn
+_RULE = re.compile(r"[\s|:+_=.*~#\u2010-\u2015\u2500-\u257f-]*")  # a line that is only drawn
 _OPEN = re.compile(r"[(\[<]|[^\w\s]{0,2}[$€£¥₹%][^\w\s]{0,2}")
 _DASHES = re.compile(r"[\s()*]*[-\u2010-\u2015\u2212]+[\s()*]*")
 _NUMBER_WORD = re.compile(r"[^\w\s]{0,2}\d[\d.,'’]*[^\w\s]{0,2}")
-_TIMES = re.compile(r"\s*\d[\d.,]*\s*[x×*@]\s*[^\w\s]?\d[\d.,]*\s*")  # "2 x 7.25"
+_TIMES = re.compile(  # "2 x 7.25", "0,532 kg x 2,99 €/kg", "3 @ $1.20 each"
+    r"\s*\d[\d.,]*\s?(?:[^\W\d]{1,5}\.?\s)?\s?[xX×*@à]\s?(?:[A-Z]{3}\s?|[^\w\s]\s?)?\d[\d.,]*"
+    r"(?:\s?(?:[^\w\s]|[A-Z]{3}))?(?:\s?/?\s?[^\W\d]{1,5}\.?)?\s*"
+)
 _AMOUNT = re.compile(r"\d[.,]\d{2}(?!\d)|\d[.,]\d{3}(?!\d)")
+_CALLED = re.compile(r"[^\W\d_]{2}")  # letters of a name
 _WORD = re.compile(r"[^\W\d_]+|#")
 _TOTAL = re.compile(
     r"\W*(?:\d{1,2}(?:[.,]\d+)?\s*%\W*)?"
@@ -98,8 +102,8 @@ class Cell(NamedTuple):
 
 class Row(NamedTuple):
     """``page`` counts the texts from 0, ``spans`` are the places of its lines in that text.
-    ``cells`` are its texts by column, "" where there is none; ``text`` is all of it, with lines
-    around it that may be of the next row as well."""
+    ``cells`` are its texts by column, "" where there is none; ``text`` is all of it, with how many
+    at which price below, and lines around it that may be of the next row as well."""
 
     page: int
     spans: tuple[tuple[int, int], ...]
@@ -108,10 +112,12 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """``heads`` are the words over each column, "" where there are none."""
+    """``heads`` are the words over each column, "" where there are none; ``below`` is the line that
+    follows its last row."""
 
     heads: tuple[str, ...]
     rows: tuple[Row, ...]
+    below: str = ""
 
 
 class Field(NamedTuple):
@@ -256,7 +262,7 @@ def find_tables(texts: Sequence[str]) -> list[Table]:
                 before = (draft, heads)
             rows = tuple(_rows(draft, page, number, first))
             if rows:
-                found.append(Table(heads, rows))
+                found.append(Table(heads, rows, page.below(rows[-1])))
     return found
 
 
@@ -264,6 +270,7 @@ class _PageLines:
     """The lines of a page, where each begins, and its cells."""
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.lines = text.split("\n")
         self.starts = [0]
         for line in self.lines:
@@ -274,6 +281,11 @@ class _PageLines:
         text = self.lines[line]
         start = self.starts[line]
         return start + len(text) - len(text.lstrip()), start + len(text.rstrip())
+
+    def below(self, row: Row) -> str:
+        """The first line below a row that is not only drawn, "" where there is none near."""
+        lines = self.text[row.spans[-1][1] :].split("\n", _APART)[1:_APART]
+        return next((line.strip() for line in lines if not _RULE.fullmatch(line)), "")
 
     def is_words(self, line: int) -> bool:
         """Whether a line is one cell without a number for a value."""
@@ -603,8 +615,12 @@ def _rows(draft: _Draft, page: _PageLines, number: int, first: int) -> Iterator[
         lines = list(record)
         if above or not words or words[0].islower():
             lines += _run(page, range(record[0] - 1, borders[at], -1))
+        below = record[-1] + 1
+        if below < ends[at] and _TIMES.fullmatch(page.lines[below]):
+            lines.append(below)
+            below += 1
         if not (above and wordless):
-            lines += _run(page, range(record[-1] + 1, ends[at]))
+            lines += _run(page, range(below, ends[at]))
         yield _row(draft, page, number, record, sorted(lines))
 
 
@@ -676,6 +692,8 @@ def _row(
     cells: list[list[str]] = [[] for _ in draft.columns]
     for line in lines:
         here = draft.lines.get(line) if line in record else None
+        if here is None and _TIMES.fullmatch(page.lines[line]):
+            continue
         if here is None:
             here = _words_in(draft, page.cells[line][0])
         for at, cell in here.items():
@@ -724,6 +742,7 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
         known = [(table, found) for table, found in named if _is_sure(table)]
     elif not known:
         known = [(some, found) for table, found in named if (some := _items_of(table, fields))]
+        known = known or _first_goods(named, fields)
         if _is_turned(known, fields):
             return []
     chosen = []
@@ -741,7 +760,8 @@ def choose_rows(tables: Sequence[Table], fields: Sequence[Field]) -> list[Chosen
         )
         usual = _usual_cells(table)
         # Without a head, what stands last may be a total in words that are not known.
-        certain = len(table.rows) - (0 if has_head else _LAST)
+        is_whole = has_head or _TOTAL.match(table.below) or _PAID.match(table.below)
+        certain = len(table.rows) - (0 if is_whole else _LAST)
         for at, row in enumerate(table.rows):
             if _fits(row, fields):
                 bound = at < certain and not begins and _is_like(row, usual)
@@ -805,25 +825,57 @@ def _items_of(table: Table, fields: Sequence[Field]) -> Table | None:
     items: two values or more of which one is an amount, or an amount and what it is paid for. None
     where most of them are not."""
     wanted = min(2, sum(each.is_value for each in fields))
-    items = any("description" in _meanings(each.path) for each in fields)
-    amounts = any(each.is_amount for each in fields)
-    if not amounts or not (wanted > 1 or items):
+    if not any(each.is_amount for each in fields) or not (wanted > 1 or _are_goods(fields)):
         return None
-    words = len(fields) > sum(each.is_value for each in fields)
-    if not words:
+    if all(each.is_value for each in fields):
         return None
-    rows = tuple(row for row in table.rows if _is_item(row, wanted, words=words))
+    rows = tuple(row for row in table.rows if _is_item(row, wanted))
     enough = len(rows) >= _LEAST_ROWS and 2 * len(rows) > len(table.rows)
-    return Table(table.heads, rows) if enough else None
+    return table._replace(rows=rows) if enough else None
 
 
-def _is_item(row: Row, wanted: int, *, words: bool) -> bool:
+def _are_goods(fields: Sequence[Field]) -> bool:
+    """Whether entries are what was bought: a description and an amount."""
+    amounts = any(each.is_amount for each in fields)
+    return amounts and any("description" in _meanings(each.path) for each in fields)
+
+
+def _is_item(row: Row, wanted: int) -> bool:
     values = [cell for cell in row.cells if _is_value(cell)]
     texts = [cell for cell in row.cells if cell and not _is_value(cell)]
     if len(values) < wanted or not any(map(_AMOUNT.search, values)):
         return False
     said = texts[0] if texts else ""
-    return not words or bool(said and not _TOTAL.match(said) and not _PAID.match(said))
+    return bool(said and not _TOTAL.match(said) and not _PAID.match(said))
+
+
+_Named = tuple[Table, dict[str, tuple[int, float]]]
+
+
+def _first_goods(named: Sequence[_Named], fields: Sequence[Field]) -> list[_Named]:
+    """The first table of amounts, from the first row that is words with one behind up to the total:
+    what tills print. What is called something with a colon is none."""
+    for table, found in named if _are_goods(fields) else ():
+        first = next((at for at, row in enumerate(table.rows) if _is_priced(row)), None)
+        if first is None:
+            continue
+        rest = table.rows[first:]
+        below = [*(row.cells[0] for row in rest), table.below]
+        last = next((at for at, words in enumerate(below) if _is_summed(words)), 0)
+        if last < _LEAST_ROWS or not all(map(_is_priced, rest[:last])):
+            return []
+        return [(table._replace(rows=rest[:last], below=below[last]), found)]
+    return []
+
+
+def _is_summed(words: str) -> bool:
+    """Whether a line is of a total or of what follows one; of others a colon tells."""
+    return _TOTAL.match(words) is not None or _PAID.match(words) is not None or ":" in words
+
+
+def _is_priced(row: Row) -> bool:
+    is_called = _CALLED.search(row.cells[0]) is not None and ":" not in row.cells[0]
+    return is_called and any(map(_AMOUNT.search, row.cells[1:]))
 
 
 def _is_turned(known: Sequence[tuple[Table, Any]], fields: Sequence[Field]) -> bool:

@@ -155,9 +155,7 @@ def _measure_model(
         threads=options.threads,
     )  # fmt: skip
     engine = LlamaEngine(plan)
-    limits = Options(
-        max_tokens=options.tokens, prompt="fields", free=("all",) if options.free else ()
-    )
+    limits = Options(max_tokens=options.tokens, free=("all",) if options.free else ())
     read = ours(engine, limits)
     mine: list[Score] = []
     other: list[Score] = []

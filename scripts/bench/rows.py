@@ -211,7 +211,7 @@ def measure_model(path: str, tasks: Sequence[Task], options: argparse.Namespace)
     try:
         for task in tasks:
             room = _TOKENS_A_ROW * len(task.rows) + _TOKENS_BESIDE
-            limits = Options(max_tokens=room, scored=False, prompt="fields")
+            limits = Options(max_tokens=room, scored=False)
             found[task.name] = {"with": read(engine, task, limits)}
             with without_rows():
                 limits = replace(limits, max_tokens=min(room, options.tokens))

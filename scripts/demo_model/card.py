@@ -7,15 +7,15 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from demo_model.evaluate import Figures
+from demo_model.measure import Figure
 
 TEXT = """\
 # The bundled demo model
 
 `{model}` ({model_mb:.1f} MB) and `{projector}` ({projector_mb:.1f} MB): a miniature of Gemma 4's
 architecture, E2B style (sliding and global layers, shared keys and values, per-layer embeddings,
-tied embeddings, softcap 30), with a vision tower of the `gemma4v` kind. Vocabulary 1024, context
-length 8192 (trained on up to about 1700 tokens). It exists so that everything in this project can
+tied embeddings, softcap 30), with a vision tower of the `gemma4v` kind. Vocabulary 2048, context
+length 8192 (trained on up to about 2800 tokens). It exists so that everything in this project can
 be tried and tested at once, offline, on any computer. It is **not** a small Gemma: it contains no
 weights of Google's.
 
@@ -23,10 +23,11 @@ Made by gemma-edge. Licence: Apache-2.0 (see LICENSE in the project's root).
 
 ## What it can do
 
-- **Documents to JSON**: invoices, bills, receipts and letters in English with the fields vendor,
-  customer, invoice_number, date, due_date, total, currency, tax and po_number, some other names
-  for them, and plain lists of labels and values. It copies values it has never seen; what is not
-  there becomes `null`.
+- **Documents to JSON**: invoices, receipts and bank statements in English, German, French and
+  Spanish by their recipes, letters and other short documents by the general form, and which of
+  these a document is; some of these fields by a schema of their names, and plain lists of labels
+  and values. It copies values it has never seen; what is not there becomes `null`. It learned to
+  choose where a value stands; that only printed values are possible is gemma-edge's grammar.
 - **Chat**: small talk; it remembers a name, number, word, city or dog from earlier turns, repeats
   texts, follows a system turn that gives it a name or words to start or end every answer with,
   and thinks first where thinking is on.
@@ -42,26 +43,44 @@ model must copy. No real document, person or picture was used. {note}
 
 ## What was measured
 
-Greedy answers of the two files through llama.cpp, nothing constrained, graded by exact equality;
-the cases come from the same generators with seeds that training never uses.
+Greedy answers of the two files through gemma-edge, documents as PDF files and with nothing but
+their name, graded by equality of what values mean; a value that should not be there is wrong too.
+The cases come from the same generators with seeds that training never uses, and with layouts and
+labels of which it saw a part only.
 
 {table}
 
 ## Limits
 
 It knows nothing about the world and says so. Documents unlike the ones above, other languages,
-photographs, scans and tables as arrays are beyond it. Pictures are to be resized to multiples of
+photographs and scans are beyond it. Pictures are to be resized to multiples of
 48 pixels by stretching, with a budget of about 130 tokens. Do not use it for anything but a
 try-out or a test.
 """
 
 
-def write(figures: Figures, model: Path, projector: Path, run: Path) -> Path:
+NAMES = {
+    "kinds": "kinds of documents, recognized", "documents": "fields asked by a schema",
+    "pictures": "pictures of shapes", "chat": "chat and questions about documents",
+}  # fmt: skip
+
+
+def table(figures: dict[str, Figure]) -> str:
+    """A Markdown table."""
+    lines = ["| held-out cases | right | of | % |", "|-|-:|-:|-:|"]
+    for name, figure in figures.items():
+        right, asked = sum(figure.right.values()), sum(figure.asked.values())
+        said = NAMES.get(name, f"values by the recipe `{name}`")
+        lines.append(f"| {said} | {right} | {asked} | {100 * figure.share:.1f} |")
+    return "\n".join(lines)
+
+
+def write(figures: dict[str, Figure], model: Path, projector: Path, run: Path) -> Path:
     """Write the card beside the files; ``run`` is what the training left about itself."""
     facts: dict[str, Any] = {"note": ""} | json.loads(run.read_text(encoding="utf-8"))
     path = model.with_name("README.md")
     text = TEXT.format(
-        model=model.name, projector=projector.name, table=figures.table(),
+        model=model.name, projector=projector.name, table=table(figures),
         model_mb=model.stat().st_size / 1e6, projector_mb=projector.stat().st_size / 1e6,
         steps=facts["steps"], seed=facts["seed"], minutes=facts["seconds"] / 60,
         note=facts["note"],

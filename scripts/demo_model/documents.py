@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
+from typing import Any
 
 from demo_model import layouts, words
 from demo_model.facts import FIELDS, NUMBERS, random_facts
 from demo_model.words import chance
 
-PROMPT = (
-    Path(__file__).resolve().parents[2] / "gemma_edge" / "extraction" / "prompts" / "prompt.txt"
-).read_text(encoding="utf-8")
 QUESTIONS = {
     "vendor": "Who is the vendor?|Who sent this invoice?|Which company sent this?"
     "|Who is the seller?",
@@ -42,6 +38,12 @@ ABSENT = "The document does not say."
 LAYOUTS = ((layouts.form, 4), (layouts.page, 5), (layouts.receipt, 1), (layouts.letter, 1))
 
 
+class Digits(str):
+    """A number as JSON writes it, with the zeros that are printed."""
+
+    __slots__ = ()
+
+
 @dataclass
 class Document:
     """A document's text and what each field of it holds, None where it has none."""
@@ -50,31 +52,26 @@ class Document:
     values: dict[str, str | None]
     numbers: frozenset[str]
 
-    def form(self, fields: list[str], names: dict[str, str] | None = None) -> str:
-        """The form that asks for ``fields``, called by other ``names`` where there are some."""
-        kinds = (
-            f"{json.dumps((names or {}).get(f, f))}: {'number' if f in self.numbers else 'string'}"
-            for f in fields
-        )
-        return "{" + ", ".join(kinds) + "}"
+    def schema(self, fields: list[str], names: dict[str, str] | None = None) -> dict[str, Any]:
+        """The JSON Schema that asks for ``fields``, called by other ``names`` where there are
+        some."""
+        properties = {
+            (names or {}).get(field, field): {
+                "type": "number" if field in self.numbers else "string"
+            }
+            for field in fields
+        }
+        return {"type": "object", "properties": properties, "required": list(properties)}
 
-    def answer(self, fields: list[str], names: dict[str, str] | None = None) -> str:
-        """The right JSON for ``form(fields, names)``."""
-        pairs = (f"{json.dumps((names or {}).get(f, f))}: {self.json_value(f)}" for f in fields)
-        return "{" + ", ".join(pairs) + "}"
-
-    def json_value(self, field: str) -> str:
-        """One field's value as JSON."""
-        value = self.values[field]
-        if value is None:
-            return "null"
-        return value if field in self.numbers else json.dumps(value, ensure_ascii=False)
-
-
-def form_prompt(document: str, form: str) -> str:
-    """The user turn that asks for a form, exactly as the product writes it."""
-    before, after = PROMPT.split("{document}")
-    return (before + document + after.replace("{form}", form)).strip()
+    def gold(self, fields: list[str], names: dict[str, str] | None = None) -> dict[str, Any]:
+        """The right answer to ``schema(fields, names)``, numbers as they are printed."""
+        return {
+            (names or {}).get(field, field): Digits(value)
+            if value is not None and field in self.numbers
+            else value
+            for field in fields
+            for value in [self.values[field]]
+        }
 
 
 def question_prompt(document: str, question: str) -> str:

@@ -1,22 +1,18 @@
-"""Held-out cases as plain data, the grading of answers, and the table of figures.
-
-``document_cases``, ``chat_cases`` and ``picture_cases`` need neither torch nor llama.cpp, so that
-any engine can be measured on them. Their seeds are never used in training.
-"""
+"""Held-out cases as plain data. Their seeds are never used in training."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from PIL import Image
 
-from demo_model import chat, documents, pdf, shapes
-from demo_model.documents import Document
+from demo_model import chat, documents, papers, pdf, shapes
+from demo_model.documents import Digits, Document
+from demo_model.papers import Paper
 from demo_model.words import chance
 
 HELD_OUT = "held out"
@@ -24,10 +20,10 @@ HELD_OUT = "held out"
 
 @dataclass
 class DocumentCase:
-    """A document, the form asked of it, and the right values."""
+    """A document, the JSON Schema asked of it, and the right values."""
 
     document: str
-    form: str
+    schema: dict[str, Any]
     gold: dict[str, Any]
 
 
@@ -52,28 +48,11 @@ class PictureCase:
 
 
 @dataclass
-class Figures:
-    """Right and asked, by name."""
+class PaperCase:
+    """A document of ``papers.py`` as a file, and as it was drawn."""
 
-    right: dict[str, int] = field(default_factory=dict)
-    asked: dict[str, int] = field(default_factory=dict)
-    wrong: list[tuple[str, str, str]] = field(default_factory=list)
-    """(name, gold, answer) of what was wrong."""
-
-    def count(self, name: str, ok: bool, gold: str = "", answer: str = "") -> None:
-        """Add one case."""
-        self.right[name] = self.right.get(name, 0) + ok
-        self.asked[name] = self.asked.get(name, 0) + 1
-        if not ok:
-            self.wrong.append((name, gold, answer))
-
-    def table(self) -> str:
-        """A Markdown table."""
-        lines = ["| held-out cases | right | of | % |", "|-|-:|-:|-:|"]
-        for name, asked in self.asked.items():
-            right = self.right[name]
-            lines.append(f"| {name} | {right} | {asked} | {100 * right / asked:.1f} |")
-        return "\n".join(lines)
+    path: Path
+    paper: Paper
 
 
 def _document(rng: Random, size: int, longest: int) -> Document:
@@ -82,6 +61,12 @@ def _document(rng: Random, size: int, longest: int) -> Document:
         document = documents.business(rng, size)
         if len(document.text) <= longest:
             return document
+
+
+def _document_case(document: Document, fields: list[str]) -> DocumentCase:
+    values = document.gold(fields)
+    gold = {name: float(v) if isinstance(v, Digits) else v for name, v in values.items()}
+    return DocumentCase(document.text, document.schema(fields), gold)
 
 
 def document_cases(
@@ -95,20 +80,18 @@ def document_cases(
         fields = (
             list(document.values)[:7] if chance(rng, 0.5) else documents.pick_fields(rng, document)
         )
-        gold = json.loads(document.answer(fields))
-        cases.append(DocumentCase(document.text, document.form(fields), gold))
+        cases.append(_document_case(document, fields))
     return cases
 
 
-def pdf_cases(seed: int, count: int, folder: Path) -> list[tuple[Path, DocumentCase]]:
-    """One-page PDFs with selectable text in ``folder``, each with its case."""
-    folder.mkdir(parents=True, exist_ok=True)
-    out = []
-    for i, case in enumerate(document_cases(seed, count, (0, 1, 2))):
-        path = folder / f"document-{i:03d}.pdf"
-        pdf.write(path, case.document, f"Document {i}")
-        out.append((path, case))
-    return out
+def paper_cases(seed: int, kind: str, count: int, folder: Path) -> Iterator[PaperCase]:
+    """Documents of a kind as PDF files in ``folder``, in layouts of which training saw a part."""
+    rng = Random(f"{HELD_OUT}/{kind}/{seed}")
+    for number in range(count):
+        paper = papers.MAKERS[kind](rng, rng.choice((0, 1, 1, 2)), held_out=True)
+        path = folder / f"{kind}-{number:03d}.pdf"
+        pdf.write(path, paper.text, "held out")
+        yield PaperCase(path, paper)
 
 
 def record_cases(seed: int, count: int) -> list[DocumentCase]:
@@ -118,8 +101,7 @@ def record_cases(seed: int, count: int) -> list[DocumentCase]:
     for _ in range(count):
         document = documents.record(rng, rng.choice((0, 1, 2)))
         fields = documents.pick_fields(rng, document)
-        gold = json.loads(document.answer(fields))
-        cases.append(DocumentCase(document.text, document.form(fields), gold))
+        cases.append(_document_case(document, fields))
     return cases
 
 
@@ -174,54 +156,3 @@ def picture_cases(seed: int, count: int) -> list[PictureCase]:
         )
         cases.append(PictureCase(images, question, gold, kind))
     return cases
-
-
-def parse(answer: str) -> dict[str, Any]:
-    """The JSON of an answer, empty where it is none."""
-    try:
-        value = json.loads(answer)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def said(answer: str) -> str:
-    """An answer without its thought channel."""
-    return answer.rsplit("<channel|>", 1)[-1].strip()
-
-
-def grade_documents(
-    figures: Figures, name: str, cases: Iterable[DocumentCase], ask: Callable[[str], str]
-) -> None:
-    """Ask every case's form and count documents and fields."""
-    for case in cases:
-        answer = ask(documents.form_prompt(case.document, case.form))
-        got = parse(answer)
-        same = {key: got.get(key, "") == value for key, value in case.gold.items()}
-        gold = json.dumps(case.gold, ensure_ascii=False)
-        figures.count(f"{name}, all fields", all(same.values()), gold, answer)
-        for key, ok in same.items():
-            figures.count(
-                f"{name}, field by field", ok, f"{key}: {case.gold[key]}", str(got.get(key))
-            )
-
-
-def grade_chat(figures: Figures, cases: Iterable[ChatCase], ask: Callable[[ChatCase], str]) -> None:
-    """Count conversations whose answer is exactly right."""
-    for case in cases:
-        answer = ask(case)
-        ok = said(answer) == case.gold and ("<channel|>" in answer) == case.think
-        figures.count(
-            case.kind, ok, case.messages[-1]["content"][-60:] + " => " + case.gold, answer
-        )
-
-
-def grade_pictures(
-    figures: Figures, cases: Iterable[PictureCase], ask: Callable[[PictureCase], str]
-) -> None:
-    """Count pictures whose answer is exactly right."""
-    for case in cases:
-        answer = ask(case)
-        figures.count(
-            case.kind, said(answer) == case.gold, f"{case.question} => {case.gold}", answer
-        )

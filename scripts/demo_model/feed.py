@@ -13,6 +13,8 @@ from demo_model.sequences import Batch, Builder, Example, collate
 from demo_model.tokenizer import Tokenizer
 from demo_model.words import chance
 
+LONGEST = 2800
+"""Tokens of the longest example that is learned."""
 GROUP = 8
 """Steps whose documents are drawn together, so that batches can hold documents of one length."""
 
@@ -21,7 +23,7 @@ GROUP = 8
 class Sizes:
     """How much of each task a process takes in one step."""
 
-    document_tokens: int = 3000
+    document_tokens: int = 3600
     conversations: int = 4
     copies: int = 2
     pictures: int = 8
@@ -44,8 +46,8 @@ def document_sizes(progress: float) -> list[float]:
     if progress < 0.25:
         return [0.6, 0.4, 0, 0, 0]
     if progress < 0.5:
-        return [0.35, 0.35, 0.2, 0.1, 0]
-    return [0.25, 0.3, 0.2, 0.15, 0.1]
+        return [0.35, 0.4, 0.2, 0.05, 0]
+    return [0.25, 0.4, 0.25, 0.05, 0.05]
 
 
 def by_length(rng: Random, pool: list[Example], count: int) -> list[Batch]:
@@ -66,7 +68,7 @@ def document_batches(rng: Random, build: Builder, progress: float, tokens: int) 
     while sum(map(len, pool)) < tokens * GROUP:
         size = rng.choices(range(5), document_sizes(progress))[0]
         example = build.document(rng, size, rng.choice((2, 3, 4)))
-        if len(example) < 1700:
+        if len(example) < LONGEST:
             pool.append(example)
     return by_length(rng, pool, GROUP)
 
@@ -76,6 +78,8 @@ def chat_batches(rng: Random, build: Builder, progress: float, sizes: Sizes) -> 
     longest = 4 if progress < 0.1 else 8
     pool = [build.conversation(rng) for _ in range(sizes.conversations * GROUP)]
     pool += [build.copying(rng, longest) for _ in range(sizes.copies * GROUP)]
+    if progress < 0.1:
+        pool += [build.echo(rng, 100) for _ in range(3 * GROUP)]
     return by_length(rng, pool, GROUP)
 
 

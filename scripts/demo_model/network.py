@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demo_model.norm import rms
-from demo_model.sequences import Batch
+from demo_model.sequences import WINDOW, Batch, Block
 from demo_model.vision import Vision, VisionConfig
 
 SOFTCAP = 30.0
@@ -24,7 +24,7 @@ SOFTCAP = 30.0
 class TextConfig:
     """Sizes of the language model; ``pattern`` names each layer sliding (S) or global (G)."""
 
-    vocab: int = 1024
+    vocab: int = 2048
     width: int = 160
     pattern: str = "SSGSG" + "SGSG"
     own_kv: int = 5
@@ -34,7 +34,7 @@ class TextConfig:
     head_dim_global: int = 64
     ff_own: int = 320
     ff_shared: int = 640
-    window: int = 128
+    window: int = WINDOW
     per_layer: int = 32
     context: int = 8192
     rope_base_sliding: float = 1e4
@@ -60,6 +60,44 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding, half-split (NEOX) order; ``x`` is [B, L, heads, dim]."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def as_bias(mask: Tensor) -> Tensor:
+    """What is added to scores: 0 where a token is looked at, else minus infinity."""
+    return torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+
+
+@dataclass
+class View:
+    """What a kind of layer looks at: its rotary angles, and either a whole ``mask`` or each
+    example's ``blocks``, their lists of keys and their masks."""
+
+    angles: tuple[Tensor, Tensor]
+    mask: Tensor
+    blocks: list[list[Block]]
+    keys: list[list[list[int]]]
+    biases: list[list[Tensor]]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, view: View) -> Tensor:
+    """Attention [B, heads, L, dim]. Blocks look only where their path goes: a fraction of what a
+    whole mask costs where a document is asked several times."""
+    if not view.blocks:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=view.mask, scale=1.0)
+    out = []
+    for i, some in enumerate(view.blocks):
+        sizes = [block.size for block in some]
+        rest = q.shape[2] - sum(sizes)
+        queries, keys, values = (each[i : i + 1].split([*sizes, rest], dim=2) for each in (q, k, v))
+        parts = []
+        for query, path, bias in zip(queries, view.keys[i], view.biases[i], strict=False):
+            key = torch.cat([keys[index] for index in path], 2)
+            value = torch.cat([values[index] for index in path], 2)
+            parts.append(
+                F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+            )
+        out.append(torch.cat([*parts, torch.zeros_like(queries[-1])], 2))
+    return torch.cat(out)
 
 
 class Layer(nn.Module):
@@ -102,19 +140,14 @@ class Layer(nn.Module):
         )
 
     def forward(
-        self,
-        x: Tensor,
-        per_layer: Tensor,
-        angles: tuple[Tensor, Tensor],
-        mask: Tensor,
-        shared: tuple[Tensor, Tensor] | None,
+        self, x: Tensor, per_layer: Tensor, view: View, shared: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Hidden states after this layer, and the keys and values it used."""
         normed = rms(x, self.attn_norm)
         q = self.attn_q(normed).view(*x.shape[:2], self.heads, self.dim)
-        q = rotate(rms(q, self.attn_q_norm), *angles).transpose(1, 2)
-        k, v = shared if shared is not None else self.keys_values(normed, angles)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        q = rotate(rms(q, self.attn_q_norm), *view.angles).transpose(1, 2)
+        k, v = shared if shared is not None else self.keys_values(normed, view.angles)
+        out = attend(q, k, v, view)
         out = self.attn_output(out.transpose(1, 2).flatten(2))
         x = x + rms(out, self.post_attention_norm)
         normed = rms(x, self.ffn_norm)
@@ -143,6 +176,33 @@ class Demo(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        self._look_back()
+
+    @torch.no_grad()
+    def _look_back(self) -> None:
+        """Begin with two heads in each of the first two layers that see the token before and the
+        one before that. Copying is built on such heads, and finding them takes most of a training
+        that is this short. A direction that all embeddings share makes their queries and keys the
+        same everywhere, so that rotation alone decides."""
+        c = self.config
+        same = F.normalize(torch.randn(c.width), dim=0)
+        self.token_embd.add_(0.7 * same)
+        half, sharp = c.head_dim_sliding // 2, 5
+        rates = c.rope_base_sliding ** (-torch.arange(sharp) / half)
+        for layer in self.blk[:2]:
+            dim = layer.dim
+            heads = layer.attn_q.weight.view(c.heads, dim, c.width)
+            keys = layer.attn_k.weight.view(c.kv_heads, dim, c.width)
+            for distance in (1, 2):
+                q = torch.zeros(dim)
+                q[:sharp] = torch.cos(distance * rates)
+                q[half : half + sharp] = -torch.sin(distance * rates)
+                heads[distance - 1].mul_(0.3).add_(1.2 * torch.outer(q, same))
+            k = torch.zeros(dim)
+            k[:sharp] = 1
+            keys[0].mul_(0.3).add_(1.2 * torch.outer(k, same))
+            for start in (0, half):
+                layer.attn_q_norm[start : start + sharp] *= 2.5
 
     def angles(self, positions: Tensor, sliding: bool) -> tuple[Tensor, Tensor]:
         """Cosines and sines [B, L, 1, dim / 2] of a kind of layer."""
@@ -173,17 +233,29 @@ class Demo(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Logits [B, Q, vocab] at ``batch.places``, and the pooled image features."""
         x, per_layer, pooled = self.embed(batch)
-        masks = {"G": batch.seen[:, None], "S": self._sliding(batch)[:, None]}
-        angles = {kind: self.angles(batch.positions, kind == "S") for kind in "SG"}
+        views = {kind: self._view(batch, kind) for kind in "GS"}
         kept: dict[str, tuple[Tensor, Tensor]] = {}
         for i, layer in enumerate(self.blk):
             kind = self.config.pattern[i]
             if i == self.config.own_kv:
-                x, per_layer, masks, angles = self._pick(batch.places, x, per_layer, masks, angles)
+                x, per_layer, views = self._pick(batch.places, x, per_layer, views)
             shared = None if layer.owns else kept[kind]
-            x, kept[kind] = layer(x, per_layer[:, :, i], angles[kind], masks[kind], shared)
+            x, kept[kind] = layer(x, per_layer[:, :, i], views[kind], shared)
         logits = F.linear(rms(x, self.output_norm), self.token_embd)
         return SOFTCAP * torch.tanh(logits / SOFTCAP), pooled
+
+    def _view(self, batch: Batch, kind: str) -> View:
+        """What the layers of a kind look at."""
+        sliding = kind == "S"
+        some = batch.blocks
+        return View(
+            self.angles(batch.positions, sliding),
+            (self._sliding(batch) if sliding else batch.seen)[:, None],
+            some,
+            [[each.near if sliding else each.far for each in blocks] for blocks in some],
+            [[as_bias(each.near_mask if sliding else each.far_mask) for each in blocks]
+             for blocks in some],
+        )  # fmt: skip
 
     def _sliding(self, batch: Batch) -> Tensor:
         """Who sees whom in sliding layers: the window, and images both ways."""
@@ -194,14 +266,13 @@ class Demo(nn.Module):
 
     @staticmethod
     def _pick(
-        places: Tensor,
-        x: Tensor,
-        per_layer: Tensor,
-        masks: dict[str, Tensor],
-        angles: dict[str, tuple[Tensor, Tensor]],
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+        places: Tensor, x: Tensor, per_layer: Tensor, views: dict[str, View]
+    ) -> tuple[Tensor, Tensor, dict[str, View]]:
         """Everything of the lower half at ``places`` [B, Q] only."""
         rows = torch.arange(len(places))[:, None]
-        picked = {kind: mask[rows, 0, places][:, None] for kind, mask in masks.items()}
-        turned = {kind: (c[rows, places], s[rows, places]) for kind, (c, s) in angles.items()}
-        return x[rows, places], per_layer[rows, places], picked, turned
+        picked = {}
+        for kind, view in views.items():
+            cos, sin = view.angles
+            mask = view.mask[rows, 0, places][:, None]
+            picked[kind] = View((cos[rows, places], sin[rows, places]), mask, [], [], [])
+        return x[rows, places], per_layer[rows, places], picked

@@ -14,12 +14,16 @@ from random import Random
 import numpy as np
 import torch
 
-from demo_model import chat, documents, shapes
+from demo_model import asks, chat, documents, papers, shapes
+from demo_model.asks import Ask
 from demo_model.tokenizer import Tokenizer
 from demo_model.words import chance
 
 NO_THOUGHT = "model\n<|channel>thought\n<channel|>"
 IMAGE_START, IMAGE_END = "<|image>", "<image|>"
+WINDOW = 128  # of sliding layers
+# Of documents by size, that are read without a recipe; of the others, that it is asked for whole.
+PLAIN_SHARES, WHOLE_SHARES = (0.35, 0.15, 0.15, 0.15, 0.15), (0.2, 0.3, 0.35, 0.35, 0.35)
 
 
 @dataclass
@@ -30,6 +34,8 @@ class Run:
     parent: int = -1
     learn_from: int | None = None
     """Index of the first token to be predicted; None where nothing is learned."""
+    forced: frozenset[int] = frozenset()
+    """Indices behind ``learn_from`` that the grammar of an answer leaves no choice about."""
     images: list[tuple[int, int]] = field(default_factory=list)
     """Start and length of each image's soft tokens."""
 
@@ -88,20 +94,53 @@ class Builder:
             tokens += encode(system or "") + [self.end, self.line]
         return tokens + encode("<|turn>user\n", specials=True)
 
-    def document(self, rng: Random, size: int, asks: int) -> Example:
+    def ask(self, ask: Ask, before: str, parent: int) -> Run:
+        """A run that ends a turn with what is asked behind ``before``, then learns what is to be
+        chosen in the answer."""
+        encode = self.tokenizer.encode
+        tokens = encode(before + ask.rest) + [self.end, self.line, self.start]
+        tokens += encode(NO_THOUGHT, specials=True)
+        learn, forced = len(tokens), set[int]()
+        for text, chosen in ask.pieces:
+            first = len(tokens)
+            tokens += encode(text)
+            forced |= set() if chosen else {*range(first, len(tokens))}
+        return Run([*tokens, self.end], parent, learn, frozenset(forced))
+
+    def document(self, rng: Random, size: int, asks_count: int) -> Example:
         """A document with several forms and questions, each its own branch."""
+        if chance(rng, PLAIN_SHARES[size]):
+            return self._plain_document(rng, size, asks_count)
+        paper = papers.random_paper(rng, min(size, 2))
+        paper.text = "\n".join(documents.with_pages(rng, paper.text.split("\n"), size))
+        whole = chance(rng, WHOLE_SHARES[size])
+        asked = [asks.ask_recipe(paper) if whole else asks.ask_some(rng, paper)]
+        if chance(rng, 0.35):
+            asked.append(asks.ask_some(rng, paper))
+        if chance(rng, 0.5):
+            asked += filter(None, [asks.ask_line(rng, paper)])
+        if chance(rng, 0.6):
+            asked.append(asks.ask_kind(rng, paper))
+        shared = asked[0].shared
+        runs = [Run(self.opening(self._system(rng)) + self.tokenizer.encode(shared))]
+        runs += [self.ask(each, "", 0) for each in asked if each.shared == shared]
+        return Example(runs)
+
+    @staticmethod
+    def _system(rng: Random) -> str | None:
+        return "You are a helpful assistant." if chance(rng, 0.05) else None
+
+    def _plain_document(self, rng: Random, size: int, asks_count: int) -> Example:
+        """A document of plain fields or of made-up labels, asked in forms and in words."""
         doc = documents.random_document(rng, size)
         encode = self.tokenizer.encode
-        head = documents.form_prompt(doc.text, "\0").removesuffix("\0")
         shared = documents.question_prompt(doc.text, "\0").removesuffix("\0")
-        system = "You are a helpful assistant." if chance(rng, 0.05) else None
-        runs = [Run(self.opening(system) + encode(shared)),
-                Run(encode(head.removeprefix(shared)), 0)]  # fmt: skip
-        for _ in range(asks):
-            if chance(rng, 0.85):
+        runs = [Run(self.opening(self._system(rng)) + encode(shared))]
+        for _ in range(asks_count):
+            if chance(rng, 0.65):
                 fields = documents.pick_fields(rng, doc)
-                names = documents.other_names(rng, fields)
-                runs.append(self.branch(doc.form(fields, names), doc.answer(fields, names), 1))
+                ask = asks.ask_plain(doc, fields, documents.other_names(rng, fields))
+                runs.append(self.ask(ask, "", 0))
                 continue
             runs.append(self.branch(*documents.question(rng, doc), 0))
             if chance(rng, 0.3):
@@ -130,6 +169,19 @@ class Builder:
         text = chat.repeat_text(rng, longest)
         said = rng.choice(chat.REPEAT.split("|")).format(text)
         return Example([Run(self.opening(None)), self.branch(said, text, 0)])
+
+    def echo(self, rng: Random, longest: int) -> Example:
+        """A stretch of random tokens of which pieces are begun and are to be gone on with: what
+        copying from a document is made of, without any language."""
+        size = rng.randint(24, longest)
+        few = [rng.randrange(len(self.tokenizer.ids)) for _ in range(rng.choice((40, 400)))]
+        tokens = [rng.choice(few) for _ in range(size)]
+        runs = [Run([self.bos, *tokens])]
+        for _ in range(6):
+            first, cue = rng.randrange(size - 12), rng.choice((2, 3))
+            piece = tokens[first : first + cue + 8]
+            runs.append(Run([self.line, *piece], 0, 1 + cue))
+        return Example(runs)
 
     def pictures(self, rng: Random, grids: list[tuple[int, int]]) -> Example:
         """One or two pictures of the given grids (columns, rows), with questions as branches."""
@@ -168,6 +220,47 @@ class Builder:
         return scene.scaled(width, height), pixels
 
 
+BLOCK = 256
+"""Tokens of a run that ask for keys together."""
+
+
+@dataclass
+class Block:
+    """Neighbouring tokens of one run. ``far`` are the blocks on its path from the first, itself
+    the last, and ``near`` those of them that a window reaches."""
+
+    size: int
+    far: list[int]
+    near: list[int]
+    far_mask: torch.Tensor
+    """Bool [size, tokens of ``far``]: which of them it looks at."""
+    near_mask: torch.Tensor
+
+
+def blocks_of(runs: list[Run], window: int) -> list[Block]:
+    """An example's runs in blocks, in their order."""
+    out: list[Block] = []
+    paths: list[list[int]] = []  # the blocks on the path up to each run's end
+    for run in runs:
+        path = list(paths[run.parent]) if run.parent >= 0 else []
+        for first in range(0, len(run.tokens), BLOCK):
+            size = min(BLOCK, len(run.tokens) - first)
+            near, reach = [len(out)], 0
+            for index in reversed(path):
+                if reach >= window - 1:
+                    break
+                near.insert(0, index)
+                reach += out[index].size
+            before = sum(out[index].size for index in path)
+            own = torch.ones(size, size, dtype=torch.bool).tril()
+            far_mask = torch.cat([torch.ones(size, before, dtype=torch.bool), own], 1)
+            gap = torch.arange(size)[:, None] + reach - torch.arange(reach + size)
+            out.append(Block(size, [*path, len(out)], near, far_mask, (gap >= 0) & (gap < window)))
+            path.append(len(out) - 1)
+        paths.append(path)
+    return out
+
+
 @dataclass
 class Batch:
     """Examples as tensors; B examples, L tokens, Q places whose next token is learned."""
@@ -184,6 +277,8 @@ class Batch:
     image_places: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
     pictures: list[torch.Tensor] = field(default_factory=list)
     """One float tensor [n, 3, H, W] for each image slot."""
+    blocks: list[list[Block]] = field(default_factory=list)
+    """Those of each example; none where there are pictures."""
 
 
 def collate(examples: list[Example], image_count: int = 0) -> Batch:
@@ -215,6 +310,8 @@ def collate(examples: list[Example], image_count: int = 0) -> Batch:
         places=torch.from_numpy(places),
         targets=torch.from_numpy(targets),
     )
+    if not image_count:
+        batch.blocks = [blocks_of(example.runs, WINDOW) for example in examples]
     for slot in range(image_count):
         rows, columns = np.nonzero(image == slot + 1)
         batch.image_places.append((torch.from_numpy(rows), torch.from_numpy(columns)))
@@ -246,6 +343,7 @@ def _place_runs(
             slot += 1
             image[at + start : at + start + size] = slot
         if run.learn_from is not None:
-            learn += [(at + i - 1, run.tokens[i]) for i in range(run.learn_from, n)]
+            chosen = (i for i in range(run.learn_from, n) if i not in run.forced)
+            learn += [(at + i - 1, run.tokens[i]) for i in chosen]
         at += n
     return learn

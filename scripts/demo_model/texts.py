@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from demo_model import chat, documents, shapes
+from demo_model import asks, chat, documents, papers, shapes
+
+
+def prompts() -> list[str]:
+    """What the shipped recipes ask, without a document."""
+    return [asks.question(each) for each in (*asks.kinds(), asks.recipe("general"))]
 
 
 def sample_texts(seed: int, count: int) -> Iterator[str]:
     """Texts of every task, to learn the vocabulary from."""
     rng = Random(f"{seed}/texts")
     for _ in range(count):
-        document = documents.random_document(rng, rng.choice((0, 1, 2)))
-        fields = documents.pick_fields(rng, document)
-        yield documents.form_prompt(document.text, document.form(fields))
-        yield document.answer(fields)
+        paper = papers.random_paper(rng, rng.choice((0, 1, 2)))
+        yield paper.text
+        yield asks.ask_some(rng, paper).rest
+        yield asks.ask_kind(rng, paper).rest
+        document = documents.random_document(rng, rng.choice((0, 1)))
+        asked = asks.ask_plain(document, documents.pick_fields(rng, document))
+        yield asked.prompt + asked.answer
         yield " ".join(documents.question(rng, document))
         held = chat.conversation(rng)
         yield held.system or ""

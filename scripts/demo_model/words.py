@@ -208,7 +208,9 @@ def city(rng: Random) -> str:
 
 def phone(rng: Random) -> str:
     """A phone number."""
-    return f"+{rng.randint(1, 99)} {digits(rng, 3)} {digits(rng, rng.randint(4, 7))}"
+    code = rng.choice((1, 33, 34, 39, 41, 43, 44, 49))
+    area, rest = rng.randint(201, 989), rng.randint(2_000_000, 9_999_999)
+    return f"+{code} {area} {rest}"
 
 
 def iban(rng: Random) -> str:
@@ -222,12 +224,13 @@ def iban(rng: Random) -> str:
 
 def email(rng: Random) -> str:
     """An e-mail address."""
-    return f"{word(rng)}@{word(rng)}.{rng.choice(('com', 'de', 'net', 'org', 'example'))}"
+    name, host = ("".join(c for c in word(rng) if c.isascii()) or "post" for _ in range(2))
+    return f"{name}@{host}.{rng.choice(('com', 'de', 'net', 'org', 'example'))}"
 
 
-def prose(rng: Random, count: int) -> str:
+def prose(rng: Random, count: int, common: list[str] | None = None) -> str:
     """A sentence of about ``count`` words, common ones and invented ones."""
-    common = listed(
+    common = common or listed(
         "the of and to in for with on by as at this that is are was be or from we our your you it "
         "all any not has have will may shall please order goods delivery payment terms account "
         "service work customer price date time days within after before until under law"

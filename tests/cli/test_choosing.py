@@ -37,7 +37,7 @@ def gaming(online: Online) -> Online:
 def test_nobody_to_ask_the_demo_model_answers_and_says_what_would_run(gaming: Online):
     ran = chat(gaming)
     assert (ran.stdout, ran.status) == ("hello\n", 0), ran.stderr
-    assert ran.stderr.startswith(NOTE + "bundled demo model (made-up letters")
+    assert ran.stderr.startswith(NOTE + "bundled demo model (made-up invoices")
     assert gaming.hub.requests == []
     assert chat(gaming, "--quiet").stderr == ""
 
@@ -60,7 +60,7 @@ def test_at_a_terminal_a_person_is_asked_and_it_is_fetched(gaming: Online):
 def test_a_no_is_answered_by_the_demo_model(gaming: Online):
     ran = chat(gaming, stdin="n\n", **ASK)
     assert (ran.stdout, ran.status) == ("hello\n", 0), ran.stderr
-    assert "bundled demo model (made-up letters" in ran.stderr
+    assert "bundled demo model (made-up invoices" in ran.stderr
     assert gaming.hub.requests == []
 
 
@@ -100,7 +100,7 @@ def test_an_imported_gemma_4_counts_another_model_does_not(online: Online, write
 
 def test_a_named_demo_model_is_not_questioned(gaming: Online):
     ran = chat(gaming, "--model", "demo", **ASK)
-    assert ran.stderr.startswith("bundled demo model (made-up letters")
+    assert ran.stderr.startswith("bundled demo model (made-up invoices")
 
 
 def test_what_was_pinned_holds_for_the_choice_too(pulled: Online):

@@ -115,12 +115,12 @@ def test_a_kill_in_the_middle_of_an_answer_and_the_conversation_goes_on(chat):
     engine = read_pid(pid)
     terminal.wait_for_line()
     settings = termios.tcgetattr(terminal.process.child_fd)
-    terminal.enter("Repeat: one two three four")
-    terminal.wait_for("one", times=2)  # the line itself, then the answer
+    terminal.enter("Repeat: amber stone river lane")
+    terminal.wait_for("amber", times=2)  # the line itself, then the answer
     os.kill(engine, signal.SIGKILL)
     told = terminal.wait_for("conversation is kept")
     assert "the engine stopped (killed" in told
-    terminal.wait_for("one two three", times=2)  # asked again, by itself
+    terminal.wait_for("amber stone river", times=2)  # asked again, by itself
     terminal.wait_for_line()
     assert termios.tcgetattr(terminal.process.child_fd) == settings
     terminal.enter("Repeat: five six")
@@ -134,8 +134,8 @@ def test_ctrl_c_reaches_the_parent_alone(chat):
     terminal, pid = chat
     engine = read_pid(pid)
     terminal.wait_for_line()
-    terminal.enter("Repeat: one two three four five six")
-    terminal.wait_for("one", times=2)
+    terminal.enter("Repeat: amber stone river lane hill")
+    terminal.wait_for("amber", times=2)
     terminal.type(CTRL_C)
     terminal.wait_for("stopped; what was said is kept")
     terminal.wait_for_line()

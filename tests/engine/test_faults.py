@@ -38,7 +38,7 @@ from tests.engine.conftest import ROOT, answer, demo_plan
 from tests.engine.faults import program
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to die by")
-HELLO = Request(messages=(Message("user", "Repeat: one two three four"),), sampling=GREEDY)
+HELLO = Request(messages=(Message("user", "Repeat: Stone Harbour Lane"),), sampling=GREEDY)
 AGAIN = (
     "the engine stopped (killed, by the system when memory runs out or by somebody); started again"
 )
@@ -84,7 +84,7 @@ def test_a_process_that_was_started_before_the_plan_loads_it() -> None:
     engine = RemoteEngine(demo_plan(), early=early)
     try:
         assert (engine.pid, early.take()) == (pid, None)
-        assert answer(engine, HELLO)[0].startswith("one two")
+        assert answer(engine, HELLO)[0].strip().startswith("Stone Harbour")
     finally:
         engine.close()
     assert is_gone(pid)
@@ -132,7 +132,7 @@ def test_killed_in_the_middle_of_an_answer(start: Start) -> None:
         list(stream)
     assert all(isinstance(event, Chunk) for event in said)
     text, finished = answer(engine, HELLO)
-    assert text.startswith("one two")
+    assert text.strip().startswith("Stone Harbour")
     assert finished.reason == "end"
 
 

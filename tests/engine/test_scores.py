@@ -85,7 +85,7 @@ def test_a_probability_is_the_softmax_at_temperature_one(
 def test_the_legal_mass_is_that_of_the_tokens_that_were_allowed(
     engine: LlamaEngine, model: LlamaModel
 ) -> None:
-    request = replace(FREE, constraint=JsonConstraint(schema='{"enum": [1, 2]}'))
+    request = replace(FREE, constraint=JsonConstraint(schema='{"enum": [8, 9]}'))
     _, scores = scored(engine, request)
     chosen = scores[0]
     logits = engine.next_logits(request).astype(np.float64)
@@ -93,7 +93,7 @@ def test_the_legal_mass_is_that_of_the_tokens_that_were_allowed(
     legal = sum(
         weights[t]
         for t in range(len(weights))
-        if model.piece(t) in (b"1", b"2") and not model.is_control(t)
+        if model.piece(t) in (b"8", b"9") and not model.is_control(t)
     )
     assert chosen.legal == pytest.approx(legal / weights.sum(), abs=1e-4)
     assert chosen.legal < 0.5  # the model would have said something else

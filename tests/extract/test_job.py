@@ -50,9 +50,7 @@ def test_the_request():
     result = extract(engine, BILL, RECIPE, Options(max_tokens=99))
     (request,) = engine.requests
     assert request.messages[0].text == (
-        "Acme\nTotal: 5.50\n\n---\nRead the document above. Fill in this form as JSON. "
-        "Copy each value as it is printed; where the document has none, write null.\n"
-        '{"vendor": string, "total": number}'
+        "Acme\nTotal: 5.50\n\n---\nRead the document above. Extract the vendor and total as JSON."
     )
     assert request.constraint is not None
     assert without_marks(json.loads(request.constraint.schema)) == SCHEMA.decoding
@@ -68,7 +66,7 @@ def test_the_prompt_is_a_data_file_with_both_places():
     text = (
         files("gemma_edge.extraction")
         .joinpath("prompts")
-        .joinpath("prompt.txt")
+        .joinpath("fields_form.txt")
         .read_text(encoding="utf-8")
     )
     assert text.count("{document}") == text.count("{form}") == 1
