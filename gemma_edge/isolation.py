@@ -501,7 +501,9 @@ def _start(
 
 def passed_on(variables: Mapping[str, str], devices: bool) -> list[str]:
     """The names of those that a child gets, with ``devices`` those of accelerators too."""
-    wanted = re.compile(f"{_VARIABLES}|{_DEVICE_VARIABLES}" if devices else _VARIABLES)
+    wanted = re.compile(_VARIABLES)
+    if devices:
+        wanted = re.compile(f"{_VARIABLES}|{_DEVICE_VARIABLES}")
     secret, in_value = re.compile(_SECRETS), re.compile(_SECRET_VALUES)
     return [
         name
