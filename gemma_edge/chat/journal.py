@@ -12,6 +12,7 @@ must survive a loss of power too is synced: the question, and the end of an answ
 import contextlib
 import json
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge.disk import append, open_plain, sync_folder, write_atomically
-from gemma_edge.documents.document import Picture
+from gemma_edge.documents.document import Picture, shown
 from gemma_edge.engine.protocol import Message
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 from gemma_edge.records import dataclass
@@ -174,7 +175,7 @@ class Replay:
         kind = str(record.get("type", ""))
         follow: Callable[[Record], None] | None = getattr(self, f"_on_{kind}", None)
         if follow is None:
-            note = f"a line of the session file is of an unknown kind: `{kind}`"
+            note = f"a line of the session file is of an unknown kind: `{shown(kind)[:40]}`"
             self.history.notes += [note] if note not in self.history.notes else []
             return
         if kind not in _DURING_ANSWER:
@@ -221,7 +222,7 @@ class Replay:
         self.history.model = str(record["model"])
 
     def _on_system(self, record: Record) -> None:
-        self.history.system = record.get("system") or None
+        self.history.system = _text(record, "system") if record.get("system") else None
 
     def _on_title(self, record: Record) -> None:
         self.history.title = str(record["title"])
@@ -236,12 +237,15 @@ class Replay:
         for saved in record.get("pictures", ()):
             picture = self.find_picture(saved)
             if picture is None:
-                lost.append(saved.get("name") or "a picture")
+                lost.append(_text(saved, "name") if saved.get("name") else "a picture")
                 self.history.notes.append(f"{lost[-1]} is not beside the session file any more")
             else:
                 pictures.append(picture)
-        files = [Attachment(f["name"], f["text"], f["tokens"]) for f in record.get("files", ())]
-        return Question(record["text"], tuple(pictures), tuple(files), tuple(lost))
+        files = [
+            Attachment(_text(file, "name"), _text(file, "text"), _count(file, "tokens"))
+            for file in record.get("files", ())
+        ]
+        return Question(_text(record, "text"), tuple(pictures), tuple(files), tuple(lost))
 
     def _on_again(self, record: Record) -> None:
         """The last question is asked once more, perhaps in other words: its answer is undone."""
@@ -260,13 +264,13 @@ class Replay:
         self._thought = [last.thought]
 
     def _on_said(self, record: Record) -> None:
-        self._said.append(record["text"])
+        self._said.append(_text(record, "text"))
 
     def _on_thought(self, record: Record) -> None:
-        self._thought.append(record["text"])
+        self._thought.append(_text(record, "text"))
 
     def _on_answered(self, record: Record) -> None:
-        self.end(record["reason"])
+        self.end(None if record["reason"] is None else _text(record, "reason"))
 
     def _on_refused(self, record: Record) -> None:
         """The engine did not take it: all is as before it was asked."""
@@ -280,20 +284,37 @@ class Replay:
         self.history.open = None
 
     def _on_drop(self, record: Record) -> None:
-        self.history.take_out(record["count"], "dropped")
+        self.history.take_out(_count(record, "count"), "dropped")
 
     def _on_compact(self, record: Record) -> None:
-        self.history.take_out(record["count"], "summarized")
-        self.history.summary = record["summary"]
+        count, self.history.summary = _count(record, "count"), _text(record, "summary")
+        self.history.take_out(count, "summarized")
 
     def _on_clear(self, record: Record) -> None:
         self.history.take_out(len(self.history.exchanges), "cleared")
         self.history.summary, self.history.open = "", None
 
 
+def _text(record: Record, name: str) -> str:
+    """Raises KeyError, TypeError: there is none."""
+    value = record[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def _count(record: Record, name: str) -> int:
+    """Raises KeyError, TypeError: it is no number from 0 on."""
+    value = record[name]
+    if type(value) is not int or value < 0:
+        raise TypeError(name)
+    return value
+
+
 _DURING_ANSWER = ("said", "thought", "answered", "refused", "title")
 FILE, PICTURES, CACHE, LOCK = "journal.jsonl", "pictures", "cache.kv", "lock"
 VERSION = 1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _PICTURE = ("width", "height", "name", "lost", "whole_tokens")  # what a record says of one
 
 
@@ -388,9 +409,14 @@ class Journal:
     def _picture(self, record: Record) -> Picture | None:
         """A picture that was kept, if it is there and the same."""
         try:
-            rgb = zlib.decompress((self.path / PICTURES / str(record["digest"])).read_bytes())
-            picture = Picture(rgb, **{name: record[name] for name in _PICTURE if name in record})
-        except (OSError, zlib.error, KeyError, TypeError):
+            digest = _DIGEST.fullmatch(_text(record, "digest"))
+            packed = (self.path / PICTURES / digest[0]).read_bytes() if digest else b""
+            width, height = _count(record, "width"), _count(record, "height")
+            lost = _text(record, "lost") if "lost" in record else ""
+            whole = _count(record, "whole_tokens") if "whole_tokens" in record else 0
+            rgb = zlib.decompressobj().decompress(packed, 3 * width * height + 1)
+            picture = Picture(rgb, width, height, _text(record, "name"), lost, whole)
+        except (OSError, OverflowError, ValueError, zlib.error, KeyError, TypeError):
             return None
         return picture if picture.digest == record["digest"] else None
 

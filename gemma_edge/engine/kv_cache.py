@@ -310,6 +310,7 @@ _LENGTH = struct.Struct("<Q")
 _CHECK = struct.Struct("<I")
 # What disks answer that cannot set blocks aside (ZFS, some network disks).
 _CANNOT = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+_CHECKPOINT = ("units", "pos_min", "bytes")  # what a header says of one
 _PIECE = 16 << 20  # of a checksum: the lock of the interpreter is free meanwhile
 
 
@@ -409,6 +410,13 @@ def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> Cells:
     units: list[Unit] = [
         Media(*unit) if isinstance(unit, list) else unit for unit in header["units"]
     ]
+    numbers = [header["tokens"], header["state_bytes"]]
+    numbers += [unit.tokens if isinstance(unit, Media) else unit for unit in units]
+    numbers += [saved[name] for saved in header["checkpoints"] for name in _CHECKPOINT]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError
+    if header["tokens"] != position_of(units, len(units)):
+        raise ValueError
     if header["tokens"] > context_tokens:
         raise Unusable(
             f"it holds {header['tokens']:,} tokens, more than the context of {context_tokens:,}"

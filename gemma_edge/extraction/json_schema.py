@@ -821,24 +821,41 @@ def find_flaw(source: Json) -> str:
     """Why ``source`` is no JSON Schema, in one line; empty where it is one."""
     problem = ""
     for draft in _drafts(source):
-        error = _flaw(source, draft)
-        if error is None:
+        found = _flaw(source, draft)
+        if found is None:
             return _bad_pattern(source)
-        error = _meant(error, {})
-        steps, _ = _follow_steps(source, error.instance_path)
-        problem = problem or _in_words(error, steps, "it")
+        part, error = found[0], _meant(found[1], {})
+        steps, _ = _follow_steps(part, error.instance_path)
+        problem = problem or _in_words(error, steps, "it" if part is source else "a part of it")
     return problem
 
 
-def _flaw(source: Json, draft: _Draft) -> "ValidationError | None":
-    """What the draft's own schema has against ``source``."""
+def _flaw(source: Json, draft: _Draft) -> "tuple[Json, ValidationError] | None":
+    """What the draft's own schema has against ``source``, or against a part of it that the draft
+    does not look at; and that part."""
     import jsonschema_rs
 
-    try:
-        jsonschema_rs.meta.validate(_whole({**source, "$schema": draft.url}))
-    except jsonschema_rs.ValidationError as error:
-        return error
+    for part in (source, *_unseen(source, draft)):
+        try:
+            jsonschema_rs.meta.validate(_whole({**part, "$schema": draft.url}))
+        except jsonschema_rs.ValidationError as error:
+            return part, error
     return None
+
+
+def _unseen(source: Json, draft: _Draft) -> Iterator[Json]:
+    """Schemas that are used, and that are no schemas to the draft: below keywords that it does not
+    know (``$defs`` up to Draft 7), and where a reference leads that is no place for one."""
+    known = set[int]()
+    for schema in every(source):
+        known.add(id(schema))
+        yield from (sub for (word, *_), sub in children(schema) if word not in draft.keywords)
+    for schema in every(source):
+        reference = schema.get("$ref")
+        target = resolve(source, reference) if isinstance(reference, str) else None
+        if isinstance(target, dict) and id(target) not in known:
+            known.add(id(target))
+            yield target
 
 
 def _bad_pattern(source: Json) -> str:

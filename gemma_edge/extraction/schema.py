@@ -628,8 +628,10 @@ def check_source(source: Json, name: str) -> Json:
         for keyword in ("$dynamicRef", "$recursiveRef"):
             if keyword in schema:
                 raise SchemaError(f"{name} uses {keyword}, which is not read", hint="use $ref")
-        reference = schema.get("$ref")
-        if isinstance(reference, str) and resolve(source, reference) is None:
+        reference = schema.get("$ref", "")
+        if not isinstance(reference, str):
+            raise SchemaError(f"{name} has a $ref that is no text", hint='like "#/$defs/item"')
+        if reference and resolve(source, reference) is None:
             what, hint = "which is not in it, and nothing is fetched", "copy what it refers to"
             if reference.startswith("#"):
                 what, hint = "and there is nothing there", "define it"

@@ -296,7 +296,7 @@ class CheckedHashes:
     def _read(self) -> dict[str, object]:
         try:
             content = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}
 

@@ -470,7 +470,9 @@ def _retry_policy(
 
 
 _FORMAT = 1  # another layout gets another number
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # no such file, or damaged
+_UNREADABLE = (  # no such file, or damaged
+    OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
 KEPT_FROM_BYTES = 256 << 20  # a smaller model has a header that is read at once
 
 
