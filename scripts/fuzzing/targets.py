@@ -287,12 +287,18 @@ def _product(shape: Sequence[int]) -> int:
 
 
 def _template(case: Case, _folder: Path) -> None:
-    from gemma_edge.engine.prompt import ChatTemplate
+    """Rendered in the process that a template gets which is not known."""
     from gemma_edge.engine.protocol import Message
+    from gemma_edge.engine.template import ChatTemplate
 
     template = ChatTemplate(case.data.decode("utf-8", "replace"), "<bos>", "<eos>")
-    turns = (Message("user", "Hi"), Message("model", "Yes"), Message("user", "Why?"))
-    template.render([Message("system", "You."), *turns], think=True)
+    try:
+        turns = (Message("user", "Hi"), Message("model", "Yes"), Message("user", "Why?"))
+        template.render([Message("system", "You."), *turns], think=True)
+        for note in template.notes:
+            check_line(note, "a note")
+    finally:
+        template.close()
 
 
 # ---------------------------------------------------------------------------- what people write
