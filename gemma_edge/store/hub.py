@@ -549,13 +549,25 @@ def _parse(kept: Path, name: Path) -> Header:
         Tensor(tensor, tuple(shape), kind, size_bytes, offset_bytes)
         for tensor, shape, kind, size_bytes, offset_bytes in content["tensors"]
     )
+    if not all(map(_is_whole, tensors)):
+        raise ValueError("a tensor")
     return Header(name, int(content["file_bytes"]), metadata, tensors)
 
 
+def _is_whole(tensor: Tensor) -> bool:
+    numbers = (*tensor.shape, tensor.size_bytes, tensor.offset_bytes)
+    counts = all(type(number) is int and number >= 0 for number in numbers)
+    return counts and isinstance(tensor.name, str) and isinstance(tensor.type, str)
+
+
 def _value(value: Any) -> Value:
+    """Raises TypeError: it is none of a header."""
     if isinstance(value, dict):
-        return Skipped(value["count"])
-    return tuple(value) if isinstance(value, list) else value
+        return Skipped(int(value["count"]))
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str | int | float) for each in values):
+        raise TypeError(value)
+    return tuple(values) if isinstance(value, list) else value
 
 
 MAX_WAIT_SECONDS = 600.0  # a longer wait is the person's decision
