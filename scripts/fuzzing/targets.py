@@ -206,10 +206,15 @@ def _picture(case: Case, _folder: Path) -> None:
     from gemma_edge.documents.images import decoder
     from gemma_edge.isolation import ChildRequest
 
-    asked = {"name": _shown(case), "pages": None, "max_tokens": 280}
-    for head, (rgb,) in decoder()(ChildRequest(1, asked, (case.data,))):
-        if len(rgb) != 3 * head["size"][0] * head["size"][1]:
-            raise Wrong("there are more or fewer pixels than its size")
+    asked: dict[str, Any] = {"name": _shown(case), "pages": None, "max_tokens": 280}
+    answer, parts = decoder(), (case.data,)
+    while True:
+        for head, sent in answer(ChildRequest(1, asked, parts)):
+            if "size" in head and len(sent[0]) != 3 * head["size"][0] * head["size"][1]:
+                raise Wrong("there are more or fewer pixels than its size")
+            if not head or ("frame" in head and head["frame"][-1]):
+                return
+        asked, parts = {}, ()
 
 
 def _shown_picture(case: Case, _folder: Path) -> None:
