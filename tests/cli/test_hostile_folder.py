@@ -220,7 +220,7 @@ class Watched:
         while self.process.poll() is None:
             self.peak_bytes = max(self.peak_bytes, used_bytes(self.process.pid))
             begun = begun or self._when_begun()
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     def end(self) -> tuple[str, str]:
         out, err = self.process.communicate(timeout=20 * MOST_SECONDS)
