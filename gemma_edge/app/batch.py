@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import field
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
@@ -54,7 +54,7 @@ from gemma_edge.errors import (
     UsageError,
 )
 from gemma_edge.records import dataclass
-from gemma_edge.trust import is_network, leads_into_network
+from gemma_edge.trust import is_network, leads_into_network, lies_below
 
 if TYPE_CHECKING:
     from gemma_edge.app.load import LoadedEngine, Prepared
@@ -88,17 +88,23 @@ DOCUMENTS = FileKind(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file, or bytes that are there already. ``name`` is what lines about it begin with."""
+    """One file, or bytes that are there already. ``name`` is what lines about it begin with. One
+    that was found in ``folder`` is read only from there: a folder may bring links to anything."""
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    folder: Path | None = None
 
     def read(self) -> bytes:
         """All bytes.
-        Raises InputError: missing, empty, or too large."""
+        Raises InputError: missing, empty, too large, or a link that leads out of the folder."""
         if self.path is None:
             return self.data or b""
+        if self.folder is not None and not lies_below(self.path, self.folder):
+            target = shown(os.path.realpath(self.path))
+            problem = f"{self.name} leads out of {shown(self.folder)}, to {target}"
+            raise InputError(problem, hint="name the file itself, if it is meant")
         return read_file(self.path, max_bytes=MAX_IMAGE_BYTES)
 
 
@@ -163,7 +169,7 @@ def _in_folder(folder: Path, kind: FileKind, note: Callable[[str], None]) -> Ite
     if others:
         kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(others.items()))
         note(f"{shown(folder)}: {len(taken):,} {kind.name}s; left out: {kinds}")
-    return (Source(shown(path), path) for path in paths if path in taken)
+    return (Source(shown(path), path, folder=folder) for path in paths if path in taken)
 
 
 def _kind_of(path: Path) -> str:
@@ -177,7 +183,9 @@ def _matching(pattern: Path) -> Iterator[Source]:
     paths = [path for path in map(Path, names) if _is_plain(path)]
     if not paths:
         raise InputError(f"nothing matches {shown(pattern)}", hint="check the pattern")
-    return (Source(shown(path), path) for path in paths)
+    fixed = takewhile(lambda part: not glob.has_magic(part), pattern.expanduser().parts)
+    folder = Path(*fixed)
+    return (Source(shown(path), path, folder=folder) for path in paths)
 
 
 def _is_plain(path: Path) -> bool:

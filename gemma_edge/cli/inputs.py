@@ -133,7 +133,10 @@ def as_path(spelling: str, home: Path) -> Path:
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
         text = text[1:-1]
     if text[:7].lower() == "file://":
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # half of an IPv6 address
+            return Path(text)
         name = unquote(parts.path)
         if re.match(r"/[A-Za-z]:", name):  # file:///C:/...
             name = name[1:]

@@ -132,7 +132,9 @@ def stream_http(
             yield chunk[:left]
             left -= len(chunk)
             if left <= 0:
-                break
+                return
+        if left > 0:
+            raise TryAgain("the answer ended early")
 
 
 @contextlib.contextmanager

@@ -293,7 +293,10 @@ def journals() -> list[Case]:
     """A conversation with everything that can happen in one."""
     question = {"type": "question", "text": "what?", "pictures": [], "files": [], "at": 2.0}
     picture = {"digest": "0" * 64, "name": "a.png", "width": 48, "height": 48}
-    said = [{"type": "said", "text": "That"}, {"type": "answered", "reason": "end", "at": 3.0}]
+    said: list[Any] = [
+        {"type": "said", "text": "That"},
+        {"type": "answered", "reason": "end", "at": 3.0},
+    ]
     records: list[dict[str, Any]] = [
         {"type": "session", "version": 1, "model": "E4B", "system": "You.", "at": 1.0},
         {**question, "pictures": [picture], "files": [{"name": "f", "tokens": 2, "text": "t"}]},

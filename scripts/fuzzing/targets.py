@@ -79,7 +79,7 @@ _MOVES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 def check_line(text: str, what: str) -> None:
     """Raises Wrong: it is not one line, or holds what a terminal obeys."""
-    from gemma_edge.cli.output import visible
+    from gemma_edge.trust import visible
 
     shown = visible(text)
     bad = [each for each in shown if unicodedata.category(each) == "Cc" or each in _MOVES]
@@ -207,14 +207,14 @@ def _picture(case: Case, _folder: Path) -> None:
     from gemma_edge.isolation import ChildRequest
 
     asked: dict[str, Any] = {"name": _shown(case), "pages": None, "max_tokens": 280}
-    answer, parts = decoder(), (case.data,)
+    answer, parts = decoder(), [case.data]
     while True:
-        for head, sent in answer(ChildRequest(1, asked, parts)):
+        for head, sent in answer(ChildRequest(1, asked, tuple(parts))):
             if "size" in head and len(sent[0]) != 3 * head["size"][0] * head["size"][1]:
                 raise Wrong("there are more or fewer pixels than its size")
             if not head or ("frame" in head and head["frame"][-1]):
                 return
-        asked, parts = {}, ()
+        asked, parts = {}, []
 
 
 def _shown_picture(case: Case, _folder: Path) -> None:
@@ -323,7 +323,8 @@ def _schema(case: Case, _folder: Path) -> None:
     mark_leaves(schema.source)
     for note in schema.remarks:
         check_line(note, "a remark")
-    for data in ({"a": None, "b": [1, "x"], "total": 1e300}, [{}], "x", None):
+    answers: tuple[Any, ...] = ({"a": None, "b": [1, "x"], "total": 1e300}, [{}], "x", None)
+    for data in answers:
         schema.checker.check(data)
     if len(text) < 20_000:
         enforce(schema.decoding)
@@ -374,8 +375,8 @@ def _talk(case: Case, folder: Path) -> None:
     from gemma_edge.cli.chat_commands import is_command
     from gemma_edge.cli.inputs import find_files, name_files
     from gemma_edge.cli.markdown import last_fence, render_lines, split_blocks
-    from gemma_edge.cli.output import visible
     from gemma_edge.cli.terminal import is_open, unfenced
+    from gemma_edge.trust import visible
 
     text = case.data.decode("utf-8", "replace")
     is_command(text), is_open(text), last_fence(text)  # noqa: B018

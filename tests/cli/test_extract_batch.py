@@ -431,3 +431,20 @@ def _count(out: Path) -> int:
             return rows.fetchone()[0] if rows else 0
     whole = out.read_text().splitlines(keepends=True)
     return len({json.loads(line)["key"] for line in whole if line.endswith("\n")})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right on Windows")
+def test_a_link_that_leads_out_of_a_folder_is_not_followed(shell, folder, tmp_path):
+    (tmp_path / "secret.txt").write_text("Acme\nTotal 9.00\n")
+    (folder / "a-out.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "b-in.txt").symlink_to(folder / "a.txt")
+    for named in (str(folder), f"{folder}/*.txt"):
+        shell.engine = Clerk()
+        ran = shell.run("extract", named, *ASK)
+        found = totals(lines(ran.stdout))
+        assert (found["b-in.txt"], "a-out.txt" in found) == (1, False)
+        error = f"a-out.txt leads out of {folder}, to {tmp_path / 'secret.txt'}"
+        assert error in ran.stderr.replace("\n  ", " ")
+    shell.engine = Clerk()
+    ran = shell.run("extract", str(folder / "a-out.txt"), *ASK)  # it is what was named
+    assert json.loads(ran.stdout)["total"] == 9
