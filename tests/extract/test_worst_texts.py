@@ -8,32 +8,22 @@ import pytest
 
 from gemma_edge.cli.inputs import NamedFile, name_files
 from gemma_edge.cli.markdown import last_fence, split_blocks
-from gemma_edge.documents.document import Document, Page, kind_of
+from gemma_edge.documents.document import kind_of
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.engine.constraint import shortest_match
 from gemma_edge.engine.grounding import columns
 from gemma_edge.errors import SchemaError
 from gemma_edge.extraction.addresses import find_addresses
-from gemma_edge.extraction.evidence.search import Forms
 from gemma_edge.extraction.job import parse_answer
 from gemma_edge.extraction.json_schema import Checker, find_flaw
 from gemma_edge.extraction.merge import JsonText
 from gemma_edge.extraction.pages import PageInput, group_inputs
-from gemma_edge.extraction.printed import Finder
 from gemma_edge.extraction.rows import find_tables
 from gemma_edge.extraction.schema import parse_oneline
 from gemma_edge.extraction.values import KINDS, Habits
 from tests.pumping import stopped_after
 
-LIMIT = 20.0  # seconds of the processor
-
-
-def document(text: str) -> Document:
-    return Document("a.txt", (Page(1, text),))
-
-
-def find(kind: str) -> Callable[[str], object]:
-    return lambda text: Finder(document(text)).find(kind)
+LIMIT = 8.0  # seconds of the processor
 
 
 def read(kind: str) -> Callable[[str], object]:
@@ -45,40 +35,34 @@ def group_pages(text: str) -> list[tuple[PageInput, ...]]:
     return group_inputs(pages, [100] * len(pages), 150)
 
 
+_CELLS = "a       " * 20_000
+STAGGERED = f"{_CELLS}\n    {_CELLS}"  # no cell stands below another one
+
 WORST: list[tuple[Callable[[str], object], str]] = [
     (lambda text: kind_of(text.encode(), "a.txt"), "<!---->" * 40 + "x"),
-    (lambda text: kind_of(text.encode(), "a.htm"), "<a" * 8000),
-    (lambda text: [*columns(text)], ("a  " * 15_000 + "\n") * 2),
-    (find_addresses, ("a  " * 15_000 + "\n") * 2),
-    (find_addresses, "Main Street 5, 12345 Berlin,\n" * 5000),
+    (lambda text: [*columns(text)], STAGGERED),
+    (find_addresses, STAGGERED),
     (find_addresses, "1 시" + "가" * 60_000),
-    (find_addresses, "(" + "0" * 30_000),
+    (find_addresses, "(" + "0" * 100_000),
     (find_addresses, "." * 3000 + "x"),
-    (find_addresses, "12345 Berlin " * 8000),
-    (find_addresses, "1 " + "a" * 60_000 + "\x0b"),
-    (find("phone"), "+1 " * 40_000),
-    (find("money"), "€ 1 " * 20_000),
+    (find_addresses, "12345 1 " * 20_000),
     (read("date"), "1" + " " * 3000 + "2" + " " * 3000 + "x"),
-    (read("money"), "(" + "0" * 30_000),
+    (read("money"), "(" + "0" * 80_000),
     (read("money"), ".-" * 30_000 + "1"),
     (read("phone"), " " * 60_000 + "x"),
     (lambda text: find_tables([text]), "a 1|" * 20_000 + "\n" + "a 1|" * 20_000),
     (lambda text: find_tables([text]), "1  2\n\n\n\n\n\n\n" * 8000),
-    (lambda text: find_tables([text]), "a | b\n1 | 2\n" + "Total | 1\n" * 15_000),
     (lambda text: find_tables([text]), "a | b\n\n1 | 2\n3 | 4\n\n" * 6000),
-    (lambda text: find_tables([text]), " " * 60_000 + "x|"),
-    (parse_oneline, "a: x" + '"' * 60_000),
-    (parse_oneline, ", ".join(f"a{number} {{b}}" for number in range(20_000))),
-    (parse_oneline, "a " + '"\\' * 30_000),
-    (lambda text: JsonText(text), "[" * 60_000 + "]" * 60_000),
+    (lambda text: find_tables([text]), "a | b" + " " * 80_000 + "c"),
+    (parse_oneline, "a: x" + '"' * 1_000_000),
+    (lambda text: JsonText(text), "[" * 120_000 + "]" * 120_000),
     (lambda text: JsonText(text), "[" * 30_000 + "1," * 30_000),
     (parse_answer, "{" + ", ".join(f'"a{at // 2}": 1' for at in range(40_000)) + "}"),
     (group_pages, "\f".join(f"a  {number}\nb  1\nc  2" for number in range(3000))),
-    (last_fence, "`" * 60_000),
+    (last_fence, "`" * 200_000),
     (html_to_text, "<div>" * 9000 + "<table></table>" * 5000),
-    (shortest_match, "(?<" * 20_000),
+    (shortest_match, "(?<" * 80_000),
     (shortest_match, "(" * 6 + "a" + "{200})" * 6),
-    (lambda text: Forms(document(text)).candidates("Acme Limited"), "acme lim-\n" * 15_000),
 ]
 
 
@@ -90,6 +74,12 @@ def test_the_time_grows_with_the_text(number: int) -> None:
             run(text)
         except SchemaError as error:
             assert error.message
+
+
+def test_an_address_has_no_more_lines_than_addresses_have() -> None:
+    found = find_addresses("Main Street 5, 12345 Berlin,\n" * 900)
+    assert found
+    assert max(map(len, found)) < 1000
 
 
 def test_names_of_files_are_put_in_at_once() -> None:
