@@ -170,7 +170,10 @@ _ENDINGS = {
 
 def render_markdown(history: History) -> str:
     """Title, system prompt, and each turn under a heading; images by name, files whole."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(history.created or 0.0))
+    try:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(history.created or 0.0))
+    except (OverflowError, OSError, ValueError):  # a time that no calendar has
+        when = ""
     about = ", ".join(filter(None, (history.model, when if history.created else "")))
     parts = [f"# {history.title or 'A conversation'}", about]
     if history.system:

@@ -380,7 +380,8 @@ def _text_ends(schema: str) -> tuple[list[int], ...]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            patterns = [node.get("pattern"), *(node.get("patternProperties") or ())]
+            named = node.get("patternProperties")  # or a property of that name
+            patterns = [node.get("pattern"), *(named if isinstance(named, dict) else ())]
             texts |= {shortest_match(each) for each in patterns if isinstance(each, str)}
             texts |= set(_FORMAT_TEXTS if isinstance(node.get("format"), str) else ())
             waiting += node.values()
