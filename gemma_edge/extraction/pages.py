@@ -155,9 +155,10 @@ def group_inputs(
         groups[-1].append(index)
         taken += size
     found = []
+    texts = [each.text for each in inputs]
     for indices in filter(None, groups):
         first, *rest = (inputs[index] for index in indices)
-        head = find_head([each.text for each in inputs[: indices[0]]], first.text)
+        head = find_head(texts[: indices[0]], first.text)
         found.append((replace(first, head=head), *rest))
     return found
 

@@ -265,7 +265,7 @@ _THREE_DIGITS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
 def _currencies(words: str, habits: Habits) -> Iterator[str | None]:
     words = words.strip(" :")
     known = tables().currencies
-    if not words:
+    if not words.split():
         yield habits.currency or None
         return
     parts = words.split()
