@@ -102,12 +102,12 @@ def test_nobody_may_do_more_with_it_than_before(tmp_path):
 
 
 @posix
-def test_a_device_a_pipe_and_a_folder_stay_what_they_are(tmp_path):
+def test_a_device_a_pipe_and_a_folder_stay_what_they_are(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(os.devnull)
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(tmp_path)  # names of sockets are short
+        monkeypatch.chdir(tmp_path)  # names of sockets are short
         listener.bind("socket")
         for name in ("pipe", "folder", "link", "socket"):
             with pytest.raises(OSError):

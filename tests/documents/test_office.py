@@ -185,8 +185,8 @@ def test_entities_are_not_expanded():
 
 def test_limits_end_the_reader():
     data = raw_docx(paragraph("word " * 10) * 50_000)
-    with pytest.raises(InputError, match="took longer than 0.05 s"):
-        read_apart("office", data, "a.docx", seconds=0.05)
+    with pytest.raises(InputError, match="took longer than 0.001 s"):
+        read_apart("office", data, "a.docx", seconds=0.001)
     with pytest.raises(InputError, match="too much to read"):
         read_apart("office", data, "a.docx", memory_bytes=40 << 20)
 

@@ -24,7 +24,8 @@ from gemma_edge.planning.plan import Account, Attempt, Ledger, MemoryPart, Plan
 PART = MemoryPart(name="weights", size_bytes=1 << 33, note="ä")
 ACCOUNT = Account(place="RAM", title="main memory", budget_bytes=None, parts=(PART,))
 PLAN = Plan(
-    model=Path("models") / "e4b.gguf", context_tokens=8192, batch_tokens=512, devices=("CUDA0",),
+    model=Path("models", "e4b.gguf").absolute(),
+    context_tokens=8192, batch_tokens=512, devices=("CUDA0",),
     split=(3, 4), ledger=Ledger(accounts=(ACCOUNT,)),
     attempts=(Attempt(what="a smaller batch", taken=True, reason=""),),
 )  # fmt: skip
@@ -51,7 +52,7 @@ def test_every_class_that_may_travel_is_known(root: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        None, True, 7, 1.5, "text \ud800", (), (1, ("a", None)), Path("a b"), PLAN,
+        None, True, 7, 1.5, "text \ud800", (), (1, ("a", None)), Path("a b").absolute(), PLAN,
         replace(PLAN, fallbacks=(PLAN,)),
         Chunk("ab", "answer", (TokenScore("a", 0.5, 1.0), TokenScore("b", 1.0, 1.0, forced=True))),
         Finished("end", USAGE, protocol.Timings(
