@@ -340,7 +340,9 @@ def open_out(out: Path, runtime: Runtime) -> Iterator[int]:
             raise unwritable(out, error) from None
         real = shown(os.path.realpath(out))
         problem = f"{shown(out)} is a link to {real}, and nothing is written through a link"
-        raise InputError(problem, hint=f"--out {real}") from None
+        is_stdout = str(out) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+        hint = "without --out the answers go to stdout" if is_stdout else f"--out {real}"
+        raise InputError(problem, hint=hint) from None
     with ExitStack() as stack:
         stack.callback(os.close, number)
         found = os.fstat(number)

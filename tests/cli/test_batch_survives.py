@@ -317,6 +317,8 @@ def test_answers_are_not_written_through_a_link(shell, bills, tmp_path):
         assert ran.status == ExitStatus.INPUT
         assert "is a link to" in ran.stderr and f"hint: --out {mine}" in ran.stderr
         assert not mine.exists()
+    ran = shell.run("extract", str(bills), *ASK, "--out", "/dev/stdout")
+    assert "hint: without --out the answers go to stdout" in ran.stderr
 
 
 def test_each_record_is_on_the_disk_before_the_next_is_asked_for(
