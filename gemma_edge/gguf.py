@@ -420,7 +420,9 @@ _PROJECTOR_NUMBERS = {
 def wrong_number(metadata: Mapping[str, Value]) -> str:
     """What no model can have, in words with the key; "" where all is possible."""
     architecture = metadata.get("general.architecture", "")
-    if not isinstance(architecture, str) or len(architecture) > _NAME_CHARS:
+    if not isinstance(architecture, str) or not architecture.isprintable():
+        return f"`general.architecture` is {_shown(architecture)}"
+    if len(architecture) > _NAME_CHARS:
         return f"`general.architecture` is {_shown(architecture)}"
     for key, value in metadata.items():
         if key.startswith((f"{architecture}.", "adapter.", "general.sampling.", "rope.")):
@@ -532,4 +534,4 @@ def _shown(value: Value | None) -> str:
         return f"a list of {value.count:,}"
     if isinstance(value, tuple):
         return f"a list of {len(value):,}"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return f'"{printable(value[:_NAME_CHARS])}"' if isinstance(value, str) else str(value)

@@ -23,6 +23,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,7 @@ class _Worker:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fuzz, show how it goes, sum up."""
     options = _parse(arguments)
+    import_module("tests.conftest")  # it sets a signal's handler, which only this thread may
     console = Console(stderr=True)
     lane = Lane(console, options.seed, options.out)
     if options.file is not None:
