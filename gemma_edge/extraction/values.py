@@ -139,9 +139,15 @@ _PERCENT = re.compile(
 )
 
 
+_MOST_DIGITS = 300  # a double ends at 10**308, and Python reads no whole number of 4,300
+
+
 def read_number(digits: str, habits: Habits) -> list[Decimal]:
-    """All that a run of digits, dots, commas and spaces can mean, without a sign."""
-    if re.search(r"[^\d.,]", digits) and not _SPACED.fullmatch(digits):
+    """All that a run of digits, dots, commas and spaces can mean, without a sign; nothing where
+    there are more than any number has."""
+    if len(digits) > _MOST_DIGITS or (
+        re.search(r"[^\d.,]", digits) and not _SPACED.fullmatch(digits)
+    ):
         return []
     plain = digits.translate(_SPACES)
     marks = [char for char in plain if char in ".,"]
