@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gemma_edge.documents.document import ExtractedText, Writer, cut_note, render_row
 from gemma_edge.documents.sheets import read_sheets
 from gemma_edge.errors import InputError
+from gemma_edge.trust import printable
 from gemma_edge.units import render_bytes
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ _STREAMS = (  # of an OLE file: the name of a stream, what it is, what to do
 )
 
 
+def _damaged(name: str, error: Exception) -> InputError:
+    message = f"{name} is damaged ({printable(' '.join(str(error).split()))[:120]})"
+    return InputError(message, hint="copy it again, or open it and save it anew")
+
+
 def read_office(data: bytes, name: str) -> Iterator[ExtractedText]:
     """The file by the reader of its kind, in one piece or several.
     Raises InputError: of a kind that is not read, encrypted, damaged, or a bomb."""
@@ -60,10 +66,12 @@ def read_office(data: bytes, name: str) -> Iterator[ExtractedText]:
             mimetype = archive.read("mimetype")[:200] if "mimetype" in names else b""
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError,
             zlib.error) as error:  # fmt: skip
-        message = f"{name} is damaged ({' '.join(str(error).split())[:120]})"
-        raise InputError(message, hint="copy it again, or open it and save it anew") from None
+        raise _damaged(name, error) from None
     if "word/document.xml" in names:
-        return iter([read_docx(data, name)])
+        try:
+            return iter([read_docx(data, name)])
+        except SyntaxError as error:  # of lxml: a part is no XML
+            raise _damaged(name, error) from None
     kind = mimetype.decode("latin-1").partition("application/vnd.oasis.opendocument.")[2]
     if names & {"xl/workbook.xml", "xl/workbook.bin"} or kind.startswith("spreadsheet"):
         return read_sheets(data, name)

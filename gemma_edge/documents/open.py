@@ -187,11 +187,19 @@ def read_apart(
                 notes += said.header["notes"]
         except ChildError as error:
             late = isinstance(error, ChildStopped) and error.death.cause == "timeout"
-            why = f"it took longer than {seconds:g} s" if late else str(error)
+            why = f"it took longer than {seconds:g} s" if late else _in_a_line(error)
             if not any(text for text, _ in pages):
                 raise _unread(name, why, late) from None
             notes.append(f"{name}: what follows page {len(pages):,} is not read: {why}")
     return ExtractedText(tuple(pages), tuple(notes))
+
+
+_SAID_CHARS = 200  # of what a library says about a file
+
+
+def _in_a_line(error: ChildError) -> str:
+    said = shown(" ".join(str(error).split()))
+    return said if len(said) <= _SAID_CHARS else f"{said[:_SAID_CHARS]}…"
 
 
 def _unread(name: str, why: str, late: bool) -> InputError:

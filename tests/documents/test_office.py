@@ -191,6 +191,12 @@ def test_limits_end_the_reader():
         read_apart("office", data, "a.docx", memory_bytes=40 << 20)
 
 
+def test_a_part_that_is_no_xml_is_damaged():
+    with pytest.raises(InputError, match=r"a\.docx is damaged \(") as caught:
+        read_document(raw_docx("<w:p>\0"), "a.docx")
+    assert "\n" not in caught.value.message
+
+
 def test_any_cut_or_changed_byte_is_one_line_or_text():
     good = raw_docx(paragraph("a letter"))
     for at in range(0, len(good), len(good) // 6):
