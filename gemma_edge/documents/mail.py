@@ -4,8 +4,9 @@ runs in the child process of ``open.py``."""
 import email
 import re
 from email.message import EmailMessage, Message, MIMEPart
-from email.policy import default
+from email.policy import EmailPolicy
 from itertools import islice
+from typing import Any, cast
 
 from gemma_edge.documents.document import ExtractedText, Writer, cut_note, listed, shown
 from gemma_edge.documents.html import html_to_text
@@ -13,8 +14,17 @@ from gemma_edge.errors import InputError
 
 _MOST_ATTACHED, _MAX_PARTS = 1000, 50_000
 _MOST_CHARS = 32_000  # of a field that is taken apart, which may take the square of it
+_MOST_TYPE_CHARS = 1000  # of what says how a part is written, which is taken apart again and again
 # What Python's library raises over fields and parts that are broken.
 _TRIPPED = (AttributeError, LookupError, TypeError, ValueError)
+
+
+class _Policy(EmailPolicy):
+    """Takes time in proportion to what stands in fields about a part, whatever that is."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        is_of_part = name.lower().startswith("content-") and not hasattr(value, "name")
+        return super().header_fetch_parse(name, value[:_MOST_TYPE_CHARS] if is_of_part else value)
 
 
 def read_mail(data: bytes, name: str) -> ExtractedText:
@@ -25,7 +35,7 @@ def read_mail(data: bytes, name: str) -> ExtractedText:
     many = len(ends) > _MAX_PARTS
     if many:
         data = data[: ends[-1].start()]
-    message = email.message_from_bytes(data, policy=default)
+    message = cast("EmailMessage", email.message_from_bytes(data, policy=_Policy()))
     reader = _MailReader()
     reader.read(message, 0)
     text = reader.writer.take()

@@ -552,8 +552,8 @@ def _member(view: Json, name: str) -> Iterator[Subschema]:
 
 def _element(view: Json, index: int) -> Iterator[Subschema]:
     items = view.get("items")
-    listed = view.get("prefixItems", items if isinstance(items, list) else ())
-    if index < len(listed):
+    listed = view.get("prefixItems", items)  # of a draft that does not know it, it can be anything
+    if isinstance(listed, list) and index < len(listed):
         yield listed[index]
     elif isinstance(items, dict):
         yield items
