@@ -47,7 +47,7 @@ from gemma_edge.extraction.json_schema import (
 from gemma_edge.extraction.values import CONVERTED, MARK, as_printed, typed
 from gemma_edge.isolation import Child, ChildError, ChildStopped, Limits
 from gemma_edge.records import dataclass
-from gemma_edge.trust import is_network
+from gemma_edge.trust import is_network, printable
 
 # The one-line schema language to JSON Schema.
 #
@@ -635,7 +635,8 @@ def check_source(source: Json, name: str) -> Json:
             what, hint = "which is not in it, and nothing is fetched", "copy what it refers to"
             if reference.startswith("#"):
                 what, hint = "and there is nothing there", "define it"
-            raise SchemaError(f'{name} refers to "{reference}", {what}', hint=f"{hint} under $defs")
+            problem = f'{name} refers to "{printable(reference)}", {what}'
+            raise SchemaError(problem, hint=f"{hint} under $defs")
     flaw = find_flaw(source)
     if flaw:
         raise SchemaError(f"{name} is not a valid JSON Schema: {flaw}", hint=EXAMPLE_HINT)
