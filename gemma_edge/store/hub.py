@@ -565,7 +565,9 @@ def _is_whole(tensor: Tensor) -> bool:
 def _value(value: Any) -> Value:
     """Raises TypeError: it is none of a header."""
     if isinstance(value, dict):
-        return Skipped(int(value["count"]))
+        if type(value["count"]) is not int:
+            raise TypeError(value)
+        return Skipped(value["count"])
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(each, str | int | float) for each in values):
         raise TypeError(value)
