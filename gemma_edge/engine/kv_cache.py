@@ -24,6 +24,7 @@ from gemma_edge.errors import EngineError, OutOfMemory
 from gemma_edge.planning.memory import CHECKPOINT_BYTES, CHECKPOINTS
 from gemma_edge.planning.plan import Plan
 from gemma_edge.records import dataclass
+from gemma_edge.trust import printable
 from gemma_edge.units import render_bytes
 
 # What the KV cache holds, and how much of it a new prompt may keep. A prompt is a list of units: a
@@ -292,7 +293,7 @@ def difference(then: Fingerprint, now: Fingerprint) -> str:
     """Why what was saved for ``then`` is of no use ``now``; "" where it is."""
     for name, sentence in DIFFERENCES.items():
         if then.get(name) != now.get(name):
-            return sentence.format(then=then.get(name), now=now.get(name))
+            return sentence.format(then=printable(str(then.get(name))), now=now.get(name))
     return ""
 
 

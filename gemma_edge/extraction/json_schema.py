@@ -872,7 +872,7 @@ def _reason(pattern: str) -> str:
         return f" (it has {len(pattern):,} characters, {MAX_PATTERN:,} are the most)"
     try:
         re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
         return f" ({error})"
     return ""
 

@@ -28,6 +28,7 @@ else:
 
 _VERSION = 1
 _MOST_BYTES = 4 << 20  # 20,000 entries
+_MOST_KEY = 100  # characters before a value
 _SHORT = 12  # hex digits that tell two hashes apart
 _MOST_TRUSTED = 200  # contents of projects' locks
 _HEADER = """\
@@ -59,7 +60,10 @@ def read_lock(path: Path) -> Entries:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise ValueError(f"larger than {render_bytes(_MOST_BYTES)}")
-        content = tomllib.loads(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        if not all(map(_is_entry_line, text.split("\n"))):
+            raise ValueError("a key that no lock has")
+        content = tomllib.loads(text)
         if content.get("version") != _VERSION:
             raise ValueError(f"version {content.get('version')!r}, expected {_VERSION}")
         entries = [_parse_entry(entry) for entry in content.get("file", [])]
@@ -74,6 +78,13 @@ def read_lock(path: Path) -> Entries:
         message = f"{path} is not a lock file ({reason})"
         raise InputError(message, hint="mend it, or delete it") from None
     return {(entry.repo, entry.file): entry for entry in entries}
+
+
+def _is_entry_line(line: str) -> bool:
+    """Whether a line can be of a lock: a key of many parts takes the square of their number."""
+    key, _, value = line.partition("=")
+    is_plain = len(key) <= _MOST_KEY and not value.lstrip().startswith(("{", "["))
+    return is_plain or line.lstrip().startswith("#")
 
 
 def _parse_entry(entry: dict[str, Any]) -> LockEntry:
