@@ -59,9 +59,9 @@ def fake(run: object, **more: object) -> Target:
     return Target(list, run, **more)  # type: ignore[arg-type]
 
 
-def refuse(message: str) -> Target:
+def refuse(message: str, hint: str = "another") -> Target:
     def run(_case: Case, _folder: Path) -> None:
-        raise InputError(message, hint="another")
+        raise InputError(message, hint=hint)
 
     return fake(run)
 
@@ -79,7 +79,7 @@ def test_what_is_a_finding(tmp_path: Path) -> None:
     case = Case("a", b"x")
     assert attempt(fake(lambda *_: None), case, tmp_path).kind == ANSWER
     assert attempt(refuse("a is damaged"), case, tmp_path).kind == LINE
-    assert attempt(refuse("a is\ndamaged"), case, tmp_path).kind == FINDING
+    assert attempt(refuse("a is damaged", "save it\nanew"), case, tmp_path).kind == FINDING
     failed = attempt(fake(fail), case, tmp_path)
     assert (failed.kind, "IndexError: list index" in failed.what) == (FINDING, True)
     assert attempt(fake(wrong), case, tmp_path).kind == FINDING

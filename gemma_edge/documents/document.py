@@ -236,7 +236,7 @@ class ExtractedText:
 
 class Writer:
     """Collects lines, paragraphs apart by one empty line, up to ``limit`` characters. In a child it
-    is full, too, where its document took too much of the processor (``begin``): what was read
+    is full, too, where its document took too much of the processor (``limited``): what was read
     until then is kept."""
 
     _most: ClassVar[float] = math.inf  # seconds of the processor for this document
@@ -244,9 +244,14 @@ class Writer:
     _last: ClassVar[float] = math.inf
 
     @classmethod
-    def begin(cls, seconds: float) -> None:
+    @contextlib.contextmanager
+    def limited(cls, seconds: float) -> Iterator[None]:
         """A document, for which there are so many seconds of the processor."""
         cls._most, cls._first, cls._last = seconds, time.process_time(), math.inf
+        try:
+            yield
+        finally:
+            cls._most = cls._last = math.inf
 
     @classmethod
     def is_late(cls) -> bool:

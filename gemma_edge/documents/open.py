@@ -228,11 +228,11 @@ def reader(kind: Kind) -> Handler:
     or several times, ``{"pages": [[text, what it is], …], "notes": [line, …]}``."""
 
     def answer(request: ChildRequest) -> Iterator[ChildMessage]:
-        Writer.begin(request.header["seconds"])
-        found: ExtractedText | Iterator[ExtractedText] = _read(
-            kind, request.parts[0], request.header["name"]
-        )
-        for each in [found] if isinstance(found, ExtractedText) else found:
-            yield ChildMessage({"pages": each.pages, "notes": each.notes})
+        with Writer.limited(request.header["seconds"]):
+            found: ExtractedText | Iterator[ExtractedText] = _read(
+                kind, request.parts[0], request.header["name"]
+            )
+            for each in [found] if isinstance(found, ExtractedText) else found:
+                yield ChildMessage({"pages": each.pages, "notes": each.notes})
 
     return answer

@@ -483,7 +483,7 @@ def import_file(
             if sha256 != fresh:
                 message = f"{target} is another file of the same name"
                 raise ModelError(
-                    f"{message}\n  there {sha256}\n  new   {fresh}",
+                    f"{message} (sha256 {sha256} there, {fresh} of {source})",
                     hint=f"rename one of them, or: gemma-edge rm {target.name}",
                 )
         else:

@@ -665,7 +665,7 @@ def explain_transport(kind: str, text: str, file: RemoteFile) -> Exception:
 def not_while_offline(names: Sequence[str]) -> ModelError:
     offline = "not on this machine, and --offline (or HF_HUB_OFFLINE) is set"
     return ModelError(
-        f"{names[0]} is {offline}" if len(names) == 1 else "\n  ".join([f"{offline}:", *names]),
+        f"{names[0]} is {offline}" if len(names) == 1 else f"{offline}: {', '.join(names)}",
         hint="without --offline it is fetched; a file from elsewhere: gemma-edge import FILE",
     )
 

@@ -204,11 +204,15 @@ def test_show_the_bundled_model_and_an_imported_one(online: Online):
 
 
 def test_show_what_a_hostile_file_says(online: Online, write_gguf):
-    odd = {"general.architecture": "a\x1b[2J", "x": float("inf"), "long": "é" * 100}
+    path = write_gguf("worse.gguf", {"general.architecture": "a\x1b[2J"})
+    ran = online.run("show", str(path))
+    assert (ran.status, "\x1b" in ran.stderr) == (4, False)
+    assert '`general.architecture` is "a?[2J"' in ran.stderr
+    odd = {"general.architecture": "odd", "x": float("inf"), "long": "é" * 100}
     path = write_gguf("odd.gguf", odd | {"t": "two\nlines", "list": [1, 2, 3]})
     ran = online.run("show", str(path))
     assert "\x1b" not in ran.stdout
-    assert "architecture   a\\x1b[2J\n" in ran.stdout
+    assert "architecture   odd\n" in ran.stdout
     assert f"  long                  {'é' * 52}… (100 characters)\n" in ran.stdout
     assert "  t                     two\\nlines\n" in ran.stdout
     assert json.loads(online.run("show", str(path), "--json").stdout)["metadata"]["x"] == "inf"

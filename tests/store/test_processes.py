@@ -146,7 +146,7 @@ def test_offline_opens_no_socket(
     _, err = missing.communicate(timeout=30)
     assert missing.returncode == 4
     assert "SOCKET" not in err
-    assert f"hf:{REPO}/other.gguf\n  hf:{REPO}/third.gguf" in err
+    assert f"is set: hf:{REPO}/other.gguf, hf:{REPO}/third.gguf\n" in err
     assert len(hub.requests) == asked
     online = run_pull(ban, files=[[REPO, "other.gguf"]], attempts=1)  # the ban does ban
     assert "SOCKET" in online.communicate(timeout=30)[1]
