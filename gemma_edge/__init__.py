@@ -146,18 +146,22 @@ def plan(
 
 
 def open_document(
-    path: StrPath, *, password: str | None = None, pages: str | None = None
-) -> "Document":
+    path: StrPath, *, password: str | None = None, pages: str | None = None,
+    encoding: str | None = None, hidden: bool = False,
+) -> "Document":  # fmt: skip
     """Read a PDF, an image, an office file, a mail or a text: pages with their text and where it
-    stands, in points. ``pages`` takes only some: "1-3,8,-1".
+    stands, in points. ``pages`` takes only some: "1-3,8,-1". Text is read in ``encoding`` where one
+    is given; what is ``hidden`` (white, covered, in hidden rows) is left out without it.
 
     Raises:
         InputError: it is missing, encrypted, damaged, or of a kind that is not read.
         UsageError: a page that there is not.
     """
+    from gemma_edge.documents.document import ReadOptions
     from gemma_edge.documents.open import open_document as open_path
 
-    return open_path(path, password=password, pages=_pages(pages))
+    options = ReadOptions(encoding, hidden)
+    return open_path(path, password=password, pages=_pages(pages), options=options)
 
 
 def extract(  # noqa: PLR0913  (each is named)
@@ -171,6 +175,8 @@ def extract(  # noqa: PLR0913  (each is named)
     model: "StrPath | ModelRequest" = "auto",
     pages: str | None = None,
     password: str | None = None,
+    encoding: str | None = None,
+    hidden: bool = False,
     vision: "Vision" = "auto",
     strategy: "Strategy" = "auto",
     strict: bool = False,
@@ -188,14 +194,14 @@ def extract(  # noqa: PLR0913  (each is named)
     ``recipe`` is a name or a file; ``rules`` ("total: after tax") and ``checks`` ("net + tax ~=
     total") are added to it. Without both the kind of the document is recognized, among the recipes
     that there are: ``recipe.name`` of what is returned says which, ``recognized`` how likely and
-    why. Without ``engine``, ``model`` is loaded with room for the document
-    and closed again. ``vision`` and ``strategy`` are as of the command line: pages as pictures
-    ("auto", "always", "never"), the document in one piece or in parts ("auto", "whole",
-    "windows"). ``strict`` lets nothing be None that the schema does not let be, so the model has to
-    give a value; ``locate`` asks where a value that was read from a picture stands; ``max_tokens``
-    ends a single answer. A value that is copied can only be what the document prints; into the
-    fields of ``free`` the model may write, those of ``grounded`` are copied whatever their names
-    say ("all": each).
+    why. Without ``engine``, ``model`` is loaded with room for the document and closed again. ``vision`` and
+    ``strategy`` are as of the command line: pages as pictures ("auto", "always", "never"), the
+    document in one piece or in parts ("auto", "whole", "windows"); ``pages``, ``password``,
+    ``encoding`` and ``hidden`` as of ``open_document``. ``strict`` lets nothing be None that
+    the schema does not let be, so the model has to give a value; ``locate`` asks where a value
+    that was read from a picture stands; ``max_tokens`` ends a single answer. A value that is
+    copied can only be what the document prints; into the fields of ``free`` the model may
+    write, those of ``grounded`` are copied whatever their names say ("all": each).
 
     What the answer lacks stands in ``problems`` of what is returned, and is not raised.
 
@@ -222,7 +228,9 @@ def extract(  # noqa: PLR0913  (each is named)
         runtime.note,
     )
     if not isinstance(source, Document):
-        source = open_document(source, password=password, pages=pages)
+        source = open_document(
+            source, password=password, pages=pages, encoding=encoding, hidden=hidden
+        )
     request = ExtractRequest(
         vision=vision,
         strategy=strategy,

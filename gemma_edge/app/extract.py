@@ -42,7 +42,7 @@ from gemma_edge.app.load import (
 )
 from gemma_edge.app.request import BatchRequest, ExtractRequest, Form, ModelRequest, RecipeRequest
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.documents.document import MAX_TOKENS, Document, iter_objects, shown
+from gemma_edge.documents.document import MAX_TOKENS, Document, ReadOptions, iter_objects, shown
 from gemma_edge.documents.open import open_document, read_document
 from gemma_edge.engine.protocol import Engine, EngineInfo
 from gemma_edge.errors import (
@@ -164,7 +164,10 @@ def read_source(
     Raises InputError: it cannot be read."""
 
     def read(password: str | None) -> Document:
-        return read_document(source.read(), source.name, password=password, pages=request.pages)
+        return read_document(
+            source.read(), source.name, password=password, pages=request.pages,
+            options=ReadOptions(request.encoding, request.hidden),
+        )  # fmt: skip
 
     try:
         return early() if early else read(request.password)
@@ -675,7 +678,10 @@ class _Documents:
         keys = records.content_keys(data, self.settings)
         if not self.batch.sink.before.done.keys().isdisjoint(keys.values()):
             return None
-        document = read_document(data, source.name, password=request.password, pages=request.pages)
+        document = read_document(
+            data, source.name, password=request.password, pages=request.pages,
+            options=ReadOptions(request.encoding, request.hidden),
+        )  # fmt: skip
         return keys, document
 
     def use(self, source: Source, known: tuple[Mapping[str, str], Document]) -> None:

@@ -61,15 +61,18 @@ class RecipeRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractRequest:
     """How documents are read. ``tiles`` is into how many parts a picture of a page is cut (1, 2,
-    4); ``scored`` gives each value a confidence; ``located`` asks where a value that was read from
-    a picture stands. A field named in ``grounded`` can only hold what is printed, into one in
-    ``free`` ("all": any) the model may write."""
+    4); ``encoding`` and ``hidden`` are those of ``ReadOptions``; ``scored`` gives each value a
+    confidence; ``located`` asks where a value that was read from a picture stands. A field
+    named in ``grounded`` can only hold what is printed, into one in ``free`` ("all": any) the
+    model may write."""
 
     pages: "PageNumbers | None" = None
     password: str | None = field(default=None, repr=False)
     vision: "Vision" = "auto"
     tiles: int = 1
     strategy: "Strategy" = "auto"
+    encoding: str | None = None
+    hidden: bool = False
     strict: bool = False
     max_tokens: int | None = None
     scored: bool = True

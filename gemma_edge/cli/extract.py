@@ -26,6 +26,7 @@ from gemma_edge.cli.options import (
     PlacementFlags,
     ShowFlags,
     Trust,
+    parse_encoding,
     parse_pages,
     parse_tiles,
     whole_text,
@@ -140,6 +141,14 @@ class ReadFlags:
         "--password", metavar="TEXT", panel=READING,
         help=f"For an encrypted PDF; or {PASSWORD_VARIABLE}."
     )] = None  # fmt: skip
+    encoding: Annotated[str | None, option(
+        "--encoding", metavar="NAME", panel=READING, parser=parse_encoding,
+        help="Of a text, CSV, HTML or mail that says none, or a wrong one."
+    )] = None  # fmt: skip
+    hidden: Annotated[bool, option(
+        "--hidden", panel=READING,
+        help="Read what is hidden, too: white, covered, in hidden rows."
+    )] = False  # fmt: skip
     vision: Annotated[Vision, option(
         "--vision", choices=VISIONS, panel=READING, show_default=True,
         help="Pages as pictures: scans, all of them, or none."

@@ -1,5 +1,6 @@
 """The flags that several commands share, and the parsers of their values."""
 
+import codecs
 import math
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,13 @@ def _pages(text: str) -> "PageNumbers":
     return parse_page_numbers(text)
 
 
+def _encoding(text: str) -> str:
+    try:
+        return codecs.lookup(text).name if "a".encode(text) else ""
+    except (LookupError, TypeError):  # unknown, or one that is not of text
+        raise ValueError from None
+
+
 def _tiles(text: str) -> int:
     from gemma_edge.documents.document import TILES  # noqa: PLC0415
 
@@ -82,6 +90,7 @@ parse_detail = reading(
     _detail, f"is none of {', '.join(DETAILS)}, nor a number from {_LEAST} to {_MOST}"
 )
 parse_pages = reading(_pages, "does not name pages, like 3, 1-4 or 2,-1")
+parse_encoding = reading(_encoding, "is no encoding of text, like cp1250 or shift_jis")
 parse_tiles = reading(_tiles, "is neither 2 (halves) nor 4 (quarters)")
 
 

@@ -79,7 +79,8 @@ class Page:
     whatever text the page has, that of an OCR layer too; it keeps columns apart by runs of spaces.
     ``words`` stand in the order of ``text``. ``width`` and ``height`` are in points as seen (of an
     image: in pixels), 0 where there is nothing to see. ``image_share`` of it, from 0 to 1, lies
-    under images."""
+    under images. In a document with attachments ``number`` goes on through them; ``file`` is then
+    the name of the one that it is of, and ``file_page`` its number in that."""
 
     number: int
     text: str = field(repr=False)
@@ -89,6 +90,8 @@ class Page:
     width: float = 0.0
     height: float = 0.0
     image_share: float = 0.0
+    file: str = ""
+    file_page: int = 0
 
 
 class DrawingTime:
@@ -226,12 +229,33 @@ _CONTROLS = dict.fromkeys((*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0))
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a file is read: text in this ``encoding`` (a name that Python knows; without it the file
+    says it, or it is found out), and with what is ``hidden`` in it: white, covered, in hidden rows.
+    """
+
+    encoding: str | None = None
+    hidden: bool = False
+
+
+class AttachedFile(NamedTuple):
+    """A file in a file: what a mail, a portfolio or a PDF brings along."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ExtractedText:
     """``pages`` are texts in order, each with a word on what it is (``sheet "May"``); ``notes``
-    are lines that a person must see."""
+    are lines that a person must see; ``files`` are documents of their own, read after it."""
 
     pages: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    files: tuple[AttachedFile, ...] = ()
+
+
+PLAIN = ReadOptions()
 
 
 class Writer:
@@ -437,11 +461,11 @@ _CONTROLS_BUT_LINES = frozenset(range(0x20)) - frozenset(b"\t\n\r\f\v\x1b")
 _MAX_CONTROLS = 0.02  # share of control characters above which bytes are not text
 
 
-def decode_text(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+def decode_text(data: bytes, name: str, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
     """The text with ``\\n`` line ends, and notes on how it was read: UTF-8; UTF-16 and UTF-32 by
-    their byte order mark; else Windows-1252 with a note.
+    their byte order mark; else Windows-1252 with a note; where an ``encoding`` is given, in that.
     Raises InputError: binary, empty, or not decodable."""
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
+    encoding = encoding or next((name for mark, name in _MARKS if data.startswith(mark)), "")
     controls = sum(byte in _CONTROLS_BUT_LINES for byte in data[:65536])
     too_many = controls > _MAX_CONTROLS * min(len(data), 65536)
     if not encoding and (b"\0" in data or too_many):

@@ -10,7 +10,15 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gemma_edge.documents.document import ExtractedText, Writer, cut_note, decode_text, render_row
+from gemma_edge.documents.document import (
+    PLAIN,
+    ExtractedText,
+    ReadOptions,
+    Writer,
+    cut_note,
+    decode_text,
+    render_row,
+)
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -39,10 +47,10 @@ _NOT_IN_BYTES = (b"utf-16", b"utf-32", b"utf_", b"utf-7", b"idna", b"punycode", 
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
 
-def read_html(data: bytes, name: str) -> ExtractedText:
+def read_html(data: bytes, name: str, options: ReadOptions = PLAIN) -> ExtractedText:
     """A page of HTML as one page of text, its title first.
     Raises InputError: no text."""
-    text, notes = decode_text(_in_utf8(data), name)
+    text, notes = decode_text(data if options.encoding else _in_utf8(data), name, options.encoding)
     markup, many = _bounded(text)
     found, hidden, is_cut = html_to_text(markup)
     notes += (f"{name}: hidden parts are left out ({hidden:,})",) if hidden else ()

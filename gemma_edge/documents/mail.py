@@ -8,7 +8,15 @@ from email.policy import EmailPolicy
 from itertools import islice
 from typing import Any, cast
 
-from gemma_edge.documents.document import ExtractedText, Writer, cut_note, listed, shown
+from gemma_edge.documents.document import (
+    PLAIN,
+    ExtractedText,
+    ReadOptions,
+    Writer,
+    cut_note,
+    listed,
+    shown,
+)
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.errors import InputError
 
@@ -27,7 +35,7 @@ class _Policy(EmailPolicy):
         return super().header_fetch_parse(name, value[:_MOST_TYPE_CHARS] if is_of_part else value)
 
 
-def read_mail(data: bytes, name: str) -> ExtractedText:
+def read_mail(data: bytes, name: str, options: ReadOptions = PLAIN) -> ExtractedText:
     """One page: the head's lines, then the body; attachments are named in a note.
     Raises InputError: there is neither a head nor a body."""
     data = data.removeprefix(b"\xef\xbb\xbf")

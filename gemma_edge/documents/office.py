@@ -10,7 +10,14 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gemma_edge.documents.document import ExtractedText, Writer, cut_note, render_row
+from gemma_edge.documents.document import (
+    PLAIN,
+    ExtractedText,
+    ReadOptions,
+    Writer,
+    cut_note,
+    render_row,
+)
 from gemma_edge.documents.sheets import read_sheets
 from gemma_edge.errors import InputError
 from gemma_edge.trust import printable
@@ -46,7 +53,7 @@ def _damaged(name: str, error: Exception) -> InputError:
     return InputError(message, hint="copy it again, or open it and save it anew")
 
 
-def read_office(data: bytes, name: str) -> Iterator[ExtractedText]:
+def read_office(data: bytes, name: str, options: ReadOptions = PLAIN) -> Iterator[ExtractedText]:
     """The file by the reader of its kind, in one piece or several.
     Raises InputError: of a kind that is not read, encrypted, damaged, or a bomb."""
     if data.startswith(OLE):
@@ -74,7 +81,7 @@ def read_office(data: bytes, name: str) -> Iterator[ExtractedText]:
             raise _damaged(name, error) from None
     kind = mimetype.decode("latin-1").partition("application/vnd.oasis.opendocument.")[2]
     if names & {"xl/workbook.xml", "xl/workbook.bin"} or kind.startswith("spreadsheet"):
-        return read_sheets(data, name)
+        return read_sheets(data, name, options)
     other = ("a ZIP archive", "unpack it, and name what is in it")
     what, hint = _OPEN_DOCUMENT.get(kind.partition("-")[0].strip(), other)
     for entry, title, way in _OTHERS:

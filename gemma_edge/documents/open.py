@@ -16,11 +16,14 @@ from gemma_edge.documents.document import (
     CHILD_MEMORY_BYTES,
     MAX_CHARS,
     MIN_TOKENS,
+    PLAIN,
+    AttachedFile,
     Document,
     ExtractedText,
     Kind,
     Page,
     PageNumbers,
+    ReadOptions,
     StrPath,
     Writer,
     cut_note,
@@ -63,30 +66,32 @@ _ENDINGS = {  # of files that are never plain text
 
 
 def open_document(
-    path: StrPath, *, password: str | None = None, pages: PageNumbers | None = None
-) -> Document:
+    path: StrPath, *, password: str | None = None, pages: PageNumbers | None = None,
+    options: ReadOptions = PLAIN,
+) -> Document:  # fmt: skip
     """Read the document at ``path``, or only those ``pages`` of it.
     Raises InputError: missing, a folder, empty, too large, encrypted, damaged, without text or
     pages, or of a kind that is not read; UsageError: a page that there is not."""
     data = read_file(path, max_bytes=MAX_DOCUMENT_BYTES)
-    return read_document(data, shown(path), password=password, pages=pages)
+    return read_document(data, shown(path), password=password, pages=pages, options=options)
 
 
 def read_document(
-    data: bytes, name: str, *, password: str | None = None, pages: PageNumbers | None = None
-) -> Document:
+    data: bytes, name: str, *, password: str | None = None, pages: PageNumbers | None = None,
+    options: ReadOptions = PLAIN,
+) -> Document:  # fmt: skip
     """The same for bytes that are there already, such as those of stdin."""
     if not data:
         raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
     kind = kind_of(data, name)
     if kind == "pdf":
-        return read_pdf(data, name, password=password, pages=pages)
+        return read_pdf(data, name, password=password, pages=pages, options=options)
     if kind == "image":
         return _read_image(data, name, pages)
     if kind in ("text", "html"):
         _check_ending(data, name)
     small = len(data) <= _SMALL_BYTES and kind in _READERS_HERE
-    found = _read(kind, data, name) if small else read_apart(kind, data, name)
+    found = _read(kind, data, name, options) if small else read_apart(kind, data, name, options)
     read = [
         Page(number, text, "text" if text.strip() else "empty", _reason(text, what))
         for number, (text, what) in enumerate(found.pages, 1)
@@ -126,13 +131,13 @@ def _why_stop(done: int, seconds: float, pages: int) -> str:
     return f"{most:.0f} s are the most that reading may take" if late else ""
 
 
-def read_text(data: bytes, name: str) -> ExtractedText:
+def read_text(data: bytes, name: str, options: ReadOptions = PLAIN) -> ExtractedText:
     """A text as it is, a page for each form feed.
     Raises InputError: of a kind that is not read, or not text."""
     for start, what, hint in _REFUSED:
         if data.startswith(start):
             raise InputError(f"{name} is {what}", hint=hint)
-    text, notes = decode_text(data, name)
+    text, notes = decode_text(data, name, options.encoding)
     if len(text) > MAX_CHARS:
         text, notes = text[:MAX_CHARS], (*notes, cut_note(name))
     parts = [part.strip("\n") for part in text.split("\f")]
@@ -160,9 +165,9 @@ def _check_ending(data: bytes, name: str) -> None:
         )
 
 
-def read_apart(
-    kind: Kind, data: bytes, name: str, seconds: float | None = None,
-    memory_bytes: int = CHILD_MEMORY_BYTES,
+def read_apart(  # noqa: PLR0913
+    kind: Kind, data: bytes, name: str, options: ReadOptions = PLAIN, *,
+    seconds: float | None = None, memory_bytes: int = CHILD_MEMORY_BYTES,
 ) -> ExtractedText:  # fmt: skip
     """What the reader of this kind finds in the bytes, in a process of its own that gets so many
     ``seconds`` of the processor, without them as many as its size deserves; ``memory_bytes`` of
@@ -178,20 +183,23 @@ def read_apart(
     )  # fmt: skip
     pages: list[tuple[str, str]] = []
     notes: list[str] = []
+    files: list[AttachedFile] = []
     deadline = time.monotonic() + patience
     with Child("gemma_edge.documents.open:reader", kind, limits=limits, decodes=True) as child:
-        child.send({"name": name, "seconds": seconds}, data)
+        asked = {"name": name, "seconds": seconds}
+        child.send({**asked, "encoding": options.encoding, "hidden": options.hidden}, data)
         try:
             while (said := child.receive(max(0.0, deadline - time.monotonic()))) is not None:
                 pages += [(text, what) for text, what in said.header["pages"]]
                 notes += said.header["notes"]
+                files += map(AttachedFile, said.header["files"], said.parts)
         except ChildError as error:
             late = isinstance(error, ChildStopped) and error.death.cause == "timeout"
             why = f"it took longer than {seconds:g} s" if late else _in_a_line(error)
             if not any(text for text, _ in pages):
                 raise _unread(name, why, late) from None
             notes.append(f"{name}: what follows page {len(pages):,} is not read: {why}")
-    return ExtractedText(tuple(pages), tuple(notes))
+    return ExtractedText(tuple(pages), tuple(notes), tuple(files))
 
 
 _SAID_CHARS = 200  # of what a library says about a file
@@ -216,23 +224,28 @@ _READERS = {
 }  # fmt: skip
 
 
-def _read(kind: Kind, data: bytes, name: str) -> ExtractedText:
+def _read(kind: Kind, data: bytes, name: str, options: ReadOptions) -> ExtractedText:
     module, function = _READERS[kind]
     read = getattr(import_module(f"gemma_edge.documents.{module}"), function)
-    found: ExtractedText = read(data, name)
+    found: ExtractedText = read(data, name, options)
     return found
 
 
 def reader(kind: Kind) -> Handler:
-    """The child program. Asked ``{"name", "seconds"}`` with the bytes of a file, it answers, once
-    or several times, ``{"pages": [[text, what it is], …], "notes": [line, …]}``."""
+    """The child program. Asked ``{"name", "seconds", "encoding", "hidden"}`` with the bytes of a
+    file, it answers, once or several times, ``{"pages": [[text, what it is], …], "notes": [line,
+    …], "files": [name, …]}`` with the bytes of those."""
 
     def answer(request: ChildRequest) -> Iterator[ChildMessage]:
-        with Writer.limited(request.header["seconds"]):
+        asked = request.header
+        options = ReadOptions(asked["encoding"], asked["hidden"])
+        with Writer.limited(asked["seconds"]):
             found: ExtractedText | Iterator[ExtractedText] = _read(
-                kind, request.parts[0], request.header["name"]
+                kind, request.parts[0], asked["name"], options
             )
             for each in [found] if isinstance(found, ExtractedText) else found:
-                yield ChildMessage({"pages": each.pages, "notes": each.notes})
+                said = {"pages": each.pages, "notes": each.notes}
+                names = [file.name for file in each.files]
+                yield ChildMessage({**said, "files": names}, tuple(f.data for f in each.files))
 
     return answer

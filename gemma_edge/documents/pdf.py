@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from gemma_edge.documents.document import (
     ANSWER_BYTES,
     CHILD_MEMORY_BYTES,
+    PLAIN,
     Document,
     Page,
     PageNumbers,
+    ReadOptions,
     render_numbers,
 )
 from gemma_edge.documents.layout import Piece, render_layout
@@ -48,13 +50,14 @@ _MOST_CHILDREN = 4  # pages on which the child may end before the rest is left u
 LIMITS = PdfLimits()
 
 
-def read_pdf(
+def read_pdf(  # noqa: PLR0913  (each is named)
     data: bytes,
     name: str,
     *,
     password: str | None = None,
     pages: PageNumbers | None = None,
     limits: PdfLimits = LIMITS,
+    options: ReadOptions = PLAIN,
 ) -> Document:
     """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
     ``damaged``; the others are read all the same.

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 from gemma_edge.documents.document import (
     MAX_CELL,
     MAX_CHARS,
+    PLAIN,
     ExtractedText,
+    ReadOptions,
     Writer,
     cut_note,
     decode_text,
@@ -47,7 +49,7 @@ _MAX_CELLS = 24_000_000  # of a sheet without gaps, 32 bytes each
 _MAX_TEXT_BYTES = 256 << 20  # in all cells of a workbook
 
 
-def read_sheets(data: bytes, name: str) -> Iterator[ExtractedText]:
+def read_sheets(data: bytes, name: str, options: ReadOptions = PLAIN) -> Iterator[ExtractedText]:
     """Every sheet of a workbook, one after another; hidden ones are read too, with a note.
     Raises InputError: it is encrypted, damaged, too large, or all empty."""
     import python_calamine as calamine
@@ -240,10 +242,10 @@ def _too_large(name: str, what: str) -> InputError:
     return InputError(message, hint="save the part that matters as CSV, or as PDF")
 
 
-def read_separated(data: bytes, name: str) -> ExtractedText:
+def read_separated(data: bytes, name: str, options: ReadOptions = PLAIN) -> ExtractedText:
     """CSV or TSV as one page; quotes are opened, so that values stand as they are.
     Raises InputError: not text, or empty."""
-    text, notes = decode_text(data, name)
+    text, notes = decode_text(data, name, options.encoding)
     is_long = len(text) > _MOST_READ
     if is_long:
         text = text[:_MOST_READ]
