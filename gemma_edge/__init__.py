@@ -194,14 +194,14 @@ def extract(  # noqa: PLR0913  (each is named)
     ``recipe`` is a name or a file; ``rules`` ("total: after tax") and ``checks`` ("net + tax ~=
     total") are added to it. Without both the kind of the document is recognized, among the recipes
     that there are: ``recipe.name`` of what is returned says which, ``recognized`` how likely and
-    why. Without ``engine``, ``model`` is loaded with room for the document and closed again. ``vision`` and
-    ``strategy`` are as of the command line: pages as pictures ("auto", "always", "never"), the
-    document in one piece or in parts ("auto", "whole", "windows"); ``pages``, ``password``,
-    ``encoding`` and ``hidden`` as of ``open_document``. ``strict`` lets nothing be None that
-    the schema does not let be, so the model has to give a value; ``locate`` asks where a value
-    that was read from a picture stands; ``max_tokens`` ends a single answer. A value that is
-    copied can only be what the document prints; into the fields of ``free`` the model may
-    write, those of ``grounded`` are copied whatever their names say ("all": each).
+    why. Without ``engine``, ``model`` is loaded with room for the document and closed again.
+    ``vision`` and ``strategy`` are as of the command line: pages as pictures ("auto", "always",
+    "never"), the document in one piece or in parts ("auto", "whole", "windows"); ``pages``,
+    ``password``, ``encoding`` and ``hidden`` as of ``open_document``. ``strict`` lets nothing be
+    None that the schema does not let be, so the model has to give a value; ``locate`` asks where a
+    value that was read from a picture stands; ``max_tokens`` ends a single answer. A value that is
+    copied can only be what the document prints; into the fields of ``free`` the model may write,
+    those of ``grounded`` are copied whatever their names say ("all": each).
 
     What the answer lacks stands in ``problems`` of what is returned, and is not raised.
 
