@@ -344,6 +344,64 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return f"{', '.join(names[: most - 1])} and {len(names) - most + 1:,} more"
 
 
+# Text above or below its line, as Word, HTML and PDF have it. Glued to what stands before, the mark
+# of a note would be a digit of the number that it stands behind.
+
+
+_RAISED = str.maketrans(
+    "0123456789+-\u2212=()abcdefghijklmnoprstuvwxyz",
+    "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ",
+)
+_LOWERED = str.maketrans(
+    "0123456789+-\u2212=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ"
+)
+_ORDINALS = frozenset(  # behind a number: 1st, 2nd, 3e, 1er, 2ème, 1os
+    ("st", "nd", "rd", "th", "e", "er", "ers", "re", "res", "ère", "ères", "eme", "ème", "ième")
+    + ("nde", "os", "as", "ste", "de", "ος", "η")
+)
+_ABBREVIATED = frozenset(("no", "mr", "dr", "sr"))  # what a single letter ends: N°, Mr, Dr
+_TRADE_MARKS = {"TM": "™", "SM": "℠"}
+
+
+def raised(text: str, before: str = "") -> str:
+    """Text that stands above its line, behind ``before``: ``²``, ``⁽¹⁾``, ``ⁿ``, and ``^(1,2)``
+    where not every character has a raised one. The letters of ordinals and abbreviations (1st,
+    No, Mlle), signs (``*``, ``†``), ``[1]`` and what hangs on nothing stay as they are."""
+    mark = text.strip()
+    if mark in _TRADE_MARKS:
+        return text.replace(mark, _TRADE_MARKS[mark])
+    behind = before[-1:]
+    letters = mark.rstrip(".")
+    if letters.isalpha():
+        is_ordinal = behind.isdecimal() and letters.lower() in _ORDINALS
+        is_ending = behind.isalpha() and (
+            len(letters) > 1 or (behind + letters).lower() in _ABBREVIATED
+        )
+        if is_ordinal or is_ending or (len(letters) > 1 and not behind.strip()):
+            return text
+    elif " " in mark and not behind.strip():
+        return text
+    return _marked(text, "^", _RAISED)
+
+
+def lowered(text: str) -> str:
+    """Text that stands below its line: ``₂``, ``ₙ``, and ``_(A)`` where not every character has a
+    lowered one; signs stay as they are."""
+    return _marked(text, "_", _LOWERED)
+
+
+def _marked(text: str, sign: str, table: dict[int, int]) -> str:
+    mark = text.strip()
+    if all(ord(character) in table for character in mark):
+        return text.translate(table)
+    is_apart = mark[0] == "[" and mark[-1] == "]"
+    if is_apart or not any(map(str.isalnum, mark)):
+        return text
+    start = text.index(mark)
+    inner = mark[1:-1] if mark[0] == "(" and mark.find(")") == len(mark) - 1 else mark
+    return f"{text[:start]}{sign}({inner}){text[start + len(mark) :]}"
+
+
 # What kind of document some bytes are: by how they begin, and by the name's ending only where text
 # could be several things.
 

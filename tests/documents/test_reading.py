@@ -9,7 +9,15 @@ import openpyxl
 import pytest
 from PIL import Image
 
-from gemma_edge.documents.document import Writer, cut_note, parse_page_numbers, read_file, shown
+from gemma_edge.documents.document import (
+    Writer,
+    cut_note,
+    lowered,
+    parse_page_numbers,
+    raised,
+    read_file,
+    shown,
+)
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.documents.images import render_page
 from gemma_edge.documents.office import read_office
@@ -263,3 +271,37 @@ def test_a_quote_that_swallows_the_file_is_one_line(data):
     ) as told:
         read_document(data, "a.csv")
     assert told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("before", "mark", "expected"),
+    [
+        ("1,234", "2", "²"), ("1,234", "10", "¹⁰"), ("x", "n+1", "ⁿ⁺¹"), ("10", "\u22123", "⁻³"),
+        ("1,234", "(1)", "⁽¹⁾"), ("1,234", "a", "ᵃ"), ("1,234", "1,2", "^(1,2)"),
+        ("1,234", "A", "^(A)"), ("5", "(A)", "^(A)"), ("5", "(A)(B)", "^((A)(B))"),
+        ("5", " 2 ", " ² "), ("5", "[1]", "[1]"), ("5", "*", "*"), ("5", "†‡", "†‡"),
+        ("20 ", "°", "°"), ("Acme", "TM", "™"), ("1", "st", "st"), ("22", "ND", "ND"),
+        ("3", "e", "e"), ("N", "o", "o"), ("M", "lle", "lle"), ("5", "th.", "th."),
+        ("", "NEW", "NEW"), ("", "1", "¹"), ("end. ", "see page 4", "see page 4"),
+        ("5", "q", "^(q)"), ("5", "see 4", "^(see 4)"), ("5", "", ""), ("5", "  ", "  "),
+        ("5", "\u0663", "^(\u0663)"),
+    ],
+)  # fmt: skip
+def test_marks_above_a_line_are_not_part_of_a_number(before, mark, expected):
+    assert raised(mark, before) == expected
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ("2", "₂"),
+        ("10", "₁₀"),
+        ("max", "ₘₐₓ"),
+        ("DD", "_(DD)"),
+        ("*", "*"),
+        ("", ""),
+        ("b", "_(b)"),
+    ],
+)
+def test_marks_below_a_line(mark, expected):
+    assert lowered(mark) == expected
