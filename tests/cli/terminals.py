@@ -36,6 +36,7 @@ class Terminal:
         self.screen = Screen(columns, rows)
         self.raw = ""
         self._before = ""
+        self._typed = 0  # length of ``raw`` when a key was last pressed
         self._ended = False
         words = [sys.executable, *command]
         if stdout is not None:
@@ -48,6 +49,7 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         """Press keys."""
+        self._typed = len(self.raw)
         self.process.send(keys)
 
     def enter(self, text: str) -> None:
@@ -67,8 +69,8 @@ class Terminal:
         return self._words()
 
     def wait_for_line(self, seconds: float = SECONDS) -> None:
-        """Until a person may type."""
-        self.until(lambda: self._is_asked(), "a prompt", seconds)
+        """Until a person may type, and what was typed last has been taken."""
+        self.until(lambda: len(self.raw) > self._typed and self._is_asked(), "a prompt", seconds)
 
     def until(self, there: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
         """Read until something is so."""
