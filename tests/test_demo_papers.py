@@ -92,10 +92,12 @@ def test_the_prompt_is_what_the_product_asks(kind: str) -> None:
 
 
 def test_the_question_for_the_kind_is_what_the_product_asks() -> None:
-    paper = made("invoice", 1)[0]
-    engine = ScriptedEngine(['"invoice"'] * 2)
     known = Known(asks.kinds(), asks.recipe(GENERAL))
-    recognize(engine, document(paper), known, Options())
+    for paper in made("receipt", 40):  # the first where the words leave a doubt
+        engine = ScriptedEngine(['"receipt"'] * 2)
+        recognize(engine, document(paper), known, Options())
+        if engine.requests:
+            break
     asked = engine.requests[-1].messages[0].text
     ask = asks.ask_kind(Random(1), paper)
     assert asked.startswith(ask.shared)

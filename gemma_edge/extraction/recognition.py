@@ -360,10 +360,12 @@ def recognize(
     engine: Engine, document: Document, known: Known, options: Options,
     on_event: Callable[[Event], None] | None = None,
 ) -> Recognition:  # fmt: skip
-    """Look at the words, and ask the model.
+    """Look at the words, and ask the model where what it says can change what they say.
     Raises Interrupted: Ctrl-C; InputError: nothing can be read or drawn, or what flags ask does
     not go with the recipe; EngineError, ProjectorError: from the engine."""
     seen = look(document, known)
+    if _is_settled(seen, options.trust):
+        return choose(seen, known, None)
     inputs = _beginning(document, options)
     try:
         answer = _ask(engine, inputs, seen, several=len(document.pages) > 1, on_event=on_event)
@@ -387,10 +389,8 @@ def choose(
     names = [each.recipe.name for each in seen.candidates] + [OTHER]
     odds = [2.0**each.doublings for each in (*seen.candidates, seen.other)]
     if answer is not None:
-        worded = any(each.words for each in seen.candidates)
-        believed = trust or (_BELIEVED if worded else _BELIEVED_ALONE)
         odds = [
-            each * _believed(name, answer, len(names), believed)
+            each * _believed(name, answer, len(names), _trusted(seen, trust))
             for each, name in zip(odds, names, strict=True)
         ]
     shares = {name: each / sum(odds) for name, each in zip(names, odds, strict=True)}
@@ -407,6 +407,22 @@ def choose(
         called="" if best == OTHER else recipe.signs.called or recipe.name,
         asked=answer is not None,
     )  # fmt: skip
+
+
+def _trusted(seen: Look, trust: float | None) -> float:
+    """The share of what the model says that is believed."""
+    worded = any(each.words for each in seen.candidates)
+    return trust or (_BELIEVED if worded else _BELIEVED_ALONE)
+
+
+def _is_settled(seen: Look, trust: float | None) -> bool:
+    """Whether the likeliest stays so, whatever the model says and however sure it is of that."""
+    best, second, *_ = sorted((e.doublings for e in (*seen.candidates, seen.other)), reverse=True)
+    count = len(seen.candidates) + 1
+    own, others = (
+        _believed(name, ("said", 1.0), count, _trusted(seen, trust)) for name in ("said", "")
+    )
+    return best - second > math.log2(own / others)
 
 
 def _believed(name: str, answer: tuple[str, float], count: int, believed: float) -> float:

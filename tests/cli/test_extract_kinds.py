@@ -97,19 +97,20 @@ def reading(shell):
 def test_one_line_says_which_recipe_and_why(shell, folder, reading):
     ran = shell.run("extract", str(folder / "a.pdf"), "--json")
     line = next(each for each in ran.stderr.splitlines() if "an invoice" in each)
-    assert line.startswith(f'{folder / "a.pdf"}: an invoice (99 %: "INVOICE", ')
+    assert line.startswith(f'{folder / "a.pdf"}: an invoice (96 %: by its words alone, "INVOICE", ')
     assert line.endswith("; -r invoice names it)")
     found = json.loads(ran.stdout)
     assert (found["recipe"], found["recognized"]["recipe"]) == ("invoice", "invoice")
     assert 0.9 < found["recognized"]["probability"] < 1
     assert found["recognized"]["words"][0] == "INVOICE"
     assert {"vendor", "items", "total"} <= set(found["data"])
-    assert len(reading.asked) == 1 and reading.asked[0][-1] == "none of these"
+    assert reading.asked == []
 
 
 def test_another_document_gets_the_general_form(shell, folder, reading):
     ran = shell.run("extract", str(folder / "c.txt"))
     assert "no kind that has a recipe" in ran.stderr
+    assert len(reading.asked) == 1 and reading.asked[0][-1] == "none of these"
     assert {"kind", "parties", "identifiers", "tables"} <= set(json.loads(ran.stdout))
 
 
@@ -204,7 +205,7 @@ def test_what_was_read_with_a_recipe_is_not_read_again(shell, folder, reading, t
     asked = len(reading.asked)
     ran = shell.run("extract", str(folder), "--out", str(out))
     assert "0 documents extracted, 5 done before" in ran.stderr
-    assert len(reading.asked) == asked == 4
+    assert len(reading.asked) == asked > 0
     ran = shell.run("extract", str(folder), "-r", "invoice", "--out", str(out))
     assert "2 documents extracted, 3 done before" in ran.stderr  # those of another kind
     rows = lines(out.read_text("utf-8"))

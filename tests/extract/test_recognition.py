@@ -22,7 +22,18 @@ from gemma_edge.extraction.recipe_file import (
     render_recipe,
     shipped,
 )
-from gemma_edge.extraction.recognition import GENERAL, OTHER, Known, guess, look, recognize
+from gemma_edge.extraction.recognition import (
+    GENERAL,
+    OTHER,
+    Candidate,
+    Known,
+    Look,
+    _is_settled,
+    choose,
+    guess,
+    look,
+    recognize,
+)
 from gemma_edge.extraction.schema import parse_schema
 from tests.scripted import ScriptedEngine
 
@@ -199,11 +210,23 @@ def test_the_model_decides_where_the_words_do_not():
     assert named(ask(EVEN, "receipt")[0]) == "receipt"
 
 
-def test_the_words_win_where_they_are_clear():
-    found, _ = ask(BILL, OTHER, sure=0.99)
-    assert named(found) == "invoice"
-    assert named(ask(BILL, "invoice", sure=0.99)[0]) == "invoice"
-    assert found.probability < ask(BILL, "invoice", sure=0.99)[0].probability
+def test_the_model_is_not_asked_where_the_words_are_clear():
+    found, engine = ask(BILL, OTHER, sure=0.99)
+    assert (named(found), found.asked, engine.requests) == ("invoice", False, [])
+    assert found == guess(text(BILL), KNOWN)
+
+
+@pytest.mark.parametrize("trust", [0.2, 0.5, 0.85, 0.999])
+@pytest.mark.parametrize("ahead", [0.0, 1.0, 2.1, 3.0, 4.0, 5.0, 9.0, 14.0])
+@pytest.mark.parametrize("more", [0, 3])
+def test_it_is_asked_wherever_its_word_may_count(trust, ahead, more):
+    """Compared with ``choose`` for every word that it may say."""
+    first, *rest = (Candidate(each, 1.0, ("word",)) for each in KNOWN.recipes[: 2 + more])
+    seen = Look((replace(first, doublings=1.0 + ahead), *rest), Candidate(KNOWN.general, -2.0))
+    settled = _is_settled(seen, trust)
+    names = [each.recipe.name for each in seen.candidates] + [OTHER]
+    chosen = {choose(seen, KNOWN, (name, 1.0), trust).recipe.name for name in names}
+    assert settled == (len(chosen) == 1)
 
 
 def test_without_a_word_a_sure_model_decides_and_an_unsure_one_is_not_believed():
@@ -244,27 +267,27 @@ def test_it_is_asked_once_about_the_beginning_under_a_constraint():
 
 def test_a_page_of_a_few_words_goes_with_the_next_one():
     engine = Chooser("contract")
-    recognize(engine, text("Our Ref 7", "LEASE\n" + "of the house\n" * 400), KNOWN, Options())
-    assert "[page 2]\nLEASE" in engine.requests[0].messages[0].text
+    recognize(engine, text("Our Ref 7", "of the house\n" * 400), KNOWN, Options())
+    assert "[page 2]\nof the house" in engine.requests[0].messages[0].text
 
 
 def test_what_is_no_kind_counts_for_nothing():
     engine = ScriptedEngine(["nothing of that"])
-    found = recognize(engine, text(BILL), KNOWN, Options())
-    assert (named(found), found.asked) == ("invoice", False)
+    found = recognize(engine, text(EVEN), KNOWN, Options())
+    assert (named(found), found.asked) == ("receipt", False)
 
 
 def test_a_context_that_is_too_small_leaves_the_words():
     engine = ScriptedEngine([], context_tokens=9)
     with pytest.raises(DoesNotFit):
         list(engine.generate(engine_request()))
-    found = recognize(engine, text(BILL), KNOWN, Options())
-    assert (named(found), found.asked) == ("invoice", False)
+    found = recognize(engine, text(EVEN), KNOWN, Options())
+    assert (named(found), found.asked) == ("receipt", False)
 
 
 def engine_request():
     engine = Chooser("invoice")
-    recognize(engine, text(BILL), KNOWN, Options())
+    recognize(engine, text(EVEN), KNOWN, Options())
     return engine.requests[0]
 
 
@@ -282,7 +305,7 @@ def test_ctrl_c_is_no_kind():
             self.answers = ['"invoice" and more']
 
     with pytest.raises(Interrupted):
-        recognize(Slow(), text(BILL), KNOWN, Options())
+        recognize(Slow(), text(EVEN), KNOWN, Options())
 
 
 # ----------------------------------------------------------------------------
@@ -292,7 +315,7 @@ def test_ctrl_c_is_no_kind():
 def test_one_line_says_which_why_and_how_to_name_it():
     line = ask(BILL, "invoice")[0].render("bill.pdf")
     assert line.startswith("bill.pdf: an invoice (9") and "\n" not in line
-    assert '%: "INVOICE", "Bill to", "Amount due"' in line
+    assert '%: by its words alone, "INVOICE", "Bill to", "Amount due"' in line
     assert line.endswith("; -r invoice names it)")
     line = ask(EVEN, "receipt", sure=0.6)[0].render("a.txt")
     assert "; or invoice " in line
