@@ -1,6 +1,5 @@
 """The flags that several commands share, and the parsers of their values."""
 
-import codecs
 import math
 from functools import partial
 from pathlib import Path
@@ -73,10 +72,11 @@ def _pages(text: str) -> "PageNumbers":
 
 
 def _encoding(text: str) -> str:
-    try:
-        return codecs.lookup(text).name if "a".encode(text) else ""
-    except (LookupError, TypeError):  # unknown, or one that is not of text
-        raise ValueError from None
+    from gemma_edge.documents.document import codec_of  # noqa: PLC0415
+
+    if codec_of(text) is None:
+        raise ValueError
+    return text
 
 
 def _tiles(text: str) -> int:

@@ -515,41 +515,259 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-_CONTROLS_BUT_LINES = frozenset(range(0x20)) - frozenset(b"\t\n\r\f\v\x1b")
+_CONTROLS_BUT_LINES = bytes(set(range(0x20)) - set(b"\t\n\r\f\v\x1a\x1b"))
 _MAX_CONTROLS = 0.02  # share of control characters above which bytes are not text
+_HEAD_BYTES = 1 << 16
+_ANOTHER = "--encoding NAME takes another"
+
+
+def codec_of(label: str) -> str | None:
+    """Python's name for an encoding of text by what the web, a mail or Python calls it: its label
+    read as browsers do (``iso-8859-1`` is Windows-1252, ``gb2312`` GB18030), quotes and signs that
+    do not belong there left out. None: no encoding is called so."""
+    import webencodings
+
+    plain = re.sub(r"""^[\s"']*(?:charset\s*=)?[\s"']*|["';,][\S\s]*""", "", label[:100]).strip()
+    squeezed = re.sub(r"[^a-z0-9]", "", plain.lower())
+    numbered = re.sub("^(?:x|ms)?(?:cp|win|windows|ibm|dos|codepage)(?=[0-9])", "cp", squeezed)
+    numbered = re.sub("^8859", "iso8859", numbered)
+    for name in (plain, plain.replace("_", "-"), squeezed, numbered):
+        found = webencodings.lookup(name) if name.isascii() else None
+        if found is not None and found.name not in ("replacement", "x-user-defined"):
+            return _CODECS.get(found.name, str(found.codec_info.name))
+        try:
+            codec = codecs.lookup(name).name
+            is_of_text = isinstance(bytes(4).decode(codec), str)
+        except (LookupError, UnicodeError, ValueError):  # unknown; of other things than text
+            continue
+        if is_of_text and codec not in _NO_CHARACTERS:
+            return _CODECS.get(codec, codec)
+    return "utf-8" if squeezed.startswith("utf8") else None
+
+
+# Wider than what the label says, as in browsers; and what Python calls an encoding, but is a way to
+# write text in other text.
+_CODECS = {
+    "gbk": "gb18030", "gb2312": "gb18030", "iso8859-1": "cp1252", "ascii": "cp1252",
+    "utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8",
+}  # fmt: skip
+_NO_CHARACTERS = frozenset(
+    ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "raw-unicode-escape")
+    + ("unicode-escape", "undefined", "mbcs", "oem")
+)
+_IN_ASCII = ("iso2022", "hz", "utf-7")  # what writes text in signs of ASCII
+_BY_TWO = frozenset(
+    ("cp932", "shift_jis", "cp949", "euc_kr", "gb18030", "big5", "big5hkscs", "cp950", "euc_jp")
+)
 
 
 def decode_text(data: bytes, name: str, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
-    """The text with ``\\n`` line ends, and notes on how it was read: UTF-8; UTF-16 and UTF-32 by
-    their byte order mark; else Windows-1252 with a note; where an ``encoding`` is given, in that.
-    Raises InputError: binary, empty, or not decodable."""
-    encoding = encoding or next((name for mark, name in _MARKS if data.startswith(mark)), "")
-    controls = sum(byte in _CONTROLS_BUT_LINES for byte in data[:65536])
-    too_many = controls > _MAX_CONTROLS * min(len(data), 65536)
-    if not encoding and (b"\0" in data or too_many):
-        message = f"{name} is not text (it holds binary data)"
-        raise InputError(message, hint="name a PDF or a text file")
-    text, notes = _decode(data, encoding, name)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    """The text with ``\\n`` line ends, and notes on how it was read: in the ``encoding`` that is
+    given, else as ``decode_labelled`` reads what has no label.
+    Raises InputError: binary, empty, or not in the encoding that is given."""
+    notes: tuple[str, ...] = ()
+    if encoding:
+        text = _decode_as(data, name, encoding)
+    else:
+        head = data[:_HEAD_BYTES]
+        controls = len(head) - len(head.translate(None, _CONTROLS_BUT_LINES))
+        is_odd = b"\0" in data or controls > _MAX_CONTROLS * len(head)
+        if is_odd and not data.startswith(tuple(mark for mark, _ in _MARKS)) and not _wide(data):
+            message = f"{name} is not text (it holds binary data)"
+            raise InputError(message, hint="name a PDF or a text file")
+        text, notes = decode_labelled(data, "", name)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x1a", "")  # DOS: the end
     if not text.strip():
         message = f"{name} is empty (only white space)"
         raise InputError(message, hint="check how it was saved or copied")
     return text, notes
 
 
-def _decode(data: bytes, encoding: str, name: str) -> tuple[str, tuple[str, ...]]:
+def _decode_as(data: bytes, name: str, encoding: str) -> str:
+    codec = codec_of(encoding)
+    if codec is None:
+        message = f"{shown(encoding)} is no encoding of text"
+        raise InputError(message, hint="name one like cp1250, shift_jis or utf-8")
+    mark = next((mark for mark, _ in _MARKS if data.startswith(mark)), b"")
     try:
-        return data.decode(encoding or "utf-8"), ()
+        if mark and codec[:5] in ("utf-1", "utf-3"):  # the mark knows the order of bytes
+            return data.decode(codec[:6])
+        return _decode(data, codec).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        if encoding:
-            where = f"text but is not (byte {error.start:,})"
-            message = f"{name} begins like {encoding.upper()} {where}"
-            raise InputError(message, hint="save it as UTF-8") from None
-    # Windows-1252 leaves five bytes without a character; Latin-1 has one for each.
+        byte = f"byte {error.start:,}, 0x{data[error.start : error.start + 1].hex() or '00'}"
+        message = f"{name} is not in {shown(encoding)} ({byte})"
+        raise InputError(message, hint="name another with --encoding, or none") from None
+    except ValueError:  # of UTF-7, on some versions of Python
+        raise InputError(f"{name} is not in {shown(encoding)}", hint="name another") from None
+
+
+def decode_labelled(data: bytes, label: str, name: str) -> tuple[str, tuple[str, ...]]:
+    """The text of bytes of which a mail or a page says what they are in (``label``, empty where it
+    does not), and notes on what is not as it said: by a byte order mark; as UTF-8 where it holds,
+    whatever the label; as the label says; else as is likely. It takes what comes: what is in none
+    of these is U+FFFD, with a note."""
+    mark = next((codec for mark, codec in _MARKS if data.startswith(mark)), None)
+    label = shown(label.strip(" \t\r\n\"'"))[:40] if label.strip() else ""
+    codec = codec_of(label) if label else None
+    why = f"names an unknown encoding ({label})" if label else "is not UTF-8"
+    if mark is not None:
+        text, title, why = data.decode(mark, "replace"), mark, ""
+    elif wide := _wide(data):
+        text, title = data.decode(wide, "replace"), wide.upper()
+        why = "" if codec and codec[:6] == wide[:6] else why
+    elif codec is not None and (said := _as_said(data, codec)) is not None:
+        text, title, why = said, label, ""
+    else:
+        text, title = _likely(data)
+        if title == "UTF-8" and (codec is not None or not label or text.isascii()):
+            why = ""
+        elif codec is not None:
+            why = f"is not in {label}, as it says"
+    lost = text.count("\ufffd")
+    notes: tuple[str, ...] = (f"{name} {why}; it was read as {title}; {_ANOTHER}",) if why else ()
+    if lost:
+        what = "1 character is" if lost == 1 else f"{lost:,} characters are"
+        notes += (f"{name}: {what} lost (\ufffd)" + ("" if why else f"; {_ANOTHER} encoding"),)
+    return text, notes
+
+
+def _as_said(data: bytes, codec: str) -> str | None:
+    """The text in the encoding that was named, where it is likely that it is in that."""
+    is_other = codec.startswith(_IN_ASCII) or _ASCII.decode(codec, "replace") != _ASCII.decode()
+    if not is_other and codec != "utf-8":
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode("utf-8")
+            # Two bytes of Chinese may be one character of UTF-8.
+            if codec not in _BY_TWO or text.isascii() or max(text) > "\u07ff":
+                return text
     try:
-        return data.decode("cp1252"), (f"{name} is not UTF-8; it was read as Windows-1252",)
-    except UnicodeDecodeError:
-        return data.decode("latin-1"), (f"{name} is not UTF-8; it was read as Latin-1",)
+        return _decode(data, codec)
+    except ValueError:
+        text = _decode(data, codec, "replace")
+    other = sum(1 for character in text if character > "\x7f")
+    return text if text.count("\ufffd") <= max(1, _MAX_LOST * other) else None
+
+
+_ASCII = b"<Az 09>"
+_MAX_LOST = 0.1  # of what is not ASCII; else something is in another encoding
+
+
+def _decode(data: bytes, codec: str, errors: str = "strict") -> str:
+    """As Python does; Japanese with the signs of NEC and IBM (``①``, ``㈱``), as mail programs and
+    browsers have it, where its own tables do not hold them."""
+    try:
+        return data.decode(codec)
+    except ValueError:
+        if codec.startswith("iso2022_jp"):
+            with contextlib.suppress(ValueError):
+                return _SHIFTS.sub(_unshifted, data).decode("cp932")
+        elif codec == "euc_jp":
+            with contextlib.suppress(ValueError):
+                return _EUC_PAIRS.sub(_as_932, data).decode("cp932")
+        return data.decode(codec, errors)
+
+
+_SHIFTS = re.compile(rb"\x1b(?:\$[@B]([!-~]*)|\(I([!-_]*)|\([BJ])")
+_EUC_PAIRS = re.compile(rb"\x8e([\xa1-\xdf])|([\xa1-\xfe][\xa1-\xfe])")
+
+
+def _unshifted(found: re.Match[bytes]) -> bytes:
+    if found[2]:
+        return bytes(byte | 0x80 for byte in found[2])
+    return _in_932(found[1] or b"")
+
+
+def _as_932(found: re.Match[bytes]) -> bytes:
+    return found[1] or _in_932(bytes(byte & 0x7F for byte in found[2]))
+
+
+def _in_932(pairs: bytes) -> bytes:
+    """Rows and columns of JIS X 0208 as Shift_JIS folds them, two rows into one."""
+    out = bytearray()
+    for row, column in zip(pairs[::2], pairs[1::2], strict=False):
+        lead = ((row - 0x21) >> 1) + 0x81
+        out.append(lead if lead < 0xA0 else lead + 0x40)  # noqa: PLR2004
+        out.append(column + (0x7E if row % 2 == 0 else 0x20 if column > 0x5F else 0x1F))  # noqa: PLR2004
+    return bytes(out)
+
+
+def _wide(data: bytes) -> str:
+    """UTF-16 or UTF-32 without a mark, by the signs that stand in every text; or nothing."""
+    head = data[: 1 << 12]
+    if b"\0" not in head:
+        return ""
+    best, most = "", max(1, len(head) // 100)
+    for codec in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        text = head[: len(head) // 4 * 4 or 2].decode(codec, "ignore")
+        usual = sum(map(text.count, "\n\r\t ;,.0123456789"))
+        odd = sum(not each.isprintable() for each in text) - sum(
+            map(text.count, "\n\r\t\xa0\u3000")
+        )
+        if usual > most and 50 * odd <= len(text) and "\0" not in text:
+            best, most = codec, usual
+    return best
+
+
+_GUESSED = (  # what people have, but for languages that are written in two of them
+    ("windows-1250", "windows-1251", "windows-1252", "windows-1253", "windows-1254")
+    + ("windows-1255", "windows-1256", "windows-1257", "windows-1258", "cp874", "iso-8859-2")
+    + ("iso-8859-5", "iso-8859-7", "koi8-r", "koi8-u", "cp437", "cp850", "cp852", "cp866")
+    + ("macroman", "gb18030", "big5", "cp932", "euc-jp", "cp949")
+)
+_WESTERN = "Windows-1252"
+_NEARLY = 0.5  # of the best; Windows-1252 is what most files are in
+
+
+def _odd(sample: bytes, title: str) -> float:
+    """How much of what is not ASCII would not be written so: letters of two scripts in a word, a
+    capital behind a small letter, a sign between two letters."""
+    if title == "Big5" and _EUC.fullmatch(sample):
+        return 1.0
+    text = sample[:_ODD_BYTES].decode(codec_of(title) or "cp1252", "replace")
+    odd = 0
+    for before, character, after in zip(text, text[1:], text[2:], strict=False):
+        if before.isalpha() and character.isalpha():
+            odd += before.islower() and character.isupper()
+            odd += before.isascii() != character.isascii() and any(
+                _OTHER_SCRIPTS[0] <= each < _OTHER_SCRIPTS[1] for each in (before, character)
+            )
+        elif before.isalpha() and after.isalpha():
+            odd += not character.isascii() and character not in _IN_WORDS
+    return odd / max(1, sum(not character.isascii() for character in text))
+
+
+_ODD_BYTES, _ODD_COSTS = 4000, 20.0
+_EUC = re.compile(rb"(?:[\0-\x7f]|[\xa1-\xfe]{2})*")  # 4 in 10 characters of Big5 are not so
+_OTHER_SCRIPTS = ("\u0370", "\u2000")
+_IN_WORDS = "\xa0\xad\u2010\u2011\u2013\u2014\u2018\u2019\xb7"
+
+
+def _likely(data: bytes) -> tuple[str, str]:
+    """The text, and the encoding that it is likely in: UTF-8 where it holds, or nearly."""
+    text = data.decode("utf-8", "replace")
+    lost = text.count("\ufffd") and text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+    if lost <= _MAX_LOST * sum(character > "\x7f" for character in text):
+        return text, "UTF-8"
+    from chardet import detect_all
+
+    lines = [line[:1000] for line in data[: 1 << 22].split(b"\n") if not line.isascii()]
+    sample = b"\n".join(lines)[:_HEAD_BYTES] or data[-_HEAD_BYTES:]
+    found = detect_all(sample, include_encodings=_GUESSED, ignore_threshold=True)
+    worth = {
+        title: each["confidence"] / (1 + _ODD_COSTS * _odd(sample, title))
+        for each in found
+        if (title := each["encoding"])
+    }
+    worth = dict(sorted(worth.items(), key=lambda each: -each[1]))
+    if worth.get(_WESTERN, 0.0) >= _NEARLY * max(worth.values(), default=1.0):
+        worth = {_WESTERN: 1.0, **worth}
+    for title in [*worth, _WESTERN]:
+        with contextlib.suppress(ValueError):
+            text = _decode(data, codec_of(title) or "cp1252")
+            if not re.search(r"[\x80-\x84\x86-\x9f]", text):
+                return text, title
+    title = next(iter(worth), _WESTERN)
+    return data.decode(codec_of(title) or "cp1252", "replace"), title
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ Nothing is fetched, no script runs. It reads hostile bytes, so it runs in the ch
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from gemma_edge.documents.document import (
     ReadOptions,
     Writer,
     cut_note,
+    decode_labelled,
     decode_text,
     render_row,
 )
@@ -39,18 +39,19 @@ _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _MAX_TAGS = 1_000_000  # a kilobyte each; the largest reports have half as many
 _MAX_SPAN = 100  # columns or rows of one cell: the file may claim a billion
 _CHARSET = re.compile(
-    rb"""<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*["']?([\w-]{2,40})"""
+    rb"""(?i:<(?:meta\s[^>]{0,200}?charset|\?xml\s[^>]{0,100}?encoding)\s*=\s*["']?)([\w.:+-]{2,40})"""
 )
-# What cannot be, where its name could be read byte by byte (HTML standard, 4.2.5.4), and Python's
-# encodings of other things.
-_NOT_IN_BYTES = (b"utf-16", b"utf-32", b"utf_", b"utf-7", b"idna", b"punycode", b"unicode", b"raw")
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
 
 def read_html(data: bytes, name: str, options: ReadOptions = PLAIN) -> ExtractedText:
     """A page of HTML as one page of text, its title first.
     Raises InputError: no text."""
-    text, notes = decode_text(data if options.encoding else _in_utf8(data), name, options.encoding)
+    label = "" if options.encoding else label_of(data)
+    if label:
+        text, notes = decode_labelled(data, label, name)
+    else:
+        text, notes = decode_text(data, name, options.encoding)
     markup, many = _bounded(text)
     found, hidden, is_cut = html_to_text(markup)
     notes += (f"{name}: hidden parts are left out ({hidden:,})",) if hidden else ()
@@ -101,13 +102,12 @@ def _layouts(soup: "BeautifulSoup") -> frozenset[int]:
     return frozenset(found)
 
 
-def _in_utf8(data: bytes) -> bytes:
-    """The bytes in UTF-8 where the page names another encoding, and it holds."""
+def label_of(data: bytes) -> str:
+    """What a page says that it is written in, its ``<meta>`` or as XML does, or nothing."""
     found = _CHARSET.search(data[:4096])
-    if found and not found[1].lower().startswith(_NOT_IN_BYTES):
-        with suppress(LookupError, UnicodeError, ValueError):  # a wrong or unknown name
-            return data.decode(found[1].decode("ascii")).encode("utf-8")
-    return data
+    # Where its name could be read byte by byte, it is in none of these (HTML standard, 13.2.3.2).
+    label = found[1].decode("ascii") if found else ""
+    return "utf-8" if label.lower().startswith(("utf-16", "utf-32")) else label
 
 
 class _Flow:

@@ -2,8 +2,8 @@
 
 PDFs, images, office files, HTML, e-mails and large texts are read in child processes with limits,
 so that a bomb, a loop or a crash of a library is one line here; plain text and CSV of up to a
-megabyte in this one: that is Python's own work in a time that their length bounds, and a process
-takes about 0.1 s to start.
+megabyte in UTF-8 in this one: that is Python's own work in a time that their length bounds, and a
+process takes about 0.1 s to start.
 """
 
 import math
@@ -90,7 +90,7 @@ def read_document(
         return _read_image(data, name, pages)
     if kind in ("text", "html"):
         _check_ending(data, name)
-    small = len(data) <= _SMALL_BYTES and kind in _READERS_HERE
+    small = kind in _READERS_HERE and _is_small(data, options)
     found = _read(kind, data, name, options) if small else read_apart(kind, data, name, options)
     read = [
         Page(number, text, "text" if text.strip() else "empty", _reason(text, what))
@@ -99,6 +99,17 @@ def read_document(
     if pages is not None:
         read = [read[number - 1] for number in pages.choose(len(read), name)]
     return Document(name, tuple(read), found.notes)
+
+
+def _is_small(data: bytes, options: ReadOptions) -> bool:
+    """Whether it is little text in an encoding that is known."""
+    if len(data) > _SMALL_BYTES:
+        return False
+    try:
+        is_marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        return is_marked or bool(options.encoding or data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
 
 
 def _read_image(data: bytes, name: str, pages: PageNumbers | None) -> Document:
