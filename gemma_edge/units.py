@@ -4,6 +4,7 @@ import re
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DAY_SECONDS = 86_400
+_BARE_END = 1024  # from here on a number without a unit is not taken for GiB
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*(?:([kmgt])i?b?)?", re.IGNORECASE)
 
@@ -39,13 +40,13 @@ def parse_tokens(text: str) -> int:
 
 def parse_bytes(text: str) -> int:
     """``8GiB``, ``16 GB``, ``512M``: powers of 1024 whatever the letters, as memory is sold. A bare
-    number is in GiB.
+    number is in GiB, as far as a machine can have so many.
 
     Raises:
-        ValueError: the text is not a size.
+        ValueError: the text is not a size, or a number that may be one of MiB.
     """
     found = _SIZE.fullmatch(text.strip())
-    if found is None:
+    if found is None or (not found[2] and float(found[1]) >= _BARE_END):
         raise ValueError(text)
     return int(float(found[1]) * KIB ** ("kmgt".index((found[2] or "g").lower()) + 1))
 

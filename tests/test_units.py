@@ -12,6 +12,7 @@ from gemma_edge.units import GIB, MIB, parse_bytes, parse_tokens
         ("8 GB", 8 * GIB),
         ("8g", 8 * GIB),
         ("8", 8 * GIB),
+        ("8192MiB", 8 * GIB),
         ("7.5", 15 * GIB // 2),
         ("512 MiB", 512 * MIB),
         ("1t", 1024 * GIB),
@@ -22,7 +23,9 @@ def test_sizes(text: str, expected: int) -> None:
     assert parse_bytes(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "lots", "-8", "8 gallons", "GiB", "1e3", "8,5", "\u0668"])
+@pytest.mark.parametrize(
+    "text", ["", "lots", "-8", "8 gallons", "GiB", "1e3", "8,5", "\u0668", "8192"]
+)
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError):
         parse_bytes(text)

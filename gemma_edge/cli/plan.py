@@ -17,7 +17,7 @@ from gemma_edge.cli.options import FetchFlags, ModelFlags, ShowFlags, parse_size
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
-from gemma_edge.hardware.detect import pretend
+from gemma_edge.hardware.imagined import pretend
 from gemma_edge.hardware.machine import Device, Hardware
 from gemma_edge.planning.plan import (
     Account,
@@ -53,8 +53,8 @@ Row = tuple[Candidate, Plan | NoPlan]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFlags:
-    """What the command line asks of a plan. ``vram_bytes``, ``ram_bytes`` and ``device`` make up a
-    machine that is not this one; ``headers`` fetches those that are not here."""
+    """What the command line asks of a plan. ``vram_bytes``, ``ram_bytes`` and ``devices`` make up
+    a machine that is not this one; ``headers`` fetches those that are not here."""
 
     name: Annotated[
         str | None,
@@ -69,16 +69,17 @@ class PlanFlags:
     headers: Annotated[
         bool, option("--headers", help="Fetch headers (15 MB a model) to be exact, not estimate.")
     ] = False
-    vram_bytes: Annotated[int | None, option(
+    vram_bytes: Annotated[tuple[int, ...], option(
         "--vram", metavar="SIZE", parser=parse_size,
         help="For a machine whose GPU has so much memory, like 8GiB."
-    )] = None  # fmt: skip
-    ram_bytes: Annotated[int | None, option(
+    )] = ()  # fmt: skip
+    ram_bytes: Annotated[tuple[int, ...], option(
         "--ram", metavar="SIZE", parser=parse_size, help="For a machine with so much main memory."
-    )] = None  # fmt: skip
-    device: Annotated[
-        str | None, option("--device", metavar="TITLE", help='For a machine with a "RTX 4060".')
-    ] = None
+    )] = ()  # fmt: skip
+    devices: Annotated[tuple[str, ...], option(
+        "--device", metavar="TITLE",
+        help='For a machine with a "RTX 4060", or that is a "Mac mini M4 16GB"; repeatable.'
+    )] = ()  # fmt: skip
     model: ModelFlags
     store: FetchFlags
     show: ShowFlags
@@ -86,7 +87,7 @@ class PlanFlags:
     @property
     def pretends(self) -> bool:
         """Whether the plan is for another machine."""
-        return (self.vram_bytes, self.ram_bytes, self.device) != (None, None, None)
+        return bool(self.vram_bytes or self.ram_bytes or self.devices)
 
 
 def command(asked: PlanFlags, context: Context, output: Output) -> ExitStatus:
@@ -105,7 +106,7 @@ def command(asked: PlanFlags, context: Context, output: Output) -> ExitStatus:
         fetch_headers(model, runtime)
     stock = Stock(runtime.store, runtime.note)
     constraints = constraints_of(model, vision=None)
-    with open_planner(runtime, _pretend(asked, runtime)) as planner:
+    with open_planner(runtime, _pretend(asked, runtime, output)) as planner:
         candidates, hardware = offer(model, stock, runtime), planner.hardware
         if asked.every:
             results = planner.plan_each(candidates, constraints)
@@ -146,13 +147,23 @@ def _request(asked: PlanFlags) -> ModelRequest:
     return build(ModelRequest, replace(asked.model, model=asked.name or asked.model.model))
 
 
-def _pretend(asked: PlanFlags, runtime: Runtime) -> Hardware | None:
+def _pretend(asked: PlanFlags, runtime: Runtime, output: Output) -> Hardware | None:
     """The machine that somebody thought up, on the ground of this one. On this one itself others
     may be at work."""
     if not asked.pretends:
         tell_others(runtime)
         return None
-    return pretend(asked.vram_bytes, asked.ram_bytes, asked.device, runtime.hardware)
+    vram, ram = _once("--vram", asked.vram_bytes), _once("--ram", asked.ram_bytes)
+    return pretend(vram, ram, ", ".join(asked.devices), runtime.hardware, output.note)
+
+
+def _once(flag: str, amounts: Sequence[int]) -> int | None:
+    """Raises UsageError: there are several."""
+    if len(amounts) > 1:
+        said = " and ".join(map(render_bytes, amounts))
+        hint = 'once; several cards are --device "RTX 3090, RTX 3060"'
+        raise UsageError(f"{flag} is there {len(amounts)} times: {said}", hint=hint)
+    return next(iter(amounts), None)
 
 
 PLACES: dict[PlacementKind, str] = {

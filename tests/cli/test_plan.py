@@ -59,6 +59,18 @@ def test_json_says_everything_in_bytes_and_tokens(shell):
     assert plan["hardware"]["devices"][0]["title"] == "RTX 4060"
 
 
+def test_a_computer_is_planned_as_itself_and_what_was_chosen_is_said(shell):
+    ran = shell.run("plan", "--device", "Mac mini M4", "--json", model=False)
+    plan = json.loads(ran.stdout)
+    (device,) = plan["hardware"]["devices"]
+    assert (device["title"], device["backend"], device["integrated"]) == ("Apple M4", "metal", True)
+    assert plan["hardware"]["memory"]["total_bytes"] == 16 << 30
+    assert "Apple M4 is planned with 16 GB, its least" in ran.stderr
+    several = ("--device", "RTX 3090", "--device", "RTX 3060 12GB", "--json", "--quiet")
+    devices = as_json(shell.run("plan", *several, model=False))["hardware"]["devices"]
+    assert [each["title"] for each in devices] == ["RTX 3090", "RTX 3060"]
+
+
 def test_json_of_the_matrix(shell):
     shell.hardware = GAMER
     rows = as_json(shell.run("plan", "--all", "--json", "--quiet", model=False))["rows"]
@@ -115,6 +127,11 @@ def test_nothing_fits_is_explained_and_is_a_document(shell):
         ("model.gguf --quant q8", "--quant chooses among those of the catalogue"),
         ("e4b --quant q7", "Gemma 4 E4B has no quant `q7`"),
         ("--vram lots", "`lots` is not a size, like 8GiB or 512MiB"),
+        ("--vram 8192", "`8192` is not a size, like 8GiB or 512MiB"),
+        ("--vram 8GiB --vram 12GiB", "--vram is there 2 times: 8.0 GiB and 12.0 GiB"),
+        ("--device 3060 --vram 8GiB --vram 12GiB", "--vram is there 2 times"),
+        ("--ram 8GiB --ram 16GiB", "--ram is there 2 times"),
+        ("--device ThinkPad", "no card or computer `ThinkPad` is known"),
         ("e4b --kv q4_0", "`q4_0` is none of f16, q8_0"),
         ("e5b", "there is no model `e5b`"),
     ],
