@@ -2,7 +2,8 @@
 
 Coordinates are points from the top left corner of the page as it is seen, y downwards. Words of
 one reading direction are laid out together, so a page with an upright stamp in its margin gives
-the page first and then the stamp.
+the page first and then the stamp. Lines that run down, as in Japanese and Chinese, are lines of a
+page that was turned.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
-from math import inf
+from math import atan, cos, degrees, inf, radians, sin, tan
 from statistics import median, median_low
 from typing import NamedTuple
 from unicodedata import bidirectional
 
-from gemma_edge.documents.document import Word
+from gemma_edge.documents.document import Word, lowered, raised
 
 ACROSS, DOWN, UPSIDE_DOWN, UP = 0, 1, 2, 3  # ``turn``: reading directions, quarters clockwise
 SLANTED = 4  # a ``turn`` that is no multiple of a quarter
@@ -24,6 +25,7 @@ SLANTED = 4  # a ``turn`` that is no multiple of a quarter
 _MAX_WORDS = 50_000  # that are laid out; a page of a phone book has 5,000
 # Columns of a line, and spaces for each character of a page: hostile pages have no end.
 _MAX_COLUMNS, _MAX_SPACES, _SPACES_PER_CHAR = 400, 100_000, 30
+_OTHER_ANGLE = 3.0  # degrees from the rest of the page: a stamp
 _PARAGRAPH = 1.4  # times the usual distance of lines
 
 
@@ -31,7 +33,8 @@ class Piece(NamedTuple):
     """Characters without white space, and where they stand.
 
     ``baseline`` is the y on which they stand, or the x where ``turn`` is odd. ``turn`` counts
-    clockwise quarters of the reading direction. ``glued`` says that no white space came before."""
+    clockwise quarters of the reading direction, to which ``skew`` adds degrees. ``glued`` says that
+    no white space came before."""
 
     text: str
     left: float
@@ -41,6 +44,7 @@ class Piece(NamedTuple):
     baseline: float
     turn: int = 0
     glued: bool = False
+    skew: float = 0.0
 
 
 class Placed(NamedTuple):
@@ -73,10 +77,10 @@ def render_layout(
     """Text of a page of ``width`` x ``height`` pt, without the margin that is common to its
     lines, and its words in the order of the text."""
     pieces = list(pieces)
-    turns: dict[int, list[int]] = {}
-    for number, piece in enumerate(pieces):
-        turns.setdefault(piece.turn, []).append(number)
-    chars = {turn: sum(len(pieces[at].text) for at in group) for turn, group in turns.items()}
+    texts = [piece.text for piece in pieces]  # as they are written
+    laid = with_columns_turned(pieces)
+    turns = _by_turn(laid)
+    chars = {turn: sum(len(texts[at]) for at in group) for turn, group in turns.items()}
     rows: list[Row] = []
     # The direction with the most text first, slanted text last.
     for turn in sorted(turns, key=lambda turn: (turn == SLANTED, -chars[turn])):
@@ -84,14 +88,44 @@ def render_layout(
         rows += [[]] if rows else []
         if turn == SLANTED or len(group) > _MAX_WORDS:  # a watermark, or no page that people read
             rows.append([(0, number) for number in group])
-        else:
-            rows += _rows([_upright(number, pieces[number], width, height) for number in group])
-    return _write(rows, pieces)
+            continue
+        words = [_upright(number, laid[number], width, height) for number in group]
+        words = straightened(words, [laid[number].skew for number in group])
+        words = with_marks(without_wide_letters(words))
+        rows += _rows(words, texts)
+    return _write(rows, pieces, texts)
+
+
+def _by_turn(pieces: Sequence[Piece]) -> dict[int, list[int]]:
+    """The numbers of the words of each direction. What lies at an angle to the rest, such as a
+    stamp, is slanted."""
+    turns: dict[int, list[int]] = {}
+    for number, piece in enumerate(pieces):
+        turns.setdefault(piece.turn, []).append(number)
+    for turn, group in list(turns.items()):
+        if turn == SLANTED or not any(pieces[at].skew for at in group):
+            continue
+        usual = _middle([(pieces[at].skew, len(pieces[at].text)) for at in group])
+        apart = {at for at in group if abs(pieces[at].skew - usual) > _OTHER_ANGLE}
+        if apart:
+            turns[turn] = [at for at in group if at not in apart]
+            turns[SLANTED] = sorted([*turns.get(SLANTED, []), *apart])
+    return turns
+
+
+def _middle(values: Sequence[tuple[float, int]]) -> float:
+    """The median of values, each with its weight."""
+    half, seen = sum(weight for _, weight in values) / 2, 0
+    for value, weight in sorted(values):
+        seen += weight
+        if seen >= half:
+            return value
+    return 0.0
 
 
 def _upright(number: int, piece: Piece, width: float, height: float) -> Placed:
     """The word with the page turned so that its lines run from left to right."""
-    text, left, top, right, bottom, base, turn, glued = piece
+    text, left, top, right, bottom, base, turn, glued, _ = piece
     match turn:
         case 1:  # DOWN
             left, top, right, bottom, base = top, width - right, bottom, width - left, width - base
@@ -103,21 +137,28 @@ def _upright(number: int, piece: Piece, width: float, height: float) -> Placed:
     return Placed(text, left, top, right, bottom, base, glued, number)
 
 
-def _rows(words: list[Placed]) -> list[Row]:
+def _rows(words: list[Placed], texts: list[str]) -> list[Row]:
+    """``texts`` gets those words anew that are written in another way than they are stored."""
     cell = cell_width(words)
+    from_right = is_right_to_left(words)
     rows: list[Row] = []
-    for block, in_column in in_reading_order(words, cell):
+    for block, in_column in in_reading_order(words, cell, from_right=from_right):
         rows += [[]] if rows else []
-        rows += _block_rows(block, cell, may_be_justified=in_column)
+        lines = find_lines(block)
+        mirror = is_right_to_left(block, from_right)
+        ends = min(word.left for word in block) + max(word.right for word in block)
+        read = [as_read(line, ends if mirror else None) for line in lines]
+        for word in chain(*read):
+            texts[word.number] = word.text
+        bases = [reference(line).baseline for line in lines]
+        rows += _block_rows(read, bases, cell, may_be_justified=in_column)
     return rows
 
 
-def _block_rows(block: Sequence[Placed], cell: float, *, may_be_justified: bool) -> list[Row]:
-    lines = find_lines(block)
-    mirror = is_right_to_left(block)
-    ends = min(word.left for word in block) + max(word.right for word in block)
-    bases = [reference(line).baseline for line in lines]
-    lines = [as_read(line, ends if mirror else None) for line in lines]
+def _block_rows(
+    lines: Sequence[Sequence[Placed]], bases: Sequence[float], cell: float, *,
+    may_be_justified: bool,
+) -> list[Row]:  # fmt: skip
     margin = min(line[0].left for line in lines)
     pitches = [below - above for above, below in pairwise(bases) if below > above]
     usual = median_low(pitches) if pitches else 0.0
@@ -131,7 +172,9 @@ def _block_rows(block: Sequence[Placed], cell: float, *, may_be_justified: bool)
     return rows
 
 
-def _write(rows: Sequence[Row], pieces: Sequence[Piece]) -> tuple[str, tuple[Word, ...]]:
+def _write(
+    rows: Sequence[Row], pieces: Sequence[Piece], texts: Sequence[str]
+) -> tuple[str, tuple[Word, ...]]:
     """Rows to text, with the place of every word in it. A word whose column is taken follows
     the one before it: at once, as ``place_rows`` says by a column of -1, or after a space."""
     parts: list[str] = []
@@ -147,13 +190,319 @@ def _write(rows: Sequence[Row], pieces: Sequence[Piece]) -> tuple[str, tuple[Wor
                 parts.append(" " * pad)
                 spaces -= pad
                 at += pad
-            text, left, top, right, bottom = pieces[number][:5]
+            text, (left, top, right, bottom) = texts[number], pieces[number][1:5]
             words.append(Word(text, at, left, top, right, bottom))
             parts.append(text)
             at += len(text)
         parts.append("\n")
         at += 1
     return "".join(parts[:-1]), tuple(words)
+
+
+# Words as they are to be laid out: vertical lines as lines of a turned page, a skewed page
+# straight, letters that were spaced out as one word, and marks in the line that they belong to.
+
+
+_UPRIGHT_CHARS = 4  # of a word that stands in a line that runs down, such as a number
+_NEXT_BELOW, _DOWN = 0.8, 0.4  # of its height: from one character to the next, from end to end
+_SIDEWAYS = 0.35  # of a character's width: how far the middles of two below one another differ
+_MIN_DOWN = 3  # characters below one another
+_DOWN_SHARE = 0.5  # of such characters of a page, from which the others run down, too
+
+
+def with_columns_turned(pieces: Sequence[Piece]) -> list[Piece]:
+    """The words; those that follow one another from top to bottom, as Japanese and Chinese can, get
+    the direction ``DOWN``, with their middle as their baseline."""
+    laid = list(pieces)
+    singles = [at for at, piece in enumerate(pieces) if is_east_asian(piece)]
+    if len(singles) < _MIN_DOWN:
+        return laid
+    columns = _columns_of(pieces)
+    long = [column for column in columns if len(column) >= _MIN_DOWN]
+    in_long = sum(is_east_asian(pieces[at]) for column in long for at in column)
+    if in_long >= _DOWN_SHARE * len(singles):
+        all_chars = sum(map(_count_east_asian, pieces))
+        if in_long >= _DOWN_SHARE * all_chars:
+            long = columns
+    for column in long:
+        middle = median((pieces[at].left + pieces[at].right) / 2 for at in column)
+        half = median(pieces[at].right - pieces[at].left for at in column) / 2
+        end = -inf  # of the one above
+        for at in column:
+            piece = pieces[at]
+            gap = piece.top - end
+            laid[at] = piece._replace(
+                left=middle - half, right=middle + half, top=max(piece.top, end), turn=DOWN,
+                baseline=middle, glued=gap < _GLUE_CELLS * (piece.bottom - piece.top),
+            )  # fmt: skip
+            end = piece.bottom
+    return laid
+
+
+def _columns_of(pieces: Sequence[Piece]) -> list[list[int]]:
+    """Words that follow one another downwards, most of them of one Chinese or Japanese character
+    each."""
+    columns: list[list[int]] = []
+    for at, piece in enumerate(pieces):
+        may_be = piece.turn == DOWN or (piece.turn == 0 and len(piece.text) <= _UPRIGHT_CHARS)
+        if not may_be:
+            continue
+        if columns and columns[-1][-1] == at - 1 and _is_below(pieces[at - 1], piece):
+            columns[-1].append(at)
+        else:
+            columns.append([at])
+    return [
+        column for column in columns
+        if 2 * sum(is_east_asian(pieces[at]) for at in column) > len(column)
+    ]  # fmt: skip
+
+
+def _is_below(above: Piece, piece: Piece) -> bool:
+    width = min(above.right - above.left, piece.right - piece.left)
+    height = min(above.bottom - above.top, piece.bottom - piece.top)
+    off = abs(above.left + above.right - piece.left - piece.right) / 2
+    gap, down = piece.top - above.bottom, piece.bottom - above.bottom
+    return off <= _SIDEWAYS * width and gap <= _NEXT_BELOW * height and down >= _DOWN * height
+
+
+def is_east_asian(piece: Piece) -> bool:
+    """Whether it is one character of Chinese or Japanese writing."""
+    return len(piece.text) == 1 and piece.text >= _FIRST_EAST_ASIAN and piece.turn == 0
+
+
+def _count_east_asian(piece: Piece) -> int:
+    if piece.text.isascii():
+        return 0
+    return sum(char >= _FIRST_EAST_ASIAN for char in piece.text)
+
+
+_FIRST_EAST_ASIAN = "\u2e80"
+_LEAST_SKEW = 0.15  # degrees that matter
+_MOST_STEP, _MOST_STRIDE = 0.6, 4.0  # of the height: from a word to the next one of its line
+_STEEPEST = tan(radians(11))
+_STEPS, _STEADY, _STEADY_SHARE = 6, 0.01, 0.6  # words that step, by how much the slope may differ
+
+
+def straightened(words: list[Placed], skews: Sequence[float]) -> list[Placed]:
+    """The words of a page that lies askew, as a scanner may have it, with their places on a
+    straight one. ``skews`` are degrees clockwise; without them the steps of the baselines say how
+    far they are."""
+    is_drawn = any(skews)  # the letters themselves, not only the lines
+    if is_drawn:
+        skew = _middle([(skew, len(word.text)) for skew, word in zip(skews, words, strict=True)])
+    else:
+        skew = _skew_of_steps(words)
+    if abs(skew) < _LEAST_SKEW:
+        return words
+    across, up = cos(radians(skew)), sin(radians(skew))
+    out = []
+    for word in words:
+        x, y = (word.left + word.right) / 2, (word.top + word.bottom) / 2
+        wide, high = word.right - word.left, word.bottom - word.top
+        if is_drawn:
+            lean = abs(up)
+            share = across**2 - lean**2
+            wide, high = (
+                max((wide * across - high * lean) / share, 0.1),
+                max((high * across - wide * lean) / share, 0.1),
+            )
+        middle, level = x * across + y * up, y * across - x * up
+        out.append(word._replace(
+            left=middle - wide / 2, right=middle + wide / 2, top=level - high / 2,
+            bottom=level + high / 2, baseline=word.baseline * across - x * up,
+        ))  # fmt: skip
+    return out
+
+
+def _skew_of_steps(words: Sequence[Placed]) -> float:
+    """Degrees by which the baselines of words that follow one another go down."""
+    slopes: list[float] = []
+    level = 0
+    for one, two in pairwise(words):
+        down = two.baseline - one.baseline
+        if not down:
+            level += 1
+            continue
+        height = one.bottom - one.top
+        gap = two.left - one.right
+        if abs(down) <= _MOST_STEP * height and 0 < gap <= _MOST_STRIDE * height:
+            slopes.append(down / ((two.left + two.right - one.left - one.right) / 2))
+    if len(slopes) < max(_STEPS, level):
+        return 0.0
+    usual = median(slopes)
+    steady = sum(abs(slope - usual) <= _STEADY for slope in slopes)
+    if steady < _STEADY_SHARE * len(slopes) or abs(usual) > _STEEPEST:
+        return 0.0
+    return degrees(atan(usual))
+
+
+_SPACED = 4  # letters of a heading that stand apart
+_APART_LEAST, _APART_MOST, _BETWEEN_WORDS = 0.1, 0.9, 3.5  # of their height: the gaps
+_EVEN, _WORD_GAP = 0.25, 1.5  # gaps differ by less, but between words
+
+
+def without_wide_letters(words: list[Placed]) -> list[Placed]:
+    """The words; letters of a heading that was spaced out ("I N V O I C E") touch."""
+    singles = [len(word.text) == 1 and word.text.isalpha() for word in words]
+    if sum(singles) < _SPACED:
+        return words
+    out = list(words)
+    first = 0
+    for at in range(1, len(words) + 1):
+        goes_on = at < len(words) and singles[at] and singles[at - 1]
+        if not (goes_on and _follows(words[at - 1], words[at])):
+            _close_gaps(out, first, at)
+            first = at
+    return out
+
+
+def _follows(one: Placed, two: Placed) -> bool:
+    height = one.bottom - one.top
+    level = abs(two.baseline - one.baseline) <= _LEVEL * height
+    return level and 0 < two.left - one.right <= _BETWEEN_WORDS * height
+
+
+def _close_gaps(words: list[Placed], first: int, end: int) -> None:
+    if end - first < _SPACED:
+        return
+    gaps = [two.left - one.right for one, two in pairwise(words[first:end])]
+    least, height = min(gaps), words[first].bottom - words[first].top
+    close = [gap <= (1 + _EVEN) * least + 0.02 * height for gap in gaps]
+    apart = [gap >= _WORD_GAP * least for gap in gaps]
+    is_even = all(one or two for one, two in zip(close, apart, strict=True))
+    if not (is_even and sum(close) >= _SPACED - 1):
+        return
+    if not _APART_LEAST * height <= least <= _APART_MOST * height:
+        return
+    for at, touches in enumerate(close, first):
+        if touches:
+            words[at] = words[at]._replace(right=words[at + 1].left)
+            words[at + 1] = words[at + 1]._replace(glued=True)
+
+
+_LEVEL = 0.08  # of the height: baselines and heights that are the same
+_SMALLER = 0.92  # of its neighbour's height: a mark is at most so high
+_MARK_CHARS, _FAR_CHARS = 10, 3  # of a mark; of one that does not follow its neighbour in the file
+_RAISED, _LOWERED, _MOST_RAISED = 0.18, 0.1, 1.25  # of the mark's height: how far off the line
+_CLOSE, _LOOSE, _INTO = 0.15, 0.35, 0.3  # of the neighbour's height: the gap to it, and the overlap
+_CLEARLY = 0.35  # raised so far a mark may stand a little apart
+_GRID = 12.0  # pt: a cell of the index of edges
+_SLASHES = ("/", "\u2044")
+
+
+def with_marks(words: list[Placed]) -> list[Placed]:
+    """The words; small ones that stand above or below the line beside a larger one, such as the
+    marks of notes, exponents and indices, stand in its line, and are written so that they are no
+    digit of it."""
+    heights = [word.bottom - word.top for word in words]
+    if not words or min(heights) > _SMALLER * max(heights):
+        return words
+    return _Marks(words, heights).placed()
+
+
+class _Marks:
+    def __init__(self, words: list[Placed], heights: Sequence[float]) -> None:
+        self._words, self._heights = words, heights
+        self._out = list(words)
+        self._edges: dict[tuple[int, int], list[int]] | None = None  # words by their right edge
+
+    def placed(self) -> list[Placed]:
+        """See ``with_marks``."""
+        first = 0
+        count = 0
+        for at in range(1, len(self._words) + 1):
+            count += len(self._words[at - 1].text)
+            if at < len(self._words) and self._goes_on(at):
+                continue
+            if count <= _MARK_CHARS:
+                self._place(first, at)
+            first, count = at, 0
+        return self._out
+
+    def _goes_on(self, at: int) -> bool:
+        """Whether a word is of the same line and size as the one before it."""
+        one, two, height = self._words[at - 1], self._words[at], self._heights[at]
+        return (
+            abs(one.baseline - two.baseline) <= _LEVEL * height
+            and abs(self._heights[at - 1] - height) <= _LEVEL * height
+            and abs(two.left - one.right) <= 2 * height
+        )
+
+    def _place(self, first: int, end: int) -> None:
+        mark = self._words[first]
+        host = -1
+        if first and self._shift(mark, first - 1, behind=True):
+            host = first - 1
+        elif end < len(self._words) and self._shift(self._words[end - 1], end, behind=False):
+            host = end
+        elif end == first + 1 and len(mark.text) <= _FAR_CHARS:
+            host = next((at for at in self._near(mark) if self._shift(mark, at, behind=True)), -1)
+        if host >= 0:
+            self._write(first, end, host)
+
+    def _shift(self, mark: Placed, host: int, *, behind: bool) -> float:
+        """How far a mark stands above its neighbour's line, or below it where it is negative; 0
+        where it is no mark of that."""
+        word, high = self._words[host], self._heights[host]
+        small = mark.bottom - mark.top
+        if small > _SMALLER * high:
+            return 0.0
+        gap = mark.left - word.right if behind else word.left - mark.right
+        shift = word.baseline - mark.baseline
+        clear = abs(shift) >= _CLEARLY * small and len(mark.text) <= _FAR_CHARS
+        if not -_INTO * high <= gap <= (_LOOSE if clear else _CLOSE) * high:
+            return 0.0
+        if not -_MOST_RAISED * small <= shift <= _MOST_RAISED * small:
+            return 0.0
+        if shift >= _RAISED * small and mark.bottom > word.top:
+            return shift
+        return shift if shift <= -_LOWERED * small and mark.top < word.bottom else 0.0
+
+    def _near(self, mark: Placed) -> Iterator[int]:
+        """Words that end where the mark begins, wherever they are in the file."""
+        if self._edges is None:
+            self._edges = {}
+            for at, word in enumerate(self._words):
+                cell = round(word.right / _GRID), round(word.baseline / _GRID)
+                found = self._edges.setdefault(cell, [])
+                if len(found) < _LOOKED_AT:
+                    found.append(at)
+        column, row = round(mark.left / _GRID), round(mark.baseline / _GRID)
+        for across in (column, column - 1, column + 1):
+            for down in (row, row + 1, row - 1):
+                yield from self._edges.get((across, down), ())
+
+    def _write(self, first: int, end: int, host: int) -> None:
+        words, out = self._words, self._out
+        line = out[host]
+        is_raised = words[first].baseline < words[host].baseline
+        is_behind = host != end
+        before = line.text if is_behind else ""
+        if is_raised and self._is_fraction(end):
+            out[first] = words[first]._replace(
+                baseline=line.baseline, glued=is_behind and not before[-1:].isdecimal()
+            )
+            return
+        for at in range(first, end):
+            text = words[at].text
+            if before[-1:] not in _SLASHES:  # of a fraction
+                text = raised(text, before) if is_raised else lowered(text)
+            glued = words[at].glued if at > first else is_behind
+            out[at] = words[at]._replace(text=text, baseline=line.baseline, glued=glued)
+            before = text
+        if end < len(words):
+            # What goes on after it touches it, whatever the file has between them.
+            nearest = out[end]
+            gap = nearest.left - words[end - 1].right
+            level = abs(nearest.baseline - line.baseline) <= _LEVEL * self._heights[end]
+            if level and -_INTO <= gap / max(self._heights[end], 0.1) <= _TOUCHES:
+                out[end] = nearest._replace(glued=True)
+
+    def _is_fraction(self, end: int) -> bool:
+        """Whether a slash and another number follow a raised one."""
+        rest = self._words[end : end + 2]
+        text = "".join(word.text for word in rest)
+        return text[:1] in _SLASHES and text[1:2].isdecimal() and rest[0].glued
 
 
 # Words of a page to blocks in the order of reading: columns of running text one after another. A
@@ -182,10 +531,11 @@ _Line = list[Placed]
 
 
 def in_reading_order(
-    words: Sequence[Placed], cell: float, depth: int = 0
+    words: Sequence[Placed], cell: float, depth: int = 0, *, from_right: bool = False
 ) -> list[tuple[list[Placed], bool]]:
     """Blocks of words that are read line by line, one after the other, each with whether there
-    are columns beside it; ``cell`` is the width of a character, pt."""
+    are columns beside it; ``cell`` is the width of a character, pt. ``from_right`` says how the
+    page is read."""
     lines = find_lines(words) if len(words) <= _MAX_COLUMN_WORDS and depth < _MAX_DEPTH else []
     if not _MIN_COLUMN_LINES <= len(lines) <= _MAX_LINES:
         return [(list(words), depth > 0)]
@@ -198,8 +548,8 @@ def in_reading_order(
         blocks += [(list(chain(*lines[:first])), depth > 0)] if first else []
         band = list(chain(*lines[first:last]))
         sides = sides_of(band, gutter)
-        for side in reversed(sides) if is_right_to_left(band) else sides:
-            blocks += in_reading_order(side, cell, depth + 1)
+        for side in reversed(sides) if is_right_to_left(band, from_right) else sides:
+            blocks += in_reading_order(side, cell, depth + 1, from_right=from_right)
         lines = lines[last:]
     return blocks + ([(list(chain(*lines)), depth > 0)] if lines else [])
 
@@ -771,6 +1121,9 @@ _GLUE_CELLS = 0.5  # two words without white space between them touch below this
 _SAME_SIZE = 0.75  # ratio of sizes above which two words count as one size
 # Shares of the size by which baselines on one line differ: of equal words, of a superscript.
 _SAME_LINE, _RAISED_LINE = 0.35, 0.65
+_TOUCHES = 0.12  # of the height: less than a space
+_SIGNS = "+-\u2212"
+_BRACKETS = frozenset("()[]{}")
 _LOOKED_AT = 64  # words of a line: linear also where ten thousand stand on one
 
 
@@ -847,29 +1200,97 @@ def cut_segment(segment: Segment, stripes: Sequence[float], cell: float) -> list
     return [*out, _segment(words, length)]
 
 
-def is_right_to_left(words: Sequence[Placed]) -> bool:
-    """Whether most of the words are Hebrew, Arabic or the like."""
-    return 2 * sum(_direction(word) == "R" for word in words) > len(words)
+def is_right_to_left(words: Sequence[Placed], default: bool = False) -> bool:
+    """Whether most of the words that have a direction are Hebrew, Arabic or the like; ``default``
+    where none has one."""
+    found = Counter(map(_direction, words))
+    return found["R"] > found["L"] if found["R"] or found["L"] else default
 
 
 def as_read(line: Sequence[Placed], ends: float | None) -> list[Placed]:
     """The words of a line in the order of reading. In a block that is read from the right,
     ``ends`` is the sum of its left and right edge: the line is mirrored in it, so that the first
-    word stands first. Words of the other direction keep their own order."""
-    mirrored = list(line)
-    other = "R"
-    if ends is not None or is_right_to_left(line):
-        mirrored = _mirrored(line, line[0].left + line[-1].right if ends is None else ends)
-        other = "L"
+    word stands first. Words of the other direction keep their own order, and so does what touches:
+    a number with its sign and brackets."""
+    from_right = ends is not None or is_right_to_left(line)
+    if not from_right and not any(_direction(word) == "R" for word in line):
+        return list(line)
+    units = _units(line)
+    if from_right:
+        first, last = units[0][0], max(word.right for word in line)
+        units = _turned(units, first.left + last if ends is None else ends)
+    other = "L" if from_right else "R"
     out: list[Placed] = []
-    run: list[Placed] = []  # from a word of the other direction on
-    for word in mirrored:
-        if _direction(word) == other or (run and not _direction(word)):
-            run.append(word)
+    run: list[_Line] = []  # from a unit of the other direction on
+    for unit in units:
+        if _direction_of(unit) == other or (run and not _direction_of(unit)):
+            run.append(unit)
         else:
-            out += [*_turned_run(run, other), word]
+            out += _turned_run(run, other) + (_bracket_outside(unit) if from_right else unit)
             run = []
-    return out + _turned_run(run, other)
+    return _as_written(out + _turned_run(run, other), from_right=from_right)
+
+
+def _units(line: Sequence[Placed]) -> list[_Line]:
+    """Words of a line that keep their order: those that touch and are not read from the right."""
+    units = [[line[0]]]
+    for before, word in pairwise(line):
+        touches = _touches(before, word)
+        if touches and _direction(before) != "R" and _direction(word) != "R":
+            units[-1].append(word)
+        else:
+            units.append([word])
+    return units
+
+
+def _touches(before: Placed, word: Placed) -> bool:
+    height = min(before.bottom - before.top, word.bottom - word.top)
+    return word.left - before.right <= _TOUCHES * height
+
+
+def _direction_of(unit: Sequence[Placed]) -> str:
+    return next(filter(None, map(_direction, unit)), "")
+
+
+def _as_written(line: Sequence[Placed], *, from_right: bool) -> list[Placed]:
+    """The words of a line of Hebrew or Arabic with the characters that depend on the direction:
+    brackets open before they close, and the sign of a number that is read from the right, behind
+    it on the page, comes before it. White space is what the page shows, not what the file has."""
+    words = [line[0]] + [
+        word._replace(glued=_touches(before, word)) for before, word in pairwise(line)
+    ]
+    if from_right:
+        words = [word._replace(text=_signed(word.text)) for word in words]
+    text = "".join(word.text for word in words)
+    for pair in ("()", "[]", "{}"):
+        count = text.count(pair[0]) + text.count(pair[1])
+        if count and count % 2 == 0 and not _is_balanced(text, pair):
+            signs = iter(pair * (count // 2))
+            words = [
+                word._replace(
+                    text="".join(next(signs) if char in pair else char for char in word.text)
+                )
+                for word in words
+            ]
+    return words
+
+
+def _is_balanced(text: str, pair: str) -> bool:
+    depth = 0
+    for char in text:
+        depth += (char == pair[0]) - (char == pair[1])
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _signed(text: str) -> str:
+    """``5-`` as ``-5``; Arabic digits have their percent sign behind them, too."""
+    if text[-1] in _SIGNS and text[0] not in _SIGNS and any(map(str.isdecimal, text)):
+        return text[-1] + text[:-1]
+    if text[0] in "%\u066a" and bidirectional(text[-1]) == "AN":
+        return text[1:] + text[0]
+    return text
 
 
 def _segment(words: list[tuple[int, Placed]], length: int) -> Segment:
@@ -891,17 +1312,47 @@ def _direction(word: Placed) -> str:
     return ""
 
 
-def _mirrored(words: Sequence[Placed], ends: float) -> list[Placed]:
-    return [
-        word._replace(left=ends - word.right, right=ends - word.left) for word in reversed(words)
-    ]
+def _turned(units: Sequence[_Line], ends: float) -> list[_Line]:
+    """Units from the last to the first, each mirrored as a whole: inside it stays as it is."""
+    out = []
+    for unit in reversed(units):
+        left, right = unit[0].left, max(word.right for word in unit)
+        by = ends - right - left
+        out.append([_shifted(word, by) for word in unit])
+    return out
 
 
-def _turned_run(run: list[Placed], other: str) -> list[Placed]:
-    """A run of the other direction the other way round, up to its last word of that direction."""
+def _turned_run(run: Sequence[_Line], other: str) -> list[Placed]:
+    """A run of the other direction the other way round, up to its last unit of that direction."""
     if not run:
         return []
-    last = max(at for at, word in enumerate(run) if _direction(word) == other)
-    head = run[: last + 1]
-    ends = head[0].left + head[-1].right
-    return _mirrored(head, ends) + run[last + 1 :]
+    last = max(at for at, unit in enumerate(run) if _direction_of(unit) == other)
+    head, rest = run[: last + 1], run[last + 1 :]
+    ends = head[0][0].left + max(word.right for word in head[-1])
+    turned = list(chain(*_turned(head, ends)))
+    if other == "R":
+        return [*turned, *chain(*rest)]
+    return [*_bracket_outside(turned), *chain(*map(_bracket_outside, rest))]
+
+
+def _bracket_outside(words: _Line) -> _Line:
+    """Words that keep their order in a line that is read from the right. A bracket at their end
+    that has no other among them belongs to that line: one to their right comes before them."""
+    single = sum(len(_BRACKETS.intersection(word.text)) for word in words) == 1
+    if not single or len(words) == 1:
+        return words
+    first, *middle = words
+    *others, last = words
+    if last.text in _BRACKETS:
+        by = last.right - last.left
+        moved = last._replace(left=first.left, right=first.left + by)
+        return [moved, *(_shifted(word, by) for word in others)]
+    if first.text in _BRACKETS:
+        by = first.right - first.left
+        moved = first._replace(left=last.right - by, right=last.right)
+        return [*(_shifted(word, -by) for word in middle), moved]
+    return words
+
+
+def _shifted(word: Placed, by: float) -> Placed:
+    return word._replace(left=word.left + by, right=word.right + by)

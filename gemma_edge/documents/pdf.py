@@ -43,7 +43,7 @@ class PdfLimits:
         return self.seconds * (1 + pages / 900)
 
 
-_PLACES = 7  # floats of a word, as pdf_child.py describes them
+_PLACES = 8  # floats of a word, as pdf_child.py describes them
 _MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
 
 
@@ -169,8 +169,8 @@ def _pieces(content: bytes, count: int) -> list[Piece]:
     values = iter(places)
     columns = zip(texts, *[values] * _PLACES, strict=False)  # no words: one empty text, no places
     return [
-        Piece(text, left, top, right, bottom, base, int(turn), glued > 0)
-        for text, left, top, right, bottom, base, turn, glued in columns
+        Piece(text, left, top, right, bottom, base, int(turn), glued > 0, skew)
+        for text, left, top, right, bottom, base, turn, glued, skew in columns
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 # What a page holds: (x, y from the top, size in pt, text), optionally with a text matrix's turn.
 Line = tuple[float, float, float, str] | tuple[float, float, float, str, str]
 TURNS = {"across": "1 0 0 1", "up": "0 1 -1 0", "down": "0 -1 1 0", "over": "-1 0 0 -1"}
+TURNS["tilted"] = "0.99863 0.05234 -0.05234 0.99863"  # by 3 degrees
 
 
 def render_pdf(

@@ -136,6 +136,24 @@ def form_pdf(drawn: str = "Alice Example", valued: str = "12 May 1990") -> bytes
     return assemble(bodies)
 
 
+def japanese_pdf(*lines: tuple[int, int, str], encoding: str = "UniJIS-UCS2-H") -> bytes:
+    """A page of Japanese in a font that is not in the file: places from the left and from below,
+    and what is printed there. Some encodings (``-V``) have lines that run down."""
+    moves = (
+        b"BT /F 12 Tf %d %d Td <%b> Tj ET\n" % (x, y, text.encode("utf-16-be").hex().encode())
+        for x, y, text in lines
+    )
+    bodies = page(b"".join(moves))
+    bodies[4] = (
+        b"<< /Type /Font /Subtype /Type0 /BaseFont /HeiseiMin-W3 /Encoding /%b /DescendantFonts "
+        b"[<< /Type /Font /Subtype /CIDFontType0 /BaseFont /HeiseiMin-W3 /DW 1000 /CIDSystemInfo "
+        b"<< /Registry (Adobe) /Ordering (Japan1) /Supplement 2 >> /FontDescriptor << /Type "
+        b"/FontDescriptor /FontName /HeiseiMin-W3 /Flags 6 /FontBBox [-123 -257 1001 910] /Ascent "
+        b"723 /Descent -241 /CapHeight 709 /StemV 69 /ItalicAngle 0 >> >>] >>" % encoding.encode()
+    )
+    return assemble(bodies)
+
+
 def picture_pdf(side: int = 64) -> bytes:
     """A page that is covered by a picture, as a scanner makes it, with a line of text above."""
     rows = zlib.compress(bytes(at % 251 for at in range(side * side)))

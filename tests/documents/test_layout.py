@@ -1,6 +1,8 @@
 """Words to lines, tables and paragraphs, without any PDF."""
 
+import math
 import random
+import re
 
 import pytest
 
@@ -287,3 +289,235 @@ def any_page(rng):
 @pytest.mark.parametrize("seed", range(30))
 def test_no_word_is_lost_on_any_page(seed):
     laid_out(any_page(random.Random(seed)))
+
+
+def hebrew_table(rows, ends=(540, 380, 280, 160)):
+    """Cells that end at the given places, as a table that is read from the right has them."""
+    words = []
+    for at, row in enumerate(rows):
+        for cell, end in zip(row, ends, strict=True):
+            for text in cell.split(" "):
+                if text:
+                    words.append(word(text, end - 6.0 * len(text), 100 + 22 * at))
+                    end = words[-1].left - 6.0
+    return words
+
+
+def test_a_table_that_is_read_from_the_right_has_one_order_of_columns():
+    rows = [
+        ("תיאור", "כמות", "מחיר יחידה", "סכום"),
+        ("שולחן עץ", "2", "150.00", "300.00"),
+        ("כיסא משרדי", "4", "80.50", "322.00"),
+        ("מנורה", "1", "45.00", "45.00"),
+    ]
+    lines = laid_out(hebrew_table(rows)).split("\n")
+    assert [re.split(r" {2,}", line) for line in lines] == [list(row) for row in rows]
+
+
+def test_only_words_with_a_direction_are_counted():
+    numbers = [word(f"{at}.00", 60 + 70 * at, 100) for at in range(6)]
+    assert laid_out([word("סכום", 500, 100), *numbers]).split() == [
+        "סכום", "5.00", "4.00", "3.00", "2.00", "1.00", "0.00",
+    ]  # fmt: skip
+
+
+def test_a_block_of_numbers_is_read_as_its_page():
+    words = [w for at in range(4) for w in line("שלום עולם", 480, 100 + 14 * at)]
+    words += [word("1", 72, 400), word("22", 300, 400), word("1", 72, 414), word("33", 300, 414)]
+    assert laid_out(words).split("\n")[-1].split() == ["33", "1"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "read"),
+    [
+        ([("(", 96), ("667.00", 60), (")", 54)], "(667.00)"),
+        ([("(667.00)", 54)], "(667.00)"),
+        ([("(", 102), ("A", 54), ("-123/45", 60)], "(A-123/45"),
+        ([("1", 60), (")", 54)], "1)"),
+        ([("5-", 60)], "-5"),
+        ([("972-3-765+", 60)], "+972-3-765"),
+        ([("\u066a\u0661\u0665", 60)], "\u0661\u0665\u066a"),
+        ([("17%", 60)], "17%"),
+        ([("12/05/2024", 60)], "12/05/2024"),
+    ],
+)
+def test_numbers_in_a_line_that_is_read_from_the_right(shown, read):
+    """As PDFium has them: brackets in the order of reading, signs where they are seen."""
+    words = [word("עולם", 150, 100), word("שלום", 180, 100)]
+    words += [word(text, left, 100) for text, left in shown]
+    assert laid_out(words).split(" ")[-1] == read
+
+
+MARKS = [  # what stands before it, the mark, by which part of its size it is raised, the text
+    ("1,234", "2", 0.2, "1,234²"),
+    ("1,234", "2", 0.65, "1,234²"),
+    ("1,234", "2", 1.0, "1,234²"),
+    ("1,234", "2", 1.2, "1,234²"),
+    ("567", "a", 0.6, "567ᵃ"),
+    ("600", "(3)", 0.6, "600⁽³⁾"),
+    ("Brook", "1,*", 0.5, "Brook^(1,*)"),
+    ("10", "th", 0.5, "10th"),
+    ("H", "2", -0.3, "H₂"),
+    ("x", "n+1", 0.5, "xⁿ⁺¹"),
+    ("10", "-6", 0.5, "10⁻⁶"),
+]
+
+
+@pytest.mark.parametrize(("before", "mark", "shift", "read"), MARKS)
+@pytest.mark.parametrize("glued", [True, False])
+def test_marks_stand_in_the_line_that_they_belong_to(before, mark, shift, read, glued):
+    first = word(before, 72, 100)
+    small = word(mark, first.right, 100 - 7 * shift, width=4, size=7, glued=glued)
+    words = [*line("a line above", 72, 84), first, small, word("next", small.right + 6, 100)]
+    words += line("a line below", 72, 116)
+    assert laid_out(words) == f"a line above\n{read} next\na line below"
+
+
+def test_a_mark_before_the_text_of_a_note():
+    words = [word("1", 72, 96, width=3, size=6), *line("Includes tax", 76.5, 100)]
+    assert laid_out(words) in ("¹ Includes tax", "¹Includes tax")
+
+
+def test_what_goes_on_after_a_mark_touches_it():
+    words = [
+        word("H", 72, 100),
+        word("2", 78, 102, width=4, size=8, glued=True),
+        word("O", 82, 100),
+        word("is", 94, 100),
+    ]
+    assert laid_out(words) == "H₂O is"
+
+
+def test_a_mark_that_is_elsewhere_in_the_file():
+    words = [*line("Total 500", 72, 100), *line("Net 1,234", 72, 116)]
+    words.append(word("3", 72 + 9 * 6, 96, width=4, size=8))
+    assert laid_out(words) == "Total 500³\nNet 1,234"
+
+
+def test_fractions_are_numbers_beside_each_other():
+    words = [
+        word("2", 72, 100),
+        word("1", 78, 96, width=4, size=7, glued=True),
+        word("/", 82, 100, width=3, glued=True),
+        word("2", 85, 101, width=4, size=7, glued=True),
+        word("cups", 95, 100),
+    ]
+    assert laid_out(words) == "2 1/2 cups"
+
+
+def test_small_print_beside_large_print_is_no_mark():
+    words = [*line("Total:", 72, 100, size=12), word("500", 111, 98, width=5, size=10)]
+    assert laid_out(words) == "Total: 500"
+
+
+def askew(words, degrees, *, drawn):
+    """The words on a page that lies askew: with their letters, or only their places."""
+    across, up = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    out = []
+    for piece in words:
+        x, y = (piece.left + piece.right) / 2, (piece.top + piece.bottom) / 2
+        wide, high = piece.right - piece.left, piece.bottom - piece.top
+        if drawn:
+            lean = abs(up)
+            wide, high = wide * across + high * lean, wide * lean + high * across
+        x2, y2 = x * across - y * up, x * up + y * across
+        out.append(
+            piece._replace(
+                left=x2 - wide / 2, right=x2 + wide / 2, top=y2 - high / 2, bottom=y2 + high / 2,
+                baseline=x * up + piece.baseline * across, skew=degrees if drawn else 0.0,
+            )
+        )  # fmt: skip
+    return out
+
+
+@pytest.mark.parametrize("degrees", [-9, -3, -0.7, 0.7, 3, 9])
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_page_that_lies_askew_keeps_its_rows(degrees, drawn):
+    rows = [("Item", "Qty", "Price"), ("Glass vase blue", "2", "10.00")]
+    rows += [("Copper wire long", "14", "3.50"), ("Total for this page", "16", "69.00")]
+    words = []
+    for at, row in enumerate(rows):
+        for text, left in zip(row, (50, 250, 330), strict=True):
+            words += line(text, left, 100 + 20 * at)
+    flat = laid_out(words)
+    assert laid_out(askew(words, degrees, drawn=drawn)) == flat
+    assert [re.split(r" {2,}", row) for row in flat.split("\n")] == [list(row) for row in rows]
+
+
+def test_a_stamp_at_an_angle_is_no_part_of_the_rows():
+    words = [w for at in range(5) for w in line("a row of the table", 72, 100 + 14 * at)]
+    stamp = word("PAID", 90, 128, width=9, size=16, skew=-7.0)
+    assert laid_out([*words[:8], stamp, *words[8:]]).split("\n\n") == [
+        "\n".join(["a row of the table"] * 5), "PAID",
+    ]  # fmt: skip
+
+
+def columns_down(texts, left=500, *, pitch=13.0, across=24.0):
+    """Characters one below the other, a column for each text, from right to left."""
+    return [
+        word(char, left - across * at, 60 + pitch * row, width=12.0, size=12.0)
+        for at, text in enumerate(texts)
+        for row, char in enumerate(text)
+        if char != " "
+    ]
+
+
+def test_columns_that_run_down_are_read_from_the_right():
+    texts = ["契約書第一条甲は乙に対し", "代金百二十万円を令和六年", "末日"]
+    assert laid_out(columns_down(texts)) == "\n".join(texts)
+    assert laid_out(columns_down(texts, pitch=12.0, across=13.0)) == "\n".join(texts)
+
+
+def test_two_tiers_of_columns_that_run_down():
+    upper = ["上の段の一行目から読みますそして次の行", "上の段の二行目から読みますそして次の行"] * 3
+    lower = ["下の段の一行目から読みますそして次の行", "下の段の二行目から読みますそして次の行"] * 3
+    words = columns_down(upper) + [
+        piece._replace(
+            top=piece.top + 300, bottom=piece.bottom + 300, baseline=piece.baseline + 300
+        )
+        for piece in columns_down(lower)
+    ]
+    assert laid_out(words).split() == upper + lower
+
+
+def test_a_number_within_a_column_that_runs_down():
+    words = columns_down(["平成年契約書類", "合計金額表示等"])
+    upper, lower = words[:2], words[2:]
+    moved = [
+        piece._replace(top=piece.top + 13, bottom=piece.bottom + 13, baseline=piece.baseline + 13)
+        for piece in lower[:5]
+    ]
+    number = word("12", 500, 60 + 26, width=6.0)
+    turned = Piece("No", 501, 155, 511, 169, 503, turn=DOWN)
+    text = laid_out([*upper, number, *moved, turned, *lower[5:]])
+    assert text == "平成12年契約書類No\n合計金額表示等"
+
+
+def test_lines_across_and_a_column_of_a_table_do_not_run_down():
+    rows = ["月 火 水 木 金", "○ × ○ × ○", "○ ○ × × ○"]
+    words = [
+        word(char, 72 + 40 * column, 100 + 20 * at, width=12.0)
+        for at, row in enumerate(rows)
+        for column, char in enumerate(row.split())
+    ]
+    assert [row.split() for row in laid_out(words).split("\n")] == [row.split() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("spaced", "read"),
+    [("I N V O I C E", "INVOICE"), ("請 求 書 類", "請求書類"), ("T A X  B I L L", "TAX BILL")],
+)
+def test_letters_that_are_spaced_out_are_a_word(spaced, read):
+    at, words = 72.0, []
+    for char in spaced:
+        if char != " ":
+            words.append(word(char, at, 100))
+        at += 6.0 if char != " " else 5.0
+    first = laid_out([*words, *line("No 4711", 72, 130)]).split("\n")[0]
+    assert first.split() == read.split()
+
+
+def test_initials_and_columns_of_letters_stay_apart():
+    assert laid_out(line("J R R Tolkien", 72, 100)) == "J R R Tolkien"
+    columns = [word(char, 72 + 40 * at, 100) for at, char in enumerate("ABCDE")]
+    assert laid_out(columns).split() == list("ABCDE")

@@ -1,5 +1,8 @@
 """PDFs through the child process: text, kinds, pages by number, limits and refusals."""
 
+import math
+import re
+
 import pytest
 
 from gemma_edge.documents.document import Document, parse_page_numbers
@@ -7,7 +10,7 @@ from gemma_edge.documents.open import open_document, read_document
 from gemma_edge.documents.pdf import PdfLimits, read_pdf
 from gemma_edge.documents.pdf_child import FoundWords
 from gemma_edge.errors import InputError, UsageError
-from tests.documents.pdf_files import form_pdf, locked_pdf
+from tests.documents.pdf_files import form_pdf, japanese_pdf, locked_pdf
 
 BILL = """\
 Wobblefix Gadget Ltd
@@ -88,6 +91,86 @@ def test_hebrew_is_read_from_the_right(make_pdf):
     assert document.text == "שלום 12 עבד"
     first, number, last = document.pages[0].words
     assert first.left > number.left > last.left
+
+
+def test_a_table_in_hebrew_has_one_order_of_columns(make_pdf):
+    letters = dict(zip("ABCDEFG", "שלוםעבד", strict=True))
+    rows = [("DCBA", "GFE", "CB"), ("GFE DC", "2", "300.00"), ("DCBA", "14", "(667.00)")]
+    lines = [
+        (right - 6 * len(cell), 50 + 20 * at, 10, cell)
+        for at, row in enumerate(rows)
+        for right, cell in zip((540, 380, 160), row, strict=True)
+    ]
+    text = read_document(make_pdf([lines], means=letters), "bill.pdf").text
+    rows = [["שלום", "עבד", "לו"], ["ום עבד", "2", "300.00"], ["שלום", "14", "(667.00)"]]
+    assert [re.split(" {2,}", line) for line in text.split("\n")] == rows
+
+
+def test_brackets_and_numbers_in_a_line_of_hebrew(make_pdf):
+    letters = dict(zip("ABCDEFG", "שלוםעבד", strict=True))
+    shown = "CB (667.00) 12/05/2024 GFE :DCBA"
+    document = read_document(make_pdf([[(50, 50, 10, shown)]], means=letters), "bill.pdf")
+    assert document.text == "שלום: עבד 12/05/2024 (667.00) לו"
+
+
+def test_marks_above_the_line_are_no_digits_of_it(make_pdf):
+    for raise_by in (1.4, 3, 5, 8):
+        lines = [(50, 50, 10, "Revenue"), (92, 50 - raise_by, 7, "1"), (200, 50, 10, "1,234")]
+        lines += [(230, 50 - raise_by, 7, "2"), (50, 64, 10, "Cost"), (200, 64, 10, "567")]
+        (page,) = read_document(make_pdf([lines]), "bill.pdf").pages
+        words = [page.text[word.start : word.end] for word in page.words]
+        assert page.text.split() == ["Revenue¹", "1,234²", "Cost", "567"], raise_by
+        assert words == [word.text for word in page.words]
+
+
+def test_a_page_that_was_scanned_askew_keeps_its_rows(make_pdf):
+    across, up = math.cos(math.radians(3)), math.sin(math.radians(3))
+    rows = [("Item", "Price"), ("A blue vase", "10.00"), ("Total", "69.00")]
+    lines = [
+        (50 + x * across + 20 * at * up, 100 - x * up + 20 * at * across, 10, text, "tilted")
+        for at, row in enumerate(rows)
+        for x, text in zip((0, 300), row, strict=True)
+    ]
+    (page,) = read_document(make_pdf([lines]), "bill.pdf").pages
+    assert [tuple(re.split(" {2,}", row)) for row in page.text.split("\n")] == rows
+    places = {word.text: word for word in page.words}
+    assert places["69.00"].top < places["Total"].top - 10  # as it lies on the page
+
+
+def test_japanese_in_a_font_that_is_nowhere_is_read():
+    document = read_document(japanese_pdf((72, 700, "請求書類"), (72, 680, "合計")), "bill.pdf")
+    assert document.text == "請求書類\n合計"
+    assert document.pages[0].kind == "text"
+
+
+@pytest.mark.parametrize("encoding", ["UniJIS-UCS2-V", "UniJIS-UCS2-H"])
+def test_lines_that_run_down_are_read_from_the_right(encoding):
+    texts = ["契約書第一条甲は乙に対し", "代金百二十万円を支払う。", "末日"]
+    lines = [(500 - 24 * at, 700, text) for at, text in enumerate(texts)]
+    if encoding.endswith("H"):  # each character by itself, as many programs do it
+        lines = [(x, y - 13 * at, char) for x, y, text in lines for at, char in enumerate(text)]
+    document = read_document(japanese_pdf(*lines, encoding=encoding), "contract.pdf")
+    assert document.text == "\n".join(texts)
+
+
+def test_signs_of_fonts_of_signs_are_what_they_show(make_pdf):
+    lines = [
+        (50, 50, 10, "l one"),
+        (50, 64, 10, "\xfe yes"),
+        (50, 78, 10, "o no"),
+        (50, 92, 10, "lot"),
+    ]
+    text = read_document(make_pdf([lines], font="Wingdings"), "form.pdf").text
+    assert text.split("\n") == ["● one", "☑ yes", "☐ no", "lot"]
+    assert read_document(make_pdf([lines]), "form.pdf").text.startswith("l one")
+    private = read_document(make_pdf([lines[:1]], means={"l": "\uf0b7"}), "form.pdf")
+    assert private.text == "• one"
+
+
+def test_arabic_by_its_place_in_the_word_is_written_as_usual(make_pdf):
+    forms = {"A": "\ufee1", "B": "\ufefc", "C": "\ufeb3"}  # as shown: the last letter first
+    document = read_document(make_pdf([[(50, 50, 10, "ABC")]], means=forms), "bill.pdf")
+    assert document.text == "سلام"
 
 
 def test_several_pages_are_marked(make_pdf, type_lines):
@@ -263,7 +346,7 @@ def test_letters_that_are_stored_as_they_are_seen_are_turned():
 def test_a_raised_letter_is_a_word_of_its_own_that_touches_the_one_before():
     words = found([("1", 10, 50), ("0", 20, 50), ("a", 30, 55)])
     assert words.texts == ["10", "a"]
-    assert [words.places[at + 6] for at in (0, 7)] == [0, 1]
+    assert [words.places[at + 6] for at in (0, 8)] == [0, 1]
 
 
 def test_not_a_pdf_and_a_damaged_one(make_pdf, type_lines):
