@@ -329,6 +329,20 @@ def cut_note(what: str) -> str:
     return f"{what} is cut: {MAX_CHARS:,} characters are the most that is read"
 
 
+def hidden_note(
+    name: str, characters: int, options: ReadOptions, where: str = ""
+) -> tuple[str, ...]:
+    """The one note of a document with hidden text, ``where`` says in what ("2 rows"); none of one
+    without."""
+    if not characters:
+        return ()
+    parts = [*([where] if where else []), f"{characters:,} character{'s' * (characters > 1)}"]
+    much = ", ".join(parts)
+    if options.hidden:
+        return (f"{name}: hidden text is in what was read ({much})",)
+    return (f"{name}: hidden text is left out ({much}); --hidden reads it",)
+
+
 def render_row(cells: Sequence[str]) -> str:
     """A row of a table on one line, ``a | b | c``; empty cells at its end are left out."""
     flat = [" ".join(cell.split()) for cell in cells]

@@ -18,7 +18,7 @@ from gemma_edge.documents.document import (
     cut_note,
     render_row,
 )
-from gemma_edge.documents.sheets import read_sheets
+from gemma_edge.documents.workbooks import read_sheets
 from gemma_edge.errors import InputError
 from gemma_edge.trust import printable
 from gemma_edge.units import render_bytes
@@ -57,7 +57,7 @@ def read_office(data: bytes, name: str, options: ReadOptions = PLAIN) -> Iterato
     """The file by the reader of its kind, in one piece or several.
     Raises InputError: of a kind that is not read, encrypted, damaged, or a bomb."""
     if data.startswith(OLE):
-        return _read_ole(data, name)
+        return _read_ole(data, name, options)
     _check_entries(data, name)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -103,13 +103,13 @@ def _check_entries(data: bytes, name: str) -> None:
         )
 
 
-def _read_ole(data: bytes, name: str) -> Iterator[ExtractedText]:
+def _read_ole(data: bytes, name: str, options: ReadOptions) -> Iterator[ExtractedText]:
     def holds(stream: str) -> bool:
         """Whether an entry of the directory has this name: UTF-16 with its end, in 64 bytes."""
         return (stream + "\0").encode("utf-16-le") in data
 
     if holds("Workbook") or holds("Book"):
-        return read_sheets(data, name)
+        return read_sheets(data, name, options)
     for stream, what, hint in _STREAMS:
         if holds(stream):
             raise InputError(f"{name} is {what}", hint=hint)
