@@ -395,6 +395,11 @@ def raised(text: str, before: str = "") -> str:
             return text
     elif " " in mark and not behind.strip():
         return text
+    return power(text)
+
+
+def power(text: str) -> str:
+    """The same in a formula, where letters are no endings: ``²``, ``ⁿ``, ``^(A)``."""
     return _marked(text, "^", _RAISED)
 
 
