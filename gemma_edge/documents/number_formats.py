@@ -220,7 +220,8 @@ def _section(matches: Sequence[re.Match[str]]) -> _Section:
     for found in matches:
         inner = found[4]
         if inner is None:
-            tokens.append(_token(found))
+            fills = found[3] is not None and tokens and tokens[-1].text == "-"
+            tokens += [] if fills else [_token(found)]  # a minus stays at its number
         elif compared := _CONDITION.fullmatch(inner):
             condition = compared[1], float(compared[2])
         elif inner[:1] == "$":

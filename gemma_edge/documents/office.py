@@ -7,7 +7,7 @@ child process of ``open.py``.
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -479,7 +479,7 @@ def _matrix(element: Any) -> str:
     return f"[{'; '.join(rows)}]"
 
 
-_FORMULAS = {
+_FORMULAS: dict[str, Callable[[Any], str]] = {
     "f": _fraction, "sSup": _script, "sSub": _script, "sSubSup": _script, "sPre": _script,
     "rad": _root, "nary": _sum, "d": _delimited, "m": _matrix,
     "func": lambda element: f"{_part(element, 'fName')} {_part(element, 'e')}",

@@ -741,7 +741,7 @@ class _ExcelCells(_RichText):
         elif kind == "b":
             return ("TRUE" if _is_on({"val": value.strip()}) else "FALSE"), False
         elif kind == "e":
-            self._sheet.errors.append(f"{shown(value)} in {self._place}")
+            self._sheet.errors.append(f"{self._place}: {shown(value)}")
             return value, False
         if kind == "d":
             return value.removesuffix("T00:00:00").replace("T", " "), False
@@ -960,7 +960,7 @@ class _OpenDocument(_Handler):
             sheet.uncalculated.append(place)
             return _uncalculated(_open_formula(told["formula"]))
         if text and (told.get("calcext:value-type") == "error" or text[:4] == "Err:"):
-            sheet.errors.append(f"{shown(text)} in {place}")
+            sheet.errors.append(f"{place}: {shown(text)}")
         if not text:
             return _open_value(kind, told)
         day = told.get("date-value", "")[:10]

@@ -211,9 +211,7 @@ def test_errors_are_shown_and_told():
                    for letter, error in zip("AB", ("#REF!", "#DIV/0!"), strict=True))  # fmt: skip
     document = read_document(sheet_xml(f"<sheetData><row>{rows}</row></sheetData>"), "a.xlsx")
     assert document.text == "#REF! | #DIV/0!"
-    assert document.notes == (
-        "a.xlsx: 2 cells hold an error, no value (#REF! in A1, #DIV/0! in B1)",
-    )
+    assert document.notes == ("a.xlsx: 2 cells hold an error, no value (A1: #REF!, B1: #DIV/0!)",)
 
 
 def test_numbers_have_their_formats():
