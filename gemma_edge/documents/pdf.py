@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import log
 from typing import Any, NamedTuple
 
 from gemma_edge.documents.document import (
@@ -157,6 +159,8 @@ def _page(number: int, head: dict[str, Any], content: bytes) -> Page:
     width, height, signals = head["width"], head["height"], PageSignals(**head["signals"])
     kind, reason = page_kind(signals)
     text, words = render_layout(_pieces(content, head["count"]), width, height)
+    doubt = doubt_on(text, signals) if kind in ("text", "mixed") else ""
+    kind, reason = ("scan", f"{_NOT_TRUSTED}: {doubt}") if doubt else (kind, reason)
     reason += "; cut here" if head["cut"] else ""
     return Page(number, text, kind, reason, words, width, height, signals.image_share)
 
@@ -180,6 +184,11 @@ def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _PdfReading) 
     if damaged_pages:
         which = render_numbers([page.number for page in damaged_pages])
         notes.append(f"{which} not read, damaged: {damaged_pages[0].reason}")
+    not_trusted = [page.number for page in pages if page.reason.startswith(_NOT_TRUSTED)]
+    if not_trusted:
+        reason = next(page.reason for page in pages if page.number == not_trusted[0])
+        what = "print it to a PDF again, or run OCR on it, where the model sees no pictures"
+        notes.append(f"{render_numbers(not_trusted)}: {reason}; {what}")
     left_out = numbers[len(pages) :]
     if left_out:
         notes.append(f"{render_numbers(left_out)} not read: {reading.stopped}")
@@ -251,6 +260,8 @@ _SEEN = 0.02  # share from which images are worth a word: a banner, a stamp
 _HIDDEN = 0.5  # share of the text from which it is what a program guessed of the image
 _UNREADABLE = 0.1  # share of characters without a meaning from which the text is no use
 _LITTLE_TEXT = 200  # characters on a page-filling image: a stamp or a page number
+_NOT_TRUSTED = "its text cannot be trusted"
+_UNMAPPED = 0.3  # share of characters from which their meanings are guessed
 _DRAWN_LETTERS = 200  # drawings of the size of letters; fewer are rules, ticks and logos
 
 
@@ -265,6 +276,7 @@ class PageSignals(NamedTuple):
     glyphs: int
     hidden: float
     blank: bool
+    unmapped: int = 0
 
 
 def page_kind(signals: PageSignals) -> tuple[str, str]:
@@ -278,7 +290,8 @@ def page_kind(signals: PageSignals) -> tuple[str, str]:
         hidden = f"{signals.hidden:.0%} of its text lies hidden under {it}"
         return "scan+ocr-layer", f"{covered}, and {hidden}"
     if signals.unreadable >= _UNREADABLE * signals.chars:
-        return "scan", f"{signals.unreadable / signals.chars:.0%} of its characters have no meaning"
+        share = f"{signals.unreadable / signals.chars:.0%}"
+        return "scan", f"{_NOT_TRUSTED}: {share} of its characters have no meaning"
     if signals.image_share >= _SCAN and signals.chars < _LITTLE_TEXT:
         return "scan", f"{covered}, with {signals.chars} characters beside it"
     return _with_text(signals, covered)
@@ -307,3 +320,56 @@ def _with_few_chars(signals: PageSignals, covered: str) -> tuple[str, str]:
         drawn = f"{signals.drawings:,} drawing{'' if signals.drawings == 1 else 's'}"
         return "scan", f"it has {found}, only {drawn}"
     return "empty", "nothing is printed on it"
+
+
+# Text that is letters and no language: a file that does not say what its characters are, so that
+# their numbers in the font are taken for letters, or says it wrong, each moved by as much.
+
+
+# How often letters are in languages that are written with Latin ones, in thousandths.
+_USUAL = dict(
+    zip(
+        "abcdefghijklmnopqrstuvwxyz",
+        (82, 14, 32, 40, 125, 14, 19, 28, 75, 5, 15, 45, 30)
+        + (72, 68, 25, 3, 65, 63, 66, 42, 13, 12, 3, 12, 12),
+        strict=True,
+    )
+)  # fmt: skip
+_LOOKED_AT = 4000  # characters of a page
+_FEW_LETTERS, _ENOUGH_LETTERS = 12, 60  # where the file says no meanings, and where it says some
+_LETTERS, _DIGITS = 0.7, 0.3  # shares of running text that are letters at least, digits at most
+_NO_LANGUAGE = -3.45  # the mean logarithm of their shares: a language has about -2.9, noise -3.9
+_LANGUAGE = -3.1
+_MOST_MOVED = 31  # places by which all letters may have been moved
+
+
+def doubt_on(text: str, signals: PageSignals) -> str:
+    """Why the text of a page is not what is printed on it, in words; "" where nothing says so."""
+    numbered = text.count("(cid:") * len("(cid:00)")
+    if numbered >= _UNREADABLE * max(1, signals.chars):
+        return "it is numbers of characters, such as (cid:12)"
+    counts = Counter(text[:_LOOKED_AT])
+    unmapped = signals.unmapped >= _UNMAPPED * max(1, signals.chars)
+    letters, fit = _fit(counts, 0)
+    if unmapped and letters >= _FEW_LETTERS and fit < _NO_LANGUAGE:
+        return "the file does not say what its characters are"
+    signs = sum(count for char, count in counts.items() if not char.isspace())
+    digits = sum(count for char, count in counts.items() if char.isdecimal())
+    is_text = signs >= _ENOUGH_LETTERS and digits <= _DIGITS * signs
+    if is_text and (fit < _NO_LANGUAGE or letters < _LETTERS * signs):
+        moved = (_fit(counts, by) for by in range(-_MOST_MOVED, _MOST_MOVED + 1) if by)
+        if any(found >= _LETTERS * signs and fit > _LANGUAGE for found, fit in moved):
+            return "its letters are others than those that are printed"
+    return ""
+
+
+def _fit(counts: Counter[str], by: int) -> tuple[int, float]:
+    """How many characters are Latin letters where each is moved ``by`` places, and how well they go
+    with a language: the mean logarithm of their usual shares."""
+    letters, total = 0, 0.0
+    for char, count in counts.items():
+        usual = _USUAL.get(chr((ord(char) + by) % 0x110000).lower())
+        if usual:
+            letters += count
+            total += count * log(usual / 1000)
+    return letters, total / max(1, letters)

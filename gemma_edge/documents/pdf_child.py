@@ -92,7 +92,10 @@ def read_page(pdf: Any, index: int, max_chars: int) -> tuple[dict[str, Any], byt
     page.close()
     line = {
         "width": width, "height": height, "chars": chars, "cut": chars > max_chars,
-        "signals": {**seen, "chars": found.visible_chars, "unreadable": found.unreadable},
+        "signals": {
+            **seen, "chars": found.visible_chars, "unreadable": found.unreadable,
+            "unmapped": found.unmapped,
+        },
         "count": len(found.texts),
     }  # fmt: skip
     return line, found.places.tobytes() + "\n".join(found.texts).encode("utf-8")
@@ -169,6 +172,7 @@ _GAP = 0.5  # of the character's height: a gap that is a column even without a s
 _LEFT_GAP = 0.15  # and one in text that is read from the right, whose spaces may be elsewhere
 _HYPHENS = (0x02, 0xFFFE)  # PDFium's characters for a hyphen at the end of a line
 _INVISIBLE = (0xAD, 0x200B, 0xFEFF)
+_SAMPLED = 8  # one character of so many is asked whether the file says what it is
 _SLANTED = 4
 _UPRIGHT = 0.12  # of a quarter: the angle up to which text counts as not slanted
 _PRIVATE = range(0xE000, 0xF900)  # characters of one font only, such as those of its bullets
@@ -182,7 +186,8 @@ _FORMS = re.compile("[\ufb00-\ufb4f\ufb50-\ufdf9\ufdfc\ufe10-\ufe19\ufe30-\ufe4f
 
 class FoundWords:
     """The words of a page in the order of the file: ``texts``, and eight floats for each in
-    ``places``. ``visible_chars`` counts their characters, ``unreadable`` those without a meaning.
+    ``places``. ``visible_chars`` counts their characters, ``unreadable`` those without a meaning,
+    and ``unmapped`` those for which the file has none, so that PDFium guesses.
 
     ``display`` takes the page's coordinates to what is seen of it, ``(a, b, c, d, e, f,
     degrees)``; ``size`` is that of the page as seen."""
@@ -190,7 +195,7 @@ class FoundWords:
     def __init__(self, display: tuple[float, ...], size: tuple[float, float]) -> None:
         self.texts: list[str] = []
         self.places = array("f")
-        self.visible_chars = self.unreadable = 0
+        self.visible_chars = self.unreadable = self.unmapped = 0
         self.units: list[int] = []  # of the open word
         self._display, self._size = display, size
         # Of the open word, in the page's own coordinates.
@@ -322,6 +327,8 @@ def read_words(
             base = x.value if turn in (1, 3) else y.value
         if unit in _SYMBOLS:
             unit = _sign(textpage, index, unit)
+        if not index % _SAMPLED and pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1:
+            words.unmapped += _SAMPLED
         if math.isfinite(sum(edges) + base):
             words.add(unit, edges, base, turn, skew)
     words.end()

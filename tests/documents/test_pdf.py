@@ -10,7 +10,8 @@ from gemma_edge.documents.open import open_document, read_document
 from gemma_edge.documents.pdf import PdfLimits, read_pdf
 from gemma_edge.documents.pdf_child import FoundWords
 from gemma_edge.errors import InputError, UsageError
-from tests.documents.pdf_files import form_pdf, japanese_pdf, locked_pdf
+from tests.documents.pdf_files import assemble, form_pdf, japanese_pdf, locked_pdf, stream
+from tests.documents.pdf_files import page as page_of
 
 BILL = """\
 Wobblefix Gadget Ltd
@@ -264,7 +265,77 @@ def test_text_without_a_meaning_is_looked_at(make_pdf):
     private = {char: chr(0xE000 + ord(char)) for char in "abcdefghij"}
     kind, reason = kind_of(make_pdf([[(50, 50, 10, SENTENCE)]], means=private))
     assert kind == "scan"
-    assert reason.endswith("of its characters have no meaning")
+    assert re.fullmatch("its text cannot be trusted: .* of its characters have no meaning", reason)
+
+
+PROSE = """This agreement is made between the parties named below and takes effect on the day
+on which the last of them signs it. All amounts are due within thirty days of the invoice."""
+
+
+def moved_by(places):
+    """Letters that a file says are others, and blanks that it leaves alone."""
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return {char: chr(ord(char) + places) for char in letters}
+
+
+@pytest.mark.parametrize("places", [1, -3, 5, -29])
+def test_letters_that_are_moved_are_not_believed(make_pdf, type_lines, places):
+    document = read_document(make_pdf([type_lines(PROSE)], means=moved_by(places)), "contract.pdf")
+    (page,) = document.pages
+    assert page.kind == "scan"
+    assert page.reason.startswith("its text cannot be trusted: ")
+    (note,) = document.notes
+    assert note.startswith("page 1: its text cannot be trusted: ")
+    assert "run OCR" in note
+
+
+def test_numbers_of_characters_are_no_text(make_pdf, type_lines):
+    text = "\n".join("(cid:12)(cid:7)(cid:133)" for _ in range(6))
+    kind, reason = kind_of(make_pdf([type_lines(text)]))
+    assert kind == "scan"
+    assert "(cid:12)" in reason
+
+
+def unsaid_pdf(text):
+    """A page in a font whose characters have no more than numbers for names."""
+    bodies = page_of(f"BT /F 10 Tf 50 700 Td ({text}) Tj ET".encode())
+    numbers = range(33, 127)
+    names = b" ".join(b"/g%d" % at for at in numbers)
+    shapes = b" ".join(b"/g%d 6 0 R" % at for at in numbers)
+    bodies[4] = (
+        b"<< /Type /Font /Subtype /Type3 /FontBBox [0 0 1000 1000] /FontMatrix [.001 0 0 .001 0 0] "
+        b"/FirstChar 33 /LastChar 126 /Widths [%b] /CharProcs << %b >> /Encoding << /Type "
+        b"/Encoding /Differences [33 %b] >> >>" % (b"500 " * len(numbers), shapes, names)
+    )
+    bodies.append(stream(b"500 0 0 0 400 700 d1 0 0 400 700 re f"))
+    return assemble(bodies)
+
+
+def test_a_file_that_does_not_say_what_its_characters_are():
+    words = [word for word in PROSE.split() if word.isalpha()]
+    moved = "".join(chr((ord(char) - 97 + 12) % 26 + 97) for char in "".join(words).lower())
+    kind, reason = kind_of(unsaid_pdf(moved))
+    assert kind == "scan"
+    assert reason.endswith(": the file does not say what its characters are")
+    # Where their numbers are those of the letters, all is well.
+    assert kind_of(unsaid_pdf("".join(words)))[0] == "text"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROSE,
+        "Dieser Vertrag wird zwischen den unten genannten Parteien geschlossen und tritt in Kraft.",
+        "Zamawiajacy zobowiazuje sie do zaplaty wynagrodzenia w terminie trzydziestu dni od dnia",
+        "Tedarikci fatura tarihinden itibaren otuz gun icinde odeme yapilmasini kabul eder ve yuz",
+        "Tilaaja maksaa laskun kolmenkymmenen paivan kuluessa sen paivayksesta lukien kokonaan",
+        "Hop dong nay co hieu luc ke tu ngay ky va duoc lap thanh hai ban co gia tri phap ly nhu",
+        "SKU XK-9931-QZ WVX-220 JKQ-118 ZZX-004 QWX-771 KJX-909 XQZ-112 VVK-300 JXX-818 KKQ-442",
+        "0001 2,345.00 17,000.25 (667.00) 12% 0002 99,100.00 31.12.2024 0003 5.00 EUR USD GBP JPY",
+    ],
+)
+def test_languages_and_lists_of_numbers_are_believed(make_pdf, type_lines, text):
+    assert kind_of(make_pdf([type_lines(text)]))[0] == "text"
 
 
 def test_empty_pages_and_blank_scans(make_pdf):
