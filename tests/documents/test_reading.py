@@ -162,7 +162,7 @@ def test_names_are_safe_to_print():
 DECODERS = (
     "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.WebPImagePlugin", "PIL.GifImagePlugin",
     "PIL.BmpImagePlugin", "PIL.PpmImagePlugin", "PIL.TiffImagePlugin", "PIL.AvifImagePlugin",
-    "PIL.Jpeg2KImagePlugin", "pypdfium2", "docx", "lxml", "bs4", "html.parser", "email.parser",
+    "PIL.Jpeg2KImagePlugin", "pypdfium2", "docx", "lxml", "html.parser", "email.parser",
     "email.feedparser", "python_calamine", "zipfile", "chardet",
 )  # fmt: skip
 READ_ALL = """
