@@ -214,7 +214,9 @@ def with_columns_turned(pieces: Sequence[Piece]) -> list[Piece]:
     """The words; those that follow one another from top to bottom, as Japanese and Chinese can, get
     the direction ``DOWN``, with their middle as their baseline."""
     laid = list(pieces)
-    singles = [at for at, piece in enumerate(pieces) if is_east_asian(piece)]
+    singles = [
+        at for at, piece in enumerate(pieces) if not piece.text.isascii() and is_east_asian(piece)
+    ]
     if len(singles) < _MIN_DOWN:
         return laid
     columns = _columns_of(pieces)
@@ -1144,11 +1146,15 @@ def cell_width(words: Sequence[Placed]) -> float:
 def find_lines(words: Sequence[Placed]) -> list[list[Placed]]:
     """Words clustered by baseline, from top to bottom, those of a line from left to right."""
     lines: list[list[Placed]] = []
+    longest = None  # the reference of the last line
     for word in sorted(words, key=lambda word: (word.baseline, word.left)):
-        if lines and _on_line(word, reference(lines[-1])):
+        if longest is not None and _on_line(word, longest):
             lines[-1].append(word)
+            if len(word.text) > len(longest.text) and len(lines[-1]) <= _LOOKED_AT:
+                longest = word
         else:
             lines.append([word])
+            longest = word
     lines.sort(key=lambda line: reference(line).baseline)
     return [sorted(line, key=lambda word: word.left) for line in lines]
 
@@ -1203,8 +1209,10 @@ def cut_segment(segment: Segment, stripes: Sequence[float], cell: float) -> list
 def is_right_to_left(words: Sequence[Placed], default: bool = False) -> bool:
     """Whether most of the words that have a direction are Hebrew, Arabic or the like; ``default``
     where none has one."""
-    found = Counter(map(_direction, words))
-    return found["R"] > found["L"] if found["R"] or found["L"] else default
+    right = sum(map(_is_from_right, words))
+    if not right:
+        return default and not any(map(_direction, words))
+    return right > sum(_direction(word) == "L" for word in words)
 
 
 def as_read(line: Sequence[Placed], ends: float | None) -> list[Placed]:
@@ -1213,7 +1221,7 @@ def as_read(line: Sequence[Placed], ends: float | None) -> list[Placed]:
     word stands first. Words of the other direction keep their own order, and so does what touches:
     a number with its sign and brackets."""
     from_right = ends is not None or is_right_to_left(line)
-    if not from_right and not any(_direction(word) == "R" for word in line):
+    if not from_right and not any(map(_is_from_right, line)):
         return list(line)
     units = _units(line)
     if from_right:
@@ -1301,6 +1309,10 @@ def _on_line(word: Placed, other: Placed) -> bool:
     small, large = sorted((word.bottom - word.top, other.bottom - other.top))
     share = _SAME_LINE if small >= _SAME_SIZE * large else _RAISED_LINE
     return abs(word.baseline - other.baseline) <= share * small
+
+
+def _is_from_right(word: Placed) -> bool:
+    return not word.text.isascii() and _direction(word) == "R"
 
 
 def _direction(word: Placed) -> str:
