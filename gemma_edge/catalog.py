@@ -214,7 +214,17 @@ Kind = Literal["bundled", "size", "remote", "path", "unknown"]
 _SEPARATORS = re.compile(r"[\s:_/,()-]+")
 _FAMILY = re.compile(r"gemma-?(?:4(?![0-9b.])-?)?")
 _OTHER_FAMILY = re.compile(r"gemma-?([123]n?)(?:-|$)")
-_HUB = re.compile(r"^(?:hf:|hf\.co/|huggingface\.co/)", re.IGNORECASE)
+# What stands before a name in an address or in the command of another program.
+_COMMAND = re.compile(
+    r"\s*(?:ollama (?:run|pull)|llama-(?:server|cli) -hf|(?:hf|huggingface-cli) download)\s+",
+    re.IGNORECASE,
+)
+_LIBRARY = re.compile(r"(?:https?://)?(?:www\.)?ollama\.com/(?:library/)?", re.IGNORECASE)
+_HUB = re.compile(
+    r"(?:hf:(?://)?|(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/)", re.IGNORECASE
+)
+_PAGES = ("tree", "blob", "resolve", "discussions", "commits")  # of a repository, on the hub
+_BASE = {"base", "pt", "pretrained"}
 _NUMBER = re.compile(r"e?(\d+)b?(?:-|$)")
 _NOISE = {"it", "gguf", "instruct", "model", "chat", "latest", "default"}
 
@@ -243,7 +253,16 @@ def wanted(name: str) -> NamedModel:
     found = find_size(name)
     if found is None:
         raise unknown(name)
-    return _wanted(found.size, choose_quant(found.size, found.quant), found.note)
+    if not found.repo:
+        return _wanted(found.size, choose_quant(found.size, found.quant), found.note)
+    own = tuple(q for q in found.size.quants if q.model.repo.lower() == found.repo.lower())
+    with suppress(ModelError):
+        if own:
+            quant = choose_quant(replace(found.size, quants=own), found.quant)
+            return _wanted(found.size, quant, found.note)
+    quant = choose_quant(found.size, found.quant)
+    other = f"the catalogue has no such GGUF of {found.repo}: {quant.model.repo}'s is taken"
+    return _wanted(found.size, quant, "; ".join(filter(None, [found.note, other])))
 
 
 def known_file(repo: str, filename: str) -> NamedModel | None:
@@ -265,10 +284,11 @@ def find_file(repo: str, filename: str) -> CatalogFile | None:
 def kind_of(text: str) -> Kind:
     """What is meant: the bundled model, a size of the catalogue (``wanted``), a file on a hub
     (the store parses it), a path; or nothing that is known."""
+    text = without_command(text)
     if text in bundled_names():
         return "bundled"
-    is_repository = _without_owner(text) != text
-    if (text.lower().startswith("hf:") or "://" in text) and not is_repository:
+    is_repository = _repository(text) is not None
+    if (_HUB.match(text) or "://" in text) and not is_repository:
         return "remote"
     is_path = "/" in text or "\\" in text or text.endswith(".gguf")
     if is_path and not is_repository:
@@ -312,17 +332,20 @@ def _loose(quant: Quant) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class NamedSize:
-    """A size that was named, the words on its quant, and notes on the name."""
+    """A size that was named, the words on its quant, notes on the name, and the repository that
+    it names ("": none)."""
 
     size: Size
     quant: str
     note: str
+    repo: str = ""
 
 
 def find_size(text: str) -> NamedSize | None:
     """The size that a name begins with, None where it is no size of Gemma 4.
     Raises ModelError: it names another generation of Gemma."""
-    word = _plain(_without_owner(text))
+    repo, quant_name = _repository(without_command(text)) or ("", "")
+    word = _plain(f"{repo.partition('/')[2]}:{quant_name}" if repo else without_command(text))
     if other := _OTHER_FAMILY.match(word):
         raise _other_family(text, other[1], word[other.end() :])
     word = _FAMILY.sub("", word, count=1) if word.startswith("gemma") else word
@@ -330,9 +353,13 @@ def find_size(text: str) -> NamedSize | None:
         if word == alias or word.startswith(f"{alias}-"):
             rest = word[len(alias) :].replace("mixture-of-experts", "moe").split("-")
             claims = [size.claims[part] for part in rest if part in size.claims]
-            quant = [part for part in rest if part not in size.claims and part not in _NOISE]
-            notes = [f"`{text}` is {meaning}" if meaning else "", *claims]
-            return NamedSize(size, "-".join(quant).strip("-"), "; ".join(filter(None, notes)))
+            silent = _NOISE | _BASE | size.claims.keys()
+            quant = [part for part in rest if part not in silent]
+            is_base = _BASE & set(rest) or (repo.startswith("google/") and "it" not in rest)
+            base = f"`{text}` is the base model; -it, which answers, is taken" if is_base else ""
+            notes = [f"`{text}` is {meaning}" if meaning else "", base, *claims]
+            said = "; ".join(filter(None, notes))
+            return NamedSize(size, "-".join(quant).strip("-"), said, repo)
     return None
 
 
@@ -343,8 +370,12 @@ def unknown(text: str) -> ModelError:
     except ModelError as other:
         return other
     near = _nearest(text)
-    known = ", ".join(each.name for each in sizes())
-    hint = f"did you mean `{near}`?" if near else f"there are {known}"
+    known = f"there are {', '.join(each.name for each in sizes())}"
+    if not set(_FAMILY.sub("", _plain(without_command(text)), count=1).split("-")) - _NOISE - {""}:
+        problem = f"there is no model `{text}`: it does not say which size" if text else ""
+        best = "without --model the best one for this machine answers (gemma-edge plan)"
+        return ModelError(problem or "there is no model ``", hint=f"{known}; {best}")
+    hint = f"did you mean `{near}`?" if near else known
     return ModelError(f"there is no model `{text}`", hint=hint)
 
 
@@ -380,13 +411,32 @@ def _aliases() -> list[tuple[str, Size, str]]:
     return sorted(rows, key=lambda row: -len(row[0]))
 
 
-def _without_owner(text: str) -> str:
-    """``google/gemma-4-E4B-it`` and ``hf.co/unsloth/gemma-4-E4B-it-GGUF:Q8_0`` are repositories,
-    not paths or files: such a path is written with ./ before it."""
-    owner, slash, rest = _HUB.sub("", text).partition("/")
+def without_command(text: str) -> str:
+    """``ollama run gemma4:e4b`` and ``https://ollama.com/library/gemma4:e4b`` -> ``gemma4:e4b``."""
+    found = _COMMAND.match(text)
+    text = text[found.end() :].strip() if found else text
+    library = _LIBRARY.match(text)
+    return text[library.end() :] if library else text
+
+
+def _repository(text: str) -> tuple[str, str] | None:
+    """Repository and quant of ``google/gemma-4-E4B-it``, ``hf.co/unsloth/gemma-4-E4B-it-GGUF:Q8_0``
+    and of a page of the hub, where the owner is one of the catalogue's: they are not paths or
+    files; such a path is written with ./ before it. None for all else."""
+    hub = _HUB.match(text)
+    rest = text[hub.end() :] if hub else text
+    if hub and "show_file_info=" not in rest:
+        rest = rest.partition("?")[0].partition("#")[0]
+        parts = rest.split("/")
+        if parts[2:3] and parts[2] in _PAGES and not rest.lower().endswith(".gguf"):
+            rest = "/".join(parts[:2])
+    rest = rest.removesuffix("/")
+    owner, slash, name = rest.partition("/")
     owners = {quant.model.repo.partition("/")[0] for each in sizes() for quant in each.quants}
-    named = owner in owners and slash and "/" not in rest and not rest.endswith(".gguf")
-    return rest if named else text
+    if owner not in owners or not slash or "/" in name or name.lower().endswith(".gguf"):
+        return None
+    name, _, quant = name.partition(":")
+    return f"{owner}/{name}", quant
 
 
 def _nearest(text: str) -> str:

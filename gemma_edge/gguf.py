@@ -143,6 +143,34 @@ def parse_metadata(
     return _HeaderReader(Path(name), read_part, file_bytes).metadata(frozenset(until))
 
 
+def check_whole(filename: str, name: str) -> None:
+    """Refuse a part of a model that was split, by its file's name; ``name`` is what a person reads.
+    Raises ModelError: it is one."""
+    split = _SPLIT.search(filename)
+    if split and int(split[2]) > 1:
+        raise _part_of_many(name, int(split[1]), int(split[2]))
+
+
+def _part_of_many(name: str, number: int, count: int) -> ModelError:
+    return ModelError(
+        f"{name} is part {number} of {count} of a split model; only whole files are read",
+        hint="take a quant that is one file; or with all parts: llama-gguf-split --merge "
+        "FIRST-PART.gguf WHOLE.gguf",
+    )
+
+
+# What stands at the beginning of files that were fetched in place of a model.
+_NOT_GGUF = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "git lfs pull"),
+    (b"<!doctype", "a web page, not a model", "copy the address of the download, with /resolve/"),
+    (b"<html", "a web page, not a model", "copy the address of the download, with /resolve/"),
+    (b"PK\x03\x04", "a ZIP archive, not a GGUF file", "--model takes a .gguf file"),
+    (b"GGML", "a file of llama.cpp's format of 2023", "take a GGUF file of the model"),
+    (b"ggjt", "a file of llama.cpp's format of 2023", "take a GGUF file of the model"),
+    (b"tjgg", "a file of llama.cpp's format of 2023", "take a GGUF file of the model"),
+)  # fmt: skip
+
+
 class _HeaderReader:
     """Walks the header once, from one part of the file to the next."""
 
@@ -155,9 +183,7 @@ class _HeaderReader:
 
     def header(self) -> Header:
         """Magic, version, counts, metadata, tensor table, in file order."""
-        split = _SPLIT.search(self._path.name)
-        if split and int(split[2]) > 1:
-            raise self._part_of_many(int(split[1]), int(split[2]))
+        check_whole(self._path.name, f"`{self._path}`")
         metadata = self.metadata()
         rows = [self._tensor_row() for _ in range(self._tensor_count)]
         return Header(self._path, self._file_bytes, metadata, self._place(rows, metadata))
@@ -179,23 +205,15 @@ class _HeaderReader:
             raise self._damaged(problem)
         count, number = metadata.get("split.count"), metadata.get("split.no", 0)
         if isinstance(count, int) and count > 1 and isinstance(number, int):
-            raise self._part_of_many(number + 1, count)
+            raise _part_of_many(f"`{self._path}`", number + 1, count)
         return metadata
-
-    def _part_of_many(self, number: int, count: int) -> ModelError:
-        return ModelError(
-            f"`{self._path}` is part {number} of {count} of a split model; only whole files are "
-            "read",
-            hint="llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf makes one file of them",
-        )
 
     def _check_start(self) -> None:
         name = f"`{self._path}`"
         if self._file_bytes == 0:
             raise ModelError(f"{name} is empty", hint="download it again")
         if self._take(min(4, self._file_bytes)) != b"GGUF":
-            hint = "--model takes a .gguf file, as llama.cpp does"
-            raise ModelError(f"{name} is not a GGUF file", hint=hint)
+            raise _not_gguf(name, self._part[:_MOST_MAGIC])
         (version,) = self._unpack("I")
         if version & 0xFFFF == 0:  # 3 read from the wrong end
             hint = "use the little-endian file"
@@ -356,6 +374,21 @@ class _HeaderReader:
     def _damaged(self, what: str) -> ModelError:
         message = f"`{self._path}` is damaged: {_printable(what)}"
         return ModelError(message, hint="download it again")
+
+
+_MOST_MAGIC = 64  # bytes
+
+
+def _not_gguf(name: str, start: bytes) -> ModelError:
+    plain = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, what, hint in _NOT_GGUF:
+        if plain.lower().startswith(magic.lower()):
+            return ModelError(f"{name} is not a GGUF file but {what}", hint=hint)
+    if start[8:10] == b'{"':  # a length in 8 bytes, then JSON
+        what, hint = "safetensors, which llama.cpp does not read", "take a GGUF file of the model"
+        return ModelError(f"{name} is not a GGUF file but {what}", hint=hint)
+    hint = "--model takes a .gguf file, as llama.cpp does"
+    return ModelError(f"{name} is not a GGUF file", hint=hint)
 
 
 def _printable(text: str) -> str:

@@ -138,6 +138,9 @@ def prepare(
         for _, header in constraints.adapters:
             check_adapter(candidate.header, header)
         planner, plan = _plan_beside_others(planner, candidate, constraints, runtime)
+    if request.threads and plan.threads < request.threads:
+        cores = planner.hardware.cpu.reason
+        runtime.note(f"--threads {request.threads}: {plan.threads} are used ({cores})")
     for lost in _lost_gpus(planner.hardware) if request.gpu_layers != 0 else ():
         runtime.note(lost)
     if request.remember or runtime.remember:

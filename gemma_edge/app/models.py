@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from gemma_edge import catalog
@@ -13,7 +14,7 @@ from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, ModelFiles, NamedModel, Quant, Size
 from gemma_edge.errors import ModelError, UsageError
-from gemma_edge.gguf import Header
+from gemma_edge.gguf import Header, check_whole, parse_metadata
 from gemma_edge.planning.model import check_model, check_pair, synthesize, synthesize_projector
 from gemma_edge.planning.plan import Candidate
 from gemma_edge.records import dataclass
@@ -25,10 +26,17 @@ from gemma_edge.store.hub import (
     find_kept_header,
     find_newest,
     read_local_header,
+    read_part,
     read_remote_header,
 )
 from gemma_edge.store.lock import Locks
-from gemma_edge.store.remote import RemoteFile, StoreSettings, parse_remote
+from gemma_edge.store.remote import (
+    RemoteFile,
+    StoreSettings,
+    no_such_file_named,
+    parse_remote,
+    repository_of,
+)
 from gemma_edge.units import render_bytes
 
 # ----------------------------------------------------------------------------
@@ -66,6 +74,8 @@ def find_target(text: str, settings: StoreSettings, *, newest: bool = False) -> 
     if kind == "remote":
         target = _parse_target(text, settings, newest=newest)
     elif kind == "path":
+        if (repo := repository_of(text)) and not text.lower().endswith(".gguf"):
+            raise no_such_file_named(text, repo)
         hint = (
             "gemma-edge import FILE takes a file in; a file of the hub is hf:owner/repo/file.gguf"
         )
@@ -77,7 +87,8 @@ def find_target(text: str, settings: StoreSettings, *, newest: bool = False) -> 
 
 
 def _parse_target(text: str, settings: StoreSettings, *, newest: bool) -> Target:
-    file = parse_remote(text, endpoint=settings.endpoint)
+    file = parse_remote(catalog.without_command(text), endpoint=settings.endpoint)
+    check_whole(file.filename, file.name)
     known = catalog.known_file(file.repo, file.filename)
     measured = catalog.find_file(file.repo, file.filename)
     if measured is not None and file.revision is None:
@@ -258,11 +269,24 @@ def ask_hub_for(target: Target, missing: Sized, runtime: Runtime) -> Sized:
         found = ask_hub([file for file, _ in missing], runtime.store, on_progress=listen)
     say_newer(target, runtime, found)
     for file, upstream in found.items():
+        if catalog.find_file(file.repo, file.filename) is None:
+            _check_start(upstream, runtime)
         newest = find_newest(file, runtime.store) if upstream.commit == file.revision else None
         if file.sha256 and newest and newest.sha256 not in (None, file.sha256):
             new = f"{file.filename} was replaced on the hub; the catalogue's version is fetched"
             runtime.note(f"{new}, --accept-change takes the new one")
     return [(file, upstream.size_bytes) for file, upstream in found.items()]
+
+
+def _check_start(upstream: Upstream, runtime: Runtime) -> None:
+    """That it is a GGUF file, by its first bytes.
+    Raises ModelError: it is a page, a pointer, empty, or of another kind."""
+    file, read = upstream.file, partial(read_part, upstream, settings=runtime.store)
+    try:
+        parse_metadata(read, upstream.size_bytes, file.filename, {"general.architecture"})
+    except ModelError as error:
+        hint = f"https://huggingface.co/{file.repo}/tree/main lists the files of its repository"
+        raise ModelError(f"{file.name} is not fetched: {error.message}", hint=hint) from None
 
 
 def say_missing(target: Target, missing: Sized, runtime: Runtime) -> None:
@@ -280,11 +304,11 @@ def free_bytes(folder: Path) -> int | None:
     """What is free on the disk where this folder is, or will be made; None where that is not to
     be known."""
     for path in (folder, *folder.parents):
-        if path.exists():
-            try:
+        try:
+            if path.exists():
                 return shutil.disk_usage(path).free
-            except OSError:
-                return None
+        except OSError:  # a name that is too long, too
+            return None
     return None
 
 
@@ -412,7 +436,7 @@ def _wanted(name: str) -> NamedModel | None:
 def _remote(name: str, files: Sequence[StoredFile], settings: StoreSettings) -> list[StoredFile]:
     if catalog.kind_of(name) != "remote":
         return []
-    meant = parse_remote(name, endpoint=settings.endpoint)
+    meant = parse_remote(catalog.without_command(name), endpoint=settings.endpoint)
     return [
         each for each in files
         if (each.repo, each.file) == (meant.repo, meant.filename)

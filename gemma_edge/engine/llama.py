@@ -60,10 +60,7 @@ class LlamaModel:
         if not self.pointer:
             if short := shortage():
                 raise OutOfMemory(f"the weights of {path.name} could not be allocated: {short}")
-            raise ModelError(
-                f"{path.name} cannot be loaded: {problem() or 'no reason given'}",
-                hint="check the file with its checksum, or download it again",
-            )
+            raise _unloadable(path, problem())
         self.layers = int(llama_cpp.llama_model_n_layer(self.pointer))
         every = placement.gpu_layers == ALL_LAYERS
         blocks = self.layers if every else placement.gpu_layers - 1  # the output is the last layer
@@ -402,6 +399,26 @@ def _version() -> str:
 
 
 VERSION = _version()
+# What llama.cpp says where it is too old for a model (llama-model.cpp, llama-vocab.cpp, gguf.cpp).
+_TOO_NEW = re.compile(
+    "unknown (?:model architecture|pre-tokenizer type|tokenizer)|invalid ggml type"
+)
+
+
+def _unloadable(path: Path, reason: str) -> ModelError:
+    """Why a file was refused, and what helps: a newer llama.cpp, or the file once more."""
+    if _TOO_NEW.search(reason):
+        return ModelError(
+            f"{path.name} is of a kind that llama-cpp-python {VERSION} does not know: {reason}",
+            hint="a newer llama-cpp-python may know it: pip install --upgrade llama-cpp-python, "
+            "with the options that it was installed with",
+        )
+    return ModelError(
+        f"{path.name} cannot be loaded: {reason or 'no reason given'}",
+        hint="check the file with its checksum, or download it again",
+    )
+
+
 KEPT_LINES = 20
 _INFO_LEVEL = 2  # GGML_LOG_LEVEL_INFO (ggml.h)
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, _ERROR

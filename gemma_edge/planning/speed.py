@@ -32,6 +32,7 @@ SMALL_MODEL_BYTES = 32 << 20
 # Threads share the work evenly and wait for the slowest. Slow cores do about half of a fast one, so
 # all together are faster than the fast ones alone where they outnumber them by far (2 + 8).
 OUTNUMBERED = 2.5
+THREADS_A_CORE = 2  # more wait for each other so long that a machine seems to hang
 GPU_THREADS = 4  # more only wait: 4 threads 9.1 tok/s, 7 threads 8.7 (docs/memory.md, "Threads")
 
 
@@ -52,6 +53,9 @@ def choose_threads(
     its core with another program stops them all. ``busy_programs`` is how many other programs want
     a core, on the whole machine; so half of ours stay at least."""
     if asked is not None:
+        most = THREADS_A_CORE * cpu.cores
+        if asked > most:
+            return Threads(most, most, f"{most} of the {asked} asked for: {cpu.reason}")
         return Threads(asked, asked, "as asked")
     if model_bytes < SMALL_MODEL_BYTES and cpu.cores > 1:
         reason = "the model is so small that handing work over takes longer than the work"
@@ -113,7 +117,8 @@ def estimate(  # noqa: PLR0913, PLR0917  (what runs, where, and what was measure
     speeds: Sequence[Measurement] = (),
 ) -> Speed:  # fmt: skip
     """The speed of this placement: measured where this machine has run just it, else predicted and
-    corrected by the newest measurement on the same device, of the same kind where there is one."""
+    corrected by the newest measurement of a model of a like size on the same device, of the same
+    kind where there is one."""
     blank, reason = describe_run(shape, placement, hardware, threads, weights_key)
     predicted = blank.predicted_tokens_per_second
     speeds = [each for each in speeds if not seems_spilled(each, hardware)]
@@ -123,7 +128,7 @@ def estimate(  # noqa: PLR0913, PLR0917  (what runs, where, and what was measure
                 tokens_per_second=each.tokens_per_second, measured=True,
                 reason="measured on this machine with these weights",
             )  # fmt: skip
-    alike = [each for each in speeds if _device(each) == _device(blank)]
+    alike = [each for each in speeds if _device(each) == _device(blank) and _like(each, blank)]
     kind = placement.kind(len(shape.layers))
     same_kind = [each for each in alike if each.placement.partition(":")[0] == kind]
     for each in (same_kind or alike)[-1:]:
@@ -194,6 +199,16 @@ def _device(run: Measurement) -> tuple[str, str, str, bool]:
     return run.device, run.backend, run.version, run.moe
 
 
+LIKE_TIMES = 4  # E4B and 12B, 12B and 31B; not the bundled model and any of these
+
+
+def _like(run: Measurement, other: Measurement) -> bool:
+    """Whether about as much is read for a token, by which the speeds of one device differ: what a
+    small model loses by the way says nothing about a large one."""
+    one, two = run.predicted_tokens_per_second, other.predicted_tokens_per_second
+    return max(one, two) <= LIKE_TIMES * min(one, two)
+
+
 def predict(
     shape: Shape, placement: Placement, hardware: Hardware, threads: int
 ) -> tuple[float, str]:
@@ -233,7 +248,9 @@ def read_bytes(shape: Shape, placement: Placement) -> dict[str, int]:
 
 
 def cpu_bytes_per_second(hardware: Hardware, threads: int) -> float:
-    """What the cores that we use read: no more than memory delivers, and than they can work on."""
+    """What the cores that we use read: no more than memory delivers, and than they can work on.
+    A second thread on a core adds nothing."""
+    threads = min(threads, hardware.cpu.cores)
     fast = min(threads, hardware.cpu.fast_cores or threads)
     worth = fast + (threads - fast) * SLOW_CORE
     rate = min(RAM_SHARE * ram_bandwidth(hardware) * 1e9, worth * CORE_BYTES)

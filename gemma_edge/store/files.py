@@ -573,7 +573,8 @@ def check_space(needed_bytes: Mapping[Path, int]) -> None:
         if count and count + RESERVE_BYTES > free:
             raise DoesNotFit(
                 f"{render_bytes(count)} are still to come, {render_bytes(free)} are free "
-                f"on the disk of {existing}",
+                f"on the disk of {existing}, of which {render_bytes(RESERVE_BYTES)} are kept for "
+                "other files",
                 hint="free some space (gemma-edge list, gemma-edge rm NAME), or choose another "
                 "disk: HF_HOME, --models-dir",
             )

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from gemma_edge.errors import UsageError
 from gemma_edge.records import dataclass
@@ -19,6 +19,7 @@ _SHORT = re.compile(
 )
 _PATH = re.compile(r"/(?P<repo>[^/]+/[^/]+)/(?:resolve|blob)/(?P<rest>.+)")
 _PULL_REQUEST = re.compile(r"(refs/pr/\d+)/(.+)")  # the one kind of revision with slashes in it
+_OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".json", ".onnx", ".mlx", ".zip")
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _FORM = "hf:owner/repo/file.gguf, or hf:owner/repo/file.gguf@revision"
 
@@ -60,13 +61,48 @@ def parse_remote(text: str, *, endpoint: str | None = None) -> RemoteFile:
     """``hf:owner/repo/file.gguf[@revision]``, or the address of a file on the hub or on the mirror
     at ``endpoint`` (both the page and the download).
     Raises UsageError: neither of them, or an address of another host."""
-    scheme, _, rest = text.strip().partition(":")
+    text = text.strip()
+    if text.lower().startswith(tuple(f"{host}/" for host in _HUB_HOSTS)):
+        text = f"https://{text}"
+    scheme, _, rest = text.partition(":")
     if scheme.lower() in ("https", "http"):
-        return _parse_url(text.strip(), endpoint)
-    found = _SHORT.fullmatch(rest.removeprefix("//")) if scheme.lower() == "hf" else None
+        return _parse_url(text, endpoint)
+    rest = rest.removeprefix("//")
+    found = _SHORT.fullmatch(rest) if scheme.lower() == "hf" else None
     if found is None:
-        raise UsageError(f"{text!r} does not name a GGUF file of the hub", hint=_FORM)
+        raise _no_file(text, rest if scheme.lower() == "hf" else "")
     return RemoteFile(found["repo"], found["file"], found["revision"])
+
+
+def repository_of(text: str) -> str:
+    """``owner/repo`` out of ``owner/repo``, ``owner/repo:Q8_0`` and ``owner/repo/more``; "" where
+    it is none."""
+    owner, _, rest = text.strip("/").partition("/")
+    repo = f"{owner}/{re.split('[/:@]', rest)[0]}"
+    return repo if _REPO.fullmatch(repo) and ".." not in repo else ""
+
+
+def _no_file(text: str, rest: str) -> UsageError:
+    """A repository, or a file of it that llama.cpp cannot read."""
+    repo = repository_of(rest)
+    if not repo:
+        return UsageError(f"{text!r} does not name a GGUF file of the hub", hint=_FORM)
+    if rest.lower().partition("@")[0].endswith(_OTHER_WEIGHTS):
+        return UsageError(
+            f"{text!r} is no GGUF file, which llama.cpp reads",
+            hint="look for a repository with -GGUF in its name; "
+            "gemma-edge models lists those of Gemma 4",
+        )
+    return no_such_file_named(text, repo)
+
+
+def no_such_file_named(text: str, repo: str) -> UsageError:
+    """Which of the files of a repository is meant, nobody can know."""
+    return UsageError(
+        f"{text!r} names a repository, not a GGUF file in it",
+        hint=f"hf:{repo}/FILE.gguf with one of https://huggingface.co/{repo}/tree/main; "
+        "gemma-edge models lists those of Gemma 4",
+    )
 
 
 def _parse_url(text: str, endpoint: str | None) -> RemoteFile:
@@ -80,12 +116,14 @@ def _parse_url(text: str, endpoint: str | None) -> RemoteFile:
             hint=f"HF_ENDPOINT={address.scheme}://{address.netloc} if it is one; "
             "otherwise download the file, then: gemma-edge import FILE",
         )
-    found = _PATH.fullmatch(path)
+    if shown := parse_qs(address.query).get("show_file_info"):  # a page that shows one file
+        path = f"{path.rstrip('/')}/blob/main/{shown[0]}"
+    found = _PATH.fullmatch(path.rstrip("/"))
     rest = found["rest"] if found else ""
     split = _PULL_REQUEST.fullmatch(unquote(rest))
     revision, _, name = (split[1], "/", split[2]) if split else rest.partition("/")
     if found is None or not name.lower().endswith(".gguf"):
-        raise UsageError(f"{text!r} is not the address of a GGUF file", hint=_FORM)
+        raise _no_file(text, unquote(path).strip("/"))
     revision, name = unquote(revision), unquote(name)
     return RemoteFile(found["repo"], name, None if revision == "main" else revision)
 

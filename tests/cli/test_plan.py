@@ -71,6 +71,15 @@ def test_a_computer_is_planned_as_itself_and_what_was_chosen_is_said(shell):
     assert [each["title"] for each in devices] == ["RTX 3090", "RTX 3060"]
 
 
+def test_a_number_of_threads_changes_no_model(shell):
+    usual = as_json(shell.run("plan", "--json", "--quiet", model=False))
+    many = as_json(shell.run("plan", "--threads", "9999", "--json", "--quiet", model=False))
+    assert many["model"] == usual["model"]
+    assert many["speed"]["tokens_per_second"] == usual["speed"]["tokens_per_second"]
+    assert many["placement"]["threads"] == 4
+    assert "4 of the 9999 asked for: 2 physical cores" in " ".join(many["reasons"])
+
+
 def test_json_of_the_matrix(shell):
     shell.hardware = GAMER
     rows = as_json(shell.run("plan", "--all", "--json", "--quiet", model=False))["rows"]

@@ -94,6 +94,47 @@ def test_any_other_file_of_the_hub(online: Online):
     assert online.run("pull", address).stdout == ran.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "said"),
+    [
+        ("page.gguf", b"\n<!DOCTYPE html><html>", "is not a GGUF file but a web page"),
+        ("pointer.gguf", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        ("tensors.gguf", b"\x80\0\0\0\0\0\0\0{\"__metadata__\":", "safetensors"),
+        ("old.gguf", b"tjgg\x03\0\0\0", "format of 2023"),
+        ("any.gguf", b"any text", "is not a GGUF file"),
+        ("big.gguf", b"GGUF\0\0\0\x03", "is a big-endian GGUF file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_is_refused_before_it_is_fetched(
+    online: Online, name: str, start: bytes, said: str
+):
+    online.hub.upload("me/mine", name, start + bytes(3_000_000))
+    for command in (("pull",), ("chat", "hi", "--yes", "--model")):
+        ran = online.run(*command, f"hf:me/mine/{name}", "--quiet")
+        assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL), ran.stderr
+        error, hint = ran.stderr.splitlines()
+        assert error.startswith(f"error: hf:me/mine/{name} is not fetched: ") and said in error
+        assert hint.startswith("hint: https://huggingface.co/me/mine/tree/main")
+    assert online.hub.sent_bytes < 1_000_000
+    assert not [each for each in online.cache.rglob("*") if each.is_file()]
+
+
+def test_an_empty_file_is_refused_before_it_is_fetched(online: Online):
+    online.hub.upload("me/mine", "empty.gguf", b"")
+    ran = online.run("pull", "hf:me/mine/empty.gguf")
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    assert "error: hf:me/mine/empty.gguf is not fetched: `empty.gguf` is empty\n" in ran.stderr
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_part_of_a_split_model_is_refused_before_anybody_is_asked(online: Online, number: int):
+    ran = online.run("pull", f"hf:me/mine/big-0000{number}-of-00003.gguf")
+    assert (ran.stdout, ran.status) == ("", ExitStatus.MODEL)
+    assert f"is part {number} of 3 of a split model" in ran.stderr
+    assert "hint: take a quant that is one file" in ran.stderr
+    assert online.hub.requests == []
+
+
 def test_plain_files_where_somebody_wants_them(online: Online, folder: Path):
     for flags, more in (
         (("--models-dir", "plain"), {}),

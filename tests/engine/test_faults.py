@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
@@ -295,6 +296,16 @@ def test_a_file_that_is_no_model(start: Start, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"weights.gguf cannot be loaded: .+") as refused:
         start("chatty", replace(demo_plan(), model=path)).info  # noqa: B018
     assert refused.value.hint
+
+
+def test_a_kind_that_llama_cpp_does_not_know_needs_a_newer_one(start: Start, write_gguf) -> None:
+    facts = {f"gemma9.{key}": 8 for key in ("block_count", "context_length", "embedding_length")}
+    path = write_gguf("new.gguf", {"general.architecture": "gemma9"} | facts)
+    with pytest.raises(ModelError, match="unknown model architecture: 'gemma9'") as refused:
+        start("chatty", replace(demo_plan(), model=path)).info  # noqa: B018
+    assert f"llama-cpp-python {version('llama-cpp-python')}" in refused.value.message
+    assert "pip install --upgrade llama-cpp-python" in refused.value.hint
+    assert "download" not in refused.value.hint
 
 
 def test_the_process_ends_at_once_even_while_it_reads() -> None:

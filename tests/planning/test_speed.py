@@ -128,7 +128,8 @@ def test_bandwidth_of_main_memory(name, bandwidth):
 def test_what_cores_can_do():
     slow = replace(machine(16).build, instructions=("SSE3",))
     assert cpu_bytes_per_second(machine(16), 2) == 10e9
-    assert cpu_bytes_per_second(machine(16), 64) == pytest.approx(0.6 * 51e9)
+    many = machine(16, cpu=Cpu(64, ""))
+    assert cpu_bytes_per_second(many, 64) == pytest.approx(0.6 * 51e9)
     assert cpu_bytes_per_second(replace(machine(16), build=slow), 2) == 2.5e9
     old = machine(16, cpu=Cpu(2, "", instructions=("sse4_2", "avx")))
     assert cpu_bytes_per_second(old, 2) == 2.5e9
@@ -139,6 +140,29 @@ def test_what_cores_can_do():
 def test_normal_titles():
     assert normalize_title("NVIDIA GeForce RTX 2070 with Max-Q Design") == "rtx 2070 laptop"
     assert normalize_title("AMD Radeon(TM) 8060S Graphics") == "8060s"
+
+
+@pytest.mark.parametrize(
+    ("measured", "asked", "scaled"),
+    [("e4b", "12b", True), ("12b", "31b", True), ("e2b", "31b", False), ("demo", "e4b", False)],
+)
+def test_only_models_of_a_like_size_say_anything_about_each_other(measured, asked, scaled):
+    hardware = machine(64, gpu("RTX 5090", 32, 31))
+    of = "e2b" if measured == "demo" else measured
+    run, _ = describe_run(shape_of(of), on_gpu(), hardware, 6, "weights")
+    predicted = run.predicted_tokens_per_second * (100 if measured == "demo" else 1)
+    fast = replace(
+        run, predicted_tokens_per_second=predicted, tokens_per_second=predicted * 4.8
+    )  # fmt: skip
+    blank, _ = describe_run(shape_of(asked), on_gpu(), hardware, 6, "other")
+    speed = estimate(shape_of(asked), on_gpu(), hardware, 6, "other", [fast])
+    factor = speed.tokens_per_second / blank.predicted_tokens_per_second
+    assert factor == pytest.approx(4.8 if scaled else 1)
+
+
+def test_more_threads_than_cores_make_nothing_faster():
+    few = machine(16, cpu=Cpu(2, ""))
+    assert cpu_bytes_per_second(few, 9999) == cpu_bytes_per_second(few, 2) == 10e9
 
 
 @pytest.mark.parametrize(
