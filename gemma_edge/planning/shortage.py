@@ -149,14 +149,17 @@ def _describe(setting: Placement, full: Placement) -> str:
 
 
 def render_shortage(ledger: Ledger, context_tokens: int = 0) -> str:
-    """``needs 8.1 GiB at 8k context, 7.6 GiB are free on RTX 4060``, of the first memory that is
-    too small; without the context where none is given."""
+    """``needs 8.1 GiB at 8k context with 0.3 GiB to spare, 7.6 GiB are free on RTX 4060``, of the
+    first memory that is too small; without the context where none is given."""
     at = f" at {short_tokens(context_tokens)} context" if context_tokens else ""
     for account in ledger.accounts:
         if not account.fits:
             free = render_bytes(max(0, account.budget_bytes or 0))
             place = "in main memory" if account.place == RAM else f"on {account.title}"
-            return f"needs {render_bytes(account.total_bytes)}{at}, {free} are free {place}"
+            kept = account.total_bytes - account.taken_bytes
+            spare = f" with {render_bytes(kept)} to spare" if kept else ""
+            need = render_bytes(account.total_bytes)
+            return f"needs {need}{at}{spare}, {free} are free {place}"
     return ""
 
 

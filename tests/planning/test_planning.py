@@ -49,7 +49,7 @@ def test_a_card_of_8_gb_gets_e4b_and_the_alternative_keeps_experts_on_the_cpu():
     assert 0 < other.cpu_expert_layers < 30
     assert any("26B-A4B Q4 QAT fits too, but" in reason for reason in decided.reasons)
     by_name = {attempt.what: attempt for attempt in decided.attempts}
-    assert "needs 17.6 GiB at 8k context, 7.6 GiB are free on RTX 4060 Laptop" in (
+    assert "needs 17.6 GiB at 8k context with 256.0 MiB to spare, 7.6 GiB are free on RTX 4060" in (
         by_name["31B Q4 QAT"].reason
     )
     assert [attempt.what for attempt in decided.attempts if attempt.taken] == [
