@@ -17,14 +17,23 @@ from operator import itemgetter
 from gemma_edge.documents.document import Document
 from gemma_edge.engine.grounding import NUMBER
 from gemma_edge.extraction.addresses import find_addresses
-from gemma_edge.extraction.evidence.search import PAGE_BREAK, DateIndex, Span
+from gemma_edge.extraction.evidence.search import (
+    PAGE_BREAK,
+    SCALE_BEHIND,
+    SCALE_REACH,
+    DateIndex,
+    Span,
+)
 from gemma_edge.extraction.values import (
     Habits,
     fold,
+    plain,
+    read_amount,
     read_currency,
     read_iban,
     read_money,
     read_number,
+    scale_of_words,
     tables,
 )
 from gemma_edge.records import dataclass
@@ -35,15 +44,15 @@ QUANTITY = "quantity"  # of an amount that its name says is counted: plain digit
 
 _SPACE = " \u00a0\u2007\u2009\u202f"
 _PRINTED_NUMBER = re.compile(
-    rf"\d{{1,3}}(?:[{_SPACE}'’]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,]\d+)*"
+    rf"\d{{1,3}}(?:[{_SPACE}'’]\d{{3}})+(?!\d)(?:[.,\u066b]\d+)?|\d+(?:[.,\u066b]\d+)*"
 )
 _PART = re.compile(r"\d+(?:[.,]\d+)*")
 _BEFORE = re.compile(r"(?:(\()|(?<![\w)])([-−–]))(?:[^\w\s()]|[A-Z]{2,3}\$?)?[ ]?$")
 _BEHIND = re.compile(r"[-−](?=\s|$)")  # of an amount: "126926-" is the beginning of a code
 _CLOSING = re.compile(r"[ ]?(?:[^\w\s()]|[A-Z]{3})?[ ]?\)")
 _REACH = 8  # characters beside a number in which its sign and its currency stand
-_MONEY_BEFORE = re.compile(r"([^\W\d_]{1,4}\.?|[^\w\s,.;:()/]{1,3})[ ]{0,2}$")
-_MONEY_BEHIND = re.compile(r"[ ]{0,2}([^\W\d_]{1,4}\b|[^\w\s,.;:()/]{1,3})")
+_MONEY_BEFORE = re.compile(r"([^\W\d_]{1,4}\.?|[^\W\d_]{0,3}[^\w\s,.;:()/]{1,3})[ ]{0,2}$")
+_MONEY_BEHIND = re.compile(r"[ ]{0,2}([^\W\d_]{1,4}\b|[^\w\s,.;:()/]{1,3}|[円元원])")
 _PERCENT = re.compile(r"[ \u00a0\u202f]?(?:[%％]|percent\b|per cent\b|Prozent\b)")
 _UNIT = re.compile(  # of a quantity
     r"[ ]?(?:lit(?:re|er)s?|LIT(?:RE|ER)S?|ltrs?|LTRS?|kg|KG|ml|ML|cl|km|KM|cm|CM|mm|MM|m[²³2]"
@@ -98,6 +107,7 @@ class Finder:
 
     def __init__(self, document: Document) -> None:
         self.text = PAGE_BREAK.join(page.text for page in document.pages if page.text)
+        self._plain = plain(self.text)
         self._numbers: list[_Number] | None = None
         self._dates: DateIndex | None = None
         self._has_columns: bool | None = None
@@ -125,20 +135,20 @@ class Finder:
         return self._numbers
 
     def _find_numbers(self) -> Iterator[_Number]:
-        for found in _PRINTED_NUMBER.finditer(self.text):
+        for found in _PRINTED_NUMBER.finditer(self._plain):
             yield from self._number(*found.span())
             if re.search(r"\D\d", found[0]) and not re.fullmatch(r"[\d.,]+", found[0]):
-                for part in _PART.finditer(self.text, *found.span()):
+                for part in _PART.finditer(self._plain, *found.span()):
                     yield from self._number(*part.span())
 
     def _number(self, start: int, end: int) -> Iterator[_Number]:
-        bare = self.text[start:end]
+        bare = self._plain[start:end]
         values = tuple(read_number(bare, _NO_HABITS))
         if not values:
             return
-        yield _Number(bare, bare, values, start, end)
-        sign = _BEFORE.search(self.text[max(0, start - _REACH) : start])
-        tail = self.text[end : end + _REACH]
+        yield _Number(self.text[start:end], bare, values, start, end)
+        sign = _BEFORE.search(self._plain[max(0, start - _REACH) : start])
+        tail = self._plain[end : end + _REACH]
         closing, behind = _CLOSING.match(tail), _BEHIND.match(tail)
         if sign and (sign[2] or closing):
             first = start - len(sign[0])
@@ -152,7 +162,8 @@ class Finder:
     def json_numbers(self) -> Iterator[str]:
         """Each number as JSON writes it, with the zeros that are printed and without."""
         for each in self.numbers():
-            yield from _as_json(each)
+            yield from _as_json(each.values)
+            yield from _as_json(self._scaled(each))
             if _PERCENT.match(self.text, each.end):
                 yield from (f"{value / 100:f}" for value in each.values)
 
@@ -161,7 +172,19 @@ class Finder:
         priced = self._priced()
         some = [each for each in self.numbers() if self._is_amount(each) or each in priced]
         for each in some or self.numbers():
-            yield from _as_json(each)
+            yield from _as_json(each.values)
+            yield from _as_json(self._scaled(each))
+
+    def _scale(self, number: _Number) -> tuple[tuple[int, ...], int]:
+        """The powers of ten that the words behind a number can mean, and where they end."""
+        found = SCALE_BEHIND.match(self._plain, number.end, number.end + SCALE_REACH)
+        powers, words = scale_of_words(*found.groups("")) if found else ((), 0)
+        return powers, found.end(words) if found and powers else number.end
+
+    def _scaled(self, number: _Number) -> Iterator[Decimal]:
+        """What a number means with the scale behind it: "1.5 million" is 1500000 too."""
+        for power in self._scale(number)[0]:
+            yield from (value.scaleb(power) for value in number.values)
 
     def dates(self) -> Iterator[str]:
         """Days, and what says less of one: a month with its year, a day with its month. Where days
@@ -204,12 +227,18 @@ class Finder:
     def amounts(self) -> Iterator[str]:
         """Numbers that are no part of a date, with their currency and without. Where three of them
         have cents, plain digits are a quantity or a number of something, but for those beside a
-        currency that stands beside cents too."""
+        currency that stands beside cents too. A number before "million" is none without it."""
         priced = self._priced()
         for number in self.numbers():
-            if self._is_amount(number):
-                yield number.text
-            yield from priced.get(number, ())
+            texts = [number.text] if self._is_amount(number) else []
+            texts += priced.get(number, ())
+            end = self._scale(number)[1]
+            if end > number.end and texts:
+                scaled = self.text[number.end : end].strip()
+                texts.insert(0, self.text[number.start : end])
+                sure = [each for each in texts if scaled in each and _is_sure(each)]
+                texts = [each for each in texts if scaled in each] if sure else texts
+            yield from texts
 
     def quantities(self) -> Iterator[str]:
         """Numbers that are no part of a date."""
@@ -259,19 +288,20 @@ class Finder:
 
     def _with_currency(self, number: _Number) -> Iterator[tuple[str, str]]:
         """A number with the currency before it or behind it, and the currency."""
-        before = _MONEY_BEFORE.search(self.text[max(0, number.start - _REACH) : number.start])
-        behind = _MONEY_BEHIND.match(self.text[number.end : number.end + _REACH])
+        text, end = self.text, self._scale(number)[1]
+        before = _MONEY_BEFORE.search(text[max(0, number.start - _REACH) : number.start])
+        behind = _MONEY_BEHIND.match(text[end : end + _REACH])
         spans = []
         if before:
-            spans.append((number.start - len(before[0]), number.end))
+            spans.append((number.start - len(before[0]), end, before[1]))
         if behind:
-            spans.append((number.start, number.end + behind.end()))
-        for start, end in spans:
-            text = " ".join(self.text[start:end].split())
-            reading = read_money(text, _NO_HABITS)
-            bare = text.replace(number.text, "").strip(" -–")
+            spans.append((number.start, end + behind.end(), behind[1]))
+        for first, last, currency in spans:
+            printed = " ".join(text[first:last].split())
+            reading = read_money(printed, _NO_HABITS)
+            bare = currency.strip(" -–")
             if bare and (reading.value is not None or reading.choices):
-                yield text, bare
+                yield printed, bare
 
     def percents(self) -> Iterator[str]:
         for each in self.numbers():
@@ -331,12 +361,16 @@ def _first_words(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name.split(" ")[0] for name in names)
 
 
-def _as_json(number: _Number) -> Iterator[str]:
-    for value in number.values:
+def _as_json(values: Iterable[Decimal]) -> Iterator[str]:
+    for value in values:
         plain = f"{value:f}"
         yield plain
         if "." in plain:
             yield plain.rstrip("0").removesuffix(".")
+
+
+def _is_sure(text: str) -> bool:
+    return read_amount(text, _NO_HABITS).value is not None
 
 
 _NO_HABITS = Habits()

@@ -17,7 +17,8 @@ What can mean two things stays ambiguous: both are listed, none is chosen. The t
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import replace
 from datetime import date
@@ -92,12 +93,20 @@ class ReadValue:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Folded month names to 1 to 12; folded weekdays; folded country names, and codes of three
-    letters, to codes of two; currency codes and symbols to codes; countries to calling codes
-    without the plus sign, and to the length of an IBAN."""
+    """Folded month names to 1 to 12, those that name two in two languages, and Persia's; folded
+    weekdays and other words of dates, of Islamic dates and of taxes; folded words of scales to
+    their power of ten, or to several with the currencies beside which they mean it (none is any);
+    folded country names, and codes of three letters, to codes of two; currency codes and symbols
+    to codes; countries to calling codes without the plus sign, and to the length of an IBAN."""
 
     months: Mapping[str, int]
-    weekdays: Container[str]
+    months_of_two: Mapping[str, list[int]]
+    persian_months: Mapping[str, int]
+    weekdays: AbstractSet[str]
+    date_words: AbstractSet[str]
+    islamic_words: AbstractSet[str]
+    taxes: AbstractSet[str]
+    scales: Mapping[str, int | Mapping[str, list[str]]]
     countries: Mapping[str, str]
     codes_of_three: Mapping[str, str]
     currencies: Mapping[str, list[str]]
@@ -108,7 +117,9 @@ class Tables:
 @lru_cache(maxsize=1)
 def tables() -> Tables:
     found = json.loads(read_data("locales.json"))
-    return Tables(**{**found, "weekdays": frozenset(found["weekdays"])})
+    sets = ("weekdays", "date_words", "islamic_words", "taxes")
+    words = {name: frozenset(found[name]) for name in sets}
+    return Tables(**{**found, **words})
 
 
 def fold(text: str) -> str:
@@ -118,25 +129,91 @@ def fold(text: str) -> str:
     return " ".join(kept.replace("-", " ").split())
 
 
+class _Plain(dict[int, str]):
+    """One character for each: digits of every script and full-width signs as those of ASCII."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if unicodedata.category(char) == "Nd":
+            self[code] = str(unicodedata.decimal(char))
+        else:
+            wide = unicodedata.normalize("NFKC", char) if _WIDE[0] <= char <= _WIDE[1] else char
+            self[code] = wide if len(wide) == 1 else char
+        return self[code]
+
+
+_WIDE = "\uff01\uffe6"  # ！ to ￦
+_ASCII = _Plain({ord("\u066c"): "’", ord("﹣"): "-", ord("‐"): "-", ord("‑"): "-"})
+_UNSEEN = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]+")
+
+
+def plain(text: str) -> str:
+    """The same with the digits and signs of ASCII, as long as it was: "１，２３４", "١٬٢٣٤"."""
+    return text if text.isascii() else text.translate(_ASCII)
+
+
+def printed(text: str) -> str:
+    """The same without signs that nobody sees, such as those of the direction of writing."""
+    return text if text.isascii() else _UNSEEN.sub("", text)
+
+
 # Printed numbers, amounts of money and percentages. A number has groups and a decimal sign, and
 # which is which depends on the country. "1.234,56" and "1,234.56" say it themselves; "1.234" does
 # not, unless a habit is known.
 
 _GROUP = 3  # digits between two signs
-_MINUS = "-−–"
+_MINUS = "-−–△"  # the last in Japan
+_UP_OR_DOWN = "▲"
+_DECIMAL = "\u066b"  # of Arabic and Persian numbers: it is nothing else
 _DECIMAL_ADVICE = "the decimal sign of the document"
 _SPACES = dict.fromkeys(map(ord, " \u00a0\u2007\u2009\u202f'’`"))
-_NUMBER = re.compile(r"\d(?:[\d.,'’` \u00a0\u2007\u2009\u202f]*\d)?|[.,]\d+")
+_NUMBER = re.compile(r"\d(?:[\d.,\u066b'’` \u00a0\u2007\u2009\u202f]*\d)?|[.,]\d+")
 _SPACED = re.compile(r"\d{1,3}([ \u00a0\u2007\u2009\u202f'’`]\d{3})+([.,]\d+)?")
-_ROUND = re.compile(r"[.,](?:[-–—]{1,2}|=)(?=\D{0,64}$)")  # "12,- EUR", "5.–"
+# India's groups of two, apart by spaces, are rare; those of four in China and Japan too.
+_ROUND = re.compile(r"(?:([.,])(?:[-–—]{1,2}|=)|/[-–—=]{1,2})(?=\D{0,64}$)")  # "12,- EUR", "5/-"
 _BRACKETS = re.compile(r"\((?=[^()\d]*\d)([^()]*)\)")  # a loss, to accountants
-_UNIT = re.compile(r"([^A-Za-z]*\d)\s?([^\W\d_]{1,20}\.?)")  # "3 pcs", "2.5 h"
 _SIDES = frozenset(
     ["CR", "Cr", "DR", "Dr", "OD", "S", "H"]
 )  # credit, debit, overdrawn; Soll and Haben
-_PERCENT = re.compile(
-    r"%|％|\b(?:percent|per cent|prozent|pour cent|por ciento|per cento|procent)\b", re.IGNORECASE
+
+# The number of a footnote behind a value: "1,234²", "12.50*", "1,234 (2)", "5[a]", "7^(1)".
+RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ªºᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ*†‡§¶#"
+_LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_MARK = re.compile(
+    rf"[ ]?(?:[{RAISED}]{{1,8}}|\((?:\d{{1,2}}|[a-z*†‡]{{1,2}})\)|\[(?:\d{{1,2}}|[a-z*†‡]{{1,2}})\]"
+    r"|\^\([^()]{1,8}\)|\^[\da-z*]{1,2}),?$"
 )
+_MOST_MARKS = 4
+POWER = re.compile(
+    r"(\d)(?: ?[×x·*✕] ?10 ?(?:\^ ?\(?([-+−]?\d{1,2})\)?|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))"
+    r"|[eE]([-+−]\d{1,2}))(?![\d⁰¹²³⁴⁵⁶⁷⁸⁹])"
+)
+_TEN = re.compile(r"10([⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}|\^\d{1,2})")
+
+
+def without_marks(text: str) -> str:
+    """The value without the numbers of footnotes behind it."""
+    text = text.lstrip("*†‡ ")
+    for _ in range(_MOST_MARKS):
+        found = _MARK.search(text, max(0, len(text) - _LONGEST_MARK))
+        if not found or not any(map(str.isdecimal, text[: found.start()])):
+            break
+        last = text[found.start() - 1]
+        if (
+            last.isalpha()
+            and found[0][0] in RAISED
+            and not _ends_with_currency(text[: found.start()])
+        ):
+            break  # m², and what else is a unit
+        text = text[: found.start()]
+    return text
+
+
+_LONGEST_MARK = 13
+
+
+def _ends_with_currency(text: str) -> bool:
+    return re.split(r"[\s\d]", text)[-1] in tables().currencies
 
 
 _MOST_DIGITS = 300  # a double ends at 10**308, and Python reads no whole number of 4,300
@@ -145,6 +222,8 @@ _MOST_DIGITS = 300  # a double ends at 10**308, and Python reads no whole number
 def read_number(digits: str, habits: Habits) -> list[Decimal]:
     """All that a run of digits, dots, commas and spaces can mean, without a sign; nothing where
     there are more than any number has."""
+    if _DECIMAL in digits:
+        digits, habits = digits.replace(_DECIMAL, ".", 1), replace(habits, decimal=".")
     if len(digits) > _MOST_DIGITS or (
         re.search(r"[^\d.,]", digits) and not _SPACED.fullmatch(digits)
     ):
@@ -158,8 +237,8 @@ def read_number(digits: str, habits: Habits) -> list[Decimal]:
         return _one_mark(plain, last, habits, grouped=plain != digits)
     if plain != digits:  # spaces are the groups, so there is only a decimal sign
         return []
-    whole, _, cents = plain.rpartition(last)
     if marks.count(last) == 1 and len(set(marks)) > 1:
+        whole, _, cents = plain.rpartition(last)
         other = marks[0]
         return [_decimal(whole.replace(other, ""), cents)] if _is_grouped(whole, other) else []
     fits = _is_grouped(plain, last) and last != habits.decimal
@@ -201,89 +280,320 @@ def _signed(text: str) -> tuple[str, int]:
     return text, 1
 
 
+_PERCENT = re.compile(
+    r"[%٪]|\b(?:percent|per cent|prozent|pour cent|por ciento|per cento|procent)\b", re.IGNORECASE
+)
+_PER_MILLE = re.compile(r"‰|\b(?:promille|per mille)\b", re.IGNORECASE)
+_BASIS_POINTS = re.compile(r"\b(?:bps?|basis points?|basispunkte?)\b|‱", re.IGNORECASE)
+_BESIDE_PERCENT = re.compile(r"[^\W\d_]+(?:[.'][^\W\d_]+)*\.?")
+
+
 def read_percent(text: str, habits: Habits) -> ReadValue:
-    """ "7,5 %" and "7.5 percent" to 7.5, and 7.5 too: the sign may stand in the table's head."""
-    bare, count = _PERCENT.subn("", text)
-    if count > 1:
-        return ReadValue.unreadable("several percent signs")
-    bare, sign = _signed(_BRACKETS.sub(r"-\1", bare))
+    """ "7,5 %" and "7.5 percent" to 7.5, and 7.5 too: the sign may stand in the table's head. Per
+    mille and basis points are parts of a percent."""
+    bare, power = without_marks(plain(text)), 0
+    for pattern, size in ((_PERCENT, 0), (_PER_MILLE, -1), (_BASIS_POINTS, -2)):
+        bare, count = pattern.subn(" ", bare)
+        power = size if count else power
+        if count > 1:
+            return ReadValue.unreadable("several percent signs")
+        if count and all(fold(word) in tables().taxes for word in _BESIDE_PERCENT.findall(bare)):
+            bare = _BESIDE_PERCENT.sub(" ", bare).replace(":", " ")
+    bare, sign = _signed(_BRACKETS.sub(r"-\1", without_marks(bare.strip())))
     if not _NUMBER.fullmatch(bare):
         return ReadValue.unreadable("not a number of percent")
-    return ReadValue.one_of(
-        [as_number(sign * each) for each in read_number(bare, habits)], _DECIMAL_ADVICE
-    )
+    numbers = [_times(sign * each, power) for each in read_number(bare, habits)]
+    return ReadValue.one_of(map(as_number, numbers), _DECIMAL_ADVICE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sum:
+    """What an amount can be: the numbers, the currencies, and the words beside it as printed."""
+
+    amounts: tuple[Decimal, ...]
+    codes: tuple[str | None, ...]
+    words: str
+    advice: str
 
 
 def read_money(text: str, habits: Habits) -> ReadValue:
     """An amount with its currency: a code or a symbol, before or after. ``currency`` is None where
     none is printed and no habit says it."""
-    bare, sign = _signed(_ROUND.sub("", _BRACKETS.sub(r"-\1", text)))
-    found = list(_NUMBER.finditer(bare))
-    if len(found) != 1:
-        return ReadValue.unreadable("no amount" if not found else "several amounts")
-    beside = bare[: found[0].start()], bare[found[0].end() :]
-    words, more = _signed(" ".join(each.strip() for each in beside))
-    codes = list(_currencies(words, habits))
-    if not codes:
-        return ReadValue.unreadable(f'"{words[:20]}" is no currency')
-    amounts = read_number(found[0][0], habits)
-    if None not in codes and not _THREE_DIGITS & set(codes):
-        amounts = amounts[:1]  # nobody prints three digits of cents
-    choices = [
-        {"amount": as_number(sign * more * amount), "currency": code}
-        for amount in amounts
-        for code in codes
-    ]
-    if len(codes) == 1:
-        return ReadValue.one_of(choices, _DECIMAL_ADVICE)
+    found = _read_sum(text, habits, unit=False)
+    if isinstance(found, str):
+        return ReadValue.unreadable(found)
+    amounts = [*map(as_number, found.amounts)]
+    if found.codes == (_STRANGE,):
+        partly = {"amount": amounts[0], "currency": found.words} if len(amounts) == 1 else None
+        return ReadValue(None, f'"{found.words[:20]}" is of no known currency', partly=partly)
+    choices = [{"amount": amount, "currency": code} for amount in amounts for code in found.codes]
+    if len(found.codes) == 1:
+        return ReadValue.one_of(choices, found.advice)
     reading = ReadValue.one_of(choices, "the currency of the document")
-    certain = {"amount": choices[0]["amount"], "currency": words} if len(amounts) == 1 else None
+    certain = {"amount": amounts[0], "currency": found.words} if len(amounts) == 1 else None
     return replace(reading, partly=certain)
 
 
 def read_amount(text: str, habits: Habits) -> ReadValue:
     """The number alone: of money, or of anything else with a word for its unit."""
-    unit = _UNIT.fullmatch(text.strip())
-    if unit and unit[2].strip(".") in _SIDES:
-        return ReadValue.unreadable(f'"{unit[2]}" says on which side of an account it is')
-    found = read_money(text, habits)
-    if unit and not (found.choices or found.value):
-        found = read_money(unit[1], habits)
-    if found.value is not None:
-        return ReadValue(found.value["amount"])
-    if not found.choices:
-        return found
-    return ReadValue.one_of([each["amount"] for each in found.choices], _DECIMAL_ADVICE)
+    found = _read_sum(text, habits, unit=True)
+    if isinstance(found, str):
+        return ReadValue.unreadable(found)
+    return ReadValue.one_of(map(as_number, found.amounts), found.advice)
+
+
+def _read_sum(text: str, habits: Habits, *, unit: bool) -> "_Sum | str":
+    """The amount that a text is, with its scale and its currency, or the problem with it. With
+    ``unit`` any word may stand behind it."""
+    text = plain(text)
+    if raised := _TEN.fullmatch(text):  # a power, or a ten with the number of a footnote
+        power = int(raised[1].strip("^").translate(_LOWERED))
+        both = _times(Decimal(1), power), Decimal(10)
+        return _Sum(amounts=both, codes=(None,), words="", advice="what is raised")
+    bare, power = _without_power(text)
+    bare = without_marks(bare)
+    if rounded := _ROUND.search(bare):
+        bare = bare[: rounded.start()] + bare[rounded.end() :]
+        habits = replace(habits, decimal=rounded[1] or habits.decimal)
+    bare, sign = _signed(_BRACKETS.sub(r"-\1", bare))
+    bare, summed = _without_chain(bare)
+    found = list(_NUMBER.finditer(bare))
+    if len(found) != 1:
+        return "no amount" if not found else "several amounts"
+    before, first = _signed(bare[: found[0].start()])
+    behind, last = _signed(bare[found[0].end() :])
+    meant = _Words(before.lstrip(_UP_OR_DOWN), behind, found[0][0], habits, unit=unit)
+    if meant.problem:
+        return meant.problem
+    amounts = read_number(found[0][0], habits) if summed is None else [summed]
+    if meant.codes[0] and not _THREE_DIGITS & {*meant.codes} and meant.powers == {0}:
+        amounts = amounts[:1]  # nobody prints three digits of cents
+    signs = (-1, 1) if before.startswith(_UP_OR_DOWN) else (sign * first * last,)
+    values = [
+        _times(each * one, power + scale)
+        for scale in sorted(meant.powers, reverse=True) for each in amounts for one in signs
+    ]  # fmt: skip
+    advice = f'what "{meant.scale}" stands for' if len(meant.powers) > 1 else _DECIMAL_ADVICE
+    words = f"{before} {behind}".strip()
+    return _Sum(amounts=tuple(values), codes=meant.codes, words=words, advice=advice)
+
+
+def _times(value: Decimal, power: int) -> Decimal:
+    return Decimal(f"{value:f}e{power}") if power else value
+
+
+def _without_power(text: str) -> tuple[str, int]:
+    """ "1.2×10⁶" and "1.2E+06" are 1.2 and 6."""
+    found = POWER.search(text)
+    if not found:
+        return text, 0
+    return text[: found.end(1)] + text[found.end() :], power_of(found)
+
+
+def power_of(found: re.Match[str]) -> int:
+    """The exponent that ``POWER`` found."""
+    said = found[2] or (found[3] or "").translate(_LOWERED) or found[4]
+    return int(said.replace("−", "-"))
+
+
+# Chinese, Japanese and Korean scales stand behind a number, one behind the other: 1億2,000万円.
+_TENS = {
+    "十": 1, "拾": 1, "십": 1, "百": 2, "佰": 2, "백": 2, "千": 3, "仟": 3, "천": 3, "万": 4,
+    "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "兆": 12, "조": 12,
+}  # fmt: skip
+_ALL_TENS = "".join(_TENS)
+CHAIN = re.compile(
+    rf"(?<![\d.,])(?:\d{{1,20}}(?:[.,]\d{{1,9}}){{0,6}}[{''.join(_TENS)}]{{1,4}}){{1,6}}(?:\d{{1,9}})?"
+)
+_LINK = re.compile(rf"(\d+(?:[.,]\d+)*)[ ]?([{''.join(_TENS)}]*)[ ]?")
+_FIRST_OF_CHAIN = re.compile(rf"\d[ ]?[{''.join(_TENS)}]")
+
+
+def _without_chain(text: str) -> tuple[str, Decimal | None]:
+    """The text with the first number of such a chain alone, and the sum; what is no such chain
+    as it is."""
+    if not _FIRST_OF_CHAIN.search(text):
+        return text, None
+    links = [*_LINK.finditer(text)]
+    powers = [sum(_TENS[each] for each in link[2]) for link in links]
+    apart = any(one.end() != other.start() for one, other in zip(links, links[1:], strict=False))
+    if apart or any(one <= other for one, other in zip(powers, powers[1:], strict=False)):
+        return text, None
+    total = Decimal(0)
+    for link, power in zip(links, powers, strict=True):
+        numbers = read_number(link[1], Habits(decimal="."))
+        if not numbers:
+            return text, None
+        total += _times(numbers[0], power)
+    return f"{text[: links[0].end(1)]} {text[links[-1].end() :]}", total
 
 
 def read_currency(text: str, habits: Habits) -> ReadValue:
     """The code of a currency by its code, sign or the words that a language has for it."""
-    codes = list(_currencies(text, habits))
-    if not codes:
+    meant = _Words(plain(text), "", "", habits, unit=False)
+    codes = [code for code in meant.codes if code]
+    if meant.problem or meant.scale or not codes:
         return ReadValue.unreadable("not a currency")
     return replace(ReadValue.one_of(codes, "the currency of the document"), partly=text)
 
 
 # ISO 4217: the currencies with three digits behind the decimal sign.
 _THREE_DIGITS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+_STRANGE = ""  # the code of a sign that no table has
+_IDLE = frozenset("金也整正")  # beside amounts in China and Japan
+_UNIT = re.compile(r"[^\W\d_]{1,20}(?:[²³]|\^?[23])?\.?")  # "3 pcs", "2.5 h", "7 m²"
+# "T€", "kEUR", "M€"; "€m", "USDbn".
+_GLUED = re.compile(
+    r"(Mio|Mrd|Md|MM|[TtKkMm])?\.?([^\W\d_]{0,3}[^\w\s.,;:()/]|[A-Z]{3}|kr)(bn|mn|m|k|M)?"
+)
+_PREFIXES = {"T": "tsd", "t": "tsd", "M": "mio", "m": "mio", "MM": "mio"}
+# A thousand times as much in other languages.
+_LONG_SCALES = frozenset(("billion", "billions", "trillion", "trillions"))
+_UNITS_TOO = frozenset(("m", "M", "MM", "mm", "K", "B", "T", "mi", "bi", "tr", "ti", "nt", "mr"))
+_UNITS_ONLY = frozenset(
+    ("b", "t", "e", "E", "n", "N", "l", "L", "cr", "Cr", "CR")
+)  # where no currency is beside them
 
 
-def _currencies(words: str, habits: Habits) -> Iterator[str | None]:
-    words = words.strip(" :")
+class _Words:
+    """What the words before and behind a number mean: ``codes`` of currencies, ``powers`` of ten
+    by ``scale``, or the ``problem`` with them. With ``unit`` the last one may be any word."""
+
+    def __init__(
+        self, before: str, behind: str, number: str, habits: Habits, *, unit: bool
+    ) -> None:
+        self.codes: tuple[str | None, ...] = (habits.currency or None,)
+        self.powers = {0}
+        self.scale = self.problem = ""
+        self._number, self._habits = number, habits
+        self._meant: list[list[str]] = []
+        self._scales: list[tuple[str, str]] = []
+        parts = [part for each in before.strip(" :").split() for part in _parts_of(each)]
+        self._before = len(parts)
+        parts += [part for each in behind.strip(" :").split() for part in _parts_of(each)]
+        at = 0
+        while at < len(parts) and not self.problem:
+            at += self._take(parts, at, unit=unit)
+        if not self.problem:
+            self._settle(f"{before} {behind}".strip())
+        elif self.problem == _STRANGE_WORD:
+            self.problem = f'"{" ".join((before + " " + behind).split())[:20]}" is no currency'
+
+    def _take(self, parts: list[str], at: int, *, unit: bool) -> int:
+        """How many of the words from one on were understood together."""
+        for size in (3, 2, 1):
+            some = parts[at : at + size]
+            codes, key = _codes_of("".join(some)), fold(" ".join(some))
+            is_scale = key in tables().scales and self._is_scale(parts, at)
+            behind = bool(self._number) and at >= self._before
+            if codes and not (is_scale and (behind or len(parts) > 1)):
+                self._meant.append(codes)
+            elif is_scale and len(some) == size:
+                self._scales.append((key, " ".join(some)))
+            else:
+                continue
+            return size
+        self._take_word(parts[at], last=at == len(parts) - 1 >= self._before, unit=unit)
+        return 1
+
+    def _take_word(self, word: str, *, last: bool, unit: bool) -> None:
+        if word in _SIDES and self._number:
+            self.problem = f'"{word}" says on which side of an account it is'
+        elif len(word) == 1 and unicodedata.category(word) == "Sc":
+            self._meant.append([_STRANGE])
+        elif not (word in _IDLE or (unit and last and _UNIT.fullmatch(word))):
+            self.problem = _STRANGE_WORD
+
+    def _is_scale(self, parts: list[str], at: int) -> bool:
+        """Whether a word that can be a scale is one here: "t" and "cr" only beside a currency."""
+        money = any(_codes_of(part) for part in parts[:at] + parts[at + 1 :])
+        if not money and (at < self._before or parts[at] in _UNITS_ONLY):
+            return False
+        rupees = ["INR"] in map(_codes_of, parts)
+        return parts[at] not in _SIDES or rupees
+
+    def _settle(self, words: str) -> None:
+        if self._meant:
+            common = set(self._meant[0]).intersection(*self._meant)
+            if not common:
+                self.problem = f'"{words[:20]}" is no currency'
+                return
+            known = self._habits.currency
+            self.codes = tuple(code for code in self._meant[0] if code in common)
+            if len(common) > 1 and known in common:
+                self.codes = (known,)
+        for key, word in self._scales:
+            self.scale = word
+            own = self._powers_of(key, word)
+            self.powers = {one + other for one in self.powers for other in own}
+
+    def _powers_of(self, key: str, word: str) -> set[int]:
+        said = tables().scales[key]
+        if isinstance(said, int):
+            powers = {said}
+        else:
+            codes = {*self.codes} if self._meant else set()
+            fitting = {p for p, some in said.items() if not some or (codes and codes <= {*some})}
+            powers = {int(power) for power in fitting or said}
+            if key in _LONG_SCALES:
+                powers = self._long_scale(sorted(map(int, said)), powers)
+        if not self._meant and len(self._scales) == 1 and word in _UNITS_TOO:
+            powers = powers | {0}
+        return powers
+
+    def _long_scale(self, sizes: list[int], powers: set[int]) -> set[int]:
+        """English prints a point; "1 billion" is the same word in languages that mean more."""
+        if "," in self._number[-_GROUP:] or self._habits.decimal == ",":
+            return set(sizes)
+        return powers if self._number == "1" else {sizes[0]}
+
+
+_STRANGE_WORD = "?"
+
+
+def _codes_of(word: str) -> list[str] | None:
     known = tables().currencies
-    if not words.split():
-        yield habits.currency or None
+    bare = word.strip(".")
+    return known.get(word) or known.get(bare) or known.get(bare.upper()) or known.get(bare.lower())
+
+
+def _parts_of(word: str) -> Iterator[str]:
+    """ "T€", "USDm" and "ล้านบาท" as two words; the numbers of footnotes are none."""
+    word = word.strip(",:").rstrip(RAISED if _codes_of(word.rstrip(RAISED)) else "")
+    scales = tables().scales
+    if not word.strip(RAISED):
         return
-    parts = words.split()
-    meant = (known.get(part.strip(".")) or known.get(part.upper()) for part in parts)
-    exact = [codes for codes in meant if codes]
-    if len(exact) != len(parts):
-        return
-    common = set(exact[0]).intersection(*exact)
-    if len(common) > 1 and habits.currency in common:
-        yield habits.currency
-        return
-    yield from (code for code in exact[0] if code in common)
+    if _codes_of(word) or fold(word) in scales:
+        yield word
+    elif (found := _GLUED.fullmatch(word)) and _codes_of(found[2]):
+        yield from filter(None, (_PREFIXES.get(found[1], found[1]), found[2]))
+        if found[3]:
+            yield _PREFIXES.get(found[3], found[3])
+    else:
+        cuts = () if word.isascii() or len(word) > _LONGEST_GLUED else range(1, len(word))
+        cut = next((n for n in cuts if fold(word[:n]) in scales and _codes_of(word[n:])), None)
+        yield from (word,) if cut is None else (word[:cut], word[cut:])
+
+
+_LONGEST_GLUED = 20
+
+
+@lru_cache(maxsize=1 << 14)
+def scale_of_words(word: str, after: str = "") -> tuple[tuple[int, ...], int]:
+    """The powers of ten that words behind a number can mean, and how many of the words do."""
+    scales = tables().scales
+    two, tens = fold(f"{word} {after}"), word[: len(word) - len(word.lstrip(_ALL_TENS))]
+    if tens:
+        return (sum(_TENS[each] for each in tens),), 1
+    if after and two in scales:
+        return _all_powers(two), 2
+    some = [fold(part) for part in _parts_of(word)]
+    return next(((_all_powers(each), 1) for each in some if each in scales), ((), 0))
+
+
+def _all_powers(key: str) -> tuple[int, ...]:
+    said = tables().scales[key]
+    return (said,) if isinstance(said, int) else tuple(map(int, said))
 
 
 def as_number(value: Decimal) -> Any:
@@ -298,34 +608,182 @@ _ADVICE = "the order of day and month in the document"
 _TWENTIETH = 70  # two digits from here on are of the 20th century, as POSIX says (strptime %y: 69)
 _YEAR_DIGITS = 4
 _SHORT = 2
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d.*)?")
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d.*|Z|[+-]\d\d:\d\d)?")
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
 # Three numbers with the same sign between them, or white space with a space in it.
 _NUMBERS = re.compile(
     r"(\d{1,4})(?:\s*([./-])\s*(\d{1,2})\s*\2\s*|[^\S ]* \s*(\d{1,2})[^\S ]* \s*)(\d{1,4})\.?"
 )
-_ASIAN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]")
-# Words that stand in a date and mean nothing: articles, "of", endings of ordinals.
+_ASIAN = re.compile(r"(\d{1,4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]?")
+# "12 tháng 3 năm 2024", folded.
+_VIETNAMESE = re.compile(r"(?:ngay )?(\d{1,2}) (?:thang|thg) (\d{1,2}),? (?:nam )?(\d{4})")
+# Words that stand in a date and mean nothing: endings of ordinals; the rest is in the tables.
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th|er|e|o|º|ª|\.)(?![^\W\d])", re.IGNORECASE)
-_FILLERS = frozenset(
-    ["of", "the", "de", "del", "d", "di", "den", "der", "le", "el", "am", "on", "dated"]
+# Letters, and the signs of Indian, Thai and other scripts that stand with them.
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0970-\u0dff"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 )
-_WORD = re.compile(r"[^\W\d_]+|\d+")
+WORD = re.compile(rf"(?:[^\W\d_]|[{_MARKS}])+|\d+")
+
+
+def words_of(text: str) -> list[str]:
+    """The words and the numbers of a text; "มี.ค." is one."""
+    return WORD.findall(text)
+
+
+# A time behind a date or before it, with its zone: "14:30", "um 14.30 Uhr", "2:30 p.m. (CET)".
+_HALF_DAY = (
+    r"(?:[ap]\.? ?m\.?(?![^\W\d_])|午前|午後|上午|下午|오전|오후|Uhr|hrs?\b|h\b|น\.|[μπ]\.μ\.)"
+)
+_CLOCK = (
+    r"(?:\d{1,2}(?::\d\d(?::\d\d(?:[.,]\d{1,9})?)?|[.h]\d\d(?= ?(?:Uhr|h\b|$))"
+    r"|(?= ?(?:Uhr|[ap]\.?m)))"
+    r"|\d{1,2} ?[時时시点點](?: ?\d{1,2} ?[分분](?: ?\d{1,2} ?[秒초])?)?)"
+)
+_AT = r"(?:um|at|à|a las|klo|kl|o|às|alle|ore|om|в|о|saat|T)\.? "
+_ZONE = r"(?:[+-]\d\d:?\d\d|\(?[A-Z]{1,5}(?:[+-]\d{1,2})?\)?(?![^\W\d_]))"
+_TIME_BEHIND = re.compile(
+    rf"(?:[ ,;|/–-]{{1,3}}|(?<=[日일]))(?:{_AT})?(?:{_HALF_DAY} ?)?{_CLOCK}"
+    rf"(?: ?{_HALF_DAY})?(?: ?{_ZONE}){{0,2}}$",
+    re.IGNORECASE,
+)
+_TIME_BEFORE = re.compile(
+    rf"^\d{{1,2}}:\d\d(?::\d\d)? ?(?:{_HALF_DAY})?[ ,]{{1,2}}(?:on )?", re.IGNORECASE
+)
+# "Berlin, den", "г. Москва,": where a letter was written.
+_PLACE = re.compile(
+    r"(?:[^\W\d_]{1,3}\. )?[^\W\d_a-z](?:[^\W\d_]|[ .'’-]){1,40}(?:\([^()]{1,20}\))?, ?"
+)
+
+
+# How years are counted: Thailand's are 543 more, Persia's 621 less, and begin in March.
+_THAI, _PERSIAN, _OURS = "Thai", "Persian", "ours"
+_THAI_ERA = re.compile(r"พ\.? ?ศ\.?|พุทธศักราช|(?<!\w)B\.? ?E\.?(?!\w)")
+_PERSIAN_ERA = re.compile(r"ه\. ?ش\.?|هجری شمسی|خورشیدی")
+_OUR_ERA = re.compile(r"(?:ปี)?(?:ค\.? ?ศ\.?|คริสต์ศักราช)|(?<!\w)(?:C\.? ?E\.?|A\.? ?D\.?|م)(?!\w)")
+_THAI_LETTERS = re.compile("[\u0e01-\u0e5b]")
+_THAI_DOT = re.compile(r"(?<=[\u0e00-\u0e4e])\.(?=[\u0e00-\u0e4e])")
+_PERSIAN_DIGITS = re.compile("[\u06f0-\u06f9]{4}")
+_BUDDHA = 543
+_BUDDHIST_YEARS = range(2400, 2601)
+_PERSIAN_YEARS, _RECENT = range(1300, 1500), range(1380, 1411)  # 2001 to 2031
+_FIRST_PERSIAN_DAY = 226_893  # the ordinal of the day before Persia's calendar begins
+# Reigns in Japan, with the year before the first and how many there were; Taiwan counts from 1912.
+_REIGNS = {
+    "令和": (2018, 99), "R": (2018, 99), "平成": (1988, 31), "H": (1988, 31), "昭和": (1925, 64),
+    "S": (1925, 64), "大正": (1911, 15), "T": (1911, 15), "明治": (1867, 45), "M": (1867, 45),
+    "民國": (1911, 199), "民国": (1911, 199),
+}  # fmt: skip
+_REIGN = re.compile(
+    r"(?:中華|中华)?(令和|平成|昭和|大正|明治|民國|民国|[RHSTM])\.? ?(\d{1,3}|元) ?[年./-]"
+    r" ?(\d{1,2}) ?[月./-] ?(\d{1,2}) ?日?"
+)
+_OTHER_YEAR = re.compile(r"\((?:[^\W\d]{0,4}(?:\d{1,4}|元)年?)\)(?=\d|年)")  # 令和6年(2024年)3月6日
+_NUMERALS = re.compile("[〇零一二三四五六七八九十廿]{1,6}(?=[年月日])")
+_NUMERAL = {char: value for value, char in enumerate("〇一二三四五六七八九")} | {"零": 0}
 
 
 def read_date(text: str, habits: Habits) -> ReadValue:
-    """A day; a month without a day is none."""
-    for pattern in (_ISO, _COMPACT, _ASIAN):
-        if found := pattern.fullmatch(text):
-            return _a_day(map(int, found.groups()))
-    if found := _NUMBERS.fullmatch(text):
-        return _from_numbers((found[1], found[3] or found[4], found[5]), found[2] or " ", habits)
-    return _from_words(text)
+    """A day, with or without a time, a weekday and a place; a month without a day is none."""
+    found = _read_day(text, habits)
+    if found.value is not None or found.choices:
+        return found
+    bare = _TIME_BEHIND.sub("", _TIME_BEFORE.sub("", plain(text), count=1)).strip()
+    if (place := _PLACE.match(bare)) and not _has_names(place[0]):
+        bare = bare[place.end() :]
+    if bare == text:
+        return found
+    again = _read_day(bare, habits)
+    return again if again.value is not None or again.choices else found
 
 
-def _a_day(year_month_day: Iterable[int]) -> ReadValue:
-    found = _day(*year_month_day)
-    return ReadValue(found) if found else ReadValue.unreadable("there is no such day")
+def _has_names(text: str) -> bool:
+    known = tables()
+    names = (known.months, known.months_of_two, known.weekdays)
+    return any(fold(word) in each for word in words_of(text) for each in names)
+
+
+def _read_day(text: str, habits: Habits) -> ReadValue:
+    """A day without anything else."""
+    calendar = _PERSIAN if _PERSIAN_DIGITS.search(text) else ""
+    calendar = _THAI if _THAI_LETTERS.search(text) else calendar
+    text = plain(text)
+    for era, pattern in ((_THAI, _THAI_ERA), (_PERSIAN, _PERSIAN_ERA), (_OURS, _OUR_ERA)):
+        text, count = pattern.subn(" ", text)
+        calendar = era if count else calendar
+    text = " ".join(_NUMERALS.sub(_numeral, _OTHER_YEAR.sub("", text)).split())
+    if found := _ISO.fullmatch(text) or _COMPACT.fullmatch(text):
+        return _one_day(_days(found[1], found[2], found[3], calendar), _ADVICE)
+    if reign := _REIGN.fullmatch(_without_words(text, first=False)):
+        return _of_reign(*reign.groups())
+    bare = _without_words(text)
+    if found := _ASIAN.fullmatch(bare):
+        return _asian(*found.groups())
+    if found := _VIETNAMESE.fullmatch(fold(bare)):
+        return _one_day(_days(found[3], found[2], found[1], calendar), _ADVICE)
+    if found := _NUMBERS.fullmatch(bare):
+        parts, sign = (found[1], found[3] or found[4], found[5]), found[2] or " "
+        return _from_numbers(parts, sign, habits, calendar)
+    return _from_words(text, calendar)
+
+
+def _numeral(found: re.Match[str]) -> str:
+    """二〇二四, 十二, 二十一 as numbers."""
+    text = found[0].replace("廿", "二十")
+    tens, ten, ones = text.rpartition("十")
+    if not ten:
+        return "".join(str(_NUMERAL[char]) for char in text)
+    if len(tens) > 1 or len(ones) > 1:
+        return found[0]
+    return str(10 * _NUMERAL.get(tens, 1) + _NUMERAL.get(ones, 0))
+
+
+_MOST_WORDS = 4
+_ONE_WORD = rf"(?:[^\W\d_]|[{_MARKS}]){{1,20}}"
+_FIRST_WORD = re.compile(rf"({_ONE_WORD})(?:[.,]{{1,2}} ?| |(?=\d))")
+_LAST_WORD = re.compile(
+    rf"(?:(?<=[\d., ])(?![日일])|(?<=[日일]))[,，]? ?\(?({_ONE_WORD})\.?\)?(?: {_ONE_WORD}\.?)?$"
+)
+
+
+def _without_words(text: str, *, first: bool = True) -> str:
+    """A date of numbers without weekdays and prepositions around it: "vom 6.3.24"."""
+    known = tables()
+
+    def idle(word: str) -> bool:
+        folded = fold(word)
+        return folded in known.weekdays or folded in known.date_words
+
+    for _ in range(_MOST_WORDS if first else 0):
+        found = _FIRST_WORD.match(text)
+        if not (found and idle(found[1])):
+            break
+        text = text[found.end() :]
+    last = _LAST_WORD.search(text)
+    return text[: last.start()].strip() if last and idle(last[1]) else text
+
+
+def _one_day(choices: Iterable[str], advice: str) -> ReadValue:
+    found = [*choices]
+    return ReadValue.one_of(found, advice) if found else ReadValue.unreadable(_NO_DAY)
+
+
+_NO_DAY = "there is no such day"
+
+
+def _days(digits: str, month: str | int, day: str | int, calendar: str = "") -> list[str]:
+    """What a day can be, by how its year is counted."""
+    year, month, day = int(digits), int(month), int(day)
+    years = [_year(digits)]
+    if calendar == _THAI and len(digits) <= _SHORT:
+        years = [2500 + year - _BUDDHA, *years]
+    elif year in _BUDDHIST_YEARS and calendar != _OURS:
+        years = [year - _BUDDHA] if calendar == _THAI else [year - _BUDDHA, year]
+    found = [_day(each, month, day) for each in years]
+    if year in _PERSIAN_YEARS and calendar in ("", _PERSIAN):
+        found = [_persian_day(year, month, day), *(found if not calendar else ())]
+    return [*dict.fromkeys(each for each in found if each)]
 
 
 def _day(year: int, month: int, day: int) -> str | None:
@@ -335,20 +793,54 @@ def _day(year: int, month: int, day: int) -> str | None:
         return None
 
 
-def _from_numbers(parts: tuple[str, str, str], sign: str, habits: Habits) -> ReadValue:
+def _persian_day(year: int, month: int, day: int) -> str | None:
+    """By the cycle of 33 years, which is right from 1300 to 1500 (1921 to 2122)."""
+    leap = year % 33 in (1, 5, 9, 13, 17, 22, 26, 30)
+    longest = 31 if month <= 6 else 30 if month < 12 or leap else 29  # noqa: PLR2004
+    if not (1 <= month <= _MONTHS and 1 <= day <= longest):
+        return None
+    before = 31 * (month - 1) - max(0, month - 7)
+    leaps = 8 * (year // 33) + (year % 33 + 3) // 4
+    first = _FIRST_PERSIAN_DAY + 365 * (year - 1) + leaps
+    return date.fromordinal(first + before + day).isoformat()
+
+
+_MONTHS = 12
+
+
+def _of_reign(reign: str, year: str, month: str, day: str) -> ReadValue:
+    begins, most = _REIGNS[reign]
+    number = 1 if year == "元" else int(year)
+    found = _day(begins + number, int(month), int(day)) if 1 <= number <= most else None
+    return ReadValue(found) if found else ReadValue.unreadable(_NO_DAY)
+
+
+def _asian(year: str, month: str, day: str) -> ReadValue:
+    """A year of one to three digits may be one of Taiwan: 民國113年."""
+    if len(year) == _YEAR_DIGITS:
+        return _one_day(_days(year, month, day), "the calendar of the document")
+    choices = [_day(1911 + int(year), int(month), int(day))]
+    if len(year) == _SHORT:
+        choices.append(_day(_year(year), int(month), int(day)))
+    return _one_day(filter(None, choices), "the calendar of the document")
+
+
+def _from_numbers(
+    parts: tuple[str, str, str], sign: str, habits: Habits, calendar: str = ""
+) -> ReadValue:
     orders = _ORDERS
     if len(parts[0]) == _YEAR_DIGITS:
         orders = ("ymd",)
+        if sign == "/" and int(parts[0]) in _RECENT:
+            calendar = calendar or _PERSIAN
     elif len(parts[2]) == _YEAR_DIGITS:
         orders = ("dmy", "mdy")
     if sign == "." and "dmy" in orders:
         orders = ("dmy",)  # no locale of CLDR writes the month first with dots
     if habits.date in orders:
         orders = (habits.date,)
-    found = [day for order in orders if (day := _in_order(order, parts))]
-    if not found:
-        return ReadValue.unreadable("there is no such day")
-    return ReadValue.one_of(found, _ADVICE)
+    found = [day for order in orders for day in _in_order(order, parts, calendar)]
+    return _one_day(found, _ADVICE if len(orders) > 1 else "the calendar of the document")
 
 
 def _possible_orders(text: str) -> list[Order]:
@@ -361,12 +853,12 @@ def _possible_orders(text: str) -> list[Order]:
     return [order for order in _ORDERS if _in_order(order, parts)]
 
 
-def _in_order(order: Order, parts: tuple[str, str, str]) -> str | None:
+def _in_order(order: Order, parts: tuple[str, str, str], calendar: str = "") -> list[str]:
     by_letter = dict(zip(order, parts, strict=True))
     longest = max(len(by_letter["d"]), len(by_letter["m"]))
     if longest > _SHORT or len(by_letter["y"]) not in (_SHORT, _YEAR_DIGITS):
-        return None
-    return _day(_year(by_letter["y"]), int(by_letter["m"]), int(by_letter["d"]))
+        return []
+    return _days(by_letter["y"], by_letter["m"], by_letter["d"], calendar)
 
 
 def _year(digits: str) -> int:
@@ -376,23 +868,60 @@ def _year(digits: str) -> int:
     return year + (1900 if year >= _TWENTIETH else 2000)
 
 
-def _from_words(text: str) -> ReadValue:
+def _from_words(text: str, calendar: str = "") -> ReadValue:
     """A month by its name, a day and a year: the name says which number is which. Passports have
     it in two languages, 12 AUG/AOÛT 74."""
     known = tables()
-    words = [fold(word) for word in _WORD.findall(_ORDINAL.sub(" ", text))]
+    words = [fold(word) for word in words_of(_ORDINAL.sub(" ", _THAI_DOT.sub("", text)))]
+    words = list(_joined(words))
     numbers = [word for word in words if word.isdecimal()]  # and no ², which is none to `int`
-    named = {known.months[word] for word in words if word in known.months}
-    if len(named) != 1:
-        return ReadValue.unreadable("no month" if not named else "several months")
-    (month,) = named
-    fitting = (numbers, known.months, known.weekdays, _FILLERS)
+    meant = [set(_months_of(word)) for word in words if any(_months_of(word))]
+    if not meant:
+        islamic = not known.islamic_words.isdisjoint(words)
+        said = "an Islamic date, which is not converted" if islamic else "no month"
+        return ReadValue.unreadable(said)
+    named = set.intersection(*meant)
+    if not named or len(named) > _SHORT:
+        return ReadValue.unreadable("several months")
+    fitting = (numbers, known.months, known.months_of_two, known.persian_months, known.weekdays,
+               known.date_words)  # fmt: skip
     if len(numbers) != _SHORT or any(not any(word in each for each in fitting) for word in words):
         return ReadValue.unreadable("not a day, a month and a year")
     day, year = reversed(numbers) if len(numbers[0]) == _YEAR_DIGITS else numbers
     if len(day) > _SHORT or len(year) not in (_SHORT, _YEAR_DIGITS):
         return ReadValue.unreadable("not a day, a month and a year")
-    return _a_day((_year(year), month, int(day)))
+    if not calendar and int(year) in _PERSIAN_YEARS:
+        calendar = _OURS  # a month of ours, long ago
+    days = [
+        each for name, month in sorted(named) for each in _days(year, month, day, name or calendar)
+    ]
+    return _one_day(days, "the calendar or the language of the document")
+
+
+def _joined(words: list[str]) -> Iterator[str]:
+    """The words, two that name a month together as one: those of Syria and Lebanon."""
+    months, at = tables().months, 0
+    while at < len(words):
+        two = " ".join(words[at : at + 2])
+        yield two if two in months else words[at]
+        at += 2 if two in months else 1
+
+
+def month_of(folded: str) -> int | None:
+    """The month that a folded word names; 0 for one of two, or of another calendar than ours."""
+    months = _months_of(folded)
+    if not months:
+        return None
+    return months[0][1] if len(months) == 1 and not months[0][0] else 0
+
+
+def _months_of(word: str) -> list[tuple[str, int]]:
+    """The calendar and the number of each month that a word can name."""
+    known = tables()
+    if word in known.persian_months:
+        return [(_PERSIAN, known.persian_months[word])]
+    one = known.months.get(word)
+    return [("", each) for each in ([one] if one else known.months_of_two.get(word, ()))]
 
 
 # IBANs, e-mail addresses, countries and phone numbers as they are printed, to their one form.
@@ -513,7 +1042,7 @@ _NOTHING = re.compile(r"[-–—−.\s]*|n\.?\s?/?\s?a\.?|null|nil", re.IGNORECA
 def read_as(kind: str, text: str, habits: Habits = Habits()) -> ReadValue:  # noqa: B008 (frozen)
     if len(text) > MAX_CHARS:
         return ReadValue.unreadable(f"longer than {MAX_CHARS} characters")
-    text = " ".join(text.split()).rstrip(",;")  # of the sentence that it stood in
+    text = " ".join(printed(text).split()).rstrip(",;،、")  # of the sentence that it stood in
     if not text:
         return ReadValue.unreadable("empty")
     return KINDS[kind](text, habits)
@@ -745,7 +1274,7 @@ def _of_text(text: str) -> Hashable:
     if _PLAIN_TYPES.fullmatch(text):
         return ("number", Decimal(text.replace(",", "")).normalize())
     if len(text) <= _MAX_DATE and any(map(str.isdigit, text)):
-        day = read_date(text, _NO_HABITS).value
+        day = _read_day(text, _NO_HABITS).value
         if day:
             return ("date", day)
     return ("text", text)

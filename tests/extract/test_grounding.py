@@ -420,3 +420,34 @@ def test_hostile_runs_are_read_in_linear_time(unit: str) -> None:
     start = time.process_time()
     find_candidates(document(text), decoding)
     assert time.process_time() - start < 20
+
+
+def candidates(schema: str, text: str) -> set[str]:
+    found = dict(grounding(schema, text)[1].candidates)
+    return {each for texts in found.values() for each in texts}
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("Revenue $1.5M in 2024", "$1.5M", "1.5"), ("Umsatz 2,5 Mio. €", "2,5 Mio. €", "2,5 €"),
+        ("売上 3万円", "3万円", "3"), ("Total Rs. 1,500/-", "Rs. 1,500", ""),
+        ("Выручка 3 млн руб.", "3 млн руб", "3"), ("Revenue US$5.00", "US$5.00", ""),
+        ("Total １，２３４円", "１，２３４円", ""), ("1,234.50² in total", "1,234.50", "1,2342"),
+        ("length 5 m", "5", ""),
+    ],
+)  # fmt: skip
+def test_an_amount_is_never_offered_without_its_scale(text: str, right: str, wrong: str) -> None:
+    found = candidates("total: amount", text)
+    assert right in found
+    assert wrong not in found
+
+
+def test_a_number_can_be_what_its_scale_makes_of_it() -> None:
+    assert {"1500000", "1.5"} <= candidates("total num", "Revenue $1.5M")
+
+
+def test_days_of_other_calendars_are_dates() -> None:
+    text = "令和6年3月6日 and 6 มีนาคม 2567 and ngày 6 tháng 3 năm 2024"
+    found = candidates("day: date", text)
+    assert {"令和6年3月6日", "6 มีนาคม 2567", "ngày 6 tháng 3 năm 2024"} <= found

@@ -20,7 +20,23 @@ from rapidfuzz import fuzz, process
 
 from gemma_edge.documents.document import Box, Document, Page, Word
 from gemma_edge.engine.grounding import columns
-from gemma_edge.extraction.values import Habits, fold, read_date, read_number, read_phone, tables
+from gemma_edge.extraction.values import (
+    CHAIN,
+    POWER,
+    RAISED,
+    WORD,
+    Habits,
+    fold,
+    month_of,
+    plain,
+    power_of,
+    read_amount,
+    read_date,
+    read_number,
+    read_phone,
+    scale_of_words,
+    tables,
+)
 
 PAGE_BREAK = "\f"
 MAX_HITS = 20_000  # of one value; a value that is printed more often says nothing
@@ -31,6 +47,12 @@ _SIGNS = frozenset("%+#&@/=<>")  # they change what a word means ("C++", "AT&T")
 _WORD = re.compile(r"\S{1,64}")  # a longer run is cut, so that finding a letter in it stays cheap
 # Scripts that put no white space between words: Thai to Khmer, and from CJK radicals on.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0003ffff]")
+# The number of a footnote behind a number: it is no part of a key.
+_MARK = re.compile(
+    rf"(?<=\d)(?:[{RAISED}]{{1,8}}|\^\([^()]{{1,8}}\)|\^\d{{1,2}}|\[\w{{1,2}}\]"
+    r"|\((?:\d{1,2}|[a-z])\)(?!\d))"
+)
+_TORN = re.compile(r"[.,]\d+[^\d.,]+\d")  # cents, and digits behind what is none
 _PART = re.compile(r"\S+(?: \S+)*")
 _LONG = 4  # characters from which a value is too long to be a part of a word by chance
 _SAME_LINE = 0.5  # of the lower word's height: how far two words of one line overlap
@@ -79,10 +101,16 @@ class TextIndex:
         while at >= 0 and len(found) < MAX_HITS and tries < _MAX_TRIES:
             tries += 1
             span = Span(self._in_text(at), self._in_text(at + len(key) - 1) + 1)
-            if self.is_whole(span):
+            if self.is_whole(span) and not self.is_torn(key, span):
                 found.append(span)
             at = self.key.find(key, at + 1)
         return found
+
+    def is_torn(self, key: str, span: Span) -> bool:
+        """Whether a number would be one with the number of the footnote behind it."""
+        if not key.replace(".", "").replace(",", "").isdecimal() or key.isdecimal():
+            return False
+        return _TORN.search(self.text, *span) is not None
 
     def _in_text(self, at: int) -> int:
         word = bisect_right(self._key_starts, at) - 1
@@ -108,6 +136,7 @@ class TextIndex:
         text, (start, end) = self.text, span
         before, after = text[start - 1 : start], text[end : end + 1]
         first, last = text[start], text[end - 1]
+        after = "" if last.isdecimal() and after in tuple(RAISED) else after
         long = end - start >= _LONG
         if _joined(before, first, long=long) or _joined(last, after, long=long):
             return False
@@ -227,8 +256,11 @@ def word_key(word: str) -> str:
 
 
 def _pieces(word: str) -> Iterator[str]:
+    marks = () if word.isalpha() else [found.span() for found in _MARK.finditer(word)]
     for at, char in enumerate(word):
-        if char.isalnum():
+        if marks and any(start <= at < end for start, end in marks):
+            yield ""
+        elif char.isalnum():
             yield _folded(char)
         elif char in _BETWEEN_DIGITS and _is_digit(word, at - 1) and _is_digit(word, at + 1):
             yield "-" if char in _DASHES else char
@@ -286,7 +318,9 @@ class SimilarIndex:
         found: dict[Span, float] = {}
         for start in self._starts(words):
             span, score = self._align(needle, start, len(words))
-            if score >= floor and self._has_digits(value, needle, span):
+            if score < floor or self._index.is_torn(needle, span):
+                continue
+            if self._has_digits(value, needle, span):
                 found[span] = score
         return sorted(found.items(), key=lambda item: (-item[1], item[0].start))
 
@@ -396,8 +430,8 @@ def _digits(text: str) -> list[str]:
 SURE, LIKELY, DOUBTFUL = 0, 1, 2  # how a printed form means a value: the sign differs in the last
 _NUMBER = re.compile(
     r"(?<![\d.,])"
-    r"(?:\d{1,3}(?:[ \u00a0\u2007\u2009\u202f'’]\d{3})+(?:[.,]\d+)?"  # groups apart by spaces
-    r"|\d+(?:[.,]\d+)*|[.,]\d+)(?!\d)"
+    r"(?:\d{1,3}(?:[ \u00a0\u2007\u2009\u202f'’]\d{3})+(?:[.,\u066b]\d+)?"  # groups apart by spaces
+    r"|\d+(?:[.,\u066b]\d+)*|[.,]\d+)(?!\d)"
 )
 _NUMBER_PART = re.compile(r"\d+(?:[.,]\d+)*")
 _SPACED = re.compile(r"[ \u00a0\u2007\u2009\u202f]")
@@ -405,12 +439,11 @@ _BEFORE = re.compile(r"(?:(\()|(?<![\w)])([-−–]))[ ]?(?:[^\w\s()]|[A-Z]{2,3}
 _MINUS_BEHIND = re.compile(r"[ ]?[-−](?![\w-])")
 _CLOSING = re.compile(r"[ ]?(?:[^\w\s()]|[A-Z]{3})?[ ]?\)")
 _PERCENT = re.compile(r"[ \u00a0\u202f]?(?:[%％]|percent\b|per cent\b|Prozent\b)")
-_SCALE = re.compile(
-    r"[ \u00a0-]?(?:(thousand|Tausend|mille)|(million(?:en|s)?|Mio\.?|mln\.?)"
-    r"|(billion|milliard(?:en|s)?|Mrd\.?|bn)|(trillion))\b",
-    re.IGNORECASE,
+# What follows a number and can be a scale: "million", "mil millones", "Mio. €", "万円".
+SCALE_BEHIND = re.compile(
+    r"[ \u00a0-]?([^\W\d_][^\s\d,;:()]{0,15})(?: ([^\W\d_][^\s\d,;:()]{0,15}))?"
 )
-_SCALES = (Decimal(10**3), Decimal(10**6), Decimal(10**9), Decimal(10**12))
+SCALE_REACH = 34
 _MOST = 300_000  # numbers of a document
 _REACH = 6  # characters beside a number in which its sign, its brackets and its currency stand
 _LONG_NUMBER = 3  # digits from which a number may touch letters ("FY2025", "EUR1234")
@@ -423,8 +456,12 @@ class Printed(NamedTuple):
 
 class NumberIndex:
     def __init__(self, index: TextIndex) -> None:
-        self._text = index.text
+        self._text = plain(index.text)
         self._places: dict[Decimal, list[Printed]] = {}
+        for found in CHAIN.finditer(self._text):
+            amount = read_amount(found[0], Habits()).value
+            if amount is not None:
+                self._keep(Decimal(str(amount)), Span(*found.span()), LIKELY)
         for found in islice(_NUMBER.finditer(self._text), _MOST):
             self._read(Span(*found.span()))
             if _SPACED.search(found[0]):  # or else several numbers beside each other
@@ -440,9 +477,13 @@ class NumberIndex:
     def _read(self, span: Span) -> None:
         digits = self._text[span.start : span.end]
         readings = _readings(digits)
+        scales = SCALE_BEHIND.match(self._text, span.end, span.end + SCALE_REACH)
+        powers, words = scale_of_words(*scales.groups("")) if scales else ((), 0)
         beside = self._text[span.start - 1 : span.start], self._text[span.end : span.end + 1]
-        in_word = len(digits) < _LONG_NUMBER and any(map(str.isalpha, beside))  # the 4 of "A4"
-        if not readings or in_word:
+        in_word = len(digits) < _LONG_NUMBER and any(
+            each.isalpha() and not _UNSPACED.match(each) for each in beside
+        )  # the 4 of "A4"
+        if not readings or (in_word and not powers):
             return
         head = self._text[max(0, span.start - _REACH) : span.start]
         tail = self._text[span.end : span.end + 2 * _REACH]
@@ -456,15 +497,17 @@ class NumberIndex:
             + (closing.end() if closing and in_brackets else behind.end() if behind else 0),
         )
         note = in_brackets and digits.isdigit()  # a year, or the number of a footnote
-        scale, percent = _SCALE.match(tail), _PERCENT.match(tail)
+        percent, power = _PERCENT.match(tail), POWER.match(self._text, span.end - 1)
         for rank, reading in enumerate(readings):
             value = -reading if minus else reading
             self._keep(value, whole, max(LIKELY if note else SURE, min(rank, LIKELY)))
             if in_brackets:
                 self._keep(reading, span, min(rank, LIKELY) if note else LIKELY)
-            if scale and scale.lastindex:
-                scaled = Span(whole.start, span.end + scale.end())
-                self._keep(value * _SCALES[scale.lastindex - 1], scaled, LIKELY)
+            for each in powers:
+                scaled = Span(whole.start, scales.end(words) if scales else span.end)
+                self._keep(value.scaleb(each), scaled, LIKELY)
+            if power:
+                self._keep(value.scaleb(power_of(power)), Span(whole.start, power.end()), LIKELY)
             if percent:
                 self._keep(value / 100, Span(whole.start, span.end + percent.end()), LIKELY)
 
@@ -481,10 +524,12 @@ def _readings(digits: str) -> tuple[Decimal, ...]:
 
 _NUMERIC = re.compile(
     r"(?<![\w./-])(?:\d{1,4}([./-])[ ]?\d{1,2}\1[ ]?\d{1,4}|\d{8}"
-    r"|\d{4}\s*[年년]\s*\d{1,2}\s*[月월]\s*\d{1,2}\s*[日일])(?![\d/])"
+    r"|[RHST]\.?\d{1,2}[./]\d{1,2}[./]\d{1,2})(?![\d/])|(?:(?:令和|平成|昭和|大正|明治|中?華?民[國国])\s?(?:\d{1,3}|元)|(?<!\d)\d{2,4})\s?[年년]"
+    r"(?:\([^()\n]{1,8}\))?\s?\d{1,2}\s?[月월]\s?\d{1,2}\s?[日일]"
+    r"|(?:\b[Nn]gày )?(?<!\d)\d{1,2} (?:tháng|thg) \d{1,2},? (?:năm )?\d{4}(?!\d)"
+    r"|[〇二一][〇零一二三四五六七八九]{3}年[一二三四五六七八九十]{1,2}月[一二三四五六七八九十]{1,3}日"
 )
 _MONTH_NUMBER = re.compile(r"(?<![\w./-])(?:(\d{1,2})[./-](\d{4})|(\d{4})[./-](\d\d))(?![\w/-])")
-_DATE_WORD = re.compile(r"[^\W\d_]{3,}")
 _TOKEN = re.compile(r"\S+")
 _DATE_NUMBER = re.compile(r"\d+")
 _DAY_AND_MONTH = re.compile(
@@ -493,13 +538,13 @@ _DAY_AND_MONTH = re.compile(
 _DAY_BEFORE = re.compile(r"(?<![\w.,/-])[0-3]?\d(?:st|nd|rd|th|\.|er)?[ -]$")
 _DAY_BEHIND = re.compile(r"\.?[ -][0-3]?\d(?:st|nd|rd|th|\.)?(?![\w/-]|[.,]\d)")
 _MOST_MONTHS = 12
+_LEAST_MONTH = 3  # letters of a month's name in a text
 _DAY_AND_YEAR = 2  # numbers beside a month's name in a date
 _NEAR = 14  # characters beside a month's name in which its day or its year begins
 _MOST_DATES = 20_000  # names of months that are looked at
 _DATE_REACH = 48  # characters on either side that are looked at
 _BEFORE_DATE, _AFTER = 5, 4  # words on either side that can belong to a date
 _EDGES = " \t\n,.;:()[]\"'“”"
-_DAY_OF = re.compile(r"\bday\b", re.IGNORECASE)  # "the 17th day of August, 2007"
 _YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d")
 _YEAR_COMMA = re.compile(r"(?:1[5-9]|20|21)\d\d,")
 
@@ -508,10 +553,11 @@ class DateIndex:
     """Days as ``2024-03-06``, months as ``2024-03``, to the places where they are printed."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text, self._printed = plain(text), text
         self._places: dict[str, list[Printed]] = {}
         for found in _NUMERIC.finditer(self._text):
-            reading = read_date(" ".join(found[0].split()), Habits())
+            raw = text[found.start() : found.end()]
+            reading = read_date(" ".join(raw.split()), Habits())
             if reading.value:
                 self._keep(reading.value, Span(*found.span()), SURE)
             for choice in reading.choices:
@@ -552,9 +598,10 @@ class DateIndex:
         return sorted(spans)
 
     def _months(self) -> Iterator[tuple[Span, int]]:
-        for found in _DATE_WORD.finditer(self._text):
+        """Where months are named, each with its number; 0 where it is one of two."""
+        for found in WORD.finditer(self._text):
             month = self._month_words.get(found[0])
-            if month and _DATE_NUMBER.search(
+            if month is not None and _DATE_NUMBER.search(
                 self._text, max(0, found.start() - _NEAR), found.end() + _NEAR
             ):
                 yield Span(*found.span()), month
@@ -562,11 +609,12 @@ class DateIndex:
     @cached_property
     def _month_words(self) -> dict[str, int]:
         """The words of the text that name a month, each read once."""
-        known, found = tables().months, {}
-        for word in set(_DATE_WORD.findall(self._text)):
-            low = word.lower()
-            if month := known.get(low if low.isascii() else fold(low)):
-                found[word] = month
+        found = {}
+        for word in set(WORD.findall(self._text)):
+            if len(word) >= _LEAST_MONTH:
+                month = month_of(word.lower() if word.isascii() else fold(word))
+                if month is not None:
+                    found[word] = month
         return found
 
     def _read_around(self, name: Span, month: int) -> None:
@@ -603,12 +651,15 @@ class DateIndex:
         ))  # fmt: skip
         for first, last in runs:
             span = _trimmed(text, Span(tokens[first].start, tokens[last].end))
-            words = _DAY_OF.sub("", " ".join(text[span.start : span.end].split()))
-            found = _read_words(words)
-            if found:
-                self._keep(found, span, SURE)
+            words = " ".join(self._printed[span.start : span.end].split())
+            days = _read_words(words)
+            for day in days:
+                self._keep(day, span, SURE if len(days) == 1 else LIKELY)
+            if days:
                 break
-        for first, last in ((here, here + 1), (here - 1, here), (here, here + 2)):
+        for first, last in (
+            () if not month else ((here, here + 1), (here - 1, here), (here, here + 2))
+        ):
             if first >= 0 and last < len(tokens):
                 span = _trimmed(text, Span(tokens[first].start, tokens[last].end))
                 ends = text[span.end - 4 : span.end], text[span.start : span.start + 4]
@@ -629,9 +680,9 @@ def _without_dashes(text: str, tokens: list[Span], here: int) -> list[Span]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _read_words(words: str) -> str | None:
-    found = read_date(words, Habits()).value
-    return found if isinstance(found, str) else None
+def _read_words(words: str) -> tuple[str, ...]:
+    found = read_date(words, Habits())
+    return found.choices if found.value is None else (found.value,)
 
 
 def _trimmed(text: str, span: Span) -> Span:
