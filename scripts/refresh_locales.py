@@ -73,6 +73,7 @@ SIGNS = """
     ₭=LAK ₮=MNT ₺=TRY TL=TRY ₪=ILS ฿=THB ﷼=IRR,SAR,QAR,OMR,YER ₿=XBT 元=CNY,TWD,HKD 圆=CNY 圓=TWD
     円=JPY 원=KRW лв=BGN руб=RUB,BYN р=RUB,BYN грн=UAH kn=HRK RMB=CNY NTD=TWD SR=SAR Dhs=AED
     Dh=AED,MAD FCFA=XAF,XOF Br=ETB,BYN NIS=ILS Lt=LTL din=RSD дин=RSD тг=KZT сом=KGS сум=UZS
+    euro=EUR euros=EUR евро=EUR ευρώ=EUR
     dollar=$ dollars=$ buck=$ bucks=$ yen=JPY yuan=CNY renminbi=CNY rupee=Rs rupees=Rs rupien=Rs
     pound=£ pounds=£ pfund=GBP franken=CHF sfr=CHF kronor=SEK kroner=DKK,NOK krone=DKK,NOK
     krona=SEK kronen=SEK,DKK,NOK korun=CZK koruna=CZK koruny=CZK zloty=PLN złoty=PLN złote=PLN
@@ -250,11 +251,10 @@ def currencies(core: Any) -> dict[str, list[str]]:
                     symbols.setdefault(symbol, set()).add(code)
     for entry in SIGNS.split():
         sign, _, codes = entry.partition("=")
-        meant = symbols[codes] if codes in symbols else codes.split(",")
-        symbols.setdefault(sign, set()).update(meant)
+        symbols.setdefault(sign, set()).update(symbols.get(codes, codes.split(",")))
     traded = ("USD", "EUR", "JPY", "GBP", "CNY", "INR", "AUD", "CAD", "CHF", "SEK", "NOK", "DKK")
-    for symbol, codes in sorted(symbols.items()):
-        ranked = sorted(codes, key=lambda code: (code not in traded, code))
+    for symbol, meant in sorted(symbols.items()):
+        ranked = sorted(meant, key=lambda code: (code not in traded, code))
         found[symbol] = sorted(ranked, key=lambda c: traded.index(c) if c in traded else 99)
     return found
 

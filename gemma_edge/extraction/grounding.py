@@ -35,7 +35,7 @@ from gemma_edge.engine.grounding import (
 )
 from gemma_edge.engine.protocol import Grounding, PrintedRow
 from gemma_edge.extraction.json_schema import Json, ValuePath, resolve
-from gemma_edge.extraction.printed import AMOUNT, LIKE, QUANTITY, Finder
+from gemma_edge.extraction.printed import AMOUNT, LIKE, QUANTITY, SCALE, Finder
 from gemma_edge.extraction.rows import Field, Row, Table, choose_rows, find_tables, trace_rows
 from gemma_edge.extraction.values import (
     MARK,
@@ -110,13 +110,21 @@ def rule_of(name: str, schema: Json) -> str:
     kind = kind_of_leaf(schema)
     if kind == "amount" and _words_of(name) & _COUNTED:
         return QUANTITY
+    types = {*_types(schema)} - {"null"}
+    if not kind and types and types <= _NUMBERS and _is_scale(name, schema):
+        return SCALE
     if kind or _is_written(name, schema):
         return kind or ""
-    types = {*_types(schema)} - {"null"}
     if types and types <= _NUMBERS:
         return AMOUNT if _named_kind(name) == f"{LIKE}amount" else NUMBER
     is_text = "string" in types and not types & {"object", "array"}
     return _rule_of_string(name, schema) if is_text else ""
+
+
+def _is_scale(name: str, schema: Json) -> bool:
+    """Whether a number is called ``scale`` or ``unit_scale``: what a table counts in."""
+    words = [word.lower() for word in _NAME_PART.findall(name)]
+    return words in (["scale"], ["unit", "scale"]) and not _LEAF_WORDS & schema.keys()
 
 
 def _rule_of_string(name: str, schema: Json) -> str:

@@ -23,6 +23,7 @@ from gemma_edge.extraction.evidence.search import (
     SCALE_REACH,
     DateIndex,
     Span,
+    find_scales,
 )
 from gemma_edge.extraction.values import (
     Habits,
@@ -40,6 +41,7 @@ from gemma_edge.records import dataclass
 
 LIKE = "like "  # before a kind that only a name tells: where the document has none, any words
 AMOUNT = "amount number"  # a number of those that stand for money
+SCALE = "scale number"  # a number that says what the numbers of a table count in
 QUANTITY = "quantity"  # of an amount that its name says is counted: plain digits too
 
 _SPACE = " \u00a0\u2007\u2009\u202f"
@@ -174,6 +176,11 @@ class Finder:
         for each in some or self.numbers():
             yield from _as_json(each.values)
             yield from _as_json(self._scaled(each))
+
+    def scales(self) -> Iterator[str]:
+        """What the numbers of tables count in, as their notes say."""
+        powers = {note.power for note in find_scales(self.text)}
+        yield from (str(10**power) for power in sorted(powers))
 
     def _scale(self, number: _Number) -> tuple[tuple[int, ...], int]:
         """The powers of ten that the words behind a number can mean, and where they end."""
@@ -381,6 +388,7 @@ _FINDERS: Mapping[str, Callable[[Finder], Iterator[str]]] = {
     "money": Finder.amounts,
     "amount": Finder.amounts,
     QUANTITY: Finder.quantities,
+    SCALE: Finder.scales,
     "percent": Finder.percents,
     "currency": Finder.currencies,
     "country": Finder.countries,

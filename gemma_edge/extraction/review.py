@@ -186,11 +186,12 @@ _UNPRINTABLE = re.compile(
     "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff]"
 )
 _SIGNS = {
-    "exact": "✓", "normalized": "✓", "fuzzy": "≈", "located": "◎", "not_found": "?", "empty": "–",
+    "exact": "✓", "normalized": "✓", "scaled": "×", "fuzzy": "≈", "located": "◎",
+    "not_found": "?", "empty": "–",
 }  # fmt: skip
 _WORDS = {
-    "exact": "exact", "normalized": "other form", "fuzzy": "similar", "located": "located",
-    "not_found": "not found", "empty": "empty",
+    "exact": "exact", "normalized": "other form", "scaled": "scaled", "fuzzy": "similar",
+    "located": "located", "not_found": "not found", "empty": "empty",
 }  # fmt: skip
 
 
@@ -307,11 +308,13 @@ def _text(value: Any) -> str:
 
 def _detail(each: Evidence, state: str) -> str:
     parts = []
-    if state in ("normalized", "fuzzy") and " ".join(each.text.split()) != " ".join(
+    if state in ("normalized", "scaled", "fuzzy") and " ".join(each.text.split()) != " ".join(
         _text(each.value).split()
     ):
         text = " ".join(each.text.split())
         parts.append(f"printed “{text if len(text) <= _LONG else text[:_LONG] + ' …'}”")
+    if state == "scaled":
+        parts.append("in a table that counts in more than ones")
     if state == "fuzzy":
         parts.append(f"similarity {each.score:.2f}")
     if state == "located":

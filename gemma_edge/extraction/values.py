@@ -354,7 +354,8 @@ def _read_sum(text: str, habits: Habits, *, unit: bool) -> "_Sum | str":
     bare = without_marks(bare)
     if rounded := _ROUND.search(bare):
         bare = bare[: rounded.start()] + bare[rounded.end() :]
-        habits = replace(habits, decimal=rounded[1] or habits.decimal)
+        if rounded[1]:
+            habits = replace(habits, decimal="," if rounded[1] == "," else ".")
     bare, sign = _signed(_BRACKETS.sub(r"-\1", bare))
     bare, summed = _without_chain(bare)
     found = list(_NUMBER.finditer(bare))
@@ -589,6 +590,13 @@ def scale_of_words(word: str, after: str = "") -> tuple[tuple[int, ...], int]:
         return _all_powers(two), 2
     some = [fold(part) for part in _parts_of(word)]
     return next(((_all_powers(each), 1) for each in some if each in scales), ((), 0))
+
+
+def is_currency(word: str) -> bool | None:
+    """Whether a word is a currency; None where one is a part of it, as in "TEUR" or "€m"."""
+    parts = [*_parts_of(word)]
+    some = [bool(_codes_of(part)) for part in parts]
+    return None if any(some) and len(some) > 1 else all(some) and bool(some)
 
 
 def _all_powers(key: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ import pytest
 
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.extraction.evidence.evidence import ground
-from gemma_edge.extraction.evidence.search import DateIndex
+from gemma_edge.extraction.evidence.search import DateIndex, find_scales
 from tests.extract.pages import document
 
 SAME = [  # value, what the page prints, the part of it that means the value
@@ -168,3 +168,59 @@ def test_a_date_is_not_made_of_two_columns() -> None:
     two = "Mar 16, 2018   Mar 17, 2018   Direct debit"
     spans = DateIndex(two).days()
     assert [two[span.start : span.end] for span in spans] == ["Mar 16, 2018", "Mar 17, 2018"]
+
+
+NOTES = [  # the head of a table, and what its numbers count in
+    ("(in millions, except per share data)", 6),
+    ("$ in thousands", 3),
+    ("(Dollars in thousands)", 3),
+    ("All amounts in millions of US dollars", 6),
+    ("in T€", 3),
+    ("TEUR", 3),
+    ("Item   TEUR   TEUR", 3),
+    ("(€ 000)", 3),
+    ("£'000", 3),
+    ("(in 1.000 EUR)", 3),
+    ("Angaben in Mio. EUR", 6),
+    ("Beträge in Tausend Euro", 3),
+    ("en milliers d'euros", 3),
+    ("(en millions de dollars)", 6),
+    ("（単位：百万円）", 6),
+    ("单位：人民币千元", 3),
+    ("(단위: 백만원)", 6),
+    ("в тыс. руб.", 3),
+    ("(w tys. zł)", 3),
+    ("MSEK", 6),
+    ("€m", 6),
+    ("(₹ in lakhs)", 5),
+]
+
+
+@pytest.mark.parametrize(("note", "power"), NOTES)
+def test_the_note_of_a_table_scales_its_numbers(note, power):
+    pages = document(f"Statement of income\n{note}\nRevenue   1,234   987\nCosts   4.56   3")
+    assert {each.power for each in find_scales(pages.pages[0].text)} == {power}
+    data = {"revenue": 1234 * 10**power, "costs": 4.56, "unit_scale": 10**power}
+    revenue, costs, scale = ground(pages, data)
+    assert (revenue.status, revenue.text) == ("scaled", "1,234")
+    assert (costs.status, costs.text) == ("exact", "4.56")
+    assert scale.found
+    assert ground(document("Revenue   1,234"), {"revenue": 1234 * 10**power})[0].status != "scaled"
+
+
+@pytest.mark.parametrize(
+    "prose",
+    ["We have invested in millions of homes, in thousands of towns and in many more of them.",
+     "Revenue was 1.5 million", "Revenue in 2024: 5 TEUR", "a thousand times", "Miller (Mil) 12",
+     "12,000", "in 5 M", "room 000"],
+)  # fmt: skip
+def test_prose_and_numbers_are_no_notes_of_a_table(prose):
+    assert find_scales(f"{prose}\nRevenue   1,234") == []
+
+
+def test_each_table_has_its_own_scale():
+    pages = document("(in millions)\nRevenue   1,234", "(in thousands)\nHours   5,678")
+    data = {"a": 1_234_000_000, "b": 5_678_000, "c": 1_234_000, "d": 5_678_000_000}
+    assert [each.status for each in ground(pages, data)] == [
+        "scaled", "scaled", "not_found", "not_found",
+    ]  # fmt: skip

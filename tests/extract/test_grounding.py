@@ -451,3 +451,13 @@ def test_days_of_other_calendars_are_dates() -> None:
     text = "令和6年3月6日 and 6 มีนาคม 2567 and ngày 6 tháng 3 năm 2024"
     found = candidates("day: date", text)
     assert {"令和6年3月6日", "6 มีนาคม 2567", "ngày 6 tháng 3 năm 2024"} <= found
+
+
+def test_a_scale_is_what_the_note_of_a_table_says() -> None:
+    text = "Income (in millions, except per share data)\nRevenue   1,234"
+    for name in ("scale", "unit_scale", "unitScale"):
+        assert holds(f"{name} num", {name: 1_000_000}, text)
+        assert not holds(f"{name} num", {name: 1_000}, text)
+    assert not holds("scale num", {"scale": 1_000}, "Revenue   1,234")
+    assert rule_of("scale", {"enum": ["ones", "thousands"]}) == ""
+    assert rule_of("time_scale", {"type": "number"}) == ""

@@ -27,6 +27,7 @@ from gemma_edge.extraction.values import (
     WORD,
     Habits,
     fold,
+    is_currency,
     month_of,
     plain,
     power_of,
@@ -425,9 +426,107 @@ def _digits(text: str) -> list[str]:
     return _DIGITS.findall(text_key(text))
 
 
+# What the numbers of a table count in: "(in millions, except per share data)", "単位：百万円".
+
+_TOKEN_OF_NOTE = re.compile(r"[^\s,;:()\[\]|]{1,24}")
+_COUNTED = re.compile(r"[十百千万萬億亿백천만억]{1,4}[円元圆圓원]$")
+_THOUSANDS = re.compile(r"(?:[A-Z]{0,3}[$€£¥]|[A-Z]{3})?['’]?000['’]?s?")
+_IN_THOUSANDS = re.compile(
+    r"\b(?:in|en|em|i|w|v) (?:[A-Z]{3} ?|[$€£¥] ?)?1[ .,'’]000 ?(?:[A-Z]{3}\b|[$€£¥]|[Ee]uro)"
+)
+_EDGES_BEFORE = ("\n", "|", "(", "[", "\t", "  ")
+_EDGE_BEHIND = re.compile(r"[\n|)\]\t]|  |$")
+_MOST_NOTES, _LONGEST_NOTE = 2000, 60  # places that are looked at; characters without brackets
+_BEFORE_SCALE = frozenset(
+    fold(word)
+    for line in (
+        "in en em i v ve w в u у au to are is a the all unit units unidad einheit einheiten unité",
+        "unités birim jednostka jednotka единица ед изм đơn vị tính amounts amount figures values",
+        "angaben beträge betrag werte alle montants chiffres cifras importes valores importi",
+        "valori bedragen kwoty суммы данные показатели částky hodnoty adatok összegek belopp",
+        "beløb tal dollars euros pounds euro us u s presented expressed stated exprimés expresado",
+        "単位 单位 單位 단위",
+    )
+    for word in line.split()
+)
+_BEHIND_SCALE = frozenset(("of", "de", "von", "van", "di", "except", "other", "unless", "u", "us"))
+
+
+class ScaleNote(NamedTuple):
+    """A note that says that the numbers behind it count in powers of ten."""
+
+    span: Span
+    power: int
+
+
+def find_scales(text: str) -> list[ScaleNote]:
+    """The notes that say what the numbers of tables count in, down the text. What is prose
+    ("millions of homes"), and what follows a number, is none."""
+    text = plain(text)
+    words = {word for word in set(_TOKEN_OF_NOTE.findall(text)) if _is_of_scale(word)}
+    found = [
+        ScaleNote(Span(*each.span()), _GROUP_OF_ZEROS)
+        for each in islice(_IN_THOUSANDS.finditer(text), _MOST_NOTES)
+    ]
+    places = (each for each in _TOKEN_OF_NOTE.finditer(text) if each[0] in words) if words else ()
+    for each in islice(places, _MOST_NOTES):
+        power = _power_of_note(text, *each.span())
+        if power:
+            found.append(ScaleNote(Span(*each.span()), power))
+    return sorted(found)
+
+
+_GROUP_OF_ZEROS = 3
+
+
+def _is_of_scale(word: str) -> bool:
+    return bool(
+        scale_of_words(word.strip("."))[0] or _THOUSANDS.fullmatch(word) or _COUNTED.search(word)
+    )
+
+
+def _power_of_note(text: str, start: int, end: int) -> int:
+    """The power of ten of a word for a scale, where its cell or its brackets are such a note;
+    else 0."""
+    head = text[max(0, start - _LONGEST_NOTE) : start]
+    edges = (head.rfind(edge) + len(edge) for edge in _EDGES_BEFORE if edge in head)
+    head = head[max(edges, default=0) :]
+    tail = text[end : end + _LONGEST_NOTE]
+    if edge := _EDGE_BEHIND.search(tail):
+        tail = tail[: edge.start()]
+    bracketed = text[start - len(head) - 1 : start - len(head)] in tuple("([")
+    word = text[start:end]
+    before, behind = _TOKEN_OF_NOTE.findall(head), _TOKEN_OF_NOTE.findall(tail)
+    money = [each for each in (*before, *behind[:2]) if is_currency(each)]
+    said = [each for each in before if not is_currency(each)]
+    is_note = all(fold(each) in _BEFORE_SCALE for each in said) and _goes_on(tail, behind)
+    if not is_note or not (bracketed or len(head) + len(tail) + len(word) <= _LONGEST_NOTE):
+        return 0
+    if _THOUSANDS.fullmatch(word):
+        return _GROUP_OF_ZEROS if word != "000" or money else 0
+    counted = _COUNTED.search(word)
+    word = counted[0] if counted else word
+    if not (said or money or counted or is_currency(word) is None):
+        return 0
+    amount = read_amount(" ".join(("2", word, *money[:1])), Habits()).value
+    return len(str(amount)) - 1 if isinstance(amount, int) and str(amount).strip("20") == "" else 0
+
+
+def _goes_on(tail: str, behind: list[str]) -> bool:
+    """Whether what stands behind the scale lets it be one of a table: nothing, a currency, what
+    is left out."""
+    if not behind or tail.lstrip()[:1] in tuple(",;"):
+        return True
+    first = fold(behind[0])
+    elided = behind[0][:2].lower() in ("d'", "d’")
+    return first in _BEHIND_SCALE or elided or is_currency(behind[0]) is True
+
+
 # The numbers that a document prints, by what they can mean.
 
-SURE, LIKELY, DOUBTFUL = 0, 1, 2  # how a printed form means a value: the sign differs in the last
+# How a printed form means a value: the sign differs in the third, and the last is scaled by what
+# its table counts in.
+SURE, LIKELY, DOUBTFUL, SCALED = 0, 1, 2, 3
 _NUMBER = re.compile(
     r"(?<![\d.,])"
     r"(?:\d{1,3}(?:[ \u00a0\u2007\u2009\u202f'’]\d{3})+(?:[.,\u066b]\d+)?"  # groups apart by spaces
@@ -458,6 +557,10 @@ class NumberIndex:
     def __init__(self, index: TextIndex) -> None:
         self._text = plain(index.text)
         self._places: dict[Decimal, list[Printed]] = {}
+        self._notes = find_scales(index.text)
+        self._note_starts = [note.span.start for note in self._notes]
+        for span, power in self._notes:
+            self._keep(Decimal(10**power), span, LIKELY)
         for found in CHAIN.finditer(self._text):
             amount = read_amount(found[0], Habits()).value
             if amount is not None:
@@ -469,10 +572,21 @@ class NumberIndex:
                     self._read(Span(*part.span()))
 
     def find(self, value: Decimal) -> list[Printed]:
+        """Where a number is printed; else where it is scaled by the note of a table; else where
+        it has another sign."""
         found = self._places.get(value, [])
         if found or not value:
             return found
-        return [Printed(span, DOUBTFUL) for span, _ in self._places.get(-value, ())]
+        scaled = [Printed(span, SCALED) for span in self._scaled(value)]
+        return scaled or [Printed(span, DOUBTFUL) for span, _ in self._places.get(-value, ())]
+
+    def _scaled(self, value: Decimal) -> Iterator[Span]:
+        """Where a number stands that the last note before it makes this value."""
+        for power in sorted({note.power for note in self._notes}):
+            for span, rank in self._places.get(value.scaleb(-power), ()):
+                at = bisect_right(self._note_starts, span.start) - 1
+                if rank == SURE and at >= 0 and self._notes[at].power == power:
+                    yield span
 
     def _read(self, span: Span) -> None:
         digits = self._text[span.start : span.end]
@@ -692,9 +806,10 @@ def _trimmed(text: str, span: Span) -> Span:
 
 # All places where a value may be printed, in any form that means it. The readers of the
 # semantic types decide what a printed form means; what is the same letter for letter (white space
-# apart) is `exact`, what means the same is `normalized`, what only resembles it is `fuzzy`.
+# apart) is `exact`, what means the same is `normalized`, what does with the note of its table
+# ("in thousands") is `scaled`, what only resembles it is `fuzzy`.
 
-Status = Literal["exact", "normalized", "fuzzy", "not_found"]
+Status = Literal["exact", "normalized", "scaled", "fuzzy", "not_found"]
 _ISO = re.compile(r"\d{4}-\d\d(-\d\d)?(?:[T ]00:00(?::00)?(?:\.0+)?Z?)?")
 _CODE = re.compile(r"[A-Z]{2,3}")
 _NUMERIC_TYPES = re.compile(r"[^\w\s]?\s?[-−–(]?[^\w\s]?\s?(\d[\d.,'’ \u00a0]*)\s?%?\)?")
@@ -854,6 +969,8 @@ class Forms:
 
 
 def _in_other_form(span: Span, rank: int = SURE) -> Occurrence:
+    if rank == SCALED:
+        return Occurrence(span, "scaled", 1.0, 1 + rank)
     if rank >= DOUBTFUL:
         return Occurrence(span, "fuzzy", _DOUBT, rank)
     return Occurrence(span, "normalized", 1.0, 1 + rank)
