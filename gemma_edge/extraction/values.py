@@ -708,7 +708,7 @@ def read_date(text: str, habits: Habits) -> ReadValue:
 
 def _has_names(text: str) -> bool:
     known = tables()
-    names = (known.months, known.months_of_two, known.weekdays)
+    names = (known.months, known.months_of_two)
     return any(fold(word) in each for word in words_of(text) for each in names)
 
 
