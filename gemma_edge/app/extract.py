@@ -228,7 +228,7 @@ def _prepare(
         return prepare(model, runtime, vision="needed", image_tokens=MAX_TOKENS)
     except ProjectorError as error:
         mode = next(mode for mode in modes if mode.how in ("picture", "both"))
-        page = f"{document.name}, page {mode.page.number}"
+        page = document.place(mode.page)
         problem = f"{page}, goes in as a picture ({mode.page.kind}), and {error.message}"
         raise ProjectorError(problem, hint=f"{error.hint}{_without_pictures(modes)}") from None
 
@@ -463,7 +463,9 @@ def _render_held(recipe: Recipe, request: ExtractRequest, passes: Passes) -> str
 
 def _render_read(document: Document, passes: Passes, loaded: str) -> str:
     count, tokens = len(document.pages), render_tokens(sum(passes.page_tokens))
-    read = f"{document.name}: {count} page{'' if count == 1 else 's'}, {tokens}"
+    files = listed(list(dict.fromkeys(filter(None, (page.file for page in document.pages)))))
+    read = f"{document.name}: {count} page{'' if count == 1 else 's'}"
+    read += f" with {files}, {tokens}" if files else f", {tokens}"
     if passes.strategy == "windows":
         read += f" in {len(passes.each)} passes ({passes.reason})"
     return f"{read} · {loaded}" if loaded else read

@@ -32,7 +32,7 @@ from gemma_edge.cli.options import (
     whole_text,
 )
 from gemma_edge.cli.output import Output
-from gemma_edge.documents.document import PageNumbers, shown
+from gemma_edge.documents.document import PageNumbers, listed, shown
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.extraction import STRATEGIES, VISIONS, Strategy, Vision
 from gemma_edge.records import dataclass
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gemma_edge.app.batch import Counts, Emit, Source
     from gemma_edge.app.extract import Asked, Extraction, Preview
     from gemma_edge.app.runtime import Runtime
+    from gemma_edge.documents.document import Page
     from gemma_edge.extraction.recipe import Recipe
     from gemma_edge.extraction.schema_trial import Examination
     from gemma_edge.extraction.scoring import Cell, Change, Comparison, Report, Tally
@@ -441,6 +442,7 @@ def _envelope(found: "Extraction") -> dict[str, Any]:
             "pages": len(document.pages),
             "kinds": [
                 {"page": mode.page.number, "kind": mode.page.kind, "read_as": mode.how}
+                | _file_of(mode.page)
                 for mode in found.passes.modes
             ],
         },
@@ -458,6 +460,11 @@ def _envelope(found: "Extraction") -> dict[str, Any]:
         "seconds": round(found.seconds, 3),
         **asdict(answer.finished),
     }
+
+
+def _file_of(page: "Page") -> dict[str, Any]:
+    """The file that a page is of, where that came with the document."""
+    return {"file": page.file, "file_page": page.file_page} if page.file else {}
 
 
 def _with_places(found: "Extraction") -> Any:
@@ -508,7 +515,9 @@ def _render_result(found: "Extraction") -> str:
     parts = ["not valid" if answer.problems else "valid"]
     if answer.evidence and found.document.text.strip():  # a scan has no text to look in
         count = sum(each.found for each in answer.evidence)
-        parts.append(f"{count:,} of {len(answer.evidence):,} values found")
+        files = list(dict.fromkeys(each.file for each in answer.evidence if each.file))
+        inside = f" ({listed(files)})" if files else ""
+        parts.append(f"{count:,} of {len(answer.evidence):,} values found{inside}")
     if checks := len(found.recipe.checks):
         parts.append(f"{checks - min(len(answer.checks), checks)} of {checks} checks hold")
     forced = f", {usage.forced_tokens:,} of them forced" if usage.forced_tokens else ""
@@ -536,7 +545,8 @@ def show_preview(found: "Preview", *, as_json: bool, output: Output) -> ExitStat
     rows = [("page", "kind", "read as", "tokens", "why")]
     for mode, tokens in zip(found.passes.modes, found.page_tokens, strict=True):
         page = mode.page
-        rows.append((str(page.number), page.kind, mode.how, f"{tokens:,}", page.reason))
+        title = page.title.removeprefix("page ")
+        rows.append((title, page.kind, mode.how, f"{tokens:,}", page.reason))
     more = len(rows) - MOST_ROWS - 1
     output.table(rows[: MOST_ROWS + 1])
     if more > 0:
@@ -584,7 +594,7 @@ def _plan_document(found: "Preview") -> dict[str, Any]:
         "model": plan.name or plan.model.stem,
         "pages": [
             {"page": mode.page.number, "kind": mode.page.kind, "reason": mode.page.reason,
-             "read_as": mode.how, "tokens": tokens}
+             "read_as": mode.how, "tokens": tokens} | _file_of(mode.page)
             for mode, tokens in zip(passes.modes, found.page_tokens, strict=True)
         ],
         "strategy": passes.strategy,

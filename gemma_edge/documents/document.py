@@ -93,6 +93,12 @@ class Page:
     file: str = ""
     file_page: int = 0
 
+    @property
+    def title(self) -> str:
+        """``page 3``; in an attached file ``page 3: bill.pdf, page 1``."""
+        inside = f": {self.file}, page {self.file_page}" if self.file else ""
+        return f"page {self.number}{inside}"
+
 
 class DrawingTime:
     """Seconds that went into drawing the pages of a document so far."""
@@ -109,7 +115,8 @@ class Document:
 
     ``notes`` are lines a person must see: whatever was left out, or read in a way that they may
     not expect. ``source`` and ``password`` are what its pages are drawn from; ``media`` is
-    ``pdf``, ``image`` or ``text`` (nothing to draw)."""
+    ``pdf``, ``image`` or ``text`` (nothing to draw). ``files`` are the documents that came with
+    it, under the names that ``Page.file`` has; their pages are among ``pages``, too."""
 
     name: str
     pages: tuple[Page, ...]
@@ -118,13 +125,28 @@ class Document:
     password: str | None = field(default=None, repr=False)
     media: str = "text"
     drawing: DrawingTime = field(default_factory=DrawingTime, repr=False, compare=False)
+    files: "tuple[Document, ...]" = field(default=(), repr=False)
 
     @property
     def text(self) -> str:
         """The text of the pages that have any; of several pages each is headed ``[page N]``."""
         if len(self.pages) == 1:
             return self.pages[0].text
-        return "\n\n".join(f"[page {page.number}]\n{page.text}" for page in self.pages if page.text)
+        return "\n\n".join(f"[{page.title}]\n{page.text}" for page in self.pages if page.text)
+
+    def origin(self, page: Page) -> "Document":
+        """What a page is drawn from: the document itself, or the one that came with it."""
+        return next((each for each in self.files if each.name == page.file), self)
+
+    def can_draw(self, page: Page) -> bool:
+        """Whether there is something to look at."""
+        return self.origin(page).media != "text"
+
+    def place(self, page: Page) -> str:
+        """``bill.pdf, page 2``, and ``mail.eml > bill.pdf, page 2`` of one that came with it."""
+        if page.file:
+            return f"{self.name} > {page.file}, page {page.file_page}"
+        return f"{self.name}, page {page.number}"
 
     def page(self, number: int) -> Page:
         """The page of that number.

@@ -27,6 +27,7 @@ from gemma_edge.documents.document import (
     MAX_TOKENS,
     PATCH_PX,
     Document,
+    Page,
     PageNumbers,
     Picture,
     StrPath,
@@ -209,7 +210,8 @@ def render_page(
     reading order, each within ``max_tokens``.
     Raises UsageError: a document of text has no pages to look at; InputError: it cannot be
     drawn."""
-    return fit_tiles(_drawn(document, number, max_tokens * tiles), document.name, max_tokens, tiles)
+    drawn = _drawn(document, document.page(number), max_tokens * tiles)
+    return fit_tiles(drawn, document.name, max_tokens, tiles)
 
 
 def render_image(document: Document, number: int, *, width_px: int) -> bytes:
@@ -219,28 +221,28 @@ def render_image(document: Document, number: int, *, width_px: int) -> bytes:
     page = document.page(number)
     ratio = page.height / page.width if page.width and page.height else 1.0
     pixels = width_px * width_px * min(ratio, _TALLEST)
-    image = _drawn(document, number, math.ceil(pixels / PATCH_PX**2))
+    image = _drawn(document, page, math.ceil(pixels / PATCH_PX**2))
     height = max(1, round(width_px * min(image.height / image.width, _TALLEST)))
     out = io.BytesIO()
     image.resize((width_px, height)).save(out, "PNG")
     return out.getvalue()
 
 
-def _drawn(document: Document, number: int, max_tokens: int) -> "Image.Image":
-    if document.source is None or document.media == "text":
+def _drawn(document: Document, page: Page, max_tokens: int) -> "Image.Image":
+    source, number = document.origin(page), page.file_page or page.number
+    if source.source is None or source.media == "text":
         raise UsageError(
-            f"{document.name} is text, there is nothing to look at", hint="--vision auto"
+            f"{source.name} is text, there is nothing to look at", hint="--vision auto"
         )
-    several = document.media == "pdf" or len(document.pages) > 1 or number > 1
+    several = source.media == "pdf" or len(source.pages) > 1 or number > 1
     pages = PageNumbers(((number, number),), str(number)) if several else None
     spent, most = document.drawing, drawing_seconds(len(document.pages))
     if spent.seconds > most:
-        raise _late(f"{document.name} page {number}", most)
+        raise _late(f"{source.name} page {number}", most)
     begun = time.monotonic()
     images = iter_images(
-        document.source, document.name, pages=pages, max_tokens=max_tokens,
-        password=document.password,
-    )  # fmt: skip
+        source.source, source.name, pages=pages, max_tokens=max_tokens, password=source.password
+    )
     try:
         return next(images)
     finally:

@@ -8,8 +8,11 @@ process takes about 0.1 s to start.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from importlib import import_module
+from itertools import count as counting
 
 from gemma_edge.documents.document import (
     ANSWER_BYTES,
@@ -29,6 +32,7 @@ from gemma_edge.documents.document import (
     cut_note,
     decode_text,
     kind_of,
+    listed,
     read_file,
     shown,
 )
@@ -83,11 +87,25 @@ def read_document(
     """The same for bytes that are there already, such as those of stdin."""
     if not data:
         raise InputError(f"{name} is empty (0 bytes)", hint="check what was piped into it")
+    if kind_of(data, name) == "image":
+        return _read_image(data, name, pages)
+    attached = _AttachedFiles(name, password, pages, options)
+    document = _read_alone(data, name, password, options, attached.choose)
+    return attached.join(document)
+
+
+# Told how many pages a document has of its own and which files came with it, it says which of the
+# pages are wanted.
+_Choose = Callable[[int, Sequence[AttachedFile]], Sequence[int]]
+
+
+def _read_alone(
+    data: bytes, name: str, password: str | None, options: ReadOptions, choose: _Choose
+) -> Document:
+    """A document of any kind but an image, without what came with it."""
     kind = kind_of(data, name)
     if kind == "pdf":
-        return read_pdf(data, name, password=password, pages=pages, options=options)
-    if kind == "image":
-        return _read_image(data, name, pages)
+        return read_pdf(data, name, password=password, options=options, choose=choose)
     if kind in ("text", "html"):
         _check_ending(data, name)
     small = kind in _READERS_HERE and _is_small(data, options)
@@ -96,9 +114,120 @@ def read_document(
         Page(number, text, "text" if text.strip() else "empty", _reason(text, what))
         for number, (text, what) in enumerate(found.pages, 1)
     ]
-    if pages is not None:
-        read = [read[number - 1] for number in pages.choose(len(read), name)]
-    return Document(name, tuple(read), found.notes)
+    chosen = choose(len(read), found.files)
+    return Document(name, tuple(read[number - 1] for number in chosen), found.notes)
+
+
+# Documents in a document: what is attached to an e-mail, and what a PDF carries. Their pages follow
+# those of the document.
+
+_MOST_FILES, _DEEPEST = 50, 3
+_FILES_BYTES = 256 << 20  # of all of them
+_FILES_SECONDS = 60.0  # by the clock, after which no further one is begun
+_LOGO_AREA = 1 << 16  # pixels: a line of writing has more
+
+
+class _AttachedFiles:
+    """The files that came with a document, and with those, read one after another, each once."""
+
+    def __init__(
+        self, name: str, password: str | None, pages: PageNumbers | None, options: ReadOptions
+    ) -> None:
+        self._name, self._password, self._asked, self._options = name, password, pages, options
+        self._pages: list[Page] = []
+        self._documents: list[Document] = []
+        self._notes: list[str] = []
+        self._unread: dict[str, list[str]] = {}  # by why
+        self._seen: dict[bytes, str] = {}
+        self._bytes = self._chars = 0
+        self._begun = time.monotonic()
+        self._first, self._chosen = 1, frozenset[int]()
+
+    def choose(self, count: int, files: Sequence[AttachedFile]) -> Sequence[int]:
+        """The numbers of the pages that are wanted of a document with so many of its own, after
+        its files were read."""
+        self._add(files, "", 1)
+        every = count + len(self._pages)
+        numbers = self._asked.choose(every, self._name) if self._asked else range(1, every + 1)
+        self._first, self._chosen = count + 1, frozenset(numbers)
+        return [number for number in numbers if number <= count]
+
+    def join(self, document: Document) -> Document:
+        """The document, and those pages of its files that are wanted."""
+        for why, names in self._unread.items():
+            self._notes.append(f"{self._name}: not read: {listed(names)}: {why}")
+        numbered = (
+            replace(page, number=number) for number, page in enumerate(self._pages, self._first)
+        )
+        pages = tuple(page for page in numbered if page.number in self._chosen)
+        return replace(
+            document, pages=(*document.pages, *pages), files=tuple(self._documents),
+            notes=(*document.notes, *self._notes),
+        )  # fmt: skip
+
+    def _add(self, files: Sequence[AttachedFile], inside: str, depth: int) -> None:
+        for file in files:
+            title = self._title(f"{inside}{file.name}")
+            if why := self._why_not(file, title, depth):
+                self._unread.setdefault(why, []).append(title)
+                continue
+            try:
+                self._read(file, title, depth)
+            except InputError as error:
+                hint = f" ({error.hint})" if error.hint else ""
+                self._notes.append(f"not read: {error.message}{hint}")
+
+    def _title(self, name: str) -> str:
+        """A name that no other of them has."""
+        known = {each.name for each in self._documents}
+        stem, dot, ending = name.rpartition(".")
+        others = (f"{stem} ({at}){dot}{ending}" if dot else f"{name} ({at})" for at in counting(2))
+        return name if name not in known else next(each for each in others if each not in known)
+
+    def _why_not(self, file: AttachedFile, title: str, depth: int) -> str:
+        """Why a file is not read, or nothing."""
+        digest = sha256(file.data).digest()
+        if digest in self._seen:
+            return f"the same as {self._seen[digest]}"
+        self._seen[digest] = title
+        self._bytes += len(file.data)
+        late = time.monotonic() - self._begun > _FILES_SECONDS
+        limits = (
+            (depth > _DEEPEST, f"files are read {_DEEPEST} deep at most"),
+            (len(self._documents) >= _MOST_FILES, f"{_MOST_FILES} files are the most"),
+            (self._bytes > _FILES_BYTES, f"{_FILES_BYTES / MIB:.0f} MiB of files are the most"),
+            (self._chars > MAX_CHARS, f"{MAX_CHARS:,} characters are the most"),
+            (len(self._pages) >= LIMITS.max_pages, f"{LIMITS.max_pages:,} pages are the most"),
+            (late, f"{_FILES_SECONDS:g} s are the most that reading them may take"),
+        )
+        return next((why for is_so, why in limits if is_so), "")
+
+    def _read(self, file: AttachedFile, title: str, depth: int) -> None:
+        """Raises InputError: it cannot be read."""
+        name = f"{self._name} > {title}"
+        inner: list[AttachedFile] = []
+
+        def choose(count: int, files: Sequence[AttachedFile]) -> Sequence[int]:
+            inner.extend(files)
+            return range(1, count + 1)
+
+        if kind_of(file.data, file.name) == "image":
+            document = _read_image(file.data, name, None)
+            if len(document.pages) == 1 and _is_logo(document.pages[0]):
+                self._unread.setdefault("small pictures", []).append(title)
+                return
+        else:
+            document = _read_alone(file.data, name, self._password, self._options, choose)
+        self._documents.append(replace(document, name=title))
+        self._notes += [note if name in note else f"{name}: {note}" for note in document.notes]
+        for page in document.pages:
+            self._pages.append(replace(page, file=title, file_page=page.number))
+            self._chars += len(page.text)
+        self._add(inner, f"{title} > ", depth + 1)
+
+
+def _is_logo(page: Page) -> bool:
+    return page.width * page.height < _LOGO_AREA
 
 
 def _is_small(data: bytes, options: ReadOptions) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import log
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from gemma_edge.documents.document import (
     ANSWER_BYTES,
     CHILD_MEMORY_BYTES,
     PLAIN,
+    AttachedFile,
     Document,
     Page,
     PageNumbers,
@@ -60,15 +61,18 @@ def read_pdf(  # noqa: PLR0913  (each is named)
     pages: PageNumbers | None = None,
     limits: PdfLimits = LIMITS,
     options: ReadOptions = PLAIN,
+    choose: Callable[[int, Sequence[AttachedFile]], Sequence[int]] | None = None,
 ) -> Document:
-    """The pages of a PDF that ``pages`` names, all without it. A page that cannot be read is
+    """The pages of a PDF that ``pages`` names, or that ``choose`` does when it is told how many
+    there are and which files are in it; all without both. A page that cannot be read is
     ``damaged``; the others are read all the same.
     Raises InputError: encrypted, or damaged as a whole; UsageError: a page that there is not."""
     with _PdfReading(data, name, password, limits) as reading:
         count = reading.page_count
-        numbers = pages.choose(count, name) if pages else range(1, count + 1)
+        numbers: Sequence[int] = pages.choose(count, name) if pages else range(1, count + 1)
+        numbers = choose(count, ()) if choose else numbers
         read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
-    if all(page.kind == "damaged" for page in read):
+    if read and all(page.kind == "damaged" for page in read):
         raise damaged(name, read[0].reason)
     notes = _notes(read, numbers, reading)
     return Document(name, read, notes, source=data, password=password, media="pdf")

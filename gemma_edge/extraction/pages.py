@@ -56,7 +56,8 @@ _MOST_FIELDS = 12  # that are named in a question
 class PageInput:
     """What the model gets of one page, or of a part of it: its text, its pictures, or both.
 
-    ``head`` are the header lines of a table that began on an earlier page (windows only).
+    ``title`` is that of the page, "" where its number says all of it. ``head`` are the header lines
+    of a table that began on an earlier page (windows only).
     ``part`` counts the parts of a page that is too long for a window from 1, 0 for a whole page.
     """
 
@@ -65,6 +66,7 @@ class PageInput:
     pictures: tuple[Picture, ...] = ()
     head: str = ""
     part: int = 0
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ def render_document(inputs: Sequence[PageInput], *, several: bool) -> str:
             body.insert(0, f"(in {where})")
             first += count
         if text := "\n".join(filter(None, body)):
-            parts.append(f"[page {page.number}]\n{text}" if several else text)
+            title = page.title or f"page {page.number}"
+            parts.append(f"[{title}]\n{text}" if several else text)
     return "\n\n".join(parts)
 
 
@@ -308,7 +311,7 @@ def page_modes(document: Document, vision: Vision) -> tuple[PageMode, ...]:
     modes = []
     for page in document.pages:
         how = _AUTO[page.kind]
-        if document.media == "text" or (vision == "never" and how != "nothing"):
+        if not document.can_draw(page) or (vision == "never" and how != "nothing"):
             how = "text" if page.text.strip() else "nothing"
         elif vision == "always" and how == "text":
             how = "both"
@@ -368,7 +371,7 @@ def make_input(
         drawn = render_page(document, page.number, max_tokens=max_tokens, tiles=tiles)
         name = f"{document.name} page {page.number}"
         pictures = tuple(replace(each, name=name) for each in drawn)
-    return PageInput(page.number, text, pictures)
+    return PageInput(page.number, text, pictures, title=page.title)
 
 
 def without_pixels(page: PageInput) -> PageInput:

@@ -112,6 +112,8 @@ def evidence_record(each: Evidence) -> dict[str, Any]:
     names = ("path", "value", "status", "score", "page", "start", "end", "text", "boxes", "source")
     record = {name: getattr(each, name) for name in (*names, "confidence")}
     record |= {"path": render_path(each.path), "boxes": _rounded(each.boxes)}
+    if each.file:
+        record |= {"file": each.file, "file_page": each.file_page}
     if each.further:
         record["further"] = [
             {"page": p.page, "start": p.start, "end": p.end, "boxes": _rounded(p.boxes)}
@@ -137,7 +139,8 @@ CREATE TABLE records (
 );
 CREATE TABLE evidence (
     file TEXT NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, value TEXT, status TEXT, score REAL,
-    page INTEGER, start INTEGER, "end" INTEGER, text TEXT, boxes TEXT, source TEXT, confidence REAL
+    page INTEGER, start INTEGER, "end" INTEGER, text TEXT, boxes TEXT, source TEXT,
+    confidence REAL, attachment TEXT, attachment_page INTEGER
 );
 CREATE INDEX evidence_of ON evidence (key, file);
 """
@@ -182,6 +185,7 @@ class Database:
         places = [
             {"file": record.file, "key": record.key, "path": each["path"],
              "value": _json(each.get("value")), "boxes": _json(each.get("boxes") or None),
+             "attachment": each.get("file"), "attachment_page": each.get("file_page"),
              **{name: each.get(name) for name in _PLACE}}
             for each in record.evidence or ()
         ]  # fmt: skip
@@ -214,11 +218,14 @@ class Database:
         return found
 
     def _evidence(self, document: dict[str, Any]) -> dict[str, Any]:
-        names = ("path", "value", *_PLACE)
+        names = ("path", "value", *_PLACE, "attachment", "attachment_page")
         columns = ", ".join(f'"{name}"' for name in names)
         wanted = f"SELECT {columns} FROM evidence WHERE key = ? AND file = ? ORDER BY rowid"
         rows = self._open.execute(wanted, (document["key"], document["file"]))
-        found = [dict(zip(names, row, strict=True)) for row in rows]
+        found = []
+        for *values, file, page in rows:
+            place = dict(zip(names, values, strict=False))
+            found.append(place | ({"file": file, "file_page": page} if file else {}))
         return {"evidence": found} if found else {}
 
     def close(self) -> None:
@@ -237,6 +244,11 @@ class Database:
         for name in ("recipe", "recognized"):  # a file of before there were kinds
             if name not in there:
                 self._open.execute(f"ALTER TABLE records ADD COLUMN {name} TEXT")
+        there = {row[1] for row in self._open.execute("PRAGMA table_info(evidence)")}
+        for name in ("attachment", "attachment_page"):  # and before attachments were read
+            if name not in there:
+                kind = "INTEGER" if name.endswith("page") else "TEXT"
+                self._open.execute(f"ALTER TABLE evidence ADD COLUMN {name} {kind}")
 
     def _refusal(self, error: sqlite3.Error) -> InputError | DoesNotFit:
         name = shown(self._path)

@@ -55,6 +55,7 @@ class PageView:
     with the numbers of the leaves that it belongs to."""
 
     number: int
+    title: str
     width: float
     height: float
     image: str | None
@@ -73,9 +74,9 @@ def draw_pages(
     of a document of text. ``on_page`` hears how many of how many are drawn. A page that cannot be
     drawn is left out."""
     images: dict[int, bytes] = {}
-    if document.media == "text":
-        return images
-    numbers = shown_pages(document, evidence)[:MAX_PAGES]
+    shown = set(shown_pages(document, evidence)[:MAX_PAGES])
+    pages = [page for page in document.pages if page.number in shown]
+    numbers = [page.number for page in pages if document.can_draw(page)]
     size = 0
     for done, number in enumerate(numbers):
         if on_page is not None:
@@ -115,7 +116,8 @@ def view_pages(
             url = f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
         boxes = tuple(_boxes(page, evidence, names)) if image else ()
         parts = () if image else tuple(_parts(page, evidence, names))
-        views.append(PageView(page.number, page.width, page.height, url, boxes, parts))
+        title = f"page {page.number}: {document.place(page)}" if page.file else page.title
+        views.append(PageView(page.number, title, page.width, page.height, url, boxes, parts))
     return views
 
 
@@ -323,6 +325,8 @@ def _detail(each: Evidence, state: str) -> str:
         many = each.places > 0  # places of "1" or "false", none of them beside its field
         where = "beside its field" if many else "in the text of the document"
         parts.append(f"it is not printed {where}")
+    if each.file:
+        parts.append(f"{each.file}, page {each.file_page}")
     if each.source == "ocr layer":
         parts.append("from the scan’s text layer")
     if each.confidence is not None and each.confidence < SURE:
@@ -332,7 +336,8 @@ def _detail(each: Evidence, state: str) -> str:
 
 def _missing(document: Document, pages: Sequence[PageView]) -> str:
     shown, there = len(pages), len(document.pages)
-    as_text = [each.number for each in pages if each.image is None and document.media != "text"]
+    drawn = {page.number for page in document.pages if document.can_draw(page)}
+    as_text = [each.number for each in pages if each.image is None and each.number in drawn]
     parts = []
     if shown < there:
         parts.append(f"{shown} of {there} pages are shown, those with values on them")

@@ -143,6 +143,26 @@ def test_a_database_of_before_there_were_kinds_is_gone_on_with(tmp_path):
     assert (second["recipe"], second["recognized"]) == ("invoice", {"probability": 0.9})
 
 
+def test_a_database_keeps_the_file_that_a_value_is_in(tmp_path):
+    path = tmp_path / "out.db"
+    place = {"path": "total", "value": 5, "page": 2, "file": "a.eml > b.pdf", "file_page": 1}
+    database = Database(path)
+    database.write(replace(GOOD, evidence=(place, {"path": "vendor", "value": "A", "page": 1})))
+    database.close()
+    ((total, vendor),) = (each["evidence"] for each in read_database(path))
+    assert (total["file"], total["file_page"], total["page"]) == ("a.eml > b.pdf", 1, 2)
+    assert "file" not in vendor
+    with closing(sqlite3.connect(path)) as old:  # as it was before
+        old.executescript(
+            "ALTER TABLE evidence DROP COLUMN attachment;"
+            "ALTER TABLE evidence DROP COLUMN attachment_page"
+        )
+    database = Database(path)
+    database.write(replace(GOOD, key="k2", evidence=(place,)))
+    database.close()
+    assert read_database(path)[1]["evidence"][0]["file"] == "a.eml > b.pdf"
+
+
 def test_a_file_that_was_named_twice_stands_once_in_a_database(tmp_path):
     database = Database(tmp_path / "out.db")
     database.write(GOOD)

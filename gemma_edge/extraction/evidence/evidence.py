@@ -99,7 +99,8 @@ Source = Literal["text", "ocr layer", "located"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One leaf of the data and its place.
+    """One leaf of the data and its place. Of a page of a file that came with the document
+    ``file`` names both, ``mail.eml > bill.pdf``, and ``file_page`` counts in that.
 
     ``score`` is 0 to 1. ``start`` and ``end`` are offsets in the text of ``page``, ``text`` is
     what is printed there, ``boxes`` are in points, one for each line of it; ``further`` holds the
@@ -122,6 +123,8 @@ class Evidence:
     places: int = 0
     source: Source = "text"
     confidence: float | None = None
+    file: str = ""
+    file_page: int | None = None
 
     @property
     def found(self) -> bool:
@@ -149,7 +152,14 @@ def ground(
             found = _occurrences(forms, value, _copied(printed, path))
             leaves.append(Leaf(path, value, _in_row(forms, rows or {}, path, found)))
     Chooser(forms.index, Labels(forms.index, hints)).choose(leaves)
-    return tuple(_evidence(forms, leaf) for leaf in leaves)
+    return tuple(_evidence(document.name, forms, leaf) for leaf in leaves)
+
+
+def _named(name: str, page: Page, each: Evidence) -> Evidence:
+    """The same with the file that its page is of, where that came with the document ``name``."""
+    if not page.file:
+        return each
+    return replace(each, file=f"{name} > {page.file}", file_page=page.file_page)
 
 
 def with_confidence(
@@ -204,14 +214,14 @@ def _occurrences(forms: Forms, value: Any, copied: Any) -> list[Occurrence]:
     return copies or found
 
 
-def _evidence(forms: Forms, leaf: Leaf) -> Evidence:
+def _evidence(name: str, forms: Forms, leaf: Leaf) -> Evidence:
     chosen = leaf.chosen
     if chosen is None:
         return Evidence(path=leaf.path, value=leaf.value, places=len(leaf.candidates))
     spans = (chosen.span, *chosen.further)
     first, *further = (place for span in spans for place in forms.index.places(span))
-    kind = forms.index.page_at(chosen.span.start).kind
-    return Evidence(
+    page = forms.index.page_at(chosen.span.start)
+    found = Evidence(
         path=leaf.path,
         value=leaf.value,
         status=chosen.status,
@@ -223,8 +233,9 @@ def _evidence(forms: Forms, leaf: Leaf) -> Evidence:
         boxes=first.boxes,
         further=tuple(further),
         places=len(leaf.candidates),
-        source="ocr layer" if kind.endswith("ocr-layer") else "text",
+        source="ocr layer" if page.kind.endswith("ocr-layer") else "text",
     )
+    return _named(name, page, found)
 
 
 # The second pass for pages without text: the model is asked where the values stand that it read
@@ -268,10 +279,8 @@ def locate(
         DoesNotFit, EngineError: from the engine.
     """
     found = list(evidence)
-    if document.media == "text" or not engine.info.vision:
-        return tuple(found)
-    for page in document.pages:
-        if page.kind not in _WITH_IMAGES:
+    for page in document.pages if engine.info.vision else ():
+        if page.kind not in _WITH_IMAGES or not document.can_draw(page):
             continue
         missing = [at for at, each in enumerate(found) if each.page is None]
         if not missing:
@@ -286,7 +295,8 @@ def locate(
             for number, box in _boxes(answer, page):
                 if number <= len(asked):
                     at = asked[number - 1]
-                    found[at] = replace(found[at], page=page.number, boxes=(box,), source="located")
+                    seen = replace(found[at], page=page.number, boxes=(box,), source="located")
+                    found[at] = _named(document.name, page, seen)
     return tuple(found)
 
 
