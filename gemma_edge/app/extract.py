@@ -54,7 +54,7 @@ from gemma_edge.errors import (
     UsageError,
 )
 from gemma_edge.extraction import pages, records
-from gemma_edge.extraction.evidence.evidence import Evidence, locate
+from gemma_edge.extraction.evidence.evidence import Evidence, differences, locate
 from gemma_edge.extraction.grounding import ALL, describe_held, listed, unknown_fields
 from gemma_edge.extraction.job import CheckedAnswer, extract
 from gemma_edge.extraction.json_schema import parse_json, render_path
@@ -414,6 +414,7 @@ def extract_with(  # noqa: PLR0913  (as above, and what was counted already)
         answer = extract(engine, document, recipe, options, passes=passes, on_event=listen)
         if request.located:
             answer = _located(engine, document, answer, options)
+        answer = replace(answer, notes=(*answer.notes, *differences(document)))
     seconds += runtime.clock() - started
     return Extraction(document, recipe, passes, answer, engine.info, seconds, recognized)
 

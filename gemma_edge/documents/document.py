@@ -267,6 +267,20 @@ class AttachedFile(NamedTuple):
     data: bytes
 
 
+_NAME_CHARS, _ENDING_CHARS = 80, 8
+_UNSAFE = str.maketrans("[]<>", "()()")
+
+
+def attached_name(said: str) -> str:
+    """The name of an attached file that is safe in a line and in a prompt, without a folder."""
+    name = " ".join(shown(re.split(r"[\\/]", said)[-1]).translate(_UNSAFE).split()) or "file"
+    if len(name) > _NAME_CHARS:
+        stem, dot, ending = name.rpartition(".")
+        ending = f"{dot}{ending}" if dot and len(ending) <= _ENDING_CHARS else ""
+        name = (stem if ending else name)[: _NAME_CHARS - len(ending) - 1] + "…" + ending
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class ExtractedText:
     """``pages`` are texts in order, each with a word on what it is (``sheet "May"``); ``notes``
@@ -447,7 +461,7 @@ def _marked(text: str, sign: str, table: dict[int, int]) -> str:
 # could be several things.
 
 
-Kind = Literal["pdf", "image", "office", "html", "mail", "separated", "text"]
+Kind = Literal["pdf", "image", "office", "html", "mail", "invoice", "separated", "text"]
 
 _IMAGES = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0",
@@ -464,6 +478,12 @@ _HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:[^-]|-(?!->))*-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE,
 )
+_INVOICE = re.compile(  # an invoice as data, whatever its namespaces are called
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:[^-]|-(?!->))*-->\s*|<\?[^>]*>\s*)*<(?:[\w.-]{1,40}:)?"
+    r"(?:(?:Invoice|CreditNote)\b[^>]*urn:oasis:names:specification:ubl:"
+    r"|CrossIndustry(?:Invoice|Document)\b)"
+)
+E_INVOICE = "an invoice as data"  # what such a page is
 _HEAD_LINE = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}:(?:[ \t]|$)")
 
 
@@ -476,10 +496,8 @@ def kind_of(data: bytes, name: str) -> Kind:
     """The kind; bytes that are none of the others are text, or will be refused as such."""
     if data.startswith(_IMAGES) or _IMAGE_STARTS.match(data):
         return "image"
-    if data.startswith(_OFFICE):
-        return "office"
-    if is_pdf(data):
-        return "pdf"
+    if data.startswith(_OFFICE) or is_pdf(data):
+        return "office" if data.startswith(_OFFICE) else "pdf"
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
     head = data[:16384].decode(encoding, "replace").removeprefix("\xef\xbb\xbf")
     lower = name.lower()
@@ -490,7 +508,9 @@ def kind_of(data: bytes, name: str) -> Kind:
         return "html"
     if is_mail(head, name):
         return "mail"
-    return "separated" if lower.endswith((".csv", ".tsv", ".tab", ".xls")) else "text"
+    if lower.endswith((".csv", ".tsv", ".tab", ".xls")):
+        return "separated"
+    return "invoice" if _INVOICE.match(head.lstrip("\ufeff")) else "text"
 
 
 def is_mail(head: str, name: str) -> bool:

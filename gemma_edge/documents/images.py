@@ -619,7 +619,8 @@ def iter_pdf_pages(
     from PIL import Image
 
     pixels = int(_FINER * max_tokens * PATCH_PX * PATCH_PX)
-    child, count = open_child(data, name, password, LIMITS)
+    child, found = open_child(data, name, password, LIMITS)
+    count = found["page_count"]
     with child:
         numbers = pages.choose(count, name) if pages else range(1, count + 1)
         child.send({"draw": numbers[0], "pixels": pixels})

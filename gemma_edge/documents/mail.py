@@ -20,9 +20,9 @@ from gemma_edge.documents.document import (
     ExtractedText,
     ReadOptions,
     Writer,
+    attached_name,
     cut_note,
     listed,
-    shown,
 )
 from gemma_edge.documents.html import html_to_text
 from gemma_edge.errors import InputError
@@ -30,7 +30,6 @@ from gemma_edge.errors import InputError
 _MOST_ATTACHED, _MAX_PARTS, _DEEPEST = 1000, 50_000, 30
 _MOST_MAILS = 500  # in one mailbox
 _MOST_TYPE_CHARS = 1000  # of what says how a part is written, which is taken apart again and again
-_NAME_CHARS = 80
 # What Python's library raises over fields and parts that are broken.
 _TRIPPED = (AttributeError, LookupError, TypeError, ValueError, MessageError, RecursionError)
 _MAIL_BEGINS = re.compile(rb"(?<=\n)From [^\r\n]{1,200}?[0-9]{2}:[0-9]{2}[^\r\n]{0,60}(?=\r?\n)")
@@ -201,9 +200,9 @@ class _MailReader:
             named = _name(part) or next(iter(_values(inner, "Subject", "")), "") or "message"
             named = named if named.lower().endswith(".eml") else f"{named}.eml"
             try:
-                self.files.append(AttachedFile(_file_name(named), inner.as_bytes()))
+                self.files.append(AttachedFile(attached_name(named), inner.as_bytes()))
             except _TRIPPED:
-                self.unread.append(f"{_file_name(named)} (it is damaged)")
+                self.unread.append(f"{attached_name(named)} (it is damaged)")
             return []
         if kind in ("message/external-body", "message/partial"):
             self.unread.append(f"{_name(part) or kind} (it is not in this message)")
@@ -218,14 +217,14 @@ class _MailReader:
     def _attach(self, part: Message, kind: str, named: str) -> None:
         why = _reason_unread(kind, named, part)
         if why:
-            self.unread.append(f"{_file_name(named or kind)} ({why})")
+            self.unread.append(f"{attached_name(named or kind)} ({why})")
             return
         if kind in _OTHER_VERSIONS:
             return
         data = _payload(part)
         if kind.startswith("text/"):
             data = self._in_utf8(part, data)
-        file = AttachedFile(_file_name(_with_ending(named, kind)), data)
+        file = AttachedFile(attached_name(_with_ending(named, kind)), data)
         if not data:
             self.unread.append(f"{file.name} (it is empty)")
         elif kind.startswith("image/"):
@@ -331,19 +330,6 @@ def _payload(part: Message) -> bytes:
         data = part.get_payload(decode=True)
         return data if isinstance(data, bytes) else b""
     return b""
-
-
-_UNSAFE = str.maketrans("[]<>", "()()")
-
-
-def _file_name(named: str) -> str:
-    """The name of an attached file that is safe in a line, in a prompt, and without a folder."""
-    name = " ".join(shown(re.split(r"[\\/]", named)[-1]).translate(_UNSAFE).split()) or "file"
-    if len(name) > _NAME_CHARS:
-        stem, dot, ending = name.rpartition(".")
-        ending = f"{dot}{ending}" if dot and len(ending) <= 8 else ""  # noqa: PLR2004
-        name = (stem if ending else name)[: _NAME_CHARS - len(ending) - 1] + "…" + ending
-    return name
 
 
 _ENDINGS = {

@@ -90,8 +90,11 @@ def read_document(
     if kind_of(data, name) == "image":
         return _read_image(data, name, pages)
     attached = _AttachedFiles(name, password, pages, options)
-    document = _read_alone(data, name, password, options, attached.choose)
-    return attached.join(document)
+    document = attached.join(_read_alone(data, name, password, options, attached.choose))
+    if not document.pages:
+        why = listed(document.notes) or "it is empty"
+        raise InputError(f"{name}: nothing of what is in it can be read ({why})")
+    return document
 
 
 # Told how many pages a document has of its own and which files came with it, it says which of the
@@ -360,7 +363,7 @@ def _unread(name: str, why: str, late: bool) -> InputError:
 _READERS_HERE = {"text": ("open", "read_text"), "separated": ("sheets", "read_separated")}
 _READERS = {
     **_READERS_HERE, "office": ("office", "read_office"), "mail": ("mail", "read_mail"),
-    "html": ("html", "read_html"),
+    "html": ("html", "read_html"), "invoice": ("einvoice", "read_einvoice"),
 }  # fmt: skip
 
 

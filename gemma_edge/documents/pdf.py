@@ -18,12 +18,15 @@ from gemma_edge.documents.document import (
     Page,
     PageNumbers,
     ReadOptions,
+    attached_name,
+    listed,
     render_numbers,
 )
 from gemma_edge.documents.layout import Piece, render_layout
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.isolation import Child, ChildError, Limits
 from gemma_edge.records import dataclass
+from gemma_edge.units import render_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class PdfLimits:
 
 
 _PLACES = 8  # floats of a word, as pdf_child.py describes them
+_MOST_FILES = 200  # in one PDF, that are looked at
 _MOST_CHILDREN = 4  # pages on which the child may end before the rest is left unread
 
 
@@ -70,7 +74,9 @@ def read_pdf(  # noqa: PLR0913  (each is named)
     with _PdfReading(data, name, password, limits) as reading:
         count = reading.page_count
         numbers: Sequence[int] = pages.choose(count, name) if pages else range(1, count + 1)
-        numbers = choose(count, ()) if choose else numbers
+        if choose:
+            files = reading.files()
+            numbers = choose(0 if reading.is_cover and files else count, files)
         read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
     if read and all(page.kind == "damaged" for page in read):
         raise damaged(name, read[0].reason)
@@ -86,8 +92,11 @@ class _PdfReading:
         self.stopped = ""  # why pages were left unread
         self.cut: dict[int, int] = {}  # pages of which so many characters were read, not all
         self._left = limits.max_chars
+        self.is_cover = False  # its one page says only that files are in it
+        self.unread_files: list[str] = []  # why
         begun = time.monotonic()
-        self._child, self.page_count = open_child(*self._source)
+        self._child, self._head = open_child(*self._source)
+        self.page_count: int = self._head["page_count"]
         self._most = limits.total_seconds(self.page_count)
         self._deadline = begun + self._most
         self._children = 1
@@ -97,6 +106,31 @@ class _PdfReading:
 
     def __exit__(self, *_: object) -> None:
         self._child.close()
+
+    def files(self) -> tuple[AttachedFile, ...]:
+        """The files in it."""
+        found: list[AttachedFile] = []
+        size = 0
+        for number in range(min(self._head["files"], _MOST_FILES)):
+            try:
+                head, parts = self._child.call({"file": number})
+            except ChildError as stopped:
+                self.unread_files.append(str(stopped))
+                self._replace_child()
+                break
+            if "error" in head:
+                self.unread_files.append(head["error"])
+                continue
+            data = b"".join(parts)
+            size += len(data)
+            if size > ANSWER_BYTES:
+                self.unread_files.append(f"{render_bytes(ANSWER_BYTES)} are the most that is read")
+                break
+            found.append(AttachedFile(attached_name(head["name"]), data))
+        if (more := self._head["files"] - _MOST_FILES) > 0:
+            self.unread_files.append(f"{more:,} more than {_MOST_FILES}")
+        self.is_cover = self._head["cover"] and bool(found)
+        return tuple(found)
 
     def iter_answers(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any], bytes]]:
         """What the child says of each page. While one is made use of the next is being read."""
@@ -200,13 +234,18 @@ def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _PdfReading) 
         f"page {number} is cut: {most:,} characters are the most that is read"
         for number, most in reading.cut.items()
     ]
+    if reading.unread_files:
+        notes.append(f"files in it are not read: {listed(reading.unread_files)}")
+    if reading.is_cover:
+        notes.append("its page, which only says to open it in another program, is left out")
     return tuple(notes)
 
 
 def open_child(
     data: bytes, name: str, password: str | None, limits: PdfLimits
-) -> tuple[Child, int]:
-    """A child process with one PDF open, and its number of pages. ``send`` it an order as in
+) -> tuple[Child, dict[str, Any]]:
+    """A child process with one PDF open, and what is in it: ``page_count``, ``files``, ``cover``
+    as ``pdf_child.py`` has them. ``send`` it an order as in
     ``pdf_child.py``, ``receive_answer``; two orders may be on their way, so that the child reads a
     page while the last one is made use of. It takes about 0.1 s to start, most of it PDFium.
 
@@ -232,7 +271,7 @@ def open_child(
     except BaseException:
         child.close()
         raise
-    return child, head["page_count"]
+    return child, head
 
 
 _DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"

@@ -1,9 +1,11 @@
 """The child program that holds PDFium: the words of pages with their boxes, or pages as pixels.
 
 PDFium is C++ over hostile input, so a crash, a loop or a flood of memory ends here. The first
-request is ``{"password"}`` with the bytes of a PDF, and its answer ``{"page_count"}``, or
-``{"error": "password" | "damaged", "detail"}``. Then each request is ``{"read": number,
-"max_chars"}`` or ``{"draw": number, "pixels"}``; ``{"error": why}`` is an answer too.
+request is ``{"password"}`` with the bytes of a PDF, and its answer ``{"page_count", "files",
+"cover"}``, or ``{"error": "password" | "damaged", "detail"}``. Then each request is ``{"read":
+number, "max_chars"}``, ``{"draw": number, "pixels"}`` or ``{"file": number}``; ``{"error": why}``
+is an answer too. ``files`` counts those in it, each of which is ``{"name"}`` and its bytes;
+``cover`` is whether its one page only says that there are some.
 
 Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count": words}``, and as
 bytes eight floats for each word (left, top, right, bottom, baseline, turn, glued, skew), then their
@@ -17,10 +19,12 @@ import math
 import re
 import struct
 import sys
+import zlib
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 from unicodedata import bidirectional, normalize
 
@@ -37,7 +41,7 @@ def main() -> Handler:
         nonlocal pdf
         if request.parts:
             pdf = open_pdf(request.parts[0], request.header["password"])
-            yield ChildMessage(pdf if isinstance(pdf, dict) else {"page_count": len(pdf)})
+            yield ChildMessage(pdf if isinstance(pdf, dict) else look_into(pdf, request.parts[0]))
         else:
             head, content = carry_out(pdf, request.header)
             yield ChildMessage(head, (content,))
@@ -67,6 +71,8 @@ def carry_out(pdf: Any, order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     import pypdfium2
 
     try:
+        if "file" in order:
+            return read_file(pdf, order["file"])
         if "draw" in order:
             return draw_page(pdf, order["draw"] - 1, order["pixels"])
         return read_page(pdf, order["read"] - 1, order["max_chars"])
@@ -604,3 +610,91 @@ def _is_blank(page: Any) -> bool:
     bitmap = page.render(scale=_BLANK_PX / max(width, height), grayscale=True)
     rows = _rows_of(bitmap, bitmap.width)
     return max(map(max, rows)) - min(map(min, rows)) < _BLANK_STEP
+
+
+# The files in a PDF: those of the document, then those that are pinned to a page. A portfolio has a
+# page that says only that a newer program shows them.
+
+
+_MOST_PINNED_PAGES, _MOST_PINNED = 2000, 200
+_MOST_STREAMS, _STREAM_BYTES = 100, 1 << 18  # of objects, in which the catalog may be
+_COVER_CHARS = 1500
+_COVER = re.compile(r"acrobat|adobe\s+reader|portfolio|package", re.IGNORECASE)
+_OBJECTS = re.compile(rb"/ObjStm\b[^>]{0,300}>>[\s]{0,4}stream\r?\n")
+
+
+def look_into(pdf: Any, data: bytes) -> dict[str, Any]:
+    """What the document holds, as the module's docstring says. It keeps the places of its files."""
+    pdf.pinned = _pinned(pdf) if _mentions(data, b"/FileAttachment") else []
+    files = max(0, pdf.count_attachments()) + len(pdf.pinned)
+    cover = files > 0 and len(pdf) == 1 and _mentions(data, b"/Collection") and _is_cover(pdf)
+    return {"page_count": len(pdf), "files": files, "cover": cover}
+
+
+def _mentions(data: bytes, key: bytes) -> bool:
+    """Whether a key stands in the file, or in those of its objects that are packed."""
+    if key in data:
+        return True
+    for found in islice(_OBJECTS.finditer(data), _MOST_STREAMS):
+        with suppress(zlib.error):
+            packed = memoryview(data)[found.end() : found.end() + _STREAM_BYTES]
+            if key in zlib.decompressobj().decompress(packed, _STREAM_BYTES):
+                return True
+    return False
+
+
+def _is_cover(pdf: Any) -> bool:
+    import pypdfium2
+
+    with suppress(pypdfium2.PdfiumError):
+        text = pdf[0].get_textpage()
+        short = text.count_chars() <= _COVER_CHARS
+        return bool(short and _COVER.search(text.get_text_range()))
+    return False
+
+
+def _pinned(pdf: Any) -> list[tuple[int, int]]:
+    """The files that are pinned to pages: a page and a remark on it, both from 0."""
+    import pypdfium2
+    import pypdfium2.raw as pdfium
+
+    found: list[tuple[int, int]] = []
+    for index in range(min(len(pdf), _MOST_PINNED_PAGES)):
+        with suppress(pypdfium2.PdfiumError):
+            page = pdf[index]
+            for at in range(min(_MOST_PINNED, pdfium.FPDFPage_GetAnnotCount(page.raw))):
+                remark = pdfium.FPDFPage_GetAnnot(page.raw, at)
+                if pdfium.FPDFAnnot_GetSubtype(remark) == pdfium.FPDF_ANNOT_FILEATTACHMENT:
+                    found.append((index, at))
+                pdfium.FPDFPage_CloseAnnot(remark)
+            page.close()
+    return found[:_MOST_PINNED]
+
+
+def read_file(pdf: Any, number: int) -> tuple[dict[str, Any], bytes]:
+    """The file of this number from 0, and its name.
+    Raises PdfiumError: it cannot be read."""
+    import pypdfium2
+    import pypdfium2.raw as pdfium
+
+    own = max(0, pdf.count_attachments())
+    if number < own:
+        return _content(pdf.get_attachment(number))
+    index, at = pdf.pinned[number - own]
+    page = pdf[index]
+    remark = pdfium.FPDFPage_GetAnnot(page.raw, at)
+    raw = pdfium.FPDFAnnot_GetFileAttachment(remark)
+    if not raw:
+        raise pypdfium2.PdfiumError("the file is not there")
+    found = _content(pypdfium2.PdfAttachment(raw, pdf))
+    pdfium.FPDFPage_CloseAnnot(remark)
+    return found
+
+
+def _content(file: Any) -> tuple[dict[str, Any], bytes]:
+    import pypdfium2
+
+    name = ""
+    with suppress(pypdfium2.PdfiumError, UnicodeDecodeError):
+        name = file.get_name()
+    return {"name": name}, bytes(file.get_data())

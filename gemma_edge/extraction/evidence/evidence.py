@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
-from gemma_edge.documents.document import MAX_TOKENS, Box, Document, Page
+from gemma_edge.documents.document import E_INVOICE, MAX_TOKENS, Box, Document, Page
 from gemma_edge.engine.protocol import (
     GREEDY,
     Chunk,
@@ -353,3 +353,79 @@ def _boxes(answer: str, page: Page) -> Iterator[tuple[int, Box]]:
             if area <= _LARGEST:
                 wide, high = page.width / _SCALE, page.height / _SCALE
                 yield int(number), Box(x0 * wide, y0 * high, x1 * wide, y1 * high)
+
+
+# What an invoice prints, and what the same invoice says as data (Factur-X and the like): where they
+# differ, a person has to see both.
+
+_NUMBER = re.compile(r"[0-9][0-9.,'’\u00a0\u202f]{0,20}")
+_TOTAL = (
+    r"(?:grand total|invoice total|total amount|total due|amount due|gesamtbetrag|rechnungsbetrag"
+    r"|endbetrag|gesamtsumme|bruttobetrag|zahlbetrag|zu zahlen|total ttc|net à payer|totale"
+    r"|importe total|totaal|total)\b"
+)
+_OF_INVOICE = r"(?:invoice|rechnung|facture|factura|fattura|factuur)s?"
+_NO = r"(?:number|nummer|numéro|número|numero|no|nr|n°|nº|#)"
+_DAY = r"(?:invoice date|rechnungsdatum|factuurdatum|\bdate|\bdatum|\bfecha|\bdata)"
+# Of a line of the data: how its value is to be looked for, and what stands before a printed one.
+_COMPARED: Mapping[str, tuple[type, re.Pattern[str]]] = {
+    "Invoice number": (str, re.compile(rf"{_OF_INVOICE}[ -]?{_NO}[.:]{{0,2}} {{0,9}}(\S{{1,40}})")),
+    "Invoice date": (
+        str,
+        re.compile(rf"{_DAY}[.:]{{0,2}} {{1,9}}(\S{{1,12}}(?: \S{{1,12}}){{0,2}})"),
+    ),
+    "Total": (float, re.compile(_TOTAL)),
+    "IBAN": (str, re.compile(r"\b([a-z]{2}[0-9]{2}(?: ?[a-z0-9]{2,4}){3,9})\b")),
+}
+
+
+def differences(document: Document) -> tuple[str, ...]:
+    """A line for each invoice as data that says other things than the pages that it belongs to: its
+    number, day, total or account, with what is printed."""
+    notes = []
+    for page in document.pages:
+        if not page.reason.startswith(E_INVOICE):
+            continue
+        holder = page.file.rpartition(" > ")[0]
+        printed = tuple(
+            each for each in document.pages
+            if each.text and not each.reason.startswith(E_INVOICE) and holder in ("", each.file)
+        )  # fmt: skip
+        found = list(_differences(page, replace(document, pages=printed))) if printed else []
+        if found:
+            what = "what is printed and what the invoice says as data differ"
+            notes.append(f"{document.place(page)}: {what}: {'; '.join(found)}")
+    return tuple(notes)
+
+
+def _differences(page: Page, printed: Document) -> Iterator[str]:
+    forms = Forms(printed)
+    for label, (kind, before) in _COMPARED.items():
+        said = re.search(rf"^{label}: (.{{1,200}})$", page.text, re.MULTILINE)
+        try:
+            value = kind(said[1]) if said else None
+        except ValueError:
+            continue
+        there = forms.candidates(value) if value is not None else [None]
+        if not any(each is None or each.status in ("exact", "normalized") for each in there):
+            assert said is not None
+            other = _printed_beside(label, before, printed)
+            shown = f"printed {other}" if other else "it is not printed"
+            name = label if label.isupper() else label.lower()
+            yield f"{name} {said[1]} as data, {shown}"
+
+
+def _printed_beside(label: str, before: re.Pattern[str], printed: Document) -> str:
+    """The value that the pages print for it, "" where none is found: of several totals the last."""
+    found = ""
+    for page in printed.pages:
+        for line in page.text.splitlines():
+            match = before.search(line.lower())
+            if match is None:
+                continue
+            if label == "Total":
+                numbers = _NUMBER.findall(line, match.end())
+                found = numbers[-1].rstrip(".,") if numbers else found
+            elif not found:
+                found = line[match.start(1) : match.end(1)].strip()
+    return found
