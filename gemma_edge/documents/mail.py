@@ -22,9 +22,10 @@ from gemma_edge.documents.document import (
     Writer,
     attached_name,
     cut_note,
+    decode_labelled,
     listed,
 )
-from gemma_edge.documents.html import html_to_text
+from gemma_edge.documents.html import html_to_text, label_of
 from gemma_edge.errors import InputError
 
 _MOST_ATTACHED, _MAX_PARTS, _DEEPEST = 1000, 50_000, 30
@@ -61,11 +62,11 @@ def read_mail(data: bytes, name: str, options: ReadOptions = PLAIN) -> Extracted
     if many:
         data = data[: ends[-1].start()]
     mails = _mails(data)
-    reader = _MailReader(options.encoding)
+    reader = _MailReader(name, options.encoding)
     pages = [reader.read(mail) for mail in mails[:_MOST_MAILS]]
     if not any(pages):
         raise InputError(f"{name} holds no text", hint="export the e-mail again")
-    notes = [f"{name}: {note}" for note in dict.fromkeys(reader.notes)]
+    notes = [*reader.told, *(f"{name}: {note}" for note in dict.fromkeys(reader.notes))]
     if len(mails) > 1:
         most = "" if len(mails) <= _MOST_MAILS else f", of which {_MOST_MAILS:,} are read"
         notes.insert(0, f"{name} is a mailbox of {len(mails):,} e-mails{most}")
@@ -105,20 +106,26 @@ class _Text(NamedTuple):
 class _MailReader:
     """Collects what the parts of messages say."""
 
-    def __init__(self, encoding: str | None) -> None:
+    def __init__(self, name: str, encoding: str | None) -> None:
         self.writer = Writer()
         self.files: list[AttachedFile] = []
         self.unread: list[str] = []
         self.notes: list[str] = []
-        self._encoding = encoding
+        self.told: dict[str, None] = {}  # notes that name the file
+        self._name, self._encoding = name, encoding
         self._dates: dict[str, None] = {}  # appointments: mostly sent twice
         self._linked: set[str] = set()  # what the HTML shows within its text
         self._pictures: list[tuple[str, AttachedFile]] = []  # by their Content-ID
         self._begun = False
 
     def read(self, data: bytes) -> str:
-        """One e-mail as text."""
-        message = cast("EmailMessage", email.message_from_bytes(data, policy=_POLICY))
+        """One e-mail as text.
+        Raises InputError: parts in parts, more than Python can follow."""
+        try:
+            message = cast("EmailMessage", email.message_from_bytes(data, policy=_POLICY))
+        except RecursionError:
+            what = f"{self._name} is damaged (it has parts within parts without end)"
+            raise InputError(what, hint="export the e-mail again") from None
         self._linked, self._pictures, self._begun = set(), [], False
         self._dates = {}
         body = self._walk(message, 0)
@@ -247,9 +254,11 @@ class _MailReader:
             self.notes.append(f"pictures within its text are not looked at: {listed(logos)}")
 
     def _decoded(self, part: Message) -> str:
-        label = self._encoding or _charset(part)
-        text, notes = _decode(_payload(part), label)
-        self.notes += notes
+        data = _payload(part)
+        is_html = part.get_content_type() == "text/html"
+        label = self._encoding or _charset(part) or (label_of(data) if is_html else "")
+        text, notes = decode_labelled(data, label, self._name)
+        self.told.update(dict.fromkeys(notes))
         return text
 
     def _in_utf8(self, part: Message, data: bytes) -> bytes:
@@ -257,7 +266,7 @@ class _MailReader:
         label = self._encoding or _charset(part)
         if not label or data.startswith(_BOMS):
             return data
-        text, notes = _decode(data, label)
+        text, notes = decode_labelled(data, label, "")
         return data if notes else codecs.BOM_UTF8 + text.encode("utf-8", "replace")
 
 
@@ -370,7 +379,7 @@ def _from_words(found: re.Match[str]) -> str:
             pieces[-1] = (name, pieces[-1][1] + data)
         else:
             pieces.append((name, data))
-    return "".join(_decode(data, name)[0] for name, data in pieces)
+    return "".join(decode_labelled(data, name, "")[0] for name, data in pieces)
 
 
 def _from_word(way: str, text: str) -> bytes:
@@ -388,19 +397,8 @@ def _raw(value: str, charset: str = "") -> str:
         return value
     with suppress(UnicodeEncodeError):
         data = value.encode("ascii", "surrogateescape")
-        with suppress(UnicodeDecodeError):
-            return data.decode("utf-8")
-        return _decode(data, charset or "windows-1252")[0]
+        return decode_labelled(data, charset or "windows-1252", "")[0]
     return value
-
-
-def _decode(data: bytes, label: str) -> tuple[str, tuple[str, ...]]:
-    """Text as it is labelled, where that can be."""
-    with suppress(LookupError, UnicodeDecodeError):
-        return data.decode(label or "utf-8"), ()
-    with suppress(UnicodeDecodeError):
-        return data.decode("utf-8"), ()
-    return data.decode("cp1252", "replace"), ("it is not UTF-8; it was read as Windows-1252",)
 
 
 # Appointments (iCalendar, RFC 5545): what a person would want to know of each.

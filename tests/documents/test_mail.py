@@ -192,6 +192,30 @@ def test_a_report_on_delivery_is_text():
     assert text.endswith("Subject: hello")
 
 
+@pytest.mark.parametrize(
+    ("label", "body", "read_as"),
+    [
+        ("", "Betrag für Müller: 12,50 €".encode(), "Betrag für Müller: 12,50 €"),
+        ("; charset=iso-8859-1", "12,50 € – “Müller”".encode("cp1252"), "12,50 € – “Müller”"),
+        ("; charset=x-unknown", "Müller 5 €".encode(), "Müller 5 €"),
+        ("; charset=Shift_JIS", "㈱東京 ① 1,234円".encode("cp932"), "㈱東京 ① 1,234円"),
+        ("; charset=ks_c_5601-1987", "똠방각하 5".encode("cp949"), "똠방각하 5"),
+    ],
+)
+def test_a_body_is_read_in_what_it_is_written_in(label, body, read_as):
+    data = part(f"text/plain{label}", body, b"Content-Transfer-Encoding: 8bit\nFrom: a@x\n")
+    document = read_document(data, "x.eml")
+    assert document.text == f"From: a@x\n\n{read_as}"
+    assert bool(document.notes) == ("unknown" in label)
+
+
+def test_a_body_of_html_may_say_itself_what_it_is_written_in():
+    body = '<meta charset="windows-1250"><p>Zażółć 5'.encode("cp1250")
+    document = read_document(part("text/html", body, b"From: a@x\n"), "x.eml")
+    assert document.text.endswith("Zażółć 5")
+    assert document.notes == ()
+
+
 def test_a_mailbox_is_read_e_mail_by_e_mail():
     one = b"From x@y.example Tue Nov 24 10:00:00 2026\nFrom: A <a@x>\nMessage-ID: <1>\n\nthe %b\n"
     data = b"\n".join(one % word for word in (b"first\nFrom here on it is quiet", b"second"))
