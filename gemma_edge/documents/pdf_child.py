@@ -22,7 +22,6 @@ import sys
 import zlib
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
 from typing import Any
@@ -636,7 +635,7 @@ def _mentions(data: bytes, key: bytes) -> bool:
     if key in data:
         return True
     for found in islice(_OBJECTS.finditer(data), _MOST_STREAMS):
-        with suppress(zlib.error):
+        with contextlib.suppress(zlib.error):
             packed = memoryview(data)[found.end() : found.end() + _STREAM_BYTES]
             if key in zlib.decompressobj().decompress(packed, _STREAM_BYTES):
                 return True
@@ -646,7 +645,7 @@ def _mentions(data: bytes, key: bytes) -> bool:
 def _is_cover(pdf: Any) -> bool:
     import pypdfium2
 
-    with suppress(pypdfium2.PdfiumError):
+    with contextlib.suppress(pypdfium2.PdfiumError):
         text = pdf[0].get_textpage()
         short = text.count_chars() <= _COVER_CHARS
         return bool(short and _COVER.search(text.get_text_range()))
@@ -660,7 +659,7 @@ def _pinned(pdf: Any) -> list[tuple[int, int]]:
 
     found: list[tuple[int, int]] = []
     for index in range(min(len(pdf), _MOST_PINNED_PAGES)):
-        with suppress(pypdfium2.PdfiumError):
+        with contextlib.suppress(pypdfium2.PdfiumError):
             page = pdf[index]
             for at in range(min(_MOST_PINNED, pdfium.FPDFPage_GetAnnotCount(page.raw))):
                 remark = pdfium.FPDFPage_GetAnnot(page.raw, at)
@@ -695,6 +694,6 @@ def _content(file: Any) -> tuple[dict[str, Any], bytes]:
     import pypdfium2
 
     name = ""
-    with suppress(pypdfium2.PdfiumError, UnicodeDecodeError):
+    with contextlib.suppress(pypdfium2.PdfiumError, UnicodeDecodeError):
         name = file.get_name()
     return {"name": name}, bytes(file.get_data())
