@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from email.message import EmailMessage
 from pathlib import Path
 
 from gemma_edge.app.runtime import load_engine
@@ -45,6 +46,29 @@ def test_extract_reads_the_invoice():
     assert re.fullmatch(rf"{INVOICE}: 1 page, [\d,]+ tokens · bundled demo model .*", first)
     found, tokens = r"valid · 4 of 4 values found", r"\d+ tokens, \d+ of them forced"
     assert re.fullmatch(rf"{found} · [\d.]+ s · {tokens}", last)
+
+
+def test_extract_answers_from_what_is_attached_to_an_e_mail(tmp_path):
+    message = EmailMessage()
+    message["From"] = "Velmora Glassworks <office@velmora.example>"
+    message["To"] = "you@x.example"
+    message["Subject"] = "Your order"
+    message["Message-ID"] = "<1@velmora.example>"
+    message.set_content("Dear customer,\n\nyou find it attached.\n\nKind regards\n")
+    bill = (ROOT / INVOICE).read_bytes()
+    message.add_attachment(bill, maintype="application", subtype="pdf", filename="invoice.pdf")
+    mail = tmp_path / "mail.eml"
+    mail.write_bytes(message.as_bytes())
+    ran = gemma_edge(
+        "extract", str(mail), "--schema", "invoice_number, total num, currency", "--json"
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["data"] == {"invoice_number": "VG-20418", "total": 270.72, "currency": "EUR"}
+    places = [(each["page"], each["file"], each["file_page"]) for each in found["evidence"]]
+    assert places == [(2, f"{mail} > invoice.pdf", 1)] * 3
+    assert found["document"]["kinds"][1]["file"] == "invoice.pdf"
+    assert f"{mail}: 2 pages with invoice.pdf, " in ran.stderr
 
 
 def test_extract_needs_no_more_than_the_file():
