@@ -76,7 +76,8 @@ def read_pdf(  # noqa: PLR0913  (each is named)
         numbers: Sequence[int] = pages.choose(count, name) if pages else range(1, count + 1)
         if choose:
             files = reading.files()
-            numbers = choose(0 if reading.is_cover and files else count, files)
+            numbers = choose(0 if reading.is_cover else count, files)
+            reading.begin()  # other files are not on its own time
         read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
     if read and all(page.kind == "damaged" for page in read):
         raise damaged(name, read[0].reason)
@@ -94,12 +95,15 @@ class _PdfReading:
         self._left = limits.max_chars
         self.is_cover = False  # its one page says only that files are in it
         self.unread_files: list[str] = []  # why
-        begun = time.monotonic()
         self._child, self._head = open_child(*self._source)
         self.page_count: int = self._head["page_count"]
         self._most = limits.total_seconds(self.page_count)
-        self._deadline = begun + self._most
+        self.begin()
         self._children = 1
+
+    def begin(self) -> None:
+        """The time for reading it counts from now."""
+        self._deadline = time.monotonic() + self._most
 
     def __enter__(self) -> _PdfReading:
         return self
