@@ -23,6 +23,7 @@ from gemma_edge.documents.document import (
     attached_name,
     cut_note,
     decode_labelled,
+    hidden_note,
     listed,
 )
 from gemma_edge.documents.html import html_to_text, label_of
@@ -62,7 +63,7 @@ def read_mail(data: bytes, name: str, options: ReadOptions = PLAIN) -> Extracted
     if many:
         data = data[: ends[-1].start()]
     mails = _mails(data)
-    reader = _MailReader(name, options.encoding)
+    reader = _MailReader(name, options)
     pages = [reader.read(mail) for mail in mails[:_MOST_MAILS]]
     if not any(pages):
         raise InputError(f"{name} holds no text", hint="export the e-mail again")
@@ -70,6 +71,7 @@ def read_mail(data: bytes, name: str, options: ReadOptions = PLAIN) -> Extracted
     if len(mails) > 1:
         most = "" if len(mails) <= _MOST_MAILS else f", of which {_MOST_MAILS:,} are read"
         notes.insert(0, f"{name} is a mailbox of {len(mails):,} e-mails{most}")
+    notes += hidden_note(name, reader.hidden, options)
     if reader.unread:
         notes.append(f"{name}: not read: {listed(reader.unread)}")
     if many:
@@ -95,7 +97,7 @@ def _mails(data: bytes) -> list[bytes]:
 
 
 class _Text(NamedTuple):
-    """A piece of a body. ``hidden`` counts parts of its HTML that are left out."""
+    """A piece of a body. ``hidden`` counts the characters of its HTML that are hidden."""
 
     text: str
     is_html: bool = False
@@ -106,13 +108,14 @@ class _Text(NamedTuple):
 class _MailReader:
     """Collects what the parts of messages say."""
 
-    def __init__(self, name: str, encoding: str | None) -> None:
+    def __init__(self, name: str, options: ReadOptions) -> None:
         self.writer = Writer()
         self.files: list[AttachedFile] = []
         self.unread: list[str] = []
         self.notes: list[str] = []
         self.told: dict[str, None] = {}  # notes that name the file
-        self._name, self._encoding = name, encoding
+        self.hidden = 0  # characters of hidden text in HTML
+        self._name, self._options = name, options
         self._dates: dict[str, None] = {}  # appointments: mostly sent twice
         self._linked: set[str] = set()  # what the HTML shows within its text
         self._pictures: list[tuple[str, AttachedFile]] = []  # by their Content-ID
@@ -131,15 +134,14 @@ class _MailReader:
         body = self._walk(message, 0)
         charset = next(filter(None, map(_charset, islice(message.walk(), 100))), "")
         for field in _FIELDS:
-            for value in _values(message, field, self._encoding or charset):
+            for value in _values(message, field, self._options.encoding or charset):
                 self.writer.line(f"{field}: {value}")
         for piece in (*body, *map(_Text, self._dates)):
             self.writer.gap()
             self.writer.is_full |= piece.is_cut
             for line in piece.text.splitlines():
                 self.writer.line(line)
-            if piece.hidden:
-                self.notes.append(f"hidden parts of its HTML are left out ({piece.hidden:,})")
+            self.hidden += piece.hidden
         self._keep_pictures()
         return self.writer.take()
 
@@ -195,7 +197,7 @@ class _MailReader:
             if text.lstrip().startswith("-----BEGIN PGP MESSAGE-----"):
                 self.notes.append("it is encrypted (PGP); save it decrypted to have it read")
             return [_Text(text.strip("\r\n"))] if text.strip() else []
-        found, hidden, is_cut = html_to_text(text)
+        found, hidden, is_cut = html_to_text(text, hidden=self._options.hidden)
         self._linked |= {link.lower() for link in _LINKED.findall(text)}
         return [_Text(found, True, hidden, is_cut)] if found or hidden else []
 
@@ -256,14 +258,14 @@ class _MailReader:
     def _decoded(self, part: Message) -> str:
         data = _payload(part)
         is_html = part.get_content_type() == "text/html"
-        label = self._encoding or _charset(part) or (label_of(data) if is_html else "")
+        label = self._options.encoding or _charset(part) or (label_of(data) if is_html else "")
         text, notes = decode_labelled(data, label, self._name)
         self.told.update(dict.fromkeys(notes))
         return text
 
     def _in_utf8(self, part: Message, data: bytes) -> bytes:
         """A file of text in the encoding that its part names, in one that needs no name."""
-        label = self._encoding or _charset(part)
+        label = self._options.encoding or _charset(part)
         if not label or data.startswith(_BOMS):
             return data
         text, notes = decode_labelled(data, label, "")
