@@ -636,12 +636,26 @@ def decode_text(data: bytes, name: str, encoding: str | None = None) -> tuple[st
         if is_odd and not data.startswith(tuple(mark for mark, _ in _MARKS)) and not _wide(data):
             message = f"{name} is not text (it holds binary data)"
             raise InputError(message, hint="name a PDF or a text file")
+        _check_mark(data, name)
         text, notes = decode_labelled(data, "", name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x1a", "")  # DOS: the end
     if not text.strip():
         message = f"{name} is empty (only white space)"
         raise InputError(message, hint="check how it was saved or copied")
     return text, notes
+
+
+def _check_mark(data: bytes, name: str) -> None:
+    """Raises InputError: it begins with the mark of an encoding that it is not in."""
+    mark = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8-sig")
+    if mark == "utf-8-sig":
+        return
+    try:
+        data.decode(mark)
+    except UnicodeDecodeError as error:
+        where = f"text but is not (byte {error.start:,})"
+        message = f"{name} begins like {mark.upper()} {where}"
+        raise InputError(message, hint="save it as UTF-8") from None
 
 
 def _decode_as(data: bytes, name: str, encoding: str) -> str:

@@ -91,11 +91,13 @@ def _rows(text: str, sign: str, width: int, *, begun: bool) -> Iterator[Sequence
 
     for row in csv.reader(lines(), delimiter=sign or "\x1f", strict=True, skipinitialspace=True):
         line = _bare("".join(taken).strip("\n")) if len(row) > 1 and sign in (";", ",") else ""
+        spaced = sign != "" and 0 < line.count(sign) == line.count(f"{sign} ")
         if len(row) == width:
-            is_text = not begun and 0 < line.count(sign) == line.count(f"{sign} ")
+            is_text = not begun and spaced
             begun = begun or not is_text
         else:
-            is_text = len(row) > 1 and (taken[0].startswith("#") or _parting(line, sign) < 1)
+            is_amount = not begun and _parting(line, sign) < 1
+            is_text = len(row) > 1 and (taken[0].startswith("#") or spaced or is_amount)
         yield ["".join(taken).strip("\n")] if is_text and sign in (";", ",") else row
         taken.clear()
 

@@ -55,6 +55,7 @@ def test_separated_values(name, text, expected):
         ('"12","50"\n"8","10"\n', "12 | 50\n8 | 10"),
         ("Name, Qty\nPen, 5\n\"Ink, blue\", 7\n", "Name | Qty\nPen | 5\nInk, blue | 7"),
         ("# from: shop, Berlin, DE\na,b\nx,1\n", "# from: shop, Berlin, DE\na | b\nx | 1"),
+        ("a,b,c\n1,2,3\n1,2\n", "a | b | c\n1 | 2 | 3\n1 | 2"),
         ("#,Name\n1,Pen\n", "# | Name\n1 | Pen"),
         ("a|b|c\n1,5|2;3|4\n", "a | b | c\n1,5 | 2;3 | 4"),
         ("a\tb\n1,5\tx, y; z\n", "a | b\n1,5 | x, y; z"),
