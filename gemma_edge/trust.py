@@ -132,6 +132,30 @@ def is_network(path: str | os.PathLike[str]) -> bool:
     return bool(_NETWORK.match(text) or _OTHER_ADDRESS.match(text))
 
 
+def local_path(text: str) -> str:
+    """The path of an address ``file:///a%20b``; any other text as it is."""
+    if not text[:6].lower().startswith("file:/"):
+        return text
+    from urllib.parse import unquote  # noqa: PLC0415  (a child needs none of it)
+
+    host, path = "", text[5:]
+    if path.startswith("//"):
+        host, slash, path = path[2:].partition("/")
+        path = slash + path
+    path = unquote(path)
+    if re.match(r"/[A-Za-z]:", path):  # file:///C:/...
+        path = path[1:]
+    return path if host in ("", "localhost") else f"//{host}{path}"
+
+
+_WEB = re.compile(r"\s*(?:https?|ftp)://", re.IGNORECASE)
+
+
+def is_web(text: str) -> bool:
+    """Whether it is an address of the web."""
+    return _WEB.match(text) is not None
+
+
 _MOST_LINKS = 40  # as many as Linux follows
 
 

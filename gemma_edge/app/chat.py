@@ -2,6 +2,7 @@
 another under the same conversation, kept and freed at the end.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime, show_nothing
 from gemma_edge.catalog import kind_of
 from gemma_edge.chat.conversation import Conversation
-from gemma_edge.chat.journal import Journal, check_name, read_history
+from gemma_edge.chat.journal import Journal, read_history
 from gemma_edge.chat.persona import Persona
-from gemma_edge.chat.sessions import find_journal, list_journals, prune
+from gemma_edge.chat.sessions import exact_journal, find_journal, last_journal, prune
 from gemma_edge.engine.protocol import Sampling
-from gemma_edge.errors import DoesNotFit, GemmaEdgeError, InputError, UsageError
+from gemma_edge.errors import DoesNotFit, GemmaEdgeError, UsageError
 from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class ChatRequest:
     images: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
     resume: bool = False
-    session: str = ""
+    session: str | None = None
     private: bool = False
     single: bool = False
 
@@ -64,7 +65,8 @@ class Chat:
 
     ``notes`` are lines that are to be told; ``changed`` is called, from threads too, when there is
     one, when the conversation opened, or when ``needs_person`` became true. ``sessions`` is the
-    folder of the conversations. A context manager that frees the model.
+    folder of the conversations, ``images`` and ``files`` wait for the first message. A context
+    manager that frees the model.
     Raises InputError: there is no conversation to go on with, several are meant, or it is open
     elsewhere; UsageError: not a name."""
 
@@ -75,7 +77,7 @@ class Chat:
         self.changed: Callable[[], None] = lambda: None
         self._runtime = runtime
         self._asked = request
-        self._images, self._files = request.images, request.files
+        self.images, self.files = request.images, request.files
         self._journal = self._choose_journal()
         self.request = self._model_request()
         self._prepared: Prepared | None = None
@@ -98,12 +100,13 @@ class Chat:
             return None
         folder, clock = self.sessions, self._runtime.store.clock
         if asked.resume:
-            return Journal.open(find_journal(folder), clock=clock)
-        if asked.session and _is_known(folder, asked.session):
-            return Journal.open(find_journal(folder, asked.session), clock=clock)
+            return Journal.open(last_journal(folder), clock=clock)
+        if asked.session and (known := exact_journal(folder, asked.session)) is not None:
+            return Journal.open(known, clock=clock)
+        journal = Journal.create(folder, asked.session or "", clock=clock)
         if asked.session:
-            check_name(asked.session)
-        return Journal.create(folder, asked.session, clock=clock)
+            self.notes.append(f"session {journal.name} is new")
+        return journal
 
     def _model_request(self) -> ModelRequest:
         """A conversation that goes on does so with its own model, where none is named."""
@@ -113,7 +116,7 @@ class Chat:
         if request.model != AUTO or journal is None or not journal.exists:
             return request
         model = read_history(journal.path).model
-        if kind_of(model) == "path" and not Path(model).is_file():
+        if kind_of(model) == "path" and not os.path.isfile(model):
             self.notes.append(f"the model of this conversation is not there any more: {model}")
             return request
         return replace(request, model=model) if model else request
@@ -247,7 +250,7 @@ class Chat:
             restored = conversation.restore_cache()
             if not restored.tokens:
                 self.notes.append(f"the conversation is read again: {restored.reason}")
-        images, files, self._images, self._files = self._images, self._files, (), ()
+        images, files, self.images, self.files = self.images, self.files, (), ()
         self.notes += map(conversation.attach_image, images)
         for path in files:
             self.notes += conversation.attach_file(path)
@@ -331,14 +334,3 @@ class Chat:
             self._engine.close()
         if self._conversation is not None:
             self._conversation.end_prefill()
-
-
-def _is_known(folder: Path, name: str) -> bool:
-    """Whether a session is meant that is there; what is near to several is not new either."""
-    if not list_journals(folder):
-        return False
-    try:
-        find_journal(folder, name)
-    except InputError as error:
-        return not error.message.startswith("there is no")
-    return True

@@ -396,12 +396,12 @@ class Conversation:
         request = self._request(messages, goes_on=goes_on)
         known = bool(self.history.exchanges)
         self._record(record, sync=True)
-        reason, came, refused = "cancelled", False, False
+        reason, taken, refused = "cancelled", False, False
         events: Iterator[Event] = iter(())
         try:
             events = self.engine.generate(request)
             for event in events:
-                came = True
+                taken = taken or not isinstance(event, Notice)
                 if problem := self._recorder.take_problem():
                     yield Notice(problem)
                 if isinstance(event, Chunk) and event.text:
@@ -413,7 +413,7 @@ class Conversation:
                     event = Notice(f"{event.text}, {KEPT}")  # noqa: PLW2901
                 yield event
         except GemmaEdgeError as error:
-            reason, refused = "stopped", not came and not isinstance(error, EngineStopped)
+            reason, refused = "stopped", not taken and not isinstance(error, EngineStopped)
             if isinstance(error, DoesNotFit) and not isinstance(error, OutOfMemory):
                 raise self._explained(error, messages, goes_on) from None
             raise
@@ -540,7 +540,7 @@ class Conversation:
         that it has. Close this one before."""
         self.stop_prefill()
         self._recorder = Recorder(journal, model=self._model, system=None)
-        self.pictures, self.files, self.finished = (), (), None
+        self.pictures, self.files, self.finished, self.used = (), (), None, None
         self._unseen_told, self._attempts = False, 0
 
     # The context.

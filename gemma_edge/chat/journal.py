@@ -1,6 +1,7 @@
 """A conversation on disk: a folder with an append-only file, the pictures, and the KV cache.
 
-    NAME/journal.jsonl    a record a line, written as it happens; nothing is ever taken out
+    NAME/journal.jsonl    a record a line, written as it happens; nothing is ever taken out but a
+                          question that was refused
     NAME/pictures/HASH    pixels, by their content
     NAME/cache.kv         what the engine held, to go on at once; can always be read again
     NAME/lock             held by the process that has the conversation open
@@ -15,7 +16,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from gemma_edge.documents.document import Picture, shown
 from gemma_edge.engine.protocol import Message
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import visible
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -169,6 +171,7 @@ class Replay:
         self._thought: list[str] = []
         self._before: Exchange | None = None  # comes back if nothing is said
         self._open: Question | None = None  # comes back if the question is refused
+        self._title = ""  # so does this
 
     def take(self, record: Record) -> None:
         """Follow one record; one of an unknown kind is noted."""
@@ -202,6 +205,7 @@ class Replay:
     def _ask(self, question: Question, before: Exchange | None = None, said: str = "") -> None:
         self._asked, self._before = question, before
         self._open, self.history.open = self.history.open, None
+        self._title = self.history.title
         self._said, self._thought = [said], []
 
     def _take_back(self) -> bool:
@@ -214,7 +218,8 @@ class Replay:
         return True
 
     def _on_session(self, record: Record) -> None:
-        self.history.created = float(record.get("at", 0.0))
+        at = float(record.get("at", 0.0))
+        self.history.created = at if 0 <= at < _YEAR_10000 else 0.0
         self.history.model = str(record.get("model", ""))
         self._on_system(record)
 
@@ -229,8 +234,8 @@ class Replay:
 
     def _on_question(self, record: Record) -> None:
         question = self._question(record)
-        self.history.title = self.history.title or title_of(question.text) or question.names
         self._ask(question)
+        self.history.title = self.history.title or title_of(question.text) or question.names
 
     def _question(self, record: Record) -> Question:
         pictures, lost = [], []
@@ -274,8 +279,10 @@ class Replay:
 
     def _on_refused(self, record: Record) -> None:
         """The engine did not take it: all is as before it was asked."""
-        if self._asked is not None and not self._take_back():
-            self.history.open = self._open
+        if self._asked is not None:
+            self.history.title = self._title
+            if not self._take_back():
+                self.history.open = self._open
         self._asked = None
 
     def _on_undo(self, record: Record) -> None:
@@ -314,6 +321,7 @@ def _count(record: Record, name: str) -> int:
 _DURING_ANSWER = ("said", "thought", "answered", "refused", "title")
 FILE, PICTURES, CACHE, LOCK = "journal.jsonl", "pictures", "cache.kv", "lock"
 VERSION = 1
+_YEAR_10000 = 253_402_300_800.0  # in seconds since 1970; no calendar here goes further
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PICTURE = ("width", "height", "name", "lost", "whole_tokens")  # what a record says of one
 
@@ -339,7 +347,7 @@ class Journal:
         self._clock = clock
         self._file = -1
         self._lock: BaseFileLock | None = None
-        self._named = True
+        self._named, self._is_new = True, False
 
     @classmethod
     def create(
@@ -349,22 +357,26 @@ class Journal:
         Raises UsageError: there is one of that name, or it is no name."""
         if name:
             check_name(name)
-        if name and (folder / name).exists():
+        if name and is_session(folder / name):
             hint = f"gemma-edge chat --session {name}"
             raise UsageError(f"there is a session `{name}` already", hint=hint)
         own = name or time.strftime("%Y%m%d-%H%M%S", time.localtime(clock()))
         journal = cls(folder / own, clock)
-        journal._named = bool(name)
+        journal._named, journal._is_new = bool(name), True
         return journal
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> "Journal":
         """A conversation that is there, to go on with; ``load`` reads it.
         Raises InputError: there is none, or another process has it open."""
-        if not (path / FILE).is_file():
+        if not is_session(path):
             raise InputError(f"there is no session `{path.name}`", hint="gemma-edge sessions")
         journal = cls(path, clock)
-        journal._start()
+        try:
+            journal._start()
+        except OSError as error:
+            problem = f"the session `{path.name}` cannot be opened: {error.strerror or error}"
+            raise InputError(problem, hint="gemma-edge sessions") from None
         return journal
 
     @property
@@ -395,16 +407,43 @@ class Journal:
             self._start()
             append(self._file, line.encode("utf-8", "surrogatepass"), durable=sync)
 
-    def keep_picture(self, picture: Picture) -> dict[str, Any]:
-        """Write its pixels, once, and return what a record says of it.
+    def keep_picture(self, picture: Picture) -> bool:
+        """Write its pixels, once; whether they were not there before.
         Raises GemmaEdgeError: the disk refuses."""
-        if not (self.path / PICTURES / picture.digest).exists():
-            with _explained(picture.name or "an image", self.path / PICTURES):
-                self._start()  # which may rename the folder
-                path = self.path / PICTURES / picture.digest
-                path.parent.mkdir(exist_ok=True, mode=0o700)
-                write_atomically(path, zlib.compress(picture.rgb, 1), mode=0o600, durable=True)
-        return {name: getattr(picture, name) for name in ("digest", *_PICTURE)}
+        with _explained(picture.name or "an image", self.path / PICTURES):
+            self._start()  # which may rename the folder
+            path = self.path / PICTURES / picture.digest
+            if path.exists():
+                return False
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            write_atomically(path, zlib.compress(picture.rgb, 1), mode=0o600, durable=True)
+            return True
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its file, as it was written so far."""
+        return os.fstat(self._file).st_size if self._file >= 0 else 0
+
+    def take_back(self, size_bytes: int, digests: Iterable[str] = ()) -> None:
+        """Take out what was written since the file was of ``size_bytes``, and these pictures; of a
+        conversation in which nothing else was said nothing is left.
+        Raises GemmaEdgeError: the disk refuses."""
+        with _explained("the session", self.path):
+            for digest in digests:
+                (self.path / PICTURES / digest).unlink(missing_ok=True)
+            os.ftruncate(self._file, size_bytes)
+            os.fsync(self._file)
+            if self._is_new and not size_bytes:
+                self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        (self.path / FILE).unlink()
+        self.close()
+        with contextlib.suppress(OSError):  # what is not ours stays
+            (self.path / LOCK).unlink(missing_ok=True)
+            if (self.path / PICTURES).is_dir():
+                (self.path / PICTURES).rmdir()
+            self.path.rmdir()
 
     def _picture(self, record: Record) -> Picture | None:
         """A picture that was kept, if it is there and the same."""
@@ -429,11 +468,18 @@ class Journal:
         while not self._make_folder() and not self._named:  # begun in the same second as another
             number += 1
             self.path = self.path.with_name(f"{stem}-{number}")
-        self._named = True
         self._lock = take_lock(self.path)
         path = self.path / FILE
         fresh = not path.exists()
-        self._file = open_plain(path, os.O_CREAT | os.O_APPEND)
+        if self._is_new and not fresh:  # what was said here meanwhile is of another conversation
+            self._release()
+            raise InputError(f"another conversation has begun as `{self.path.name}` meanwhile")
+        self._named = True
+        try:
+            self._file = open_plain(path, os.O_CREAT | os.O_APPEND)
+        except OSError:
+            self._release()
+            raise
         size = os.fstat(self._file).st_size
         if size:  # the last line may be half of one
             os.lseek(self._file, size - 1, os.SEEK_SET)
@@ -455,6 +501,9 @@ class Journal:
                 os.fsync(self._file)
             os.close(self._file)
             self._file = -1
+        self._release()
+
+    def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -497,11 +546,39 @@ def _replay(path: Path, find_picture: FindPicture) -> Replay:
     return replay
 
 
+MOST_NAME_BYTES = 140  # encrypted file systems take no more (eCryptfs: 143)
+_OF_WINDOWS = re.compile(r"(?i:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])")  # devices
+
+
 def check_name(name: str) -> None:
-    """A name must be one of a folder.
+    """A new session's name must be one of a folder, on every system, and one that can be typed.
     Raises UsageError: it is not."""
-    if name in (".", "..") or not name.strip() or any(c in '/\\:*?"<>|' or c < " " for c in name):
-        raise UsageError(f"`{name}` cannot be the name of a session", hint="letters, digits, - _")
+    hint = "letters, digits, - _"
+    if not is_one_name(name) or any(c in ':*?"<>|' for c in name) or _is_odd(name):
+        problem = f"`{shown(name[:60])}` cannot be the name of a session"
+        raise UsageError(problem, hint=hint)
+    if len(name.encode("utf-8", "surrogatepass")) > MOST_NAME_BYTES:
+        problem = f"`{name[:20]}…` is too long for the name of a session"
+        raise UsageError(problem, hint=f"{MOST_NAME_BYTES} letters at most")
+
+
+def _is_odd(name: str) -> bool:
+    """Hidden, taken for a flag, of Windows' own, or with what no terminal shows."""
+    ends = name[0] in ".-" or name[-1] in ". " or name[0].isspace()
+    return bool(
+        ends or visible(name) != name or not set("\n\t").isdisjoint(name)
+        or _OF_WINDOWS.fullmatch(name.partition(".")[0].strip())
+    )  # fmt: skip
+
+
+def is_one_name(name: str) -> bool:
+    """Whether it names something in a folder, and not the folder or another."""
+    return bool(name.strip()) and name not in (".", "..") and not set("/\\\0") & set(name)
+
+
+def is_session(path: Path) -> bool:
+    """Whether anything of a conversation lies there, in whatever state."""
+    return os.path.lexists(path / FILE) or os.path.isdir(path / PICTURES)
 
 
 def take_lock(path: Path) -> "BaseFileLock":
@@ -520,6 +597,16 @@ def take_lock(path: Path) -> "BaseFileLock":
     return lock
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What the journal was before a question, and what of it waited; ``digests`` are of pictures
+    that came with it."""
+
+    size_bytes: int = 0
+    waiting: list[Record] | None = None
+    digests: list[str] = field(default_factory=list)
+
+
 class Recorder:
     """A conversation with its journal, if it has one; both are told each record. A journal that
     was opened goes on where it ended; a new one waits for the first question, so a conversation
@@ -531,6 +618,7 @@ class Recorder:
         self._pictures: dict[str, Picture] = {}
         self._problem = ""
         self._waiting: list[Record] | None = None
+        self._before = _Before()
         if journal is not None and journal.exists:
             self._replay = journal.load()
             self._replay.find_picture = self._picture
@@ -551,16 +639,26 @@ class Recorder:
     def record(self, record: Record, *, sync: bool = False) -> None:
         """Something happened. With ``sync`` it survives a loss of power too."""
         self._replay.take(record)
-        if self.journal is None:
+        journal, kind = self.journal, record["type"]
+        if journal is None:
             return
-        if self._waiting is not None and record["type"] != "question":
+        if self._waiting is not None and kind != "question":
             self._waiting.append(record)
             return
         try:
+            if kind == "refused":  # what was refused was not said
+                before, self._waiting = self._before, self._before.waiting
+                journal.take_back(before.size_bytes, before.digests)
+                return
+            if kind in ("question", "again", "continue"):
+                self._before = _Before(journal.size_bytes, self._waiting)
             for early in self._waiting or ():
-                self.journal.append(early)
+                journal.append(early)
             self._waiting = None
-            self.journal.append(record, sync=sync)
+            for saved in record.get("pictures", ()):
+                if journal.keep_picture(self._pictures[saved["digest"]]):
+                    self._before.digests.append(saved["digest"])
+            journal.append(record, sync=sync)
         except GemmaEdgeError as error:
             self._give_up(error)
 
@@ -573,11 +671,15 @@ class Recorder:
             self.record({"type": "model", "model": name})
 
     def question(self, question: Question) -> Record:
-        """The record that asks it; its pictures are kept by now."""
+        """The record that asks it; ``record`` keeps its pictures."""
+        self._pictures |= {picture.digest: picture for picture in question.pictures}
         return {
             "type": "question",
             "text": question.text,
-            "pictures": [self._keep(picture) for picture in question.pictures],
+            "pictures": [
+                {name: getattr(picture, name) for name in ("digest", *_PICTURE)}
+                for picture in question.pictures
+            ],
             "files": [{"name": f.name, "tokens": f.tokens, "text": f.text} for f in question.files],
         }
 
@@ -585,15 +687,6 @@ class Recorder:
         """Why nothing is kept any more; "" if it is, or if that was said."""
         problem, self._problem = self._problem, ""
         return problem
-
-    def _keep(self, picture: Picture) -> dict[str, Any]:
-        self._pictures[picture.digest] = picture
-        if self.journal is not None:
-            try:
-                return self.journal.keep_picture(picture)
-            except GemmaEdgeError as error:
-                self._give_up(error)
-        return {"digest": picture.digest, "name": picture.name}
 
     def _give_up(self, error: GemmaEdgeError) -> None:
         assert self.journal is not None

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 from gemma_edge.app.chat import Chat, ChatRequest
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.chat.persona import load_persona
-from gemma_edge.cli.chat_commands import ChatTerminal, Leave, carry_out, is_command, recall
+from gemma_edge.cli.chat_commands import (
+    ChatTerminal,
+    Leave,
+    carry_out,
+    is_command,
+    recall,
+    render_session,
+)
 from gemma_edge.cli.completion import model_names, persona_names, session_names
 from gemma_edge.cli.context import Context, history_path, personas_dir, sessions_dir
 from gemma_edge.cli.flags import argument, build, option
-from gemma_edge.cli.inputs import read_piped, read_value
+from gemma_edge.cli.inputs import find_files, read_offered, read_piped, read_value
 from gemma_edge.cli.options import (
     FetchFlags,
     MaxTokens,
@@ -24,19 +31,25 @@ from gemma_edge.cli.options import (
 from gemma_edge.cli.output import Output, cancel_on_interrupt
 from gemma_edge.cli.streaming import AnswerDisplay, conclude, open_runtime, render_status
 from gemma_edge.cli.terminal import Asker, Left, no_echo, unfenced
+from gemma_edge.documents.document import IMAGE_SUFFIXES, shown
 from gemma_edge.engine.protocol import Sampling
-from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
+from gemma_edge.errors import DoesNotFit, ExitStatus, GemmaEdgeError, UsageError
 from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.cli.prompt import Prompter
+
+STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionFlags:
     """What is said, to whom, and how the answer looks."""
 
-    text: Annotated[str | None, argument("TEXT", "A question; without one, a conversation.")] = None
+    text: Annotated[
+        str | None,
+        argument("TEXT", "A question; - reads it from stdin; without one, a conversation."),
+    ] = None
     prompt: Annotated[
         str | None, option("--prompt", "-p", metavar="TEXT", help="The same as TEXT.")
     ] = None
@@ -79,14 +92,14 @@ class ChatFlags:
         bool, option("--continue", "-c", help="Go on with the last conversation.")
     ] = False
     session: Annotated[
-        str,
+        str | None,
         option(
             "--session",
             metavar="NAME",
             complete=session_names,
-            help="Go on with this conversation, or begin it.",
+            help="Go on with the conversation of this very name, or begin it.",
         ),
-    ] = ""
+    ] = None
     private: Annotated[bool, option("--private", help="Write nothing of it to the disk.")] = False
     stop: Annotated[
         tuple[str, ...],
@@ -97,17 +110,24 @@ class ChatFlags:
 
 
 def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Output) -> ExitStatus:
-    """Talk. Without a question it is a conversation; piped text comes before the question.
+    """Talk. Without a question it is a conversation.
+
+    Text that is piped in comes before the question. Stdin is left alone where it is the caller's
+    own, as in a `while read` loop, and where it says nothing for 10 seconds; - as TEXT reads it to
+    its end whatever it is, and </dev/null says that there is none.
 
     \b
     gemma-edge chat
     gemma-edge chat "hello"
     cat log.txt | gemma-edge chat -p "what failed?"
+    gemma-edge chat - -p "what failed?" < log.txt
     gemma-edge chat --image cat.jpg "what is this?"
     gemma-edge chat -c
     """
-    if said.text is not None and said.prompt is not None:
+    if said.text not in (None, STDIN) and said.prompt is not None:
         raise UsageError("the question is there twice", hint="TEXT or -p TEXT, not both")
+    if asked.session == "":  # a variable of a shell that is not set
+        raise UsageError("the session has no name", hint="--session NAME")
     if asked.private and (asked.resume or asked.session):
         raise UsageError("a private conversation is not kept", hint="--private or --session")
     if asked.resume and asked.session:
@@ -119,8 +139,12 @@ def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Out
         think=True if asked.think or asked.max_thought_tokens is not None else None,
         sampling=build(Sampling, asked.sampling),
     )
-    piped = read_piped(context, output).strip("\n")  # before what is asked about it
     typed = whole_text((said.text if said.prompt is None else said.prompt) or "")
+    typed = "" if typed == STDIN else typed
+    if said.text == STDIN and context.stdin_is_terminal:
+        raise UsageError("`-` reads stdin, and stdin is a terminal", hint="pipe text in")
+    read = read_offered if typed.strip() and said.text != STDIN else read_piped
+    piped = read(context, output).strip("\n")  # before what is asked about it
     question = "\n\n".join(part for part in (piped, typed) if part.strip())
     if not question and (said.show.json or not context.stdin_is_terminal):
         raise UsageError(
@@ -137,8 +161,17 @@ def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Out
     terminal = ChatTerminal(context=context, output=output, chat=chat, display=display)
     terminal.tell()
     if question:
+        _tell_named(typed, terminal)
         return _answer_once(terminal, question)
     return Loop(terminal).run()
+
+
+def _tell_named(typed: str, terminal: ChatTerminal) -> None:
+    """A question on a command line is a text: what it names is not looked at, and that is said."""
+    for each in find_files(typed, terminal.context.home):
+        flag = "--image" if each.path.suffix.lower() in IMAGE_SUFFIXES else "--file"
+        if each.path not in (*terminal.chat.images, *terminal.chat.files):
+            terminal.note(f"{shown(each.path.name)} is only named: {flag} {shown(each.path)}")
 
 
 def _answer_once(terminal: ChatTerminal, question: str) -> ExitStatus:
@@ -148,9 +181,14 @@ def _answer_once(terminal: ChatTerminal, question: str) -> ExitStatus:
         conversation = chat.open()
         terminal.tell()
         output.note(chat.prepared.render(chat.engine.info))
-        terminal.note(*conversation.history.notes)
-        with cancel_on_interrupt(chat.engine):
-            finished = terminal.display.show(conversation.say(question))
+        about = render_session(conversation)
+        terminal.note(*filter(None, (about, *conversation.history.notes)))
+        try:
+            with cancel_on_interrupt(chat.engine):
+                finished = terminal.display.show(conversation.say(question))
+        except DoesNotFit as error:
+            error.hint = terminal.choices(question, once=True) or error.hint
+            raise
         output.status(render_status(finished, chat.engine.info))
         status = conclude(finished, output)
         terminal.note(*chat.leave())
@@ -263,6 +301,7 @@ class Loop:
         try:
             if is_command(text):
                 carry_out(terminal, text)
+                terminal.offer_again()
             else:
                 with no_echo(terminal.context):
                     terminal.say(unfenced(text.strip()))

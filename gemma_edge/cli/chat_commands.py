@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from gemma_edge.app.chat import Chat
 from gemma_edge.chat.conversation import KEPT, Conversation
-from gemma_edge.chat.sessions import find_journal, remove, render_json, render_markdown
+from gemma_edge.chat.sessions import exact_journal, render_json, render_markdown, similar
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import refuse_network
 from gemma_edge.cli.inputs import (
@@ -19,11 +19,12 @@ from gemma_edge.cli.inputs import (
     find_files,
     first_name,
     is_pasted,
+    missed_files,
     name_files,
     read_value,
 )
 from gemma_edge.cli.output import Output, cancel_on_interrupt
-from gemma_edge.cli.sessions import render_rows
+from gemma_edge.cli.sessions import bring_back, delete, find_deleted, render_rows
 from gemma_edge.cli.streaming import AnswerDisplay, conclude, render_status
 from gemma_edge.cli.terminal import FENCE, copy, no_echo
 from gemma_edge.disk import write_atomically
@@ -38,7 +39,8 @@ from gemma_edge.errors import (
     UsageError,
 )
 from gemma_edge.records import dataclass
-from gemma_edge.units import parse_tokens, render_bytes, render_tokens
+from gemma_edge.trust import is_web
+from gemma_edge.units import parse_tokens, render_tokens
 
 # What the commands act on: the conversation, and the terminal that it is shown at.
 
@@ -49,7 +51,7 @@ KILO, ROOM = 1024, 1024  # tokens
 @dataclass(slots=True, kw_only=True)
 class ChatTerminal:
     """``draft`` stands in the next line already; ``amending`` says that the next message is the
-    last question in other words."""
+    last question in other words. ``refused`` waits for what makes room for it."""
 
     context: Context
     output: Output
@@ -57,6 +59,8 @@ class ChatTerminal:
     display: AnswerDisplay
     draft: str = ""
     amending: bool = False
+    refused: str = ""
+    made_room: bool = False
 
     @property
     def conversation(self) -> Conversation:
@@ -79,17 +83,35 @@ class ChatTerminal:
     def say(self, text: str) -> None:
         """A message, with the files that it names and all else that goes with it. If it is refused
         it is the next draft, and what went with it goes with that."""
-        conversation = self.conversation
+        conversation, self.refused = self.conversation, ""
         before = conversation.pictures, conversation.files
         try:
             message = self._attach_named(text)
             self.answer((conversation.edit if self.amending else conversation.say)(message))
             self.amending = False
         except GemmaEdgeError as error:
-            if isinstance(error, DoesNotFit):
-                error.hint = self._choices(text) or error.hint
-            self.draft, (conversation.pictures, conversation.files) = text, before
+            conversation.pictures, conversation.files = before
+            self._keep_refused(text, error)
             raise
+
+    def _keep_refused(self, text: str, error: GemmaEdgeError) -> None:
+        """A short one stands in the next line to be changed. One that needs a command first, or
+        behind which the error would scroll out of sight, is kept for later."""
+        if isinstance(error, DoesNotFit):
+            error.hint = self.choices(text) or error.hint
+        columns, rows = self.context.size() if self.context.size else (80, 24)
+        lines = sum(1 + len(line) // columns for line in text.split("\n"))
+        if isinstance(error, DoesNotFit) or lines > rows // 4:
+            self.refused = text
+            error.hint = f"{error.hint}; Up brings the message back"
+        else:
+            self.draft = text
+
+    def offer_again(self) -> None:
+        """After a command that may have made room: the message that had none, once."""
+        if self.refused and self.made_room:
+            self.draft, self.refused = self.refused, ""
+        self.made_room = False
 
     def answer(self, events: Iterator[Event]) -> None:
         """Show an answer to its end, and the line about it; one whose engine dies is asked for
@@ -134,33 +156,49 @@ class ChatTerminal:
         found = find_files(text, self.context.home)
         for each in found:
             self.note(*self.conversation.attach(each.path))
+        self.note(*map(render_missed, missed_files(text, found)))
         return name_files(text, found)
 
-    def _choices(self, text: str) -> str:
-        """What can be done about a message that is too long; with a context that would hold it,
-        and an answer of ``ROOM`` tokens, where the model was trained for that."""
+    def choices(self, text: str, *, once: bool = False) -> str:
+        """What can be done about a message that is too long, as commands, or as flags where it is
+        asked ``once``; with a context that would hold it, and an answer of ``ROOM`` tokens, where
+        the model was trained for that."""
         conversation = self.conversation
         try:
             needed = conversation.meter(text).used_tokens + ROOM
         except GemmaEdgeError:  # it is a picture that is too large
             return ""
-        trained = self.engine.info.trained_context_tokens
+        trained, flag = self.engine.info.trained_context_tokens, "--ctx" if once else "/ctx"
         larger = (
-            f"/ctx {-(-needed // KILO)}k if there is memory for it, " if needed <= trained else ""
+            f"{flag} {-(-needed // KILO)}k if there is memory for it, " if needed <= trained else ""
         )
-        shorter = "/compact, /drop, " if conversation.history.exchanges else ""
+        shorter = "" if once or not conversation.history.exchanges else "/compact, /drop, "
         return f"{larger}{shorter}or less text".removeprefix("or ")
+
+
+def render_missed(name: str) -> str:
+    """What becomes of a name in a message that leads to no file."""
+    if is_web(name):
+        return f"{shown(name)} is on the web: it is not fetched, and not looked at"
+    return f"{shown(name)} is not there, and goes with no message"
+
+
+def render_session(conversation: Conversation) -> str:
+    """Which conversation goes on; "" for one that only begins."""
+    history, count = conversation.history, conversation.history.questions
+    if not (history.title or history.exchanges or history.earlier or history.notes):
+        return ""
+    name = conversation.journal.name if conversation.journal else ""
+    counted = f"{count} question{'' if count == 1 else 's'} so far"
+    return " · ".join(filter(None, (name, history.title, counted)))
 
 
 def recall(conversation: Conversation) -> list[str]:
     """What a person sees of a conversation that goes on: what it is, and the last words of it."""
-    history, count = conversation.history, conversation.history.questions
-    if not history.title:
+    history, about = conversation.history, render_session(conversation)
+    if not about:
         return []
-    lines = [
-        f"{history.title} · {count} question{'' if count == 1 else 's'} so far",
-        *history.notes,
-    ]
+    lines = [about, *history.notes]
     if history.open is not None:
         lines.append(f"not answered yet: {history.open.text} (/regen asks it again)")
     elif history.exchanges:
@@ -195,7 +233,7 @@ class Leave(Exception):
 class Command:
     """``run`` gets what stands after the name, without spaces around it. ``completes`` says what
     that is: one of ``words``, a path, a model, a session. ``asks``: it may need a yes, so what is
-    typed must be seen."""
+    typed must be seen. ``makes_room``: a message that had none may have it now."""
 
     name: str
     arguments: str = ""
@@ -204,6 +242,7 @@ class Command:
     completes: Completes = ""
     words: tuple[str, ...] = ()
     asks: bool = False
+    makes_room: bool = False
 
     @property
     def usage(self) -> str:
@@ -287,6 +326,9 @@ def _paste(terminal: ChatTerminal, _value: str) -> None:
 def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
     if not value.strip("'\" "):
         raise UsageError("no file was named", hint=usage)
+    if is_web(value):
+        problem = f"{value} is on the web, and gemma-edge fetches nothing but models"
+        raise InputError(problem, hint="download it, and name the file")
     path = as_path(value, terminal.context.home)
     if terminal.chat.offline:
         refuse_network([value, path])
@@ -296,7 +338,10 @@ def _path(terminal: ChatTerminal, value: str, usage: str) -> Path:
 # Another model, a larger context: the conversation goes along.
 
 
-@_command("model", "[NAME]", completes="model", asks=True, help="go on with another model")
+@_command(
+    "model", "[NAME]", completes="model", asks=True, makes_room=True,
+    help="go on with another model",
+)  # fmt: skip
 def _switch_model(terminal: ChatTerminal, value: str) -> None:
     if value:
         if terminal.chat.offline:
@@ -307,7 +352,9 @@ def _switch_model(terminal: ChatTerminal, value: str) -> None:
         terminal.note(terminal.chat.prepared.render(terminal.engine.info), hint)
 
 
-@_command("ctx", "[TOKENS]", help="a larger context, like 16k, if there is memory for it")
+@_command(
+    "ctx", "[TOKENS]", makes_room=True, help="a larger context, like 16k, if there is memory for it"
+)
 def _resize(terminal: ChatTerminal, value: str) -> None:
     info = terminal.engine.info
     if not value:
@@ -565,7 +612,7 @@ def _continue(terminal: ChatTerminal, _value: str) -> None:
     terminal.answer(terminal.conversation.continue_answer())
 
 
-@_command("compact", help="a summary in the place of all but the last question")
+@_command("compact", makes_room=True, help="a summary in the place of all but the last question")
 def _compact(terminal: ChatTerminal, _value: str) -> None:
     conversation = terminal.conversation
     before = conversation.meter().used_tokens
@@ -579,7 +626,7 @@ def _compact(terminal: ChatTerminal, _value: str) -> None:
         )
 
 
-@_command("drop", "[N]", help="leave the N oldest questions out of the context")
+@_command("drop", "[N]", makes_room=True, help="leave the N oldest questions out of the context")
 def _drop(terminal: ChatTerminal, value: str) -> None:
     if value and not re.fullmatch("[0-9]{1,9}", value):
         raise UsageError(f"`{value}` is not a number of questions", hint="/drop 2")
@@ -590,7 +637,7 @@ def _drop(terminal: ChatTerminal, value: str) -> None:
     terminal.note(f"the {left} left the context; the session file keeps all")
 
 
-@_command("clear", help="forget what was said")
+@_command("clear", makes_room=True, help="forget what was said")
 def _clear(terminal: ChatTerminal, _value: str) -> None:
     terminal.conversation.clear()
     terminal.note("cleared")
@@ -617,25 +664,39 @@ def _load(terminal: ChatTerminal, value: str) -> None:
     if not value:
         raise UsageError("no session was named", hint="/sessions lists them")
     if terminal.chat.switch_session(value):
+        terminal.display.thought = ""  # of the other one
         terminal.chat.notes += recall(terminal.conversation)
 
 
 @_command(
-    "sessions", "[rm NAME]", completes="word", words=("rm",),
-    help="list the sessions, or delete one",
+    "sessions", "[rm|restore NAME]", completes="word", words=("rm", "restore"),
+    help="list the sessions, delete one, bring one back",
 )  # fmt: skip
 def _sessions(terminal: ChatTerminal, value: str) -> None:
-    folder = terminal.chat.sessions
+    folder, now = terminal.chat.sessions, terminal.context.now()
     action, _, name = value.partition(" ")
-    if action == "rm" and name.strip():
-        path = find_journal(folder, name.strip())
-        terminal.note(f"{path.name} deleted, {render_bytes(remove(path))}")
+    name = name.strip()
+    if action == "rm" and name:
+        _delete_session(terminal, folder, name)
+    elif action == "restore" and name:
+        terminal.note(bring_back(find_deleted(folder, name, now), folder))
     elif value:
         raise UsageError(f"`{value}` is not known", hint="/sessions, /sessions rm NAME")
-    elif rows := render_rows(folder, terminal.context.now()):
+    elif rows := render_rows(folder, now):
         terminal.output.rows(rows)
     else:
         terminal.note("no session is kept yet")
+
+
+def _delete_session(terminal: ChatTerminal, folder: Path, name: str) -> None:
+    """By its exact name; what is like it is only named."""
+    path = exact_journal(folder, name)
+    if path is None:
+        near = similar(folder, name)
+        like = f"; like it: {', '.join(each.name for each in near)}" if near else ""
+        hint = f"/sessions rm {near[0].name}" if near else "/sessions"
+        raise InputError(f"there is no session `{name}`{like}", hint=hint)
+    terminal.note(delete(path, terminal.context.now()))
 
 
 @_command("export", "FILE", completes="path", help="write the conversation to FILE.md or FILE.json")
@@ -708,6 +769,7 @@ def carry_out(terminal: ChatTerminal, text: str) -> None:
     if value.strip() and not command.arguments:
         raise UsageError(f"/{command.name} takes nothing after it", hint=command.usage)
     terminal.amending = False  # whatever comes now, it is not the last question in other words
+    terminal.made_room = command.makes_room
     with nullcontext() if command.asks else no_echo(terminal.context):
         command.run(terminal, value.strip())
 

@@ -104,15 +104,49 @@ def test_originals_are_kept_and_read_back(tmp_path, change, seen, fates):
     assert all(f'"text": "{answer}"' in written for answer in "123")
 
 
-def test_a_refused_message_is_on_disk_as_refused(tmp_path):
+def test_of_a_refused_message_nothing_is_on_the_disk(tmp_path):
     session = Conversation(
         ScriptedEngine(["1"], context_tokens=9), journal=Journal.create(tmp_path)
     )
     talk(session, "a")
-    with pytest.raises(DoesNotFit, match=r"takes 7 tokens, 6 are used already.*9: 5 too many"):
-        talk(session, "b c d e f")
+    before = (session.journal.path / FILE).read_bytes()
+    with pytest.raises(DoesNotFit, match=r"takes 8 tokens, 6 are used already.*9: 6 too many"):
+        talk(session.add(PICTURE), "b c d e f")
+    assert (session.journal.path / FILE).read_bytes() == before
+    assert not list(session.journal.path.glob("pictures/*"))
     assert told(reopened(session).history) == [("a", "1", "end")]
     assert session.history.open is None
+
+
+@pytest.mark.parametrize("name", ["", "named"])
+def test_a_refused_first_message_leaves_nothing_at_all(tmp_path, name):
+    folder = tmp_path / "sessions"
+    session = Conversation(
+        ScriptedEngine(["1"], context_tokens=9), journal=Journal.create(folder, name)
+    )
+    for _ in range(2):
+        with pytest.raises(DoesNotFit):
+            talk(session.add(PICTURE), "a secret " * 9)
+        assert not list(folder.iterdir())
+        assert session.title == ""
+        session.pictures = ()
+    talk(session, "a")
+    assert told(reopened(session).history) == [("a", "1", "end")]
+    assert b"secret" not in b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
+
+
+def test_two_that_begin_under_one_name_do_not_mix(tmp_path):
+    first, second = (
+        Conversation(ScriptedEngine(["1"]), journal=Journal.create(tmp_path, "same"))
+        for _ in range(2)
+    )
+    talk(first, "mine")
+    first.journal.close()
+    notices = [event.text for event in second.say("yours") if isinstance(event, Notice)]
+    assert notices == [
+        "another conversation has begun as `same` meanwhile; from here on nothing is kept"
+    ]
+    assert told(read_history(tmp_path / "same")) == [("mine", "1", "end")]
 
 
 def test_pieces_are_written_when_they_come(tmp_path):
@@ -254,9 +288,18 @@ def test_names(tmp_path):
     talk(session, "a")
     with pytest.raises(UsageError, match="there is a session `trip to Rome` already"):
         Journal.create(tmp_path, "trip to Rome")
-    for name in ("..", "a/b", "a\\b", "x\n", " ", "a:b"):
+    for name in ("..", "a/b", "a\\b", "x\n", " ", "a:b", "-x", ".x", "x.", "x ", "CON", "nul.txt",
+                 "com1", "a\x1b[2J", "a\u202eb", "a\tb", "a\0b", "\udcff"):  # fmt: skip
         with pytest.raises(UsageError, match="cannot be the name"):
             Journal.create(tmp_path, name)
+    for name in ("x" * 256, "猫" * 60):
+        with pytest.raises(UsageError, match="too long for the name"):
+            Journal.create(tmp_path, name)
+    for name in ("console", "a.b", "1", "🍵", "👩\u200d🔬", "日記", "it's", "a & b", "#1"):
+        talk(Conversation(ScriptedEngine(["1"]), journal=Journal.create(tmp_path, name)), "a")
+        assert (tmp_path / name / FILE).is_file()
+    (tmp_path / "left" / "lock").mkdir(parents=True)  # by a process that died early
+    assert not Journal.create(tmp_path, "left").exists
     with pytest.raises(InputError, match="there is no session `nowhere`"):
         Journal.open(tmp_path / "nowhere")
 

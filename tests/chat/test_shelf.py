@@ -6,7 +6,17 @@ import pytest
 
 from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import FILE, Journal
-from gemma_edge.chat.sessions import find_journal, list_journals, prune, remove
+from gemma_edge.chat.sessions import (
+    KEPT_SECONDS,
+    exact_journal,
+    find_journal,
+    last_journal,
+    list_deleted,
+    list_journals,
+    prune,
+    remove,
+    restore,
+)
 from gemma_edge.errors import InputError
 from tests.scripted import ScriptedEngine
 
@@ -48,7 +58,7 @@ def test_the_last_used_first_with_titles(tmp_path):
 def test_found_by_name_by_title_and_by_a_part(tmp_path):
     make(tmp_path, "20260101", "sort a list", used=100)
     make(tmp_path, "20260102", "sort a table", used=200)
-    assert find_journal(tmp_path).name == "20260102"
+    assert last_journal(tmp_path).name == "20260102"
     assert find_journal(tmp_path, "20260101").name == "20260101"
     assert find_journal(tmp_path, "Sort a LIST").name == "20260101"
     assert find_journal(tmp_path, "table").name == "20260102"
@@ -57,7 +67,58 @@ def test_found_by_name_by_title_and_by_a_part(tmp_path):
     with pytest.raises(InputError, match="there is no session `poem`"):
         find_journal(tmp_path, "poem")
     with pytest.raises(InputError, match="there is no session yet"):
-        find_journal(tmp_path / "nowhere")
+        last_journal(tmp_path / "nowhere")
+
+
+def test_a_name_comes_before_all_that_is_like_it(tmp_path):
+    make(tmp_path, "tea", "one", title="sort", used=100)
+    make(tmp_path, "sort", "two", used=200)
+    assert find_journal(tmp_path, "sort").name == "sort"
+    assert find_journal(tmp_path, "TEA").name == "tea"
+    assert exact_journal(tmp_path, "so") is None
+    for name in ("", ".", "..", "../" + tmp_path.name, "a/../sort", "x" * 300, "a\0b", ".deleted"):
+        assert exact_journal(tmp_path, name) is None
+
+
+def test_every_state_is_listed_and_can_be_removed(tmp_path):
+    """What was said must not lie on a disk where nobody sees it."""
+    undone = Conversation(ScriptedEngine(["1"]), journal=Journal.create(tmp_path, "undone"))
+    for _ in undone.say("x"):
+        pass
+    undone.undo()
+    undone.close()
+    for name, data in {"empty": b"", "binary": bytes(range(256)), "half": b'{"type": "que'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / FILE).write_bytes(data)
+    (tmp_path / "folder" / FILE).mkdir(parents=True)
+    (tmp_path / "pictures" / "pictures").mkdir(parents=True)
+    listed = {one.name for one in list_journals(tmp_path)}
+    assert listed == {"undone", "empty", "binary", "half", "folder", "pictures"}
+    assert last_journal(tmp_path).name == "undone"
+    for name in listed:
+        remove(exact_journal(tmp_path, name), now=1000.0)
+    assert list_journals(tmp_path) == ()
+    assert len(list_deleted(tmp_path, 1000.0)) == len(listed)
+
+
+def test_what_was_deleted_can_be_brought_back_for_a_while(tmp_path):
+    make(tmp_path, "a", "first", cache=100)
+    remove(tmp_path / "a", now=1000.0)
+    make(tmp_path, "a", "second")
+    remove(tmp_path / "a", now=1000.5)
+    assert list_journals(tmp_path) == ()
+    assert not list(tmp_path.rglob("cache.kv"))
+    second, first = list_deleted(tmp_path, 1000.0 + KEPT_SECONDS - 1)
+    assert (second.journal.title, first.journal.title) == ("second", "first")
+    assert restore(second, tmp_path) == tmp_path / "a"
+    assert restore(first, tmp_path) == tmp_path / "a-2"
+    assert {one.title for one in list_journals(tmp_path)} == {"first", "second"}
+    assert list_deleted(tmp_path, 1000.0) == ()
+    remove(tmp_path / "a", now=1000.0)
+    assert list_deleted(tmp_path, 1000.0 + KEPT_SECONDS) == ()
+    assert not list((tmp_path / ".deleted").iterdir())
+    remove(tmp_path / "a-2", forever=True)
+    assert list_deleted(tmp_path, 1000.0) == ()
 
 
 def test_removed_whole_unless_it_is_open(tmp_path):

@@ -9,7 +9,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from gemma_edge.cli.chat_commands import is_command
-from gemma_edge.cli.inputs import find_files, first_name, name_files
+from gemma_edge.cli.inputs import find_files, first_name, missed_files, name_files
 from gemma_edge.cli.prompt import ChatCompleter
 from gemma_edge.errors import ExitStatus
 from tests.cli.test_chat import Typist
@@ -20,7 +20,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="links as POSIX has them")
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("cat.jpg", "my cat (1).jpg", "bill.pdf", "notes.txt", "it's.png", "猫.png"):
+    names = ("cat.jpg", "my cat (1).jpg", "bill.pdf", "notes.txt", "it's.png", "猫.png")
+    for name in (*names, "two.png", "two.png.jpg"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "My Pictures").mkdir()
     (tmp_path / "My Pictures" / "a dog.PNG").write_bytes(b"x")
@@ -46,6 +47,40 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("compare cat.jpg\n{home}/My Pictures/a dog.PNG", ["cat.jpg", "a dog.PNG"],
          "compare cat.jpg\na dog.PNG"),
         ("./notes.txt says?", ["notes.txt"], "notes.txt says?"),
+        # as terminals paste what is dropped on them: GNOME, macOS, kitty, Windows
+        (r"'{home}/it'\''s.png' ", ["it's.png"], "it's.png"),
+        ("'{home}/it'\"'\"'s.png'", ["it's.png"], "it's.png"),
+        (r"{home}/it\'s.png", ["it's.png"], "it's.png"),
+        (r"'{home}/cat.jpg' '{home}/it'\''s.png'", ["cat.jpg", "it's.png"], "cat.jpg it's.png"),
+        # as people write them
+        ("what is in `cat.jpg`?", ["cat.jpg"], "what is in cat.jpg?"),
+        ("`{home}/my cat (1).jpg`", ["my cat (1).jpg"], "my cat (1).jpg"),
+        ("(cat.jpg) [cat.jpg] <cat.jpg>", ["cat.jpg"] * 3, "(cat.jpg) [cat.jpg] <cat.jpg>"),
+        ("![a cat](./cat.jpg)", ["cat.jpg"], "![a cat](cat.jpg)"),
+        ("\u201ccat.jpg\u201d, \u2018{home}/cat.jpg\u2019", ["cat.jpg"] * 2, "cat.jpg, cat.jpg"),
+        ("\u201e{home}/my cat (1).jpg\u201c \u00abcat.jpg\u00bb", ["my cat (1).jpg", "cat.jpg"],
+         "my cat (1).jpg cat.jpg"),
+        ("see cat.jpg.", ["cat.jpg"], "see cat.jpg."),
+        ("cat.jpg… cat.jpg; cat.jpg!", ["cat.jpg"] * 3, "cat.jpg… cat.jpg; cat.jpg!"),
+        ("@cat.jpg who?", ["cat.jpg"], "@cat.jpg who?"),
+        ("file=cat.jpg", ["cat.jpg"], "file=cat.jpg"),
+        ("my cat (1).jpg", ["my cat (1).jpg"], "my cat (1).jpg"),
+        ("is my cat (1).jpg nice?", ["my cat (1).jpg"], "is my cat (1).jpg nice?"),
+        # among letters that are written without spaces
+        ("请看cat.jpg里有什么", ["cat.jpg"], "请看cat.jpg里有什么"),
+        ("请看{home}/cat.jpg，谢谢", ["cat.jpg"], "请看cat.jpg，谢谢"),
+        ("这是猫.png吗？", ["猫.png"], "这是猫.png吗？"),
+        ("「cat.jpg」を見て。cat.jpg。", ["cat.jpg"] * 2, "「cat.jpg」を見て。cat.jpg。"),
+        ("{home}/cat.jpgは何ですか", ["cat.jpg"], "cat.jpgは何ですか"),
+        ("（{home}/猫.png）", ["猫.png"], "（猫.png）"),
+        # several, and names that go on
+        ("cat.jpg,{home}/cat.jpg;~/it's.png", ["cat.jpg", "cat.jpg", "it's.png"],
+         "cat.jpg,cat.jpg;it's.png"),
+        ("FILE://{home}/cat.jpg, file:{home}/cat.jpg", ["cat.jpg"] * 2, "cat.jpg, cat.jpg"),
+        ("{home}/two.png.jpg", ["two.png.jpg"], "two.png.jpg"),
+        ("two.png", ["two.png"], "two.png"),
+        (r".\cat.jpg and My Pictures\a dog.PNG", ["cat.jpg", "a dog.PNG"],
+         "cat.jpg and a dog.PNG"),
     ],
 )  # fmt: skip
 def test_found(home, message, names, left):
@@ -68,10 +103,35 @@ def test_found(home, message, names, left):
         "\0" * 9 + "cat.jpgx",
         "x" * 5000 + ".jpg",
         "'" * 50 + '"' * 51,
+        "xcat.jpg", "cat.jpg2", "cat.jpg_old", "my-cat.jpg", "other/cat.jpg", "cat.jpg.bak",
+        "a.png " * 600, "/" * 3000 + "a.png", "看" * 1500 + ".png", "'`\"([" * 500 + ".png",
     ],
-)
+)  # fmt: skip
 def test_not_meant(home, message):
     assert find_files(message.format(home=home), home) == ()
+
+
+@pytest.mark.parametrize(
+    ("message", "missed"),
+    [
+        ("what is in {home}/dog.jpg?", ["{home}/dog.jpg"]),
+        ("~/dog.png and ./dog.png, dog.png.", ["~/dog.png", "./dog.png", "dog.png"]),
+        (r"C:\Users\me\dog.png", [r"C:\Users\me\dog.png"]),
+        ("file:///tmp/dog%201.png", ["file:///tmp/dog%201.png"]),
+        ("看~/dog.png。", ["~/dog.png"]),
+        ("`dog.webp` (dog.gif)", ["dog.webp", "dog.gif"]),
+        ("{home}/no.pdf, no.pdf", ["{home}/no.pdf"]),  # the second is only talked about
+        ("https://example.org/cat.jpg?", ["https://example.org/cat.jpg"]),
+        ("https://example.org/page.html and *.png, .png", []),
+        ("cat.jpg, {home}/cat.jpg", []),
+        ("a.png\n" * 9, []),
+    ],
+)
+def test_what_is_not_there_is_told(home, message, missed):
+    message = message.format(home=home)
+    found = find_files(message, home)
+    told = missed_files(message, found)
+    assert list(told) == [each.format(home=home) for each in missed]
 
 
 def test_a_command_is_not_a_path():

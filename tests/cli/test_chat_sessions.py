@@ -50,18 +50,35 @@ def test_a_conversation_is_listed_and_gone_on_with(shell, converse):
     assert len(names(shell)) == 1
 
 
-def test_by_name_by_title_by_a_part_and_not_by_what_is_none(shell, converse):
-    converse("one", answers=["1"], flags=["--session", "work"])
-    converse("two", "/save About tea", answers=["2"], flags=["--session", "home"])
+def test_a_name_is_a_name(shell, converse):
+    """What is like the name of another conversation, or of its title, begins a new one."""
+    told, _ = converse("My password is tea", answers=["1"], flags=["--session", "work"])
+    assert "session work is new" in told
     _, engine = converse("again", answers=["3"], flags=["--session", "work"])
-    assert texts(engine) == ["one", "1", "again"]
-    _, engine = converse("again", answers=["3"], flags=["--session", "about TEA"])
-    assert texts(engine) == ["two", "2", "again"]
-    assert sorted(names(shell)) == ["home", "work"]
-    told, _ = converse(flags=["--session", "o"], status=ExitStatus.INPUT)
-    assert "several sessions are like `o`" in told
+    assert texts(engine) == ["My password is tea", "1", "again"]
+    for name in ("pass", "wor", "WORK", "my password is tea", "My password is tea"):
+        told, engine = converse("hi", answers=["2"], flags=["--session", name])
+        assert texts(engine) == ["hi"]
+        assert f"session {name} is new" in told
+    assert len(names(shell)) == 6
+    shell.script(["5"])
+    ran = shell.run("chat", "--session", "assw", "one question", **WORLD)
+    assert (ran.stdout, texts(shell.engine)) == ("5\n", ["one question"])
     told, _ = converse(flags=["--session", "a/b"], status=ExitStatus.USAGE)
     assert "`a/b` cannot be the name of a session" in told
+    told, _ = converse(flags=["--session", ""], status=ExitStatus.USAGE)
+    assert "the session has no name" in told
+
+
+def test_a_look_up_may_be_fuzzy_and_says_what_it_took(shell, converse):
+    converse("about tea", "/think", answers=[("a plan", "leaves")], flags=["--session", "one"])
+    shown = sessions(shell, "show", "tea")
+    assert "leaves" in shown.stdout and "`tea` is taken for one" in shown.stderr
+    assert sessions(shell, "show", "one").stderr == ""
+    told, _ = converse("hi", "/load TEA", "/show thought", answers=[("my thought", "x")],
+                       flags=["--session", "two", "--think"])  # fmt: skip
+    assert "one · about tea · 1 question so far" in told
+    assert "there was no thought" in told  # that was of the other conversation
 
 
 def test_nothing_to_go_on_with(converse):
@@ -128,13 +145,63 @@ def test_show_and_rm(shell, converse):
     assert json.loads(sessions(shell, "show", "tea", "--json").stdout)["turns"][0]["answer"] == (
         "leaves"
     )
-    removed = sessions(shell, "rm", "tea")
+    removed = sessions(shell, "rm", "tea", now=lambda: 1e9)
     assert (removed.status, removed.stdout) == (0, "")
     assert removed.stderr.startswith("tea deleted, ")
+    assert "until 2001-09-16 `gemma-edge sessions restore tea` brings it back" in removed.stderr
     assert names(shell) == []
     assert sessions(shell, "rm", "tea").status == ExitStatus.INPUT
     assert sessions(shell, "rm").status == ExitStatus.USAGE
     assert "there is no command `sessions move`" in sessions(shell, "move").stderr
+
+
+def test_deleted_by_a_name_alone_or_after_a_question(shell, converse):
+    converse("My password is tea", answers=["1"], flags=["--session", "work"])
+    for part in ("pass", "wor", "My password is tea", "WORK"):
+        ran = sessions(shell, "rm", part)
+        assert ran.status == ExitStatus.INPUT
+        assert f"there is no session `{part}`; like it: work" in ran.stderr
+        assert "gemma-edge sessions rm work" in ran.stderr
+        asked = sessions(shell, "rm", part, terminal=True, stdin="n\n")
+        assert "delete work (My password is tea)? [y/N]" in asked.stderr
+        told, _ = converse(f"/sessions rm {part}", flags=["--private"])
+        assert f"there is no session `{part}`; like it: work" in told
+    assert names(shell) == ["work"]
+    assert sessions(shell, "rm", "../sessions").status == ExitStatus.INPUT
+    assert sessions(shell, "rm", "pass", terminal=True, stdin="y\n").status == 0
+    assert names(shell) == []
+
+
+def test_a_deletion_can_be_undone(shell, converse):
+    for name in ("a", "b c"):
+        converse(f"{name}?", answers=["1"], flags=["--session", name])
+    now = {"now": lambda: 1e9}
+    assert sessions(shell, "restore", **now).status == ExitStatus.INPUT
+    assert "sessions restore 'b c'`" in sessions(shell, "rm", "b c", **now).stderr
+    sessions(shell, "rm", "a", **now)
+    assert "deleted: b c, a" in sessions(shell, **now).stderr.replace("a, b c", "b c, a")
+    assert "several sessions were deleted" in sessions(shell, "restore", **now).stderr
+    assert sessions(shell, "restore", "a", **now).status == 0
+    assert "--session 'b c' goes on with it" in sessions(shell, "restore", **now).stderr
+    assert sorted(names(shell)) == ["a", "b c"]
+    told, _ = converse("/sessions rm a", "/sessions restore a", flags=["--private"])
+    assert "a deleted, " in told and "a is back" in told
+    sessions(shell, "rm", "a", "--forever", **now)
+    assert sessions(shell, "restore", "a", **now).status == ExitStatus.INPUT
+    sessions(shell, "rm", "b c", **now)
+    late = sessions(shell, "restore", "b c", now=lambda: 1e9 + 8 * 86_400)
+    assert late.status == ExitStatus.INPUT
+    assert not [path for path in shell.home.rglob("journal.jsonl")]
+
+
+def test_a_refused_first_message_leaves_no_session(shell, converse):
+    shell.script(["1"], context_tokens=9)
+    ran = shell.run("chat", "--session", "new", "a secret " * 20, **WORLD)
+    assert ran.status == ExitStatus.DOES_NOT_FIT
+    assert names(shell) == []
+    assert not [path for path in shell.home.rglob("sessions/*")]
+    told, engine = converse("hello", answers=["2"], flags=["--session", "new"])
+    assert texts(engine) == ["hello"]
 
 
 def test_a_cache_that_is_not_of_this_engine_is_told_and_read_again(shell, converse):

@@ -119,7 +119,8 @@ RUNS = {
     ],  # the second on a terminal
     "sessions list": ["sessions"],
     "sessions show": ["sessions show none"],
-    "sessions rm": ["sessions rm none --yes"],
+    "sessions rm": ["sessions rm none"],
+    "sessions restore": ["sessions restore none"],
     "describe": ["describe SHAPES --model demo --max-tokens 2"],
     "extract": [
         "extract INVOICE --schema total --model demo",
