@@ -19,6 +19,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from gemma_edge.app.request import BatchRequest, Form
@@ -225,20 +226,45 @@ Content = TypeVar("Content")
 Said = TypeVar("Said")
 
 
-@dataclass(frozen=True, slots=True)
 class Before:
-    """What a file of records holds: the answers that are ``done``, by key, and ``told`` are files
-    with their error, which is not told again."""
+    """What a file of records held: ``done`` are the answers that are whole, by key, each with its
+    line; ``told`` are files with their error, which is not told again."""
 
-    done: Mapping[Hashable, Any] = field(default_factory=dict)
-    told: frozenset[tuple[str, str]] = frozenset()
+    def __init__(self) -> None:
+        self.done: dict[Hashable, tuple[Any, str]] = {}
+        self.told: set[tuple[str, str]] = set()
+        self._rows: Counter[tuple[str, Hashable]] = Counter()
+        self._claims: dict[tuple[int, Hashable], bool] = {}
+        self._lock = Lock()
+
+    def add(self, file: str, key: Hashable, answer: Any = None, line: str = "") -> None:
+        """There is a row about ``file``."""
+        self.done[key] = answer, line
+        self._rows[_place(file), key] += 1
+
+    def has_row(self, source: "Source", key: Hashable) -> bool:
+        """Whether one of the rows is that of this source: of two with the same content and name
+        each has its own. The same whenever it is asked, from any thread."""
+        with self._lock:
+            claim = id(source), key
+            if claim not in self._claims:
+                row = _place(source.name), key
+                self._claims[claim] = self._rows[row] > 0
+                self._rows[row] -= self._claims[claim]
+            return self._claims[claim]
+
+
+def _place(file: str) -> str:
+    """`a.txt`, `./a.txt` and the whole path are one file."""
+    return os.path.normcase(os.path.abspath(file.replace("\0", "?")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordFormat(Generic[Kept]):
     """How records look: lines of JSON, made of ``document``, or rows of a table below ``head``.
-    ``title`` names the format in an error, ``rows`` reads a text back, and ``answer`` gives the
-    key and the answer of what was read, None where it is no whole answer."""
+    ``title`` names the format in an error, ``rows`` reads a text back, ``cells`` renders what it
+    gives again, and ``answer`` gives the key and the answer of what was read, None where it is no
+    whole answer."""
 
     document: Callable[[Kept], Mapping[str, Any]]
     rows: Callable[[str], Iterable[Mapping[str, Any]]]
@@ -247,6 +273,7 @@ class RecordFormat(Generic[Kept]):
     title: str = "lines of JSON"
     head: str = ""
     row: Callable[[Kept], str] | None = None
+    cells: Callable[[Mapping[str, Any]], str] = partial(json.dumps, ensure_ascii=False)
 
     def render(self, record: Kept) -> str:
         if self.row is not None:
@@ -255,14 +282,18 @@ class RecordFormat(Generic[Kept]):
 
     def read(self, text: str) -> Before:
         """What a text holds. A line that is no record counts for nothing."""
-        done: dict[Hashable, Any] = {}
-        told: set[tuple[str, str]] = set()
+        before = Before()
         for row in self.rows(text):
             if row.get("error"):
-                told.add((str(row.get("file")), str(row["error"])))
+                before.told.add((str(row.get("file")), str(row["error"])))
             elif found := self.answer(row):
-                done[found[0]] = found[1]
-        return Before(done, frozenset(told))
+                before.add(str(row.get("file")), *found, self.cells(row))
+        return before
+
+    def renamed(self, line: str, file: str) -> str:
+        """The same line about another file."""
+        row = next(iter(self.rows(f"{self.head}\n{line}\n")))
+        return self.cells({**row, "file": file})
 
     def begins(self, line: str) -> bool:
         """Whether a file of this format may begin with the line."""
@@ -271,17 +302,28 @@ class RecordFormat(Generic[Kept]):
 
 @dataclass(frozen=True, slots=True)
 class Sink(Generic[Kept]):
-    """Takes records. ``before`` is what its file held; ``keeps`` is whether there is one."""
+    """Takes records. ``before`` is what its file held; ``keeps`` is whether there is one. ``copy``
+    writes the answer of a key once more, as that of another file."""
 
     put: Callable[[Kept], object]
-    before: Before = Before()
+    before: Before = field(default_factory=Before)
     keeps: bool = False
+    copy: Callable[[Hashable, str], object] = lambda _key, _file: None
 
     def write(self, record: Kept) -> None:
         """Keep one record; an error that the file tells already is not told again.
         Raises DoesNotFit: it cannot be written."""
         if (record.file, record.error) not in self.before.told:
             self.put(record)
+
+    def give_row(self, source: "Source", key: Hashable) -> bool:
+        """See to it that the source has its row, where there is an answer about its content.
+        Raises DoesNotFit: it cannot be written."""
+        if key not in self.before.done:
+            return False
+        if not self.before.has_row(source, key):
+            self.copy(key, source.name)
+        return True
 
 
 # Takes a record on its way to whoever asked: data, or a line of a table.
@@ -324,7 +366,12 @@ def open_sink(
             os.ftruncate(number, len(text.encode("utf-8")))
         if not text and look.head:
             put(look.head)
-        yield Sink(lambda each: put(look.render(each)), look.read(text), True)
+        before = look.read(text)
+
+        def copy(key: Hashable, file: str) -> None:
+            put(look.renamed(before.done[key][1], file))
+
+        yield Sink(lambda each: put(look.render(each)), before, True, copy)
 
 
 @contextmanager

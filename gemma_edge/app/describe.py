@@ -401,6 +401,7 @@ def record_format(form: Format, *, raw: bool = False) -> RecordFormat[ImageRecor
     return replace(
         plain, lines="csv", title="CSV with our columns", head=description.render_head("csv"),
         row=lambda record: description.render_record(record, "csv", raw=raw),
+        cells=lambda row: document.render_csv(list(row.values()), raw=raw),
     )  # fmt: skip
 
 
@@ -481,23 +482,31 @@ class _Describer:
         return iter_views(self.questions, source, data, self.batch.prepared.files, most)
 
     def _is_done(self, source: Source, known: str, page: int) -> bool:
-        """All that was asked for is there: the records, the text beside the image."""
+        """All that was asked for is there: the records about this file, the text beside it."""
         if self.sidecar and (self.replaces or not self._beside(source, page).exists()):
             return False
-        return self._is_recorded(known, page) if self.batch.sink.keeps else self.sidecar
+        before = self.batch.sink.before
+        return (
+            not self.batch.sink.keeps
+            and self.sidecar
+            or all(
+                key in before.done and before.has_row(source, key)
+                for key in self._keys(known, page)
+            )
+        )
 
-    def _is_recorded(self, known: str, page: int) -> bool:
-        done = self.batch.sink.before.done
-        return all(self._key(known, page, task) in done for task in self.questions.tasks)
-
-    def _key(self, known: str, page: int, task: ImageTask) -> Key:
-        return known, page, task.question, self.task
+    def _keys(self, known: str, page: int) -> list[Key]:
+        return [(known, page, task.question, self.task) for task in self.questions.tasks]
 
     def _copies(self, source: Source, known: str, page: int) -> bool:
-        if not self.sidecar or not self._is_recorded(known, page):
+        """Whether all is known of such an image; then it is written about this one, too."""
+        keys, sink = self._keys(known, page), self.batch.sink
+        if not all(key in sink.before.done for key in keys):
             return False
-        key = self._key(known, page, self.questions.tasks[0])
-        self._write_beside(source, page, self.batch.sink.before.done[key])
+        for key in keys:
+            sink.give_row(source, key)
+        if self.sidecar:
+            self._write_beside(source, page, sink.before.done[keys[0]][0])
         return True
 
     def _beside(self, source: Source, page: int) -> Path:
@@ -523,7 +532,7 @@ class _Describer:
         batch.counts.lost += any(each.whole_tokens for each in view.pictures)
         for task in self.questions.tasks:
             record = replace(blank, question=task.question)
-            if record.key in batch.sink.before.done:
+            if batch.sink.give_row(source, record.key):
                 continue
             try:
                 found = self._answer(view, task)

@@ -586,6 +586,7 @@ def record_format(
         document=records.as_document, answer=_answer,
         rows=lambda text: records.read_rows(text, table, raw=raw),
         lines=table, title=_TITLES[table],
+        cells=lambda row: records.render_cells(list(row.values()), table, raw=raw),
         head=records.render_head(columns, table, raw=raw),
         row=lambda record: records.render_row(record, columns, table, raw=raw),
     )  # fmt: skip
@@ -632,8 +633,11 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
 
     if form == "sqlite" and batch.out is not None:
         with open_out(batch.out, runtime), closing(records.Database(batch.out)) as database:
-            before = Before(dict.fromkeys(database.done), database.failed)
-            return go(Sink(database.write, before, keeps=True))
+            before = Before()
+            before.told |= database.failed
+            for file, key in database.done:
+                before.add(file, key)
+            return go(Sink(database.write, before, True, database.copy))
     look = record_format(form, columns, raw=batch.raw_cells)
     with open_sink(batch.out, look, emit, runtime) as sink:
         return go(sink)
@@ -674,21 +678,29 @@ class _Documents:
     evidence: bool
     after: Callable[[Source, Extraction], None] | None
 
-    def read(self, source: Source) -> tuple[Mapping[str, str], Document] | None:
-        """In a thread: the key that the answer will have, by recipe, and the document; None where
-        an answer is there, which has the key of the recipe that it was read with."""
-        data, request = source.read(), self.request
+    def read(self, source: Source) -> tuple[Mapping[str, str], Document | str] | None:
+        """In a thread: the key that the answer will have, by recipe, and the document; the key of
+        an answer about the same content where there is one, which has that of the recipe that it
+        was read with; None where that is in a row about this file."""
+        data, request, before = source.read(), self.request, self.batch.sink.before
         keys = records.content_keys(data, self.settings)
-        if not self.batch.sink.before.done.keys().isdisjoint(keys.values()):
-            return None
+        for key in keys.values():
+            if key in before.done:
+                if before.has_row(source, key):
+                    return None
+                if self.after is None:  # which is told of each answer
+                    return keys, key
         document = read_document(
             data, source.name, password=request.password, pages=request.pages,
             options=ReadOptions(request.encoding, request.hidden),
         )  # fmt: skip
         return keys, document
 
-    def use(self, source: Source, known: tuple[Mapping[str, str], Document]) -> None:
+    def use(self, source: Source, known: tuple[Mapping[str, str], Document | str]) -> None:
         batch, (keys, document) = self.batch, known
+        if isinstance(document, str):
+            batch.counts.kept += batch.sink.give_row(source, document)
+            return
         _ = batch.engine  # what is wrong with the model is wrong with all documents
         try:
             found = batch.ask(

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from hashlib import sha256
 from pathlib import Path
@@ -150,7 +150,8 @@ _PLACE = ("status", "score", "page", "start", "end", "text", "source", "confiden
 
 
 class Database:
-    """An open file. ``done`` are the keys that have an answer, ``failed`` files with an error."""
+    """An open file. ``done`` are the files that have an answer, each with its key, ``failed`` files
+    with an error."""
 
     def __init__(self, path: Path) -> None:
         """Open it, or make it.
@@ -169,7 +170,7 @@ class Database:
             except sqlite3.Error as error:
                 raise self._refusal(error) from None
             stack.pop_all()
-        self.done = frozenset(key for _, key, error in rows if key and not error)
+        self.done = frozenset((file, key) for file, key, error in rows if key and not error)
         self.failed = frozenset((file, error) for file, _, error in rows if error)
 
     def write(self, record: DocumentRecord) -> None:
@@ -201,6 +202,28 @@ class Database:
                 self._open.execute(_insert("records", values), values)
                 for place in places:
                     self._open.execute(_insert("evidence", place), place)
+        except sqlite3.DatabaseError as error:
+            raise self._refusal(error) from None
+
+    def copy(self, key: Hashable, file: str) -> None:
+        """The answer of this key once more, as that of another file, with its evidence.
+
+        Raises:
+            DoesNotFit: the disk is full or gone.
+        """
+        file = encode(file).decode()
+        try:
+            with self._open:
+                (first,) = self._open.execute(
+                    "SELECT file FROM records WHERE key = ? AND error IS NULL", (key,)
+                ).fetchone()
+                for table in ("records", "evidence"):
+                    names = [row[1] for row in self._open.execute(f"PRAGMA table_info({table})")]
+                    rest = ", ".join(f'"{name}"' for name in names if name != "file")
+                    self._open.execute(
+                        f"INSERT INTO {table} (file, {rest}) SELECT ?, {rest} FROM {table} "
+                        "WHERE key = ? AND file = ? ORDER BY rowid", (file, key, first)
+                    )  # fmt: skip
         except sqlite3.DatabaseError as error:
             raise self._refusal(error) from None
 
@@ -326,6 +349,11 @@ def render_row(
     ours["valid"] = "" if record.error else str(record.valid).lower()
     data = [render_cell(_at(record.data, name)) for name in columns]
     cells = [*(ours[name] for name in _FIRST), *data, *(ours[name] for name in _LAST)]
+    return render_cells(cells, form, raw=raw)
+
+
+def render_cells(cells: Sequence[str], form: Form, *, raw: bool = False) -> str:
+    """A line of a table, of cells that are text already."""
     return render_csv(cells, raw=raw) if form == "csv" else _markdown(cells)
 
 
