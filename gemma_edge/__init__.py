@@ -12,6 +12,19 @@ name ends in ``_bytes``, in tokens where it ends in ``_tokens``; times are in se
 this loads none of the libraries that take long; each comes when it is needed.
 """
 
+import os
+import sys
+
+# Where this is the program itself, and no library of another, Ctrl-C ends it at once and without a
+# word until it has something to do (``cli.context.begin_work``). `_signal` is part of Python;
+# `signal` is read from a file, in whose time a key may be pressed. ``-m`` stands there only while
+# Python looks for a package that was named after it.
+if os.path.basename(sys.argv[0] if sys.argv else "") in ("-m", "gemma-edge", "gemma-edge.exe"):
+    import _signal
+
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, lambda _number, _frame: os._exit(130))
+
 import json
 from collections.abc import Mapping, Sequence
 from importlib import import_module

@@ -4,11 +4,14 @@ Only this file reads the environment and ``sys``. Tests hand in another ``Contex
 to be patched.
 """
 
+import _thread
 import contextlib
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from gemma_edge.app import runtime
+from gemma_edge.errors import ExitStatus
 from gemma_edge.records import dataclass
 from gemma_edge.trust import (
     leave_working_folder_alone,
@@ -76,12 +80,13 @@ class Context:
     @classmethod
     def from_process(cls) -> "Context":
         """The real process."""
-        stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
+        stdin = sys.stdin
+        stdout, stderr = map(_blocking, (sys.stdout or _closed(1), sys.stderr or _closed(2)))
         terminals = [bool(stream) and stream.isatty() for stream in (stdin, stdout, stderr)]
         return cls(
             stdin=stdin or io.StringIO(),  # None when the caller closed it
-            stdout=stdout or open(os.devnull, "w", encoding="utf-8"),  # noqa: SIM115
-            stderr=stderr or open(os.devnull, "w", encoding="utf-8"),  # noqa: SIM115
+            stdout=stdout,
+            stderr=stderr,
             stdin_is_terminal=terminals[0],
             stdout_is_terminal=terminals[1],
             stderr_is_terminal=terminals[2],
@@ -99,6 +104,10 @@ class Context:
     def is_on(self, variable: str) -> bool:
         """A variable of the environment that is a switch."""
         return runtime.is_on(self.environment, variable)
+
+
+def _closed(number: int) -> TextIO:
+    return open(number, "w", encoding="utf-8", closefd=False)
 
 
 def _columns(environment: Mapping[str, str], streams: Sequence[TextIO | None]) -> int:
@@ -137,9 +146,92 @@ def _ask_secret(prompt: str) -> str:
     return getpass(visible(prompt))
 
 
-def silence_stdout() -> None:
-    """Point stdout at nothing after a write to it failed, or the interpreter complains at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def open_closed_streams() -> None:
+    """Where a caller has closed stdin, stdout or stderr, keep its number from the next file that is
+    opened, into which others would write. What is written to a closed stdout is an error, to a
+    closed stderr it is lost."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)  # noqa: PLR2004
+            os.set_inheritable(opened, True)
+
+
+def flush(context: Context) -> None:
+    """Write what is left. A stream that takes nothing is pointed at nothing, or the interpreter
+    complains at its end."""
+    for stream in (context.stdout, context.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # already told, or nobody is there to be told
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _blocking(stream: TextIO) -> TextIO:
+    """A pipe that another program set to refuse what it cannot take at once would lose it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.set_blocking(stream.fileno(), True)
+    return stream
+
+
+# Ctrl-C. Before there is work it ends the process at once, as in ``gemma_edge/__init__.py``; at
+# work it is an exception; after it, when the status is known, it is the end again.
+
+_pressed = float("-inf")
+_SWALLOWED_SECONDS = 2.0
+
+
+def _leave(_number: int, _frame: object) -> None:
+    os._exit(ExitStatus.INTERRUPTED)
+
+
+def begin() -> None:
+    """Nothing is there yet that Ctrl-C could spoil. A process that is to know nothing of it (one
+    that was started in the background) stays so."""
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, _leave)
+
+
+def begin_work() -> None:
+    """From here on Ctrl-C raises KeyboardInterrupt; one that was lost in a library, where nothing
+    can be raised, again. Does nothing where ``begin`` was not called."""
+    if signal.getsignal(signal.SIGINT) is not _leave:
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        global _pressed  # noqa: PLW0603  (a process has one keyboard)
+        _pressed = time.monotonic()
+        raise KeyboardInterrupt
+
+    def tell_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_type is KeyboardInterrupt:
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = tell_again
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def end_work(status: int) -> None:
+    """From here on Ctrl-C ends the process with the status that it has."""
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(status))
+
+
+def comes_of_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C was turned into this error by what it met."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
+
+
+def was_interrupted() -> bool:
+    """Whether Ctrl-C was pressed just now, of which a library may have made another error."""
+    return time.monotonic() - _pressed < _SWALLOWED_SECONDS
 
 
 def distrust_working_folder() -> None:

@@ -17,7 +17,7 @@ from gemma_edge.app.request import (
 )
 from gemma_edge.cli.completion import recipe_names
 from gemma_edge.cli.context import Context, recipes_dir
-from gemma_edge.cli.flags import argument, build, option
+from gemma_edge.cli.flags import argument, as_file, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     RAW_CELLS,
@@ -61,7 +61,7 @@ def _document(text: str) -> Path:
             f"`{text}` is a command beside extract",
             hint=f"gemma-edge {text} --help; a folder of that name is ./{text}",
         )
-    return Path(text)
+    return as_file(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

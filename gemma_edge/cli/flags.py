@@ -7,8 +7,9 @@ names of the fields, so that nothing is copied by hand.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from types import GenericAlias
@@ -30,9 +31,9 @@ from gemma_edge.app.runtime import is_offline
 from gemma_edge.cli.completion import completer
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.output import Output
-from gemma_edge.errors import ExitStatus, UsageError
+from gemma_edge.errors import ExitStatus, InputError, UsageError
 from gemma_edge.records import dataclass
-from gemma_edge.trust import is_network, printable
+from gemma_edge.trust import is_network, is_web, local_path, printable
 
 # What parsing a command line gives: the work, not yet begun.
 Job = Callable[[Context, Output], ExitStatus]
@@ -146,14 +147,15 @@ def expand(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def gathered(**given: Any) -> Any:
-        flags = {name: _gather(name, kind, given) for name, kind in hints.items()}
         if not later:
-            return command(**flags)
+            return command(**{name: _gather(name, kind, given) for name, kind in hints.items()})
 
         def run(context: Context, output: Output) -> ExitStatus:
             output.quiet = given.get("quiet", False)
             if given.get("offline") or is_offline(context.environment):
                 refuse_network(_files_in(given))
+            placed = {name: _at_home(name, value, context.home) for name, value in given.items()}
+            flags = {name: _gather(name, kind, placed) for name, kind in hints.items()}
             passed = {"context": context, "output": output}
             status: ExitStatus = command(**flags, **{name: passed[name] for name in later})
             return status
@@ -179,7 +181,9 @@ def refuse_network(values: Iterable[object]) -> None:
 
 
 # Of the flags whose values are texts, those that can name a file. A question is no path.
-_NAMING = ("schema", "recipe", "model", "name", "names", "source", "examples", "persona")
+_NAMING = (
+    "schema", "recipe", "model", "name", "names", "source", "examples", "persona", "save_as",
+)  # fmt: skip
 
 
 def _files_in(given: Mapping[str, Any]) -> Iterator[Any]:
@@ -188,6 +192,35 @@ def _files_in(given: Mapping[str, Any]) -> Iterator[Any]:
             told = isinstance(each, str) and (name in _NAMING or each.startswith("@"))
             if told or isinstance(each, Path) or hasattr(each, "path"):
                 yield each
+
+
+def as_file(word: str) -> Path:
+    """The file that a word of the command line names: a path, or an address `file:///…`.
+    Raises InputError: it is on the web."""
+    if is_web(word):
+        problem = f"{printable(word)} is on the web, and gemma-edge fetches nothing but models"
+        raise InputError(problem, hint="download it, and name the file")
+    return Path(local_path(word))
+
+
+def _at_home(name: str, value: Any, home: Path) -> Any:
+    """The same with the home folder for `~`: a shell leaves that to us in `--image=~/x`."""
+    if isinstance(value, list | tuple):
+        return type(value)(_at_home(name, each, home) for each in value)
+    if isinstance(value, Path):
+        return Path(_expanded(str(value), home))
+    if isinstance(value, str) and name in _NAMING:
+        first, sign, second = value.partition("=") if name == "examples" else (value, "", "")
+        return f"{_expanded(first, home)}{sign}{_expanded(second, home)}"
+    if isinstance(getattr(value, "path", None), Path):  # an adapter
+        return replace(value, path=Path(_expanded(str(value.path), home)))
+    return value
+
+
+def _expanded(text: str, home: Path) -> str:
+    if text == "~" or text.startswith(("~/", f"~{os.sep}")):
+        return str(home / text[2:])
+    return os.path.expanduser(text) if text.startswith("~") and "/" in text else text
 
 
 def _is_flags(kind: Any) -> TypeGuard[type[_Dataclass]]:
@@ -259,6 +292,7 @@ class _FlagWords:
         if info.parser is not None:
             return info.parser(word)
         kind = get_args(kind)[0] if self.said.is_list else kind
+        kind = as_file if kind is Path else kind
         return _number(word, kind, info.min, info.max) if kind in (int, float) else kind(word)
 
 

@@ -288,20 +288,13 @@ def main(argv: Sequence[str], context: Context) -> ExitStatus:
             job: Job = partial(completion.complete, build_app(), PROGRAM)
         else:
             job = parse(argv, context.width)
+        outside.begin_work()
         return job(context, output)
-    except Interrupted as stop:
-        output.note(f"{stop.message}; {stop.hint}" if stop.hint else stop.message)
-        return stop.exit_status
-    except GemmaEdgeError as error:
-        output.error(error.message, error.hint)
-        return error.exit_status
     except KeyboardInterrupt:
         output.end_line()
         return ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        return ExitStatus.FAILED  # whoever read us has seen enough: nothing to say
     except Exception as error:  # noqa: BLE001  (the one boundary: a bug must not be a mess)
-        return _tell_bug(output, error, context)
+        return _tell(error, output, context)
 
 
 def parse(argv: Sequence[str], width: int) -> Job:
@@ -331,14 +324,17 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 def run() -> None:
     """The console script."""
+    outside.begin()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    outside.open_closed_streams()
     outside.distrust_working_folder()
     context = Context.from_process()
-    status = main(outside.arguments(), context)
     try:
-        context.stdout.flush()
-    except OSError:  # already told, or nobody is there to be told
-        outside.silence_stdout()
+        status = main(outside.arguments(), context)
+    except KeyboardInterrupt:  # a second one, while the first was told
+        status = ExitStatus.INTERRUPTED
+    outside.end_work(status)
+    outside.flush(context)
     sys.exit(status)
 
 
@@ -370,8 +366,20 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     return UsageError(message, hint=guess + hint)
 
 
-def _tell_bug(output: Output, error: Exception, context: Context) -> ExitStatus:
-    """One line for a person, everything for a developer."""
+def _tell(error: Exception, output: Output, context: Context) -> ExitStatus:
+    """One line for a person, and of a bug everything for a developer."""
+    if isinstance(error, Interrupted):
+        output.note(f"{error.message}; {error.hint}" if error.hint else error.message)
+        return error.exit_status
+    if outside.comes_of_interrupt(error):
+        return ExitStatus.INTERRUPTED
+    if isinstance(error, GemmaEdgeError):
+        output.error(error.message, error.hint)
+        return error.exit_status
+    if isinstance(error, BrokenPipeError):
+        return ExitStatus.FAILED  # whoever read us has seen enough: nothing to say
+    if outside.was_interrupted():
+        return ExitStatus.INTERRUPTED
     output.trace("".join(traceback.format_exception(error)))
     output.error(
         f"a bug in {PROGRAM}: {type(error).__name__}: {error}",

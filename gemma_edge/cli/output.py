@@ -9,10 +9,10 @@ import signal
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from gemma_edge.cli.context import Context
 from gemma_edge.errors import DoesNotFit
@@ -32,12 +32,32 @@ _MIN_COLUMN = 16  # a narrower column than this is harder to read than a long li
 _DIM, _RED, _BOLD, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
+class _Careless:
+    """A stream of which nobody may be the reader, or that is full: what it does not take is lost,
+    and costs nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class Output:
     """Writes to the streams of a ``Context``; ``quiet`` drops notes, thoughts and status."""
 
     def __init__(self, context: Context) -> None:
         self.quiet = False
-        self._out, self._err = context.stdout, context.stderr
+        self._out, self._err = context.stdout, cast(TextIO, _Careless(context.stderr))
         self._out_is_terminal = context.stdout_is_terminal
         self._err_is_terminal = context.stderr_is_terminal
         self._context_width, self._size = context.width, context.size
@@ -48,7 +68,7 @@ class Output:
         self._open_line = ""  # the stream whose last line has no newline yet
         self._last = ""  # the character of an answer that came last
         _never_fail(self._out)
-        _never_fail(self._err)
+        _never_fail(context.stderr)
 
     # Data, on stdout.
 
