@@ -31,6 +31,7 @@ from gemma_edge.disk import (
     holding,
     open_plain,
     sync_folder,
+    try_lock,
     write_atomically,
 )
 from gemma_edge.documents.document import (
@@ -352,6 +353,7 @@ def open_sink(
         yield Sink(_emitting(look, emit))
         return
     with open_out(out, runtime) as number:
+        _refuse_shared(number, out)
         held = _held(out, look)
         text = whole_lines(held, look.lines)
 
@@ -409,6 +411,16 @@ def open_out(out: Path, runtime: Runtime) -> Iterator[int]:
             with suppress(OSError):
                 sync_folder(out.parent)
         yield number
+
+
+def _refuse_shared(number: int, out: Path) -> None:
+    """The file itself is locked, too: the lock that names its holder lies in a folder that another
+    user, or a container, does not have. Windows would let nobody read it meanwhile."""
+    if os.name != "nt":
+        with suppress(OSError):  # a file system without locks
+            if not try_lock(number):
+                problem = f"another run is writing {shown(out)}, with a data folder of its own"
+                raise InputError(problem, hint="wait for its end, or name another file")
 
 
 def _emitting(look: RecordFormat[Kept], emit: Emit) -> Callable[[Kept], None]:

@@ -220,17 +220,17 @@ class Replay:
     def _on_session(self, record: Record) -> None:
         at = float(record.get("at", 0.0))
         self.history.created = at if 0 <= at < _YEAR_10000 else 0.0
-        self.history.model = str(record.get("model", ""))
+        self.history.model = _text(record, "model") if "model" in record else ""
         self._on_system(record)
 
     def _on_model(self, record: Record) -> None:
-        self.history.model = str(record["model"])
+        self.history.model = _text(record, "model")
 
     def _on_system(self, record: Record) -> None:
         self.history.system = _text(record, "system") if record.get("system") else None
 
     def _on_title(self, record: Record) -> None:
-        self.history.title = str(record["title"])
+        self.history.title = _text(record, "title")
 
     def _on_question(self, record: Record) -> None:
         question = self._question(record)

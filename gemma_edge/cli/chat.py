@@ -14,12 +14,13 @@ from gemma_edge.cli.chat_commands import (
     carry_out,
     is_command,
     recall,
+    render_missed,
     render_session,
 )
 from gemma_edge.cli.completion import model_names, persona_names, session_names
 from gemma_edge.cli.context import Context, history_path, personas_dir, sessions_dir
 from gemma_edge.cli.flags import argument, build, option
-from gemma_edge.cli.inputs import find_files, read_offered, read_piped, read_value
+from gemma_edge.cli.inputs import find_files, missed_files, read_offered, read_piped, read_value
 from gemma_edge.cli.options import (
     FetchFlags,
     MaxTokens,
@@ -35,6 +36,7 @@ from gemma_edge.documents.document import IMAGE_SUFFIXES, shown
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import DoesNotFit, ExitStatus, GemmaEdgeError, UsageError
 from gemma_edge.records import dataclass
+from gemma_edge.trust import is_web
 
 if TYPE_CHECKING:
     from gemma_edge.cli.prompt import Prompter
@@ -168,7 +170,10 @@ def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Out
 
 def _tell_named(typed: str, terminal: ChatTerminal) -> None:
     """A question on a command line is a text: what it names is not looked at, and that is said."""
-    for each in find_files(typed, terminal.context.home):
+    found = find_files(typed, terminal.context.home)
+    for name in filter(is_web, missed_files(typed, found)):
+        terminal.note(render_missed(name))
+    for each in found:
         flag = "--image" if each.path.suffix.lower() in IMAGE_SUFFIXES else "--file"
         if each.path not in (*terminal.chat.images, *terminal.chat.files):
             terminal.note(f"{shown(each.path.name)} is only named: {flag} {shown(each.path)}")
@@ -309,6 +314,8 @@ class Loop:
             return False
         except GemmaEdgeError as error:
             self._output.error(error.message, error.hint)
+            if terminal.draft or terminal.refused:
+                self._asker.forget()
         except KeyboardInterrupt:
             self._output.note("stopped")
         self._chat.conversation.start_prefill()

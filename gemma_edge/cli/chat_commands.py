@@ -46,6 +46,7 @@ from gemma_edge.units import parse_tokens, render_tokens
 
 
 KILO, ROOM = 1024, 1024  # tokens
+_SHARE = 4  # of the rows: what a message that was refused may cover
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,15 +96,18 @@ class ChatTerminal:
             raise
 
     def _keep_refused(self, text: str, error: GemmaEdgeError) -> None:
-        """A short one stands in the next line to be changed. One that needs a command first, or
-        behind which the error would scroll out of sight, is kept for later."""
+        """It stands in the next line to be changed, unless the error would scroll out of sight
+        behind it: then it is kept for later, and what the hint says can be typed."""
         if isinstance(error, DoesNotFit):
             error.hint = self.choices(text) or error.hint
-        columns, rows = self.context.size() if self.context.size else (80, 24)
+        if self.context.size is None or self.context.ask is not None:  # nothing is drawn
+            self.draft = text
+            return
+        columns, rows = self.context.size()
         lines = sum(1 + len(line) // columns for line in text.split("\n"))
-        if isinstance(error, DoesNotFit) or lines > rows // 4:
+        if lines > rows // _SHARE:
             self.refused = text
-            error.hint = f"{error.hint}; Up brings the message back"
+            error.hint = "; ".join(filter(None, (error.hint, "Up brings the message back")))
         else:
             self.draft = text
 
@@ -665,7 +669,9 @@ def _load(terminal: ChatTerminal, value: str) -> None:
         raise UsageError("no session was named", hint="/sessions lists them")
     if terminal.chat.switch_session(value):
         terminal.display.thought = ""  # of the other one
-        terminal.chat.notes += recall(terminal.conversation)
+        journal = terminal.conversation.journal
+        begun = [f"session {journal.name}: nothing was asked yet"] if journal else []
+        terminal.chat.notes += recall(terminal.conversation) or begun
 
 
 @_command(

@@ -183,6 +183,7 @@ def refuse_network(values: Iterable[object]) -> None:
 # Of the flags whose values are texts, those that can name a file. A question is no path.
 _NAMING = (
     "schema", "recipe", "model", "name", "names", "source", "examples", "persona", "save_as",
+    "files",
 )  # fmt: skip
 
 

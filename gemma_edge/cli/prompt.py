@@ -93,6 +93,10 @@ class Prompter(Asker):
     def remember(self, text: str) -> None:
         self._session.history.append_string(text)
 
+    def forget(self) -> None:
+        if isinstance(self._session.history, _Lasting):
+            self._session.history.take_back()
+
     def refresh(self) -> None:
         self._session.app.invalidate()
 
@@ -175,9 +179,21 @@ def _history(path: Path | None) -> History:
 class _Lasting(FileHistory):
     """Goes on in memory where the disk is full: the journal says so, of what matters more."""
 
+    _sizes = (0, 0)  # in bytes, before the last line and after it
+
     def store_string(self, string: str) -> None:
         with suppress(OSError):
+            before = os.path.getsize(self.filename)
             super().store_string(string)
+            self._sizes = before, os.path.getsize(self.filename)
+
+    def take_back(self) -> None:
+        """The last line is not kept for another run; in this one it can be called up."""
+        before, after = self._sizes
+        with suppress(OSError):
+            if after and os.path.getsize(self.filename) == after:  # nobody else wrote since
+                os.truncate(self.filename, before)
+        self._sizes = 0, 0
 
 
 def _shorten(path: Path) -> None:

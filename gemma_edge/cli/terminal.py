@@ -58,6 +58,9 @@ class Asker:
     def remember(self, text: str) -> None:
         """Keep a line that could not be carried out."""
 
+    def forget(self) -> None:
+        """The last message was refused: no later run is to know of it."""
+
     def refresh(self) -> None:
         """What the status line says has changed. From any thread."""
 

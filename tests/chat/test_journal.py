@@ -13,6 +13,7 @@ import pytest
 
 from gemma_edge.chat.conversation import Conversation
 from gemma_edge.chat.journal import FILE, Attachment, Journal, read_history
+from gemma_edge.chat.sessions import list_journals, render_json, render_markdown
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import Chunk, Notice
 from gemma_edge.errors import DoesNotFit, InputError, UsageError
@@ -327,3 +328,37 @@ def test_a_record_a_line_with_its_time(tmp_path):
     assert records[0]["model"] == "E4B"
     assert all(abs(r["at"] - started) < 60 for r in records if "at" in r)
     assert session.history.created == pytest.approx(records[0]["at"], abs=1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"type": "session", "at": -1e18, "model": 5, "system": 7},
+        {"type": "session", "at": 1e999, "model": ["x"]},
+        {"type": "session", "at": float("nan")}, {"type": "session", "at": "soon"},
+        {"type": "question", "text": 5}, {"type": "question", "text": None, "pictures": 3},
+        {"type": "question", "text": "x", "pictures": [5], "files": [{"name": 1}]},
+        {"type": "question", "text": "\ud800 \x1b[2J\n\0"}, {"type": "said", "text": 5},
+        {"type": "title", "title": {"a": 1}}, {"type": "answered"}, {"type": "again", "text": 1},
+        {"type": "drop", "count": -1}, {"type": "compact"},
+        {"type": "model", "model": "/" + "x" * 5000 + ".gguf"}, {"type": ["question"]}, {}, [], 5,
+    ],
+    ids=lambda line: json.dumps(line)[:40],
+)  # fmt: skip
+def test_a_damaged_line_is_a_note_and_the_rest_is_there(tmp_path, line):
+    session = new(tmp_path, ["1"])
+    talk(session, "a")
+    path = session.journal.path
+    session.journal.close()
+    written = (path / FILE).read_text("utf-8").splitlines()
+    for place in (0, len(written)):
+        lines = [*written[:place], json.dumps(line), *written[place:]]
+        (path / FILE).write_text("\n".join(lines) + "\n", "utf-8")
+        (listed,) = list_journals(tmp_path)
+        assert 0 <= listed.created < 1e12 and listed.questions in (1, 2)
+        history = read_history(path)
+        json.loads(render_json(history), parse_constant=pytest.fail)
+        assert "## You" in render_markdown(history)
+        again = Conversation(ScriptedEngine(["2"]), journal=Journal.open(path))
+        assert "a" in [each.question.text for each in again.history.exchanges]
+        again.journal.close()

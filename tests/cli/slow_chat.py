@@ -5,7 +5,8 @@ python slow_chat.py MODEL.gguf [FLAG...]
 
 SLOW_LOAD is one of tests/engine/faults.py, in the place of that engine.
 SLOW_ANSWERS is the script as JSON: texts, or pairs of a thought and a text; an empty one is an echo
-of the question. SLOW_SECONDS is the time a word takes, SLOW_CLOCK=1 a clock that goes by calls.
+of the question. SLOW_SECONDS is the time a word takes, SLOW_CLOCK=1 a clock that goes by calls,
+SLOW_CONTEXT the context in tokens.
 """
 
 import json
@@ -68,7 +69,8 @@ SCRIPT = [tuple(each) if isinstance(each, list) else each for each in SCRIPT]
 def load(plan):
     if fault := os.environ.get("SLOW_LOAD"):
         return RemoteEngine(plan, program=program(fault))
-    return SlowEngine(SCRIPT)
+    tokens = os.environ.get("SLOW_CONTEXT")
+    return SlowEngine(SCRIPT, **({"context_tokens": int(tokens)} if tokens else {}))
 
 
 ticks = count()

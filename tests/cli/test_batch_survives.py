@@ -298,6 +298,25 @@ def test_another_run_is_named_and_nothing_is_touched(shell, bills, tmp_path, nam
     assert "3 done before" in shell.run("extract", str(bills), *ASK, "--out", str(out)).stderr
 
 
+@posix
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_another_run_with_another_data_folder_is_noticed(shell, bills, tmp_path, name):
+    out = tmp_path / name
+    seen = []
+
+    class Second(Clerk):
+        def generate(self, request):
+            if not seen:
+                world = {"environment": {"XDG_DATA_HOME": str(tmp_path / "other")}}
+                seen.append(shell.run("extract", str(bills), *ASK, "--out", str(out), **world))
+            return super().generate(request)
+
+    shell.engine = Second()
+    assert shell.run("extract", str(bills), *ASK, "--out", str(out)).status == 0
+    assert seen[0].status == ExitStatus.INPUT
+    assert f"another run is writing {out}, with a data folder of its own" in seen[0].stderr
+
+
 def test_a_lock_of_the_dead_is_none(tmp_path):
     path = tmp_path / "locks" / "a.lock"
     path.parent.mkdir()

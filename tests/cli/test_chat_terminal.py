@@ -74,6 +74,29 @@ def test_a_download_is_asked_about_where_it_can_be_answered(terminal, tmp_path):
     assert chat.end() == ExitStatus.OK
 
 
+def test_a_paste_that_is_too_long_hides_no_error_and_its_hint_can_be_typed(terminal, tmp_path):
+    chat = terminal(SLOW_CONTEXT="60", answers=["well"])
+    chat.wait_for_line()
+    chat.type(PASTE.format("\n".join(f"line {number} of a secret" for number in range(60))))
+    chat.wait_for("line 59 of a secret")
+    chat.type("\r")
+    chat.wait_for("Up brings the message back")
+    chat.wait_for_line()
+    seen = " ".join("".join("".join(row) for row in chat.screen.lines).split())
+    assert "error: this message takes" in seen and "hint: /ctx " in seen
+    assert journals(tmp_path) == []
+    kept = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"secret" in path.read_bytes()]
+    chat.type("\x1b[A")
+    chat.wait_for("line 59 of a secret", times=2)
+    chat.type(CTRL_C)
+    chat.wait_for("Ctrl-C again leaves")
+    chat.enter("short")
+    chat.wait_for("well")
+    chat.type(CTRL_D)
+    assert chat.end() == ExitStatus.OK
+
+
 def test_lines_by_alt_enter_by_fence_and_by_paste(terminal):
     chat = terminal(answers=["", "", ""])
     chat.wait_for_line()

@@ -117,7 +117,7 @@ def test_what_is_done_is_not_done_again(shell, album, tmp_path, name):
     assert shell.plans == []
     assert "0 images described, 3 done before, 1 failed" in ran.stderr
     # Moved and renamed, it is known by its content; a new one is done.
-    (album / "a.png").rename(album / "z.png")
+    (album / "a.png").rename(album / "aa.png")
     Image.new("RGB", (64, 64), "blue").save(album / "new.png")
     ran = shell.run(*argv)
     assert "1 image described, 3 done before" in ran.stderr
@@ -130,6 +130,22 @@ def test_what_is_done_is_not_done_again(shell, album, tmp_path, name):
     assert out.read_text(encoding="utf-8") == text
     # Asked something else, all of it is new.
     assert "4 images described" in shell.run(*argv, "-q", "what is it?").stderr
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_each_image_has_its_row_whatever_another_holds(shell, album, tmp_path, name):
+    for twin in ("b.png", "d.png"):
+        (album / twin).write_bytes((album / "a.png").read_bytes())
+    found = []
+    for number, runs in enumerate((["."], ["a.png", "."], ["c.webp", "d.png", "."])):
+        out = tmp_path / f"{number}-{name}"
+        for each in runs:
+            shell.engine = Looking()
+            argv = ("describe", str(album / each), "-q", "which?", "-q", "why?", "--each")
+            assert shell.run(*argv, "--out", str(out)).status == 0
+        found.append(sorted(out.read_text(encoding="utf-8").splitlines()))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 2 * 5 + name.endswith(".csv")
 
 
 def test_a_file_that_holds_something_else_is_not_touched(shell, album, tmp_path):

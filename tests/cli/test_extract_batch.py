@@ -170,6 +170,33 @@ def test_what_is_done_is_not_done_again(shell, folder, tmp_path, name):
         assert "5 documents extracted" in ran.stderr
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.md", "out.db"])
+def test_each_file_has_its_row_whatever_another_holds(shell, folder, tmp_path, monkeypatch, name):
+    """A run that was interrupted and its resumption are as one that was whole."""
+    for twin in ("aa.txt", "e.txt"):
+        (folder / twin).write_bytes((folder / "a.txt").read_bytes())
+    (folder / "=1|x.txt").write_text("Acme\nTotal 1.00\n")
+    rows = {"=1|x.txt": 1, "a.txt": 1, "aa.txt": 1, "b.csv": 2, "c.pdf": 3, "d.xlsx": 4, "e.txt": 1}
+    whole, parts = tmp_path / f"whole-{name}", tmp_path / f"parts-{name}"
+    shell.engine = Clerk()
+    shell.run("extract", str(folder), *ASK, "--out", str(whole))
+    assert {file.lstrip("'"): total for file, total in read_out(whole)} == rows
+    for files in (["a.txt"], ["b.csv", "aa.txt"], rows):
+        ran = shell.run(
+            "extract", *(str(folder / each) for each in files), *ASK, "--out", str(parts)
+        )
+        assert ran.status == 0, ran.stderr
+    assert "3 documents extracted, 4 done before" in ran.stderr
+    assert sorted(read_out(parts)) == sorted(read_out(whole))
+    # Spelled otherwise they are the same files.
+    before = parts.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for spelled in ("bills", "./bills", "../" + tmp_path.name + "/bills/"):
+        ran = shell.run("extract", spelled, *ASK, "--out", str(parts))
+        assert "0 documents extracted, 7 done before" in ran.stderr
+        assert parts.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.md"])
 def test_a_record_that_was_cut_is_done_again(shell, folder, tmp_path, name):
     out = tmp_path / name
