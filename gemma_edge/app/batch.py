@@ -228,11 +228,12 @@ Said = TypeVar("Said")
 
 
 class Before:
-    """What a file of records held: ``done`` are the answers that are whole, by key, each with its
-    line; ``told`` are files with their error, which is not told again."""
+    """What a file of records held: ``done`` are the answers that are whole, by key, ``lines`` how
+    they stand there; ``told`` are files with their error, which is not told again."""
 
     def __init__(self) -> None:
-        self.done: dict[Hashable, tuple[Any, str]] = {}
+        self.done: dict[Hashable, Any] = {}
+        self.lines: dict[Hashable, str] = {}
         self.told: set[tuple[str, str]] = set()
         self._rows: Counter[tuple[str, Hashable]] = Counter()
         self._claims: dict[tuple[int, Hashable], bool] = {}
@@ -240,7 +241,7 @@ class Before:
 
     def add(self, file: str, key: Hashable, answer: Any = None, line: str = "") -> None:
         """There is a row about ``file``."""
-        self.done[key] = answer, line
+        self.done[key], self.lines[key] = answer, line
         self._rows[_place(file), key] += 1
 
     def has_row(self, source: "Source", key: Hashable) -> bool:
@@ -371,7 +372,7 @@ def open_sink(
         before = look.read(text)
 
         def copy(key: Hashable, file: str) -> None:
-            put(look.renamed(before.done[key][1], file))
+            put(look.renamed(before.lines[key], file))
 
         yield Sink(lambda each: put(look.render(each)), before, True, copy)
 

@@ -506,7 +506,7 @@ class _Describer:
         for key in keys:
             sink.give_row(source, key)
         if self.sidecar:
-            self._write_beside(source, page, sink.before.done[keys[0]][0])
+            self._write_beside(source, page, sink.before.done[keys[0]])
         return True
 
     def _beside(self, source: Source, page: int) -> Path:

@@ -192,7 +192,8 @@ def _answer_once(terminal: ChatTerminal, question: str) -> ExitStatus:
             with cancel_on_interrupt(chat.engine):
                 finished = terminal.display.show(conversation.say(question))
         except DoesNotFit as error:
-            error.hint = terminal.choices(question, once=True) or error.hint
+            if error.hint.startswith("/"):  # a command, which cannot be typed here
+                error.hint = terminal.choices(question, once=True) or "--ctx N, or less text"
             raise
         output.status(render_status(finished, chat.engine.info))
         status = conclude(finished, output)

@@ -675,8 +675,8 @@ def _load(terminal: ChatTerminal, value: str) -> None:
 
 
 @_command(
-    "sessions", "[rm|restore NAME]", completes="word", words=("rm", "restore"),
-    help="list the sessions, delete one, bring one back",
+    "sessions", "[rm NAME]", completes="word", words=("rm", "restore"),
+    help="list the sessions, or delete one; restore NAME brings it back",
 )  # fmt: skip
 def _sessions(terminal: ChatTerminal, value: str) -> None:
     folder, now = terminal.chat.sessions, terminal.context.now()
