@@ -20,7 +20,7 @@ import sys
 # `signal` is read from a file, in whose time a key may be pressed. ``-m`` stands there only while
 # Python looks for a package that was named after it.
 if os.path.basename(sys.argv[0] if sys.argv else "") in ("-m", "gemma-edge", "gemma-edge.exe"):
-    import _signal
+    import _signal  # type: ignore[import-not-found]
 
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, lambda _number, _frame: os._exit(130))
