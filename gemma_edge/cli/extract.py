@@ -359,10 +359,14 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
 
     progress = BatchProgress(output, context.clock, "documents")
     names = review_names(sources)
+
+    def after(source: "Source", found: "Extraction") -> None:
+        write_beside(source, found, result, output, names)
+
+    is_beside = result.html is not None or result.evidence == "sidecar"
     counts = extract_batch(
         sources, asked, request, model, batch, replace(runtime, on_event=progress),
-        emit=emit or output.record, evidence=evidence,
-        after=lambda source, found: write_beside(source, found, result, output, names),
+        emit=emit or output.record, evidence=evidence, after=after if is_beside else None,
     )  # fmt: skip
     done = f"{counts.done:,} document{'' if counts.done == 1 else 's'} extracted"
     if counts.kinds:
