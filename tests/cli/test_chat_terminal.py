@@ -83,7 +83,7 @@ def test_a_paste_that_is_too_long_hides_no_error_and_its_hint_can_be_typed(termi
     chat.wait_for("Up brings the message back")
     chat.wait_for_line()
     seen = " ".join("".join("".join(row) for row in chat.screen.lines).split())
-    assert "error: this message takes" in seen and "hint: /ctx " in seen
+    assert "error: this message takes" in seen and "hint: less text" in seen
     assert journals(tmp_path) == []
     kept = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert not [path for path in kept if b"secret" in path.read_bytes()]

@@ -175,8 +175,8 @@ def test_each_file_has_its_row_whatever_another_holds(shell, folder, tmp_path, m
     """A run that was interrupted and its resumption are as one that was whole."""
     for twin in ("aa.txt", "e.txt"):
         (folder / twin).write_bytes((folder / "a.txt").read_bytes())
-    (folder / "=1|x.txt").write_text("Acme\nTotal 1.00\n")
-    rows = {"=1|x.txt": 1, "a.txt": 1, "aa.txt": 1, "b.csv": 2, "c.pdf": 3, "d.xlsx": 4, "e.txt": 1}
+    (folder / "=1,x.txt").write_text("Acme\nTotal 1.00\n")
+    rows = {"=1,x.txt": 1, "a.txt": 1, "aa.txt": 1, "b.csv": 2, "c.pdf": 3, "d.xlsx": 4, "e.txt": 1}
     whole, parts = tmp_path / f"whole-{name}", tmp_path / f"parts-{name}"
     shell.engine = Clerk()
     shell.run("extract", str(folder), *ASK, "--out", str(whole))
