@@ -52,6 +52,7 @@ _MAX_STYLES = 100_000
 _MAX_MERGED = 100_000
 _MAX_CARRIED = 1 << 22  # cells that are looked at to carry merged ones on
 _LAST_COLUMN = 1 << 14
+_NO_MEMORY = 1  # what expat says then
 _SHOWN_FORMULA, _SHOWN_PLACES = 80, 4  # characters; cells that a note names
 
 
@@ -61,13 +62,15 @@ def read_sheets(data: bytes, name: str, options: ReadOptions = PLAIN) -> Iterato
     book = _Book(name, options)
     with _as_damaged(name):
         sheets = book.shown(_iter_sheets(data, book))
-        head = list(islice(sheets, 2))
-        is_titled = len(head) > 1
+        head = list(islice(sheets, 1))
+        if book.is_titled is None:
+            head += islice(sheets, 1)
+            book.is_titled = len(head) > 1
         for number, sheet in enumerate(chain(head, sheets)):
             if number == _MAX_SHEETS:
                 book.notes.append(f"{name}: {_MAX_SHEETS:,} sheets are the most that is read")
                 break
-            yield book.page(sheet, is_titled=is_titled)
+            yield book.page(sheet, is_titled=book.is_titled)
             if book.writer.is_full:
                 break
     if book.is_empty:
@@ -186,6 +189,7 @@ class _Book:
     def __init__(self, name: str, options: ReadOptions) -> None:
         self.name, self.options = name, options
         self.notes: list[str] = []
+        self.is_titled: bool | None = None  # whether there are several sheets, where that is known
         self.writer, self.is_empty = Writer(), True
         self.hidden_characters = self._sheets = self._rows = self._columns = 0
         self._formulas, self._errors = _Places(), _Places()
@@ -268,6 +272,8 @@ def _as_damaged(name: str) -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, ExpatError, ValueError, KeyError, NotImplementedError, EOFError,
             RuntimeError, zlib.error) as error:  # fmt: skip
+        if isinstance(error, ExpatError) and error.code == _NO_MEMORY:
+            raise MemoryError from None
         raise _damaged(name, error) from None
 
 
@@ -579,6 +585,8 @@ class _Excel:
             entry = kinds.get(kind) or self._entries.get(f"xl/{kind}.xml".lower())
             _parse_all(self._archive, entry, handler)
         self.texts, self.styles = texts.texts, styles.cells
+        seen = sum(each.get("state", "visible") == "visible" for each in listed)
+        self._book.is_titled = (len(listed) if self._book.options.hidden else seen) > 1
         for each in listed:
             number = next((each[key] for key in each if key.rpartition(" ")[2] == "id"), "")
             kind, place = parts.get(number, ("", ""))

@@ -3,9 +3,9 @@
 import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
-import openpyxl
 import pytest
 from PIL import Image
 
@@ -23,7 +23,13 @@ from gemma_edge.documents.images import render_page
 from gemma_edge.documents.office import read_office
 from gemma_edge.documents.open import open_document, read_apart, read_document
 from gemma_edge.errors import InputError
-from tests.documents.office_files import new_docx, render_docx, render_ods, render_xlsx
+from tests.documents.office_files import (
+    new_docx,
+    render_docx,
+    render_ods,
+    render_xlsx,
+    render_zip,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -236,13 +242,12 @@ def test_a_text_that_takes_long_is_cut_and_what_was_read_is_kept():
 
 
 def test_pages_that_were_read_before_the_reader_stopped_are_kept():
-    book = openpyxl.Workbook()
-    book.active.append(["first", "sheet"])
-    corner = book.create_sheet("Far")
-    corner["A1"], corner.cell(4000, 4000).value = "near", "far"  # 16 million cells of 32 bytes
-    out = io.BytesIO()
-    book.save(out)
-    found = read_apart("office", out.getvalue(), "a.xlsx", memory_bytes=400 << 20)
+    book = render_xlsx({"Sheet": [["first", "sheet"]], "Deep": [["x"]]})
+    with zipfile.ZipFile(io.BytesIO(book)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    deep = b"<a>" * 3_000_000  # each takes 100 bytes and more until it ends
+    data = render_zip({**parts, "xl/worksheets/sheet2.xml": deep})
+    found = read_apart("office", data, "a.xlsx", seconds=60, memory_bytes=250 << 20)
     assert [text for text, _ in found.pages] == ["Sheet: Sheet\n\nfirst | sheet"]
     (note,) = found.notes
     assert note.startswith("a.xlsx: what follows page 1 is not read: ")
