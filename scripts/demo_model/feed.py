@@ -25,8 +25,8 @@ class Sizes:
 
     document_tokens: int = 3600
     conversations: int = 4
-    copies: int = 2
-    pictures: int = 8
+    copies: int = 3
+    pictures: int = 6
 
 
 @dataclass

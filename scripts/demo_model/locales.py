@@ -242,6 +242,7 @@ COMMON = {
 }  # fmt: skip
 SIGNS = {"en": "$ £ € USD GBP EUR", "de": "€ EUR CHF", "fr": "€ EUR CHF", "es": "€ EUR MXN $"}
 LINE, HELD_OUT = "|", "||"
+LONGEST_LABEL = 26
 
 
 @dataclass
@@ -265,8 +266,19 @@ class Locale:
         if key not in self.used:
             shown, _, kept = TABLES[self.language][key].partition(HELD_OUT)
             choices = shown.split(LINE) + ([kept] * 2 if self.held_out and kept else [])
-            self.used[key] = rng.choice(choices)
+            self.used[key] = self._spelled(rng, key, rng.choice(choices))
         return self.used[key]
+
+    def _spelled(self, rng: Random, key: str, label: str) -> str:
+        """A label as some print it: in capitals, without its dots, or with that of another
+        language, so that no one spelling is all that is learned."""
+        if not label or self.held_out or chance(rng, 0.75):
+            return label
+        other = TABLES[rng.choice(("en", "de", "fr", "es"))][key].partition(HELD_OUT)[0]
+        beside = rng.choice(other.split(LINE))
+        both = f"{label} / {beside}" if beside not in ("", label) else label
+        short = label.replace(".", "").strip() or label
+        return rng.choice((label.upper(), short, both if len(both) < LONGEST_LABEL else label))
 
     def any(self, rng: Random, key: str) -> str:
         """One of several, each time anew."""

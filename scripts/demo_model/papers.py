@@ -63,14 +63,31 @@ def beside_pairs(rng: Random, loc: Locale, count: int) -> Pairs:
     return out
 
 
+BETWEEN = (
+    " : ",
+    " | ",
+    " / ",
+    " # ",
+    " * ",
+    " ~ ",
+    " \u00b7 ",
+    " >> ",
+    " :: ",
+    " \u2192 ",
+    " - ",
+    "\u2026 ",
+)
+"""What stands between labels and values where training saw it; held-out documents have others."""
+
+
 def pair_lines(rng: Random, loc: Locale, pairs: Pairs) -> Lines:
     """Labels and values in one of the usual arrangements."""
     kind = rng.random()
-    if loc.held_out and kind < 0.25:
-        between = rng.choice((" = ", " \u2013 ", " > "))
+    if kind < 0.25 if loc.held_out else 0.78 < kind < 0.84:
+        between = rng.choice((" = ", " \u2013 ", " > ") if loc.held_out else BETWEEN)
         return [f"{key}{between}{value}" for key, value in pairs]
     if kind > 0.9:
-        return leaders(rng, pairs, "-" if kind > 0.96 else ".")
+        return leaders(rng, pairs, "-" if kind > 0.97 else rng.choice("..*·~"))
     if kind < 0.15 and pairs:
         rows = [pairs[i : i + 3] for i in range(0, len(pairs), 3)]
         return [line for row in rows for line in label_row(rng, row)]
@@ -96,7 +113,7 @@ def total_lines(rng: Random, loc: Locale, pairs: Pairs) -> Lines:
     if loc.held_out and kind < 0.2:
         return leaders(rng, pairs, "_")
     if kind > 0.88:
-        return leaders(rng, pairs)
+        return leaders(rng, pairs, rng.choice("...*·~"))
     colon = loc.colon.strip()
     if kind < 0.75:
         indent = " " * rng.choice((0, 0, 0, 10, 20, 34))
