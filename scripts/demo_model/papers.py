@@ -208,8 +208,11 @@ def invoice_items(rng: Random, loc: Locale, size: int) -> tuple[Lines, list[Gold
     entries, rows, total = [], [], 0.0
     count = rng.choice(((1, 1, 2, 2), (2, 2, 3, 4), (4, 5, 6, 8))[size])
     columns = [key for key in has if has[key]]
-    if chance(rng, 0.3 if loc.held_out else 0.1) and has["quantity"]:
+    if chance(rng, 0.3 if loc.held_out else 0.2) and has["quantity"]:
         columns = ["quantity", *[key for key in columns if key != "quantity"]]
+    elif not loc.held_out and chance(rng, 0.15):
+        first = columns[: len(columns) - 1]
+        columns = [*rng.sample(first, len(first)), "amount"]
     for number in range(count):
         quantity = rng.choice((1, 1, 2, 3, 4, 5, 10, 12, rng.randint(1, 99)))
         price = round(min(words.amount(rng), 4000.0), 2)
@@ -369,23 +372,34 @@ def right_iban(rng: Random, loc: Locale) -> str:
     return " ".join(plain[i : i + 4] for i in range(0, length, 4))
 
 
+OWN_LAYOUT = 0.87
+"""What is above has parts in any order; where held out, in one that training never shows. There the
+customer is always named as such: nobody could tell else."""
+
+
 def _invoice_page(
     rng: Random, loc: Locale, names: tuple[str, str, str], beside: tuple[Lines, Pairs], gold: Gold
 ) -> Lines:
     """Letterhead, title, customer and what stands beside them."""
     vendor, customer, kind = names
     own, meta = beside
-    labelled = chance(rng, 0.12)
+    labelled, way = chance(rng, 0.12), rng.random()
     head = [f"{loc.label(rng, 'vendor')}: {vendor}" if labelled else vendor]
     head += street_and_city(rng) if chance(rng, 0.85) else []
     head += contact_lines(rng, loc) + own
     named = [title(rng, loc, kind)]
-    if kind == "invoice" and chance(rng, 0.06) and len(meta) > 1:
+    if gold["invoice_number"] and chance(rng, 0.1):
+        named = [f"{named[0]} {rng.choice(('', '', 'Nr. ', '# ', 'no. '))}{gold['invoice_number']}"]
+        meta = [pair for pair in meta if pair[1] != gold["invoice_number"]]
+    elif kind == "invoice" and chance(rng, 0.06) and len(meta) > 1:
         named = []
+    if gold["date"] and chance(rng, 0.05):
+        meta = [pair for pair in meta if pair != (loc.used.get("date"), gold["date"])]
+        named.append(rng.choice(("", f"{words.city(rng).split()[-1]}, ")) + gold["date"])
     party: Lines = []
     if chance(rng, 0.88):
         party = [customer, *(street_and_city(rng) if chance(rng, 0.8) else [])]
-        if chance(rng, 0.7):
+        if way > OWN_LAYOUT or chance(rng, 0.7):
             said = loc.label(rng, "customer")
             inline = chance(rng, 0.35)
             party = [f"{said}: {customer}", *party[1:]] if inline else [
@@ -393,7 +407,6 @@ def _invoice_page(
     else:
         gold["customer"] = None
     lines = pair_lines(rng, loc, meta)
-    way = rng.random()
     if way < 0.3:
         return [*head, "", *named, *beside_each_other(rng, party, lines)]
     if way < 0.5:
@@ -402,9 +415,14 @@ def _invoice_page(
         return [*named, *beside_each_other(rng, head, party), "", *lines]
     if way < 0.8:
         return [*head, "", *party, "", *named, *lines]
-    if way < 0.92 or not loc.held_out:
+    if way < OWN_LAYOUT:
         return [*named, *head, "", *lines, *party]
-    return [*party, *named, *lines, "", *head]
+    if loc.held_out:
+        return [*party, *named, *lines, "", *head]
+    parts = rng.sample((head, party, named, lines), 4)
+    if parts[0] is party:
+        parts.reverse()
+    return [line for part in parts for line in [*part, *([""] if chance(rng, 0.4) else [])]]
 
 
 # ----------------------------------------------------------------------------
