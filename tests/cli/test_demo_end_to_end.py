@@ -76,7 +76,7 @@ def test_extract_needs_no_more_than_the_file():
     assert ran.returncode in (ExitStatus.OK, ExitStatus.RESULT), ran.stderr
     first = ran.stderr.splitlines()[0]
     assert re.fullmatch(
-        rf'{INVOICE}: an invoice \(\d\d %: "INVOICE", .*; -r invoice names it\)', first
+        rf'{INVOICE}: an invoice \(\d\d %: by its words alone, "INVOICE", .*; -r invoice names it\)', first
     )
     assert json.loads(ran.stdout)["invoice_number"] == "VG-20418"
 
