@@ -387,6 +387,33 @@ def _invoice_page(
     head = [f"{loc.label(rng, 'vendor')}: {vendor}" if labelled else vendor]
     head += street_and_city(rng) if chance(rng, 0.85) else []
     head += contact_lines(rng, loc) + own
+    named, meta = _invoice_title(rng, loc, kind, meta, gold)
+    party = _invoice_party(rng, loc, customer, named_so=way > OWN_LAYOUT)
+    if not party:
+        gold["customer"] = None
+    lines = pair_lines(rng, loc, meta)
+    usual: tuple[tuple[float, Callable[[], Lines]], ...] = (
+        (0.3, lambda: [*head, "", *named, *beside_each_other(rng, party, lines)]),
+        (0.5, lambda: [*beside_each_other(rng, head, named + lines), "", *party]),
+        (0.62, lambda: [*named, *beside_each_other(rng, head, party), "", *lines]),
+        (0.8, lambda: [*head, "", *party, "", *named, *lines]),
+        (OWN_LAYOUT, lambda: [*named, *head, "", *lines, *party]),
+    )
+    for most, arrange in usual:
+        if way < most:
+            return arrange()
+    if loc.held_out:
+        return [*party, *named, *lines, "", *head]
+    parts = rng.sample((head, party, named, lines), 4)
+    if parts[0] is party:
+        parts.reverse()
+    return [line for part in parts for line in [*part, *([""] if chance(rng, 0.4) else [])]]
+
+
+def _invoice_title(
+    rng: Random, loc: Locale, kind: str, meta: Pairs, gold: Gold
+) -> tuple[Lines, Pairs]:
+    """The title, at times with the number or a date without a label, and the pairs that are left."""
     named = [title(rng, loc, kind)]
     if gold["invoice_number"] and chance(rng, 0.1):
         named = [f"{named[0]} {rng.choice(('', '', 'Nr. ', '# ', 'no. '))}{gold['invoice_number']}"]
@@ -396,33 +423,20 @@ def _invoice_page(
     if gold["date"] and chance(rng, 0.05):
         meta = [pair for pair in meta if pair != (loc.used.get("date"), gold["date"])]
         named.append(rng.choice(("", f"{words.city(rng).split()[-1]}, ")) + gold["date"])
-    party: Lines = []
-    if chance(rng, 0.88):
-        party = [customer, *(street_and_city(rng) if chance(rng, 0.8) else [])]
-        if way > OWN_LAYOUT or chance(rng, 0.7):
-            said = loc.label(rng, "customer")
-            inline = chance(rng, 0.35)
-            party = [f"{said}: {customer}", *party[1:]] if inline else [
-                said + rng.choice((":", "")), *party]  # fmt: skip
-    else:
-        gold["customer"] = None
-    lines = pair_lines(rng, loc, meta)
-    if way < 0.3:
-        return [*head, "", *named, *beside_each_other(rng, party, lines)]
-    if way < 0.5:
-        return [*beside_each_other(rng, head, named + lines), "", *party]
-    if way < 0.62:
-        return [*named, *beside_each_other(rng, head, party), "", *lines]
-    if way < 0.8:
-        return [*head, "", *party, "", *named, *lines]
-    if way < OWN_LAYOUT:
-        return [*named, *head, "", *lines, *party]
-    if loc.held_out:
-        return [*party, *named, *lines, "", *head]
-    parts = rng.sample((head, party, named, lines), 4)
-    if parts[0] is party:
-        parts.reverse()
-    return [line for part in parts for line in [*part, *([""] if chance(rng, 0.4) else [])]]
+    return named, meta
+
+
+def _invoice_party(rng: Random, loc: Locale, customer: str, *, named_so: bool) -> Lines:
+    """The customer with an address, mostly named as such, always where ``named_so``; or nobody."""
+    if not chance(rng, 0.88):
+        return []
+    party = [customer, *(street_and_city(rng) if chance(rng, 0.8) else [])]
+    if named_so or chance(rng, 0.7):
+        said = loc.label(rng, "customer")
+        inline = chance(rng, 0.35)
+        party = [f"{said}: {customer}", *party[1:]] if inline else [
+            said + rng.choice((":", "")), *party]  # fmt: skip
+    return party
 
 
 # ----------------------------------------------------------------------------
