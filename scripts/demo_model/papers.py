@@ -413,7 +413,7 @@ def _invoice_page(
 def _invoice_title(
     rng: Random, loc: Locale, kind: str, meta: Pairs, gold: Gold
 ) -> tuple[Lines, Pairs]:
-    """The title, at times with the number or a date without a label, and the pairs that are left."""
+    """The title, at times with the number or a date without a label, and the pairs left."""
     named = [title(rng, loc, kind)]
     if gold["invoice_number"] and chance(rng, 0.1):
         named = [f"{named[0]} {rng.choice(('', '', 'Nr. ', '# ', 'no. '))}{gold['invoice_number']}"]
