@@ -447,33 +447,36 @@ class Sampler:
             llama_cpp.llama_sampler_chain_add(chain, step)
         self._chain = chain
 
-    def choose(self, context: LlamaContext, constraint: GrammarConstraint | None) -> int:
-        """One token from the last logits. Only a choice that the constraint refuses costs a mask:
-        drawing again from what is legal gives the same distribution as masking every time."""
+    def choose(
+        self, context: LlamaContext, constraint: GrammarConstraint | None, row: int = -1
+    ) -> int:
+        """One token from the last logits, or those of ``row``. Only a choice that the constraint
+        refuses costs a mask: drawing again from what is legal gives the same distribution as
+        masking every time."""
         if not self._scored:
-            return self._choose(context, constraint)
-        logits = context.logits()
+            return self._choose(context, constraint, row)
+        logits = context.logits(row)
         weights: NDArray[np.float32] = np.exp(logits - logits.max())
-        token = self._choose(context, constraint)
+        token = self._choose(context, constraint, row)
         mass = total = float(weights.sum())
         if constraint is not None:  # a product is 15 times faster than picking the weights out
             mass = float(weights @ constraint.legal().astype(np.float32))
         self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
         return token
 
-    def _choose(self, context: LlamaContext, constraint: GrammarConstraint | None) -> int:
+    def _choose(self, context: LlamaContext, constraint: GrammarConstraint | None, row: int) -> int:
         if self._suppressed.size:
-            context.logits()[self._suppressed] = -inf
-        token = self._draw(context)
+            context.logits(row)[self._suppressed] = -inf
+        token = self._draw(context, row)
         if constraint is not None and not constraint.allowed(token):
-            constraint.mask(context.logits())
-            token = self._draw(context)
+            constraint.mask(context.logits(row))
+            token = self._draw(context, row)
         return token
 
-    def _draw(self, context: LlamaContext) -> int:
+    def _draw(self, context: LlamaContext, row: int) -> int:
         if self._chain is None:
-            return int(context.logits().argmax())
-        return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, -1))
+            return int(context.logits(row).argmax())
+        return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, row))
 
     def close(self) -> None:
         if self._chain is not None:

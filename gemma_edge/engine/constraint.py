@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -53,6 +54,10 @@ class GrammarVocabulary:
         self.pieces = pieces
         self.bytes = {piece[0]: index for index, piece in enumerate(pieces) if len(piece) == 1}
 
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text; none of them is a control token."""
+        return list(self.spelled(self.tokenizer.tokenize_str(text)))
+
     def spelled(self, tokens: Iterable[int]) -> Iterator[int]:
         """The same text without control tokens: llama.cpp makes those of the kind USER_DEFINED of
         any text. It ends before what cannot be spelled."""
@@ -65,6 +70,31 @@ class GrammarVocabulary:
             if -1 in parts:
                 return
             yield from parts
+
+
+class Trial:
+    """Follows drafted tokens; ``taken`` of them so far."""
+
+    def __init__(self, matcher: LLMatcher, vocabulary: GrammarVocabulary) -> None:
+        self._matcher, self._vocabulary = matcher, vocabulary
+        self.taken = 0
+
+    def take(self, token: int) -> bool:
+        """Go on by this one, if it is legal."""
+        count = int(self._matcher.try_consume_tokens([token]))
+        self.taken += count
+        return count == 1
+
+    def take_forced(self) -> list[int]:
+        """Go on by what can only come next."""
+        forced = list(self._vocabulary.spelled(self._matcher.compute_ff_tokens()))
+        count = int(self._matcher.try_consume_tokens(forced)) if forced else 0
+        self.taken += count
+        return forced[:count]
+
+    @property
+    def complete(self) -> bool:
+        return self._matcher.is_stopped()
 
 
 _LARGE = 20_000  # characters of a document: 10 ms
@@ -124,6 +154,16 @@ class GrammarConstraint:
     @property
     def complete(self) -> bool:
         return self._matcher.is_stopped()
+
+    @contextmanager
+    def trial(self) -> Iterator[Trial]:
+        """Tokens that are tried here are taken back in the end."""
+        trial = Trial(self._matcher, self._vocabulary)
+        try:
+            yield trial
+        finally:
+            if trial.taken:
+                self._matcher.rollback(trial.taken)
 
     def take_back(self, count: int) -> None:
         self._bits_are_fresh = False

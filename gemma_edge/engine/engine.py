@@ -12,6 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemma_edge.engine.answer import AnswerVocabulary, RunningAnswer, Sampler, model_sampling
+from gemma_edge.engine.drafting import (
+    MOST,
+    Drafter,
+    Lookup,
+    Pace,
+    Segment,
+    TokenLookup,
+    ValueLookup,
+    rows_of,
+)
 from gemma_edge.engine.fallback import RequestLock
 from gemma_edge.engine.kv_cache import KvCache, Media, fingerprint
 from gemma_edge.engine.llama import (
@@ -50,16 +60,18 @@ if TYPE_CHECKING:
 
 
 class LlamaEngine:
-    """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``. ``forcing=False`` is for
-    measurements: what do forced tokens save? ``flash_attention=False`` is for proofs: on a CPU it
-    adds in 16 bits, so the order of cells shows."""
+    """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``. ``forcing=False``
+    and ``drafting=False`` are for measurements: what do forced and drafted tokens save?
+    ``flash_attention=False`` is for proofs: on a CPU it adds in 16 bits, so the order of cells
+    shows."""
 
     def __init__(
-        self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True,
+        self, plan: Plan, *, forcing: bool = True, drafting: bool = True,
+        flash_attention: bool = True,
         tell: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
-        self._forcing = forcing
+        self._forcing, self._drafting = forcing, drafting
         start_report()
         self._model = LlamaModel(plan.model, plan, tell=tell)
         self._context = LlamaContext(self._model, plan, flash_attention=flash_attention)
@@ -75,6 +87,7 @@ class LlamaEngine:
         )  # fmt: skip
         self._defaults = model_sampling(model)
         self._cache = KvCache(self._context, model.window)
+        self._paces = (Pace(), Pace())  # of free answers, and of those under a constraint
         self._request_lock = RequestLock()
         self._running: Generator[Event, None, None] | None = None
         self._current: RunningAnswer | Warming | None = None
@@ -198,6 +211,19 @@ class LlamaEngine:
             request, self._vocabulary, limit=limit, constraint=constraint, forcing=self._forcing
         )
 
+    def _drafter(self, request: Request, prompt: Prompt) -> Drafter:
+        """What drafts this answer: nothing, where it is not to, or cannot be taken back."""
+        lookups: list[Lookup] = []
+        if self._drafting and request.draft == "lookup" and self._model.forgets:
+            constraint = request.constraint
+            if constraint is not None and constraint.grounding is not None:
+                vocabulary = self._grammar_vocabulary
+                assert vocabulary is not None  # it was needed for the constraint
+                text = constraint.grounding.text
+                lookups.append(ValueLookup(text, vocabulary.encode, self._model.piece))
+            lookups.append(TokenLookup([unit for unit in prompt.units if isinstance(unit, int)]))
+        return Drafter(lookups, self._paces[request.constraint is not None])
+
     def _generate(
         self, request: Request, answer: RunningAnswer, prompt: Prompt
     ) -> Generator[Event, None, None]:
@@ -206,6 +232,7 @@ class LlamaEngine:
             self._current = answer
             sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
             clock, passes = Clock(), self.encoder_passes
+            steps = Steps(self._cache, self._drafter(request, prompt), self._context.batch_tokens)
             try:
                 if request.fresh:
                     self._cache.forget()
@@ -221,25 +248,27 @@ class LlamaEngine:
                     if answer.cancelled:
                         answer.reason = "cancelled"
                         break
-                    token = sampler.choose(self._context, answer.constraint)
+                    token = sampler.choose(self._context, answer.constraint, steps.row)
                     if answer.begins(token):
-                        token = sampler.choose(self._context, answer.constraint)
+                        token = sampler.choose(self._context, answer.constraint, steps.row)
                     tokens = answer.step(token)
                     clock.token_chosen()
                     yield from answer.emit(tokens, sampler.odds)
                     if answer.reason is None:
-                        self._cache.evaluate(tokens)
+                        steps.follow(tokens, answer)
             except Aborted:
                 answer.reason = "cancelled"
             finally:
                 sampler.close()
                 self._context.watch(None)
+            steps.end()
             yield from answer.flush()
             usage = Usage(
                 prompt_tokens=prompt.tokens, cached_tokens=cached,
                 evaluated_tokens=min(self._cache.position, prompt.tokens) - cached,
                 generated_tokens=answer.generated, thought_tokens=answer.thought_tokens,
                 forced_tokens=answer.forced_tokens, encoded_pictures=self.encoder_passes - passes,
+                drafted_tokens=steps.drafter.drafted, accepted_tokens=steps.drafter.accepted,
             )  # fmt: skip
             reason: FinishReason = answer.reason or "end"
             yield Finished(reason, usage, clock.timings(), closed_early=answer.closed_early)
@@ -348,6 +377,46 @@ def measure_speed(context: LlamaContext, cache: KvCache, token: int, tokens: int
     seconds = time.perf_counter() - started
     cache.forget()
     return tokens / seconds
+
+
+class Steps:
+    """What is evaluated after each choice: what was chosen, and a draft behind it. ``row`` is the
+    place in the last batch whose logits the next choice is made from."""
+
+    def __init__(self, cache: KvCache, drafter: Drafter, batch_tokens: int) -> None:
+        self.drafter = drafter
+        self.row = -1
+        self._cache, self._batch_tokens = cache, batch_tokens
+        self._drafted: list[Segment] = []
+        self._rows: list[int] = []
+        self._accepted = 0
+
+    def follow(self, tokens: list[int], answer: RunningAnswer) -> None:
+        """Go on by what was chosen: with the draft, if it says the same, else with another."""
+        if self._accepted < len(self._drafted) and self._drafted[self._accepted] == tokens:
+            self._accepted += 1
+            self.row = self._rows[self._accepted]
+            return
+        self.end()
+        left = answer.limit - answer.generated
+        self._drafted = self.drafter.draft(tokens, answer.constraint, min(MOST, left - 1))
+        ahead = [token for segment in self._drafted for token in segment]
+        if len(tokens) + len(ahead) > self._batch_tokens:
+            self._drafted, ahead = [], []
+        self._rows = list(rows_of(tokens, self._drafted)) if ahead else []
+        started = time.perf_counter()
+        self._cache.evaluate([*tokens, *ahead], self._rows)
+        self._cache.wait()
+        self.drafter.took(len(tokens) + len(ahead), time.perf_counter() - started)
+        self.row = self._rows[0] if ahead else -1
+
+    def end(self) -> None:
+        """Take back what was drafted in vain."""
+        self.drafter.judge(self._accepted, len(self._drafted))
+        self._cache.drop(sum(map(len, self._drafted[self._accepted :])))
+        accepted = [token for each in self._drafted[: self._accepted] for token in each]
+        self.drafter.add(accepted)
+        self._drafted, self._accepted = [], 0
 
 
 class Clock:

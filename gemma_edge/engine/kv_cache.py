@@ -111,14 +111,26 @@ class KvCache:
             if window_intact(position_of(self.units, c.units), c.pos_min, self._window)
         ]
 
-    def evaluate(self, tokens: Sequence[int]) -> None:
+    def evaluate(self, tokens: Sequence[int], rows: Sequence[int] = ()) -> None:
+        """Go on by these; ``rows`` are the places of those whose logits are wanted besides the
+        last, for what fits in one batch."""
         size = self._context.batch_tokens
         for start in range(0, len(tokens), size):
             part = tokens[start : start + size]
             with self._undone():
-                self._context.decode(part, self.position)
+                self._context.decode(part, self.position, rows)
             self.units.extend(part)
             self.position += len(part)
+
+    def wait(self) -> None:
+        """Until what was evaluated last is there; a GPU goes on by itself."""
+        self._context.wait()
+
+    def drop(self, tokens: int) -> None:
+        """Remove the last so many, which were drafted: no layer has lost a cell for them, because
+        llama.cpp writes over those alone that were out of the window before the batch."""
+        if tokens:
+            self._cut(len(self.units) - tokens)
 
     def see(self, unit: Media, decode: Callable[[int], None]) -> None:
         with self._undone():

@@ -188,6 +188,12 @@ class LlamaModel:
         pointer = llama_cpp.llama_vocab_get_suppress_tokens(self.vocab, ctypes.byref(count))
         return np.array([pointer[i] for i in range(count.value)] if pointer else [], dtype=np.intp)
 
+    @property
+    def forgets(self) -> bool:
+        """Whether what was evaluated can be taken back: a recurrent layer has one state."""
+        recurrent = llama_cpp.llama_model_is_recurrent(self.pointer)
+        return not (recurrent or llama_cpp.llama_model_is_hybrid(self.pointer))
+
     def close(self) -> None:
         if self.pointer:
             llama_cpp.llama_model_free(self.pointer)
@@ -256,17 +262,19 @@ class LlamaContext:
             self._batch.seq_id[index][0] = SEQUENCE
         self._wanted[:] = 0
 
-    def decode(self, tokens: Sequence[int], position: int) -> None:
-        """Evaluate at most ``batch_tokens`` tokens; logits are kept for the last.
+    def decode(self, tokens: Sequence[int], position: int, rows: Sequence[int] = ()) -> None:
+        """Evaluate at most ``batch_tokens`` tokens; logits are kept for the last, and for those
+        that ``rows`` names by their places among them, ``OUTPUTS`` in all.
         Raises OutOfMemory: a buffer could not be allocated; EngineError: llama.cpp failed, the
         cache is unchanged before ``position``."""
         count = len(tokens)
         self._batch.n_tokens = count
         self._tokens[:count] = tokens
         self._positions[:count] = np.arange(position, position + count)
-        self._wanted[count - 1] = 1
+        wanted = [*rows, count - 1]
+        self._wanted[wanted] = 1
         status = llama_cpp.llama_decode(self.pointer, self._batch)
-        self._wanted[count - 1] = 0
+        self._wanted[wanted] = 0
         if status == ABORTED:
             raise Aborted
         if status:
@@ -275,9 +283,14 @@ class LlamaContext:
                 raise OutOfMemory(f"{what}: {short}")
             raise EngineError(f"{what} (status {status}): {problem() or 'no reason given'}")
 
-    def logits(self) -> NDArray[np.float32]:
-        """Logits of the last decoded token: ``float32[vocabulary]``, a view that may be masked."""
-        pointer = llama_cpp.llama_get_logits_ith(self.pointer, -1)
+    def wait(self) -> None:
+        """Until the last ``decode`` is done; a GPU goes on by itself."""
+        llama_cpp.llama_synchronize(self.pointer)
+
+    def logits(self, row: int = -1) -> NDArray[np.float32]:
+        """Logits of the last decoded token, or of another that was asked for by its place:
+        ``float32[vocabulary]``, a view that may be masked."""
+        pointer = llama_cpp.llama_get_logits_ith(self.pointer, row)
         return np.ctypeslib.as_array(pointer, (self._vocab_tokens,))
 
     def watch(self, stop: Callable[[], bool] | None) -> None:

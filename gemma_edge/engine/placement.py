@@ -79,14 +79,19 @@ class ModelParams:
         self.params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
 
 
+OUTPUTS = 8
+"""Positions of one batch whose logits can be had: a choice, and those of a draft behind it."""
+
+
 def context_params(placement: "Placement") -> Any:
     """For ``llama_init_from_model``. They differ from llama-cpp-python's on purpose: no full-size
-    window cache (10 times the memory), flash attention, logits for one position only
+    window cache (10 times the memory), flash attention, logits for a few positions only
     (docs/architecture.md, "Context")."""
     params = bindings.llama_context_default_params()
     params.n_ctx = placement.context_tokens
     params.n_batch = params.n_ubatch = placement.batch_tokens
-    params.n_seq_max = params.n_outputs_max = 1
+    params.n_seq_max = 1
+    params.n_outputs_max = min(OUTPUTS, placement.batch_tokens)
     params.flash_attn_type = bindings.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.type_k = params.type_v = _GGML_TYPES[placement.kv_type]
     params.swa_full = False

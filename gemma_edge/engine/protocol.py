@@ -92,6 +92,9 @@ class JsonConstraint:
     grounding: Grounding | None = None
 
 
+Draft = Literal["lookup", "off"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One answer asked for. ``max_tokens`` counts what is generated, thoughts included;
@@ -99,7 +102,8 @@ class Request:
     ``max_thought_tokens`` (``None``: three quarters of all), so that it cannot eat the answer.
     ``goes_on``: the last message is the model's, and the answer goes on where it ends.
     ``fresh``: nothing of the prompt is taken from the cache.
-    ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
+    ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens.
+    ``draft``: what is looked up in the prompt is verified in one batch; the answer is the same."""
 
     messages: tuple[Message, ...]
     think: bool = False
@@ -111,6 +115,7 @@ class Request:
     goes_on: bool = False
     scored: bool = False
     fresh: bool = False
+    draft: Draft = "lookup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,8 @@ class Chunk:
 class Usage:
     """Tokens, exactly. ``prompt = cached + evaluated``, unless reading it was cancelled;
     ``forced`` and ``thought`` are part of ``generated``. ``encoded_pictures`` is how often the
-    vision encoder ran: not for a picture that was remembered."""
+    vision encoder ran: not for a picture that was remembered. Of the ``drafted`` choices so many
+    were ``accepted``."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -148,6 +154,8 @@ class Usage:
     thought_tokens: int = 0
     forced_tokens: int = 0
     encoded_pictures: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
