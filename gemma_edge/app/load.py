@@ -143,6 +143,7 @@ def prepare(
         runtime.note(f"--threads {request.threads}: {plan.threads} are used ({cores})")
     for lost in _lost_gpus(planner.hardware) if request.gpu_layers != 0 else ():
         runtime.note(lost)
+    plan = with_fallbacks(plan, draft=request.draft)
     if request.remember or runtime.remember:
         plan = with_fallbacks(plan, remember=runtime.store.data_dir / "seen")
     assert candidate.files is not None
@@ -551,6 +552,7 @@ def _best(
 QUIET_SECONDS, BETWEEN_SECONDS = 0.5, 0.1  # a load that is over by then is not worth a word
 TOKENS = 32  # a few more or less change the rate by less than the machine does
 MAX_SECONDS = 3.0  # what a person waits for a prompt without wondering
+_DRAFTED = 0.05  # of an answer; with more of it drafted the rate is that of copying
 NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than planned
 
 
@@ -670,7 +672,8 @@ class LoadedEngine:
     def _learn_from(self, finished: Finished) -> None:
         usage, seconds = finished.usage, finished.timings.decode_seconds
         near = usage.prompt_tokens + usage.generated_tokens <= NEAR_TOKENS
-        if usage.generated_tokens >= TOKENS and seconds > 0 and near:
+        drafted = usage.accepted_tokens > _DRAFTED * usage.generated_tokens
+        if usage.generated_tokens >= TOKENS and seconds > 0 and near and not drafted:
             self._keep(usage.generated_tokens / seconds)
 
     def _keep(self, tokens_per_second: float) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # a command line is parsed before any of this is needed
     from gemma_edge.documents.document import PageNumbers
     from gemma_edge.engine.protocol import Sampling
     from gemma_edge.extraction import Strategy, Vision
-    from gemma_edge.planning.plan import Adapter, KvType
+    from gemma_edge.planning.plan import Adapter, Draft, KvType
 
 AUTO = "auto"  # no model was named: the plan chooses
 
@@ -24,7 +24,7 @@ class ModelRequest:
     """Which model (``AUTO``: the best one for this machine), and how it is to be placed; ``None``
     leaves it to the plan, anything else is kept or refused. ``vision`` is whether pictures must be
     possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what the encoder made
-    of pictures."""
+    of pictures; ``draft`` is that of a ``Plan``."""
 
     model: str = AUTO
     mmproj: Path | None = None
@@ -39,6 +39,7 @@ class ModelRequest:
     min_speed: float | None = None
     threads: int | None = None
     remember: bool = False
+    draft: "Draft" = "lookup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

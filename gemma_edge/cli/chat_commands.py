@@ -578,6 +578,11 @@ def _stats(terminal: ChatTerminal, _value: str) -> None:
             f"{'answer':12} {usage.generated_tokens:,} tokens, {usage.thought_tokens:,} of them "
             f"thought, in {timings.decode_seconds:.1f} s",
         )
+        if usage.drafted_tokens:
+            terminal.note(
+                f"{'drafted':12} {usage.drafted_tokens:,} tokens, "
+                f"{usage.accepted_tokens:,} of them said"
+            )
     terminal.note(
         f"{'context':12} {meter.used_tokens:,} of {meter.context_tokens:,} tokens: "
         f"{meter.text_tokens:,} text, {meter.picture_tokens:,} images, "

@@ -17,7 +17,7 @@ from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from gemma_edge.engine.placement import OUTPUTS
+from gemma_edge.planning.memory import OUTPUTS
 
 if TYPE_CHECKING:
     from gemma_edge.engine.constraint import GrammarConstraint, Trial

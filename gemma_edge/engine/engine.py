@@ -60,18 +60,16 @@ if TYPE_CHECKING:
 
 
 class LlamaEngine:
-    """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``. ``forcing=False``
-    and ``drafting=False`` are for measurements: what do forced and drafted tokens save?
-    ``flash_attention=False`` is for proofs: on a CPU it adds in 16 bits, so the order of cells
-    shows."""
+    """Gemma 4, or any other GGUF that llama.cpp reads, as an ``Engine``. ``forcing=False`` is for
+    measurements: what do forced tokens save? ``flash_attention=False`` is for proofs: on a CPU it
+    adds in 16 bits, so the order of cells shows."""
 
     def __init__(
-        self, plan: Plan, *, forcing: bool = True, drafting: bool = True,
-        flash_attention: bool = True,
+        self, plan: Plan, *, forcing: bool = True, flash_attention: bool = True,
         tell: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
-        self._forcing, self._drafting = forcing, drafting
+        self._forcing = forcing
         start_report()
         self._model = LlamaModel(plan.model, plan, tell=tell)
         self._context = LlamaContext(self._model, plan, flash_attention=flash_attention)
@@ -214,7 +212,7 @@ class LlamaEngine:
     def _drafter(self, request: Request, prompt: Prompt) -> Drafter:
         """What drafts this answer: nothing, where it is not to, or cannot be taken back."""
         lookups: list[Lookup] = []
-        if self._drafting and request.draft == "lookup" and self._model.forgets:
+        if self._plan.draft == "lookup" and self._model.forgets:
             constraint = request.constraint
             if constraint is not None and constraint.grounding is not None:
                 vocabulary = self._grammar_vocabulary

@@ -14,6 +14,7 @@ import llama_cpp._ggml
 from llama_cpp import llama_cpp as bindings
 
 from gemma_edge.errors import EngineError
+from gemma_edge.planning.memory import OUTPUTS
 
 if TYPE_CHECKING:
     from gemma_edge.planning.plan import KvType, LoadMode, Placement
@@ -77,10 +78,6 @@ class ModelParams:
         overrides = (_Override * 2)(_Override(pattern, _cpu_buffer_type()), _Override(None, None))
         self._kept.append(overrides)
         self.params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
-
-
-OUTPUTS = 8
-"""Positions of one batch whose logits can be had: a choice, and those of a draft behind it."""
 
 
 def context_params(placement: "Placement") -> Any:

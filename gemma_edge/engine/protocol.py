@@ -92,9 +92,6 @@ class JsonConstraint:
     grounding: Grounding | None = None
 
 
-Draft = Literal["lookup", "off"]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One answer asked for. ``max_tokens`` counts what is generated, thoughts included;
@@ -102,8 +99,7 @@ class Request:
     ``max_thought_tokens`` (``None``: three quarters of all), so that it cannot eat the answer.
     ``goes_on``: the last message is the model's, and the answer goes on where it ends.
     ``fresh``: nothing of the prompt is taken from the cache.
-    ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens.
-    ``draft``: what is looked up in the prompt is verified in one batch; the answer is the same."""
+    ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
 
     messages: tuple[Message, ...]
     think: bool = False
@@ -115,7 +111,6 @@ class Request:
     goes_on: bool = False
     scored: bool = False
     fresh: bool = False
-    draft: Draft = "lookup"
 
 
 @dataclass(frozen=True, slots=True)

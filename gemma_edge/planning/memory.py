@@ -444,6 +444,7 @@ _ON_DEVICE_KIB = {35: 8, 42: -22, 48: -15, 30: 0, 60: 11}
 _QUANTIZED_KIB = {42: 1}  # where it is another number with quantized keys
 # KiB a token less, where a device computes no expert; measured as above, by layers of the model.
 _WITHOUT_EXPERTS_KIB = {30: 66}
+OUTPUTS = 8  # positions of a batch whose logits can be had: of a choice, and of a draft behind it
 _PIPELINE_COPIES = 4  # ggml-backend.cpp, GGML_SCHED_MAX_COPIES
 # Of the residual stream, that the last of several devices holds more in a pipeline: measured as
 # above with two devices; 4 and the layers' inputs on the first one.
@@ -515,7 +516,7 @@ def _by_formula(
     layer_inputs = shape.header.integer(".embedding_length_per_layer_input") or 0
     inputs = 4 * batch * layer_inputs * len(shape.layers)
     on_cpu = round(batch * per_token + constant) + masks
-    output = {RAM: 4 * shape.vocabulary_tokens}
+    output = {RAM: 4 * min(OUTPUTS, batch) * shape.vocabulary_tokens}
     if not used:
         return Compute(compute={RAM: on_cpu}, output=output, note=_NOTE, exact=False)
     on_device = on_cpu + _device_kib(shape, placement) * 1024 * batch

@@ -285,12 +285,16 @@ class Attempt:
     reason: str
 
 
+Draft = Literal["lookup", "off"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Placement):
     """One model, placed on one machine. ``threads`` decode, ``prefill_threads`` (0: as many) read
     prompts. ``attempts`` is how the search came here; ``fallbacks`` is what to load when memory
     runs out in spite of the ledger, the next first; ``alternatives`` are other models that fit.
-    What the encoder made of pictures is kept in the folder ``remember``, if a person wants that."""
+    What the encoder made of pictures is kept in the folder ``remember``, if a person wants that.
+    ``draft`` is whether what is copied from the prompt is drafted; the answers are the same."""
 
     model: Path
     projector: Path | None = None
@@ -305,6 +309,7 @@ class Plan(Placement):
     fallbacks: tuple["Plan", ...] = ()
     alternatives: tuple["Plan", ...] = ()
     remember: Path | None = None
+    draft: Draft = "lookup"
 
     @property
     def placement(self) -> Placement:
