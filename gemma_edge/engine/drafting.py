@@ -64,7 +64,7 @@ class TokenLookup:
         self._learn()
         tail = [*self._tokens[-_SIZES[0] :], *more][-_SIZES[0] :]
         for size, after in zip(_SIZES, self._after, strict=True):
-            at = after.get((*tail[-size:],))
+            at = after.get(tuple(tail[-size:]))
             if at is not None:
                 yield self._tokens[at : at + MOST]
                 return
