@@ -56,7 +56,7 @@ class TokenLookup:
         for token in self._new:
             for size, after in zip(_SIZES, self._after, strict=True):
                 if len(known) >= size:
-                    after[(*known[-size:],)] = len(known)
+                    after[tuple(known[-size:])] = len(known)
             known.append(token)
         self._new.clear()
 
