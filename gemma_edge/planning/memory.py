@@ -79,6 +79,7 @@ def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measu
         tally.add("projector compute", *projector_compute_bytes(projector, placement.image_tokens))
         tallies[RAM].add("pictures", *picture_bytes(shape, placement))
     tallies[RAM].add("checkpoints", checkpoint_bytes(shape, placement))
+    tallies[RAM].add("drafts", 4 * (OUTPUTS - 1) * shape.vocabulary_tokens)  # beside the output
     ram = tallies.pop(RAM)
     accounts = [_close_device(tally, devices[name], hardware) for name, tally in tallies.items()]
     shared = sum(each.total_bytes for each in accounts if devices[each.place].integrated)
@@ -516,7 +517,7 @@ def _by_formula(
     layer_inputs = shape.header.integer(".embedding_length_per_layer_input") or 0
     inputs = 4 * batch * layer_inputs * len(shape.layers)
     on_cpu = round(batch * per_token + constant) + masks
-    output = {RAM: 4 * min(OUTPUTS, batch) * shape.vocabulary_tokens}
+    output = {RAM: 4 * shape.vocabulary_tokens}
     if not used:
         return Compute(compute={RAM: on_cpu}, output=output, note=_NOTE, exact=False)
     on_device = on_cpu + _device_kib(shape, placement) * 1024 * batch

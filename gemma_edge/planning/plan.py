@@ -190,7 +190,7 @@ class Placement:
 PartName = Literal[
     "weights", "adapters", "drafter", "KV global", "KV window", "compute", "adapter compute",
     "projector", "projector compute", "pictures", "expert copy", "KV scratch", "output",
-    "checkpoints", "runtime", "margin",
+    "checkpoints", "drafts", "runtime", "margin",
 ]  # fmt: skip
 
 

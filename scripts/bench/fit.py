@@ -163,7 +163,12 @@ def _loads(work: Path, hardware: Hardware) -> Iterator[Row]:
             for context, repack in ((8192, True), (32_768, True), (8192, False)):
                 placement = Placement(context_tokens=context, batch_tokens=512, repack=repack)
                 parts = account(shape, None, placement, hardware, run.measure).account(RAM).parts
-                left_out = ("checkpoints", "runtime", "margin")  # the engine's, not llama.cpp's
+                left_out = (
+                    "checkpoints",
+                    "drafts",
+                    "runtime",
+                    "margin",
+                )  # the engine's, not llama.cpp's
                 planned = [part for part in parts if part.name not in left_out]
                 # Of "runtime" this program has no more than llama.cpp's own tables.
                 fixed = LLAMA_OWN_BYTES

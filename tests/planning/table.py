@@ -8,14 +8,7 @@ from pathlib import Path
 from gemma_edge.catalog import sizes
 from gemma_edge.hardware.detect import parse_recording
 from gemma_edge.hardware.machine import Build, Cpu, Device, Hardware, Memory
-from gemma_edge.planning.memory import (
-    OUTPUTS,
-    Compute,
-    Measure,
-    closed_form,
-    pad_cells,
-    window_cells,
-)
+from gemma_edge.planning.memory import Compute, Measure, closed_form, pad_cells, window_cells
 from gemma_edge.planning.model import Shape, synthesize, synthesize_projector
 from gemma_edge.planning.plan import RAM, Candidate, Constraints, Placement, Plan
 from gemma_edge.planning.planner import Planner
@@ -33,8 +26,7 @@ def cpu_law(shape: Shape, placement: Placement) -> Compute:
     cells = pad_cells(context) + window_cells(shape, context, batch)
     activations = 1024 * _ACTIVATIONS_KIB.get(len(shape.layers), 200) * batch
     return Compute(
-        compute={RAM: activations + 2 * cells * batch},
-        output={RAM: 4 * OUTPUTS * shape.vocabulary_tokens},
+        compute={RAM: activations + 2 * cells * batch}, output={RAM: 4 * shape.vocabulary_tokens}
     )
 
 
