@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import log
 from typing import Any, NamedTuple
 
@@ -19,8 +21,10 @@ from gemma_edge.documents.document import (
     PageNumbers,
     ReadOptions,
     attached_name,
+    clean,
     listed,
     render_numbers,
+    shown,
 )
 from gemma_edge.documents.layout import Piece, render_layout
 from gemma_edge.errors import GemmaEdgeError, InputError
@@ -71,7 +75,7 @@ def read_pdf(  # noqa: PLR0913  (each is named)
     there are and which files are in it; all without both. A page that cannot be read is
     ``damaged``; the others are read all the same.
     Raises InputError: encrypted, or damaged as a whole; UsageError: a page that there is not."""
-    with _PdfReading(data, name, password, limits) as reading:
+    with _PdfReading(data, name, password, limits, hidden=options.hidden) as reading:
         count = reading.page_count
         numbers: Sequence[int] = pages.choose(count, name) if pages else range(1, count + 1)
         if choose:
@@ -79,6 +83,8 @@ def read_pdf(  # noqa: PLR0913  (each is named)
             numbers = choose(0 if reading.is_cover else count, files)
             reading.begin()  # other files are not on its own time
         read = tuple(_page(*answer) for answer in reading.iter_answers(numbers))
+    if reading.about.is_placeholder(read):
+        read = (reading.about.filled_in(read[0]), *read[1:])
     if read and all(page.kind == "damaged" for page in read):
         raise damaged(name, read[0].reason)
     notes = _notes(read, numbers, reading)
@@ -88,8 +94,13 @@ def read_pdf(  # noqa: PLR0913  (each is named)
 class _PdfReading:
     """Asks child after child for pages: one that ends on a page is followed by another."""
 
-    def __init__(self, data: bytes, name: str, password: str | None, limits: PdfLimits) -> None:
+    def __init__(
+        self, data: bytes, name: str, password: str | None, limits: PdfLimits, *, hidden: bool
+    ) -> None:
         self._source, self.limits = (data, name, password, limits), limits
+        self.hidden = hidden  # whether text is read that nobody sees
+        self.unseen: dict[int, dict[str, int]] = {}  # pages with such text: characters, by reason
+        self.remarks: list[str] = []  # what people wrote about its pages
         self.stopped = ""  # why pages were left unread
         self.cut: dict[int, int] = {}  # pages of which so many characters were read, not all
         self._left = limits.max_chars
@@ -97,6 +108,7 @@ class _PdfReading:
         self.unread_files: list[str] = []  # why
         self._child, self._head = open_child(*self._source)
         self.page_count: int = self._head["page_count"]
+        self.about = _About(*self._ask_about())
         self._most = limits.total_seconds(self.page_count)
         self.begin()
         self._children = 1
@@ -158,6 +170,9 @@ class _PdfReading:
                 read = min(head.get("chars", 0), self._page_chars)
                 self._left -= read
                 asked = True
+            if head.get("hidden"):
+                self.unseen[number] = head["hidden"]
+            self.remarks += head.get("remarks", ())
             if head.get("cut"):
                 self.cut[number] = limits.page_chars if self._left else limits.max_chars
             self.stopped = self.stopped or self._why_stop(at + 1)
@@ -167,8 +182,16 @@ class _PdfReading:
             if self.stopped:
                 return
 
+    def _ask_about(self) -> tuple[Any, ...]:
+        try:
+            said = self._child.call({"about": True}).header
+        except ChildError:
+            self._child, _ = open_child(*self._source)
+            return ()
+        return () if "error" in said else (said["signed"], said["xfa"], said["is_dynamic"])
+
     def _ask(self, number: int) -> None:
-        self._child.send({"read": number, "max_chars": self._page_chars})
+        self._child.send({"read": number, "max_chars": self._page_chars, "hidden": self.hidden})
 
     @property
     def _page_chars(self) -> int:
@@ -242,7 +265,80 @@ def _notes(pages: Sequence[Page], numbers: Sequence[int], reading: _PdfReading) 
         notes.append(f"files in it are not read: {listed(reading.unread_files)}")
     if reading.is_cover:
         notes.append("its page, which only says to open it in another program, is left out")
-    return tuple(notes)
+    notes += _hidden_note(reading.unseen, is_read=reading.hidden)
+    notes += _remarks_note(reading.remarks)
+    return (*notes, *reading.about.notes(pages))
+
+
+def _hidden_note(unseen: dict[int, dict[str, int]], *, is_read: bool) -> list[str]:
+    if not unseen:
+        return []
+    reasons = Counter[str]()
+    for each in unseen.values():
+        reasons.update(each)
+    total = sum(reasons.values())
+    why = f"{', '.join(reasons)}, {total:,} character{'' if total == 1 else 's'}"
+    where = render_numbers(sorted(unseen))
+    if is_read:
+        return [f"{where}: hidden text is in what was read ({why})"]
+    return [f"{where}: hidden text is left out ({why}); --hidden reads it"]
+
+
+_REMARK_CHARS = 60  # of one that a note repeats
+
+
+def _remarks_note(remarks: Sequence[str]) -> list[str]:
+    """What people wrote about the pages is no part of them."""
+    if not remarks:
+        return []
+    first = shown(" ".join(remarks[0].split()))
+    first = f"{first[:_REMARK_CHARS]}…" if len(first) > _REMARK_CHARS else first
+    if len(remarks) == 1:
+        return [f'a comment on a page is not read ("{first}")']
+    return [f'{len(remarks):,} comments on pages are not read (the first: "{first}")']
+
+
+_PLACEHOLDER = re.compile(
+    r"If this message is not eventually replaced|requires? (?:a newer version of )?Adobe Reader"
+    r"|your PDF viewer may not be able to display this type of document"
+)
+_PLACEHOLDER_CHARS = 1500
+
+
+class _About(NamedTuple):
+    """What the child says of the file, as in ``pdf_objects.about``."""
+
+    signed: Sequence[str] = ()
+    xfa: Sequence[str] | None = None
+    is_dynamic: bool = False
+
+    def is_placeholder(self, pages: Sequence[Page]) -> bool:
+        """Whether the first page only says that the form cannot be shown."""
+        if self.xfa is None or not pages or pages[0].number != 1:
+            return False
+        text = " ".join(pages[0].text.split())
+        short = self.is_dynamic and len(text) <= _PLACEHOLDER_CHARS
+        return short or _PLACEHOLDER.search(text) is not None
+
+    def filled_in(self, page: Page) -> Page:
+        """What was filled into the form in place of its placeholder."""
+        text = "\n".join(clean(line) for line in self.xfa or ())
+        reason = f"{len(text):,} characters that were filled into the form (XFA)"
+        kind, reason = ("text", reason) if text else ("empty", "a placeholder, and no data")
+        return replace(page, text=text, kind=kind, reason=reason, words=(), image_share=0.0)
+
+    def notes(self, pages: Sequence[Page]) -> Iterator[str]:
+        if self.xfa is not None and pages and pages[0].reason.endswith(("(XFA)", "and no data")):
+            what = "only what was filled in is read" if self.xfa else "nothing of it is read"
+            yield (
+                f"only Acrobat makes the pages of this form (XFA): {what}; "
+                "open it in Acrobat Reader and print it to PDF"
+            )
+        if self.signed:
+            days = listed(sorted(set(filter(None, self.signed))))
+            count = len(self.signed)
+            many = f"{count} digital signatures" if count > 1 else "a digital signature"
+            yield f"{many}{f' ({days})' if days else ''}: not checked here"
 
 
 def open_child(
@@ -268,7 +364,7 @@ def open_child(
         if head.get("error") == "password":
             raise encrypted(name, password)
         if "error" in head or not head["page_count"]:
-            raise damaged(name, head.get("detail", "it has no pages"))
+            raise why_unreadable(data, name, head)
     except ChildError as error:
         child.close()
         raise unreadable(name, str(error)) from None
@@ -281,8 +377,73 @@ def open_child(
 _DAMAGED_HINT = "open it in a PDF viewer and save it anew, or copy it again"
 
 
-def damaged(name: str, detail: str) -> InputError:
-    return InputError(f"{name} is damaged ({detail})", hint=_DAMAGED_HINT)
+_PARTIAL = (".part", ".partial", ".crdownload", ".download", ".opdownload", ".tmp")
+_COPY_HINT = "download or copy it again"
+_MOSTLY = 0.9  # share of zeros
+_END_BYTES = 2048  # in which its end is looked for
+_HANDLER = re.compile(rb"/Filter\s{0,9}/([A-Za-z][\w.+-]{0,60})")
+_HANDLERS = {  # names of what encrypts: for whom
+    "Adobe.PubSec": "for the holders of certain certificates",
+    "Entrust.PPKEF": "for the holders of certain certificates",
+    "MicrosoftIRMServices": "by the rights management of Microsoft (IRM, Purview)",
+    "MicrosoftIRM": "by the rights management of Microsoft (IRM, Purview)",
+    "Adobe.APS": "by Adobe's rights management",
+    "EBX_HANDLER": "as an e-book of Adobe (DRM)",
+    "FOPN_fLock": "by FileOpen (DRM)",
+    "FOPN_foweb": "by FileOpen (DRM)",
+}
+
+
+def why_unreadable(data: bytes, name: str, head: Mapping[str, Any]) -> InputError:
+    """The reason for which PDFium opens no PDF, found in its bytes; ``head`` is what the child
+    says."""
+    if head.get("error") == "locked":
+        return _locked(data, name)
+    if name.lower().endswith(_PARTIAL):
+        size = render_bytes(len(data))
+        return InputError(f"{name} is an unfinished download ({size})", hint=_COPY_HINT)
+    short = next(_what_is_missing(data), "")
+    return damaged(name, short, _COPY_HINT) if short else damaged(name, _what_is_broken(data, head))
+
+
+def _what_is_missing(data: bytes) -> Iterator[str]:
+    size = render_bytes(len(data))
+    body = data.rstrip(b"\0\r\n\t ")
+    if data.count(0) > _MOSTLY * len(data) or len(body) < _MOSTLY * len(data) - 1024:
+        yield f"most of its {size} are zeros: it was not written to the end"
+    if not re.search(rb"\d\s{1,9}obj\b", data):
+        yield f"after its first line no part of a PDF is in its {size}"
+    start = re.search(rb"startxref\s{1,9}(\d{1,12})", data[-_END_BYTES:])
+    if b"%%EOF" not in data[-_END_BYTES:] or (start and int(start[1]) > len(data)):
+        yield f"it is cut off after {size}: its end is missing"
+
+
+def _what_is_broken(data: bytes, head: Mapping[str, Any]) -> str:
+    detail = head.get("detail", "")
+    if "memory" in detail:
+        return str(detail)
+    if b"/Page" not in data and b"/ObjStm" not in data:
+        return "there are no pages in it"
+    if head.get("page_count") == 0 or "Success" in detail:
+        return "it has no pages, or the list of them is broken"
+    return "the tables that say where its parts are cannot be read"
+
+
+def _locked(data: bytes, name: str) -> InputError:
+    handlers = [match[1].decode("ascii") for match in _HANDLER.finditer(data)]
+    handler = next((each for each in handlers if each in _HANDLERS), "")
+    others = [each for each in handlers if not each.endswith(("Decode", "Standard", "Crypt"))]
+    how = _HANDLERS.get(handler, "")
+    if not handler:
+        how = f"by {others[0]}" if others else "in a way that is too new or unknown"
+    return InputError(
+        f"{name} is encrypted {how}, which cannot be read here",
+        hint="open it in the program that it is made for, and print or save it without protection",
+    )
+
+
+def damaged(name: str, detail: str, hint: str = _DAMAGED_HINT) -> InputError:
+    return InputError(f"{name} is damaged ({detail})", hint=hint)
 
 
 def unreadable(name: str, why: str) -> InputError:

@@ -2,13 +2,15 @@
 
 PDFium is C++ over hostile input, so a crash, a loop or a flood of memory ends here. The first
 request is ``{"password"}`` with the bytes of a PDF, and its answer ``{"page_count", "files",
-"cover"}``, or ``{"error": "password" | "damaged", "detail"}``. Then each request is ``{"read":
-number, "max_chars"}``, ``{"draw": number, "pixels"}`` or ``{"file": number}``; ``{"error": why}``
-is an answer too. ``files`` counts those in it, each of which is ``{"name"}`` and its bytes;
-``cover`` is whether its one page only says that there are some.
+"cover"}``, or ``{"error": "password" | "locked" | "damaged", "detail"}``. Then each request is
+``{"read": number, "max_chars", "hidden": whether text is read that nobody sees}``, ``{"draw":
+number, "pixels"}``, ``{"about": true}`` (as ``pdf_objects.about``) or ``{"file": number}``;
+``{"error": why}`` is an answer too. ``files`` counts those in it, each of which is ``{"name"}`` and
+its bytes; ``cover`` is whether its one page only says that there are some.
 
-Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count": words}``, and as
-bytes eight floats for each word (left, top, right, bottom, baseline, turn, glued, skew), then their
+Of a page that is read: ``{"width", "height", "chars", "cut", "signals", "count": words, "remarks":
+[what people wrote about it, …], "hidden": {why nobody sees text: characters}}``, and as bytes
+eight floats for each word (left, top, right, bottom, baseline, turn, glued, skew), then their
 texts in UTF-8 with a newline between. Of a page that is drawn: ``{"width", "height"}`` and RGB
 rows. Points from the top left corner of the page as it is seen; ``turn`` as in ``layout.Piece``.
 """
@@ -21,12 +23,28 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain, islice
 from typing import Any
 from unicodedata import bidirectional, normalize
 
+from gemma_edge.documents.pdf_objects import (
+    OUTSIDE,
+    PLACES,
+    Annotations,
+    Label,
+    Seen,
+    about,
+    as_seen,
+    has_layers,
+    marks_of,
+    needs_drawing,
+    put_labels,
+    reasons_of,
+    rows_of,
+)
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
 
@@ -59,9 +77,11 @@ def open_pdf(data: bytes, password: str | None) -> Any:
     try:
         pdf = pypdfium2.PdfDocument(data, password=password)
         pdf.init_forms()  # so that what was filled into a form is read and drawn too
+        pdf.source = (data, password)
+        pdf.has_layers, pdf.needs_drawing = has_layers(data), needs_drawing(data)
     except (pypdfium2.PdfiumError, MemoryError) as error:
-        wants_one = getattr(error, "err_code", 0) == 4  # noqa: PLR2004  (FPDF_ERR_PASSWORD)
-        return {"error": "password" if wants_one else "damaged", "detail": _words_of(error)}
+        kind = {4: "password", 5: "locked"}.get(getattr(error, "err_code", 0), "damaged")
+        return {"error": kind, "detail": _words_of(error)}  # FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
     return pdf
 
 
@@ -72,9 +92,13 @@ def carry_out(pdf: Any, order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
         if "file" in order:
             return read_file(pdf, order["file"])
+        if "about" in order:
+            return about(pdf), b""
         if "draw" in order:
             return draw_page(pdf, order["draw"] - 1, order["pixels"])
-        return read_page(pdf, order["read"] - 1, order["max_chars"])
+        return read_page(
+            pdf, order["read"] - 1, order["max_chars"], hidden=order.get("hidden", False)
+        )
     except (pypdfium2.PdfiumError, ValueError, OverflowError, MemoryError) as error:
         return {"error": _words_of(error)}, b""
 
@@ -83,52 +107,59 @@ def _words_of(error: BaseException) -> str:
     return "it needs too much memory" if isinstance(error, MemoryError) else str(error)
 
 
-def read_page(pdf: Any, index: int, max_chars: int) -> tuple[dict[str, Any], bytes]:
+def read_page(
+    pdf: Any, index: int, max_chars: int, *, hidden: bool = False
+) -> tuple[dict[str, Any], bytes]:
     """One page as in the module's docstring.
     Raises PdfiumError: the page cannot be loaded."""
     use_box_font()
-    page = _flat_page(pdf, index)
-    width, height = page.get_size()
+    page, lying = _flat_page(pdf, index)
+    size, display = page.get_size(), _display(page)
     textpage = page.get_textpage()
     chars = textpage.count_chars()
-    found = read_words(textpage.raw, min(chars, max_chars), _display(page), (width, height))
-    seen = look_at(page, found.visible_chars)
+    count = min(chars, max_chars)
+    words = FoundWords(display, size, keeps_outside=hidden)
+    found = read_words(textpage.raw, count, words)
+    seen = Seen(page, layers=pdf.has_layers)
+    marks = marks_of(textpage.raw, count, seen, found, display)
+    if marks:
+        words = FoundWords(display, size, keeps_outside=hidden)
+        found = read_words(textpage.raw, count, words, marks)
+    reasons = reasons_of(page, seen, found)
+    unseen = Counter({OUTSIDE: found.outside_chars})
+    for reason, text in zip(reasons, found.texts, strict=False):
+        if any(map(str.isalnum, text)):  # a dash more says nothing
+            unseen[reason] += len(text)
+    if not hidden:
+        found.leave_out(reasons)
+    found.put_labels(lying.labels)
+    signals = seen.signals(page, found.visible_chars)
     textpage.close()
     page.close()
     line = {
-        "width": width, "height": height, "chars": chars, "cut": chars > max_chars,
+        "width": size[0], "height": size[1], "chars": chars, "cut": chars > max_chars,
         "signals": {
-            **seen, "chars": found.visible_chars, "unreadable": found.unreadable,
+            **signals, "chars": found.visible_chars, "unreadable": found.unreadable,
             "unmapped": found.unmapped,
         },
-        "count": len(found.texts),
+        "count": len(found.texts), "remarks": lying.remarks,
+        "hidden": {reason: number for reason, number in unseen.items() if reason and number},
     }  # fmt: skip
     return line, found.places.tobytes() + "\n".join(found.texts).encode("utf-8")
 
 
-def _flat_page(pdf: Any, index: int) -> Any:
+def _flat_page(pdf: Any, index: int) -> tuple[Any, Annotations]:
     """A page with the fields of its form, and with text that was put on it as a remark, as a part
-    of it. PDFium draws both by itself, but reads neither."""
+    of it: PDFium draws both by itself, but reads neither. And what it draws as no text."""
     import pypdfium2.raw as pdfium
 
     page = pdf[index]
-    if pdf.formenv or _has_remarks(page):
+    lying = Annotations(pdf, index, page)
+    if lying.is_printed:
         pdfium.FPDFPage_Flatten(page.raw, pdfium.FLAT_NORMALDISPLAY)
         page.close()  # what was flattened is seen by a page that is loaded afterwards
         page = pdf[index]
-    return page
-
-
-def _has_remarks(page: Any) -> bool:
-    import pypdfium2.raw as pdfium
-
-    for at in range(min(200, pdfium.FPDFPage_GetAnnotCount(page.raw))):
-        remark = pdfium.FPDFPage_GetAnnot(page.raw, at)
-        kind = pdfium.FPDFAnnot_GetSubtype(remark)
-        pdfium.FPDFPage_CloseAnnot(remark)
-        if kind == pdfium.FPDF_ANNOT_FREETEXT:
-            return True
-    return False
+    return page, lying
 
 
 def _display(page: Any) -> tuple[float, ...]:
@@ -160,15 +191,8 @@ def draw_page(pdf: Any, index: int, pixels: int) -> tuple[dict[str, Any], bytes]
         limit_image_cache=True,
     )  # fmt: skip
     page.close()
-    rows = b"".join(_rows_of(bitmap, 3 * bitmap.width))
+    rows = b"".join(rows_of(bitmap, 3 * bitmap.width))
     return {"width": bitmap.width, "height": bitmap.height}, rows
-
-
-def _rows_of(bitmap: Any, row_bytes: int) -> list[bytes]:
-    """Without what pads them."""
-    pixels = bytes(bitmap.buffer)
-    tops = range(0, bitmap.height * bitmap.stride, bitmap.stride)
-    return [pixels[top : top + row_bytes] for top in tops]
 
 
 _JUMP = 0.3  # of the character's height: a baseline that moved, so another word
@@ -197,10 +221,16 @@ class FoundWords:
     ``display`` takes the page's coordinates to what is seen of it, ``(a, b, c, d, e, f,
     degrees)``; ``size`` is that of the page as seen."""
 
-    def __init__(self, display: tuple[float, ...], size: tuple[float, float]) -> None:
+    def __init__(
+        self, display: tuple[float, ...], size: tuple[float, float], *, keeps_outside: bool = False
+    ) -> None:
         self.texts: list[str] = []
         self.places = array("f")
-        self.visible_chars = self.unreadable = self.unmapped = 0
+        self.marks: list[str] = []  # of each word, where characters have them
+        self.firsts: list[int] = []  # of each word, the number of its first character
+        self.mark, self.index = "", 0  # of the next character: its mark and number
+        self.visible_chars = self.unreadable = self.unmapped = self.outside_chars = 0
+        self._keeps_outside = keeps_outside
         self.units: list[int] = []  # of the open word
         self._display, self._size = display, size
         # Of the open word, in the page's own coordinates.
@@ -208,6 +238,7 @@ class FoundWords:
         self._first = self._last = 0.0  # the left edges of its first and last character
         self._at = self._height = 0.0  # where the first one begins, in its direction; its height
         self._turn, self._skew, self._glued = 0, 0.0, False
+        self._mark, self._start = "", 0
 
     def add(
         self, unit: int, box: tuple[float, float, float, float], base: float, turn: int,
@@ -217,7 +248,9 @@ class FoundWords:
         page's own coordinates; ``skew`` is what its turn lacks, in radians. One that stands
         elsewhere begins a word of its own."""
         left, bottom, right, top = box
-        glued = bool(self.units) and self._is_apart(unit, box, base, turn)
+        glued = bool(self.units) and (
+            self.mark != self._mark or self._is_apart(unit, box, base, turn)
+        )
         if glued:
             self.end()
         if self.units:
@@ -226,7 +259,7 @@ class FoundWords:
         else:
             self._left, self._bottom, self._right, self._top = box
             self._base, self._turn, self._glued, self._first = base, turn, glued, left
-            self._skew = skew
+            self._skew, self._mark, self._start = skew, self.mark, self.index
             upright = turn not in (1, 3)
             self._at, self._height = (left, top - bottom) if upright else (bottom, right - left)
         self._last = left
@@ -248,12 +281,63 @@ class FoundWords:
         width, height = self._size
         # What was cropped away is not on the page as it is seen.
         if 0 <= left + right <= 2 * width and 0 <= top + bottom <= 2 * height:
-            self.texts.append(text)
             skew = math.degrees(self._skew)
-            self.places.extend((left, top, right, bottom, base, turn, self._glued, skew))
-            self.visible_chars += len(text)
-            if not text.isascii():
-                self.unreadable += sum(char == "\ufffd" or ord(char) in _PRIVATE for char in text)
+            self._put(text, (left, top, right, bottom, base, turn, self._glued, skew))
+            return
+        if not self._keeps_outside:
+            self.outside_chars += len(text)
+        else:  # beside the page there is no layout
+            self._mark = OUTSIDE
+            left, right = (min(max(0.0, edge), width) for edge in (left, right))
+            top, bottom = (min(max(0.0, edge), height) for edge in (top, bottom))
+            self._put(text, (left, top, right, bottom, bottom, _SLANTED, False, 0.0))
+
+    def _put(self, text: str, place: Sequence[float]) -> None:
+        self.texts.append(text)
+        self.places.extend(place)
+        self.marks.append(self._mark)
+        self.firsts.append(self._start)
+        self._count(text, 1)
+
+    def _count(self, text: str, times: int) -> None:
+        self.visible_chars += times * len(text)
+        if not text.isascii():
+            strange = sum(char == "\ufffd" or ord(char) in _PRIVATE for char in text)
+            self.unreadable += times * strange
+
+    def heights(self) -> list[float]:
+        """Of the line of each word; 0 of a slanted one."""
+        lefts, tops, rights, bottoms, _, turns, *_ = (
+            self.places[at::PLACES] for at in range(PLACES)
+        )
+        edges = zip(lefts, tops, rights, bottoms, turns, strict=True)
+        return [
+            0.0 if turn == _SLANTED else right - left if turn in (1, 3) else bottom - top
+            for left, top, right, bottom, turn in edges
+        ]
+
+    def _words(self) -> list[tuple[float, ...]]:
+        return list(zip(*[iter(self.places)] * PLACES, strict=True))
+
+    def leave_out(self, reasons: Sequence[str]) -> None:
+        """Only the words that have none stay. Of no reasons at all every word stays."""
+        if not any(reasons):
+            return
+        words = list(zip(self.texts, self._words(), strict=True))
+        self.texts, self.places, gap = [], array("f"), False
+        for (text, place), reason in zip(words, reasons, strict=True):
+            if reason:
+                self._count(text, -1)
+            else:
+                self.texts.append(text)
+                self.places.extend((*place[:6], place[6] and not gap, *place[7:]))
+            gap = bool(reason)
+
+    def put_labels(self, labels: Sequence[Label]) -> None:
+        """The words of labels, after those of the page."""
+        if labels:
+            seen = [label._replace(box=as_seen(label.box, self._display)) for label in labels]
+            put_labels(seen, self._words(), self._put)
 
     def _is_apart(
         self, unit: int, box: tuple[float, float, float, float], base: float, turn: int
@@ -302,14 +386,14 @@ class FoundWords:
 
 
 def read_words(
-    textpage: Any, count: int, display: tuple[float, ...], size: tuple[float, float]
+    textpage: Any, count: int, words: FoundWords, marks: Sequence[str] | None = None
 ) -> FoundWords:
-    """The first ``count`` characters of a raw text page; the rest as in ``FoundWords``."""
+    """Adds the first ``count`` characters of a raw text page; with ``marks`` each has one of its
+    own, and a word ends where it changes."""
     import pypdfium2.raw as pdfium
 
     box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
     box_ref, x_ref, y_ref = ctypes.byref(box), ctypes.byref(x), ctypes.byref(y)
-    words = FoundWords(display, size)
     heights: tuple[float, float] | None = None  # of the last character
     base, turn, skew = 0.0, 0, 0.0
     for index in range(count):
@@ -334,6 +418,9 @@ def read_words(
             unit = _sign(textpage, index, unit)
         if not index % _SAMPLED and pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1:
             words.unmapped += _SAMPLED
+        words.index = index
+        if marks:
+            words.mark = marks[index]
         if math.isfinite(sum(edges) + base):
             words.add(unit, edges, base, turn, skew)
     words.end()
@@ -478,137 +565,6 @@ def box_font() -> bytes:
         head += struct.pack(">4s3L", name, 0, place, len(data))
         body += data + bytes(-len(data) % 4)
     return head + body
-
-
-# What says whether a page's text is what a person sees: how much of it
-# images cover, what is drawn, and whether text lies hidden under a picture.
-
-
-_MAX_OBJECTS = 20_000  # objects looked at; a drawing can hold a million
-_MAX_DEPTH = 4  # forms within forms
-_CELLS = 32  # a side of the raster on which images are laid
-_LARGE = 0.5  # share of the page from which images may be a scan, and text its OCR layer
-_FEW_CHARS = 20  # below it the page is drawn to see whether it is blank
-_BLANK_PX, _BLANK_STEP = 600, 12  # its longer side, and how far its pixels may differ
-_INVISIBLE_MODE = 3  # text render mode: neither filled nor stroked (ISO 32000-1, table 106)
-_GLYPH_PT = (1.0, 40.0)  # the height of letters that are drawn as shapes
-
-Matrix = tuple[float, float, float, float, float, float]
-_SAME: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
-
-
-def look_at(page: Any, chars: int) -> dict[str, Any]:
-    """``{"image_share": of the page that images cover, "images", "drawings", "glyphs": drawings of
-    the size of letters, "hidden": share of the text that is invisible or lies under the images,
-    "blank"}``. ``chars`` is what its text layer holds."""
-    seen = _Seen(page.get_bbox())
-    for item, kind, matrix in _objects(page):
-        seen.add(item, kind, matrix)
-    share = len(seen.covered) / _CELLS**2
-    # Of the pieces of text: invisible, or drawn before the images that cover the page.
-    hidden = max(seen.invisible, seen.under) / max(1, seen.texts) if share >= _LARGE else 0.0
-    return {
-        "image_share": share, "images": seen.images, "drawings": seen.drawings,
-        "glyphs": seen.glyphs, "hidden": hidden, "blank": chars < _FEW_CHARS and _is_blank(page),
-    }  # fmt: skip
-
-
-class _Seen:
-    """What the objects of a page add up to, in the order in which they are drawn."""
-
-    def __init__(self, bounds: tuple[float, float, float, float]) -> None:
-        self._left, self._bottom, self._right, self._top = bounds
-        self.images = self.drawings = self.glyphs = self.texts = self.invisible = self.under = 0
-        self.covered: set[int] = set()  # cells of the raster whose middle lies under images
-
-    def add(self, item: Any, kind: int, matrix: Matrix) -> None:
-        import pypdfium2.raw as pdfium
-
-        if kind == pdfium.FPDF_PAGEOBJ_TEXT:
-            self.texts += 1
-            self.invisible += pdfium.FPDFTextObj_GetTextRenderMode(item) == _INVISIBLE_MODE
-            return
-        left, bottom, right, top = _bounds(item, matrix)
-        if kind == pdfium.FPDF_PAGEOBJ_IMAGE:
-            self.images += 1
-            columns = _cells(left, right, self._left, self._right)
-            rows = _cells(bottom, top, self._bottom, self._top)
-            self.covered.update(row * _CELLS + column for row in rows for column in columns)
-            if len(columns) * len(rows) >= _LARGE * _CELLS**2:
-                self.under = self.texts
-        elif kind in (pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_SHADING):
-            self.drawings += 1
-            self.glyphs += _GLYPH_PT[0] <= top - bottom <= _GLYPH_PT[1]
-
-
-def _cells(low: float, high: float, first: float, last: float) -> range:
-    if not last > first or not high > low:
-        return range(0)
-    scale = _CELLS / (last - first)
-    return range(
-        max(0, round(max((low - first) * scale, -1.0))),
-        min(_CELLS, round(min((high - first) * scale, _CELLS + 1.0))),
-    )
-
-
-def _objects(page: Any) -> Iterator[tuple[Any, int, Matrix]]:
-    """The raw objects with their kind, those within forms too, in the order of drawing."""
-    import pypdfium2.raw as pdfium
-
-    count, get = pdfium.FPDFPage_CountObjects, pdfium.FPDFPage_GetObject
-    levels = [(get, page.raw, iter(range(count(page.raw))), _SAME)]
-    seen = 0
-    while levels and seen < _MAX_OBJECTS:
-        get, parent, indices, matrix = levels[-1]
-        index = next(indices, None)
-        if index is None:
-            levels.pop()
-            continue
-        item = get(parent, index)
-        kind = pdfium.FPDFPageObj_GetType(item)
-        if kind != pdfium.FPDF_PAGEOBJ_FORM:
-            yield item, kind, matrix
-        elif len(levels) < _MAX_DEPTH:
-            raw = pdfium.FS_MATRIX()
-            if pdfium.FPDFPageObj_GetMatrix(item, ctypes.byref(raw)):
-                matrix = _combined((raw.a, raw.b, raw.c, raw.d, raw.e, raw.f), matrix)
-            inside = range(max(0, pdfium.FPDFFormObj_CountObjects(item)))
-            levels.append((pdfium.FPDFFormObj_GetObject, item, iter(inside), matrix))
-        seen += 1
-
-
-def _combined(inner: Matrix, outer: Matrix) -> Matrix:
-    a, b, c, d, e, f = inner
-    p, q, r, s, t, u = outer
-    return (
-        a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s,
-        e * p + f * r + t, e * q + f * s + u,
-    )  # fmt: skip
-
-
-def _bounds(item: Any, matrix: Matrix) -> tuple[float, float, float, float]:
-    import pypdfium2.raw as pdfium
-
-    edges = [ctypes.c_float() for _ in range(4)]
-    if not pdfium.FPDFPageObj_GetBounds(item, *map(ctypes.byref, edges)):
-        return 0.0, 0.0, 0.0, 0.0
-    left, bottom, right, top = (edge.value for edge in edges)
-    if not all(map(math.isfinite, (left, bottom, right, top, *matrix))):
-        return 0.0, 0.0, 0.0, 0.0
-    a, b, c, d, e, f = matrix
-    corners = [(x, y) for x in (left, right) for y in (bottom, top)]
-    across = [a * x + c * y + e for x, y in corners]
-    up = [b * x + d * y + f for x, y in corners]
-    return min(across), min(up), max(across), max(up)
-
-
-def _is_blank(page: Any) -> bool:
-    width, height = page.get_size()
-    if not (width > 0 and height > 0):
-        return True
-    bitmap = page.render(scale=_BLANK_PX / max(width, height), grayscale=True)
-    rows = _rows_of(bitmap, bitmap.width)
-    return max(map(max, rows)) - min(map(min, rows)) < _BLANK_STEP
 
 
 # The files in a PDF: those of the document, then those that are pinned to a page. A portfolio has a
