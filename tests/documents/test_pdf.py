@@ -422,7 +422,7 @@ def test_a_raised_letter_is_a_word_of_its_own_that_touches_the_one_before():
 
 def test_not_a_pdf_and_a_damaged_one(make_pdf, type_lines):
     assert 'it begins with "<html>"' in refused(b"<html>", "check the download")
-    assert "is damaged" in refused(b"%PDF-1.4\nnothing", "save it anew")
+    assert "is damaged" in refused(b"%PDF-1.4\nnothing", "copy it again")
     pdf = make_pdf([type_lines("text")])
     assert read_document(b"mail header\n" + pdf, "bill.pdf").text == "text"  # readers look further
 
