@@ -43,7 +43,7 @@ SCALES = {
 # What one of these means elsewhere, beside a currency of that country only.
 ELSEWHERE = {
     "t": {3: ["EUR", "CHF", "DKK", "NOK", "SEK"]}, "mil": {3: ["USD", "EUR"], 6: ["USD", "EUR"]},
-    "cr": {7: ["INR"], 0: ["INR"]}, "l": {5: ["INR"]},
+    "mm": {9: ["EUR"]}, "cr": {7: ["INR"], 0: ["INR"]}, "l": {5: ["INR"]},
     "bln": {9: [], 12: ["EUR"]}, "billion": {12: ["EUR", "CHF", "DKK", "NOK"]},
     "trillion": {18: ["EUR", "CHF", "DKK", "NOK"]},
 }  # fmt: skip
@@ -132,7 +132,7 @@ def months(core: Any) -> dict[str, list[int]]:
         for usage in ("format", "stand-alone"):
             for width in ("wide", "abbreviated"):
                 for number, name in names[usage][width].items():
-                    folded = fold(name)
+                    folded = fold(printed(name))
                     if len(folded) > 1 and not any(map(str.isnumeric, folded)):
                         for form in (folded, _IN_A_DATE.get(language, "{}").format(folded)):
                             found.setdefault(form, set()).add(int(number))
@@ -149,7 +149,8 @@ def weekdays(core: Any) -> list[str]:
     for language in LANGUAGES.split():
         for usage in core.Locale.parse(language).days.values():
             for width in ("wide", "abbreviated"):
-                found |= {fold(name) for name in usage.get(width, {}).values()}
+                names = {fold(printed(name)) for name in usage.get(width, {}).values()}
+                found |= names | ({f"{name}ที" for name in names} if language == "th" else set())
     words = {word for name in found for word in name.split() if not word.isdigit()}
     return sorted(words - months(core).keys())
 

@@ -125,7 +125,7 @@ def tables() -> Tables:
 def fold(text: str) -> str:
     """Without case, accents, dots and doubled spaces, as the keys of the tables are."""
     plain = unicodedata.normalize("NFKD", text.casefold())
-    kept = "".join(c for c in plain if not unicodedata.combining(c) and c not in ".'’")
+    kept = "".join(c for c in plain if not unicodedata.combining(c) and c not in ".'’׳")
     return " ".join(kept.replace("-", " ").split())
 
 
@@ -630,7 +630,7 @@ _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th|er|e|o|º|ª|\.)(?![^\W\d])", re.I
 # Letters, and the signs of Indian, Thai and other scripts that stand with them.
 _MARKS = (
     "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0970-\u0dff"
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+    "\u0e00-\u0eff\u1000-\u1049\u1050-\u109f\u1780-\u17ff"
 )
 WORD = re.compile(rf"(?:[^\W\d_]|[{_MARKS}])+|\d+")
 
@@ -671,7 +671,7 @@ _THAI_ERA = re.compile(r"พ\.? ?ศ\.?|พุทธศักราช|(?<!\w)B\
 _PERSIAN_ERA = re.compile(r"ه\. ?ش\.?|هجری شمسی|خورشیدی")
 _OUR_ERA = re.compile(r"(?:ปี)?(?:ค\.? ?ศ\.?|คริสต์ศักราช)|(?<!\w)(?:C\.? ?E\.?|A\.? ?D\.?|م)(?!\w)")
 _THAI_LETTERS = re.compile("[\u0e01-\u0e5b]")
-_THAI_DOT = re.compile(r"(?<=[\u0e00-\u0e4e])\.(?=[\u0e00-\u0e4e])")
+_THAI_DOT = re.compile(r"(?<=[\u0e00-\u0ece])\.(?=[\u0e00-\u0ece])")
 _PERSIAN_DIGITS = re.compile("[\u06f0-\u06f9]{4}")
 _BUDDHA = 543
 _BUDDHIST_YEARS = range(2400, 2601)
@@ -907,12 +907,12 @@ def _from_words(text: str, calendar: str = "") -> ReadValue:
 
 
 def _joined(words: list[str]) -> Iterator[str]:
-    """The words, two that name a month together as one: those of Syria and Lebanon."""
+    """The words, those that name a month together as one: in Syria, Lebanon, Mongolia."""
     months, at = tables().months, 0
     while at < len(words):
-        two = " ".join(words[at : at + 2])
-        yield two if two in months else words[at]
-        at += 2 if two in months else 1
+        some = next((n for n in (3, 2) if " ".join(words[at : at + n]) in months), 1)
+        yield " ".join(words[at : at + some])
+        at += some
 
 
 def month_of(folded: str) -> int | None:
