@@ -114,8 +114,8 @@ def test_a_sign_of_many_currencies_stays_and_is_told():
     assert found.data == {"total": {"amount": 5, "currency": "$"}, "currency": "$"}
     assert found.failures == ()
     assert [note.partition(";")[0] for note in found.notes] == [
-        'total: "$ 5.00" can be 5 USD or 5 AUD or 5 CAD or 22 more',
-        'currency: "$" can be USD or AUD or CAD or 22 more',
+        'total: "$ 5.00" can be 5 USD or 5 AUD or 5 CAD or 24 more',
+        'currency: "$" can be USD or AUD or CAD or 24 more',
     ]
     told = bill.with_(normalize=["currency=CAD"]).finish({"total": "$ 5.00", "currency": "$"})
     assert told.data == {"total": {"amount": 5, "currency": "CAD"}, "currency": "CAD"}
