@@ -229,7 +229,7 @@ class FoundWords:
         self.marks: list[str] = []  # of each word, where characters have them
         self.firsts: list[int] = []  # of each word, the number of its first character
         self.mark, self.index = "", 0  # of the next character: its mark and number
-        self.visible_chars = self.unreadable = self.unmapped = self.outside_chars = 0
+        self.unmapped = self.outside_chars = 0
         self._keeps_outside = keeps_outside
         self.units: list[int] = []  # of the open word
         self._display, self._size = display, size
@@ -281,8 +281,11 @@ class FoundWords:
         width, height = self._size
         # What was cropped away is not on the page as it is seen.
         if 0 <= left + right <= 2 * width and 0 <= top + bottom <= 2 * height:
+            self.texts.append(text)
             skew = math.degrees(self._skew)
-            self._put(text, (left, top, right, bottom, base, turn, self._glued, skew))
+            self.places.extend((left, top, right, bottom, base, turn, self._glued, skew))
+            self.marks.append(self._mark)
+            self.firsts.append(self._start)
             return
         if not self._keeps_outside:
             self.outside_chars += len(text)
@@ -297,13 +300,17 @@ class FoundWords:
         self.places.extend(place)
         self.marks.append(self._mark)
         self.firsts.append(self._start)
-        self._count(text, 1)
 
-    def _count(self, text: str, times: int) -> None:
-        self.visible_chars += times * len(text)
-        if not text.isascii():
-            strange = sum(char == "\ufffd" or ord(char) in _PRIVATE for char in text)
-            self.unreadable += times * strange
+    @property
+    def visible_chars(self) -> int:
+        """Of its words."""
+        return sum(map(len, self.texts))
+
+    @property
+    def unreadable(self) -> int:
+        """Characters without a meaning."""
+        strange = "".join(text for text in self.texts if not text.isascii())
+        return sum(char == "\ufffd" or ord(char) in _PRIVATE for char in strange)
 
     def heights(self) -> list[float]:
         """Of the line of each word; 0 of a slanted one."""
@@ -326,9 +333,7 @@ class FoundWords:
         words = list(zip(self.texts, self._words(), strict=True))
         self.texts, self.places, gap = [], array("f"), False
         for (text, place), reason in zip(words, reasons, strict=True):
-            if reason:
-                self._count(text, -1)
-            else:
+            if not reason:
                 self.texts.append(text)
                 self.places.extend((*place[:6], place[6] and not gap, *place[7:]))
             gap = bool(reason)

@@ -300,9 +300,13 @@ class Seen:
         latest: dict[int, int] = {}
         steps = _MAX_STEPS
         for at, box in covers:
-            for band in bands[_in_range(box[1] * scale) : _in_range(box[3] * scale) + 1]:
+            left, top, right, bottom = box
+            for band in bands[_in_range(top * scale) : _in_range(bottom * scale) + 1]:
                 steps -= len(band)
-                latest.update((number, at) for number in band if _hides(box, boxes[number]))
+                for number in band:
+                    word = boxes[number]
+                    if word[0] < right and word[2] > left and _hides(box, word):
+                        latest[number] = at
             if steps < 0:
                 break
         yield from latest.items()
