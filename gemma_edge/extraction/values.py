@@ -122,6 +122,7 @@ def tables() -> Tables:
     return Tables(**{**found, **words})
 
 
+@lru_cache(maxsize=1 << 14)
 def fold(text: str) -> str:
     """Without case, accents, dots and doubled spaces, as the keys of the tables are."""
     plain = unicodedata.normalize("NFKD", text.casefold())
@@ -694,7 +695,7 @@ _NUMERAL = {char: value for value, char in enumerate("〇一二三四五六七�
 
 def read_date(text: str, habits: Habits) -> ReadValue:
     """A day, with or without a time, a weekday and a place; a month without a day is none."""
-    found = _read_day(text, habits)
+    found = read_day(text, habits)
     if found.value is not None or found.choices:
         return found
     bare = _TIME_BEHIND.sub("", _TIME_BEFORE.sub("", plain(text), count=1)).strip()
@@ -702,7 +703,7 @@ def read_date(text: str, habits: Habits) -> ReadValue:
         bare = bare[place.end() :]
     if bare == text:
         return found
-    again = _read_day(bare, habits)
+    again = read_day(bare, habits)
     return again if again.value is not None or again.choices else found
 
 
@@ -712,19 +713,15 @@ def _has_names(text: str) -> bool:
     return any(fold(word) in each for word in words_of(text) for each in names)
 
 
-def _read_day(text: str, habits: Habits) -> ReadValue:
-    """A day without anything else."""
-    calendar = _PERSIAN if _PERSIAN_DIGITS.search(text) else ""
-    calendar = _THAI if _THAI_LETTERS.search(text) else calendar
-    text = plain(text)
-    for era, pattern in ((_THAI, _THAI_ERA), (_PERSIAN, _PERSIAN_ERA), (_OURS, _OUR_ERA)):
-        text, count = pattern.subn(" ", text)
-        calendar = era if count else calendar
-    text = " ".join(_NUMERALS.sub(_numeral, _OTHER_YEAR.sub("", text)).split())
+def read_day(text: str, habits: Habits) -> ReadValue:
+    """A day without a time and a place."""
+    text, calendar = _without_era(text)
     if found := _ISO.fullmatch(text) or _COMPACT.fullmatch(text):
         return _one_day(_days(found[1], found[2], found[3], calendar), _ADVICE)
-    if reign := _REIGN.fullmatch(_without_words(text, first=False)):
-        return _of_reign(*reign.groups())
+    if text[:1] in _REIGNS_BEGIN:
+        reign = _REIGN.fullmatch(_without_words(text, first=False))
+        if reign:
+            return _of_reign(*reign.groups())
     bare = _without_words(text)
     if found := _ASIAN.fullmatch(bare):
         return _asian(*found.groups())
@@ -734,6 +731,23 @@ def _read_day(text: str, habits: Habits) -> ReadValue:
         parts, sign = (found[1], found[3] or found[4], found[5]), found[2] or " "
         return _from_numbers(parts, sign, habits, calendar)
     return _from_words(text, calendar)
+
+
+def _without_era(text: str) -> tuple[str, str]:
+    """The text with plain digits and without what says how its years are counted, and that."""
+    if text.isascii() and not _ERA_LETTERS.search(text):
+        return text, ""
+    calendar = _PERSIAN if _PERSIAN_DIGITS.search(text) else ""
+    calendar = _THAI if _THAI_LETTERS.search(text) else calendar
+    text = plain(text)
+    for era, pattern in ((_THAI, _THAI_ERA), (_PERSIAN, _PERSIAN_ERA), (_OURS, _OUR_ERA)):
+        text, count = pattern.subn(" ", text)
+        calendar = era if count else calendar
+    return " ".join(_NUMERALS.sub(_numeral, _OTHER_YEAR.sub("", text)).split()), calendar
+
+
+_ERA_LETTERS = re.compile(r"[BC]\.? ?E|A\.? ?D|\(")
+_REIGNS_BEGIN = frozenset("RHSTM令平昭大明民中")
 
 
 def _numeral(found: re.Match[str]) -> str:
@@ -906,9 +920,18 @@ def _from_words(text: str, calendar: str = "") -> ReadValue:
     return _one_day(days, "the calendar or the language of the document")
 
 
+@lru_cache(maxsize=1)
+def _begin_of_names() -> frozenset[str]:
+    """The first words of the months' names that have several."""
+    return frozenset(name.partition(" ")[0] for name in tables().months if " " in name)
+
+
 def _joined(words: list[str]) -> Iterator[str]:
     """The words, those that name a month together as one: in Syria, Lebanon, Mongolia."""
     months, at = tables().months, 0
+    if _begin_of_names().isdisjoint(words):
+        yield from words
+        return
     while at < len(words):
         some = next((n for n in (3, 2) if " ".join(words[at : at + n]) in months), 1)
         yield " ".join(words[at : at + some])
@@ -1282,7 +1305,7 @@ def _of_text(text: str) -> Hashable:
     if _PLAIN_TYPES.fullmatch(text):
         return ("number", Decimal(text.replace(",", "")).normalize())
     if len(text) <= _MAX_DATE and any(map(str.isdigit, text)):
-        day = _read_day(text, _NO_HABITS).value
+        day = read_day(text, _NO_HABITS).value
         if day:
             return ("date", day)
     return ("text", text)

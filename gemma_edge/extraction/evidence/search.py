@@ -33,6 +33,7 @@ from gemma_edge.extraction.values import (
     power_of,
     read_amount,
     read_date,
+    read_day,
     read_number,
     read_phone,
     scale_of_words,
@@ -795,7 +796,7 @@ def _without_dashes(text: str, tokens: list[Span], here: int) -> list[Span]:
 
 @lru_cache(maxsize=1 << 16)
 def _read_words(words: str) -> tuple[str, ...]:
-    found = read_date(words, Habits())
+    found = read_day(words, Habits())
     return found.choices if found.value is None else (found.value,)
 
 
