@@ -374,7 +374,9 @@ def unknown(text: str) -> ModelError:
     if not set(_FAMILY.sub("", _plain(without_command(text)), count=1).split("-")) - _NOISE - {""}:
         problem = f"there is no model `{text}`: it does not say which size" if text else ""
         best = "without --model the best one for this machine answers (gemma-edge plan)"
-        return ModelError(problem or "there is no model ``", hint=f"{known}; {best}")
+        return ModelError(
+            problem or "there is no model ``", hint=f"{known}; {best}" if text else known
+        )
     hint = f"did you mean `{near}`?" if near else known
     return ModelError(f"there is no model `{text}`", hint=hint)
 

@@ -213,6 +213,8 @@ def test_two_processes_on_one_file_leave_one_of_both(tmp_path):
 ALLOWED = {
     ("cli/context.py", "open"): "os.devnull, in the place of a stream that the caller closed",
     ("cli/context.py", "os.open"): "os.devnull, in the place of a stdout that is gone",
+    ("chat/sessions.py", "rename"): "a removed conversation, to a new folder and back",
+    ("cli/prompt.py", "os.truncate"): "the same history, without a line that was refused",
     ("cli/prompt.py", "touch"): "the history of typed lines: prompt_toolkit appends to it",
     ("extraction/records.py", "sqlite3.connect"): "a database: SQLite's journal keeps it whole",
     ("hardware/claims.py", "os.rename"): "a claim, locked before it has its name",

@@ -538,7 +538,7 @@ def _by_formula(
         for name in used
     }
     if copies == 1 and places[-1] not in places[:-1] and places[-1] != RAM:
-        compute[places[-1]] = streams + output[RAM]  # it has the output, and no layer
+        compute[places[-1]] = streams + OUTPUTS * output[RAM]  # it has the output, and no layer
     return Compute(
         compute={**compute, RAM: in_ram}, output=output,
         expert_copy=_copied_bytes(shape, placement, used, backends, whole),

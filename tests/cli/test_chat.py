@@ -60,7 +60,7 @@ def test_flags_reach_the_engine(shell, tmp_path):
     (tmp_path / "role.txt").write_text("You are a pirate.\n", encoding="utf-8")
     ran = shell.run(
         "chat", "hi", "--system", f"@{tmp_path / 'role.txt'}", "--temperature", "0", "--think",
-        "--max-tokens", "9", "--ctx", "1k", "--gpu-layers", "3", "--threads", "5",
+        "--max-tokens", "9", "--ctx", "1k", "--gpu-layers", "3", "--threads", "3",
     )  # fmt: skip
     assert ran.status == 0
     (request,) = engine.requests
@@ -70,7 +70,7 @@ def test_flags_reach_the_engine(shell, tmp_path):
     ]
     assert (request.sampling, request.think, request.max_tokens) == (GREEDY, True, 9)
     (plan,) = shell.plans
-    assert (plan.context_tokens, plan.gpu_layers, plan.threads) == (1024, 3, 5)
+    assert (plan.context_tokens, plan.gpu_layers, plan.threads) == (1024, 3, 3)
 
 
 def test_an_answer_that_is_cut_says_so(shell, check):

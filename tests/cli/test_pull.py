@@ -361,7 +361,7 @@ def test_of_two_projectors_the_one_of_the_models_commit_is_taken(pinned: Online)
         ("nope", ExitStatus.MODEL, "there is no model `nope`", "there are e2b, e4b"),
         ("e5b", ExitStatus.MODEL, "there is no model `e5b`", "did you mean `e4b`?"),
         ("./x.gguf", ExitStatus.USAGE, "`./x.gguf` is a path", "gemma-edge import FILE"),
-        ("hf:a/b", ExitStatus.USAGE, "does not name a GGUF file", "hf:owner/repo/file.gguf"),
+        ("hf:a/b", ExitStatus.USAGE, "names a repository, not a GGUF file", "hf:a/b/FILE.gguf"),
         ("hf:me/no/x.gguf", ExitStatus.MODEL, "there is no repository me/no", "check the name"),
         ("https://a.b/c/d/resolve/main/x.gguf", ExitStatus.USAGE, "a.b is not the hub", "HF_ENDP"),
         ("e4b --offline", ExitStatus.MODEL, "--offline (or HF_HUB_OFFLINE) is set", "import FILE"),

@@ -114,7 +114,7 @@ def test_a_database_keeps_answers_and_their_places(tmp_path):
     database.write(GOOD)
     database.close()
     again = Database(path)
-    assert (again.done, again.failed) == ({"k1"}, {("b.pdf", "b.pdf is damaged")})
+    assert (again.done, again.failed) == ({("a.pdf", "k1")}, {("b.pdf", "b.pdf is damaged")})
     again.write(DocumentRecord(file="b.pdf", key="k2", data={"vendor": "B"}, valid=True))
     again.close()
     assert Database(path).failed == frozenset()  # it was read in the end

@@ -400,19 +400,20 @@ def differences(document: Document) -> tuple[str, ...]:
 
 def _differences(page: Page, printed: Document) -> Iterator[str]:
     forms = Forms(printed)
+    lines = (line.partition(": ") for line in reversed(page.text.splitlines()))
+    values = {label: value for label, _, value in lines if value}  # the first of each
     for label, (kind, before) in _COMPARED.items():
-        said = re.search(rf"^{label}: (.{{1,200}})$", page.text, re.MULTILINE)
+        said = values.get(label)
         try:
-            value = kind(said[1]) if said else None
+            value = kind(said) if said else None
         except ValueError:
             continue
         there = forms.candidates(value) if value is not None else [None]
         if not any(each is None or each.status in ("exact", "normalized") for each in there):
-            assert said is not None
             other = _printed_beside(label, before, printed)
             shown = f"printed {other}" if other else "it is not printed"
             name = label if label.isupper() else label.lower()
-            yield f"{name} {said[1]} as data, {shown}"
+            yield f"{name} {said} as data, {shown}"
 
 
 def _printed_beside(label: str, before: re.Pattern[str], printed: Document) -> str:
