@@ -26,8 +26,10 @@ from gemma_edge.extraction.evidence.search import (
     find_scales,
 )
 from gemma_edge.extraction.values import (
+    RAISED_CENTS,
     Habits,
     fold,
+    lowered_digits,
     plain,
     read_amount,
     read_currency,
@@ -149,6 +151,10 @@ class Finder:
         if not values:
             return
         yield _Number(self.text[start:end], bare, values, start, end)
+        if (raised := RAISED_CENTS.match(self._plain, start)) and raised.end(1) == end:
+            cents = f"{bare}.{lowered_digits(raised[2])}"  # "12⁹⁹ €"
+            last = raised.end()
+            yield _Number(self.text[start:last], cents, (Decimal(cents),), start, last)
         sign = _BEFORE.search(self._plain[max(0, start - _REACH) : start])
         tail = self._plain[end : end + _REACH]
         closing, behind = _CLOSING.match(tail), _BEHIND.match(tail)

@@ -185,11 +185,18 @@ _MARK = re.compile(
     r"|\^\([^()]{1,8}\)|\^[\da-z*]{1,2}),?$"
 )
 _MOST_MARKS = 4
+RAISED_CENTS = re.compile(r"(?<![\d.,])(\d{1,6})([⁰¹²³⁴⁵⁶⁷⁸⁹]{2})(?![⁰¹²³⁴⁵⁶⁷⁸⁹⁾])")
+_ENDS_OF_PRICES = "059"
 POWER = re.compile(
     r"(\d)(?: ?[×x·*✕] ?10 ?(?:\^ ?\(?([-+−]?\d{1,2})\)?|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))"
     r"|[eE]([-+−]\d{1,2}))(?![\d⁰¹²³⁴⁵⁶⁷⁸⁹])"
 )
 _TEN = re.compile(r"10([⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}|\^\d{1,2})")
+
+
+def lowered_digits(text: str) -> str:
+    """Raised digits as plain ones."""
+    return text.translate(_LOWERED)
 
 
 def without_marks(text: str) -> str:
@@ -351,6 +358,8 @@ def _read_sum(text: str, habits: Habits, *, unit: bool) -> "_Sum | str":
         power = int(raised[1].strip("^").translate(_LOWERED))
         both = _times(Decimal(1), power), Decimal(10)
         return _Sum(amounts=both, codes=(None,), words="", advice="what is raised")
+    if (raised := RAISED_CENTS.search(text)) and not POWER.search(text):
+        return _read_raised(text, raised, habits, unit=unit)
     bare, power = _without_power(text)
     bare = without_marks(bare)
     if rounded := _ROUND.search(bare):
@@ -378,6 +387,20 @@ def _read_sum(text: str, habits: Habits, *, unit: bool) -> "_Sum | str":
     advice = f'what "{meant.scale}" stands for' if len(meant.powers) > 1 else _DECIMAL_ADVICE
     words = f"{before} {behind}".strip()
     return _Sum(amounts=tuple(values), codes=meant.codes, words=words, advice=advice)
+
+
+def _read_raised(text: str, raised: re.Match[str], habits: Habits, *, unit: bool) -> "_Sum | str":
+    """ "12⁹⁹ €" is a price; without a currency, or with digits that no shop has, the two may be
+    the number of a footnote."""
+    before, behind = text[: raised.start()], text[raised.end() :]
+    cents = f"{raised[1]}.{lowered_digits(raised[2])}"
+    price = _read_sum(before + cents + behind, replace(habits, decimal="."), unit=unit)
+    whole = _read_sum(before + raised[1] + behind, habits, unit=unit)
+    if isinstance(price, str) or isinstance(whole, str):
+        return price
+    if price.codes[0] and cents[-1] in _ENDS_OF_PRICES:
+        return price
+    return replace(price, amounts=price.amounts + whole.amounts, advice="what is raised")
 
 
 def _times(value: Decimal, power: int) -> Decimal:

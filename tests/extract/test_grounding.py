@@ -461,3 +461,9 @@ def test_a_scale_is_what_the_note_of_a_table_says() -> None:
     assert not holds("scale num", {"scale": 1_000}, "Revenue   1,234")
     assert rule_of("scale", {"enum": ["ones", "thousands"]}) == ""
     assert rule_of("time_scale", {"type": "number"}) == ""
+
+
+def test_raised_cents_are_a_number_too():
+    assert holds("price num", {"price": 12.99}, "Sonderpreis nur 12⁹⁹ €")
+    assert not holds("price num", {"price": 1299}, "Sonderpreis nur 12⁹⁹ €")
+    assert "12⁹⁹ €" in candidates("price: amount", "Sonderpreis nur 12⁹⁹ €")

@@ -431,3 +431,19 @@ def test_a_day_comes_back_with_the_month_of_each_language(day, name):
     day = day.replace(month=tables().months[name], day=min(day.day, 28))
     found = read_as("date", f"{day.day} {name} {day.year}")
     assert found.value == day.isoformat(), name
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "choices"),
+    [
+        ("12⁹⁹ €", 12.99, ()),
+        ("€ 1⁴⁹", 1.49, ()),
+        ("12⁹⁹", None, (12.99, 12)),
+        ("500¹² €", None, (500.12, 500)),
+        ("1,234²³ €", 1234, ()),
+        ("12,50² €", 12.5, ()),
+    ],
+)
+def test_raised_cents_are_a_price_and_a_raised_number_is_of_a_footnote(text, value, choices):
+    found = read_as("amount", text)
+    assert (found.value, found.choices) == (value, choices)
