@@ -186,12 +186,18 @@ def mark_leaves(source: Json) -> Json:
     return marked
 
 
-def _row_titles(name: str, schema: Json, root: Json) -> dict[str, str] | None:
+def _row_titles(
+    name: str, schema: Json, root: Json, seen: set[str] | None = None
+) -> dict[str, str] | None:
     """What is said of the fields of a list whose entries can be the rows of a table: objects of
-    two copied values or more, or lists of cells. None where it is no such list."""
-    items = schema.get("items")
-    while isinstance(items, dict) and isinstance(items.get("$ref"), str):
-        items = resolve(root, items["$ref"])
+    two copied values or more, or lists of cells. None where it is no such list. ``seen`` are
+    references that were followed already."""
+    items, seen = schema.get("items"), set() if seen is None else seen
+    while isinstance(items, dict) and isinstance(to := items.get("$ref"), str):
+        if to in seen:
+            return None
+        seen.add(to)
+        items = resolve(root, to)
     if not isinstance(items, dict):
         return None
     if cells := cells_of(items):
@@ -201,7 +207,7 @@ def _row_titles(name: str, schema: Json, root: Json) -> dict[str, str] | None:
         for path, leaf in row_leaves(items, lambda to: resolve(root, to))
     ]
     held = [path for path, _, rule in leaves if rule]
-    if len(held) < _LEAST_HELD or _has_rows_inside(items, root):
+    if len(held) < _LEAST_HELD or _has_rows_inside(items, root, seen):
         return None
     return {path: _said_of(leaf) for path, leaf, rule in leaves if rule and _said_of(leaf)}
 
@@ -213,21 +219,21 @@ def _said_of(leaf: Json) -> str:
     return " ".join(str(leaf[word]) for word in ("title", "description") if leaf.get(word))
 
 
-def _has_rows_inside(items: Any, root: Json, depth: int = 0) -> bool:
-    """Whether an entry holds a list whose entries are rows."""
-    if depth > _DEEPEST or not isinstance(items, dict):
+def _has_rows_inside(items: Any, root: Json, seen: set[str]) -> bool:
+    """Whether an entry holds a list whose entries are rows; each reference is followed once."""
+    if not isinstance(items, dict):
         return False
-    if isinstance(items.get("$ref"), str):
-        return _has_rows_inside(resolve(root, items["$ref"]), root, depth + 1)
+    if isinstance(to := items.get("$ref"), str):
+        if to in seen:
+            return False
+        seen.add(to)
+        return _has_rows_inside(resolve(root, to), root, seen)
     inner = [*items.get("properties", {}).values(), *items.get("anyOf", ())]
     return any(
-        (isinstance(sub, dict) and _row_titles("", sub, root) is not None)
-        or _has_rows_inside(sub, root, depth + 1)
+        (isinstance(sub, dict) and _row_titles("", sub, root, seen) is not None)
+        or _has_rows_inside(sub, root, seen)
         for sub in inner
     )
-
-
-_DEEPEST = 6
 
 
 def choose_held(marked: Json, free: Collection[str], held: Collection[str]) -> Json:

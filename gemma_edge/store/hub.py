@@ -553,7 +553,9 @@ def _parse(kept: Path, name: Path) -> Header:
     )
     if not all(map(_is_whole, tensors)):
         raise ValueError("a tensor")
-    return Header(name, int(content["file_bytes"]), metadata, tensors)
+    if type(content["file_bytes"]) is not int:
+        raise ValueError("the size of the file")
+    return Header(name, content["file_bytes"], metadata, tensors)
 
 
 def _is_whole(tensor: Tensor) -> bool:
