@@ -159,9 +159,13 @@ def is_web(text: str) -> bool:
 _MOST_LINKS = 40  # as many as Linux follows
 
 
+_LONGEST_PATH = 32_767  # characters: of Windows, which has the longest
+
+
 def leads_into_network(path: str | os.PathLike[str]) -> bool:
-    """The same after links: whether the path, a link on its way, or what that leads to is one."""
-    if is_network(path):
+    """The same after links: whether the path, a link on its way, or what that leads to is one; so
+    is what is too long to be a path."""
+    if len(os.fspath(path)) > _LONGEST_PATH or is_network(path):
         return True
     done, left = _root_and_parts(os.path.abspath(path))
     links = 0
@@ -194,6 +198,18 @@ def lies_below(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
         return os.path.commonpath((inside, outer)) == outer
     except ValueError:  # on another drive
         return False
+
+
+# ----------------------------------------------------------------------------
+# Settings.
+
+_MOST_PARTS = 1000  # of a key with dots: reading one takes the square of their number
+
+
+def check_keys(text: str) -> None:
+    """Raises ValueError: TOML with a key that no settings have."""
+    if any(line.partition("=")[0].count(".") > _MOST_PARTS for line in text.split("\n")):
+        raise ValueError(f"a key of more than {_MOST_PARTS:,} parts")
 
 
 # ----------------------------------------------------------------------------

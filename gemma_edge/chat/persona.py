@@ -21,7 +21,8 @@ from gemma_edge.catalog import kind_of
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import InputError
 from gemma_edge.records import dataclass
-from gemma_edge.trust import lies_below
+from gemma_edge.trust import check_keys, lies_below
+from gemma_edge.units import render_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -83,6 +84,9 @@ def load_persona(name: str, folders: Sequence[Path]) -> Persona:
     return _read(found[name])
 
 
+_MOST_BYTES = 256 << 10
+
+
 def merge_sampling(own: Sampling, asked: Sampling) -> Sampling:
     given = {name: getattr(asked, name) for name in _SAMPLING}
     return replace(own, **{name: value for name, value in given.items() if value is not None})
@@ -95,7 +99,13 @@ def find_personas(folders: Sequence[Path]) -> dict[str, Path]:
 
 def _read(path: Path) -> Persona:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"larger than {render_bytes(_MOST_BYTES)}")
+        text = data.decode("utf-8")
+        check_keys(text)
+        content = tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are of this kind

@@ -5,6 +5,7 @@ import pytest
 from gemma_edge.chat.persona import load_persona
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import InputError
+from gemma_edge.trust import lies_below
 
 
 def write(folder, name, text):
@@ -82,3 +83,17 @@ def test_a_persona_of_a_path_names_no_model_elsewhere(tmp_path, monkeypatch, mod
     assert load_persona("pirate", [tmp_path / "given"]).model
     write(tmp_path / "given", "pirate", f"model = '{tmp_path / 'given' / 'own.gguf'}'")
     assert load_persona(str(path), []).model.endswith("own.gguf")
+
+
+def test_a_file_that_takes_long_to_read_is_refused_at_once(tmp_path):
+    path = tmp_path / "slow.toml"
+    path.write_text("u" + ".u" * 50_000)
+    with pytest.raises(InputError, match="a key of more than 1,000 parts"):
+        load_persona(str(path), [])
+    path.write_text(f'about = "{"x" * (300 << 10)}"\n')
+    with pytest.raises(InputError, match="larger than 256"):
+        load_persona(str(path), [])
+
+
+def test_what_is_too_long_for_a_path_leads_nowhere(tmp_path):
+    assert not lies_below(tmp_path / "dev/zero/" / ("dev/zero/" * 20_000), tmp_path)
