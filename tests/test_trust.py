@@ -373,3 +373,8 @@ def test_no_hostile_character_reaches_a_terminal(text: str) -> None:
 )  # fmt: skip
 def test_what_languages_need_stays(text: str) -> None:
     assert visible(text) == text
+
+
+def test_what_is_too_long_for_a_path_leads_nowhere(tmp_path: Path) -> None:
+    """At once: each step of the way would be looked at as a whole path."""
+    assert not lies_below(tmp_path / ("dev/zero/" * 30_000), tmp_path)
