@@ -155,6 +155,10 @@ def _example(text: str) -> Example:
     return Example(open_document(document).text, expect, shown(document))
 
 
+def _reading(request: ExtractRequest) -> ReadOptions:
+    return ReadOptions(request.encoding, request.hidden)
+
+
 def read_source(
     source: Source, request: ExtractRequest, ask_password: Callable[[str], str] | None = None,
     early: Callable[[], Document] | None = None,
@@ -166,7 +170,7 @@ def read_source(
     def read(password: str | None) -> Document:
         return read_document(
             source.read(), source.name, password=password, pages=request.pages,
-            options=ReadOptions(request.encoding, request.hidden),
+            options=_reading(request),
         )  # fmt: skip
 
     try:
@@ -617,6 +621,7 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
         "model": prepared.candidate.weights_key, "adapters": repr(prepared.plan.adapters),
         "options": asdict(_options(request, prepared)),
         "pages": request.pages.text if request.pages else "", "evidence": evidence,
+        "read": asdict(_reading(request)),
     }  # fmt: skip
     settings = {
         each.name: records.settings_key({"recipe": each.fingerprint, **shared})
@@ -692,7 +697,7 @@ class _Documents:
                     return keys, key
         document = read_document(
             data, source.name, password=request.password, pages=request.pages,
-            options=ReadOptions(request.encoding, request.hidden),
+            options=_reading(request),
         )  # fmt: skip
         return keys, document
 

@@ -212,7 +212,7 @@ class LlamaEngine:
     def _drafter(self, request: Request, prompt: Prompt) -> Drafter:
         """What drafts this answer: nothing, where it is not to, or cannot be taken back."""
         lookups: list[Lookup] = []
-        if self._plan.draft == "lookup" and self._model.forgets:
+        if self._plan.draft == "lookup" and self._model.can_take_back:
             constraint = request.constraint
             if constraint is not None and constraint.grounding is not None:
                 vocabulary = self._grammar_vocabulary

@@ -189,8 +189,8 @@ class LlamaModel:
         return np.array([pointer[i] for i in range(count.value)] if pointer else [], dtype=np.intp)
 
     @property
-    def forgets(self) -> bool:
-        """Whether what was evaluated can be taken back: a recurrent layer has one state."""
+    def can_take_back(self) -> bool:
+        """Whether the last tokens can leave the cache: a recurrent layer has one state."""
         recurrent = llama_cpp.llama_model_is_recurrent(self.pointer)
         return not (recurrent or llama_cpp.llama_model_is_hybrid(self.pointer))
 

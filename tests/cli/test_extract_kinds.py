@@ -254,3 +254,11 @@ def test_another_form_of_the_same_flags_is_another_answer(shell, folder, reading
     shell.run("extract", str(folder / "b.txt"), "--out", str(out))
     ran = shell.run("extract", str(folder / "b.txt"), "--out", str(out), "--rule", "in full")
     assert "1 document extracted (1 receipt)" in ran.stderr
+
+
+def test_what_was_read_in_another_way_is_read_again(shell, reading, tmp_path):
+    (tmp_path / "a.csv").write_bytes("Kwota;Łódź\n12,50;8,00\n".encode("cp1250"))
+    for more in ((), ("--encoding", "cp1252"), ("--hidden",)):
+        asked = (str(tmp_path / "a.csv"), "-r", "invoice", "--out", str(tmp_path / "out.jsonl"))
+        assert "1 document extracted" in shell.run("extract", *asked, *more).stderr, more
+        assert "1 done before" in shell.run("extract", *asked, *more).stderr
