@@ -541,7 +541,7 @@ class Schema:
         unknown = [name for name in dict.fromkeys(named) if name not in FORMATS]
         if not unknown:
             return self.notes
-        names = ", ".join(f'"{name}"' for name in unknown)
+        names = ", ".join(f'"{printable(name)}"' for name in unknown)
         return (*self.notes, f"the schema's format {names} is not a known one; it is not checked")
 
     def form(self) -> str:
