@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -210,10 +211,58 @@ class FieldView:
     detail: str
     page: int | None
     doubtful: bool
+    path: ValuePath = ()
 
     @property
     def label(self) -> str:
         return f"{self.group} › {self.name}" if self.group else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a review shows: every value, and the pages with the numbers of those that stand there.
+    ``missing`` says which pages are left out, or shown as text, and why."""
+
+    fields: tuple[FieldView, ...]
+    pages: tuple[PageView, ...]
+    missing: str
+
+    @property
+    def claimed(self) -> int:
+        """How many values there are."""
+        return sum(each.state != "empty" for each in self.fields)
+
+    @property
+    def found(self) -> int:
+        """How many of them are printed in the document."""
+        return sum(each.state not in ("empty", "not_found", "located") for each in self.fields)
+
+    def as_document(self) -> dict[str, Any]:
+        """All of it as plain data, cleaned of what could look like something else."""
+        counts = {"found": self.found, "claimed": self.claimed}
+        return {name: _cleaned(each) for name, each in {**asdict(self), **counts}.items()}
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _cleaned(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_cleaned(each) for each in value]
+    return clean(value)
+
+
+def view_review(
+    document: Document, data: Any, evidence: Sequence[Evidence], images: Mapping[int, bytes]
+) -> Review:
+    """``images`` are PNG, JPEG or WebP by page number; a page with evidence but without an image is
+    shown as text."""
+    known = {each.path: each for each in evidence}
+    every = iter_leaves(data, empty=True)
+    leaves = [known.get(path, Evidence(path=path, value=value)) for path, value in every]
+    names = {each.path: number for number, each in enumerate(leaves, 1)}
+    pages = view_pages(document, evidence, images, names)
+    fields = tuple(_field(number, each) for number, each in enumerate(leaves, 1))
+    return Review(fields, tuple(pages), _missing(document, pages))
 
 
 def render_review(  # noqa: PLR0913 (three of them are optional and named)
@@ -229,13 +278,8 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
     """The page as HTML. ``images`` are PNG, JPEG or WebP by page number; a page with evidence but
     without an image is shown as text. ``problems`` are what makes the result invalid or fails a
     check, ``notes`` is what else a person should know."""
-    known = {each.path: each for each in evidence}
-    every = iter_leaves(data, empty=True)
-    leaves = [known.get(path, Evidence(path=path, value=value)) for path, value in every]
-    fields = [_field(number, each) for number, each in enumerate(leaves, 1)]
-    names = {each.path: number for number, each in enumerate(leaves, 1)}
-    pages = view_pages(document, evidence, images, names)
-    claimed = [each for each in fields if each.state != "empty"]
+    review = view_review(document, data, evidence, images)
+    fields = review.fields
     groups: dict[str, list[FieldView]] = {"": []}  # those of the document itself first
     for each in fields:
         if not each.doubtful:
@@ -249,9 +293,9 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
         name=re.split(r"[\\/]", document.name)[-1],
         doubtful=[each for each in fields if each.doubtful],
         groups=[(group, members) for group, members in groups.items() if members],
-        pages=pages,
-        found=sum(each.state not in ("not_found", "located") for each in claimed),
-        claimed=len(claimed),
+        pages=review.pages,
+        found=review.found,
+        claimed=review.claimed,
         problems=problems,
         notes=notes,
         computed=[(name, _text(value)) for name, value in (computed or {}).items()],
@@ -259,7 +303,7 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
         script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
-        missing=_missing(document, pages),
+        missing=review.missing,
     )
 
 
@@ -294,6 +338,7 @@ def _field(number: int, each: Evidence) -> FieldView:
         detail=_detail(each, state),
         page=each.page,
         doubtful=state in ("fuzzy", "located", "not_found") or unsure,
+        path=each.path,
     )
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -15,7 +16,13 @@ from demo_model import places
 from gemma_edge.documents.document import Document, Page
 from gemma_edge.documents.open import open_document
 from gemma_edge.extraction.evidence.evidence import Evidence, ground
-from gemma_edge.extraction.review import MAX_PAGES, draw_pages, render_review, shown_pages
+from gemma_edge.extraction.review import (
+    MAX_PAGES,
+    draw_pages,
+    render_review,
+    shown_pages,
+    view_review,
+)
 from tests.extract.pages import document
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -157,6 +164,21 @@ def test_values_in_one_place_share_a_box():
     data = [{"name": name, "at": "AT&T Laboratories"} for name in ("Ann Bee", "Cid Dee")]
     boxes = [each["data-leaf"] for each in soup(bill, data, {1: PNG}).select("rect")]
     assert sorted(boxes) == ["1", "2 4", "3"]
+
+
+def test_a_review_is_plain_data_for_other_pages_than_ours():
+    bill = document("Acme Corp\nTotal 5.50")
+    data = {"vendor": "Acme Corp", "items": [{"price": 5.5}], "late": "a\u202eb", "of": None}
+    drawn = view_review(bill, data, ground(bill, data), {1: PNG}).as_document()
+    assert json.loads(json.dumps(drawn)) == drawn
+    assert [each["path"] for each in drawn["fields"]] == [
+        ["vendor"], ["items", 0, "price"], ["late"], ["of"],
+    ]  # fmt: skip
+    assert (drawn["found"], drawn["claimed"]) == (2, 3)
+    assert drawn["fields"][2]["value"] == "a\ufffdb"
+    (page,) = drawn["pages"]
+    assert sorted(box["leaves"] for box in page["boxes"]) == ["1", "2"]
+    assert page["image"].startswith("data:image/png;base64,")
 
 
 def test_of_many_pages_those_with_values_are_shown():
