@@ -169,7 +169,7 @@ class ScriptedEngine:
         except ValueError:
             return Restored(0, f"{path.name} is damaged")
 
-    def measure(self, tokens: int = 32) -> float:
+    def measure(self, tokens: int = 32, *, filled: bool = False) -> float:
         """The speed it was given, in tokens a second."""
         return self._speed
 

@@ -627,8 +627,8 @@ class LoadedEngine:
     def restore(self, path: Path) -> Restored:
         return self.engine.restore(path)
 
-    def measure(self, tokens: int = TOKENS) -> float:
-        return self.engine.measure(tokens)
+    def measure(self, tokens: int = TOKENS, *, filled: bool = False) -> float:
+        return self.engine.measure(tokens, filled=filled)
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -675,6 +675,12 @@ class LoadedEngine:
         drafted = usage.accepted_tokens > _DRAFTED * usage.generated_tokens
         if usage.generated_tokens >= TOKENS and seconds > 0 and near and not drafted:
             self._keep(usage.generated_tokens / seconds)
+
+    def keep(self, tokens_per_second: float) -> None:
+        """Let plans know how fast it is, also where they know already; the bundled model too. Not
+        with adapters, which make a model slower than it is."""
+        if not self.prepared.plan.adapters:
+            self._keep(tokens_per_second)
 
     def _keep(self, tokens_per_second: float) -> None:
         """Under the plan that was really loaded, which may be a fallback; not a run that spilled

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -420,12 +421,13 @@ def model_sampling(model: LlamaModel) -> Sampling:
 class Sampler:
     """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it.
     ``odds`` are of the last token, where ``scored`` asks for them: a third of a millisecond a token
-    for a vocabulary of 262,144."""
+    for a vocabulary of 262,144. ``mask_seconds`` is what constraints have taken so far."""
 
     def __init__(
         self, wanted: Sampling, defaults: Sampling, model: LlamaModel, *, scored: bool = False
     ) -> None:
         self.odds: Odds | None = None
+        self.mask_seconds = 0.0
         self._scored = scored
         self._suppressed = model.suppressed
         self._chain = None
@@ -468,9 +470,12 @@ class Sampler:
         if self._suppressed.size:
             context.logits(row)[self._suppressed] = -inf
         token = self._draw(context, row)
-        if constraint is not None and not constraint.allowed(token):
-            constraint.mask(context.logits(row))
-            token = self._draw(context, row)
+        if constraint is not None:
+            started = time.perf_counter()
+            if not constraint.allowed(token):
+                constraint.mask(context.logits(row))
+                token = self._draw(context, row)
+            self.mask_seconds += time.perf_counter() - started
         return token
 
     def _draw(self, context: LlamaContext, row: int) -> int:

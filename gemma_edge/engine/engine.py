@@ -269,7 +269,8 @@ class LlamaEngine:
                 drafted_tokens=steps.drafter.drafted, accepted_tokens=steps.drafter.accepted,
             )  # fmt: skip
             reason: FinishReason = answer.reason or "end"
-            yield Finished(reason, usage, clock.timings(), closed_early=answer.closed_early)
+            timings = clock.timings(sampler.mask_seconds)
+            yield Finished(reason, usage, timings, closed_early=answer.closed_early)
 
     def _read(self, prompt: Prompt) -> Generator[Event, None, list[int]]:
         """Evaluate what the cache lacks, and save checkpoints to which the next turn, and another
@@ -314,8 +315,10 @@ class LlamaEngine:
             logits: NDArray[np.float32] = self._context.logits().copy()
             return logits
 
-    def measure(self, tokens: int = 32) -> float:
+    def measure(self, tokens: int = 32, *, filled: bool = False) -> float:
         with self._request_lock:
+            if not filled:
+                self._cache.forget()
             return measure_speed(self._context, self._cache, max(self._model.bos, 0), tokens)
 
     def cancel(self) -> None:
@@ -366,8 +369,7 @@ def judge_load(plan: Plan, allocated: tuple[Allocated, ...]) -> tuple[str, ...]:
 
 
 def measure_speed(context: LlamaContext, cache: KvCache, token: int, tokens: int) -> float:
-    """Tokens a second, one after another and greedy, from an empty cache; left empty again."""
-    cache.forget()
+    """Tokens a second, one after another and greedy, behind what the cache holds; left empty."""
     cache.evaluate([token] * _WARM_UP_TOKENS)
     started = time.perf_counter()
     for _ in range(tokens):
@@ -430,13 +432,14 @@ class Clock:
     def token_chosen(self) -> None:
         self._first = self._first or time.perf_counter()
 
-    def timings(self) -> Timings:
+    def timings(self, mask_seconds: float = 0.0) -> Timings:
         now = time.perf_counter()
         read = self._read or now
         return Timings(
             prompt_seconds=read - self._start,
             first_token_seconds=(self._first or now) - self._start,
             decode_seconds=now - read,
+            mask_seconds=mask_seconds,
         )
 
 

@@ -287,8 +287,8 @@ class RemoteEngine:
         count: PromptCount = self._ask("count", request)
         return count
 
-    def measure(self, tokens: int = 32) -> float:
-        rate: float = self._ask("measure", tokens)
+    def measure(self, tokens: int = 32, *, filled: bool = False) -> float:
+        rate: float = self._ask("measure", (tokens, filled))
         return rate
 
     def generate(self, request: Request) -> Iterator[Event]:

@@ -155,11 +155,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Seconds by the wall clock."""
+    """Seconds by the wall clock. ``mask_seconds`` are a part of ``decode_seconds``: what it took to
+    hold the choices to a constraint."""
 
     prompt_seconds: float
     first_token_seconds: float
     decode_seconds: float
+    mask_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +287,9 @@ class Engine(Protocol):
         this llama.cpp, whole, and fits the context; else nothing of it is used.
         Raises EngineError: the engine cannot be asked."""
 
-    def measure(self, tokens: int = 32) -> float:
-        """Tokens a second of plain decoding, after a warm-up. What the cache held is lost.
+    def measure(self, tokens: int = 32, *, filled: bool = False) -> float:
+        """Tokens a second of plain decoding, after a warm-up: from an empty cache, or ``filled``,
+        behind what it holds, which has to leave room for them. What the cache held is lost.
         Raises EngineError: llama.cpp failed."""
 
     def cancel(self) -> None:

@@ -105,8 +105,11 @@ class Worker:
             return counter.count(argument)
         engine = self._engine
         assert engine is not None  # the parent loads first
-        if name in ("measure", "restore"):
-            return engine.measure(argument) if name == "measure" else engine.restore(argument)
+        if name == "measure":
+            tokens, filled = argument
+            return engine.measure(tokens, filled=filled)
+        if name == "restore":
+            return engine.restore(argument)
         if name == "save":
             self._saving = _begin_saving(engine, argument)
             return None

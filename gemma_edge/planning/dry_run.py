@@ -11,7 +11,7 @@ import os
 import re
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -216,7 +216,29 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
     Pages that the system may drop are left out: llama.cpp counts the whole range of a file that it
     maps for the CPU, with all that lies between. So is the projector, of whose buffers no line is
     said at a load."""
-    said: list[str] = []
+    return tuple(
+        f"{part} on {account.title}: predicted {predicted / MIB:,.0f} MiB, llama.cpp "
+        f"allocated {real / MIB:,.0f} MiB"
+        for account, part, predicted, real in _compared(ledger, allocated)
+        # Below a MiB it is rounding and alignment.
+        if abs(predicted - real) > max(MIB, min(WARN_SHARE * real, WARN_BYTES))
+    )
+
+
+def compare_sums(ledger: Ledger, allocated: Iterable[Allocated]) -> dict[str, tuple[int, int]]:
+    """Of each place the bytes that were predicted and those that llama.cpp reports, of the parts
+    that ``differences`` looks at."""
+    sums = {account.place: (0, 0) for account in ledger.accounts}
+    for account, _, predicted, real in _compared(ledger, allocated):
+        before = sums[account.place]
+        sums[account.place] = (before[0] + predicted, before[1] + real)
+    return sums
+
+
+def _compared(
+    ledger: Ledger, allocated: Iterable[Allocated]
+) -> Iterator[tuple[Account, PartName, int, int]]:
+    """Account, part, the bytes that were predicted and those that llama.cpp reports."""
     rows = [row for row in allocated if row.place and not row.reclaimable]
     parts: tuple[PartName, ...] = (
         "weights", "adapters", "KV global", "KV window", "compute", "output",
@@ -230,14 +252,7 @@ def differences(ledger: Ledger, allocated: Iterable[Allocated]) -> tuple[str, ..
             least = _predicted(account, names)
             more = _predicted(account, ("adapter compute",)) if part == "compute" else 0  # at most
             real = sum(r.size_bytes for r in rows if r.place == account.place and r.part == part)
-            predicted = min(max(real, least), least + more)
-            # Below a MiB it is rounding and alignment.
-            if abs(predicted - real) > max(MIB, min(WARN_SHARE * real, WARN_BYTES)):
-                said.append(
-                    f"{part} on {account.title}: predicted {predicted / MIB:,.0f} MiB, llama.cpp "
-                    f"allocated {real / MIB:,.0f} MiB"
-                )
-    return tuple(said)
+            yield account, part, min(max(real, least), least + more), real
 
 
 def _predicted(account: Account, names: Sequence[PartName]) -> int:

@@ -118,7 +118,8 @@ def estimate(  # noqa: PLR0913, PLR0917  (what runs, where, and what was measure
 ) -> Speed:  # fmt: skip
     """The speed of this placement: measured where this machine has run just it, else predicted and
     corrected by the newest measurement of a model of a like size on the same device, of the same
-    kind where there is one."""
+    kind where there is one. Another build is another machine; another driver only has to be
+    measured again."""
     blank, reason = describe_run(shape, placement, hardware, threads, weights_key)
     predicted = blank.predicted_tokens_per_second
     speeds = [each for each in speeds if not seems_spilled(each, hardware)]
@@ -153,7 +154,9 @@ def describe_run(
     used = _used(placement, hardware)
     run = Measurement(
         device=_AND.join(device.title for device in used) or hardware.cpu.name or "CPU",
-        backend=used[0].backend if used else "cpu", version=hardware.build.version,
+        backend=used[0].backend if used else "cpu",
+        version=" ".join([hardware.build.version, *hardware.build.instructions]),
+        driver=_AND.join(filter(None, (device.driver for device in used))),
         weights=weights_key, placement=kind + numbers[kind], moe=shape.has_experts,
         tokens_per_second=predicted, predicted_tokens_per_second=predicted,
     )  # fmt: skip

@@ -22,10 +22,10 @@ MAX_KEPT = 200  # the newest; a person has a few models and a few devices
 class Measurement:
     """Tokens a second while answering, as measured and as they were predicted without it.
 
-    ``device`` is the title of the GPU or of the processor, ``version`` llama-cpp-python's,
-    ``weights`` a sha256 or name and size, ``placement`` the class of the placement with its number
-    of layers, and of threads where the CPU computes ("gpu", "experts:24:6", "partial:30:6",
-    "cpu:6")."""
+    ``device`` is the title of the GPU or of the processor, ``version`` llama-cpp-python's with the
+    instructions that it was built for, ``driver`` the GPU's, ``weights`` a sha256 or name and size,
+    ``placement`` the class of the placement with its number of layers, and of threads where the CPU
+    computes ("gpu", "experts:24:6", "partial:30:6", "cpu:6")."""
 
     device: str
     backend: str
@@ -35,11 +35,13 @@ class Measurement:
     moe: bool  # a mixture of experts: other kernels, so its own correction
     tokens_per_second: float
     predicted_tokens_per_second: float
+    driver: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str, str, str]:
+    def key(self) -> tuple[str, ...]:
         """One configuration; a newer measurement of it replaces the older one."""
-        return self.device, self.backend, self.version, self.weights, self.placement
+        machine = self.device, self.backend, self.version, self.driver
+        return *machine, self.weights, self.placement
 
 
 def measurements_path(settings: StoreSettings) -> Path:
@@ -78,8 +80,11 @@ def record_measurement(settings: StoreSettings, fresh: Measurement) -> str:
 
 def _parse(entry: dict[str, Any]) -> Measurement:
     texts = {key: entry[key] for key in ("device", "backend", "version", "weights", "placement")}
+    texts["driver"] = entry.get("driver", "")
     if not all(isinstance(text, str) for text in texts.values()) or type(entry["moe"]) is not bool:
-        raise ValueError("device, backend, version, weights, placement and moe have other types")
+        raise ValueError(
+            "device, backend, version, driver, weights, placement and moe: another type"
+        )
     speeds = {key: entry[key] for key in ("tokens_per_second", "predicted_tokens_per_second")}
     if not all(type(each) in (int, float) and 0 < each < math.inf for each in speeds.values()):
         raise ValueError("a speed is not a number above 0")

@@ -158,7 +158,7 @@ class Clocked(ScriptedEngine):
 class Dumb(ScriptedEngine):
     """Cannot be measured."""
 
-    def measure(self, tokens=32):
+    def measure(self, tokens=32, *, filled=False):
         raise EngineError("no")
 
 

@@ -83,7 +83,7 @@ def test_nobody_waits_for_a_measurement_after_ctrl_c(shell):
                     signal.raise_signal(signal.SIGINT)
                 yield event
 
-        def measure(self, tokens: int = 32) -> float:
+        def measure(self, tokens: int = 32, *, filled: bool = False) -> float:
             raise AssertionError("measured")
 
     shell.engine = Interrupted(["one two"])

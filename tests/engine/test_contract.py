@@ -19,7 +19,7 @@ from gemma_edge.engine.protocol import (
     Request,
     Sampling,
 )
-from gemma_edge.errors import DoesNotFit
+from gemma_edge.errors import DoesNotFit, EngineError
 from gemma_edge.planning.plan import Plan
 from tests.engine.conftest import answer, demo_plan
 from tests.scripted import ScriptedEngine
@@ -62,6 +62,26 @@ def test_both_say_the_same(engine: LlamaEngine, remote: Engine) -> None:
 
 def test_the_speed_is_measured(real: Engine) -> None:
     assert real.measure(4) > 1
+
+
+def test_the_speed_is_measured_behind_what_the_cache_holds(real: Engine) -> None:
+    """It is there: behind all but the last few cells of the context there is no room for it."""
+    answer(real, replace(HELLO, max_tokens=1))
+    assert real.measure(4, filled=True) > 1
+    words = Request(messages=(Message("user", "a " * 980),), max_tokens=1)
+    free = real.info.context_tokens - real.count(words).total_tokens
+    assert 0 < free < 200
+    answer(real, words)
+    with pytest.raises(EngineError):
+        real.measure(free, filled=True)
+    answer(real, words)
+    assert real.measure(free) > 1  # from an empty cache
+
+
+def test_the_time_for_masks_is_a_part_of_the_answer(real: Engine) -> None:
+    _, free = answer(real, HELLO)
+    _, held = answer(real, replace(HELLO, constraint=LONG.constraint, max_tokens=20))
+    assert free.timings.mask_seconds == 0 < held.timings.mask_seconds < held.timings.decode_seconds
 
 
 def test_chunks_then_exactly_one_finished(either: Callable[[str], Engine]) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gemma_edge import catalog
 from gemma_edge.planning.dry_run import (
+    compare_sums,
     differences,
     fallback_note,
     parse_report,
@@ -396,6 +397,8 @@ def test_a_difference_is_said_with_both_numbers():
         or part.name.startswith("KV")
     ]
     assert differences(found, exact) == ()
+    predicted, real = compare_sums(found, exact)["CUDA0"]
+    assert predicted == real > 2_696 * MIB
     rounded = [replace(row, size_bytes=row.size_bytes + MIB // 2) for row in exact]
     assert differences(found, rounded) == ()
     off = [
@@ -405,6 +408,8 @@ def test_a_difference_is_said_with_both_numbers():
     assert differences(found, off) == (
         "weights on CUDA0: predicted 2,696 MiB, llama.cpp allocated 2,777 MiB",
     )
+    sums = compare_sums(found, off)["CUDA0"]
+    assert (sums[0], round((sums[1] - sums[0]) / MIB)) == (predicted, 81)
     little = [
         replace(row, size_bytes=row.size_bytes * 103 // 100) if row.part == "compute" else row
         for row in exact

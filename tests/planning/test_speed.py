@@ -160,6 +160,24 @@ def test_only_models_of_a_like_size_say_anything_about_each_other(measured, aske
     assert factor == pytest.approx(4.8 if scaled else 1)
 
 
+@pytest.mark.parametrize(
+    ("driver", "instructions", "measured", "factor"),
+    [("580", ("AVX2",), True, 2), ("590", ("AVX2",), False, 2), ("580", ("AVX512",), False, 1)],
+)
+def test_a_speed_belongs_to_its_driver_and_its_build(driver, instructions, measured, factor):
+    """Another driver has to be measured again; a build for other instructions says nothing."""
+    card = gpu("RTX 4060", 8, 7)
+    before = machine(32, replace(card, driver="580"))
+    before = replace(before, build=replace(before.build, instructions=("AVX2",)))
+    run, _ = describe_run(shape_of("e4b"), on_gpu(), before, 6, "weights")
+    fast = replace(run, tokens_per_second=2 * run.predicted_tokens_per_second)
+    after = replace(before, devices=(replace(card, driver=driver),))
+    after = replace(after, build=replace(after.build, instructions=instructions))
+    speed = estimate(shape_of("e4b"), on_gpu(), after, 6, "weights", [fast])
+    assert speed.measured == measured
+    assert speed.tokens_per_second == pytest.approx(factor * run.predicted_tokens_per_second)
+
+
 def test_more_threads_than_cores_make_nothing_faster():
     few = machine(16, cpu=Cpu(2, ""))
     assert cpu_bytes_per_second(few, 9999) == cpu_bytes_per_second(few, 2) == 10e9

@@ -18,7 +18,7 @@ from gemma_edge.store.remote import StoreSettings
 
 RUN = Measurement(
     device="RTX 4060", backend="cuda", version="0.3.36", weights="ab" * 32, placement="gpu",
-    moe=False, tokens_per_second=61.5, predicted_tokens_per_second=60.0,
+    moe=False, tokens_per_second=61.5, predicted_tokens_per_second=60.0, driver="580.65",
 )  # fmt: skip
 
 
@@ -33,10 +33,20 @@ def test_nothing_was_measured_yet(settings):
 
 def test_the_newest_of_one_configuration_counts(settings):
     other = replace(RUN, placement="experts:24")
+    older = replace(RUN, driver="570.1")
     newer = replace(RUN, tokens_per_second=50.0)
-    for run in (RUN, other, newer):
+    for run in (RUN, other, older, newer):
         assert record_measurement(settings, run) == ""
-    assert read_measurements(settings) == ((other, newer), "")
+    assert read_measurements(settings) == ((other, older, newer), "")
+
+
+def test_a_file_without_drivers_is_read(settings):
+    record_measurement(settings, RUN)
+    path = measurements_path(settings)
+    content = json.loads(path.read_text())
+    del content["speeds"][0]["driver"]
+    path.write_text(json.dumps(content))
+    assert read_measurements(settings) == ((replace(RUN, driver=""),), "")
 
 
 def test_old_ones_make_room(settings):
@@ -69,7 +79,7 @@ def test_a_damaged_file_is_ignored_and_said_and_written_again(settings, damage):
     ("field", "value"),
     [("tokens_per_second", 0), ("tokens_per_second", "5"), ("tokens_per_second", True),
      ("predicted_tokens_per_second", float("nan")), ("predicted_tokens_per_second", float("inf")),
-     ("device", 3), ("moe", "no")],
+     ("device", 3), ("driver", 580), ("moe", "no")],
 )  # fmt: skip
 def test_an_impossible_entry_is_damage(settings, field, value):
     record_measurement(settings, RUN)
