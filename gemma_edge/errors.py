@@ -53,13 +53,13 @@ _MEANINGS = {
 
 
 class GemmaEdgeError(Exception):
-    """The root: a message of one line that names the value, whatever breaks stand in that, and a
-    hint that is a command or a change."""
+    """The root: a message of one line that names the value, whatever breaks and tabs stand in
+    that, and a hint that is a command or a change."""
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        message = " ".join(message.splitlines())
+        message = " ".join(message.splitlines()).replace("\t", " ")
         super().__init__(message)
         self.message = message
         self.hint = hint
