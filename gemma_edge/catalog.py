@@ -469,6 +469,7 @@ class ModelFiles:
     name: str
     model: Path
     projector: Path | None = None
+    drafter: Path | None = None
     image_tokens: int = DEFAULT_IMAGE_TOKENS
     title: str = ""
     good_for: str = ""

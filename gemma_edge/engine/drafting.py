@@ -6,6 +6,7 @@ has begun, then the cell behind it. The model evaluates all of it in one batch a
 place as it would have: the first choice that is another one ends the draft. So drafts change how
 long an answer takes, and nothing else.
 
+What cannot be looked up may be guessed by the model's own drafter (``mtp.py``), one or two tokens.
 How many tokens are drafted follows what was accepted so far and what a batch costs here.
 """
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST = OUTPUTS - 1  # drafted choices in one batch
 MOST_TOKENS = 64  # of a batch with a draft in it, what is forced between its choices counted
+MOST_GUESSED = 2  # by a drafter; with three a mixture of experts on the CPU loses (docs/memory.md)
+_MOST_FED = 4  # said at once, behind which it still guesses: it knows the state before them
 _SIZES = (3, 2)  # tokens that are looked for, the most telling first
 
 Segment = list[int]
@@ -37,6 +40,14 @@ class Lookup(Protocol):
 
     def propose(self, more: Sequence[int]) -> Iterator[Sequence[int]]:
         """What may follow all that was added and then ``more``, the likeliest first."""
+
+
+class Guesser(Lookup, Protocol):
+    """A lookup that thinks: it is told where it stands. ``seconds`` is what it took so far."""
+
+    seconds: float
+
+    def begin(self, tokens: Sequence[int], position: int, row: int) -> None: ...
 
 
 class TokenLookup:
@@ -224,49 +235,80 @@ class Pace:
             self._more += (more - self._more) * (self._LEARN if self._more else 1.0)
 
 
-class Drafter:
-    """Drafts for one answer. ``drafted`` and ``accepted`` count choices."""
+class GuessPace(Pace):
+    """The same of a ``Guesser``, whose own time counts. It begins when a decode of one token was
+    timed, and leaves one out now and then, so that this stays known while the context grows."""
 
-    def __init__(self, lookups: Sequence[Lookup], pace: Pace) -> None:
+    _TIMED_EVERY = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = 0.0  # seconds a guess
+        self._asked = 0
+
+    @property
+    def cost(self) -> float:
+        return super().cost + (self._own / self._single if self._single else 0.0)
+
+    def length(self, most: int = MOST_GUESSED) -> int:
+        self._asked += 1
+        if not self._single or self._asked % self._TIMED_EVERY == 0:
+            return 0
+        return super().length(most)
+
+    def guessed(self, tokens: int, seconds: float) -> None:
+        """So many took so long; none: the constraint let none through."""
+        each = seconds / max(1, tokens)
+        self._own += (each - self._own) * (self._LEARN if self._own else 1.0)
+        if not tokens:
+            self.judged(0, 1)
+
+
+class Drafter:
+    """Drafts for one answer: what is looked up, and where nothing is found what ``guesser`` thinks.
+    ``drafted`` and ``accepted`` count choices; ``guessed`` and ``guesses_accepted`` those of them
+    that were guessed."""
+
+    def __init__(
+        self, lookups: Sequence[Lookup], pace: Pace, guesser: Guesser | None = None,
+        guess_pace: GuessPace | None = None,
+    ) -> None:  # fmt: skip
         self._lookups, self._pace = lookups, pace
-        self.drafted = self.accepted = 0
+        self._guesser, self._guess_pace = guesser, guess_pace or GuessPace()
+        self._judged: Pace = pace  # of what was drafted last
+        self._seconds = guesser.seconds if guesser else 0.0
+        self.drafted = self.accepted = self.guessed = self.guesses_accepted = 0
+
+    @property
+    def guess_seconds(self) -> float:
+        return self._guesser.seconds - self._seconds if self._guesser else 0.0
 
     def add(self, tokens: Sequence[int]) -> None:
         """What was said."""
         for lookup in self._lookups:
             lookup.add(tokens)
 
-    def draft(
-        self, tokens: Sequence[int], constraint: GrammarConstraint | None, most: int
-    ) -> list[Segment]:
+    def draft(  # noqa: PLR0913, PLR0917  (what was said, and where)
+        self, tokens: Sequence[int], constraint: GrammarConstraint | None, most: int,
+        position: int = 0, row: int = -1,
+    ) -> list[Segment]:  # fmt: skip
         """What may be chosen behind ``tokens``, which were said now; nothing where a draft does
-        not pay."""
+        not pay. They come at ``position``, chosen from this ``row`` of the last batch."""
         self.add(tokens)
+        self._judged = self._pace
         wanted = min(self._pace.length(), most)
-        if wanted <= 0 or len(tokens) >= MOST_TOKENS or not self._lookups:
+        if len(tokens) >= MOST_TOKENS:
             return []
-        return self._held(constraint, wanted) if constraint else self._free(wanted)
-
-    def _proposals(self, more: Sequence[int]) -> Iterator[Sequence[int]]:
-        return chain.from_iterable(each.propose(more) for each in self._lookups)
-
-    def _free(self, wanted: int) -> list[Segment]:
-        return [[token] for token in next(self._proposals(()), ())[:wanted]]
-
-    def _held(self, constraint: GrammarConstraint, wanted: int) -> list[Segment]:
-        """What the constraint lets through, with what it forces."""
-        found: list[Segment] = []
-        said: list[int] = []
-        with constraint.trial() as trial:
-            while len(found) < wanted and len(said) < MOST_TOKENS and not trial.complete:
-                before = len(found)
-                for tokens in self._proposals(said):
-                    found += _taken(trial, tokens[: wanted - len(found)])
-                    if len(found) > before:
-                        break
-                if len(found) == before:
-                    break
-                said += chain.from_iterable(found[before:])
+        found = _search(self._lookups, constraint, wanted)
+        if found or self._guesser is None or len(tokens) > _MOST_FED:
+            return found
+        wanted = min(self._guess_pace.length(), most)
+        if wanted <= 0:
+            return []
+        self._judged, before = self._guess_pace, self._guesser.seconds
+        self._guesser.begin(tokens, position, row)
+        found = _search((self._guesser,), constraint, wanted)
+        self._guess_pace.guessed(len(found), self._guesser.seconds - before)
         return found
 
     def judge(self, accepted: int, drafted: int) -> None:
@@ -274,10 +316,50 @@ class Drafter:
         if drafted:
             self.drafted += drafted
             self.accepted += accepted
-            self._pace.judged(accepted, drafted)
+            self._judged.judged(accepted, drafted)
+            if self._judged is self._guess_pace:
+                self.guessed += drafted
+                self.guesses_accepted += accepted
 
     def took(self, tokens: int, seconds: float) -> None:
         self._pace.took(tokens, seconds)
+        self._guess_pace.took(tokens, seconds)
+
+
+def _search(
+    lookups: Sequence[Lookup], constraint: GrammarConstraint | None, wanted: int
+) -> list[Segment]:
+    if wanted <= 0 or not lookups:
+        return []
+    return _held(lookups, constraint, wanted) if constraint else _free(lookups, wanted)
+
+
+def _proposals(lookups: Sequence[Lookup], more: Sequence[int]) -> Iterator[Sequence[int]]:
+    return chain.from_iterable(each.propose(more) for each in lookups)
+
+
+def _free(lookups: Sequence[Lookup], wanted: int) -> list[Segment]:
+    found: list[int] = []
+    while len(found) < wanted and (tokens := next(_proposals(lookups, found), ())):
+        found += tokens[: wanted - len(found)]
+    return [[token] for token in found]
+
+
+def _held(lookups: Sequence[Lookup], constraint: GrammarConstraint, wanted: int) -> list[Segment]:
+    """What the constraint lets through, with what it forces."""
+    found: list[Segment] = []
+    said: list[int] = []
+    with constraint.trial() as trial:
+        while len(found) < wanted and len(said) < MOST_TOKENS and not trial.complete:
+            before = len(found)
+            for tokens in _proposals(lookups, said):
+                found += _taken(trial, tokens[: wanted - len(found)])
+                if len(found) > before:
+                    break
+            if len(found) == before:
+                break
+            said += chain.from_iterable(found[before:])
+    return found
 
 
 def _taken(trial: Trial, tokens: Sequence[int]) -> Iterator[Segment]:

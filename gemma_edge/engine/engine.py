@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from gemma_edge.engine.answer import AnswerVocabulary, RunningAnswer, Sampler, m
 from gemma_edge.engine.drafting import (
     MOST,
     Drafter,
+    GuessPace,
     Lookup,
     Pace,
     Segment,
@@ -34,6 +36,7 @@ from gemma_edge.engine.llama import (
     grammar_vocabulary,
     start_report,
 )
+from gemma_edge.engine.mtp import MtpDrafter
 from gemma_edge.engine.prompt import Prompt, PromptBuilder
 from gemma_edge.engine.protocol import (
     EngineInfo,
@@ -86,6 +89,7 @@ class LlamaEngine:
         self._defaults = model_sampling(model)
         self._cache = KvCache(self._context, model.window)
         self._paces = (Pace(), Pace())  # of free answers, and of those under a constraint
+        self._guess_paces = (GuessPace(), GuessPace())
         self._request_lock = RequestLock()
         self._running: Generator[Event, None, None] | None = None
         self._current: RunningAnswer | Warming | None = None
@@ -94,9 +98,10 @@ class LlamaEngine:
             plan, template=model.chat_template, version=VERSION,
             flash_attention=self._context.flash_attention,
         )  # fmt: skip
-        smoke_decode(self._context, self._cache, max(model.bos, 0))
         report = end_report()
-        self._allocated = parse_report(report)
+        self._guesser, beside = open_drafter(plan, model, self._context)
+        smoke_decode(self._context, self._cache, max(model.bos, 0))
+        self._allocated = (*parse_report(report), *beside)
         fallback = fallback_note(plan, model.layers, parse_splits(report))
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
         self._notes += (fallback,) if fallback else ()
@@ -220,7 +225,8 @@ class LlamaEngine:
                 text = constraint.grounding.text
                 lookups.append(ValueLookup(text, vocabulary.encode, self._model.piece))
             lookups.append(TokenLookup([unit for unit in prompt.units if isinstance(unit, int)]))
-        return Drafter(lookups, self._paces[request.constraint is not None])
+        held = request.constraint is not None
+        return Drafter(lookups, self._paces[held], self._guesser, self._guess_paces[held])
 
     def _generate(
         self, request: Request, answer: RunningAnswer, prompt: Prompt
@@ -261,12 +267,17 @@ class LlamaEngine:
                 self._context.watch(None)
             steps.end()
             yield from answer.flush()
+            if self._guesser is not None and (problem := self._guesser.take_problem()):
+                yield Notice(problem)
             usage = Usage(
                 prompt_tokens=prompt.tokens, cached_tokens=cached,
                 evaluated_tokens=min(self._cache.position, prompt.tokens) - cached,
                 generated_tokens=answer.generated, thought_tokens=answer.thought_tokens,
                 forced_tokens=answer.forced_tokens, encoded_pictures=self.encoder_passes - passes,
                 drafted_tokens=steps.drafter.drafted, accepted_tokens=steps.drafter.accepted,
+                guessed_tokens=steps.drafter.guessed,
+                guesses_accepted=steps.drafter.guesses_accepted,
+                guess_seconds=steps.drafter.guess_seconds,
             )  # fmt: skip
             reason: FinishReason = answer.reason or "end"
             timings = clock.timings(sampler.mask_seconds)
@@ -332,6 +343,8 @@ class LlamaEngine:
         if self._vision is not None:
             self._vision.close()
         self._prompter.close()
+        if self._guesser is not None:
+            self._guesser.close()
         self._context.close()
         self._model.close()
 
@@ -352,6 +365,18 @@ def smoke_decode(context: LlamaContext, cache: KvCache, token: int) -> None:
             " here",
             hint="gemma-edge verify checks the file, gemma-edge doctor the build",
         )
+
+
+def open_drafter(
+    plan: Plan, model: LlamaModel, context: LlamaContext
+) -> tuple[MtpDrafter | None, tuple[Allocated, ...]]:
+    """The plan's drafter, and what llama.cpp allocated for it."""
+    if plan.drafter is None or plan.draft == "off":
+        return None, ()
+    start_report()
+    drafter = MtpDrafter(plan.drafter, model, context, plan)
+    rows = parse_report(end_report())  # those of its model's cache, which it shares, have no place
+    return drafter, tuple(replace(row, part="drafter") for row in rows if row.place)
 
 
 def judge_load(plan: Plan, allocated: tuple[Allocated, ...]) -> tuple[str, ...]:
@@ -399,7 +424,10 @@ class Steps:
             return
         self.end()
         left = answer.limit - answer.generated
-        self._drafted = self.drafter.draft(tokens, answer.constraint, min(MOST, left - 1))
+        self._drafted = self.drafter.draft(
+            tokens, answer.constraint, min(MOST, left - 1),
+            self._cache.position, self.row,
+        )  # fmt: skip
         ahead = [token for segment in self._drafted for token in segment]
         if len(tokens) + len(ahead) > self._batch_tokens:
             self._drafted, ahead = [], []

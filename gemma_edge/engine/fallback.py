@@ -99,8 +99,11 @@ def render_change(old: Placement, new: Placement) -> str:
         "repack": f"repacked weights {'on' if new.repack else 'off'}",
     }
     changed = [text for name, text in words.items() if getattr(old, name) != getattr(new, name)]
-    if isinstance(old, Plan) and isinstance(new, Plan) and old.model != new.model:
-        changed.insert(0, new.name or new.model.stem)
+    if isinstance(old, Plan) and isinstance(new, Plan):
+        if old.drafter and not new.drafter:
+            changed.append("no drafter")
+        if old.model != new.model:
+            changed.insert(0, new.name or new.model.stem)
     return ", ".join(filter(None, changed))
 
 

@@ -140,7 +140,7 @@ class Usage:
     """Tokens, exactly. ``prompt = cached + evaluated``, unless reading it was cancelled;
     ``forced`` and ``thought`` are part of ``generated``. ``encoded_pictures`` is how often the
     vision encoder ran: not for a picture that was remembered. Of the ``drafted`` choices so many
-    were ``accepted``."""
+    were ``accepted``; a drafter ``guessed`` some of them, in ``guess_seconds``."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -151,6 +151,9 @@ class Usage:
     encoded_pictures: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    guessed_tokens: int = 0
+    guesses_accepted: int = 0
+    guess_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

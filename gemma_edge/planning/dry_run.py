@@ -241,7 +241,7 @@ def _compared(
     """Account, part, the bytes that were predicted and those that llama.cpp reports."""
     rows = [row for row in allocated if row.place and not row.reclaimable]
     parts: tuple[PartName, ...] = (
-        "weights", "adapters", "KV global", "KV window", "compute", "output",
+        "weights", "adapters", "drafter", "KV global", "KV window", "compute", "output",
     )  # fmt: skip
     for account in ledger.accounts:
         for part in parts:

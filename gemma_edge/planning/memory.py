@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from fractions import Fraction
-from typing import get_args
+from typing import Any, get_args
 
 from gemma_edge.gguf import Header
 from gemma_edge.hardware.machine import Device, Hardware
@@ -24,7 +24,17 @@ from gemma_edge.planning.model import (
     parse_shape,
     weigh,
 )
-from gemma_edge.planning.plan import RAM, Account, KvType, Ledger, MemoryPart, PartName, Placement
+from gemma_edge.planning.plan import (
+    ALL_LAYERS,
+    RAM,
+    Account,
+    KvType,
+    Ledger,
+    MemoryPart,
+    PartName,
+    Placement,
+    placement_items,
+)
 from gemma_edge.records import dataclass
 from gemma_edge.units import GIB, MIB
 
@@ -343,11 +353,28 @@ def adapter_compute_bytes(
 # A drafter of Gemma 4 (`gemma4-assistant`, src/models/gemma4-assistant.cpp) reads the keys and
 # values of its model, so it lies where the model's last layer lies and has no cache of its own;
 # another may have one. Its token table is its output too, as in the model. Its graph is widest
-# where the model's embedding and its last state are joined: four numbers a number of the model's
-# width. Against real loads of the bundled model with a drafter of random weights, on the CPU and
-# on ggml's RPC device: within 0.1 MiB for batches of 8 to 256 tokens.
-DRAFT_BATCH_TOKENS = 16  # more are never drafted at once
+# where the model's embedding and its last state are joined, four numbers a number of the model's
+# width beside the masks, or at its end, where logits and the next state are. Against real loads of
+# the bundled model with a drafter of random weights: within 0.01 MiB on the CPU for batches of 1
+# to 16 tokens, within 0.1 MiB on ggml's RPC device for 8 to 256.
+DRAFT_BATCH_TOKENS = 1  # one token is fed at a time
 _DRAFT_INPUTS, _DRAFT_STATES = 2, 4
+
+
+def drafter_placement(layers: int, placement: Placement) -> Placement:
+    """Where the drafter of a model of so many layers lies: beside the last of them, all of it."""
+    place = layer_places(layers, placement)[-2]
+    there: dict[str, Any] = {"devices": (), "gpu_layers": 0}
+    if place != RAM:
+        there = {"devices": (place,), "gpu_layers": ALL_LAYERS}
+    kept = {name: value for name, value in placement_items(placement) if name not in _PLACED}
+    return Placement(**kept | there)
+
+
+_PLACED = (
+    "devices", "gpu_layers", "split", "cpu_expert_layers", "projector_device", "image_tokens",
+    "lazy",
+)  # fmt: skip
 
 
 def _add_drafter(
@@ -355,7 +382,7 @@ def _add_drafter(
     packed: frozenset[str],
 ) -> None:  # fmt: skip
     own, weights = parse_shape(drafter), weigh(drafter.tensors)
-    place = layer_places(len(shape.layers), placement)[-1]
+    place = layer_places(len(shape.layers), placement)[-2]
     compute, in_ram = drafter_compute_bytes(shape, drafter, placement)
     cache = sum(
         layer_bytes(own, layer, placement.context_tokens, placement.batch_tokens, placement.kv_type)
@@ -371,7 +398,9 @@ def _add_drafter(
         ram.mapped += pages - copied
     else:
         copied = pages
-    ram.add("drafter", copied + cache + compute + 4 * own.vocabulary_tokens, note)
+    # Its row of logits and of the next state, and the states of the model's own rows of logits.
+    outputs = 4 * (own.vocabulary_tokens + (1 + OUTPUTS) * shape.width)
+    ram.add("drafter", copied + cache + compute + outputs, note)
 
 
 def drafter_compute_bytes(
@@ -384,7 +413,8 @@ def drafter_compute_bytes(
     cells += window_cells(shape, placement.context_tokens, placement.batch_tokens)
     masks, logits = 2 * batch * cells, 4 * parse_shape(drafter).vocabulary_tokens
     streams = 4 * batch * shape.width
-    return masks + _DRAFT_STATES * streams + logits, masks + _DRAFT_INPUTS * streams
+    there = max(masks + _DRAFT_STATES * streams, logits + streams)
+    return there, masks + _DRAFT_INPUTS * streams
 
 
 def _place(name: str, places: tuple[str, ...], placement: Placement) -> str:

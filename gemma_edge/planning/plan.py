@@ -76,6 +76,12 @@ class Candidate:
         return (self.files.projector if self.files else None) or self.projector.path
 
     @property
+    def drafter_path(self) -> Path | None:
+        if self.drafter is None:
+            return None
+        return (self.files.drafter if self.files else None) or self.drafter.path
+
+    @property
     def layers(self) -> int:
         """Of the model, the output not counted."""
         return self.header.integer(".block_count") or 0
@@ -102,6 +108,10 @@ class Candidate:
         if self.few_bits:
             return size - 1, -1, self.bits
         return size, int(self.on_disk), QAT_BITS if self.qat else self.bits
+
+    def without_drafter(self) -> "Candidate":
+        files = replace(self.files, drafter=None) if self.files else None
+        return replace(self, drafter=None, files=files)
 
     def without_projector(self) -> "Candidate":
         files = replace(self.files, projector=None) if self.files else None
@@ -294,10 +304,12 @@ class Plan(Placement):
     prompts. ``attempts`` is how the search came here; ``fallbacks`` is what to load when memory
     runs out in spite of the ledger, the next first; ``alternatives`` are other models that fit.
     What the encoder made of pictures is kept in the folder ``remember``, if a person wants that.
-    ``draft`` is whether what is copied from the prompt is drafted; the answers are the same."""
+    ``draft`` is whether what is copied from the prompt is drafted; ``drafter`` guesses what cannot
+    be copied, unless that is off; the answers are the same."""
 
     model: Path
     projector: Path | None = None
+    drafter: Path | None = None
     adapters: tuple[Adapter, ...] = ()
     name: str = ""
     threads: int = 1

@@ -73,6 +73,7 @@ class Search:
         return Plan(
             **dict(placement_items(placement)), model=candidate.model_path,
             projector=candidate.projector_path if self.sees else None,
+            drafter=candidate.drafter_path,
             adapters=tuple(adapter for adapter, _ in self.constraints.adapters),
             name=candidate.name, threads=threads.decode, prefill_threads=threads.prefill,
             ledger=self.ledger(placement), speed=self._estimate(placement, threads),
