@@ -576,13 +576,19 @@ class _Words:
 _STRANGE_WORD = "?"
 
 
+@lru_cache(maxsize=1 << 12)
 def _codes_of(word: str) -> list[str] | None:
     known = tables().currencies
     bare = word.strip(".")
     return known.get(word) or known.get(bare) or known.get(bare.upper()) or known.get(bare.lower())
 
 
-def _parts_of(word: str) -> Iterator[str]:
+@lru_cache(maxsize=1 << 12)
+def _parts_of(word: str) -> tuple[str, ...]:
+    return tuple(_find_parts(word))
+
+
+def _find_parts(word: str) -> Iterator[str]:
     """ "T€", "USDm" and "ล้านบาท" as two words; the numbers of footnotes are none."""
     word = word.strip(",:").rstrip(RAISED if _codes_of(word.rstrip(RAISED)) else "")
     scales = tables().scales

@@ -9,7 +9,7 @@ text, and that to a page and to the boxes of words.
 import math
 import re
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -735,18 +735,9 @@ class DateIndex:
     def _read_around(self, name: Span, month: int) -> None:
         """The shortest run of words around a month's name that is a date; else month and year."""
         text = self._text
-        first, last = max(0, name.start - _DATE_REACH), name.end + _DATE_REACH
-        tokens = [
-            Span(*found.span())
-            for found in _TOKEN.finditer(text, first, last)
-            if (found.start() > first or not first) and (found.end() < last)  # no part of a word
-        ]
-        here = next((n for n, token in enumerate(tokens) if token.end >= name.end), None)
+        tokens, here = self._tokens_around(name)
         if here is None:
             return
-        # From one date to another is no date.
-        tokens = _without_dashes(text, tokens, here)
-        here = next(n for n, token in enumerate(tokens) if token.end >= name.end)
         numbers = [len(_DATE_NUMBER.findall(text, *token)) for token in tokens]
         runs = [
             (first, last)
@@ -782,16 +773,38 @@ class DateIndex:
                     self._keep(f"{year[0]}-{month:02}", span, SURE)
                     return
 
+    @cached_property
+    def _tokens(self) -> list[Span]:
+        return [Span(*found.span()) for found in _TOKEN.finditer(self._text)]
+
+    @cached_property
+    def _token_ends(self) -> list[int]:
+        return [token.end for token in self._tokens]
+
+    def _tokens_around(self, name: Span) -> tuple[list[Span], int | None]:
+        """The words around a month's name that can belong to its date, and which of them holds it;
+        None where that is far too long a word. From one date to another is no date: a dash ends
+        them."""
+        tokens = self._tokens
+        first, last = name.start - _DATE_REACH, name.end + _DATE_REACH
+
+        def belongs(at: int) -> bool:
+            token = tokens[at]
+            near = (token.start > first or first <= 0) and token.end < last
+            return near and not _DASHES.issuperset(self._text[slice(*token)])
+
+        here = bisect_left(self._token_ends, name.end)
+        if not belongs(here):
+            return [], None
+        begin, end = here, here + 1
+        while begin > max(0, here - _BEFORE_DATE) and belongs(begin - 1):
+            begin -= 1
+        while end < min(len(tokens), here + _AFTER) and belongs(end):
+            end += 1
+        return tokens[begin:end], here - begin
+
     def _keep(self, iso: str, span: Span, rank: int) -> None:
         self._places.setdefault(iso, []).append(Printed(span, rank))
-
-
-def _without_dashes(text: str, tokens: list[Span], here: int) -> list[Span]:
-    """The tokens around the one ``here`` up to those that are only a dash."""
-    dashes = [at for at, token in enumerate(tokens) if _DASHES.issuperset(text[slice(*token)])]
-    first = max((at + 1 for at in dashes if at < here), default=0)
-    last = min((at for at in dashes if at > here), default=len(tokens))
-    return tokens[first:last]
 
 
 @lru_cache(maxsize=1 << 16)
