@@ -149,7 +149,7 @@ def plan(
         DoesNotFit: none fits; the message has the numbers.
     """
     from gemma_edge.app.load import constraints_of, open_planner
-    from gemma_edge.app.models import Stock, offer
+    from gemma_edge.app.stock import Stock, offer
 
     request = _model(model, context_tokens, vision)
     runtime = runtime or _runtime(download=False)

@@ -12,17 +12,14 @@ from typing import Literal
 
 from gemma_edge import gguf
 from gemma_edge.app.models import (
-    Stock,
     Target,
-    fetch_header,
     find_model,
     name_of,
-    of_hub,
     offered_quants,
-    with_projector,
 )
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import ModelLoading, Runtime
+from gemma_edge.app.stock import Stock, fetch_header, of_hub, with_projector
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.engine.fallback import next_plan, render_change
 from gemma_edge.engine.protocol import (
@@ -59,7 +56,7 @@ from gemma_edge.hardware.findings import say_build, why_it_dies, why_unloadable
 from gemma_edge.hardware.machine import Finding, Hardware
 from gemma_edge.isolation import Once
 from gemma_edge.planning.memory import Compute, Measure, quick_measure
-from gemma_edge.planning.model import Shape, check_adapter, check_model, check_pair
+from gemma_edge.planning.model import Shape, check_adapter, check_drafter, check_model, check_pair
 from gemma_edge.planning.plan import (
     RAM,
     Account,
@@ -143,7 +140,7 @@ def prepare(
         runtime.note(f"--threads {request.threads}: {plan.threads} are used ({cores})")
     for lost in _lost_gpus(planner.hardware) if request.gpu_layers != 0 else ():
         runtime.note(lost)
-    plan = with_fallbacks(plan, draft=request.draft)
+    plan = with_fallbacks(plan, draft="off" if request.draft == "off" else "lookup")
     if request.remember or runtime.remember:
         plan = with_fallbacks(plan, remember=runtime.store.data_dir / "seen")
     assert candidate.files is not None
@@ -362,6 +359,8 @@ def _agreed_vision(request: ModelRequest, vision: VisionMode) -> VisionMode:
 def _check_files(candidate: Candidate, vision: VisionMode) -> Candidate:
     """The files belong together; what is not needed is left out."""
     check_model(candidate.header)
+    if candidate.drafter is not None:
+        check_drafter(candidate.header, candidate.drafter)
     if candidate.projector is not None:
         check_pair(candidate.header, candidate.projector)
     elif vision == "needed":  # often the right one lies beside it
@@ -410,7 +409,8 @@ def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which proces
         return
     if agreed:
         target = fetch_header(target, runtime)
-    candidate = of_hub(target, Stock(runtime.store), runtime.store)
+    stock = Stock(runtime.store)
+    candidate = stock.with_drafter(of_hub(target, stock, runtime.store), request)
     if request.mmproj is not None:
         candidate = with_projector(candidate, request.mmproj.expanduser(), runtime.store)
     try:
@@ -475,7 +475,10 @@ def constraints_of(
     request: ModelRequest, *, vision: bool | None, image_tokens: int | None = None
 ) -> Constraints:
     """What was pinned; ``vision`` is what the command needs, where no flag says otherwise.
-    Raises ModelError: the file of an adapter cannot be read."""
+    Raises ModelError: the file of an adapter cannot be read; UsageError: a drafter was named, and
+    none is wanted."""
+    if request.drafter is not None and not request.guesses:
+        raise UsageError(f"a drafter was named, and --draft {request.draft}", hint="not both")
     adapters = [replace(each, path=each.path.expanduser()) for each in request.adapters]
     return Constraints(
         context_tokens=request.context_tokens, image_tokens=image_tokens,
@@ -502,7 +505,8 @@ def choose(
     bundled = replace(request, model=BUNDLED, quant=None), runtime.agreed
     if runtime.store.offline or not (runtime.agreed or runtime.confirm):  # it is only told
         planner = replace(planner, measure=planner.quick or planner.measure, _planned=[])
-    found = _best(offered() or stock.quants(offered_quants(request)), constraints, planner)
+    hub = offered() or stock.quants(offered_quants(request))
+    found = _best(_with_drafters(hub, request, stock), constraints, planner)
     if found is None:
         runtime.note("no Gemma 4 fits on this machine as asked; the bundled demo model answers")
         return bundled
@@ -536,7 +540,17 @@ def best_here(
     if request.quant is not None:
         offered = {name_of(*pair) for pair in offered_quants(request)}
         here = [each for each in here if each.name in offered]
-    return _best(here, constraints, planner)
+    return _best(_with_drafters(here, request, stock), constraints, planner)
+
+
+def _with_drafters(
+    candidates: Sequence[Candidate], request: ModelRequest, stock: Stock
+) -> list[Candidate]:
+    """None, where none of them has the drafter that was asked for."""
+    try:
+        return stock.with_drafters(candidates, request)
+    except ModelError:
+        return []
 
 
 def _best(
@@ -601,7 +615,8 @@ class LoadedEngine:
         if (progress := self.loading(QUIET_SECONDS)) is None:
             return
         title = brief_title(self.prepared.candidate)
-        paths = (self.prepared.plan.model, self.prepared.plan.projector)
+        plan = self.prepared.plan
+        paths = (plan.model, plan.projector, plan.drafter)
         size = sum(path.stat().st_size for path in paths if path and path.exists())
         while progress is not None:
             on_event(ModelLoading(title, size, progress))

@@ -14,18 +14,17 @@ from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, ModelFiles, NamedModel, Quant, Size
 from gemma_edge.errors import ModelError, UsageError
-from gemma_edge.gguf import Header, check_whole, parse_metadata
-from gemma_edge.planning.model import check_model, check_pair, synthesize, synthesize_projector
-from gemma_edge.planning.plan import Candidate
+from gemma_edge.gguf import Header, check_whole, parse_metadata, read_header
+from gemma_edge.planning.model import (
+    drafter_problem,
+)
 from gemma_edge.records import dataclass
 from gemma_edge.store.fetch import ask_hub, ensure, missing_files
-from gemma_edge.store.files import StoredFile, list_files
+from gemma_edge.store.files import StoredFile
 from gemma_edge.store.hub import (
     Upstream,
     ask,
-    find_kept_header,
     find_newest,
-    read_local_header,
     read_part,
     read_remote_header,
 )
@@ -192,13 +191,15 @@ def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
     DoesNotFit, GemmaEdgeError, Interrupted: as ``store.ensure``."""
     name = pinned_name(request)
     if catalog.kind_of(name) not in ("size", "remote"):
-        return find_local(name, request.mmproj, runtime)
-    target = find_target(name, runtime.store)
+        return with_local_drafter(find_local(name, request.mmproj, runtime), request)
+    target = _wanted_parts(find_target(name, runtime.store), request)
     if target.note:
         runtime.note(target.note)
     files = [target.model]
     if with_projector and request.mmproj is None and target.projector is not None:
         files.append(target.projector)
+    if target.drafter is not None:
+        files.append(target.drafter)
     missing = find_missing(files, runtime)
     if missing:
         check_inputs(target.projector is not None or request.mmproj is not None)
@@ -215,7 +216,47 @@ def find_model(  # noqa: PLR0913  (the request, the environment, and what for)
         if not agreed:
             _ask_first(target, missing, runtime)
             check_plan(target, True)
-    return _as_files(target, fetch(files, runtime), request.mmproj)
+    found = _as_files(target, dict(zip(files, fetch(files, runtime), strict=True)), request.mmproj)
+    return with_local_drafter(found, request)
+
+
+def _wanted_parts(target: Target, request: ModelRequest) -> Target:
+    """Without a drafter that nobody asked for.
+    Raises ModelError: one was asked for, and nothing is known of one."""
+    if not request.guesses or request.drafter is not None:
+        return replace(target, drafter=None)
+    if target.drafter is None:
+        raise no_drafter(target.asked)
+    return target
+
+
+def no_drafter(name: str) -> ModelError:
+    hint = "--drafter FILE names one; --draft lookup needs none"
+    return ModelError(f"there is no drafter for `{name}`", hint=hint)
+
+
+def with_local_drafter(files: ModelFiles, request: ModelRequest) -> ModelFiles:
+    """With the drafter that was named, else with the one that lies beside the model.
+    Raises ModelError: there is none, or more than one."""
+    if not request.guesses or files.drafter is not None:
+        return files
+    if request.drafter is not None:
+        return replace(files, drafter=request.drafter.expanduser())
+    header = read_header(files.model)
+    beside = [each for each in sorted(files.model.parent.glob("*.gguf")) if _guesses(header, each)]
+    if len(beside) > 1:
+        names = " or ".join(str(each) for each in beside)
+        raise ModelError(f"`{files.model.name}` has several drafters", hint=f"--drafter {names}")
+    if not beside:
+        raise no_drafter(files.model.name)
+    return replace(files, drafter=beside[0])
+
+
+def _guesses(model: Header, path: Path) -> bool:
+    try:
+        return not drafter_problem(model, read_header(path))
+    except ModelError:
+        return False
 
 
 def find_local(name: str, mmproj: Path | None, runtime: Runtime) -> ModelFiles:
@@ -230,15 +271,22 @@ def find_local(name: str, mmproj: Path | None, runtime: Runtime) -> ModelFiles:
     return catalog.resolve(name, mmproj)
 
 
-def _as_files(target: Target, paths: list[Path], mmproj: Path | None) -> ModelFiles:
-    projector = paths[1] if len(paths) > 1 else mmproj and mmproj.expanduser()
-    known = target.wanted
+def _as_files(
+    target: Target, paths: Mapping[RemoteFile, Path], mmproj: Path | None
+) -> ModelFiles:  # fmt: skip
+    def path_of(file: RemoteFile | None) -> Path | None:
+        return paths.get(file) if file is not None else None
+
+    projector = path_of(target.projector) or (mmproj and mmproj.expanduser())
+    model, drafter, known = paths[target.model], path_of(target.drafter), target.wanted
     if known is None:
-        return ModelFiles(name=target.model.name, model=paths[0], projector=projector)
+        return ModelFiles(
+            name=target.model.name, model=model, projector=projector, drafter=drafter
+        )  # fmt: skip
     return ModelFiles(
         name=known.size.name, title=known.title, good_for=known.size.good_for,
         licence=known.size.licence, image_tokens=known.size.image_tokens,
-        model=paths[0], projector=projector,
+        model=model, projector=projector, drafter=drafter,
     )  # fmt: skip
 
 
@@ -321,12 +369,12 @@ def fetch(files: Sequence[RemoteFile], runtime: Runtime, *, accept: bool = False
 def read_remote(file: RemoteFile, runtime: Runtime) -> tuple[Header, Upstream]:
     """The header of a file on the hub, by parts of it, or as it was read before.
     Raises ModelError: it is not there, or is no GGUF file."""
-    upstream = _ask_about(file, runtime)
+    upstream = ask_about(file, runtime)
     with runtime.progress() as listen:
         return read_remote_header(upstream, runtime.store, on_progress=listen), upstream
 
 
-def _ask_about(file: RemoteFile, runtime: Runtime) -> Upstream:
+def ask_about(file: RemoteFile, runtime: Runtime) -> Upstream:
     """What the hub has now, with a note where that is not the catalogue's file."""
     with runtime.progress() as listen:
         upstream = ask(file, runtime.store, on_progress=listen)
@@ -474,202 +522,3 @@ def _not_here(name: str, files: Sequence[StoredFile]) -> ModelError:
     guess = near or same_size
     hint = f"did you mean {guess[0]}? gemma-edge list" if guess else "gemma-edge list shows what is"
     return ModelError(f"`{name}` is not on this machine", hint=hint)
-
-
-# ----------------------------------------------------------------------------
-# What can be planned: files of this machine by their headers, those of the hub by the headers
-# that were read before, or else by what the catalogue knows.
-
-
-ARCHITECTURE = "gemma4"
-
-
-class Stock:
-    """The store's files as they were when it was opened, beside the catalogue. Opens no socket.
-    ``note`` takes a line about each of many that cannot be chosen."""
-
-    def __init__(
-        self, settings: StoreSettings, note: Callable[[str], None] = lambda _line: None
-    ) -> None:
-        self._settings, self._note = settings, note
-        self._left_out: set[str] = set()
-        self._files = [each for each in list_files(settings) if each.where != "incomplete"]
-
-    def local(self, files: ModelFiles) -> Candidate:
-        """A model on this machine.
-        Raises ModelError: a file is none, or damaged."""
-        header = read_local_header(files.model, self._settings)
-        seen = read_local_header(files.projector, self._settings) if files.projector else None
-        candidate = Candidate(
-            name=files.name, title=files.title or files.name, header=header, projector=seen,
-            files=files, image_tokens=files.image_tokens,
-        )  # fmt: skip
-        place = files.model.absolute()
-        stored = next((each for each in self._files if each.path == place), None)
-        known = catalog.known_file(stored.repo, stored.file) if stored else None
-        if stored is None or known is None:
-            return candidate
-        weights = stored.sha256 or ""
-        if not weights and (locked := Locks(self._settings).find(stored.repo, stored.file)):
-            weights = locked[0].sha256
-        return replace(_named(candidate, known.size, known.quant), weights=weights)
-
-    def on_disk(self) -> list[Candidate]:
-        """Every Gemma 4 of the store. A damaged file is left out, with a line."""
-        found: dict[Path, Candidate] = {}
-        for stored in self._files:
-            known = catalog.known_file(stored.repo, stored.file)
-            if known is None and "gemma" not in stored.name.lower():
-                continue  # reading the header of every model of a full cache takes long
-            own = ModelFiles(name=str(stored.path), title=stored.file, model=stored.path)
-            try:
-                candidate = self.quant(known.size, known.quant) if known else self.local(own)
-            except ModelError as error:
-                self._leave_out(error)
-                continue
-            if candidate.header.architecture == ARCHITECTURE and candidate.header.tensors:
-                found.setdefault(candidate.model_path.resolve(), candidate)
-        return list(found.values())
-
-    def quants(self, pairs: Iterable[tuple[Size, Quant]]) -> list[Candidate]:
-        """Of the catalogue, wherever the files are; what is damaged is left out, with a line.
-        Raises ModelError: a file on disk is damaged, and no other was asked for."""
-        found, refused = [], None
-        for size, quant in pairs:
-            try:
-                found.append(self.quant(size, quant))
-            except ModelError as error:
-                refused = error
-                self._leave_out(error)
-        if refused is not None and not found:
-            raise refused
-        return found
-
-    def _leave_out(self, error: ModelError) -> None:
-        if error.message not in self._left_out:
-            self._left_out.add(error.message)
-            self._note(f"left out: {error.message}")
-
-    def quant(self, size: Size, quant: Quant) -> Candidate:
-        """One of the catalogue; its projector counts even where only the model is on disk."""
-        model = self.path(quant.model)
-        seen = self.path(quant.projector, beside=model) if quant.projector else None
-        projector = self._projector(size, quant, seen)
-        if model is not None:
-            files = ModelFiles(name=name_of(size, quant), model=model, projector=seen,
-                               image_tokens=size.image_tokens)  # fmt: skip
-            return replace(self.local(files), projector=projector)
-        kept = find_kept_header(as_remote(quant.model), self._settings)
-        candidate = Candidate(
-            name="", title="", on_disk=False, header=kept or synthesize(size, quant),
-            exact=kept is not None, projector=projector, image_tokens=size.image_tokens,
-            download_bytes=self._missing_bytes(quant),
-        )  # fmt: skip
-        return _named(candidate, size, quant)
-
-    def _projector(self, size: Size, quant: Quant, seen: Path | None) -> Header | None:
-        if quant.projector is None:
-            return None
-        if seen is not None:
-            return read_local_header(seen, self._settings)
-        kept = find_kept_header(as_remote(quant.projector), self._settings)
-        return kept or synthesize_projector(size, quant)
-
-    def _missing_bytes(self, quant: Quant) -> int | None:
-        wanted = [file for file in (quant.model, quant.projector) if file is not None]
-        sizes = [file.size_bytes for file in wanted if self.path(file) is None]
-        known = [size_bytes for size_bytes in sizes if size_bytes is not None]
-        return sum(known) if known else None
-
-    def path(self, file: CatalogFile | RemoteFile, beside: Path | None = None) -> Path | None:
-        """Where it is; where it is there twice, at the revision of the file ``beside``, else the
-        newest."""
-        key = (file.repo, file.filename)
-        same = [each for each in self._files if (each.repo, each.file) == key]
-        commits = {each.commit for each in self._files if each.path == beside}
-        best = max(same, key=lambda each: (each.commit in commits, each.last_used), default=None)
-        return best.path if best else None
-
-
-def _named(candidate: Candidate, size: Size, quant: Quant) -> Candidate:
-    title = f"{size.title.removeprefix('Gemma 4 ')}, {quant.title} ({quant.source})"
-    return replace(
-        candidate, name=name_of(size, quant), title=title, size_name=size.name,
-        bits=quant.bits, qat=quant.qat,
-    )  # fmt: skip
-
-
-# ----------------------------------------------------------------------------
-# What a plan may choose from, for what was asked: one file, one quant, or all of the catalogue.
-
-
-def offer(request: ModelRequest, stock: Stock, runtime: Runtime) -> list[Candidate]:
-    """Candidates for ``--model`` and ``--quant``. Only a file of the hub that is neither here nor
-    in the catalogue is asked for, by its header.
-    Raises ModelError: there is no such model, or a file of it is damaged; UsageError,
-    GemmaEdgeError: as reading a header from the hub."""
-    name = pinned_name(request)
-    kind = "size" if request.model == AUTO else catalog.kind_of(name)
-    if kind == "size":
-        found = stock.quants(offered_quants(request))
-        if request.model == AUTO and request.quant is None:
-            known = {each.model_path for each in found}
-            found += [each for each in stock.on_disk() if each.model_path not in known]
-    elif kind == "remote":
-        target = find_target(name, runtime.store)
-        if target.wanted is None:
-            target = fetch_header(target, runtime)
-        found = [of_hub(target, stock, runtime.store)]
-    else:
-        found = [stock.local(find_local(name, None, runtime))]
-        check_model(found[0].header)
-    if request.mmproj is None:
-        return found
-    return [with_projector(each, request.mmproj.expanduser(), runtime.store) for each in found]
-
-
-def fetch_headers(request: ModelRequest, runtime: Runtime) -> None:
-    """Headers from the hub of what may be chosen, as far as they are not here; 15 MiB each.
-    Raises ModelError: one of them is not there, or ``runtime.store.offline``; GemmaEdgeError: the
-    network failed."""
-    if request.model == AUTO or catalog.kind_of(request.model) == "size":
-        for size, quant in offered_quants(request):
-            fetch_header(find_target(name_of(size, quant), runtime.store), runtime)
-
-
-def fetch_header(target: Target, runtime: Runtime) -> Target:
-    """Those of a model and of its projector, unless the files or the headers are here. Returns the
-    target at the commit that was read: headers are kept by it, a branch or a tag does not say it.
-    Raises ModelError, GemmaEdgeError: as above."""
-    for file in filter(None, (target.model, target.projector)):
-        if find_kept_header(file, runtime.store) is None and find_missing([file], runtime):
-            upstream = _ask_about(file, runtime)
-            if file.sha256 in (None, upstream.sha256):  # else the catalogue's figures hold
-                with runtime.progress() as listen:
-                    read_remote_header(upstream, runtime.store, on_progress=listen)
-            if file is target.model:
-                target = replace(target, model=replace(file, revision=upstream.commit))
-    return target
-
-
-def of_hub(target: Target, stock: Stock, settings: StoreSettings) -> Candidate:
-    """A file of the hub; one that the catalogue does not know by its header, which is here
-    (``fetch_header``).
-    Raises ModelError: it is no language model."""
-    if known := target.wanted:
-        return stock.quant(known.size, known.quant)
-    if path := stock.path(target.model):
-        return stock.local(ModelFiles(name=target.asked, model=path))
-    header = find_kept_header(target.model, settings)
-    assert header is not None
-    check_model(header)
-    return Candidate(name=target.asked, title=target.title, header=header, on_disk=False)
-
-
-def with_projector(candidate: Candidate, path: Path, settings: StoreSettings) -> Candidate:
-    """The projector that a person named, in place of its own.
-    Raises ModelError, ProjectorError: it is none, or of another model."""
-    projector = read_local_header(path, settings)
-    check_pair(candidate.header, projector)
-    files = replace(candidate.files, projector=path) if candidate.files else None
-    return replace(candidate, projector=projector, files=files)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # a command line is parsed before any of this is needed
     from gemma_edge.documents.document import PageNumbers
     from gemma_edge.engine.protocol import Sampling
     from gemma_edge.extraction import Strategy, Vision
-    from gemma_edge.planning.plan import Adapter, Draft, KvType
+    from gemma_edge.planning.plan import Adapter, DraftMode, KvType
 
 AUTO = "auto"  # no model was named: the plan chooses
 
@@ -24,7 +24,9 @@ class ModelRequest:
     """Which model (``AUTO``: the best one for this machine), and how it is to be placed; ``None``
     leaves it to the plan, anything else is kept or refused. ``vision`` is whether pictures must be
     possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what the encoder made
-    of pictures; ``draft`` is that of a ``Plan``."""
+    of pictures. ``draft`` is what guesses words ahead: what the prompt says ("lookup"), and the
+    model's drafter too ("mtp"); "auto" is "lookup" until somebody has measured that a drafter pays.
+    A ``drafter`` that is named takes the place of the model's own."""
 
     model: str = AUTO
     mmproj: Path | None = None
@@ -39,7 +41,13 @@ class ModelRequest:
     min_speed: float | None = None
     threads: int | None = None
     remember: bool = False
-    draft: "Draft" = "lookup"
+    draft: "DraftMode" = "auto"
+    drafter: Path | None = None
+
+    @property
+    def guesses(self) -> bool:
+        """Whether a drafter is to be loaded."""
+        return self.draft == "mtp" or (self.draft == "auto" and self.drafter is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

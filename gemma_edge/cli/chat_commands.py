@@ -515,10 +515,12 @@ def _model(terminal: ChatTerminal) -> list[str]:
     info = terminal.engine.info
     sees = "images are seen" if info.vision else "no images"
     trained = f"trained for {info.trained_context_tokens:,}"
-    return [
+    plan = info.plan or terminal.chat.prepared.plan
+    lines = [
         terminal.chat.prepared.render(info),
         f"{info.context_tokens:,} tokens of context ({trained}), {sees}",
     ]
+    return [*lines, f"{plan.drafter.name} guesses words ahead"] if plan.drafter else lines
 
 
 def _system(terminal: ChatTerminal) -> list[str]:
@@ -582,6 +584,11 @@ def _stats(terminal: ChatTerminal, _value: str) -> None:
             terminal.note(
                 f"{'drafted':12} {usage.drafted_tokens:,} tokens, "
                 f"{usage.accepted_tokens:,} of them said"
+            )
+        if usage.guessed_tokens:
+            terminal.note(
+                f"{'guessed':12} {usage.guessed_tokens:,} of them by the drafter, "
+                f"{usage.guesses_accepted:,} of them said, in {usage.guess_seconds:.1f} s"
             )
     terminal.note(
         f"{'context':12} {meter.used_tokens:,} of {meter.context_tokens:,} tokens: "

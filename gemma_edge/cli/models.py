@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from gemma_edge import catalog
 from gemma_edge.app.load import constraints_of, open_quick_planner
-from gemma_edge.app.models import Stock, name_of, offered_quants
+from gemma_edge.app.models import name_of, offered_quants
 from gemma_edge.app.request import ModelRequest
+from gemma_edge.app.stock import Stock
 from gemma_edge.catalog import CatalogFile, Quant, Size
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context

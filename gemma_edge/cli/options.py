@@ -15,14 +15,14 @@ from gemma_edge.units import parse_bytes, parse_tokens
 
 if TYPE_CHECKING:
     from gemma_edge.documents.document import PageNumbers
-    from gemma_edge.planning.plan import Adapter, Draft, KvType
+    from gemma_edge.planning.plan import Adapter, DraftMode, KvType
 else:  # their flags have parsers, so Typer need not know them; importing them takes 40 ms
-    Adapter = Draft = KvType = PageNumbers = Any
+    Adapter = DraftMode = KvType = PageNumbers = Any
 
 PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
 REMEMBER_VARIABLE = "GEMMA_EDGE_REMEMBER"
 PLACING = "Model and memory"  # a part of the help page
-DRAFTS = ("lookup", "off")
+DRAFTS = ("auto", "mtp", "lookup", "off")
 KV_TYPES = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (docs/memory.md)
 # Budgets in tokens that Gemma 4 was trained with (its model card).
 DETAILS = {"low": 70, "normal": 280, "high": 560, "max": 1120}
@@ -206,10 +206,13 @@ class PlacementFlags:
     threads: Annotated[int | None, _placing(
         "--threads", metavar="N", min=1, help="CPU threads (default: the physical cores)."
     )] = None  # fmt: skip
-    draft: Annotated[Draft, _placing(
+    draft: Annotated[DraftMode, _placing(
         "--draft", choices=DRAFTS, show_default=True,
-        help="Look up what is copied from the prompt, and verify it many tokens at a time."
-    )] = "lookup"  # fmt: skip
+        help="Verify many tokens at a time: what is copied (lookup, auto), or guessed too (mtp)."
+    )] = "auto"  # fmt: skip
+    drafter: Annotated[Path | None, _placing(
+        "--drafter", metavar="FILE", help="For --draft mtp, in place of the model's own."
+    )] = None  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

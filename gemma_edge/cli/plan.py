@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from gemma_edge.app.load import best_here, constraints_of, open_planner, tell_others
-from gemma_edge.app.models import Stock, fetch_headers, offer
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
+from gemma_edge.app.stock import Stock, fetch_headers, offer
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import argument, build, option
@@ -437,6 +437,7 @@ def _plan(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         **_model(candidate),
         "file": _path(plan.model, candidate),
         "projector": _path(plan.projector, candidate) if plan.projector else None,
+        "drafter": _path(plan.drafter, candidate) if plan.drafter else None,
         "adapters": [{"file": str(each.path), "scale": each.scale} for each in plan.adapters],
         "placement": {
             **dict(placement_items(plan)),

@@ -1,9 +1,9 @@
 """A model as numbers, and whether its files belong together: all from headers.
 
 ``parse_shape`` says what each layer weighs and remembers; ``synthesize`` makes a header from the
-catalogue's facts for a file that is not here. ``check_model``, ``check_pair`` and ``check_adapter``
-refuse what llama.cpp refuses late, in words about tensors, or by aborting. Pure. Files without a
-repository are llama.cpp's.
+catalogue's facts for a file that is not here. ``check_model``, ``check_pair``, ``check_drafter``
+and ``check_adapter`` refuse what llama.cpp refuses late, in words about tensors, or by aborting.
+Pure. Files without a repository are llama.cpp's.
 """
 
 import math
@@ -266,6 +266,69 @@ def check_pair(model: Header, projector: Header) -> None:
         )
 
 
+DRAFTER_ENDING = "-assistant"  # of the architecture of a drafter, behind that of its model
+_DRAFTER_HINT = (
+    "--drafter takes the mtp-....gguf that comes with the model; --draft lookup needs none"
+)
+
+
+def check_drafter(model: Header, drafter: Header) -> None:
+    """Refuse a drafter that was not made for this model.
+    Raises ModelError: it is no drafter, or its sizes are not the model's."""
+    if reason := drafter_problem(model, drafter):
+        raise ModelError(reason, hint=_DRAFTER_HINT)
+
+
+def drafter_problem(model: Header, drafter: Header) -> str:
+    """Why it cannot guess for this model, or "". llama.cpp aborts on most of it, because a drafter
+    reads the keys and values of the model's last two layers as its own."""
+    name, other = drafter.path.name, model.path.name
+    if not drafter.architecture.endswith(DRAFTER_ENDING):
+        return f"`{name}` is no drafter but `{drafter.architecture or 'of no kind'}`"
+    if drafter.architecture != model.architecture + DRAFTER_ENDING:
+        return f"`{name}` (`{drafter.architecture}`) cannot guess for `{model.architecture}`"
+    blocks, width = drafter.integer(".block_count"), drafter.integer(".embedding_length_out")
+    if not blocks or blocks != drafter.integer(".nextn_predict_layers"):
+        return f"`{name}` is damaged: it has {blocks or 'no'} layers, and not all of them guess"
+    for what, own, wanted in (
+        ("a width of", width, model.integer(".embedding_length")),
+        ("a vocabulary of", parse_shape(drafter).vocabulary_tokens,
+         parse_shape(model).vocabulary_tokens),
+        *((words, drafter.integer(key), model.integer(key)) for words, key in _SHARED),
+    ):  # fmt: skip
+        if own != wanted:
+            return (
+                f"`{name}` belongs to another model: it is made for {what} {own or 'nothing'}, "
+                f"`{other}` has {wanted or 'none'}"
+            )
+    return _cache_problem(model, drafter)
+
+
+_SHARED = (
+    ("keys of", ".attention.key_length"), ("keys in a window of", ".attention.key_length_swa"),
+    ("a window of", ".attention.sliding_window"),
+)  # fmt: skip
+
+
+def _cache_problem(model: Header, drafter: Header) -> str:
+    """Its global layers read the last layer's keys, the others those of the one before it
+    (llama-model.cpp, ``create_memory``)."""
+    name, count = drafter.path.name, model.integer(".block_count") or 0
+    pattern = model.metadata.get(f"{model.architecture}.attention.sliding_window_pattern")
+    ends = pattern[-2:] if isinstance(pattern, tuple) else ()
+    if tuple(map(bool, ends)) != (True, False):
+        return f"`{name}` reads a window and a global layer, and `{model.path.name}` ends otherwise"
+    heads = _at(drafter, ".attention.head_count", 0)
+    for layer in (count - 2, count - 1):
+        shared = _at(model, ".attention.head_count_kv", layer)
+        if not shared or not heads or heads % shared:
+            return (
+                f"`{name}` belongs to another model: its {heads} heads cannot share {shared} pairs "
+                "of keys and values"
+            )
+    return ""
+
+
 _A, _B = ".lora_a", ".lora_b"
 
 
@@ -427,6 +490,35 @@ def synthesize_projector(size: Size, quant: Quant) -> Header | None:
     metadata.update((f"clip.vision.{k}", v) for k, v in zip(keys, tower, strict=False))
     whole = Tensor("v.blk.0.ffn_up.weight", (file_bytes // 2,), "F16", file_bytes, 0)
     return Header(Path(file.filename), file_bytes, metadata, (whole,))
+
+
+def synthesize_drafter(size: Size, quant: Quant) -> Header | None:
+    """The header of its drafter, from the size of its file alone: a token table, and one tensor for
+    the rest. None without a drafter, or where its size is not known."""
+    file = quant.drafter
+    if file is None or file.size_bytes is None:
+        return None
+    weights = max(1 << 20, file.size_bytes - HEADER_BYTES)
+    table = round(weights * _TABLE_SHARE)
+    architecture = f"gemma4{DRAFTER_ENDING}"
+    own = {
+        "block_count": DRAFTER_LAYERS, "nextn_predict_layers": DRAFTER_LAYERS,
+        "attention.shared_kv_layers": DRAFTER_LAYERS, "embedding_length_out": size.width,
+        "vocab_size": VOCABULARY_TOKENS,
+    }  # fmt: skip
+    metadata: dict[str, Value] = {"general.architecture": architecture}
+    metadata.update((f"{architecture}.{key}", value) for key, value in own.items())
+    tensors = (
+        Tensor(
+            "token_embd.weight", (table // VOCABULARY_TOKENS, VOCABULARY_TOKENS), "Q8_0", table, 0
+        ),
+        Tensor("blk.0.ffn_up.weight", (weights - table,), "Q8_0", weights - table, table),
+    )
+    return Header(Path(file.filename), file.size_bytes, metadata, tensors)
+
+
+DRAFTER_LAYERS = 4  # of all of Gemma 4's (docs/memory.md, "Adapters and drafters")
+_TABLE_SHARE = 0.64  # of its weights: 262,144 rows of 1,024 numbers of 12B's 423 million
 
 
 def _recipe(quant: Quant) -> tuple[str, str, str]:

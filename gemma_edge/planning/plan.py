@@ -296,6 +296,8 @@ class Attempt:
 
 
 Draft = Literal["lookup", "off"]
+# What a person asks for: the plan's own choice, with a drafter, without one, nothing.
+DraftMode = Literal["auto", "mtp", "lookup", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -362,6 +362,8 @@ def _nearest(searches: Sequence[Search]) -> str:
 
 
 def _relax(search: Search) -> Iterator[tuple[Search, str]]:
+    if search.candidate.drafter is not None:
+        yield search.without_drafter(), "drafter"
     for pin in ("context_tokens", "image_tokens", "kv_type", "cpu_expert_layers", "gpu_layers",
                 "min_speed"):  # fmt: skip
         if getattr(search.constraints, pin) is not None:
@@ -392,6 +394,7 @@ def _flag(pin: str, plan: Plan, search: Search) -> str:
         "cpu_expert_layers": experts,
         "min_speed": f"--min-speed {math.floor(_speed(search, plan) * 10) / 10}",
         "vision": "--no-vision",
+        "drafter": "--draft lookup",
     }[pin]
 
 
@@ -432,6 +435,8 @@ def _explain(search: Search, plan: Plan) -> Iterator[str]:
     if search.sees and plan.image_tokens < candidate.image_tokens:
         yield f"images of at most {plan.image_tokens} tokens: memory is short"
     yield from plan.reasons
+    if plan.drafter is not None:
+        yield f"{plan.drafter.name} guesses words ahead, as asked: only time depends on it"
     if plan.lazy:
         yield "embeddings are read from disk as they are needed: main memory is short"
     if not plan.repack:

@@ -68,6 +68,9 @@ class Search:
         """The same with other constraints; ledgers that are known stay known."""
         return replace(self, constraints=replace(self.constraints, **changes))
 
+    def without_drafter(self) -> "Search":
+        return replace(self, candidate=self.candidate.without_drafter(), _ledgers={})
+
     def plan(self, placement: Placement, reasons: tuple[str, ...] = ()) -> Plan:
         candidate, threads = self.candidate, self.threads(placement)
         return Plan(

@@ -221,8 +221,7 @@ def _enlarge_context(search: Search, strategy: Strategy, placement: Placement) -
 def iter_fallbacks(search: Search, plan: Plan) -> Iterator[Plan]:
     placement = plan.placement
     if search.candidate.drafter is not None:  # it changes how long answers take, and nothing else
-        without = search.candidate.without_drafter()
-        search = replace(search, candidate=without, _ledgers={})
+        search = search.without_drafter()
         yield search.plan(placement, ("memory ran out: without the drafter",))
     for give_up, what in (*_STEPS, *_STEPS[1:]):
         smaller = give_up(search, placement)

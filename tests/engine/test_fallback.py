@@ -115,3 +115,8 @@ def test_reading_is_told_after_a_second_and_four_times_in_one() -> None:
     progress = PromptProgress(800, clock=lambda: next(times))
     told = [each for done in range(100, 800, 100) for each in progress.at(done)]
     assert told == [Prefill(300, 800), Prefill(600, 800), Prefill(700, 800)]
+
+
+def test_a_drafter_that_is_given_up_is_told() -> None:
+    plan = Plan(model=Path("m.gguf"), drafter=Path("d.gguf"), context_tokens=1, batch_tokens=1)
+    assert render_change(plan, replace(plan, drafter=None)) == "no drafter"

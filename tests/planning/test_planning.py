@@ -257,6 +257,7 @@ def test_a_drafter_is_part_of_the_plan():
     }  # fmt: skip
     drafter = Header(Path("drafter.gguf"), 286_326_784, facts, tensors)
     alone = plan(BIG_CARD, [candidate], Constraints(), measure(BIG_CARD))
+    assert alone.drafter is None
     both = plan(BIG_CARD, [replace(candidate, drafter=drafter)], Constraints(), measure(BIG_CARD))
     for place in ("CUDA0", "RAM"):
         parts = {part.name: part.size_bytes for part in both.ledger.account(place).parts}
@@ -265,6 +266,11 @@ def test_a_drafter_is_part_of_the_plan():
             assert parts["drafter"] == pytest.approx(286_326_784, abs=24 << 20)
         else:
             assert 1 << 20 <= parts["drafter"] < 16 << 20
+    assert both.drafter == drafter.path
+    first, *more = both.fallbacks  # it is given up before anything else
+    assert first.placement == both.placement and first.drafter is None
+    assert [each.placement for each in more] == [each.placement for each in alone.fallbacks]
+    assert {each.drafter for each in more} == {None}
 
 
 def test_graphics_in_the_processor_only_without_a_card():
