@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -252,13 +252,20 @@ def _cleaned(value: Any) -> Any:
 
 
 def view_review(
-    document: Document, data: Any, evidence: Sequence[Evidence], images: Mapping[int, bytes]
+    document: Document,
+    data: Any,
+    evidence: Sequence[Evidence],
+    images: Mapping[int, bytes],
+    computed: Container[str] = (),
 ) -> Review:
     """``images`` are PNG, JPEG or WebP by page number; a page with evidence but without an image is
-    shown as text."""
+    shown as text. What was ``computed`` stands nowhere: it is no value to look for."""
     known = {each.path: each for each in evidence}
-    every = iter_leaves(data, empty=True)
-    leaves = [known.get(path, Evidence(path=path, value=value)) for path, value in every]
+    leaves = [
+        known.get(path, Evidence(path=path, value=value))
+        for path, value in iter_leaves(data, empty=True)
+        if path in known or not path or path[0] not in computed
+    ]
     names = {each.path: number for number, each in enumerate(leaves, 1)}
     pages = view_pages(document, evidence, images, names)
     fields = tuple(_field(number, each) for number, each in enumerate(leaves, 1))
@@ -278,7 +285,7 @@ def render_review(  # noqa: PLR0913 (three of them are optional and named)
     """The page as HTML. ``images`` are PNG, JPEG or WebP by page number; a page with evidence but
     without an image is shown as text. ``problems`` are what makes the result invalid or fails a
     check, ``notes`` is what else a person should know."""
-    review = view_review(document, data, evidence, images)
+    review = view_review(document, data, evidence, images, computed or {})
     fields = review.fields
     groups: dict[str, list[FieldView]] = {"": []}  # those of the document itself first
     for each in fields:

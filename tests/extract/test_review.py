@@ -181,6 +181,18 @@ def test_a_review_is_plain_data_for_other_pages_than_ours():
     assert page["image"].startswith("data:image/png;base64,")
 
 
+def test_what_code_computed_is_no_value_to_look_for():
+    bill = document("Total 5.50")
+    data = {"total": 5.5, "sum": 5.5, "vat": 1.0}
+    found = ground(bill, {"total": 5.5, "sum": 5.5})  # a field of the schema may be computed, too
+    page = BeautifulSoup(
+        render_review(bill, data, found, {}, computed={"sum": 5.5, "vat": 1.0}), "html.parser"
+    )
+    assert [each.text for each in page.select(".field .name")] == ["total", "sum"]
+    assert [each.text for each in page.select("dt")][:2] == ["sum", "vat"]
+    assert page.select_one(".summary strong").text == "2 of 2"
+
+
 def test_of_many_pages_those_with_values_are_shown():
     bill = document(*(f"page {number} holds R-{number}" for number in range(30)))
     data = {"a": "R-7", "b": "R-21"}
