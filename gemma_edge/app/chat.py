@@ -261,7 +261,9 @@ class Chat:
         """Go on with another model; what that changes, in sentences. If it is refused, the old one
         comes back.
         Raises GemmaEdgeError: it is refused."""
-        unpinned = replace(self.request, quant=None, mmproj=None, gpu_layers=None)
+        unpinned = replace(
+            self.request, quant=None, mmproj=None, gpu_layers=None, drafter=None
+        )  # fmt: skip
         return self._reload(replace(unpinned, model=name, cpu_expert_layers=None))
 
     def resize(self, context_tokens: int) -> tuple[str, ...]:

@@ -687,7 +687,8 @@ class LoadedEngine:
     def _learn_from(self, finished: Finished) -> None:
         usage, seconds = finished.usage, finished.timings.decode_seconds
         near = usage.prompt_tokens + usage.generated_tokens <= NEAR_TOKENS
-        drafted = usage.accepted_tokens > _DRAFTED * usage.generated_tokens
+        drafts = max(usage.accepted_tokens, usage.guessed_tokens)
+        drafted = drafts > _DRAFTED * usage.generated_tokens
         if usage.generated_tokens >= TOKENS and seconds > 0 and near and not drafted:
             self._keep(usage.generated_tokens / seconds)
 

@@ -216,6 +216,8 @@ def _row(size: Size, quant: Quant, there: There, fits: Fits) -> list[str]:
     state = "on disk" if _is_there(quant.model, there) else ""
     if state and quant.projector is not None and not _is_there(quant.projector, there):
         state = "on disk, without projector"
+    if state and quant.drafter is not None and _is_there(quant.drafter, there):
+        state += ", with drafter"
     name = name_of(size, quant)
     runs = render_row(*fits[name]) if name in fits else "damaged"
     said = ", ".join(filter(None, [runs, state]))

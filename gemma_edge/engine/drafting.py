@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gemma_edge.planning.memory import OUTPUTS
 
@@ -42,12 +42,24 @@ class Lookup(Protocol):
         """What may follow all that was added and then ``more``, the likeliest first."""
 
 
+class Place(NamedTuple):
+    """Where tokens that were just said come: at this ``position`` of a ``sequence``, the first of
+    them chosen from this ``row`` of the last batch."""
+
+    position: int = 0
+    row: int = -1
+    sequence: int = 0
+
+
+AFRESH = Place()
+
+
 class Guesser(Lookup, Protocol):
     """A lookup that thinks: it is told where it stands. ``seconds`` is what it took so far."""
 
     seconds: float
 
-    def begin(self, tokens: Sequence[int], position: int, row: int) -> None: ...
+    def begin(self, tokens: Sequence[int], place: Place) -> None: ...
 
 
 class TokenLookup:
@@ -288,12 +300,12 @@ class Drafter:
         for lookup in self._lookups:
             lookup.add(tokens)
 
-    def draft(  # noqa: PLR0913, PLR0917  (what was said, and where)
+    def draft(
         self, tokens: Sequence[int], constraint: GrammarConstraint | None, most: int,
-        position: int = 0, row: int = -1,
+        place: Place = AFRESH,
     ) -> list[Segment]:  # fmt: skip
-        """What may be chosen behind ``tokens``, which were said now; nothing where a draft does
-        not pay. They come at ``position``, chosen from this ``row`` of the last batch."""
+        """What may be chosen behind ``tokens``, which were said now, at this ``place``; nothing
+        where a draft does not pay."""
         self.add(tokens)
         self._judged = self._pace
         wanted = min(self._pace.length(), most)
@@ -306,7 +318,7 @@ class Drafter:
         if wanted <= 0:
             return []
         self._judged, before = self._guess_pace, self._guesser.seconds
-        self._guesser.begin(tokens, position, row)
+        self._guesser.begin(tokens, place)
         found = _search((self._guesser,), constraint, wanted)
         self._guess_pace.guessed(len(found), self._guesser.seconds - before)
         return found

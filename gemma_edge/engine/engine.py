@@ -19,6 +19,7 @@ from gemma_edge.engine.drafting import (
     GuessPace,
     Lookup,
     Pace,
+    Place,
     Segment,
     TokenLookup,
     ValueLookup,
@@ -425,9 +426,8 @@ class Steps:
         self.end()
         left = answer.limit - answer.generated
         self._drafted = self.drafter.draft(
-            tokens, answer.constraint, min(MOST, left - 1),
-            self._cache.position, self.row,
-        )  # fmt: skip
+            tokens, answer.constraint, min(MOST, left - 1), Place(self._cache.position, self.row)
+        )
         ahead = [token for segment in self._drafted for token in segment]
         if len(tokens) + len(ahead) > self._batch_tokens:
             self._drafted, ahead = [], []

@@ -17,6 +17,7 @@ import numpy as np
 from llama_cpp import llama_cpp
 from numpy.typing import NDArray
 
+from gemma_edge.engine.drafting import Place
 from gemma_edge.engine.llama import VERSION, LlamaContext, LlamaModel, problem, shortage
 from gemma_edge.engine.placement import context_params
 from gemma_edge.errors import EngineError, ModelError, OutOfMemory
@@ -47,7 +48,7 @@ class MtpDrafter:
         self._check(path, model)
         params = context_params(placement)
         params.n_threads = params.n_threads_batch = plan.threads
-        params.n_batch = params.n_ubatch = params.n_outputs_max = 1
+        params.n_batch = params.n_ubatch = params.n_outputs_max = params.n_seq_max
         params.ctx_other = context.pointer
         if not context.flash_attention:
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -62,7 +63,6 @@ class MtpDrafter:
         self._token = (llama_cpp.llama_token * 1)()  # llama.cpp makes room for one of the two only
         self._batch.token = self._token
         self._batch.n_tokens = self._batch.n_seq_id[0] = self._batch.logits[0] = 1
-        self._batch.seq_id[0][0] = 0
         self._state = np.ctypeslib.as_array(self._batch.embd, (self._width,))
         self._first = np.zeros(self._width, np.float32)
         self._tokens: list[int] = []
@@ -78,16 +78,15 @@ class MtpDrafter:
     def add(self, tokens: Sequence[int]) -> None:
         """Nothing: what was said is in the cache."""
 
-    def begin(self, tokens: Sequence[int], position: int, row: int) -> None:
-        """Stand behind ``tokens``, which were just said and come at ``position``: the first was
-        chosen from this ``row`` of the model's last batch, none was evaluated yet."""
-        pointer = self._api.llama_get_embeddings_nextn_ith(self._target.pointer, row)
+    def begin(self, tokens: Sequence[int], place: Place) -> None:
+        """Stand behind ``tokens``, which were just said, and of which none was evaluated yet."""
+        pointer = self._api.llama_get_embeddings_nextn_ith(self._target.pointer, place.row)
         if not pointer:
-            self._fail(f"llama.cpp kept no state of row {row}")
+            self._fail(f"llama.cpp kept no state of row {place.row}")
             return
         self._first[:] = np.ctypeslib.as_array(pointer, (self._width,))
         self._tokens, self._fed = list(tokens), []
-        self._batch.pos[0] = position
+        self._batch.pos[0], self._batch.seq_id[0][0] = place.position, place.sequence
 
     def propose(self, more: Sequence[int]) -> Iterator[Sequence[int]]:
         """The token behind ``more``, the likeliest first."""

@@ -176,6 +176,13 @@ def test_it_is_fetched_with_its_model_when_it_is_asked_for(hub: Online) -> None:
     assert "drafter" in parts(ran.stdout)
 
 
+def test_models_tell_whether_it_is_here(hub: Online) -> None:
+    assert hub.run("pull", "e4b").status == 0
+    assert "on disk\n" in hub.run("models", "e4b", width=200).stdout
+    assert hub.run("pull", "e4b", "--drafter").status == 0
+    assert "on disk, with drafter\n" in hub.run("models", "e4b", width=200).stdout
+
+
 def test_it_is_planned_before_it_is_here(hub: Online) -> None:
     alone = hub.run("plan", "e2b", "--json")
     both = hub.run("plan", "e2b", "--json", "--draft", "mtp")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gemma_edge import gguf
 from gemma_edge.engine import llama
-from gemma_edge.engine.drafting import MOST_GUESSED, Drafter, GuessPace, Pace
+from gemma_edge.engine.drafting import MOST_GUESSED, Drafter, GuessPace, Pace, Place
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.mtp import MtpDrafter
 from gemma_edge.engine.protocol import (
@@ -26,7 +26,7 @@ from gemma_edge.engine.protocol import (
 )
 from gemma_edge.errors import ModelError
 from gemma_edge.planning.plan import Plan
-from tests.engine.conftest import DEMO, answer, demo_plan
+from tests.engine.conftest import DEMO, answer, demo_plan, picture
 from tests.engine.test_drafter import DRAFTER, ledger
 from tests.planning.memory_machines import machine
 
@@ -108,6 +108,12 @@ def test_held_answers_are_the_same(pair: tuple[LlamaEngine, LlamaEngine]) -> Non
     assert guessed > 0
 
 
+def test_an_answer_about_a_picture_is_the_same(pair: tuple[LlamaEngine, LlamaEngine]) -> None:
+    message = Message("user", "What is it?", pictures=(picture(),))
+    request = Request(messages=(message,), sampling=GREEDY, max_tokens=40)
+    assert both(pair, request)[1] > 0
+
+
 # ----------------------------------------------------------------------------
 # Where it stands.
 
@@ -119,10 +125,10 @@ class Recording(MtpDrafter):
         self.engine = engine
         self.stood: list[tuple[list[int], list[int], NDArray[np.float32], NDArray[np.float32]]] = []
 
-    def begin(self, tokens: Sequence[int], position: int, row: int) -> None:
-        super().begin(tokens, position, row)
+    def begin(self, tokens: Sequence[int], place: Place) -> None:
+        super().begin(tokens, place)
         units = [unit for unit in self.engine._cache.units if isinstance(unit, int)]
-        assert position == len(units)
+        assert place.position == len(units)
         next(self.propose(()))
         self.stood.append((units, [*tokens], self._first.copy(), self.logits().copy()))
 
@@ -153,10 +159,10 @@ def test_behind_a_rejected_draft_it_stands_as_if_there_was_none(f32_path: Path) 
     for units, tokens, _, then in stood[1::6]:
         engine._cache.forget()
         engine._cache.evaluate(units)
-        MtpDrafter.begin(watched, tokens, len(units), -1)
+        MtpDrafter.begin(watched, tokens, Place(len(units)))
         next(watched.propose(()))
         worst = max(worst, float(np.abs(watched.logits() - then).max()))
-    MtpDrafter.begin(watched, [tokens[0] + 1], len(units), -1)
+    MtpDrafter.begin(watched, [tokens[0] + 1], Place(len(units)))
     next(watched.propose(()))
     other = float(np.abs(watched.logits() - then).max())
     engine.close()
@@ -354,7 +360,7 @@ def test_what_can_be_looked_up_is_not_guessed() -> None:
     class Thinking(Known):
         seconds = 0.0
 
-        def begin(self, tokens: Sequence[int], position: int, row: int) -> None:
+        def begin(self, tokens: Sequence[int], place: Place) -> None:
             raise AssertionError("it was asked")
 
     drafter = Drafter((Known(),), Pace(), Thinking(), Always())
