@@ -692,6 +692,10 @@ class LoadedEngine:
         if usage.generated_tokens >= TOKENS and seconds > 0 and near and not drafted:
             self._keep(usage.generated_tokens / seconds)
 
+    def stop_learning(self) -> None:
+        """For whoever measures it and decides what is to be kept of it."""
+        self._known = True
+
     def keep(self, tokens_per_second: float) -> None:
         """Let plans know how fast it is, also where they know already; the bundled model too. Not
         with adapters, which make a model slower than it is."""

@@ -77,6 +77,7 @@ COMMANDS = {
         "files:import_command", "Copy GGUF files from elsewhere into the store.", MODELS
     ),
     "plan": Entry("plan:command", "Say what would run.", MACHINE),
+    "bench": Entry("bench:command", "Measure how fast models are on this machine.", MACHINE),
     "doctor": Entry("doctor:command", "Find out what is wrong.", MACHINE),
 }
 

@@ -146,12 +146,14 @@ RUNS = {
     "path": ["path demo"],
     "import": ["import nothing.gguf"],
     "plan": ["plan demo", "plan 12b"],
+    "bench": ["bench demo 12b --quick"],
     "doctor": ["doctor --offline"],  # it asks whether the hub answers
 }
 DONE = {  # what has to come to its end, so that all of its path was watched
     "extract INVOICE --schema total --model demo": 0,
     "extract bills --schema total --model demo --out out.jsonl": 0,
     "plan demo": 0, "models": 0, "doctor --offline": 0, "pull demo": 0, "show demo": 0,
+    "bench demo 12b --quick": 0,
     "pull e4b --offline": 4, "chat hi --model demo --max-tokens 2": 6, TALK: 0,
     "describe SHAPES --model demo --max-tokens 2": 6, "recipes save ours invoice": 0,
 }  # fmt: skip
