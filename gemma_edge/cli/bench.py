@@ -214,7 +214,7 @@ def render_cells(row: ModelBench) -> dict[str, str]:
 def _remark(name: FigureName, row: ModelBench) -> str:
     if name == "filled_tokens_per_second":
         return f", after {row.read_tokens:,}"
-    return f", {100 * row.copied:.0f} % looked up" if name == "copy_tokens_per_second" else ""
+    return f", {100 * row.copied:.0f} % drafted" if name == "copy_tokens_per_second" else ""
 
 
 _SAME = 0.001  # of what was planned; llama.cpp rounds what it reports
