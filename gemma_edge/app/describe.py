@@ -108,7 +108,7 @@ def parse_questions(request: DescribeRequest) -> Questions:
     if request.schema is not None and kind != "json":
         raise UsageError(f"--schema does not go with --as {kind}", hint="--as json --schema SCHEMA")
     text = description.schema_text(kind) if request.schema is None else request.schema
-    schema = parse_schema(text, trust=request.trust) if text else None
+    schema = parse_schema(text, trust=request.trust, files=request.files) if text else None
     form = schema.form() if schema is not None and kind == "json" else ""
     tasks = tuple(
         ImageTask(kind=kind, question=question, language=request.language, form=form)

@@ -121,7 +121,7 @@ def read_recipe(
     Raises SchemaError, InputError, UsageError: the schema or the recipe cannot be read."""
     schema: Schema | None = None
     if request.schema is not None:
-        schema = parse_schema(request.schema, trust=request.trust)
+        schema = parse_schema(request.schema, trust=request.trust, files=request.files)
     examples = tuple(map(_example, request.examples))
 
     def add(recipe: Recipe, schema: Schema | None = None) -> Recipe:
@@ -133,9 +133,12 @@ def read_recipe(
 
     if request.recipe is None and schema is not None:
         return add(bare_recipe(schema))
-    from gemma_edge.extraction.recipe_file import load_all, load_recipe, owned  # YAML, 30 ms
+    from gemma_edge.extraction.recipe_file import load_all, load_recipe, owned, shipped  # YAML
 
     if request.recipe is not None:
+        if not request.files and request.recipe not in {*owned(folders), *shipped()}:
+            names = listed(sorted({*owned(folders), *shipped()}))
+            raise InputError(f"there is no recipe `{request.recipe[:80]}`", hint=f"one of {names}")
         return add(load_recipe(request.recipe, folders, trust=request.trust), schema)
     recipes, problems = load_all(folders, trust=request.trust)
     for problem in problems:

@@ -53,11 +53,13 @@ class ModelRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeRequest:
     """``schema`` is a file, JSON, or the one-line language; ``recipe`` a name or a file. The rest
-    is added to the recipe. ``trust`` lets the schema be a Python class."""
+    is added to the recipe. ``trust`` lets the schema be a Python class; without ``files`` neither
+    names a file."""
 
     schema: str | None = None
     recipe: str | None = None
     trust: bool = False
+    files: bool = True
     rules: tuple[str, ...] = ()
     counter_examples: tuple[str, ...] = ()
     worked: tuple[str, ...] = ()
@@ -94,7 +96,8 @@ class ExtractRequest:
 class DescribeRequest:
     """What is asked about images, and how closely they are looked at. ``schema`` is a file, JSON,
     or the one-line language, for the kind ``json``; ``detail_tokens`` is the budget of a picture,
-    None for what the image needs; ``tiles`` is into how many parts it is cut (1, 2, 4)."""
+    None for what the image needs; ``tiles`` is into how many parts it is cut (1, 2, 4). Without
+    ``files`` a schema names none."""
 
     kind: "Kind" = "caption"
     questions: tuple[str, ...] = ()
@@ -103,6 +106,7 @@ class DescribeRequest:
     sampling: "Sampling | None" = None
     max_tokens: int | None = None
     trust: bool = False
+    files: bool = True
     detail_tokens: int | None = None
     tiles: int = 1
     pages: "PageNumbers | None" = None

@@ -64,6 +64,7 @@ COMMANDS = {
     "diff": Entry("extract:diff_command", "Compare two files of answers, value by value.", READ),
     "recipes": Entry("recipes:ACTIONS", "What `extract` is told about a kind of document.", READ),
     "schema": Entry("schema:ACTIONS", "Look at a schema before a document is read with it.", READ),
+    "serve": Entry("serve:command", "Answer over HTTP.", READ),
     "models": Entry("models:command", "Show the models that can be fetched.", MODELS),
     "pull": Entry("files:pull", "Download a model and its projector.", MODELS),
     "list": Entry("files:list_command", "List the model files on this machine.", MODELS),

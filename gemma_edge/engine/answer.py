@@ -38,13 +38,15 @@ FAR = 2048
 @dataclass(frozen=True, slots=True)
 class AnswerVocabulary:
     """What an answer needs to know of the vocabulary: the bytes of a token, the tokens that end a
-    turn, and those that open and close a channel (``None`` where the model has no channels)."""
+    turn, those that open and close a channel (``None`` where the model has no channels), and those
+    that open and close a call of a function."""
 
     piece: Callable[[int], bytes]
     ends: Callable[[int], bool]
     opens: int | None
     closes: int | None
     newline: Sequence[int]
+    calls: tuple[int | None, int | None] = (None, None)
 
 
 class RunningAnswer:
@@ -62,7 +64,9 @@ class RunningAnswer:
         self._constraint = constraint
         self._waiting = request.think  # the constraint begins after the thought
         self._vocabulary = vocabulary
-        self._channels = Channels(vocabulary.opens, vocabulary.closes)
+        held_calls = constraint is not None and constraint.calls
+        marks = vocabulary.calls if held_calls else (None, None)
+        self._channels = Channels(vocabulary.opens, vocabulary.closes, marks)
         wanted = request.max_thought_tokens
         most = max(
             0, limit * 3 // 4 - len(vocabulary.newline) - 1
@@ -75,7 +79,8 @@ class RunningAnswer:
         self._closing: list[int] = []
         if constraint and self._may_end(constraint, limit):
             self._closing = constraint.closing() or []
-        self._repetition = Repetition(HELD_CYCLE if constraint else FREE_CYCLE)
+        free = constraint is None or constraint.calls
+        self._repetition = Repetition(FREE_CYCLE if free else HELD_CYCLE)
 
     @property
     def shortest(self) -> int:
@@ -139,7 +144,7 @@ class RunningAnswer:
                 return [closes]  # it ended in its thought; the answer is still due
             self.reason = "end"
             return []
-        if self._channels.current == "answer":  # a thought has a budget
+        if self._channels.current != "thought":  # which has a budget
             if self._repetition.found:
                 self.reason = "repetition"
                 return []
@@ -307,17 +312,27 @@ class Channels:
     """Which channel the model is speaking on, followed by token ids, never by text.
 
     Gemma 4 writes ``<|channel>NAME\\n...<channel|>answer``. The name and its newline are not shown.
-    A model without these tokens has one channel.
+    A model without these tokens has one channel. A call between ``calls`` is shown with them.
     """
 
-    def __init__(self, open_token: int | None, close_token: int | None) -> None:
+    def __init__(
+        self, open_token: int | None, close_token: int | None,
+        calls: tuple[int | None, int | None] = (None, None),
+    ) -> None:  # fmt: skip
         self.opens = open_token
         self.closes = close_token
+        self._calls = calls
+        self._called = False
         self._naming = False
         self.current: Channel = "answer"
 
     def take(self, token: int, piece: bytes) -> bytes:
         """Follow one token; return the bytes of it that are text on ``current``."""
+        if self._called:
+            self._called, self.current = False, "answer"
+        if token in self._calls:
+            self.current, self._called = "call", token == self._calls[1]
+            return piece
         if token == self.opens:
             self._naming = True
             self.current = "thought"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from gemma_edge.engine.grounding import render_grammar
-from gemma_edge.engine.protocol import JsonConstraint
+from gemma_edge.engine.protocol import CallConstraint, JsonConstraint
 from gemma_edge.errors import EngineError, SchemaError
 
 if TYPE_CHECKING:
@@ -101,16 +101,24 @@ _LARGE = 20_000  # characters of a document: 10 ms
 
 
 class GrammarConstraint:
-    """A JSON Schema, compiled. Raises SchemaError: llguidance refuses the schema, the message is
-    its reason; or no answer to it ends."""
+    """A JSON Schema, or a grammar of text and calls, compiled. ``calls``: it is the latter, and may
+    be cut anywhere. Raises SchemaError: llguidance refuses the schema, the message is its reason;
+    or no answer to it ends."""
 
-    def __init__(self, vocabulary: GrammarVocabulary, wanted: JsonConstraint) -> None:
+    def __init__(
+        self, vocabulary: GrammarVocabulary, wanted: JsonConstraint | CallConstraint
+    ) -> None:
         self._vocabulary = vocabulary
         self._matcher = compile_schema(vocabulary.tokenizer, wanted)
         self._bits = (ctypes.c_uint32 * ((len(vocabulary.pieces) + 31) // 32))()
         self._bits_are_fresh = False
-        self._ends = Ends(wanted)
         self._closing: tuple[bytes, list[int] | None] = (b"", [])
+        self.calls = isinstance(wanted, CallConstraint)
+        self.is_large = False
+        self._ends: Ends | None = None
+        if isinstance(wanted, CallConstraint):
+            return
+        self._ends = Ends(wanted)
         # Of a long document the search for an end compiles all of its words once more.
         self.is_large = wanted.grounding is not None and len(wanted.grounding.text) > _LARGE
         if not self.is_large and self.closing() is None:
@@ -145,11 +153,13 @@ class GrammarConstraint:
             raise EngineError(
                 f"the constraint refuses token {token}: {_first_line(self._matcher.get_error())}"
             )
-        self._ends.advance(self._vocabulary.pieces[token])
+        if self._ends is not None:
+            self._ends.advance(self._vocabulary.pieces[token])
 
     def forced(self) -> list[int]:
         """Tokens that can only come next; they are not taken yet."""
-        return list(self._vocabulary.spelled(self._matcher.compute_ff_tokens()))
+        forced = self._matcher.compute_ff_tokens()
+        return forced if self.calls else list(self._vocabulary.spelled(forced))
 
     @property
     def complete(self) -> bool:
@@ -168,10 +178,13 @@ class GrammarConstraint:
     def take_back(self, count: int) -> None:
         self._bits_are_fresh = False
         self._matcher.rollback(count)
-        self._ends.take_back(count)
+        if self._ends is not None:
+            self._ends.take_back(count)
 
     def closing(self) -> list[int] | None:
         """The tokens of the shortest end; None where none is found."""
+        if self._ends is None:
+            return []
         end = self._ends.find()
         if end is None:
             return None
@@ -557,9 +570,14 @@ class TokenConstraint:
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
-def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint) -> LLMatcher:
+def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint | CallConstraint) -> LLMatcher:
     """The matcher at the start of an answer.
     Raises SchemaError: llguidance refuses the schema, the message is its reason."""
+    if isinstance(wanted, CallConstraint):
+        matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(wanted.lark), log_level=0)
+        if matcher.is_error():
+            raise SchemaError(f"the calls cannot be held: {_first_line(matcher.get_error())}")
+        return matcher
     options: dict[str, object] = dict(COMPACT)
     if wanted.relaxed:
         options[wanted.relaxed] = True

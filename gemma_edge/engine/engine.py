@@ -44,6 +44,7 @@ from gemma_edge.engine.protocol import (
     Event,
     Finished,
     FinishReason,
+    JsonConstraint,
     Loading,
     Notice,
     Prefill,
@@ -86,6 +87,7 @@ class LlamaEngine:
         self._vocabulary = AnswerVocabulary(
             piece=model.piece, ends=model.ends, opens=model.token("<|channel>"),
             closes=model.token("<channel|>"), newline=model.tokenize("\n", special=False),
+            calls=(model.token("<|tool_call>"), model.token("<tool_call|>")),
         )  # fmt: skip
         self._defaults = model_sampling(model)
         self._cache = KvCache(self._context, model.window)
@@ -220,7 +222,7 @@ class LlamaEngine:
         lookups: list[Lookup] = []
         if self._plan.draft == "lookup" and self._model.can_take_back:
             constraint = request.constraint
-            if constraint is not None and constraint.grounding is not None:
+            if isinstance(constraint, JsonConstraint) and constraint.grounding is not None:
                 vocabulary = self._grammar_vocabulary
                 assert vocabulary is not None  # it was needed for the constraint
                 text = constraint.grounding.text

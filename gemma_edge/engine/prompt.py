@@ -129,9 +129,13 @@ class PromptBuilder:
         return Prompt(units, pictures, written, history_units)
 
     def _pieces(self, request: Request) -> list[Piece]:
+        *before, last = request.messages
+        if request.raw:
+            return [MessageText(last.text)]
         if not request.goes_on:
             return self._template.render(request.messages, think=request.think)
-        *before, last = request.messages
+        if last.parts:  # a call and what came of it: the turn goes on
+            return self._template.render(request.messages, think=request.think, goes_on=True)
         return [*self._template.render(before, think=request.think), MessageText(last.text)]
 
     def _placed(self, picture: Picture) -> list[Unit]:

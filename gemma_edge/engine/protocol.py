@@ -24,17 +24,20 @@ from gemma_edge.planning.plan import (
 from gemma_edge.records import dataclass
 
 Role = Literal["system", "user", "model"]
-Channel = Literal["thought", "answer"]
+Channel = Literal["thought", "answer", "call"]
 FinishReason = Literal["end", "stop_text", "length", "repetition", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. Pictures stand before the text, as the model was trained."""
+    """One turn. Pictures stand before the text, as the model was trained. ``parts``, where there
+    are any, stand for the text: at even places what people wrote, at odd ones markup of the model's
+    own (a call of a function), whose control tokens are real."""
 
     role: Role
     text: str
     pictures: tuple[Picture, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +96,22 @@ class JsonConstraint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallConstraint:
+    """Hold the answer to a grammar of llguidance (``lark``) in which functions can be called: a
+    call is written between ``<|tool_call>`` and ``<tool_call|>``, comes on the channel ``call``
+    with these marks, and an answer that is cut may end in one. Control tokens of the model are
+    named as they are written."""
+
+    lark: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One answer asked for. ``max_tokens`` counts what is generated, thoughts included;
     ``None`` means whatever the context leaves. ``think`` opens the thought channel, for at most
     ``max_thought_tokens`` (``None``: three quarters of all), so that it cannot eat the answer.
-    ``goes_on``: the last message is the model's, and the answer goes on where it ends.
+    ``goes_on``: the last message is the model's, and the answer goes on where it ends. ``raw``: the
+    one message is the prompt as it is, without a template.
     ``fresh``: nothing of the prompt is taken from the cache.
     ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
 
@@ -106,9 +120,10 @@ class Request:
     max_tokens: int | None = None
     max_thought_tokens: int | None = None
     sampling: Sampling = Sampling()
-    constraint: JsonConstraint | None = None
+    constraint: JsonConstraint | CallConstraint | None = None
     stop: tuple[str, ...] = ()
     goes_on: bool = False
+    raw: bool = False
     scored: bool = False
     fresh: bool = False
 
@@ -328,9 +343,9 @@ class Counter(Protocol):
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        Message, Picture, Sampling, PrintedRow, Grounding, JsonConstraint, Request, TokenScore,
-        Chunk, Usage, Timings, Finished, Notice, Prefill, Restored, PromptCount, EngineInfo,
-        Allocated, Plan, Adapter, Speed, Attempt, Ledger, Account, MemoryPart,
+        Message, Picture, Sampling, PrintedRow, Grounding, JsonConstraint, CallConstraint, Request,
+        TokenScore, Chunk, Usage, Timings, Finished, Notice, Prefill, Restored, PromptCount,
+        EngineInfo, Allocated, Plan, Adapter, Speed, Attempt, Ledger, Account, MemoryPart,
     )
 }  # fmt: skip
 

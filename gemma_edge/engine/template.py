@@ -81,16 +81,17 @@ class ChatTemplate:
         if self._renderer is not None:
             self._renderer.close()
 
-    def render(self, messages: Sequence[Message], *, think: bool = False) -> list[Piece]:
-        """Pieces in the order of the prompt, with the header of the next model turn.
+    def render(
+        self, messages: Sequence[Message], *, think: bool = False, goes_on: bool = False
+    ) -> list[Piece]:
+        """Pieces in the order of the prompt, with the header of the next model turn; where the last
+        one ``goes_on``, nothing stands behind what it says.
         Raises ModelError: the template fails, takes or writes too much, or drops or repeats a
         message."""
         if self._fold_system:
             messages = _folded(messages)
         nonce = f"PART{secrets.token_hex(8)}N"
-        placeholders = {
-            f"{nonce}{index}E": MessageText(m.text.strip()) for index, m in enumerate(messages)
-        }
+        placeholders = {f"{nonce}{index}E": _written(each) for index, each in enumerate(messages)}
         rendered = self._call(messages, list(placeholders), think)
         pieces: list[Piece] = []
         pictures = [picture for message in messages for picture in message.pictures]
@@ -103,8 +104,8 @@ class ChatTemplate:
                     hint="a newer GGUF of the model has a corrected template",
                 )
             pieces += _slots(before, pictures)
-            pieces.append(content)
-        pieces += _slots(rendered, pictures)
+            pieces += content
+        pieces += [] if goes_on else _slots(rendered, pictures)
         if pictures:
             raise ModelError(
                 "the chat template of this model has no place for images",
@@ -275,6 +276,13 @@ def _as_dict(message: Message, placeholder: str) -> dict[str, Any]:
         return {"role": role, "content": placeholder}
     parts: list[dict[str, str]] = [{"type": "image"} for _ in message.pictures]
     return {"role": role, "content": [*parts, {"type": "text", "text": placeholder}]}
+
+
+def _written(message: Message) -> list[Piece]:
+    if not message.parts:
+        return [MessageText(message.text.strip())]
+    kinds = (MessageText, Markup)
+    return [kinds[place % 2](text) for place, text in enumerate(message.parts)]
 
 
 def _slots(text: str, pictures: list[Picture]) -> list[Piece]:

@@ -61,15 +61,15 @@ EXAMPLE_HINT = (
 )
 
 
-def parse_json(text: str, name: str) -> Any:
+def parse_json(text: str, name: str, *, most: int = MAX_TEXT_BYTES) -> Any:
     """JSON text to Python values; NaN, Infinity, half a character and bottomless nesting are
-    refused.
+    refused, and more than ``most`` characters.
 
     Raises:
         SchemaError: with the line and the column.
     """
-    if len(text) > MAX_TEXT_BYTES:
-        what = f"{name} is larger than {render_bytes(MAX_TEXT_BYTES)}"
+    if len(text) > most:
+        what = f"{name} is larger than {render_bytes(most)}"
         raise SchemaError(what, hint="make it smaller")
     try:
         value = json.loads(text, parse_constant=refuse_constant, parse_float=parse_float)

@@ -1,0 +1,268 @@
+"""Documents and images that are uploaded: read into JSON with evidence, or described."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from gemma_edge.app.batch import Source
+from gemma_edge.app.describe import ImageSet, Questions, look_with, parse_questions
+from gemma_edge.app.extract import Extraction, extract_with, read_recipe, read_source
+from gemma_edge.app.request import DescribeRequest, ExtractRequest, RecipeRequest
+from gemma_edge.app.runtime import Told
+from gemma_edge.documents.document import PageNumbers, parse_page_numbers, shown
+from gemma_edge.engine.protocol import Chunk, Finished, Notice, Prefill, Sampling
+from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.extraction.records import evidence_record
+from gemma_edge.extraction.schema import fields_of
+from gemma_edge.serve.protocol import DONE, Json, Refusal, check, event, invalid, refuse_query
+from gemma_edge.serve.service import Job, Service, stream, unless_left, usage_of
+
+_FIELDS = 40
+_SHORT = 4 << 20  # bytes of a field that is no file
+
+
+class Form:
+    """What was uploaded: ``texts`` by their names, and ``sources``, of which nothing is a path."""
+
+    def __init__(self, texts: dict[str, str], sources: Sequence[Source]) -> None:
+        self.texts, self.sources = texts, sources
+
+    def is_on(self, name: str) -> bool:
+        return self.texts.get(name) == "true"
+
+    def number(self, name: str) -> int | None:
+        return int(self.texts[name]) if name in self.texts else None
+
+    @property
+    def pages(self) -> PageNumbers | None:
+        if "pages" not in self.texts:
+            return None
+        try:
+            return parse_page_numbers(self.texts["pages"])
+        except ValueError:
+            raise invalid("`pages` names no pages", "pages", hint="like 1-3,8,-1") from None
+
+
+@asynccontextmanager
+async def _form(request: HttpRequest, name: str, most_files: int) -> AsyncIterator[Form]:
+    """The form, checked by the schema of this name.
+    Raises Refusal: it is not what it should be."""
+    refuse_query(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise Refusal(415, "invalid", "the body is not multipart/form-data", hint="Content-Type")
+    try:
+        form = await request.form(max_files=most_files, max_fields=_FIELDS, max_part_size=_SHORT)
+    except HTTPException as error:
+        raise invalid(f"the form cannot be read: {error.detail}") from None
+    try:
+        texts: dict[str, str] = {}
+        sources: list[Source] = []
+        for key, value in form.multi_items():
+            if isinstance(value, UploadFile) != (key == "file"):
+                raise invalid(f"`{key[:80]}` is {'a' if key != 'file' else 'no'} file", key[:80])
+            if key in texts:
+                raise invalid(f"`{key[:80]}` is there twice", key[:80])
+            if isinstance(value, UploadFile):
+                named = shown(value.filename or "file")[-200:].replace("\\", "/").rpartition("/")[2]
+                sources.append(Source(named or "file", None, await value.read()))
+            else:
+                texts[key] = value
+        known: Json = dict(texts)
+        if sources:
+            known["file"] = ["" for _ in sources] if name == "DescribeRequest" else ""
+        check(known, name)
+        if name == "ExtractRequest" and len(sources) > 1:
+            raise invalid("there is more than one file", "file")
+        yield Form(texts, sources)
+    finally:
+        await form.close()
+
+
+def _telling(service: Service, job: Job, finished: list[Finished]) -> Callable[[Told], None]:
+    """What the work says while it goes on, for a client that may listen to it."""
+
+    def tell(told: Told) -> None:
+        if isinstance(told, Finished):
+            finished.append(told)
+            service.metrics.finished(told)
+        if isinstance(told, Chunk):
+            item: Json = {"text" if told.channel == "answer" else "thought": told.text}
+        elif isinstance(told, Prefill):
+            item = {
+                "progress": {"done_tokens": told.done_tokens, "total_tokens": told.total_tokens}
+            }
+        elif isinstance(told, Notice):
+            item = {"note": told.text}
+        else:
+            item = {}
+        job.tell(item)
+
+    return tell
+
+
+async def _respond(
+    service: Service, request: HttpRequest, work: Callable[[Job], None], *, streamed: bool
+) -> Response:
+    """The result of work that tells one, alone or behind what it tells on the way."""
+    client = service.client_of(request)
+
+    async def events() -> AsyncIterator[bytes]:
+        async with aclosing(service.ask(client, work)) as told:
+            async for item in told:
+                if item:
+                    yield event(item)
+        yield DONE
+
+    async def result() -> Any:
+        found = None
+        async with aclosing(service.ask(client, work)) as told:
+            async for item in told:
+                found = item.get("result", found)
+        return found
+
+    if streamed:
+        return await stream(request, events())
+    return JSONResponse(await unless_left(request, result()))
+
+
+# ----------------------------------------------------------------------------
+# To JSON.
+
+
+async def extract(request: HttpRequest) -> Response:
+    """``POST /v1/extract``."""
+    service: Service = request.app.state.service
+    async with _form(request, "ExtractRequest", 1) as form:
+        texts = form.texts
+        how = ExtractRequest(
+            pages=form.pages, password=texts.get("password"), encoding=texts.get("encoding"),
+            vision=texts.get("vision", "auto"),  # type: ignore[arg-type]
+            strategy=texts.get("strategy", "auto"),  # type: ignore[arg-type]
+            strict=form.is_on("strict"), located=form.is_on("locate"),
+            hidden=form.is_on("hidden"), max_tokens=form.number("max_tokens"),
+        )  # fmt: skip
+        what = RecipeRequest(schema=texts.get("schema"), recipe=texts.get("recipe"), files=False)
+        source, reviewed = form.sources[0], form.is_on("review")
+        notes: list[str] = []
+        folders = [service.runtime.store.data_dir / "recipes"]
+        asked = await service.read(lambda: read_recipe(what, folders, notes.append))
+        document = await unless_left(request, service.read(lambda: read_source(source, how)))
+
+        def work(job: Job) -> None:
+            finished: list[Finished] = []
+
+            def note(text: str) -> None:
+                notes.append(text)
+                job.tell({"note": text})
+
+            runtime = replace(
+                service.runtime, note=note, on_event=_telling(service, job, finished),
+            )  # fmt: skip
+            found = extract_with(service.engine, document, asked, how, runtime)
+            job.tell({"result": _as_document(service, source, found, notes, finished, reviewed)})
+
+        return await _respond(service, request, work, streamed=form.is_on("stream"))
+
+
+def _as_document(  # noqa: PLR0913, PLR0917  (what was read, by whom, and what was said)
+    service: Service, source: Source, found: Extraction, notes: Sequence[str],
+    finished: list[Finished], reviewed: bool,
+) -> Json:  # fmt: skip
+    recognized = found.recognized.as_data() if found.recognized is not None else None
+    return {
+        "file": source.name, "data": found.data, "valid": not found.problems,
+        "problems": list(found.problems), "notes": [*notes, *found.notes],
+        "recipe": found.recipe.name, "recognized": recognized,
+        "pages": len(found.document.pages), "seconds": round(found.seconds, 3),
+        "model": service.name, "evidence": [evidence_record(e) for e in found.answer.evidence],
+        "computed": list(found.answer.computed), "usage": usage_of(finished),
+        "review": _review(found) if reviewed else None,
+    }  # fmt: skip
+
+
+def _review(found: Extraction) -> Json:
+    from gemma_edge.extraction.review import draw_pages, view_review  # noqa: PLC0415  (jinja2)
+
+    evidence = found.answer.evidence
+    images = draw_pages(found.document, evidence)
+    return view_review(found.document, found.data, evidence, images).as_document()
+
+
+async def recipes(request: HttpRequest) -> Response:
+    """``GET /v1/recipes``."""
+    service: Service = request.app.state.service
+    refuse_query(request)
+
+    def load() -> list[Json]:
+        from gemma_edge.extraction.recipe_file import load_all  # noqa: PLC0415
+
+        found, _ = load_all([service.runtime.store.data_dir / "recipes"])
+        return [
+            {"name": each.name, "description": each.description,
+             "fields": list(fields_of(each.schema.source))}
+            for each in found
+        ]  # fmt: skip
+
+    return JSONResponse({"data": await service.read(load)})
+
+
+# ----------------------------------------------------------------------------
+# To words.
+
+
+async def describe(request: HttpRequest) -> Response:
+    """``POST /v1/describe``."""
+    service: Service = request.app.state.service
+    async with _form(request, "DescribeRequest", service.limits.images) as form:
+        questions = _questions(form)
+        if not service.engine.info.vision:
+            raise invalid("this model was loaded without a projector, it sees no images", "file")
+
+        def look() -> ImageSet:
+            return look_with(service.engine, form.sources, questions, service.runtime)
+
+        opened = await unless_left(request, service.read(look))
+
+        def work(job: Job) -> None:
+            finished: list[Finished] = []
+            runtime = replace(service.runtime, on_event=_telling(service, job, finished))
+            images = ImageSet(service.engine, opened.views, questions, runtime)
+            found = images.ask(questions.tasks[0])
+            pictures = [picture for view in opened.views for picture in view.pictures]
+            job.tell({"result": {
+                "answer": found.data, "text": str(found), "problems": list(found.problems),
+                "notes": list(found.notes), "model": service.name, "usage": usage_of(finished),
+                "images": [
+                    {"name": each.name, "width": each.width, "height": each.height,
+                     "tokens": each.tokens, "resized": each.lost or None}
+                    for each in pictures
+                ],
+            }})  # fmt: skip
+
+        return await _respond(service, request, work, streamed=form.is_on("stream"))
+
+
+def _questions(form: Form) -> Questions:
+    texts = form.texts
+    kind: Any = texts.get("as", "json" if "schema" in texts else "caption")
+    temperature = float(texts["temperature"]) if "temperature" in texts else None
+    sampling = Sampling(temperature=temperature, seed=form.number("seed"))
+    try:
+        return parse_questions(
+            DescribeRequest(
+                kind=kind, questions=(texts["question"],) if "question" in texts else (),
+                schema=texts.get("schema"), language=texts.get("language", ""), files=False,
+                detail_tokens=form.number("detail_tokens"), pages=form.pages,
+                password=texts.get("password"), max_tokens=form.number("max_tokens"),
+                sampling=sampling,
+            )
+        )  # fmt: skip
+    except GemmaEdgeError as error:
+        raise invalid(error.message, hint=error.hint) from None

@@ -1,0 +1,648 @@
+"""OpenAI's protocol: chat, completions, models, and how many tokens a prompt takes."""
+
+import base64
+import binascii
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import field, replace
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from gemma_edge.documents.document import MAX_TOKENS, Picture
+from gemma_edge.documents.images import fit_picture, read_image
+from gemma_edge.engine.protocol import (
+    CallConstraint,
+    Chunk,
+    Event,
+    Finished,
+    JsonConstraint,
+    Message,
+    Request,
+    Sampling,
+    TokenScore,
+)
+from gemma_edge.errors import GemmaEdgeError, SchemaError
+from gemma_edge.extraction.decoding import close_schema
+from gemma_edge.extraction.job import Held
+from gemma_edge.extraction.json_schema import parse_json
+from gemma_edge.extraction.schema import Schema, check_source
+from gemma_edge.records import dataclass
+from gemma_edge.serve import tools as calling
+from gemma_edge.serve.protocol import (
+    DONE,
+    Json,
+    Refusal,
+    event,
+    invalid,
+    logarithm,
+    read_json,
+    refuse_query,
+    unsupported,
+)
+from gemma_edge.serve.service import Job, Service, stream, unless_left, usage_of
+
+_THOUGHTS: Mapping[str, int | None] = {
+    "minimal": 256, "low": 1024, "medium": 4096, "high": 16384, "xhigh": None,
+}  # fmt: skip
+_LOW_TOKENS = 70  # of a picture seen from afar: the least that Gemma 4 was trained with
+_DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40}(?:;[a-z0-9=-]{1,40}){0,2};base64,", re.ASCII)
+_FORM = "\n\nAnswer in JSON of this form:\n"
+
+
+# ----------------------------------------------------------------------------
+# From a body to a request of the engine.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A body that was understood. ``schema`` holds the answer, ``calls`` is a grammar of calls;
+    ``count`` answers are wanted."""
+
+    request: Request
+    schema: Schema | None = None
+    calls: str = ""
+    count: int = 1
+    wants_usage: bool = False
+
+    def requests(self, held: JsonConstraint | CallConstraint | None) -> Iterator[Request]:
+        """One for each answer."""
+        sampling = self.request.sampling
+        for number in range(self.count):
+            seed = None if sampling.seed is None else sampling.seed + number
+            if number and seed is None:
+                seed = secrets.randbits(31)  # else all would be the same
+            yield replace(self.request, sampling=replace(sampling, seed=seed), constraint=held)
+
+    def constraints(self) -> Iterator[JsonConstraint | CallConstraint | None]:
+        """What to hold the answers to, the most first; the next where one is refused."""
+        if self.calls:
+            yield CallConstraint(lark=self.calls)
+        elif self.schema is None:
+            yield None
+        else:
+            held = Held(close_schema(self.schema.source, nullable=False))
+            for each in held:
+                refused = yield each
+                if isinstance(refused, SchemaError):
+                    held.refuse(refused)
+
+
+def _sampling(body: Json) -> Sampling:
+    seed = body.get("seed")
+    names = ("temperature", "top_p", "top_k", "min_p")
+    return Sampling(
+        **{name: body[name] for name in names if name in body},
+        seed=None if seed is None else seed % (1 << 32),
+    )
+
+
+def _stops(body: Json) -> tuple[str, ...]:
+    stop = body.get("stop", ())
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _limit(service: Service, body: Json) -> int | None:
+    asked = {body[name] for name in ("max_completion_tokens", "max_tokens") if name in body}
+    if len(asked) > 1:
+        raise invalid("`max_tokens` and `max_completion_tokens` differ", "max_tokens")
+    most = service.limits.max_tokens
+    return min(filter(None, (*asked, most)), default=None)
+
+
+def read_chat(service: Service, body: Json) -> Asked:
+    """What a chat's body asks; takes images apart, so it is for a thread.
+    Raises Refusal: it cannot be done; InputError: an image cannot be read."""
+    choice, tools = _tools(body)
+    schema = _schema(body)
+    if schema is not None and tools and choice != "none":
+        raise unsupported("`response_format` with `tools` is not supported", "response_format")
+    calls, options = "", body.get("stream_options")
+    if tools and choice != "none":
+        parallel = body.get("parallel_tool_calls", True)
+        try:
+            calls = calling.grammar(_chosen(tools, body), choice, parallel=parallel)
+        except SchemaError as error:
+            raise unsupported(error.message, "tools", hint=error.hint) from None
+    if options is not None and not body.get("stream"):
+        raise invalid("`stream_options` goes with `stream`", "stream_options")
+    messages, goes_on = _Reader(service, body["messages"]).read()
+    if calls:
+        messages = _declared(messages, tools)
+    if schema is not None and schema.source.keys() - {"type"}:
+        messages = _with_form(messages, schema)
+    effort = body.get("reasoning_effort", "none")
+    return Asked(
+        request=Request(
+            messages=tuple(messages), think=effort != "none", goes_on=goes_on,
+            max_tokens=_limit(service, body), max_thought_tokens=_THOUGHTS.get(effort),
+            sampling=_sampling(body), stop=_stops(body), scored=body.get("logprobs", False),
+        ),
+        schema=schema, calls=calls, count=body.get("n", 1),
+        wants_usage=bool((options or {}).get("include_usage")),
+    )  # fmt: skip
+
+
+def _tools(body: Json) -> tuple[calling.Choice, list[calling.Tool]]:
+    """Whether functions may or must be called, and which there are."""
+    tools = [
+        calling.Tool(each["function"]["name"], each["function"].get("description", ""),
+                     each["function"].get("parameters") or {})
+        for each in body.get("tools", ())
+    ]  # fmt: skip
+    names = [each.name for each in tools]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise invalid(f"there are two functions `{min(twice)}`", "tools")
+    for each in tools:
+        if each.parameters:
+            try:
+                check_source(each.parameters, f"the parameters of {each.name}")
+            except SchemaError as error:
+                raise invalid(error.message, "tools") from None
+    choice = body.get("tool_choice", "auto" if tools else "none")
+    if choice != "none" and not tools:
+        raise invalid("`tool_choice` without `tools`", "tool_choice")
+    if not tools and "parallel_tool_calls" in body:
+        raise invalid("`parallel_tool_calls` without `tools`", "parallel_tool_calls")
+    return ("required" if isinstance(choice, dict) else choice), tools
+
+
+def _chosen(tools: list[calling.Tool], body: Json) -> list[calling.Tool]:
+    """Those that may be called: one, where one was named."""
+    choice = body.get("tool_choice", "auto")
+    if not isinstance(choice, dict):
+        return tools
+    name = choice["function"]["name"]
+    chosen = [each for each in tools if each.name == name]
+    if not chosen:
+        raise invalid(f"there is no function `{name}` among `tools`", "tool_choice")
+    return chosen
+
+
+def _declared(messages: list[Message], tools: Sequence[calling.Tool]) -> list[Message]:
+    """With the functions in the system turn, which is made where there is none."""
+    head = messages[0] if messages[0].role == "system" else Message("system", "")
+    parts = calling.Parts()
+    parts.say(head.text.strip())
+    for tool in tools:
+        calling.declare(tool, parts)
+    rest = messages[1:] if messages[0].role == "system" else messages
+    return [replace(head, parts=parts.finish()), *rest]
+
+
+def _schema(body: Json) -> Schema | None:
+    form = body.get("response_format", {"type": "text"})
+    if form["type"] == "text":
+        return None
+    if form["type"] == "json_object":
+        return Schema({"type": "object"})
+    try:
+        return Schema(check_source(form["json_schema"]["schema"], "the schema"))
+    except SchemaError as error:
+        raise invalid(error.message, "response_format", hint=error.hint) from None
+
+
+def _with_form(messages: list[Message], schema: Schema) -> list[Message]:
+    """The form of the answer behind what a person asked last, so that the model knows its names."""
+    places = [place for place, each in enumerate(messages) if each.role == "user"]
+    if not places:
+        return messages
+    last = messages[places[-1]]
+    asked = replace(last, text=f"{last.text}{_FORM}{schema.form()}")
+    return [*messages[: places[-1]], asked, *messages[places[-1] + 1 :]]
+
+
+class _Reader:
+    """OpenAI's messages to those of the engine. Calls, what came of them and what the model said
+    then are one turn."""
+
+    def __init__(self, service: Service, messages: Sequence[Json]) -> None:
+        self._service = service
+        self._messages = messages
+        self._read: list[Message] = []
+        self._parts: calling.Parts | None = None  # of the model's turn that is open
+        self._waiting: dict[str, str] = {}  # calls without a result: their functions by their ids
+        self._images = 0
+        users = [place for place, each in enumerate(messages) if each["role"] == "user"]
+        self._last_user = users[-1] if users else -1
+
+    def read(self) -> tuple[list[Message], bool]:
+        """The messages, and whether the last one is the model's and goes on."""
+        for place, each in enumerate(self._messages):
+            where = f"messages[{place}]"
+            if self._waiting and each["role"] != "tool":
+                raise invalid(f"the call `{min(self._waiting)}` has no result", where)
+            if each["role"] == "tool":
+                self._add_result(each, where)
+            elif each["role"] == "assistant":
+                self._add_answer(each, place, where)
+            else:
+                self._end_turn()
+                role = "user" if each["role"] == "user" else "system"
+                text, pictures = self._content(each["content"], where)
+                self._read.append(Message(role, text, pictures))  # type: ignore[arg-type]
+        if self._waiting:
+            raise invalid(f"the call `{min(self._waiting)}` has no result", "messages")
+        goes_on = self._messages[-1]["role"] == "tool"
+        if self._messages[-1]["role"] == "assistant":
+            raise unsupported(
+                "the last message is the model's own", f"messages[{len(self._messages) - 1}]",
+                hint="end with a message of the user",
+            )  # fmt: skip
+        self._end_turn()
+        return self._read, goes_on
+
+    def _add_answer(self, message: Json, place: int, where: str) -> None:
+        text, _ = self._content(message.get("content") or "", where)
+        calls = message.get("tool_calls") or ()
+        if not text and not calls:
+            raise invalid("an answer without content and calls", where)
+        if not calls and self._parts is None:
+            self._read.append(Message("model", text))
+            return
+        parts = self._parts = self._parts or calling.Parts()
+        thought = message.get("reasoning_content")
+        if calls and thought and place > self._last_user:
+            calling.thought(thought, parts)
+        parts.say(text.strip())
+        for each in calls:
+            name, identity = each["function"]["name"], each["id"]
+            if identity in self._waiting:
+                raise invalid(f"there are two calls `{identity}`", where)
+            calling.call(name, _arguments(each["function"]["arguments"], where), parts)
+            self._waiting[identity] = name
+
+    def _add_result(self, message: Json, where: str) -> None:
+        name = self._waiting.pop(message["tool_call_id"], None)
+        if name is None or self._parts is None:
+            raise invalid(f"there is no call `{message['tool_call_id'][:80]}` before this", where)
+        text, _ = self._content(message["content"], where)
+        calling.result(name, text, self._parts)
+
+    def _end_turn(self) -> None:
+        if self._parts is not None:
+            parts, self._parts = self._parts.finish(), None
+            self._read.append(Message("model", "".join(parts), parts=parts))
+
+    def _content(self, content: Any, where: str) -> tuple[str, tuple[Picture, ...]]:
+        if isinstance(content, str):
+            return content, ()
+        texts, pictures = [], []
+        for place, part in enumerate(content):
+            if part["type"] == "text":
+                texts.append(part["text"])
+            else:
+                pictures.append(self._picture(part["image_url"], f"{where}.content[{place}]"))
+        return "\n".join(texts), tuple(pictures)
+
+    def _picture(self, image: Json, where: str) -> Picture:
+        service = self._service
+        self._images += 1
+        if self._images > service.limits.images:
+            raise Refusal(
+                413, "too_large", f"more than {service.limits.images} images", param=where,
+                hint="--max-images",
+            )  # fmt: skip
+        if not service.engine.info.vision:
+            raise unsupported("this model was loaded without a projector, it sees no images", where)
+        prepared = service.engine.prepared
+        plan = service.engine.info.plan or prepared.plan
+        budgets = {"low": _LOW_TOKENS, "high": MAX_TOKENS}
+        wanted = budgets.get(image.get("detail", "auto"), prepared.files.image_tokens)
+        most = prepared.files.image_tokens if prepared.files.bundled else MAX_TOKENS
+        name = f"image {self._images}"
+        opened = read_image(decode_image(image["url"], where), name)
+        return fit_picture(opened, name, min(wanted, most, plan.image_tokens or most))
+
+
+def decode_image(url: str, where: str) -> bytes:
+    """The bytes of a data URI; nothing else is opened."""
+    head = _DATA_URI.match(url[:200])
+    if head is None:
+        said = "an image is a data URI, data:image/png;base64,…; no address is opened"
+        raise unsupported(said, f"{where}.image_url.url")
+    try:
+        return base64.b64decode(url[head.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid("the image is not base64", f"{where}.image_url.url") from None
+
+
+def _arguments(text: str, where: str) -> Json:
+    try:
+        value = parse_json(text or "{}", "the arguments")
+    except GemmaEdgeError as error:
+        raise invalid(error.message, where) from None
+    if not isinstance(value, dict):
+        raise invalid("the arguments of a call are no JSON object", where)
+    return value
+
+
+def read_completion(service: Service, body: Json) -> Asked:
+    prompt = body["prompt"] if isinstance(body["prompt"], str) else body["prompt"][0]
+    options = body.get("stream_options")
+    if options is not None and not body.get("stream"):
+        raise invalid("`stream_options` goes with `stream`", "stream_options")
+    return Asked(
+        request=Request(
+            messages=(Message("user", prompt),), raw=True, max_tokens=_limit(service, body),
+            sampling=_sampling(body), stop=_stops(body),
+        ),
+        count=body.get("n", 1), wants_usage=bool((options or {}).get("include_usage")),
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------
+# From the engine's events to answers.
+
+
+def work(service: Service, asked: Asked, job: Job) -> None:
+    """In a thread: each answer after the other; (number, event) is told. What cannot be held is
+    asked for once more with as much as can be."""
+    constraints = asked.constraints()
+    held = next(constraints)
+    for number in range(asked.count):
+        while True:
+            request = list(asked.requests(held))[number]
+            try:
+                for each in service.answer(job, request):
+                    job.tell((number, each))
+                break
+            except SchemaError as error:
+                try:
+                    held = constraints.send(error)  # type: ignore[attr-defined]
+                except StopIteration:
+                    raise error from None
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer, as far as it is there."""
+
+    text: list[str] = field(default_factory=list)
+    thought: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)  # of calls
+    scores: list[TokenScore] = field(default_factory=list)
+    calls: list[Json] = field(default_factory=list)
+    finished: Finished | None = None
+
+    def take(self, piece: Event) -> Json:
+        """Follow an event; what is new of it, as a delta."""
+        if isinstance(piece, Finished):
+            self.finished = piece
+        if not isinstance(piece, Chunk):
+            return {}
+        self.scores += piece.scores
+        if piece.channel == "call":
+            return self._take_call(piece.text)
+        where = self.thought if piece.channel == "thought" else self.text
+        where.append(piece.text)
+        name = "reasoning_content" if piece.channel == "thought" else "content"
+        return {name: piece.text} if piece.text else {}
+
+    def _take_call(self, text: str) -> Json:
+        self.written.append(text)
+        whole = "".join(self.written)
+        if calling.END_CALL not in whole:
+            return {}
+        self.written = [whole.rpartition(calling.END_CALL)[2]]
+        new = []
+        for each in calling.read_calls(whole):
+            function = {
+                "name": each.name,
+                "arguments": json.dumps(each.arguments, ensure_ascii=False),
+            }
+            new.append(
+                {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
+            )
+        first = len(self.calls)
+        self.calls += new
+        return {"tool_calls": [{"index": first + place, **each} for place, each in enumerate(new)]}
+
+    @property
+    def finish_reason(self) -> str:
+        finished = self.finished
+        if finished is None or finished.closed_early or finished.reason in ("length", "repetition"):
+            return "length"
+        return "tool_calls" if self.calls else "stop"
+
+    def check(self, schema: Schema | None) -> None:
+        """Raises Refusal: the answer is not what the schema asks for."""
+        if schema is None or self.finish_reason == "length":
+            return
+        said = "".join(self.text)
+        try:
+            problems = schema.checker.check(parse_json(said, "the answer"), strict=True).problems
+        except SchemaError as error:
+            problems = (error.message,)
+        if problems:
+            raise Refusal(422, "result_invalid", problems[0], param="response_format", answer=said)
+
+    def message(self) -> Json:
+        text = "".join(self.text)
+        found: Json = {"role": "assistant", "content": text if text or not self.calls else None}
+        found["refusal"] = None
+        if self.thought:
+            found["reasoning_content"] = "".join(self.thought)
+        if self.calls:
+            found["tool_calls"] = self.calls
+        return found
+
+
+def _logprobs(scores: Sequence[TokenScore]) -> Json:
+    return {
+        "content": [
+            {"token": each.text, "logprob": logarithm(each.probability),
+             "bytes": list(each.text.encode()), "top_logprobs": []}
+            for each in scores
+        ],
+        "refusal": None,
+    }  # fmt: skip
+
+
+class Chat:
+    """How answers of a chat look."""
+
+    whole, piece, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
+
+    @staticmethod
+    def first() -> Json:
+        return {"delta": {"role": "assistant", "content": ""}}
+
+    @staticmethod
+    def part(delta: Json) -> Json:
+        return {"delta": delta}
+
+    @staticmethod
+    def choice(answer: Answer, scored: bool) -> Json:
+        logprobs = _logprobs(answer.scores) if scored else None
+        return {"message": answer.message(), "logprobs": logprobs}
+
+
+class Completion:
+    """How texts that go on look."""
+
+    whole = piece = "text_completion"
+    prefix = "cmpl"
+
+    @staticmethod
+    def first() -> Json:
+        return {}
+
+    @staticmethod
+    def part(delta: Json) -> Json:
+        return {"text": delta.get("content", "")}
+
+    @staticmethod
+    def choice(answer: Answer, scored: bool) -> Json:
+        return {"text": "".join(answer.text), "logprobs": None}
+
+
+Look = type[Chat] | type[Completion]
+
+
+def _head(service: Service, look: Look, kind: str) -> Json:
+    identity = f"{look.prefix}-{secrets.token_hex(12)}"
+    created = int(service.runtime.store.clock())
+    return {"id": identity, "object": kind, "created": created, "model": service.name}
+
+
+async def _whole(service: Service, client: str, asked: Asked, look: Look) -> Response:
+    answers = [Answer() for _ in range(asked.count)]
+    async with aclosing(service.ask(client, lambda job: work(service, asked, job))) as events:
+        async for number, each in events:
+            answers[number].take(each)
+    for answer in answers:
+        answer.check(asked.schema)
+    choices = [
+        {"index": number, **look.choice(answer, asked.request.scored),
+         "finish_reason": answer.finish_reason}
+        for number, answer in enumerate(answers)
+    ]  # fmt: skip
+    usage = usage_of([each.finished for each in answers if each.finished])
+    return JSONResponse({**_head(service, look, look.whole), "choices": choices, "usage": usage})
+
+
+async def _pieces(service: Service, client: str, asked: Asked, look: Look) -> AsyncIterator[bytes]:
+    head = _head(service, look, look.piece)
+    more: Json = {"usage": None} if asked.wants_usage else {}
+    answers = [Answer() for _ in range(asked.count)]
+
+    def choice(number: int, part: Json, reason: str | None = None) -> bytes:
+        one = {
+            "index": number,
+            **part,
+            "logprobs": part.pop("logprobs", None),
+            "finish_reason": reason,
+        }
+        return event({**head, "choices": [one], **more})
+
+    begun = -1
+    async with aclosing(service.ask(client, lambda job: work(service, asked, job))) as events:
+        async for number, each in events:
+            if number > begun:
+                begun = number
+                if part := look.first():
+                    yield choice(number, part)
+            answer = answers[number]
+            delta = answer.take(each)
+            if delta:
+                part = look.part(delta)
+                if asked.request.scored and isinstance(each, Chunk):
+                    part["logprobs"] = _logprobs(each.scores)
+                yield choice(number, part)
+            if answer.finished is not None:
+                answer.check(asked.schema)
+                yield choice(number, look.part({}), answer.finish_reason)
+    if asked.wants_usage:
+        usage = usage_of([each.finished for each in answers if each.finished])
+        yield event({**head, "choices": [], "usage": usage})
+    yield DONE
+
+
+async def _respond(
+    service: Service, request: HttpRequest, asked: Asked, look: Look, *, streamed: bool
+) -> Response:
+    client = service.client_of(request)
+    if streamed:
+        return await stream(request, _pieces(service, client, asked, look))
+    return await unless_left(request, _whole(service, client, asked, look))
+
+
+def _check_model(service: Service, body: Json) -> None:
+    if body.get("model", service.name) != service.name:
+        raise unknown_model(service, body["model"])
+
+
+def unknown_model(service: Service, name: str) -> Refusal:
+    text = f"there is no model `{name[:80]}` here"
+    return Refusal(404, "model_not_found", text, param="model", hint=f"{service.name} is there")
+
+
+async def chat(request: HttpRequest) -> Response:
+    """``POST /v1/chat/completions``."""
+    service: Service = request.app.state.service
+    refuse_query(request)
+    body = await read_json(request, "ChatRequest")
+    _check_model(service, body)
+    asked = await service.read(lambda: read_chat(service, body))
+    return await _respond(service, request, asked, Chat, streamed=body.get("stream", False))
+
+
+async def complete(request: HttpRequest) -> Response:
+    """``POST /v1/completions``."""
+    service: Service = request.app.state.service
+    refuse_query(request)
+    body = await read_json(request, "CompletionRequest")
+    _check_model(service, body)
+    asked = read_completion(service, body)
+    return await _respond(service, request, asked, Completion, streamed=body.get("stream", False))
+
+
+async def tokenize(request: HttpRequest) -> Response:
+    """``POST /tokenize``."""
+    service: Service = request.app.state.service
+    refuse_query(request)
+    body = await read_json(request, "TokenizeRequest")
+    _check_model(service, body)
+    if "messages" in body:
+        asked = await service.read(lambda: read_chat(service, body))
+        counted = asked.request
+    else:
+        counted = Request(messages=(Message("user", body["prompt"]),), raw=True)
+    found = await service.count(counted)
+    return JSONResponse({
+        "count": found.total_tokens, "picture_tokens": found.picture_tokens,
+        "template_tokens": found.template_tokens, "max_model_len": service.context_tokens,
+    })  # fmt: skip
+
+
+def describe_model(service: Service) -> Json:
+    """The model, as a list of models tells it."""
+    info, prepared = service.engine.info, service.engine.prepared
+    sampling = {
+        name: getattr(info.sampling, name) for name in ("temperature", "top_p", "top_k", "min_p")
+    }
+    return {
+        "id": service.name, "object": "model", "created": 0, "owned_by": "gemma-edge",
+        "title": prepared.brief.partition(" on ")[0], "context_tokens": info.context_tokens,
+        "vision": info.vision, "sampling": sampling,
+    }  # fmt: skip
+
+
+async def models(request: HttpRequest) -> Response:
+    """``GET /v1/models``."""
+    refuse_query(request)
+    return JSONResponse({"object": "list", "data": [describe_model(request.app.state.service)]})
+
+
+async def model(request: HttpRequest) -> Response:
+    """``GET /v1/models/NAME``."""
+    service: Service = request.app.state.service
+    refuse_query(request)
+    if request.path_params["model"] != service.name:
+        raise unknown_model(service, request.path_params["model"])
+    return JSONResponse(describe_model(service))

@@ -1,0 +1,299 @@
+"""OpenAI's protocol, over the bundled model."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.serve.conftest import HELLO, chat, image_uri
+
+TEXT = "Hello! How can I help you?"
+
+
+def events(response: httpx2.Response) -> Iterator[Any]:
+    """What a stream says; the last one is its end."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in response.text.split("\n\n") if line and not line.startswith(":")]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+    return (json.loads(line.removeprefix("data: ")) for line in lines[:-1])
+
+
+def error(response: httpx2.Response) -> tuple[int, str, str | None]:
+    """Status, code and member of an error in OpenAI's shape."""
+    said = response.json()["error"]
+    assert {"message", "type", "param", "code"} <= said.keys()
+    assert said["message"]
+    return response.status_code, said["code"], said["param"]
+
+
+def test_a_question_is_answered(client: httpx2.Client) -> None:
+    answer = chat(client).json()
+    (choice,) = answer["choices"]
+    assert choice["message"]["role"] == "assistant"
+    assert choice["message"]["content"] == TEXT
+    assert (choice["finish_reason"], choice["logprobs"]) == ("stop", None)
+    usage = answer["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert answer["model"] == "demo"
+
+
+def test_a_stream_says_the_same_in_pieces(client: httpx2.Client) -> None:
+    response = chat(client, stream=True, stream_options={"include_usage": True})
+    *pieces, last = list(events(response))
+    deltas = [each["choices"][0]["delta"] for each in pieces]
+    assert deltas[0]["role"] == "assistant"
+    assert "".join(each.get("content", "") for each in deltas) == TEXT
+    assert len(deltas) > 3  # it came piece by piece
+    assert [each["choices"][0]["finish_reason"] for each in pieces][-1] == "stop"
+    assert (last["choices"], last["usage"]["completion_tokens"]) == ([], 12)
+    assert len({each["id"] for each in pieces}) == 1
+
+
+def test_what_was_read_is_not_read_again(client: httpx2.Client) -> None:
+    for _ in range(2):
+        usage = chat(client).json()["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] == usage["prompt_tokens"] - 1
+
+
+def test_a_conversation_is_remembered(client: httpx2.Client) -> None:
+    said = [
+        {"role": "system", "content": "You are Ada."},
+        {"role": "user", "content": [{"type": "text", "text": "My name is Tom."}]},
+        {"role": "assistant", "content": "Nice to meet you, Tom."},
+        {"role": "user", "content": "What is my name?"},
+    ]
+    assert "Tom" in chat(client, messages=said).json()["choices"][0]["message"]["content"]
+
+
+def test_several_answers_have_seeds_of_their_own(client: httpx2.Client) -> None:
+    asked = {"n": 3, "seed": 5, "temperature": 2, "top_k": 0, "top_p": 1, "max_tokens": 12}
+    both = [chat(client, **asked).json() for _ in range(2)]
+    first, second = ([c["message"]["content"] for c in each["choices"]] for each in both)
+    assert first == second
+    assert len(set(first)) == 3
+    single = chat(client, **{**asked, "n": 1, "seed": 6}).json()["choices"][0]
+    assert single["message"]["content"] == first[1]
+    streamed = list(events(chat(client, **asked, stream=True)))
+    texts = ["", "", ""]
+    for each in streamed:
+        (one,) = each["choices"]
+        texts[one["index"]] += one["delta"].get("content", "")
+    assert texts == first
+
+
+def test_an_answer_ends_where_it_is_to(client: httpx2.Client) -> None:
+    stopped = chat(client, stop="How").json()["choices"][0]
+    assert (stopped["message"]["content"], stopped["finish_reason"]) == ("Hello! ", "stop")
+    cut = chat(client, max_completion_tokens=2).json()
+    assert cut["choices"][0]["finish_reason"] == "length"
+    assert cut["usage"]["completion_tokens"] == 2
+
+
+def test_how_sure_the_model_was(client: httpx2.Client) -> None:
+    (choice,) = chat(client, logprobs=True, top_logprobs=0).json()["choices"]
+    tokens = choice["logprobs"]["content"]
+    assert "".join(each["token"] for each in tokens) == TEXT
+    assert all(-1 < each["logprob"] <= 0 and not math.isnan(each["logprob"]) for each in tokens)
+    assert bytes(tokens[0]["bytes"]).decode() == tokens[0]["token"]
+    streamed = list(events(chat(client, logprobs=True, stream=True)))
+    pieces = [each["choices"][0]["logprobs"] for each in streamed]
+    assert sum(len(each["content"]) for each in pieces if each) == len(tokens)
+
+
+def test_thoughts_are_told_apart(client: httpx2.Client) -> None:
+    asked = {"reasoning_effort": "low", "messages": [{"role": "user", "content": "Hello"}]}
+    answer = chat(client, **asked).json()
+    message = answer["choices"][0]["message"]
+    assert message["reasoning_content"]
+    assert "<|channel>" not in message["content"]
+    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+    streamed = [each["choices"][0]["delta"] for each in events(chat(client, **asked, stream=True))]
+    thought = "".join(each.get("reasoning_content", "") for each in streamed)
+    assert thought == message["reasoning_content"]
+    none = chat(client, reasoning_effort="none").json()["choices"][0]["message"]
+    assert "reasoning_content" not in none
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 20},
+        "kind": {"enum": ["a", "b"]},
+        "count": {"type": "integer", "minimum": 3, "maximum": 5},
+        "also": {"type": "string", "maxLength": 4},
+    },
+    "required": ["name", "kind", "count"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_answer_is_held_to_its_schema(client: httpx2.Client, streamed: bool) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
+    response = chat(client, response_format=form, stream=streamed)
+    if streamed:
+        found = [each["choices"][0]["delta"] for each in events(response)]
+        text = "".join(each.get("content", "") for each in found)
+    else:
+        text = response.json()["choices"][0]["message"]["content"]
+    data = json.loads(text)
+    assert {"name", "kind", "count"} <= data.keys() <= SCHEMA["properties"].keys()
+    assert (data["kind"] in ("a", "b"), data["count"] in (3, 4, 5)) == (True, True)
+
+
+def test_any_object_is_an_object(client: httpx2.Client) -> None:
+    answer = chat(client, response_format={"type": "json_object"}, max_tokens=200).json()
+    assert isinstance(json.loads(answer["choices"][0]["message"]["content"]), dict)
+
+
+@pytest.mark.parametrize("detail", [None, "low", "high"])
+def test_an_image_is_seen(client: httpx2.Client, detail: str | None) -> None:
+    image = {"url": image_uri("circle", "red"), **({"detail": detail} if detail else {})}
+    content = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": image}]
+    answer = chat(client, messages=[{"role": "user", "content": content}]).json()
+    assert "red circle" in answer["choices"][0]["message"]["content"]
+
+
+def test_a_text_goes_on(client: httpx2.Client) -> None:
+    asked = {"model": "demo", "prompt": "Hello", "max_tokens": 5, "temperature": 0}
+    answer = client.post("/v1/completions", json=asked).json()
+    assert answer["object"] == "text_completion"
+    assert answer["usage"]["prompt_tokens"] == 2  # no template round it
+    streamed = list(events(client.post("/v1/completions", json={**asked, "stream": True})))
+    text = "".join(each["choices"][0]["text"] for each in streamed)
+    assert text == answer["choices"][0]["text"]
+
+
+def test_tokens_are_counted_as_they_are_read(client: httpx2.Client) -> None:
+    content = [
+        {"type": "text", "text": "Hi"},
+        {"type": "image_url", "image_url": {"url": image_uri()}},
+    ]
+    for messages in (HELLO, [{"role": "user", "content": content}]):
+        counted = client.post("/tokenize", json={"model": "demo", "messages": messages}).json()
+        usage = chat(client, messages=messages, max_tokens=1).json()["usage"]
+        assert counted["count"] == usage["prompt_tokens"]
+    assert counted["picture_tokens"] > 0
+    plain = client.post("/tokenize", json={"prompt": "Hello"}).json()
+    assert (plain["count"], plain["max_model_len"]) == (2, 8192)
+
+
+def test_there_is_one_model(client: httpx2.Client) -> None:
+    listed = client.get("/v1/models").json()
+    assert [each["id"] for each in listed["data"]] == ["demo"]
+    assert client.get("/v1/models/demo").json() == listed["data"][0]
+    assert error(client.get("/v1/models/gpt-4")) == (404, "model_not_found", "model")
+    assert error(chat(client, model="gpt-4")) == (404, "model_not_found", "model")
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(client: httpx2.Client) -> None:
+    long = [{"role": "user", "content": "word " * 20_000}]
+    for streamed in (False, True):
+        response = chat(client, messages=long, stream=streamed)
+        assert error(response) == (400, "context_length_exceeded", "messages")
+        assert "8,192" in response.json()["error"]["message"]
+
+
+def message(**more: Any) -> dict[str, Any]:
+    """A body with other messages."""
+    return {"messages": [{"role": "user", "content": "x", **more}]}
+
+
+WRONG: dict[str, tuple[dict[str, Any], str, str | None]] = {
+    "a stranger": ({"banana": 1}, "unsupported", "banana"),
+    "audio": ({"modalities": ["audio"]}, "unsupported", "modalities"),
+    "functions": ({"functions": []}, "unsupported", "functions"),
+    "top_logprobs": ({"top_logprobs": 3}, "unsupported", "top_logprobs"),
+    "a penalty": ({"frequency_penalty": 0.5}, "unsupported", "frequency_penalty"),
+    "a bias": ({"logit_bias": {"5": 1}}, "invalid", "logit_bias"),
+    "too hot": ({"temperature": 3}, "invalid", "temperature"),
+    "not a number": ({"temperature": "1"}, "invalid", "temperature"),
+    "no messages": ({"messages": []}, "invalid", "messages"),
+    "a role": ({"messages": [{"role": "boss", "content": "x"}]}, "unsupported", "messages[0].role"),
+    "a part": (
+        {"messages": [{"role": "user", "content": [{"type": "file"}]}]},
+        "unsupported", "messages[0].content[0].type",
+    ),
+    "a member": (message(weight=1), "unsupported", "messages[0].weight"),
+    "an address": (
+        {"messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]}]},
+        "unsupported", "messages[0].content[0].image_url.url",
+    ),
+    "a path": (
+        {"messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]},
+        "unsupported", "messages[0].content[0].image_url.url",
+    ),
+    "a format": ({"response_format": {"type": "xml"}}, "unsupported", "response_format.type"),
+    "no schema": (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "text"}}}},
+        "invalid", "response_format",
+    ),
+    "another schema": (
+        {"response_format": {"type": "json_schema", "json_schema": {
+            "schema": {"$ref": "file:///etc/passwd"}}}},
+        "invalid", "response_format",
+    ),
+    "an effort": ({"reasoning_effort": "huge"}, "invalid", "reasoning_effort"),
+    "its own turn": (
+        {"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]},
+        "unsupported", "messages[1]",
+    ),
+    "usage without a stream": (
+        {"stream_options": {"include_usage": True}}, "invalid", "stream_options",
+    ),
+    "two limits": ({"max_tokens": 3, "max_completion_tokens": 4}, "invalid", "max_tokens"),
+    "a choice of nothing": ({"tool_choice": "required"}, "invalid", "tool_choice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_not_supported_is_refused_by_its_name(client: httpx2.Client, name: str) -> None:
+    body, code, param = WRONG[name]
+    assert error(chat(client, **body)) == (400, code, param)
+
+
+def test_null_is_left_out(client: httpx2.Client) -> None:
+    answer = chat(client, stop=None, tools=None, response_format=None, seed=None, user="me")
+    assert answer.json()["choices"][0]["message"]["content"] == TEXT
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"{", {}, 400), (b"[]", {}, 400), (b"\xff", {}, 400), (b'{"model": NaN}', {}, 400),
+        (b'{"a":' * 5000, {}, 400), (b"{}", {"Content-Type": "text/plain"}, 415),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_none(
+    client: httpx2.Client, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    headers = {"Content-Type": "application/json", **headers}
+    response = client.post("/v1/chat/completions", content=content, headers=headers)
+    assert error(response)[:2] == (status, "invalid")
+
+
+def test_other_places_and_methods(client: httpx2.Client) -> None:
+    assert error(client.get("/v1/nothing"))[:2] == (404, "not_found")
+    assert error(client.get("/v1/chat/completions"))[:2] == (405, "invalid")
+    assert error(client.get("/v1/models?limit=1"))[:2] == (400, "unsupported")
+
+
+def test_what_runs_is_told(client: httpx2.Client) -> None:
+    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/ready").json() == {"status": "ready"}
+    status = client.get("/v1/status").json()
+    assert (status["model"], status["context_tokens"]) == ("demo", 8192)
+    ram = next(each for each in status["places"] if each["place"] == "RAM")
+    assert ram["planned_bytes"] == sum(part["bytes"] for part in ram["parts"]) > 0
+    assert status["queue"]["active"] == status["queue"]["waiting"] == 0
+    chat(client)
+    metrics = client.get("/metrics").text
+    assert 'gemma_edge_requests_total{path="/v1/chat/completions",status="200"}' in metrics
+    assert "gemma_edge_first_token_seconds_count" in metrics
+    assert "Hello" not in metrics
