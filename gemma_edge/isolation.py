@@ -21,6 +21,7 @@ import struct
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -168,7 +169,7 @@ class _Writer:
     def __init__(self, file_number: int) -> None:
         self._file_number = file_number
         self._lock = threading.Lock()
-        self._waiting: bytes | None = None
+        self._waiting: deque[bytes] = deque()
 
     def send(
         self, kind: int, number: int, header: Mapping[str, Any], parts: Sequence[Buffer]
@@ -187,7 +188,7 @@ class _Writer:
     def interject(self, kind: int, number: int) -> None:
         """Write a message without content now, or right after the one that is being written. Never
         waits, so a signal handler that interrupts ``send`` may call it."""
-        self._waiting = _PREFIX.pack(kind, 0, number, 2) + b"{}"
+        self._waiting.append(_PREFIX.pack(kind, 0, number, 2) + b"{}")
         self._send_waiting()
 
     def stop(self) -> None:
@@ -196,11 +197,10 @@ class _Writer:
 
     def _send_waiting(self) -> None:
         # The lock may be held by the very code that a signal handler interrupted.
-        while self._waiting is not None and self._lock.acquire(blocking=False):
+        while self._waiting and self._lock.acquire(blocking=False):
             try:
-                data, self._waiting = self._waiting, None
-                if data is not None:
-                    self._write(data)
+                with suppress(IndexError):  # another one was faster
+                    self._write(self._waiting.popleft())
             finally:
                 self._lock.release()
 
@@ -247,8 +247,9 @@ _DECODES = {"MALLOC_ARENA_MAX": "2"}  # glibc's arenas count as memory, 64 MiB f
 class Child:
     """A child process that runs ``program`` ("module:function") with ``arguments``.
 
-    Several requests may be on their way; they are answered in order. One thread at a time sends
-    and receives; ``interrupt`` and ``close`` may be called from any, ``interrupt`` also from a
+    Several requests may be on their way; they are answered in order, and one thread at a time sends
+    and receives. What is asked ``apart`` is received by whoever asked, from any thread.
+    ``interrupt`` and ``close`` may be called from any, ``interrupt`` also from a
     signal handler. The child gets the variables that it may need out of ``environment`` (this
     process's own without it), none that looks like a secret, and nothing of the working folder:
     paths for it are absolute; one that only ``decodes`` gets those of no device. A ``trusted``
@@ -274,7 +275,11 @@ class Child:
         self._death: Death | None = None
         self._closed = threading.Event()
         self._greeted = self._reaped = False
-        self._number = self._answered = 0
+        self._number = self._unanswered = 0
+        self._lock = threading.Lock()
+        self._is_read = self._is_over = False  # by a thread that waits; its end was read
+        self._in_order = _Inbox(self._lock)
+        self._apart: dict[int, _Inbox] = {}
         self._tail = b""
         variables = dict(os.environ if environment is None else environment)
         if not trusted:
@@ -302,7 +307,7 @@ class Child:
     def is_idle(self) -> bool:
         """Whether it lives, and has answered all that it was asked."""
         ended = self._death is not None or self._closed.is_set()
-        return not ended and self._answered == self._number and self._process.poll() is None
+        return not ended and not self._unanswered and self._process.poll() is None
 
     def __enter__(self) -> "Child":
         return self
@@ -337,16 +342,34 @@ class Child:
 
     def send(self, header: Mapping[str, Any], *parts: Buffer) -> None:
         """Send a request. A child that is gone shows at the next ``receive``."""
-        self._number += 1
+        self._send(header, parts)
+
+    def ask_apart(self, header: Mapping[str, Any], *parts: Buffer) -> "Exchange":
+        """Send a request whose answer is received apart from others."""
+        inbox = _Inbox(self._lock)
+        return Exchange(self, self._send(header, parts, inbox), inbox)
+
+    def _send(
+        self, header: Mapping[str, Any], parts: Sequence[Buffer], inbox: "_Inbox | None" = None
+    ) -> int:
+        with self._lock:
+            self._number = number = self._number + 1
+            self._unanswered += 1
+            if inbox is not None:
+                self._apart[number] = inbox
         with self._clock(self._limits.seconds):
-            self._writer.send(_REQUEST, self._number, header, parts)
+            self._writer.send(_REQUEST, number, header, parts)
+        return number
 
     def receive(self, seconds: float | None = None) -> ChildMessage | None:
         """The next message, or None where an answer ends. At most ``seconds`` are waited, without
         them as long as the limits say. Raises like ``call``."""
+        return self._receive(self._in_order, seconds)
+
+    def _receive(self, inbox: "_Inbox", seconds: float | None = None) -> ChildMessage | None:
         try:
             with self._clock(self._limits.seconds if seconds is None else seconds):
-                frame = self._next()
+                frame = self._take(inbox)
         except EOFError:
             raise ChildStopped(self._find_death()) from None
         except _Malformed as error:
@@ -356,11 +379,43 @@ class Child:
             raise
         if frame.kind == _REPLY:
             return ChildMessage(frame.header, frame.parts)
-        if frame.kind != _BUG:  # after one nobody knows what state it is in
-            self._answered = frame.number
+        with self._lock:
+            self._apart.pop(frame.number, None)
+            if frame.kind != _BUG:  # after one nobody knows what state it is in
+                self._unanswered -= 1
         if frame.kind == _END:
             return None
         raise _read_error(frame)
+
+    def _take(self, inbox: "_Inbox") -> _Frame:
+        """The next frame for it. Of the threads that wait, one reads for all."""
+        while True:
+            with self._lock:
+                while self._is_read and not inbox.frames:
+                    inbox.wait()
+                if inbox.frames:
+                    return inbox.frames.popleft()
+                if self._is_over:
+                    raise EOFError
+                self._is_read = True
+            frame: _Frame | None = None
+            try:
+                frame = self._next()
+            finally:
+                self._hand_on(frame)
+
+    def _hand_on(self, frame: _Frame | None) -> None:
+        """Put a frame where it belongs, and let another thread read; None: there is no more."""
+        with self._lock:
+            self._is_read = False
+            if frame is not None:
+                target = self._apart.get(frame.number, self._in_order)
+                target.frames.append(frame)
+                target.wake()
+            self._is_over = self._is_over or frame is None
+            for other in [self._in_order, *self._apart.values()]:
+                if other.wake() and frame is not None:
+                    break
 
     def interrupt(self) -> None:
         """Ask for an early end of the last request; its handler knows how."""
@@ -459,6 +514,42 @@ class Child:
         with self._process.stderr as stream:
             while data := os.read(stream.fileno(), 1 << 16):
                 self._tail = (self._tail + data)[-_TAIL_BYTES:]
+
+
+class _Inbox:
+    """Frames for one who waits; all of a child share its lock, which is held at each call."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.frames: deque[_Frame] = deque()
+        self._ready = threading.Condition(lock)
+        self._waits = 0
+
+    def wait(self) -> None:
+        self._waits += 1
+        try:
+            self._ready.wait()
+        finally:
+            self._waits -= 1
+
+    def wake(self) -> bool:
+        """Whether somebody waits."""
+        self._ready.notify()
+        return self._waits > 0
+
+
+class Exchange:
+    """A request and its answer, apart from others."""
+
+    def __init__(self, child: Child, number: int, inbox: _Inbox) -> None:
+        self._child, self._number, self._inbox = child, number, inbox
+
+    def receive(self) -> ChildMessage | None:
+        """Like ``Child.receive``."""
+        return self._child._receive(self._inbox)
+
+    def interrupt(self) -> None:
+        """Ask for its early end, like ``Child.interrupt``."""
+        self._child._writer.interject(_INTERRUPT, self._number)
 
 
 def _start(
@@ -787,7 +878,9 @@ class ChildRequest:
             self._answered = True
 
 
-Handler = Callable[[ChildRequest], Iterable[ChildMessage]]
+Handler = Callable[[ChildRequest], Iterable[ChildMessage | None]]
+"""Answers a request. Where it gives None, other requests may be answered before it goes on; one
+that never does is answered in one go."""
 
 
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
@@ -804,50 +897,95 @@ def run(program: str, arguments: Sequence[str]) -> NoReturn:
     _set_limits(limits)
     module, _, function = program.partition(":")
     handler: Handler = getattr(import_module(module), function)(*arguments)
-    requests: SimpleQueue[ChildRequest] = SimpleQueue()
-    threading.Thread(target=_listen, args=(stream, requests), daemon=True).start()
+    requests = _Requests()
+    threading.Thread(target=requests.listen, args=(stream,), daemon=True).start()
     _serve(handler, requests, _Writer(writer), limits)
 
 
-def _listen(stream: BinaryIO, requests: "SimpleQueue[ChildRequest]") -> None:
-    """Take messages in. The end of stdin ends the process, whatever a library is doing."""
-    last, early = ChildRequest(0, {}, ()), 0
-    try:
-        while True:
-            frame = _read_frame(stream, sys.maxsize)
-            if frame.kind == _INTERRUPT:
-                if frame.number == last.number:
-                    last.interrupt()
-                early = frame.number  # it may have overtaken its request
-                continue
-            last = ChildRequest(frame.number, frame.header, frame.parts)
-            if early == last.number:
-                last.interrupt()
-            requests.put(last)
-    finally:
-        os._exit(0)  # no atexit, no destructors: a driver may hang in them, a decoder crash
+class _Requests:
+    """What the parent asks: to be taken in order, and interrupted until it is answered."""
 
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[ChildRequest] = SimpleQueue()
+        self._unanswered: dict[int, ChildRequest] = {}
 
-def _serve(
-    handler: Handler, requests: "SimpleQueue[ChildRequest]", writer: _Writer, limits: Limits
-) -> NoReturn:
-    while True:
-        request = requests.get()
-        request.tell = partial(_tell, writer, request.number)
-        _restart_cpu_clock(limits.cpu_seconds)
+    def listen(self, stream: BinaryIO) -> None:
+        """Take messages in. The end of stdin ends the process, whatever a library is doing."""
+        last, early = 0, set[int]()
         try:
-            try:
-                for header, parts in handler(request):
-                    writer.send(_REPLY, request.number, header, parts)
-                    _restart_cpu_clock(limits.cpu_seconds)
-            finally:
-                request.finish()
-            writer.send(_END, request.number, {}, ())
+            while True:
+                frame = _read_frame(stream, sys.maxsize)
+                if frame.kind == _INTERRUPT:
+                    found = self._unanswered.get(frame.number)
+                    if found is not None:
+                        found.interrupt()
+                    elif frame.number > last:  # it has overtaken its request
+                        early.add(frame.number)
+                    continue
+                last = frame.number
+                request = ChildRequest(last, frame.header, frame.parts)
+                if last in early:
+                    early.remove(last)
+                    request.interrupt()
+                self._unanswered[last] = request
+                self._waiting.put(request)
+        finally:
+            os._exit(0)  # no atexit, no destructors: a driver may hang in them, a decoder crash
+
+    @property
+    def is_empty(self) -> bool:
+        return self._waiting.empty()
+
+    def take(self) -> ChildRequest:
+        return self._waiting.get()
+
+    def finish(self, request: ChildRequest) -> None:
+        request.finish()
+        self._unanswered.pop(request.number, None)
+
+
+def _serve(handler: Handler, requests: _Requests, writer: _Writer, limits: Limits) -> NoReturn:
+    running: deque[_Answer] = deque()
+    while True:
+        while not (running and requests.is_empty):
+            running.append(_Answer(handler, requests.take(), writer, limits))
+        answer = running.popleft()
+        if answer.go_on():
+            running.append(answer)
+        else:
+            requests.finish(answer.request)
+            answer.end()
+
+
+class _Answer:
+    """An answer that is being given."""
+
+    def __init__(
+        self, handler: Handler, request: ChildRequest, writer: _Writer, limits: Limits
+    ) -> None:
+        self.request = request
+        self._handler, self._writer, self._limits = handler, writer, limits
+        self._messages: Iterator[ChildMessage | None] | None = None
+        self._last: tuple[int, dict[str, Any]] = (_END, {})
+        request.tell = partial(_tell, writer, request.number)
+
+    def go_on(self) -> bool:
+        """Whether it is not over yet."""
+        number = self.request.number
+        try:
+            _restart_cpu_clock(self._limits.cpu_seconds)
+            if self._messages is None:
+                self._messages = iter(self._handler(self.request))
+            for message in self._messages:
+                if message is None:
+                    return True
+                self._writer.send(_REPLY, number, *message)
+                _restart_cpu_clock(self._limits.cpu_seconds)
         except GemmaEdgeError as error:
             names = (each.__name__ for each in type(error).__mro__)
             known = next(name for name in names if hasattr(errors, name))
             found = {"error": known, "message": error.message, "hint": error.hint}
-            writer.send(_ERROR, request.number, found, ())
+            self._last = (_ERROR, found)
         except MemoryError:
             os.write(2, b"MemoryError\n")
             os._exit(1)
@@ -855,7 +993,12 @@ def _serve(
             from traceback import format_exc
 
             found = {"error": f"{type(error).__name__}: {error}", "trace": format_exc()}
-            writer.send(_BUG, request.number, found, ())
+            self._last = (_BUG, found)
+        return False
+
+    def end(self) -> None:
+        kind, header = self._last
+        self._writer.send(kind, self.request.number, header, ())
 
 
 def _tell(writer: _Writer, number: int, header: dict[str, Any]) -> None:

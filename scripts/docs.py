@@ -28,6 +28,7 @@ from gemma_edge.cli.main import COMMANDS, FIRST, group_of, load_command
 from gemma_edge.errors import ExitStatus
 from gemma_edge.planning.memory import layer_bytes
 from gemma_edge.planning.model import parse_shape, synthesize
+from gemma_edge.planning.plan import Placement
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
@@ -218,7 +219,8 @@ def cache() -> str:
         shape = parse_shape(synthesize(size, size.default), exact=False)
         cells = [size.title.removeprefix("Gemma 4 ")]
         for context in contexts:
-            taken = sum(layer_bytes(shape, each, context, 512, "f16") for each in shape.layers)
+            placed = Placement(context_tokens=context, batch_tokens=512)
+            taken = sum(layer_bytes(shape, each, placed) for each in shape.layers)
             cells.append(f"{taken >> 20:,}" if context <= size.context_tokens else "")
         table += "| " + " | ".join(cells) + " |\n"
     return table

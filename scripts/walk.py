@@ -49,7 +49,7 @@ def walk() -> tuple[Walk, Walk]:
         finally:
             sys.setprofile(None)
         walks = [line.split(" > ") for line in kept.read_text(encoding="utf-8").splitlines()]
-    answering = [each for each in walks if "engine/engine.py: _generate" in each]
+    answering = [each for each in walks if "engine/scheduler.py: _evaluate" in each]
     return mine, max(answering, key=len)
 
 

@@ -23,6 +23,7 @@ from gemma_edge.app.stock import Stock, fetch_header, of_hub, with_projector
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.engine.fallback import next_plan, render_change
 from gemma_edge.engine.protocol import (
+    Answer,
     Engine,
     EngineInfo,
     Event,
@@ -626,10 +627,12 @@ class LoadedEngine:
         with self._explaining():
             return self.engine.count(request)
 
-    def generate(self, request: Request) -> Iterator[Event]:
+    def generate(self, request: Request) -> Answer:
         with self._explaining():
             events = self.engine.generate(request)
-        return self._listen(events, learns=request.constraint is None)
+        alone = self.prepared.plan.sequences == 1  # else an answer shares its time with others
+        listening = self._listen(events, learns=request.constraint is None and alone)
+        return Answer(listening, getattr(events, "cancel", self.engine.cancel))
 
     def warm(self, request: Request) -> Iterator[Event]:
         with self._explaining():
@@ -673,7 +676,7 @@ class LoadedEngine:
         except BuildError as error:
             raise explain(error, self.prepared.hardware) from None
 
-    def _listen(self, events: Iterator[Event], *, learns: bool) -> Iterator[Event]:
+    def _listen(self, events: Iterator[Event], *, learns: bool) -> Generator[Event, None, None]:
         try:
             with self._explaining():
                 for event in events:

@@ -221,17 +221,21 @@ class Pace:
     def cost(self) -> float:
         return self._more / self._single if self._single and self._more else self._COST
 
-    def length(self, most: int = MOST) -> int:
-        best, chosen, gain, share = 1.0, 0, 1.0, 1.0
+    def length(self, most: int = MOST, beside: int = 0) -> int:
+        """``beside``: tokens of others in the same batch."""
+        best, chosen, gain, share = self._worth(1.0, 0, beside), 0, 1.0, 1.0
         for count in range(1, most + 1):
             share *= self._accepted
             gain += share
-            worth = gain / (1.0 + self.cost * count)
+            worth = self._worth(gain, count, beside)
             if worth > best:
                 best, chosen = worth, count
         if not chosen:  # tried again after a while
             self._accepted += self._FORGET * (self._HOPE - self._accepted)
         return chosen
+
+    def _worth(self, gain: float, count: int, beside: int) -> float:
+        return (beside + gain) / (1.0 + self.cost * (beside + count))
 
     def judged(self, accepted: int, drafted: int) -> None:
         """So many of a draft were what the model chose."""
@@ -262,11 +266,11 @@ class GuessPace(Pace):
     def cost(self) -> float:
         return super().cost + (self._own / self._single if self._single else 0.0)
 
-    def length(self, most: int = MOST_GUESSED) -> int:
+    def length(self, most: int = MOST_GUESSED, beside: int = 0) -> int:
         self._asked += 1
         if not self._single or self._asked % self._TIMED_EVERY == 0:
             return 0
-        return super().length(most)
+        return super().length(most, beside)
 
     def guessed(self, tokens: int, seconds: float) -> None:
         """So many took so long; none: the constraint let none through."""
@@ -289,6 +293,7 @@ class Drafter:
         self._guesser, self._guess_pace = guesser, guess_pace or GuessPace()
         self._judged: Pace = pace  # of what was drafted last
         self._seconds = guesser.seconds if guesser else 0.0
+        self.beside = 0  # other answers in the same batch
         self.drafted = self.accepted = self.guessed = self.guesses_accepted = 0
 
     @property
@@ -308,13 +313,13 @@ class Drafter:
         where a draft does not pay."""
         self.add(tokens)
         self._judged = self._pace
-        wanted = min(self._pace.length(), most)
+        wanted = min(self._pace.length(beside=self.beside), most)
         if len(tokens) >= MOST_TOKENS:
             return []
         found = _search(self._lookups, constraint, wanted)
         if found or self._guesser is None or len(tokens) > _MOST_FED:
             return found
-        wanted = min(self._guess_pace.length(), most)
+        wanted = min(self._guess_pace.length(beside=self.beside), most)
         if wanted <= 0:
             return []
         self._judged, before = self._guess_pace, self._guesser.seconds

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +29,7 @@ from gemma_edge.engine.drafting import (
     rows_of,
 )
 from gemma_edge.engine.fallback import RequestLock
-from gemma_edge.engine.kv_cache import KvCache, Media, fingerprint
+from gemma_edge.engine.kv_cache import KvCache, Media, Unit, fingerprint
 from gemma_edge.engine.llama import (
     VERSION,
     Aborted,
@@ -40,6 +43,7 @@ from gemma_edge.engine.llama import (
 from gemma_edge.engine.mtp import MtpDrafter
 from gemma_edge.engine.prompt import Prompt, PromptBuilder
 from gemma_edge.engine.protocol import (
+    Answer,
     EngineInfo,
     Event,
     Finished,
@@ -54,9 +58,20 @@ from gemma_edge.engine.protocol import (
     Timings,
     Usage,
 )
+from gemma_edge.engine.scheduler import (
+    Alone,
+    Done,
+    Job,
+    Order,
+    Scheduler,
+    Task,
+    Tokens,
+    in_batches,
+)
 from gemma_edge.engine.vision import LlamaVision
 from gemma_edge.errors import DoesNotFit, EngineError
 from gemma_edge.planning.dry_run import differences, fallback_note, parse_report, parse_splits
+from gemma_edge.planning.memory import output_rows
 from gemma_edge.planning.plan import Allocated, Plan
 from gemma_edge.units import render_tokens
 
@@ -90,12 +105,14 @@ class LlamaEngine:
             calls=(model.token("<|tool_call>"), model.token("<tool_call|>")),
         )  # fmt: skip
         self._defaults = model_sampling(model)
-        self._cache = KvCache(self._context, model.window)
+        self._scheduler = Scheduler(
+            self._context, model.window, output_rows(plan), plan.context_tokens
+        )
         self._paces = (Pace(), Pace())  # of free answers, and of those under a constraint
         self._guess_paces = (GuessPace(), GuessPace())
-        self._request_lock = RequestLock()
-        self._running: Generator[Event, None, None] | None = None
-        self._current: RunningAnswer | Warming | None = None
+        self._request_lock = RequestLock(plan.sequences)
+        self._turn = threading.Lock()  # of the thread that goes a step
+        self._answers: weakref.WeakSet[Answer] = weakref.WeakSet()
         self._grammar_vocabulary: GrammarVocabulary | None = None
         self._fingerprint = fingerprint(
             plan, template=model.chat_template, version=VERSION,
@@ -108,6 +125,11 @@ class LlamaEngine:
         fallback = fallback_note(plan, model.layers, parse_splits(report))
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
         self._notes += (fallback,) if fallback else ()
+
+    @property
+    def _cache(self) -> KvCache:
+        """What was used last."""
+        return self._scheduler.latest
 
     @property
     def info(self) -> EngineInfo:
@@ -132,7 +154,7 @@ class LlamaEngine:
     def count(self, request: Request) -> PromptCount:
         return self._prompter.prompt(request).count
 
-    def generate(self, request: Request) -> Iterator[Event]:
+    def generate(self, request: Request) -> Answer:
         prompt = self._prompter.prompt(request)
         prompt_tokens = prompt.tokens
         space = self._plan.context_tokens - prompt_tokens
@@ -146,51 +168,78 @@ class LlamaEngine:
                 f"and the shortest answer to this schema {answer.shortest:,}: too much",
                 hint=f"--ctx {prompt_tokens + 2 * answer.shortest}",
             )
-        if not self._request_lock.busy:
-            self._current = answer  # to be cancelled before its first event too
-        self._running = self._generate(request, answer, prompt)
-        return self._running
+        making = partial(self._generate, request, answer, prompt)
+        return self._begin(self._job(prompt, making, limit, fresh=request.fresh))
 
-    def warm(self, request: Request) -> Iterator[Event]:
+    def warm(self, request: Request) -> Answer:
         prompt = self._prompter.prompt(request).history()
         if prompt.tokens > self._plan.context_tokens:
             raise self._overflow(prompt.tokens)
-        warming = Warming()
-        if not self._request_lock.busy:
-            self._current = warming
-        self._running = self._warm(warming, prompt)
-        return self._running
+        return self._begin(self._job(prompt, partial(self._warm, prompt), warms=True))
 
-    def _warm(self, warming: Warming, prompt: Prompt) -> Generator[Event, None, None]:
-        with self._request_lock:
-            self._current = warming
-            clock, passes = Clock(), self.encoder_passes
-            cached = self._cache.position
-            reason: FinishReason = "end"
+    def _job(
+        self, prompt: Prompt, task: Callable[[Job], Task], limit: int = 0, *,
+        fresh: bool = False, warms: bool = False,
+    ) -> Job:  # fmt: skip
+        def read_again(job: Job, units: Sequence[Unit]) -> Task:
+            run = yield from self._read(job, replace(prompt, units=units))
+            yield from self._evaluate(run)
+
+        places = (prompt.history_units, prompt.shown)
+        return Job(prompt.units, limit, task, read_again, fresh=fresh, warms=warms, places=places)
+
+    def _begin(self, job: Job) -> Answer:
+        answer = Answer(self._events(job), partial(setattr, job, "cancelled", True))
+        self._answers.add(answer)
+        return answer
+
+    def _events(self, job: Job) -> Generator[Event | None, None, None]:
+        """Those of one answer, and None after a step without any. Whoever waits for one goes a step
+        with all that are under way, if nobody else went one since it looked last."""
+        seen = -1
+        with self._request_lock.answering():
             try:
-                if prompt.units and self._cache.units != prompt.units:
-                    cached = self._cache.keep_prefix(prompt.units)
-                    self._context.watch(lambda: warming.cancelled)
-                    self._cache.evaluate((yield from self._read(prompt)))
-            except Aborted:
-                reason = "cancelled"
+                with self._turn:
+                    self._scheduler.add(job)
+                while True:
+                    with self._turn:
+                        if not (job.events or job.over) and seen in (-1, self._scheduler.steps):
+                            self._scheduler.step()
+                        seen = self._scheduler.steps
+                        events, job.events = job.events, deque()
+                        over = job.over
+                    yield from events
+                    if over:
+                        break
+                    yield None
+                if job.error is not None:
+                    raise job.error
             finally:
-                self._context.watch(None)
-            clock.prompt_read()
-            usage = Usage(
-                prompt_tokens=prompt.tokens, cached_tokens=cached,
-                evaluated_tokens=self._cache.position - cached, generated_tokens=0,
-                encoded_pictures=self.encoder_passes - passes,
-            )  # fmt: skip
-            yield Finished(reason, usage, clock.timings())
+                job.left = True
+
+    def _warm(self, prompt: Prompt, job: Job) -> Task:
+        clock, passes, cached = Clock(), self.encoder_passes, job.cache.position
+        reason: FinishReason = "end"
+        try:
+            if prompt.units and job.cache.units != prompt.units:
+                yield from self._evaluate((yield from self._read(job, prompt)))
+        except Aborted:
+            reason = "cancelled"
+        clock.prompt_read()
+        usage = Usage(
+            prompt_tokens=prompt.tokens, cached_tokens=cached,
+            evaluated_tokens=job.cache.position - cached, generated_tokens=0,
+            encoded_pictures=self.encoder_passes - passes,
+        )  # fmt: skip
+        yield Finished(reason, usage, clock.timings())
 
     def save(self, path: Path) -> int:
-        with self._request_lock:
+        with self._request_lock.alone():
             part = self._cache.copy_out(path, self._fingerprint)
         return part.finish()
 
     def restore(self, path: Path) -> Restored:
-        with self._request_lock:
+        with self._request_lock.alone():
             return self._cache.take_back(path, self._fingerprint, self._plan.context_tokens)
 
     def _overflow(self, prompt_tokens: int) -> DoesNotFit:
@@ -231,85 +280,84 @@ class LlamaEngine:
         held = request.constraint is not None
         return Drafter(lookups, self._paces[held], self._guesser, self._guess_paces[held])
 
-    def _generate(
-        self, request: Request, answer: RunningAnswer, prompt: Prompt
-    ) -> Generator[Event, None, None]:
+    def _generate(self, request: Request, answer: RunningAnswer, prompt: Prompt, job: Job) -> Task:
         """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
-        with self._request_lock:
-            self._current = answer
-            sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
-            clock, passes = Clock(), self.encoder_passes
-            steps = Steps(self._cache, self._drafter(request, prompt), self._context.batch_tokens)
-            try:
-                if request.fresh:
-                    self._cache.forget()
-                cached = self._cache.keep_prefix(prompt.units)
-                self._context.watch(lambda: answer.cancelled)
-                pending = yield from self._read(prompt)
-                opening = answer.opening()
-                self._cache.evaluate([*pending, *opening])
-                self._context.watch(None)
-                clock.prompt_read()
-                yield from answer.emit(opening)
-                while answer.reason is None:
-                    if answer.cancelled:
-                        answer.reason = "cancelled"
-                        break
+        sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
+        clock, passes, cached = Clock(), self.encoder_passes, job.cache.position
+        steps = Steps(job, self._drafter(request, prompt), self._context.batch_tokens)
+        try:
+            pending = yield from self._read(job, prompt)
+            opening = answer.opening()
+            steps.row = yield from self._evaluate([*pending, *opening])
+            clock.prompt_read()
+            yield from answer.emit(opening)
+            while answer.reason is None:
+                if job.cancelled:
+                    answer.reason = "cancelled"
+                    break
+                token = sampler.choose(self._context, answer.constraint, steps.row)
+                if answer.begins(token):
                     token = sampler.choose(self._context, answer.constraint, steps.row)
-                    if answer.begins(token):
-                        token = sampler.choose(self._context, answer.constraint, steps.row)
-                    tokens = answer.step(token)
-                    clock.token_chosen()
-                    yield from answer.emit(tokens, sampler.odds)
-                    if answer.reason is None:
-                        steps.follow(tokens, answer)
-            except Aborted:
-                answer.reason = "cancelled"
-            finally:
-                sampler.close()
-                self._context.watch(None)
-            steps.end()
-            yield from answer.flush()
-            if self._guesser is not None and (problem := self._guesser.take_problem()):
-                yield Notice(problem)
-            usage = Usage(
-                prompt_tokens=prompt.tokens, cached_tokens=cached,
-                evaluated_tokens=min(self._cache.position, prompt.tokens) - cached,
-                generated_tokens=answer.generated, thought_tokens=answer.thought_tokens,
-                forced_tokens=answer.forced_tokens, encoded_pictures=self.encoder_passes - passes,
-                drafted_tokens=steps.drafter.drafted, accepted_tokens=steps.drafter.accepted,
-                guessed_tokens=steps.drafter.guessed,
-                guesses_accepted=steps.drafter.guesses_accepted,
-                guess_seconds=steps.drafter.guess_seconds,
-            )  # fmt: skip
-            reason: FinishReason = answer.reason or "end"
-            timings = clock.timings(sampler.mask_seconds)
-            yield Finished(reason, usage, timings, closed_early=answer.closed_early)
+                tokens = answer.step(token)
+                clock.token_chosen()
+                yield from answer.emit(tokens, sampler.odds)
+                if answer.reason is None:
+                    yield from steps.follow(tokens, answer)
+        except Aborted:
+            answer.reason = "cancelled"
+        finally:
+            sampler.close()
+        steps.end()
+        yield from answer.flush()
+        if self._guesser is not None and (problem := self._guesser.take_problem()):
+            yield Notice(problem)
+        usage = Usage(
+            prompt_tokens=prompt.tokens, cached_tokens=cached,
+            evaluated_tokens=min(job.cache.position, prompt.tokens) - cached,
+            generated_tokens=answer.generated, thought_tokens=answer.thought_tokens,
+            forced_tokens=answer.forced_tokens, encoded_pictures=self.encoder_passes - passes,
+            drafted_tokens=steps.drafter.drafted, accepted_tokens=steps.drafter.accepted,
+            guessed_tokens=steps.drafter.guessed,
+            guesses_accepted=steps.drafter.guesses_accepted,
+            guess_seconds=steps.drafter.guess_seconds,
+        )  # fmt: skip
+        reason: FinishReason = answer.reason or "end"
+        timings = clock.timings(sampler.mask_seconds)
+        yield Finished(reason, usage, timings, closed_early=answer.closed_early)
 
-    def _read(self, prompt: Prompt) -> Generator[Event, None, list[int]]:
+    def _evaluate(self, tokens: Sequence[int]) -> Generator[Tokens, Done | None, int]:
+        """Of a prompt; return the row of the last one's logits."""
+        row = -1
+        for part in in_batches(tokens, self._context.batch_tokens):
+            done = yield Tokens(part, read=True)
+            assert done is not None
+            row = done.row(part)
+        return row
+
+    def _read(self, job: Job, prompt: Prompt) -> Generator[Event | Order, Done | None, list[int]]:
         """Evaluate what the cache lacks, and save checkpoints to which the next turn, and another
         question about the same pictures, come back; return the rest, at least the header of the
         answer, not yet evaluated."""
         progress = PromptProgress(prompt.tokens)
         run: list[int] = []
         size = self._context.batch_tokens
-        places = (prompt.history_units, prompt.shown)
-        for index in range(len(self._cache.units), len(prompt.units) + 1):
+        for index in range(len(job.cache.units), len(prompt.units) + 1):
             unit = prompt.units[index] if index < len(prompt.units) else None
-            far = index in places and self._cache.worth_checkpoint(prompt.units[:index])
-            if far or isinstance(unit, Media) or (index in places and len(run) > size):
-                for start in range(0, len(run), size):
-                    self._cache.evaluate(run[start : start + size])
-                    yield from progress.at(self._cache.position)
+            place = index in job.places
+            far = place and job.cache.worth_checkpoint(prompt.units[:index])
+            if far or isinstance(unit, Media) or (place and len(run) > size):
+                for part in in_batches(run, size):
+                    yield Tokens(part, read=True)
+                    yield from progress.at(job.cache.position)
                 run = []
             if far:
-                self._cache.save_checkpoint()
+                job.cache.save_checkpoint()
             if isinstance(unit, Media):
                 vision = self._vision
                 assert vision is not None  # the prompter has refused pictures otherwise
                 see = partial(vision.decode, prompt.pictures[unit.digest], self._context)
-                self._cache.see(unit, see)
-                yield from progress.at(self._cache.position)
+                yield Alone(partial(_see, job, unit, see))
+                yield from progress.at(job.cache.position)
                 if problem := vision.take_problem():
                     yield Notice(problem)
             elif unit is not None:
@@ -323,26 +371,29 @@ class LlamaEngine:
     def next_logits(self, request: Request) -> NDArray[np.float32]:
         """Read a prompt, from the cache as far as it goes, and return ``float32[vocabulary]``."""
         prompt = self._prompter.prompt(request)
-        with self._request_lock:
-            self._cache.keep_prefix(prompt.units)
-            self._cache.evaluate(_returned(self._read(prompt)))
-            logits: NDArray[np.float32] = self._context.logits().copy()
-            return logits
+        found: list[NDArray[np.float32]] = []
+
+        def task(job: Job) -> Task:
+            run = yield from self._read(job, prompt)
+            row = yield from self._evaluate(run)
+            found.append(self._context.logits(row).copy())
+
+        list(self._begin(self._job(prompt, task)))
+        return found[0]
 
     def measure(self, tokens: int = 32, *, filled: bool = False) -> float:
-        with self._request_lock:
-            if not filled:
-                self._cache.forget()
-            return measure_speed(self._context, self._cache, max(self._model.bos, 0), tokens)
+        with self._request_lock.alone():
+            cache = self._cache if filled else self._scheduler.forget()
+            return measure_speed(self._context, cache, max(self._model.bos, 0), tokens)
 
     def cancel(self) -> None:
-        if self._current is not None:
-            self._current.cancelled = True
+        for answer in list(self._answers):
+            answer.cancel()
 
     def close(self) -> None:
-        if self._running is not None:
-            self._running.close()
-            self._running = None
+        for answer in list(self._answers):
+            answer.close()
+        self._scheduler.close()
         if self._vision is not None:
             self._vision.close()
         self._prompter.close()
@@ -350,6 +401,10 @@ class LlamaEngine:
             self._guesser.close()
         self._context.close()
         self._model.close()
+
+
+def _see(job: Job, unit: Media, decode: Callable[[int, int], None]) -> None:
+    job.cache.see(unit, decode)
 
 
 _WARM_UP_TOKENS = 4
@@ -411,39 +466,47 @@ class Steps:
     """What is evaluated after each choice: what was chosen, and a draft behind it. ``row`` is the
     place in the last batch whose logits the next choice is made from."""
 
-    def __init__(self, cache: KvCache, drafter: Drafter, batch_tokens: int) -> None:
+    def __init__(self, job: Job, drafter: Drafter, batch_tokens: int) -> None:
         self.drafter = drafter
         self.row = -1
-        self._cache, self._batch_tokens = cache, batch_tokens
+        self._job, self._batch_tokens = job, batch_tokens
         self._drafted: list[Segment] = []
         self._rows: list[int] = []
         self._accepted = 0
 
-    def follow(self, tokens: list[int], answer: RunningAnswer) -> None:
+    def follow(
+        self, tokens: list[int], answer: RunningAnswer
+    ) -> Generator[Tokens, Done | None, None]:
         """Go on by what was chosen: with the draft, if it says the same, else with another."""
         if self._accepted < len(self._drafted) and self._drafted[self._accepted] == tokens:
             self._accepted += 1
             self.row = self._rows[self._accepted]
             return
         self.end()
-        left = answer.limit - answer.generated
-        self._drafted = self.drafter.draft(
-            tokens, answer.constraint, min(MOST, left - 1), Place(self._cache.position, self.row)
-        )
-        ahead = [token for segment in self._drafted for token in segment]
+        most = min(MOST, self._job.rows - 1, answer.limit - answer.generated - 1)
+        self.drafter.beside = self._job.beside
+        drafted = self.drafter.draft(tokens, answer.constraint, most, self._place)
+        ahead = [token for segment in drafted for token in segment]
         if len(tokens) + len(ahead) > self._batch_tokens:
-            self._drafted, ahead = [], []
-        self._rows = list(rows_of(tokens, self._drafted)) if ahead else []
-        started = time.perf_counter()
-        self._cache.evaluate([*tokens, *ahead], self._rows)
-        self._cache.wait()
-        self.drafter.took(len(tokens) + len(ahead), time.perf_counter() - started)
-        self.row = self._rows[0] if ahead else -1
+            drafted, ahead = [], []
+        rows = list(rows_of(tokens, drafted)) if ahead else None
+        done = Done()
+        for part in in_batches([*tokens, *ahead], self._batch_tokens):
+            done = (yield Tokens(part, rows)) or done
+            self.row = done.row(part)
+        self.drafter.took(done.tokens, done.seconds)
+        if rows is not None:  # of one batch
+            self._drafted, self._rows = drafted, [done.first + row for row in rows]
+            self.row = self._rows[0]
+
+    @property
+    def _place(self) -> Place:
+        return Place(self._job.cache.position, self.row, self._job.cache.sequence)
 
     def end(self) -> None:
         """Take back what was drafted in vain."""
         self.drafter.judge(self._accepted, len(self._drafted))
-        self._cache.drop(sum(map(len, self._drafted[self._accepted :])))
+        self._job.cache.drop(sum(map(len, self._drafted[self._accepted :])))
         accepted = [token for each in self._drafted[: self._accepted] for token in each]
         self.drafter.add(accepted)
         self._drafted, self._accepted = [], 0
@@ -491,18 +554,3 @@ class PromptProgress:
         if now >= self._next:
             self._next = now + _PAUSE_SECONDS
             yield Prefill(position, self._total_tokens)
-
-
-class Warming:
-    """A reading of messages that is under way."""
-
-    cancelled = False
-
-
-def _returned(work: Generator[Event, None, list[int]]) -> list[int]:
-    try:
-        while True:
-            next(work)
-    except StopIteration as end:
-        value: list[int] = end.value
-        return value

@@ -1,7 +1,10 @@
 """What the death of an engine's process means, and which plan is tried next. Pure."""
 
+import contextlib
 import signal
 import threading
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 
 from gemma_edge.errors import BuildError, EngineError
@@ -11,36 +14,50 @@ from gemma_edge.units import render_bytes
 
 
 class RequestLock:
-    """A lock that at most ``waiting`` others may wait for; one more is refused in words.
-    A context of llama.cpp evaluates one request at a time."""
+    """So many ``places`` for answers, in the order in which they were asked for; at most
+    ``waiting`` wait, one more is refused in words. What needs the engine ``alone`` needs all."""
 
-    def __init__(self, waiting: int = 8) -> None:
-        self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(waiting + 1)
-        self._waiting = waiting
-        self._owner = 0
+    def __init__(self, places: int = 1, waiting: int = 8) -> None:
+        self._places, self._waiting = places, waiting
+        self._condition = threading.Condition()
+        self._queue: deque[object] = deque()
+        self._taken: list[int] = []  # by which threads
 
-    @property
-    def busy(self) -> bool:
-        return self._lock.locked()
+    def answering(self) -> contextlib.AbstractContextManager[None]:
+        return self._take(1)
 
-    def __enter__(self) -> None:
-        if self._owner == threading.get_ident():
-            raise EngineError(
-                "the answer before this one is still open", hint="read it to its end, or close it"
-            )
-        if not self._places.acquire(blocking=False):
-            raise EngineError(
-                f"the model is busy and {self._waiting} requests already wait",
-                hint="try again when an answer has ended",
-            )
-        self._lock.acquire()
-        self._owner = threading.get_ident()
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        return self._take(self._places)
 
-    def __exit__(self, *_: object) -> None:
-        self._owner = 0
-        self._lock.release()
-        self._places.release()
+    @contextlib.contextmanager
+    def _take(self, count: int) -> Iterator[None]:
+        ticket, thread = object(), threading.get_ident()
+        with self._condition:
+            if self._taken.count(thread) + count > self._places:
+                raise EngineError(
+                    "the answer before this one is still open",
+                    hint="read it to its end, or close it",
+                )
+            if len(self._queue) >= self._waiting:
+                raise EngineError(
+                    f"the model is busy and {self._waiting} requests already wait",
+                    hint="try again when an answer has ended",
+                )
+            self._queue.append(ticket)
+            try:
+                while self._queue[0] is not ticket or len(self._taken) + count > self._places:
+                    self._condition.wait()
+                self._taken += [thread] * count
+            finally:
+                self._queue.remove(ticket)
+                self._condition.notify_all()
+        try:
+            yield
+        finally:
+            with self._condition:
+                for _ in range(count):
+                    self._taken.remove(thread)
+                self._condition.notify_all()
 
 
 # Deaths of code that cannot run here: the same question would end the same way. SIGBUS is none of
@@ -96,6 +113,7 @@ def render_change(old: Placement, new: Placement) -> str:
         "image_tokens": f"images at {new.image_tokens} tokens",
         "load_mode": f"load mode {new.load_mode}",
         "lazy": f"lazy tensors {'on' if new.lazy else 'off'}",
+        "sequences": f"{new.sequences} answers at once",
         "repack": f"repacked weights {'on' if new.repack else 'off'}",
     }
     changed = [text for name, text in words.items() if getattr(old, name) != getattr(new, name)]

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gemma_edge.disk import create, new_name, put, remove_left
-from gemma_edge.engine.llama import WINDOW_CELLS, Aborted, LlamaContext
+from gemma_edge.engine.llama import SEQUENCE, WINDOW_CELLS, Aborted, LlamaContext, NoCells, Piece
 from gemma_edge.engine.protocol import Restored
 from gemma_edge.errors import EngineError, OutOfMemory
-from gemma_edge.planning.memory import CHECKPOINT_BYTES, CHECKPOINTS
+from gemma_edge.planning.memory import checkpoints_of
 from gemma_edge.planning.plan import Plan
 from gemma_edge.records import dataclass
 from gemma_edge.trust import printable
@@ -68,34 +68,79 @@ NEAR_TOKENS = 32
 
 
 class KvCache:
-    """``units`` is always exactly what the KV cache holds, up to ``position``."""
+    """``units`` is always exactly what one sequence of llama.cpp's KV cache holds, up to
+    ``position``."""
 
-    def __init__(self, context: LlamaContext, window: int) -> None:
+    def __init__(self, context: LlamaContext, window: int, sequence: int = SEQUENCE) -> None:
         self.units: list[Unit] = []
         self.position = 0
         self._context = context
         self._window = window
+        self.sequence = sequence
         self._checkpoints: list[Checkpoint] = []
         self._too_large = False
 
-    def keep_prefix(self, wanted: Sequence[Unit]) -> int:
-        """Cut the cache back to what ``wanted`` shares with it; return the kept positions."""
-        reuse = plan_reuse(
-            self.units, wanted, pos_min=self._context.pos_min, window=self._window,
+    def kept_of(self, wanted: Sequence[Unit]) -> int:
+        """How many positions of ``wanted`` would be kept."""
+        return position_of(wanted, self._reuse(wanted).units)
+
+    def _reuse(self, wanted: Sequence[Unit]) -> Reuse:
+        return plan_reuse(
+            self.units, wanted, pos_min=self._context.pos_min(self.sequence), window=self._window,
             checkpoints=self._checkpoints,
         )  # fmt: skip
+
+    def keep_prefix(self, wanted: Sequence[Unit]) -> int:
+        """Cut the cache back to what ``wanted`` shares with it; return the kept positions."""
+        reuse = self._reuse(wanted)
         keep = reuse.units
         saved = reuse.checkpoint
-        if saved is not None and not self._context.put_state(saved.data, WINDOW_CELLS):
+        if saved is not None and not self._put_window(saved):
             keep = 0
         if keep < len(self.units):
             self._cut(keep)
         self._keep_checkpoints()
         return self.position
 
+    def _put_window(self, saved: Checkpoint) -> bool:
+        return self._context.put_state(saved.data, WINDOW_CELLS, self.sequence)
+
+    def lent_to(self, wanted: Sequence[Unit]) -> tuple[int, Checkpoint | None]:
+        """How many units of ``wanted`` another sequence can take from here, and the checkpoint
+        that it needs: the window at a place that this one has left behind is nowhere else."""
+        common = min(common_prefix(self.units, wanted), len(wanted) - 1)
+        if self._window == 0:
+            return max(0, common), None
+        found: tuple[int, Checkpoint | None] = (0, None)
+        for each in self._checkpoints:
+            units = min(common, each.units)
+            intact = window_intact(position_of(wanted, units), each.pos_min, self._window)
+            if intact and units > found[0]:
+                found = (units, each)
+        return found
+
+    def borrow(self, source: KvCache, wanted: Sequence[Unit]) -> int:
+        """Begin as ``source`` does, as far as ``wanted`` is the same, in place of what is held;
+        return the positions. Its cells are shared; those of windows are copied, because llama.cpp
+        writes over no cell of two sequences, also where neither needs it any more."""
+        self.forget()
+        units, saved = source.lent_to(wanted)
+        if not units:
+            return 0
+        position = position_of(wanted, units)
+        self._context.share(source.sequence, self.sequence, position)
+        if saved is not None:
+            if not self._put_window(saved):
+                self.forget()
+                return 0
+            self._context.cut(position, self.sequence)  # it may go on behind that
+            self._checkpoints = [replace(saved, units=units)]
+        self.units, self.position = list(wanted[:units]), position
+        return position
+
     def _cut(self, keep: int) -> None:
         """Keep the first ``keep`` units; none, where llama.cpp cannot remove the others alone."""
-        if not self._context.cut(position_of(self.units, keep)):
+        if not self._context.cut(position_of(self.units, keep), self.sequence):
             self.forget()
             return
         del self.units[keep:]
@@ -111,16 +156,25 @@ class KvCache:
             if window_intact(position_of(self.units, c.units), c.pos_min, self._window)
         ]
 
-    def evaluate(self, tokens: Sequence[int], rows: Sequence[int] = ()) -> None:
-        """Go on by these; ``rows`` are the places of those whose logits are wanted besides the
-        last, for what fits in one batch."""
+    def evaluate(self, tokens: Sequence[int], rows: Sequence[int] | None = None) -> None:
+        """Go on by these, alone; ``rows`` are the places of those whose logits are wanted, for what
+        fits in one batch, without them the last."""
         size = self._context.batch_tokens
         for start in range(0, len(tokens), size):
             part = tokens[start : start + size]
-            with self._undone():
-                self._context.decode(part, self.position, rows)
-            self.units.extend(part)
-            self.position += len(part)
+            with undone([self]):
+                self._context.decode([self.piece(part, rows)])
+            self.took(part)
+
+    def piece(self, tokens: Sequence[int], rows: Sequence[int] | None = None) -> Piece:
+        """What is to be evaluated next; ``took`` follows once it is. Without ``rows`` the logits of
+        the last one are kept."""
+        rows = (len(tokens) - 1,) if rows is None else rows
+        return Piece(tokens, self.position, rows, self.sequence)
+
+    def took(self, tokens: Sequence[int]) -> None:
+        self.units.extend(tokens)
+        self.position += len(tokens)
 
     def wait(self) -> None:
         """Until what was evaluated last is there; a GPU goes on by itself."""
@@ -132,23 +186,12 @@ class KvCache:
         if tokens:
             self._cut(len(self.units) - tokens)
 
-    def see(self, unit: Media, decode: Callable[[int], None]) -> None:
-        with self._undone():
-            decode(self.position)
+    def see(self, unit: Media, decode: Callable[[int, int], None]) -> None:
+        """``decode`` is told the position and the sequence."""
+        with undone([self]):
+            decode(self.position, self.sequence)
         self.units.append(unit)
         self.position += unit.tokens
-
-    @contextlib.contextmanager
-    def _undone(self) -> Iterator[None]:
-        """What an evaluation inside leaves behind, if it does not come to its end."""
-        try:
-            yield
-        except Aborted:
-            self._cut(len(self.units))
-            raise
-        except (EngineError, OutOfMemory):
-            self.forget()
-            raise
 
     def worth_checkpoint(self, units: Sequence[Unit]) -> bool:
         """Whether the way back to the end of ``units`` would cost more than a moment, so that a
@@ -165,12 +208,12 @@ class KvCache:
         point and not behind it."""
         if self._window == 0:
             return
-        size = self._context.state_bytes(WINDOW_CELLS)
-        self._too_large = size > CHECKPOINT_BYTES
+        size = self._context.state_bytes(WINDOW_CELLS, self.sequence)
+        most = checkpoints_of(size, self._context.sequences)
+        self._too_large = most == 0
         data = bytearray(0 if self._too_large else size)
-        if self._too_large or not self._context.copy_state(data, WINDOW_CELLS):
+        if self._too_large or not self._context.copy_state(data, WINDOW_CELLS, self.sequence):
             return
-        most = min(CHECKPOINTS, CHECKPOINT_BYTES // max(size, 1))
         self._checkpoints = self._checkpoints[-(most - 1) :] if most > 1 else []
         oldest = max(0, self.position - self._window)
         self._checkpoints.append(Checkpoint(len(self.units), oldest, bytes(data)))
@@ -180,9 +223,9 @@ class KvCache:
         Raises EngineError: it holds nothing, or the disk or llama.cpp refuses."""
         if not self.units:
             raise EngineError("there is nothing to save: the cache is empty")
-        size = self._context.state_bytes()
+        size = self._context.state_bytes(sequence=self.sequence)
         part = CacheWriter(path, wanted, self.units, self._checkpoints, size)
-        if not self._context.copy_state(part.state):
+        if not self._context.copy_state(part.state, sequence=self.sequence):
             part.discard()
             raise EngineError("llama.cpp could not copy its cache")
         return part
@@ -194,7 +237,7 @@ class KvCache:
         try:
             with open_saved(path, wanted, context_tokens) as cells:
                 self.forget()
-                if not self._context.put_state(cells.state):
+                if not self._context.put_state(cells.state, sequence=self.sequence):
                     self.forget()
                     return Restored(0, f"llama.cpp refuses what {path.name} holds")
                 self.units = cells.units
@@ -205,10 +248,25 @@ class KvCache:
         return Restored(self.position)
 
     def forget(self) -> None:
-        self._context.cut(0)
+        self._context.cut(0, self.sequence)
         self.units.clear()
         self._checkpoints.clear()
         self.position = 0
+
+
+@contextlib.contextmanager
+def undone(caches: Sequence[KvCache]) -> Iterator[None]:
+    """What an evaluation inside leaves behind in these, if it does not come to its end."""
+    try:
+        yield
+    except (Aborted, NoCells):
+        for cache in caches:
+            cache._cut(len(cache.units))
+        raise
+    except (EngineError, OutOfMemory):
+        for cache in caches:
+            cache.forget()
+        raise
 
 
 def position_of(units: Sequence[Unit], count: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llama_cpp import llama_cpp, mtmd_cpp
@@ -231,8 +231,19 @@ ALL_CELLS, WINDOW_CELLS = 0, int(llama_cpp.LLAMA_STATE_SEQ_FLAGS_SWA_ONLY)
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
 
 
+class Piece(NamedTuple):
+    """Tokens of one sequence that are evaluated from ``position`` on; ``rows`` are the places among
+    them whose logits are kept."""
+
+    tokens: Sequence[int]
+    position: int
+    rows: Sequence[int]
+    sequence: int = SEQUENCE
+
+
 class LlamaContext:
-    """The state of one conversation."""
+    """The state of the answers that are under way, each in a sequence of its own; all share one
+    cache, and a beginning that two have in common is stored once."""
 
     def __init__(self, model: LlamaModel, plan: Plan, *, flash_attention: bool = True) -> None:
         self.batch_tokens = batch_tokens = plan.batch_tokens
@@ -253,35 +264,53 @@ class LlamaContext:
             )
         self.memory = llama_cpp.llama_get_memory(self.pointer)
         self._vocab_tokens = model.vocab_tokens
-        self._batch = llama_cpp.llama_batch_init(batch_tokens, 0, 1)
-        self._tokens = np.ctypeslib.as_array(self._batch.token, (batch_tokens,))
-        self._positions = np.ctypeslib.as_array(self._batch.pos, (batch_tokens,))
-        self._wanted = np.ctypeslib.as_array(self._batch.logits, (batch_tokens,))
-        for index in range(batch_tokens):
-            self._batch.n_seq_id[index] = 1
-            self._batch.seq_id[index][0] = SEQUENCE
-        self._wanted[:] = 0
+        self.sequences = plan.sequences
+        self._tokens = np.zeros(batch_tokens, np.int32)
+        self._positions = np.zeros(batch_tokens, np.int32)
+        self._wanted = np.zeros(batch_tokens, np.int8)
+        self._counts = np.ones(batch_tokens, np.int32)  # of the sequences that a token is in
+        self._numbers = np.arange(plan.sequences, dtype=np.int32)
+        self._owners = np.full(batch_tokens, self._address(SEQUENCE), np.uintp)
+        self._batch = llama_cpp.llama_batch(
+            token=_pointer(self._tokens, ctypes.c_int32),
+            pos=_pointer(self._positions, ctypes.c_int32),
+            n_seq_id=_pointer(self._counts, ctypes.c_int32),
+            seq_id=_pointer(self._owners, ctypes.POINTER(ctypes.c_int32)),
+            logits=_pointer(self._wanted, ctypes.c_int8),
+        )  # fmt: skip
 
-    def decode(self, tokens: Sequence[int], position: int, rows: Sequence[int] = ()) -> None:
-        """Evaluate at most ``batch_tokens`` tokens; logits are kept for the last, and for those
-        that ``rows`` names by their places among them, ``OUTPUTS`` in all.
-        Raises OutOfMemory: a buffer could not be allocated; EngineError: llama.cpp failed, the
-        cache is unchanged before ``position``."""
-        count = len(tokens)
+    def _address(self, sequence: int) -> int:
+        return int(self._numbers.ctypes.data) + sequence * self._numbers.itemsize
+
+    def decode(self, pieces: Sequence[Piece]) -> None:
+        """Evaluate at most ``batch_tokens`` tokens, of each sequence one piece; logits are kept for
+        ``rows``, or for the last one, ``output_rows`` of the plan in all.
+        Raises NoCells: the cache is full, nothing has changed; OutOfMemory: a buffer could not be
+        allocated; EngineError: llama.cpp failed, the cache is unchanged before the pieces."""
+        count = 0
+        wanted: list[int] = []
+        for tokens, position, rows, sequence in pieces:
+            end = count + len(tokens)
+            self._tokens[count:end] = tokens
+            self._positions[count:end] = np.arange(position, position + len(tokens))
+            if self.sequences > 1:
+                self._owners[count:end] = self._address(sequence)
+            wanted += [count + row for row in rows]
+            count = end
+        wanted = wanted or [count - 1]
         self._batch.n_tokens = count
-        self._tokens[:count] = tokens
-        self._positions[:count] = np.arange(position, position + count)
-        wanted = [*rows, count - 1]
         self._wanted[wanted] = 1
         status = llama_cpp.llama_decode(self.pointer, self._batch)
         self._wanted[wanted] = 0
         if status == ABORTED:
             raise Aborted
         if status:
+            position = pieces[0].position
             what = f"llama.cpp could not evaluate {render_tokens(count)} at position {position:,}"
             if short := shortage():
                 raise OutOfMemory(f"{what}: {short}")
-            raise EngineError(f"{what} (status {status}): {problem() or 'no reason given'}")
+            kind = NoCells if status == NO_CELLS else EngineError
+            raise kind(f"{what} (status {status}): {problem() or 'no reason given'}")
 
     def wait(self) -> None:
         """Until the last ``decode`` is done; a GPU goes on by itself."""
@@ -303,45 +332,52 @@ class LlamaContext:
     def _aborted(self, _data: ctypes.c_void_p) -> bool:
         return self._stop is not None and self._stop()
 
-    @property
-    def pos_min(self) -> int:
-        """The oldest position that all layers still hold; -1 for an empty cache."""
-        return int(llama_cpp.llama_memory_seq_pos_min(self.memory, SEQUENCE))
+    def pos_min(self, sequence: int = SEQUENCE) -> int:
+        """The oldest position that all layers still hold; -1 for an empty sequence."""
+        return int(llama_cpp.llama_memory_seq_pos_min(self.memory, sequence))
 
-    def cut(self, position: int) -> bool:
+    def cut(self, position: int, sequence: int = SEQUENCE) -> bool:
         """Remove all from ``position`` on. False if llama.cpp refuses, and nothing was removed: a
         recurrent layer (Mamba, RWKV, the hybrids) has one state, of the last position."""
-        if position == 0:
+        if position == 0 and self.sequences == 1:
             llama_cpp.llama_memory_clear(self.memory, True)
             return True
-        return bool(llama_cpp.llama_memory_seq_rm(self.memory, SEQUENCE, position, -1))
+        return bool(llama_cpp.llama_memory_seq_rm(self.memory, sequence, position, -1))
 
-    def state_bytes(self, flags: int = ALL_CELLS) -> int:
+    def share(self, source: int, target: int, position: int) -> None:
+        """Make what ``source`` holds before ``position`` the beginning of ``target``, which is
+        empty; no cell is copied."""
+        llama_cpp.llama_memory_seq_cp(self.memory, source, target, 0, position)
+
+    def state_bytes(self, flags: int = ALL_CELLS, sequence: int = SEQUENCE) -> int:
         """Size of the cells that ``flags`` name, in bytes; of sliding layers it is never more than
         the window before the last position."""
-        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, SEQUENCE, flags))
+        return int(llama_cpp.llama_state_seq_get_size_ext(self.pointer, sequence, flags))
 
-    def copy_state(self, target: memoryview | bytearray, flags: int = ALL_CELLS) -> bool:
+    def copy_state(
+        self, target: memoryview | bytearray, flags: int = ALL_CELLS, sequence: int = SEQUENCE
+    ) -> bool:
         """Copy these cells into ``target``, which is ``state_bytes(flags)`` long; False if
         llama.cpp refuses."""
         view = np.frombuffer(target, np.uint8)
         written = llama_cpp.llama_state_seq_get_data_ext(
-            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, flags
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, sequence, flags
         )
         return bool(written == view.size)
 
-    def put_state(self, source: memoryview | bytes, flags: int = ALL_CELLS) -> bool:
+    def put_state(
+        self, source: memoryview | bytes, flags: int = ALL_CELLS, sequence: int = SEQUENCE
+    ) -> bool:
         """Put such cells in place of the present ones. False if llama.cpp refuses: what it holds
         then is neither."""
         view = np.frombuffer(source, np.uint8)
         read = llama_cpp.llama_state_seq_set_data_ext(
-            self.pointer, view.ctypes.data_as(_BYTES), view.size, SEQUENCE, flags
+            self.pointer, view.ctypes.data_as(_BYTES), view.size, sequence, flags
         )
         return bool(read == view.size)
 
     def close(self) -> None:
         if self.pointer:
-            llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self.pointer)
             self.pointer = None
 
@@ -350,7 +386,15 @@ class Aborted(Exception):
     """A decode was stopped by ``watch``; the cache still holds what was decoded before it."""
 
 
-ABORTED = 2  # llama_decode's own status (llama.h)
+class NoCells(EngineError):
+    """The cache has no cell left for what was to be evaluated."""
+
+
+NO_CELLS, ABORTED = 1, 2  # llama_decode's own statuses (llama.h)
+
+
+def _pointer(array: NDArray[Any], kind: Any) -> Any:
+    return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
 
 
 def add_adapters(model: LlamaModel, context: LlamaContext, adapters: Sequence[Adapter]) -> None:

@@ -14,7 +14,7 @@ import llama_cpp._ggml
 from llama_cpp import llama_cpp as bindings
 
 from gemma_edge.errors import EngineError
-from gemma_edge.planning.memory import OUTPUTS
+from gemma_edge.planning.memory import output_rows
 
 if TYPE_CHECKING:
     from gemma_edge.planning.plan import KvType, LoadMode, Placement
@@ -87,8 +87,9 @@ def context_params(placement: "Placement") -> Any:
     params = bindings.llama_context_default_params()
     params.n_ctx = placement.context_tokens
     params.n_batch = params.n_ubatch = placement.batch_tokens
-    params.n_seq_max = 1
-    params.n_outputs_max = min(OUTPUTS, placement.batch_tokens)
+    params.n_seq_max = placement.sequences
+    params.kv_unified = placement.sequences > 1  # all in one cache
+    params.n_outputs_max = output_rows(placement)
     params.flash_attn_type = bindings.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.type_k = params.type_v = _GGML_TYPES[placement.kv_type]
     params.swa_full = False

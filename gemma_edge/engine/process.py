@@ -18,6 +18,7 @@ from gemma_edge.engine.fallback import (
     render_restart,
 )
 from gemma_edge.engine.protocol import (
+    Answer,
     Chunk,
     Counter,
     EngineInfo,
@@ -34,7 +35,7 @@ from gemma_edge.engine.protocol import (
 )
 from gemma_edge.engine.protocol import Loading as LoadProgress
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped, GemmaEdgeError, OutOfMemory
-from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildStopped, Death
+from gemma_edge.isolation import Child, ChildError, ChildMessage, ChildStopped, Death, Exchange
 from gemma_edge.planning.plan import Plan
 from gemma_edge.records import dataclass
 
@@ -240,19 +241,19 @@ MAX_RESTARTS = 3  # in a row, with no answer that ended by itself between them
 
 
 class _Asked:
-    """An answer that somebody waits for: by which process, once it is asked, and whether it is to
+    """An answer that somebody waits for: of which process, once it is asked, and whether it is to
     stop. ``cancel`` may come at any of its moments, from a signal handler or another thread."""
 
-    __slots__ = ("cancelled", "process")
+    __slots__ = ("cancelled", "exchange")
 
     def __init__(self) -> None:
         self.cancelled = False
-        self.process: Child | None = None
+        self.exchange: Exchange | None = None
 
     def cancel(self) -> None:
         self.cancelled = True
-        if (process := self.process) is not None:
-            process.interrupt()
+        if (exchange := self.exchange) is not None:
+            exchange.interrupt()
 
 
 class RemoteEngine:
@@ -264,7 +265,9 @@ class RemoteEngine:
         self, plan: Plan, *, program: Sequence[str] = WORKER, early: EarlyProcess | None = None
     ) -> None:
         self._program = program
-        self._request_lock = RequestLock()
+        self._request_lock = RequestLock(plan.sequences)
+        self._restart_lock = threading.Lock()
+        self._restarted: tuple[Child, str] | None = None  # instead of which one, and why
         self._restarts = 0
         self._decoded = False  # anything, since it exists
         self._notices: list[str] = []
@@ -291,17 +294,19 @@ class RemoteEngine:
         rate: float = self._ask("measure", (tokens, filled))
         return rate
 
-    def generate(self, request: Request) -> Iterator[Event]:
+    def generate(self, request: Request) -> Answer:
         """``Chunk``s, then one ``Finished``; refusals are raised before anything is evaluated. The
         answer begins at once, also before its first event is asked for."""
-        stream = self._answer("generate", request)
-        next(stream)  # it stands behind the acceptance now, inside of its ``with``
-        return stream
+        return self._begin("generate", request)
 
-    def warm(self, request: Request) -> Iterator[Event]:
-        stream = self._answer("warm", request)
-        next(stream)
-        return stream
+    def warm(self, request: Request) -> Answer:
+        return self._begin("warm", request)
+
+    def _begin(self, name: CallName, request: Request) -> Answer:
+        asked = _Asked()
+        stream = self._answer(asked, name, request)
+        next(stream)  # it stands behind the acceptance now, inside of its ``with``
+        return Answer(stream, asked.cancel)
 
     def save(self, path: Path) -> int:
         """Write the cache to a file; between the copy and the end other threads' answers go on."""
@@ -330,19 +335,29 @@ class RemoteEngine:
         return loaded
 
     def _ask(self, name: CallName, argument: object) -> Any:
-        with self._request_lock:
-            while True:
-                loaded = self._loaded()
-                try:
-                    return call(loaded.process, name, argument)
-                except (ChildStopped, OutOfMemory) as error:
-                    self._recover(loaded, error)
+        if name in ("count", "saved"):  # answered between two steps of those under way
+            return self._ask_now(name, argument)
+        with self._request_lock.alone():
+            return self._ask_now(name, argument)
 
-    def _answer(self, name: CallName, request: Request) -> Generator[Event, None, None]:
-        asked = _Asked()
+    def _ask_now(self, name: CallName, argument: object) -> Any:
+        while True:
+            loaded = self._loaded()
+            try:
+                exchange = loaded.process.ask_apart(*pack_call(name, argument))
+                value = value_of(exchange.receive())
+                exchange.receive()
+            except (ChildStopped, OutOfMemory) as error:
+                self._recover(loaded, error)
+            else:
+                return value
+
+    def _answer(
+        self, asked: _Asked, name: CallName, request: Request
+    ) -> Generator[Event, None, None]:
         self._asked.append(asked)  # from here on it can be cancelled, also while it waits
         try:
-            with self._request_lock:
+            with self._request_lock.answering():
                 yield from self._ask_until_accepted(asked, name, request)
         finally:
             self._asked.remove(asked)
@@ -354,19 +369,18 @@ class RemoteEngine:
         cancelled over there and drained."""
         accepted = answered = under_way = False
         while loaded := self._loading.result(lambda: asked.cancelled):
-            process = asked.process = loaded.process
             try:
-                process.send(*pack_call(name, request))
-                process.receive()
+                exchange = asked.exchange = loaded.process.ask_apart(*pack_call(name, request))
+                exchange.receive()
                 under_way = True
                 if asked.cancelled:  # it may have come before the request had its number
-                    process.interrupt()
+                    exchange.interrupt()
                 if not accepted:
                     accepted = True
                     yield Notice("accepted")  # taken by the caller
                 yield from self._pending_notices()
                 under_way = False  # whatever ``receive`` raises, nothing more comes
-                while event := value_of(process.receive()):
+                while event := value_of(exchange.receive()):
                     under_way = True
                     if isinstance(event, Finished):
                         self._restarts = 0
@@ -380,9 +394,9 @@ class RemoteEngine:
                     return
                 self._recover(loaded, error, answered=answered)
             finally:
-                asked.process = None
+                asked.exchange = None
                 if under_way:
-                    _drain(process)
+                    _drain(exchange)
         if not accepted:
             yield Notice("accepted")
         yield _cancelled_early()
@@ -399,6 +413,18 @@ class RemoteEngine:
         for the same reason."""
         if self._closed:
             raise EngineError("the engine is closed")
+        with self._restart_lock:
+            if self._restarted is None or self._restarted[0] is not loaded.process:
+                self._restart(loaded, error)
+                assert self._restarted is not None
+                if not answered:
+                    self._notices.append(self._restarted[1])
+            sentence = self._restarted[1]
+        if answered:
+            raise EngineStopped(sentence, hint="ask it again") from None
+
+    def _restart(self, loaded: LoadedProcess, error: ChildStopped | OutOfMemory) -> None:
+        """Once for all whose answers it was making."""
         if isinstance(error, OutOfMemory):
             loaded.process.close()
             death = Death("memory", error.message)
@@ -412,17 +438,14 @@ class RemoteEngine:
         if self._restarts > MAX_RESTARTS:
             self._restarts = 0
             raise died(death, decoded=True)
-        sentence = render_restart(death, loaded.plan, plan)
-        if answered:
-            raise EngineStopped(sentence, hint="ask it again") from None
-        self._notices.append(sentence)
+        self._restarted = (loaded.process, render_restart(death, loaded.plan, plan))
 
 
-def _drain(process: Child) -> None:
-    """Read a cancelled answer to its end, so that the next one begins clean."""
-    process.interrupt()
+def _drain(exchange: Exchange) -> None:
+    """Read a cancelled answer to its end: until then its place is taken."""
+    exchange.interrupt()
     with contextlib.suppress(ChildError, GemmaEdgeError):  # the next call finds out what happened
-        while process.receive() is not None:
+        while exchange.receive() is not None:
             pass
 
 

@@ -5,7 +5,7 @@ Shapes: a prompt is ``Message``s, which carry ``Picture``s already resized to wh
 Quantities carry their unit in the name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -221,6 +221,35 @@ class Loading:
 Event = Chunk | Prefill | Notice | Finished
 
 
+class Answer(Generator[Event, None, None]):
+    """The events of one answer, which can be stopped apart from others. ``events`` may give None
+    where a step brought none; ``cancel`` is what stops it."""
+
+    def __init__(
+        self, events: Generator[Event | None, None, None], cancel: Callable[[], None]
+    ) -> None:
+        self._events = events
+        self.cancel = cancel
+        """Ask it to end with ``Finished("cancelled")``; others go on. Safe from any thread."""
+
+    def poll(self) -> Event | None:
+        """The next event, or None after a step without one."""
+        return next(self._events)
+
+    def send(self, _value: None) -> Event:
+        while (event := next(self._events)) is None:
+            pass
+        return event
+
+    def throw(self, *error: Any) -> Event:
+        event = self._events.throw(*error)
+        return self.send(None) if event is None else event
+
+    def close(self) -> None:
+        """Cancel it, and take no more of its events."""
+        self._events.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What came back from a file: ``tokens`` stand in the cache now. With 0 nothing came, and
@@ -261,7 +290,8 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """One model, one request at a time; others wait their turn."""
+    """One model. As many answers are under way at once as its plan has ``sequences``, each asked
+    for by a thread of its own; others wait their turn."""
 
     @property
     def info(self) -> EngineInfo:
@@ -280,7 +310,8 @@ class Engine(Protocol):
 
     def generate(self, request: Request) -> Iterator[Event]:
         """``Chunk``s, among them ``Notice``s, before them ``Prefill``s, then exactly one
-        ``Finished``. Closing the iterator early cancels.
+        ``Finished``. Closing the iterator early cancels. The engine's own iterators are
+        ``Answer``s, which can be cancelled one by one.
         Raises DoesNotFit: the prompt, or the prompt with the answer, is larger than the context;
         ProjectorError: a picture, but no projector was loaded; SchemaError: the constraint cannot
         be compiled; EngineStopped: its process died after the first chunk, it is being started

@@ -21,11 +21,13 @@ from gemma_edge.documents.document import MAX_TOKENS, PATCH_PX, Picture
 from gemma_edge.engine.kv_cache import identity
 from gemma_edge.engine.llama import (
     ABORTED,
+    NO_CELLS,
     SEQUENCE,
     VERSION,
     Aborted,
     LlamaContext,
     LlamaModel,
+    NoCells,
     problem,
     shortage,
 )
@@ -90,9 +92,12 @@ class LlamaVision:
             whole_tokens=plan.batch_tokens if non_causal else None,
         )  # fmt: skip
 
-    def decode(self, picture: Picture, context: LlamaContext, position: int) -> None:
+    def decode(
+        self, picture: Picture, context: LlamaContext, position: int, sequence: int = SEQUENCE
+    ) -> None:
         """Encode a picture, or take it from memory, and evaluate it at ``position``.
-        Raises EngineError: llama.cpp failed; Aborted: ``context.watch`` ended it."""
+        Raises EngineError: llama.cpp failed; NoCells: the cache is full; Aborted:
+        ``context.watch`` ended it."""
         with _Chunks(self.pointer, picture) as chunks:
             image = next(c for c in chunks if mtmd_cpp.mtmd_input_chunk_get_type(c) != _TEXT)
             counted = int(mtmd_cpp.mtmd_input_chunk_get_n_tokens(image))
@@ -105,12 +110,14 @@ class LlamaVision:
             after = llama_cpp.llama_pos(0)
             status = mtmd_cpp.mtmd_helper_decode_image_chunk(
                 self.pointer, context.pointer, image,
-                embedding.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), position, SEQUENCE,
+                embedding.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), position, sequence,
                 context.batch_tokens, ctypes.byref(after),
                 mtmd_cpp.mtmd_helper_post_decode_callback(0), None,
             )  # fmt: skip
         if status == ABORTED:
             raise Aborted
+        if status == NO_CELLS:
+            raise NoCells(f"the cache has no room for {picture.name or 'an image'}")
         if status or after.value != position + picture.tokens:
             raise EngineError(f"llama.cpp could not evaluate {picture.name or 'an image'}")
 

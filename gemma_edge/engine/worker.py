@@ -9,11 +9,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge import isolation
-from gemma_edge.engine.protocol import Engine, pack, unpack
+from gemma_edge.engine.protocol import Answer, Engine, Event, pack, unpack
 from gemma_edge.errors import BuildError, EngineError
 from gemma_edge.hardware.gpus import cuda_libraries, put_variables
 from gemma_edge.planning.plan import Plan
@@ -73,8 +74,9 @@ class Worker:
         self._counter: LlamaCounter | None = None
         self._saving: Future[int] | None = None
 
-    def answer(self, request: isolation.ChildRequest) -> Iterator[isolation.ChildMessage]:
-        """What comes back: one value, or the events of an answer after its acceptance."""
+    def answer(self, request: isolation.ChildRequest) -> Iterator[isolation.ChildMessage | None]:
+        """What comes back: one value, or the events of an answer after its acceptance. Where a step
+        brought none, others may be answered."""
         name, argument = request.header["call"], unpack(request.header["argument"], request.parts)
         if name == "prepare":
             prepare()
@@ -90,10 +92,16 @@ class Worker:
         engine = self._engine
         assert engine is not None  # the parent loads first
         events = engine.warm(argument) if name == "warm" else engine.generate(argument)
-        request.on_interrupt(engine.cancel)
+        cancel = engine.cancel
+        poll: Callable[[], Event | None] = partial(next, events)
+        if isinstance(events, Answer):
+            cancel, poll = events.cancel, events.poll
+        request.on_interrupt(cancel)
         yield _message(True)
-        for event in events:
-            yield _message(event)
+        with contextlib.suppress(StopIteration):
+            while True:
+                event = poll()
+                yield None if event is None else _message(event)
 
     def _call(self, name: "CallName", argument: Any) -> object:
         if name == "open_counter":

@@ -89,7 +89,8 @@ def account(  # noqa: PLR0913, PLR0917  (what takes memory, where, and who measu
         tally.add("projector compute", *projector_compute_bytes(projector, placement.image_tokens))
         tallies[RAM].add("pictures", *picture_bytes(shape, placement))
     tallies[RAM].add("checkpoints", checkpoint_bytes(shape, placement))
-    tallies[RAM].add("drafts", 4 * (OUTPUTS - 1) * shape.vocabulary_tokens)  # beside the output
+    beside = output_rows(placement) - placement.sequences  # rows of logits beside the output
+    tallies[RAM].add("drafts", 4 * beside * shape.vocabulary_tokens)
     ram = tallies.pop(RAM)
     accounts = [_close_device(tally, devices[name], hardware) for name, tally in tallies.items()]
     shared = sum(each.total_bytes for each in accounts if devices[each.place].integrated)
@@ -209,12 +210,11 @@ def _add_cache(
         for place in places[:-1]:
             tallies[place].add("KV global", share, f"llama.cpp's own sum, {shape.cache_problem}")
         return
-    batch, context = placement.batch_tokens, placement.context_tokens
     known: dict[tuple[str, int], int] = {}  # most layers are alike
     for layer, place in zip(shape.layers, places, strict=False):
         key = (layer.kind, layer.key_values + layer.value_values)
         if key not in known:
-            known[key] = layer_bytes(shape, layer, context, batch, placement.kv_type)
+            known[key] = layer_bytes(shape, layer, placement)
         tallies[place].add("KV window" if layer.kind == "window" else "KV global", known[key])
 
 
@@ -384,10 +384,7 @@ def _add_drafter(
     own, weights = parse_shape(drafter), weigh(drafter.tensors)
     place = layer_places(len(shape.layers), placement)[-2]
     compute, in_ram = drafter_compute_bytes(shape, drafter, placement)
-    cache = sum(
-        layer_bytes(own, layer, placement.context_tokens, placement.batch_tokens, placement.kv_type)
-        for layer in own.layers
-    )
+    cache = sum(layer_bytes(own, layer, placement) for layer in own.layers)
     ram, note = tallies[RAM], "by llama.cpp's law for its graph"
     if place == RAM:
         copied, pages = _packed_bytes(weights, packed), weights.size_bytes
@@ -399,7 +396,9 @@ def _add_drafter(
     else:
         copied = pages
     # Its row of logits and of the next state, and the states of the model's own rows of logits.
-    outputs = 4 * (own.vocabulary_tokens + (1 + OUTPUTS) * shape.width)
+    answers = placement.sequences
+    outputs = 4 * answers * own.vocabulary_tokens
+    outputs += 4 * (answers + output_rows(placement)) * shape.width
     ram.add("drafter", copied + cache + compute + outputs, note)
 
 
@@ -408,10 +407,10 @@ def drafter_compute_bytes(
 ) -> tuple[int, int]:
     """Its compute buffer where it lies, and what beside it lies in main memory where that is a
     device: the masks of the model's cache, and its inputs."""
-    batch = min(batch_tokens, placement.context_tokens)
-    cells = pad_cells(placement.context_tokens)
-    cells += window_cells(shape, placement.context_tokens, placement.batch_tokens)
-    masks, logits = 2 * batch * cells, 4 * parse_shape(drafter).vocabulary_tokens
+    answers = placement.sequences
+    batch = min(answers * batch_tokens, placement.context_tokens)
+    cells = pad_cells(placement.context_tokens) + window_cells(shape, placement)
+    masks, logits = 2 * batch * cells, 4 * answers * parse_shape(drafter).vocabulary_tokens
     streams = 4 * batch * shape.width
     there = max(masks + _DRAFT_STATES * streams, logits + streams)
     return there, masks + _DRAFT_INPUTS * streams
@@ -425,32 +424,32 @@ def _place(name: str, places: tuple[str, ...], placement: Placement) -> str:
     return RAM if EXPERTS.match(name) and index < placement.cpu_expert_layers else places[index]
 
 
-# The KV cache: llama-kv-cache-iswa.cpp, with one sequence and `swa_full` off. Against the library:
-# 5 models x 6 contexts x 5 batches x 3 types, largest error 0.01 MiB; the tests and
+# The KV cache: llama-kv-cache-iswa.cpp, with `swa_full` off; several sequences share it. Against
+# the library: 5 models x 6 contexts x 5 batches x 3 types, largest error 0.01 MiB; the tests and
 # scripts/bench/fit.py repeat it (docs/memory.md, "KV cache").
 CELL_STEP = 256  # llama-context.cpp and llama-kv-cache-iswa.cpp, GGML_PAD(..., 256)
 # Bytes a number: ggml's types; a block of q8_0 is 32 numbers in 34 bytes.
 BYTES: dict[KvType, Fraction] = {"f32": Fraction(4), "f16": Fraction(2), "q8_0": Fraction(34, 32)}
 
 
-def layer_bytes(
-    shape: Shape, layer: Layer, context_tokens: int, batch_tokens: int, kv_type: KvType
-) -> int:
+def layer_bytes(shape: Shape, layer: Layer, placement: Placement) -> int:
     if layer.kind == "none":
         return 0
-    cells = pad_cells(context_tokens)
+    cells = pad_cells(placement.context_tokens)
     if layer.kind == "window":
-        cells = window_cells(shape, context_tokens, batch_tokens)
-    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[kv_type]
+        cells = window_cells(shape, placement)
+    numbers, size = cells * (layer.key_values + layer.value_values), BYTES[placement.kv_type]
     return numbers * size.numerator // size.denominator  # asked for each layer of all candidates
 
 
-def window_cells(shape: Shape, context_tokens: int, batch_tokens: int) -> int:
-    """Cells of a layer with a window: the window and one batch, 0 where there is no window."""
+def window_cells(shape: Shape, placement: Placement) -> int:
+    """Cells of a layer with a window: the window of each sequence and one batch, 0 where there is
+    no window."""
     if not shape.window_tokens:
         return 0
-    batch_tokens = min(batch_tokens, context_tokens)
-    return pad_cells(min(pad_cells(context_tokens), shape.window_tokens + batch_tokens))
+    batch_tokens = min(placement.batch_tokens, placement.context_tokens)
+    wanted = shape.window_tokens * placement.sequences + batch_tokens
+    return pad_cells(min(pad_cells(placement.context_tokens), wanted))
 
 
 def pad_cells(count_tokens: int) -> int:
@@ -476,6 +475,7 @@ _QUANTIZED_KIB = {42: 1}  # where it is another number with quantized keys
 # KiB a token less, where a device computes no expert; measured as above, by layers of the model.
 _WITHOUT_EXPERTS_KIB = {30: 66}
 OUTPUTS = 8  # positions of a batch whose logits can be had: of a choice, and of a draft behind it
+_OUTPUTS_EACH = 4  # of each of several answers
 _PIPELINE_COPIES = 4  # ggml-backend.cpp, GGML_SCHED_MAX_COPIES
 # Of the residual stream, that the last of several devices holds more in a pipeline: measured as
 # above with two devices; 4 and the layers' inputs on the first one.
@@ -483,6 +483,11 @@ _PIPELINE_STREAMS = 8
 _OFFLOADS = ("cuda", "rocm", "vulkan", "sycl")  # offload_op: copy weights over for large batches
 _OFFLOAD_BATCH = 32  # ggml-cuda.cu, GGML_OP_OFFLOAD_MIN_BATCH
 _NOTE = "by llama.cpp's law for this graph, not asked of the device itself"
+
+
+def output_rows(placement: Placement) -> int:
+    """Positions of a batch whose logits can be had, of all answers together."""
+    return min(max(OUTPUTS, _OUTPUTS_EACH * placement.sequences), placement.batch_tokens)
 
 
 def quick_measure(hardware: Hardware) -> Measure:
@@ -530,9 +535,15 @@ def _masks(shape: Shape, placement: Placement) -> int:
 
 
 def _masks_by_kind(shape: Shape, placement: Placement) -> dict[LayerKind, int]:
-    context, batch = placement.context_tokens, min(placement.batch_tokens, placement.context_tokens)
-    window = window_cells(shape, context, batch)
-    return {"global": 2 * batch * pad_cells(context), "window": 2 * batch * window}
+    batch, cells = graph_tokens(placement), pad_cells(placement.context_tokens)
+    return {"global": 2 * batch * cells, "window": 2 * batch * window_cells(shape, placement)}
+
+
+def graph_tokens(placement: Placement) -> int:
+    """Tokens of the widest graph: a batch, and as many of each sequence (llama-context.cpp,
+    ``graph_reserve``)."""
+    batch = min(placement.batch_tokens, placement.context_tokens)
+    return -(-batch // placement.sequences) * placement.sequences
 
 
 def _by_formula(
@@ -542,12 +553,13 @@ def _by_formula(
     places = layer_places(len(shape.layers), placement)
     used = [name for name in placement.devices if name in places]
     whole = RAM not in places
-    batch = min(placement.batch_tokens, placement.context_tokens)
+    batch = graph_tokens(placement)
     masks, streams = _masks(shape, placement), 4 * shape.width * batch
     layer_inputs = shape.header.integer(".embedding_length_per_layer_input") or 0
     inputs = 4 * batch * layer_inputs * len(shape.layers)
     on_cpu = round(batch * per_token + constant) + masks
-    output = {RAM: 4 * shape.vocabulary_tokens}
+    row = 4 * shape.vocabulary_tokens
+    output = {RAM: placement.sequences * row}
     if not used:
         return Compute(compute={RAM: on_cpu}, output=output, note=_NOTE, exact=False)
     on_device = on_cpu + _device_kib(shape, placement) * 1024 * batch
@@ -568,7 +580,8 @@ def _by_formula(
         for name in used
     }
     if copies == 1 and places[-1] not in places[:-1] and places[-1] != RAM:
-        compute[places[-1]] = streams + OUTPUTS * output[RAM]  # it has the output, and no layer
+        # It has the output, and no layer.
+        compute[places[-1]] = streams + output_rows(placement) * row
     return Compute(
         compute={**compute, RAM: in_ram}, output=output,
         expert_copy=_copied_bytes(shape, placement, used, backends, whole),
@@ -616,10 +629,7 @@ def _borrowed_bytes(shape: Shape, placement: Placement, places: tuple[str, ...],
     source = max((i for i in own if shape.layers[i].kind == "global"), default=own[-1])
     if places[source] == name:
         return 0
-    size_bytes = layer_bytes(
-        shape, shape.layers[source], placement.context_tokens, placement.batch_tokens,
-        placement.kv_type,
-    )  # fmt: skip
+    size_bytes = layer_bytes(shape, shape.layers[source], placement)
     borrowers = [i for i, place in enumerate(places[:-1]) if place == name and i > own[-1]]
     before = shape.layers[: source + 1]
     whole = sum(each.kind == "global" for each in before)
@@ -684,11 +694,18 @@ def projector_compute_bytes(projector: Header, image_tokens: int) -> tuple[int, 
 # not fit, none is taken and a cut too far back reads the conversation again.
 CHECKPOINT_BYTES = 512 * MIB
 CHECKPOINTS = 4
+_CHECKPOINTS_EACH = 2  # of each of several answers: where they began, and what they share
 # Encoded pictures. One at the largest detail (1,120 tokens) takes 11 MiB with E4B (width 2,560), 23
 # with 31B (5,376), at the usual one a quarter: enough for what one conversation goes back to.
 PICTURES_BYTES = 64 * MIB
 _PIXEL_BYTES = 3 * 48 * 48  # of the patch that one token sees, a byte a colour
 _HOLDERS = 2  # of the pixels: the conversation, and the engine that is asked
+
+
+def checkpoints_of(size_bytes: int, sequences: int = 1) -> int:
+    """How many of a size each sequence keeps."""
+    most = CHECKPOINTS if sequences == 1 else _CHECKPOINTS_EACH
+    return min(most, CHECKPOINT_BYTES // sequences // max(1, size_bytes))
 
 
 def checkpoint_bytes(shape: Shape, placement: Placement) -> int:
@@ -698,8 +715,7 @@ def checkpoint_bytes(shape: Shape, placement: Placement) -> int:
     own = (layer for layer in shape.layers if layer.kind == "window")
     numbers = cells * sum(layer.key_values + layer.value_values for layer in own)
     size_bytes = int(numbers * BYTES[placement.kv_type])
-    count = min(CHECKPOINTS, CHECKPOINT_BYTES // size_bytes) if size_bytes else 0
-    return count * size_bytes
+    return placement.sequences * checkpoints_of(size_bytes, placement.sequences) * size_bytes
 
 
 def picture_bytes(shape: Shape, placement: Placement) -> tuple[int, str]:

@@ -164,7 +164,8 @@ class Placement:
     ``image_tokens`` is the largest picture that was paid for, 0 for none. ``repack`` lets the CPU
     build a faster copy of its weights in anonymous memory; ``lazy`` reads rows of the per-layer
     embeddings from disk as they are needed. ``variables`` ("NAME=VALUE") are those of the machine:
-    the processes that load llama.cpp are given them."""
+    the processes that load llama.cpp are given them. So many ``sequences``, answers that are under
+    way at once, share the context."""
 
     context_tokens: int
     batch_tokens: int
@@ -179,6 +180,7 @@ class Placement:
     lazy: bool = False
     repack: bool = True
     variables: tuple[str, ...] = ()
+    sequences: int = 1
 
     def placed_layers(self, layers: int) -> int:
         """Layers on GPUs of a model that has so many, from 0 to ``layers + 1``: the output counts

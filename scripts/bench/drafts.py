@@ -53,7 +53,7 @@ PIECES = (1, 2, 3, 4, 6, 8, 16, 512)  # tokens in a batch
 class Eager(Pace):
     """Drafts as much as it may, so that the same batches are evaluated each time."""
 
-    def length(self, most: int = MOST) -> int:
+    def length(self, most: int = MOST, beside: int = 0) -> int:
         return most
 
 

@@ -210,7 +210,7 @@ def _picture(case: Case, _folder: Path) -> None:
     asked: dict[str, Any] = {"name": _shown(case), "pages": None, "max_tokens": 280}
     answer, parts = decoder(), [case.data]
     while True:
-        for head, sent in answer(ChildRequest(1, asked, tuple(parts))):
+        for head, sent in filter(None, answer(ChildRequest(1, asked, tuple(parts)))):
             if "size" in head and len(sent[0]) != 3 * head["size"][0] * head["size"][1]:
                 raise Wrong("there are more or fewer pixels than its size")
             if not head or ("frame" in head and head["frame"][-1]):

@@ -181,7 +181,7 @@ def pair() -> Iterator[tuple[LlamaEngine, LlamaEngine]]:
 class Eager(Pace):
     """Drafts as much as it may, however little comes of it."""
 
-    def length(self, most: int = MOST) -> int:
+    def length(self, most: int = MOST, beside: int = 0) -> int:
         return most
 
 

@@ -14,6 +14,7 @@ from gemma_edge import gguf
 from gemma_edge.engine import llama
 from gemma_edge.engine.drafting import MOST_GUESSED, Drafter, GuessPace, Pace, Place
 from gemma_edge.engine.engine import LlamaEngine
+from gemma_edge.engine.llama import Piece
 from gemma_edge.engine.mtp import MtpDrafter
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -43,12 +44,12 @@ QUESTIONS = (
 
 
 class Always(GuessPace):
-    def length(self, most: int = MOST_GUESSED) -> int:
+    def length(self, most: int = MOST_GUESSED, beside: int = 0) -> int:
         return most
 
 
 class Silent(Pace):
-    def length(self, most: int = 0) -> int:
+    def length(self, most: int = 0, beside: int = 0) -> int:
         return 0
 
 
@@ -229,10 +230,10 @@ def test_what_it_guesses_right_is_accepted_and_saves_batches(tmp_path: Path) -> 
     pair = open_pair(plan, taught)
     batches, decode = 0, pair[1]._context.decode
 
-    def count(tokens: Sequence[int], position: int, rows: Sequence[int] = ()) -> None:
+    def count(pieces: Sequence[Piece]) -> None:
         nonlocal batches
         batches += 1
-        decode(tokens, position, rows)
+        decode(pieces)
 
     pair[1]._context.decode = count  # type: ignore[method-assign]
     results = [both(pair, request) for request in requests]

@@ -6,6 +6,7 @@ so the bound is tight.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_a_picture_larger_than_the_window_is_kept_behind_a_long_answer(
     shown = noise(16, 15, seed=3)
     used(engine, ask("Tell a story.", shown))
     engine._cache.evaluate([300] * 600)
-    assert engine._context.pos_min > shown.tokens
+    assert engine._context.pos_min() > shown.tokens
     second = used(engine, ask("What color is it?", shown))
     assert second.cached_tokens > shown.tokens
     assert second.encoded_pictures == 0
@@ -210,7 +211,7 @@ def in_parts(engine: LlamaEngine, request: Request, size: int) -> np.ndarray:
             continue
         held.evaluate(run)
         shown = prompt.pictures[unit.digest]
-        held.see(unit, lambda position, shown=shown: vision.decode(shown, context, position))  # type: ignore[misc]
+        held.see(unit, partial(vision.decode, shown, context))
         run = []
     held.evaluate(run)
     logits = context.logits().copy()
@@ -263,7 +264,7 @@ def test_ctrl_c_while_a_picture_is_evaluated_keeps_what_was_before(engine: Llama
     )
     context.watch(lambda: True)
     with pytest.raises(Aborted):
-        held.see(unit, lambda position: vision.decode(picture(), context, position))
+        held.see(unit, partial(vision.decode, picture(), context))
     context.watch(None)
     assert (held.units, held.position) == ([300, 301], 2)
     held.evaluate([302])

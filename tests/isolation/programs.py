@@ -48,6 +48,20 @@ def count() -> Handler:
     return answer
 
 
+def turns() -> Handler:
+    """Numbers, and gives way after each, until it is interrupted."""
+    numbers = count()
+
+    def answer(request: ChildRequest) -> Iterator[ChildMessage | None]:
+        if request.header.get("dies"):
+            os._exit(3)
+        for message in numbers(request):
+            yield message
+            yield None
+
+    return answer
+
+
 def noisy() -> Handler:
     """Prints wherever it can, as libraries do."""
     ctypes.CDLL(None).puts(b"from C")

@@ -9,6 +9,7 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -312,6 +313,54 @@ def test_no_core_file_is_written():
         child.call({})
         limits = Path(f"/proc/{child.pid}/limits").read_text()
     assert re.search(r"Max core file size +0 ", limits)
+
+
+# several at once
+
+
+def numbers_of(exchange):
+    """What it says until its end."""
+    found = []
+    while (message := exchange.receive()) is not None:
+        found.append(message.header["number"])
+    return found
+
+
+def test_each_thread_gets_its_own_answer():
+    with start("turns") as child, ThreadPoolExecutor(8) as threads:
+        most = [300, 1, 50, 0, 200, 7, 100, 30]
+        asked = [child.ask_apart({"most": each}) for each in most]
+        assert child.call({"most": 0}) == ChildMessage({})  # in between
+        found = list(threads.map(numbers_of, asked))
+        assert found == [list(range(each)) for each in most]
+        assert child.is_idle
+
+
+def test_answers_that_give_way_are_given_by_turns():
+    with start("turns") as child:
+        long, short = (child.ask_apart({"most": each}) for each in (100_000, 3))
+        assert numbers_of(short) == [0, 1, 2]
+        assert not child.is_idle
+        long.interrupt()
+        assert len(numbers_of(long)) < 90_000
+
+
+def test_one_that_is_interrupted_ends_alone():
+    with start("turns") as child:
+        asked = [child.ask_apart({"most": 2000, "pause": 0.0005}) for _ in range(3)]
+        for each in asked[:2]:
+            each.receive()
+            each.interrupt()
+        assert [len(numbers_of(each)) < 1900 for each in asked] == [True, True, False]
+
+
+def test_its_end_is_told_to_all_that_wait():
+    with start("turns") as child, ThreadPoolExecutor(4) as threads:
+        asked = [child.ask_apart({"most": 100_000}) for _ in range(3)]
+        asked.append(child.ask_apart({"dies": True}))
+        for waiting in [threads.submit(numbers_of, each) for each in asked]:
+            with pytest.raises(ChildStopped, match="status 3"):
+                waiting.result()
 
 
 # interrupts and ends

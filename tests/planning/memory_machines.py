@@ -8,7 +8,7 @@ from gemma_edge.gguf import read_header
 from gemma_edge.hardware.machine import Build, Cpu, Device, Hardware, Memory
 from gemma_edge.planning.memory import layer_bytes
 from gemma_edge.planning.model import Shape, parse_shape, synthesize
-from gemma_edge.planning.plan import KvType
+from gemma_edge.planning.plan import KvType, Placement
 
 GIB = 1 << 30
 SIZES = [size.name for size in catalog.sizes()]
@@ -46,11 +46,16 @@ def shape_of(name: str, quant: str = "qat-q4_0") -> Shape:
     return parse_shape(synthesize(size, chosen), exact=False)
 
 
-def kv_bytes(shape: Shape, context_tokens: int, batch_tokens: int, kv_type: KvType = "f16") -> int:
+def kv_bytes(
+    shape: Shape, context_tokens: int, batch_tokens: int, kv_type: KvType = "f16",
+    sequences: int = 1,
+) -> int:  # fmt: skip
     """Keys and values of all layers."""
-    return sum(
-        layer_bytes(shape, layer, context_tokens, batch_tokens, kv_type) for layer in shape.layers
-    )
+    placement = Placement(
+        context_tokens=context_tokens, batch_tokens=batch_tokens, kv_type=kv_type,
+        sequences=sequences,
+    )  # fmt: skip
+    return sum(layer_bytes(shape, layer, placement) for layer in shape.layers)
 
 
 def weights_bytes(shape: Shape) -> int:

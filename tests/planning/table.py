@@ -22,8 +22,8 @@ _ACTIVATIONS_KIB = {35: 219, 42: 224, 48: 257, 30: 192, 60: 347}
 def cpu_law(shape: Shape, placement: Placement) -> Compute:
     """What docs/memory.md, "Compute buffers", says of the CPU; ``closed_form`` takes its constants
     from it."""
-    context, batch = placement.context_tokens, min(placement.batch_tokens, placement.context_tokens)
-    cells = pad_cells(context) + window_cells(shape, context, batch)
+    batch = min(placement.batch_tokens, placement.context_tokens)
+    cells = pad_cells(placement.context_tokens) + window_cells(shape, placement)
     activations = 1024 * _ACTIVATIONS_KIB.get(len(shape.layers), 200) * batch
     return Compute(
         compute={RAM: activations + 2 * cells * batch}, output={RAM: 4 * shape.vocabulary_tokens}

@@ -55,9 +55,7 @@ KIB_A_TOKEN = {"e2b": 219, "e4b": 224, "12b": 257, "26b-a4b": 192, "31b": 347}
 
 def measure(shape: Shape, placement: Placement) -> Compute:
     """llama.cpp's law on the CPU, with the documented constants."""
-    masks = pad_cells(placement.context_tokens) + window_cells(
-        shape, placement.context_tokens, placement.batch_tokens
-    )
+    masks = pad_cells(placement.context_tokens) + window_cells(shape, placement)
     name = next((n for n in SIZES if catalog.size(n).layers == len(shape.layers)), "e2b")
     size = placement.batch_tokens * (1024 * KIB_A_TOKEN[name] + 2 * masks)
     return Compute(compute={RAM: size}, output={RAM: MIB})

@@ -26,11 +26,13 @@ from tests.planning.memory_machines import (
 )
 
 MIB = 1 << 20
-POINTS: tuple[tuple[int, int, KvType], ...] = (
-    (4096, 128, "f16"),
-    (32_768, 512, "f16"),
-    (131_072, 1152, "q8_0"),
-    (1000, 512, "f16"),
+POINTS: tuple[tuple[int, int, KvType, int], ...] = (
+    (4096, 128, "f16", 1),
+    (32_768, 512, "f16", 1),
+    (131_072, 1152, "q8_0", 1),
+    (1000, 512, "f16", 1),
+    (16_384, 512, "f16", 8),
+    (32_768, 512, "q8_0", 3),
 )
 
 
@@ -44,11 +46,13 @@ def dry_run() -> Iterator[DryRun]:
 def test_formulas_are_what_llama_cpp_allocates(dry_run, name):
     shape = shape_of(name)
     law = closed_form(dry_run.measure, machine())
-    for context, batch, kv_type in POINTS:
-        placement = Placement(context_tokens=context, batch_tokens=batch, kv_type=kv_type)
+    for context, batch, kv_type, sequences in POINTS:
+        placement = Placement(
+            context_tokens=context, batch_tokens=batch, kv_type=kv_type, sequences=sequences
+        )
         asked = dry_run.measure(shape, placement)
         assert asked.exact
-        assert abs(asked.cache - kv_bytes(shape, context, batch, kv_type)) < 0.02 * MIB
+        assert abs(asked.cache - kv_bytes(shape, context, batch, kv_type, sequences)) < 0.02 * MIB
         predicted = law(shape, placement)
         assert not predicted.exact
         assert abs(asked.compute[RAM] - predicted.compute[RAM]) < 0.2 * MIB
