@@ -60,8 +60,8 @@ NORMAL = Length(
 
 FigureName = Literal[
     "read_tokens_per_second", "write_tokens_per_second", "filled_tokens_per_second",
-    "copy_tokens_per_second", "json_tokens_per_second", "first_token_seconds",
-    "first_image_seconds", "mask_seconds_per_token", "load_seconds",
+    "guessed_tokens_per_second", "copy_tokens_per_second", "json_tokens_per_second",
+    "first_token_seconds", "first_image_seconds", "mask_seconds_per_token", "load_seconds",
 ]  # fmt: skip
 
 
@@ -106,8 +106,8 @@ class ModelBench:
     people, "" where nobody got so far; ``short`` is its size ("12B"), or its name. ``problem`` and
     ``hint`` say why nothing, or no more, was measured; ``status`` is that of the problem.
     ``read_tokens`` were read, and were before what was written behind them; ``copied`` is the share
-    of the copied text that drafts brought. ``expected`` is the speed of the plan before, ``kept``
-    whether plans know the new one."""
+    of the copied text that drafts brought, ``guessed`` that of a free answer that its drafter did.
+    ``expected`` is the speed of the plan before, ``kept`` whether plans know the new one."""
 
     name: str
     title: str = ""
@@ -120,6 +120,7 @@ class ModelBench:
     figures: Mapping[FigureName, Figure] = field(default_factory=dict)
     read_tokens: int = 0
     copied: float = 0.0
+    guessed: float = 0.0
     words_per_token: float = 0.75
     memory: tuple[MemoryUse, ...] = ()
     expected: Speed | None = None
@@ -173,8 +174,8 @@ def bench(
         request = replace(model, model=name)
         said = f"{len(rows) + 1} of {len(names)}, " if len(names) > 1 else ""
         row = _measure_model(request, length, runtime, partial(_tell_more, tell, said), busy)
-        remark = explain_difference(row, busy)
-        rows.append(replace(row, remarks=(*row.remarks, *filter(None, [remark]))))
+        remarks = explain_difference(row, busy), judge_drafter(row)
+        rows.append(replace(row, remarks=(*row.remarks, *filter(None, remarks))))
         if row.status is ExitStatus.INTERRUPTED:
             break
     if rows[-1].status is ExitStatus.INTERRUPTED and not any(each.figures for each in rows):
@@ -289,6 +290,7 @@ _SENTENCES = (
     "When the lights went out, the whole street came to the windows and began to talk.",
 )
 _COPIED_SENTENCES = 8
+_STORY = "Tell a story that begins like this: "
 _REPEAT = "Repeat the text above word for word, from its first sentence to its last."
 _SHORT = "Name a large city in the north of Italy, and say what it is known for."
 _PROBE_TOKENS, _LEAST_TOKENS = 64, 8
@@ -353,7 +355,9 @@ class _Rounds:
         self._found: dict[FigureName, list[float]] = {}
         self._left_out: dict[str, str] = {}
         self._copied: list[float] = []
+        self._guessed: list[float] = []
         self._drafts = prepared.plan.draft != "off"
+        self._guesses = self._drafts and prepared.plan.drafter is not None
         self._read_tokens = self._write_tokens = self._sentences = 0
         self._words_per_token = row.words_per_token
 
@@ -372,7 +376,8 @@ class _Rounds:
                         for what, why in self._left_out.items())  # fmt: skip
         row = replace(
             row, figures=figures, read_tokens=self._read_tokens, remarks=remarks,
-            copied=statistics.median(self._copied) if self._copied else 0.0,
+            copied=statistics.median(self._copied or [0.0]),
+            guessed=statistics.median(self._guessed or [0.0]),
             words_per_token=self._words_per_token,
         )  # fmt: skip
         return row
@@ -406,6 +411,9 @@ class _Rounds:
     def _round(self, number: int, said: str) -> None:
         self._tell(f"{said}, writing")
         self._add("write_tokens_per_second", self._engine.measure(self._write_tokens))
+        if self._guesses:
+            self._tell(f"{said}, writing with the drafter")
+            self._piece("writing with the drafter", partial(self._guess, number))
         self._tell(f"{said}, reading")
         self._piece("reading", partial(self._read, number))
         if self._drafts:
@@ -436,6 +444,14 @@ class _Rounds:
         rate = self._engine.measure(self._write_tokens, filled=True)
         self._add("filled_tokens_per_second", rate)
 
+    def _guess(self, number: int) -> None:
+        finished = self._finish(_ask(_STORY + _prose(number + 200, 1), self._write_tokens))
+        usage = finished.usage
+        if usage.generated_tokens >= _LEAST_TOKENS:
+            self._guessed.append(usage.accepted_tokens / usage.generated_tokens)
+            self._add_rate("guessed_tokens_per_second", usage.generated_tokens,
+                           finished.timings.decode_seconds)  # fmt: skip
+
     def _copy(self, number: int) -> None:
         text = _prose(number + 100, min(_COPIED_SENTENCES, max(1, self._sentences)))
         tokens = self._engine.count(_ask(text, 1)).total_tokens
@@ -443,7 +459,7 @@ class _Rounds:
         usage = finished.usage
         share = usage.accepted_tokens / max(1, usage.generated_tokens)
         if usage.generated_tokens < _LEAST_TOKENS or share < _LEAST_COPIED:
-            self._left_out.setdefault("copying", "it did not repeat the text that it was given")
+            self._left_out.setdefault("copying", "it did not repeat the text")
             return
         self._copied.append(share)
         self._add_rate("copy_tokens_per_second", usage.generated_tokens,
@@ -629,3 +645,14 @@ def _why_fast(row: ModelBench) -> str:
 
 def _short(rate: float) -> str:
     return f"{rate:.{0 if rate >= 10 else 1}f}"  # noqa: PLR2004
+
+
+def judge_drafter(row: ModelBench) -> str:
+    """Whether its drafter is worth its memory here; "" for a model without one."""
+    found = row.figures.get("guessed_tokens_per_second")
+    if found is None or not row.speed:
+        return ""
+    times = found.median / row.speed
+    if times > ALIKE:
+        return f"{row.short}: its drafter makes answers {times:.1f} times as fast; keep --draft mtp"
+    return f"{row.short}: its drafter does not pay here, {times:.1f} times as fast; --draft lookup"

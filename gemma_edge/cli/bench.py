@@ -182,6 +182,7 @@ LABELS: dict[FigureName, str] = {
     "read_tokens_per_second": "reads",
     "write_tokens_per_second": "writes",
     "filled_tokens_per_second": "writes, context filled",
+    "guessed_tokens_per_second": "writes with drafter",
     "copy_tokens_per_second": "writes a copy",
     "json_tokens_per_second": "writes JSON",
     "mask_seconds_per_token": "mask of a schema",
@@ -214,7 +215,8 @@ def render_cells(row: ModelBench) -> dict[str, str]:
 def _remark(name: FigureName, row: ModelBench) -> str:
     if name == "filled_tokens_per_second":
         return f", after {row.read_tokens:,}"
-    return f", {100 * row.copied:.0f} % drafted" if name == "copy_tokens_per_second" else ""
+    shares = {"copy_tokens_per_second": row.copied, "guessed_tokens_per_second": row.guessed}
+    return f", {100 * shares[name]:.0f} % drafted" if name in shares else ""
 
 
 _SAME = 0.001  # of what was planned; llama.cpp rounds what it reports
@@ -305,8 +307,8 @@ def as_plot(result: Bench) -> Plot:
     rows = [row for row in result.models if row.figures]
     names = tuple(row.title for row in rows)
     writes: tuple[FigureName, ...] = (
-        "write_tokens_per_second", "filled_tokens_per_second", "copy_tokens_per_second",
-        "json_tokens_per_second",
+        "write_tokens_per_second", "filled_tokens_per_second", "guessed_tokens_per_second",
+        "copy_tokens_per_second", "json_tokens_per_second",
     )  # fmt: skip
     waits: tuple[FigureName, ...] = ("first_token_seconds", "first_image_seconds")
     return Plot(
@@ -323,6 +325,7 @@ def as_plot(result: Bench) -> Plot:
 
 
 _SHORT_LABELS = {
+    "guessed_tokens_per_second": "with drafter",
     "filled_tokens_per_second": "context filled", "copy_tokens_per_second": "a copy",
     "json_tokens_per_second": "JSON", "first_image_seconds": "after a picture",
     "first_token_seconds": "after a question",
@@ -374,22 +377,22 @@ def _shared(row: ModelBench) -> tuple[str, str]:
 
 
 _COLUMNS = (
-    "placed", "reads", "writes", "writes, context filled", "writes a copy", "writes JSON",
-    "first word", "first picture", "memory",
+    "placed", "reads", "writes", "writes, context filled", "writes with drafter", "writes a copy",
+    "writes JSON", "first word", "first picture", "memory",
 )  # fmt: skip
 
 
 def render_markdown(result: Bench) -> list[str]:
     """A table with a row a model, what it was measured on, and the advice."""
     lines = ["  \n".join(machine_lines(result.hardware)), ""]
-    lines += [_markdown_row(["model", *_COLUMNS]), _markdown_row(["-"] * (len(_COLUMNS) + 1))]
-    for row in result.models:
-        cells = render_cells(row)
-        if not row.figures:
-            cells = {"placed": _shared(row)[0]}
-        lines.append(_markdown_row(
-            [row.title or row.name, *(cells.get(column, "") for column in _COLUMNS)]
-        ))  # fmt: skip
+    cells = [render_cells(row) if row.figures else {"placed": _shared(row)[0]}
+             for row in result.models]  # fmt: skip
+    columns = [each for each in _COLUMNS if any(each in found for found in cells)]
+    lines += [_markdown_row(["model", *columns]), _markdown_row(["-"] * (len(columns) + 1))]
+    lines += [
+        _markdown_row([row.title or row.name, *(found.get(each, "") for each in columns)])
+        for row, found in zip(result.models, cells, strict=True)
+    ]
     remarks = [remark for row in result.models for remark in row.remarks if _is_safe(remark)]
     sentences = [*remarks, *_weather(result), *filter(None, [result.advice])]
     return [*lines, "", *("\n\n".join(sentences).split("\n") if sentences else [])]
@@ -457,6 +460,7 @@ def _model_document(row: ModelBench) -> dict[str, Any]:
         },
         "read_tokens": row.read_tokens,
         "copied_share": row.copied,
+        "guessed_share": row.guessed,
         "words_per_token": row.words_per_token,
         "memory": [
             {
@@ -487,4 +491,5 @@ def _plan_document(row: ModelBench) -> dict[str, Any] | None:
         "threads": row.plan.threads,
         "prefill_threads": row.plan.prefill_threads,
         "draft": row.plan.draft,
+        "drafter": row.plan.drafter is not None,
     }

@@ -27,6 +27,7 @@ from gemma_edge.errors import EngineError, ExitStatus
 from gemma_edge.planning.plan import ALL_LAYERS, Plan, Speed
 from tests.cli.conftest import GAMER, TEXT_MODEL, Ran, Shell
 from tests.cli.test_demo_end_to_end import gemma_edge
+from tests.cli.test_mtp import DRAFTER, GUESSES, MODEL
 from tests.scripted import ScriptedEngine
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +35,14 @@ ROOT = Path(__file__).parents[2]
 
 class Paced(ScriptedEngine):
     """Reads at 1,000 and writes at ``speed`` tokens a second, twice as fast what drafts bring:
-    ``copies`` of a text that it is to repeat. ``fails`` is raised in that many answers' time."""
+    ``copies`` of a text that it is to repeat; ``pays`` times as fast a story with its drafter. The
+    answer of the number ``fails`` does."""
 
-    def __init__(self, speed: float, *, copies: float = 0.75, fails: int = 0, **more) -> None:
+    def __init__(
+        self, speed: float, *, copies: float = 0.75, pays: float = 1.0, fails: int = 0, **more
+    ) -> None:
         super().__init__(speed=speed, **{"vision": False} | more)
-        self.copies, self.fails, self.filled = copies, fails, 0
+        self.copies, self.pays, self.fails, self.filled = copies, pays, fails, 0
 
     def generate(self, request: Request) -> Iterator[Event]:
         self.requests.append(request)
@@ -47,15 +51,16 @@ class Paced(ScriptedEngine):
         tokens = self.count(request).total_tokens
         made = request.max_tokens or 1
         is_copy = made > 1 and request.constraint is None
+        is_story = request.messages[0].text.startswith("Tell a story")
         usage = Usage(
             prompt_tokens=tokens, cached_tokens=0, evaluated_tokens=tokens, generated_tokens=made,
-            accepted_tokens=int(made * self.copies) if is_copy else 0,
+            accepted_tokens=int(made * (0.5 if is_story else self.copies)) if is_copy else 0,
             forced_tokens=made // 2 if request.constraint else 0,
         )  # fmt: skip
         reading = tokens / 1000
         timings = Timings(
             prompt_seconds=reading, first_token_seconds=reading + 0.01,
-            decode_seconds=made / self._speed / 2,
+            decode_seconds=made / self._speed / (self.pays if is_story else 2),
             mask_seconds=0.00003 * (made - made // 2) if request.constraint else 0.0,
         )  # fmt: skip
         return iter([Chunk("x", "answer"), Finished("length", usage, timings)])
@@ -172,13 +177,32 @@ def test_a_model_that_does_not_copy_says_so(shell, models):
     ran = run(shell, models[0], engines={"small": Paced(40.0, copies=0.0)})
     assert ran.status == 0
     assert "writes a copy" not in ran.stdout
-    assert "copying is left out, it did not repeat the text that it was given" in ran.stdout
+    assert "copying is left out, it did not repeat the text" in ran.stdout
 
 
 def test_without_drafts_nothing_is_copied(shell, models):
     ran = run(shell, models[0], "--draft", "off", "--json", engines={"small": Paced(40.0)})
     assert "copy_tokens_per_second" not in document(ran)["models"][0]["figures"]
     assert document(ran)["models"][0]["plan"]["draft"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("pays", "said"),
+    [(1.6, "makes answers 1.6 times as fast; keep --draft mtp"),
+     (0.8, "does not pay here, 0.8 times as fast; --draft lookup")],
+)  # fmt: skip
+def test_a_drafter_is_judged(shell, write_gguf, pays, said):
+    model = write_gguf("small.gguf", MODEL)
+    write_gguf("mtp.gguf", GUESSES)
+    line = (str(model), "--draft", "mtp", "--json")
+    ran = run(shell, *line, engines={"small": Paced(40.0, pays=pays)})
+    (row,) = document(ran)["models"]
+    assert row["plan"]["drafter"]
+    assert row["figures"]["guessed_tokens_per_second"]["median"] == pytest.approx(40 * pays)
+    assert row["guessed_share"] == 0.5
+    assert any(said in each for each in row["remarks"])
+    (plain,) = document(run(shell, *line[:1], "--json", engines=pair()))["models"]
+    assert "guessed_tokens_per_second" not in plain["figures"]
 
 
 # ----------------------------------------------------------------------------
@@ -574,6 +598,16 @@ def test_the_bundled_model_is_measured_and_plans_know_it(shell):
     assert found["measured"]
     median = demo["figures"]["write_tokens_per_second"]["median"]
     assert found["tokens_per_second"] == pytest.approx(median, rel=1e-4)
+
+
+def test_a_drafter_is_measured(shell):
+    line = ("demo", "--quick", "--draft", "mtp", "--drafter", str(DRAFTER), "--json")
+    ran = run(shell, *line, load=load_engine)
+    assert ran.status == 0, ran.stderr
+    (demo,) = document(ran)["models"]
+    assert demo["plan"]["drafter"]
+    assert demo["figures"]["guessed_tokens_per_second"]["median"] > 0
+    assert any("its drafter" in each for each in demo["remarks"])
 
 
 def test_as_a_person_runs_it(tmp_path):
