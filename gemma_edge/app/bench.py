@@ -295,7 +295,7 @@ _REPEAT = "Repeat the text above word for word, from its first sentence to its l
 _SHORT = "Name a large city in the north of Italy, and say what it is known for."
 _PROBE_TOKENS, _LEAST_TOKENS = 64, 8
 _LEAST_COPIED = 0.1  # of an answer; with less of it looked up it is no copy
-_JSON_TOKENS = 160
+_LEAST_ANSWER, _MOST_ANSWER = 32, 160  # tokens of a copy, or of JSON
 # What a person would ask of an invoice, as the decoder is held to it: closed, nothing required that
 # is not there.
 _SCHEMA = (
@@ -358,7 +358,7 @@ class _Rounds:
         self._guessed: list[float] = []
         self._drafts = prepared.plan.draft != "off"
         self._guesses = self._drafts and prepared.plan.drafter is not None
-        self._read_tokens = self._write_tokens = self._sentences = 0
+        self._read_tokens = self._write_tokens = self._answer_tokens = self._sentences = 0
         self._words_per_token = row.words_per_token
 
     def run(self, load_seconds: float) -> ModelBench:
@@ -371,6 +371,9 @@ class _Rounds:
             row = replace(row, problem="stopped", status=ExitStatus.INTERRUPTED)
         except GemmaEdgeError as error:
             row = _failed(row, error)
+        if self._copied and statistics.median(self._copied) < _LEAST_COPIED:
+            self._found.pop("copy_tokens_per_second", None)
+            self._left_out["copying"] = "it did not repeat the text"
         figures = {name: Figure(tuple(found)) for name, found in self._found.items()}
         remarks = tuple(f"{row.short}: {what} is left out, {why}"
                         for what, why in self._left_out.items())  # fmt: skip
@@ -397,6 +400,7 @@ class _Rounds:
         seconds = length.piece_seconds
         rate = self._engine.measure(_LEAST_TOKENS)
         self._write_tokens = _within(rate * seconds, _LEAST_TOKENS, length.write_tokens)
+        self._answer_tokens = _within(rate * seconds, _LEAST_ANSWER, _MOST_ANSWER)
         text = _prose(0, len(_SENTENCES))
         bare, whole = (self._engine.count(_ask(each, 1)).total_tokens for each in ("", text))
         tokens = max(1, whole - bare)
@@ -455,19 +459,18 @@ class _Rounds:
     def _copy(self, number: int) -> None:
         text = _prose(number + 100, min(_COPIED_SENTENCES, max(1, self._sentences)))
         tokens = self._engine.count(_ask(text, 1)).total_tokens
-        finished = self._finish(_ask(f"{text}\n\n{_REPEAT}", tokens))
+        finished = self._finish(_ask(f"{text}\n\n{_REPEAT}", min(tokens, self._answer_tokens)))
         usage = finished.usage
-        share = usage.accepted_tokens / max(1, usage.generated_tokens)
-        if usage.generated_tokens < _LEAST_TOKENS or share < _LEAST_COPIED:
-            self._left_out.setdefault("copying", "it did not repeat the text")
+        if usage.generated_tokens < _LEAST_TOKENS:
+            self._copied.append(0.0)
             return
-        self._copied.append(share)
+        self._copied.append(usage.accepted_tokens / usage.generated_tokens)
         self._add_rate("copy_tokens_per_second", usage.generated_tokens,
                        finished.timings.decode_seconds)  # fmt: skip
 
     def _write_json(self, number: int) -> None:
         text = f"{_invoice(number)}\n\nRead this invoice into JSON."
-        held = replace(_ask(text, _JSON_TOKENS), constraint=JsonConstraint(schema=_SCHEMA))
+        held = replace(_ask(text, self._answer_tokens), constraint=JsonConstraint(schema=_SCHEMA))
         finished = self._finish(held)
         usage, timings = finished.usage, finished.timings
         self._add_rate("json_tokens_per_second", usage.generated_tokens, timings.decode_seconds)
@@ -543,7 +546,7 @@ def _judge_alone(one: ModelBench) -> str:
     if one.speed >= FLUENT_SPEED:
         return "faster than anyone reads along"
     if one.speed >= USABLE_SPEED:
-        return "about as fast as one reads"
+        return "fast enough to read along"
     return "slower than one reads; a smaller model answers sooner (gemma-edge plan --all)"
 
 

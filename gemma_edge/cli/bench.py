@@ -312,7 +312,7 @@ def as_plot(result: Bench) -> Plot:
     )  # fmt: skip
     waits: tuple[FigureName, ...] = ("first_token_seconds", "first_image_seconds")
     return Plot(
-        title="gemma-edge bench",
+        title=f"gemma-edge bench: {names[0]}" if len(names) == 1 else "gemma-edge bench",
         lines=machine_lines(result.hardware),
         series=names,
         sections=as_sections([
