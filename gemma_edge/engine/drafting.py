@@ -292,13 +292,9 @@ class Drafter:
         self._lookups, self._pace = lookups, pace
         self._guesser, self._guess_pace = guesser, guess_pace or GuessPace()
         self._judged: Pace = pace  # of what was drafted last
-        self._seconds = guesser.seconds if guesser else 0.0
         self.beside = 0  # other answers in the same batch
         self.drafted = self.accepted = self.guessed = self.guesses_accepted = 0
-
-    @property
-    def guess_seconds(self) -> float:
-        return self._guesser.seconds - self._seconds if self._guesser else 0.0
+        self.guess_seconds = 0.0
 
     def add(self, tokens: Sequence[int]) -> None:
         """What was said."""
@@ -325,7 +321,9 @@ class Drafter:
         self._judged, before = self._guess_pace, self._guesser.seconds
         self._guesser.begin(tokens, place)
         found = _search((self._guesser,), constraint, wanted)
-        self._guess_pace.guessed(len(found), self._guesser.seconds - before)
+        seconds = self._guesser.seconds - before
+        self._guess_pace.guessed(len(found), seconds)
+        self.guess_seconds += seconds
         return found
 
     def judge(self, accepted: int, drafted: int) -> None:

@@ -79,6 +79,7 @@ def test_one_that_lies_beside_the_model(
         ({"general__architecture": "gemma4"}, "is no drafter but `gemma4`"),
         ({"general__architecture": "qwen4-assistant"}, "cannot guess for `gemma4`"),
         ({"gemma4-assistant__embedding_length_out": 256}, "a width of 256, `model.gguf` has 128"),
+        ({"gemma4-assistant__vocab_size": 8}, "a vocabulary of 8, `model.gguf` has 4"),
         ({"gemma4-assistant__nextn_predict_layers": 2}, "is damaged"),
         ({"gemma4-assistant__attention__key_length": 64}, "made for keys of 64"),
         ({"gemma4-assistant__attention__sliding_window": 32}, "a window of 32"),

@@ -112,6 +112,8 @@ def load_drafter(model: str, drafter: str, tokens: str, batch: str, port: str = 
             params.n_batch = params.n_ubatch = int(batch)
             params.ctx_other = context
         context = bindings.llama_init_from_model(loaded, params)
+    if context:  # its buffers are told once more, to four places
+        bindings.llama_free(context)
     sys.stdout.write("".join(lines))
     sys.stdout.flush()
     sys.exit(0 if context else 1)

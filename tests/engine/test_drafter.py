@@ -1,5 +1,6 @@
 """What a drafter takes beside its model, in real loads: on the CPU, and on a second device."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,14 +34,17 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
             yield request.param, str(port)
 
 
-def load(tokens: int, batch: int, port: str) -> tuple[Allocated, ...]:
-    """The buffers of the drafter alone, in a process that has both."""
+def load(tokens: int, batch: int, port: str) -> tuple[tuple[Allocated, ...], float]:
+    """The buffers of the drafter alone, in a process that has both, and its compute buffer in main
+    memory in MiB, to four places."""
     arguments = [str(DEMO), str(DRAFTER), str(tokens), str(batch), *filter(None, [port])]
     done = subprocess.run(
         [sys.executable, "-c", f"{BOOT}load_drafter; load_drafter(*{arguments!r})", *sys.path],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    return parse_report(done.stdout.splitlines())
+    exact = re.search(r"CPU compute buffer size is +([\d.]+) MiB, matches", done.stdout)
+    assert exact is not None
+    return parse_report(done.stdout.splitlines()), float(exact[1])
 
 
 def ledger(placement: Placement, hardware: Hardware, drafter: Path | None = None) -> Ledger:
@@ -55,7 +59,7 @@ def ledger(placement: Placement, hardware: Hardware, drafter: Path | None = None
 )
 def test_a_drafter_takes_what_is_planned(place: tuple[str, str], tokens: int, batch: int) -> None:
     device, port = place
-    found = load(tokens, batch, port)
+    found, exact = load(tokens, batch, port)
     hardware = machine(*([card(device, backend="rpc")] if device else []), instructions=())
     placement = Placement(
         context_tokens=tokens, batch_tokens=256, devices=(device,) if device else (),
@@ -67,8 +71,9 @@ def test_a_drafter_takes_what_is_planned(place: tuple[str, str], tokens: int, ba
     planned = {device or RAM: there, **({RAM: beside} if device else {})}
     for where, size_bytes in planned.items():
         real = sum(r.size_bytes for r in found if (r.place, r.part) == (where, "compute"))
-        near = 0.01 if not device and batch <= 8 else 0.1
-        assert real == pytest.approx(size_bytes, abs=near * MIB)
+        if not device and batch <= 8:
+            assert exact * MIB == pytest.approx(size_bytes, abs=0.0025 * MIB)
+        assert real == pytest.approx(size_bytes, abs=0.1 * MIB)
     assert not any(row.part.startswith("KV") for row in found if row.place)  # it reads its model's
     grown = _parts(ledger(placement, hardware, DRAFTER))
     alone = _parts(ledger(placement, hardware))
@@ -95,4 +100,7 @@ def test_without_a_drafter_nothing_is_counted() -> None:
     placement = Placement(context_tokens=1024, batch_tokens=256)
     assert (RAM, "drafter") not in _parts(ledger(placement, machine()))
     with_one = _parts(ledger(placement, machine(), DRAFTER))
-    assert with_one[RAM, "drafter"] > 0
+    header, shape = read_header(DRAFTER), parse_shape(read_header(DEMO))
+    compute, _ = drafter_compute_bytes(shape, header, placement)
+    rows = 4 * (2048 + 9 * 160)  # of logits and of its state; and of eight states of the model
+    assert with_one[RAM, "drafter"] == compute + rows

@@ -1,8 +1,10 @@
 """Gemma 4's own drafter beside its model: the same answers, in fewer batches."""
 
+import ctypes
 import math
 import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +28,9 @@ from gemma_edge.engine.protocol import (
     Sampling,
 )
 from gemma_edge.errors import ModelError
+from gemma_edge.planning.memory import output_rows
 from gemma_edge.planning.plan import Plan
-from tests.engine.conftest import DEMO, answer, demo_plan, picture
+from tests.engine.conftest import DEMO, MOE, answer, demo_plan, picture
 from tests.engine.test_drafter import DRAFTER, ledger
 from tests.planning.memory_machines import machine
 
@@ -128,7 +131,8 @@ class Recording(MtpDrafter):
 
     def begin(self, tokens: Sequence[int], place: Place) -> None:
         super().begin(tokens, place)
-        units = [unit for unit in self.engine._cache.units if isinstance(unit, int)]
+        cache = self.engine._scheduler._slots[place.sequence]
+        units = [unit for unit in cache.units if isinstance(unit, int)]
         assert place.position == len(units)
         next(self.propose(()))
         self.stood.append((units, [*tokens], self._first.copy(), self.logits().copy()))
@@ -147,17 +151,28 @@ def record(plan: Plan, drafter: Path, requests: Sequence[Request]) -> tuple[Llam
     return engine, watched
 
 
-def test_behind_a_rejected_draft_it_stands_as_if_there_was_none(f32_path: Path) -> None:
-    """The proposals of a drafter whose every draft was in vain, against a fresh evaluation of the
-    same history. Longer than the window (128), so that sliding layers have dropped cells. Batches
-    of other shapes differ by thousandths (docs/architecture.md, "Equality")."""
+@pytest.mark.parametrize("learnt", [False, True])
+def test_behind_a_rejected_draft_it_stands_as_if_there_was_none(
+    f32_path: Path, tmp_path: Path, learnt: bool
+) -> None:
+    """The proposals of a drafter whose every draft was in vain, and of one that is right now and
+    then, against a fresh evaluation of the same history. Longer than the window (128), so that
+    sliding layers have dropped cells. Batches of other shapes differ by thousandths
+    (docs/architecture.md, "Equality")."""
     plan = Plan(model=f32_path, context_tokens=2048, batch_tokens=256)
     long = " ".join(random.Random(3).choices(QUESTIONS, k=12))
-    engine, watched = record(plan, DRAFTER, [ask(f"Repeat: {long}", most=40)])
+    request, drafter = ask(f"Repeat: {long}", most=40), DRAFTER
+    if learnt:
+        engine, watched = record(plan, drafter, [request])
+        engine.close()
+        drafter, in_vain = tmp_path / "taught.gguf", len(watched.stood)
+        teach(drafter, watched.stood[: in_vain // 2])
+    engine, watched = record(plan, drafter, [request])
     stood = watched.stood[:]
-    assert len(stood) > 20 and len(stood[-1][0]) > engine._model.window > 0
+    assert not learnt or len(stood) < in_vain
+    assert len(stood) > 10 and len(stood[-1][0]) > engine._model.window > 0
     worst = 0.0
-    for units, tokens, _, then in stood[1::6]:
+    for units, tokens, _, then in stood[1::4]:
         engine._cache.forget()
         engine._cache.evaluate(units)
         MtpDrafter.begin(watched, tokens, Place(len(units)))
@@ -168,6 +183,53 @@ def test_behind_a_rejected_draft_it_stands_as_if_there_was_none(f32_path: Path) 
     other = float(np.abs(watched.logits() - then).max())
     engine.close()
     assert worst < 0.02 < other
+
+
+def test_beside_other_answers_it_stands_in_its_own(f32_path: Path) -> None:
+    """Four answers at once, each in a sequence, and the drafter of one context beside all."""
+    plan = Plan(model=f32_path, context_tokens=2048, batch_tokens=256, sequences=4)
+    engine, watched = record(plan, DRAFTER, [])
+    plain = LlamaEngine(replace(plan, sequences=1, draft="off"), flash_attention=False)
+    requests = [ask(text, most=30) for text in QUESTIONS]
+    with ThreadPoolExecutor(4) as threads:
+        found = [*threads.map(lambda each: answer(engine, each), requests)]
+    for request, (text, finished) in zip(requests, found, strict=True):
+        assert text == answer(plain, request)[0]
+        assert 0 < finished.usage.guess_seconds < watched.seconds
+    assert len({tuple(units[:30]) for units, *_ in watched.stood}) >= 4
+    worst = 0.0
+    alone = Recording(DRAFTER, plain._model, plain._context, plan)
+    for units, tokens, _, then in watched.stood[1::5]:
+        plain._cache.forget()
+        plain._cache.evaluate(units)
+        MtpDrafter.begin(alone, tokens, Place(len(units)))
+        next(alone.propose(()))
+        worst = max(worst, float(np.abs(alone.logits() - then).max()))
+    for each in (alone, engine, plain):
+        each.close()
+    assert worst < 0.1  # it takes states of 8 bits; of another answer they are apart by whole ones
+
+
+def test_it_goes_on_from_its_own_state(pair: tuple[LlamaEngine, LlamaEngine]) -> None:
+    engine = pair[1]
+    guesser, cache = engine._guesser, engine._cache
+    assert guesser is not None
+    cache.forget()
+    cache.evaluate([*range(300, 340)])
+    place = Place(cache.position)
+    guesser.begin([400], place)
+    (first,) = next(guesser.propose(()))
+    state = guesser._api.llama_get_embeddings_nextn_ith(guesser.pointer, -1)
+    state = np.ctypeslib.as_array(state, (160,)).copy()
+    next(guesser.propose([first]))
+    then = guesser.logits().copy()
+    guesser.begin([first], place)
+    guesser._first[:] = state
+    next(guesser.propose(()))
+    assert np.array_equal(guesser.logits(), then)
+    guesser.begin([400, first], place)  # the second was forced
+    next(guesser.propose(()))
+    assert np.array_equal(guesser.logits(), then)
 
 
 # ----------------------------------------------------------------------------
@@ -249,22 +311,40 @@ def test_what_it_guesses_right_is_accepted_and_saves_batches(tmp_path: Path) -> 
 # What it takes, and what is no drafter of this model.
 
 
-@pytest.mark.parametrize(("tokens", "batch"), [(1024, 256), (8192, 256), (8192, 512)])
-def test_what_it_takes_is_planned_to_a_hundredth_of_a_mib(tokens: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "batch", "sequences"),
+    [(1024, 256, 1), (8192, 256, 1), (8192, 512, 1), (1024, 256, 4), (8192, 256, 4)],
+)
+def test_what_it_takes_is_planned_to_a_hundredth_of_a_mib(
+    tokens: int, batch: int, sequences: int
+) -> None:
     plan = Plan(
-        model=DEMO, drafter=DRAFTER, context_tokens=tokens, batch_tokens=batch, repack=False
-    )
+        model=DEMO, drafter=DRAFTER, context_tokens=tokens, batch_tokens=batch, repack=False,
+        sequences=sequences,
+    )  # fmt: skip
     engine = LlamaEngine(plan)
     rows = [row for row in engine.info.allocated if row.part == "drafter"]
     vocabulary, width = engine._model.vocab_tokens, 160
     answer(engine, ask("Who are you?"))
+    assert engine._guesser is not None
+    engine._cache.evaluate([*range(300, 308)], range(8))  # as many rows as there may be
+    addresses = [
+        ctypes.addressof(
+            engine._guesser._api.llama_get_embeddings_nextn_ith(
+                engine._context.pointer, row
+            ).contents
+        )
+        for row in range(8)
+    ]
+    assert [each - addresses[0] for each in addresses] == [4 * width * row for row in range(8)]
     engine.close()
     assert "expectation" not in "".join(llama._problems)  # the buffers stayed as they were reserved
     parts = {
         (part.name, part.reclaimable): part.size_bytes
         for part in ledger(plan.placement, machine(instructions=()), DRAFTER).account("RAM").parts
     }
-    states = 4 * (1 + 8) * width  # rows that grow with the first draft, of which no line is said
+    # Rows that grow with the first draft, of which no line is said.
+    states = 4 * (sequences + output_rows(plan)) * width
     real = sum(row.size_bytes for row in rows if not row.reclaimable) + states
     assert vocabulary == 2048
     assert parts["drafter", False] == pytest.approx(real, abs=0.01 * 2**20)
@@ -277,9 +357,15 @@ def test_another_models_drafter_is_refused(tmp_path: Path) -> None:
     at = data.index(key) + len(key) + 4
     other = tmp_path / "other.gguf"
     other.write_bytes(data[:at] + (128).to_bytes(4, "little") + data[at + 4 :])
-    for path in (other, DEMO, tmp_path / "none.gguf"):
+    plan = replace(demo_plan(), projector=None)
+    for model, path in (
+        (DEMO, other),
+        (DEMO, DEMO),
+        (DEMO, tmp_path / "none.gguf"),
+        (MOE, DRAFTER),
+    ):
         with pytest.raises(ModelError):
-            LlamaEngine(replace(demo_plan(), drafter=path))
+            LlamaEngine(replace(plan, model=model, drafter=path))
 
 
 def test_where_it_fails_the_model_goes_on_alone(pair: tuple[LlamaEngine, LlamaEngine]) -> None:
