@@ -180,19 +180,39 @@ def sync_folder(folder: Path) -> None:
 
 
 def keep_within(folder: Path, most_bytes: int) -> None:
-    """Remove what was used longest ago until no more than ``most_bytes`` lie in a folder."""
+    """Remove what was used longest ago until no more than ``most_bytes`` lie in a folder. What is
+    being written, and what another process has open (Windows), stays."""
     files: list[tuple[float, int, Path]] = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process was faster
             status = path.stat()
             files.append((status.st_mtime, status.st_size, path))
     over = sum(size for _, size, _ in files) - most_bytes
-    for _, size, path in sorted(files)[:-1]:
+    whole = [each for each in sorted(files) if not each[2].name.endswith(PARTIAL_SUFFIX)]
+    for _, size, path in whole[:-1]:
         if over <= 0:
             return
         with contextlib.suppress(OSError):
             path.unlink()
-        over -= size
+            over -= size
+
+
+def count_files(folder: Path) -> tuple[int, int]:
+    """How many files lie in a folder and those in it, and how many bytes they take."""
+    sizes = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another process was faster
+            status = path.lstat()
+            sizes += [] if stat.S_ISDIR(status.st_mode) else [status.st_size]
+    return len(sizes), sum(sizes)
+
+
+def remove_files(folder: Path) -> None:
+    """Remove all files in a folder and those in it. What another program has open may stay
+    (Windows)."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def remove_left(folder: Path) -> None:

@@ -14,7 +14,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from hashlib import sha256
 from itertools import islice, takewhile
@@ -644,6 +644,11 @@ def _is_same(path: Path | None, out: Path | None) -> bool:
 
 @contextmanager
 def open_batch(sink: Sink[Kept], prepared: "Prepared", runtime: Runtime) -> Iterator[Batch[Kept]]:
+    """Many files are read once each: what is remembered of documents serves them, and none of them
+    is added."""
+    from gemma_edge.planning.plan import with_fallbacks  # noqa: PLC0415
+
+    prepared = replace(prepared, plan=with_fallbacks(prepared.plan, remember_bytes=0))
     with ExitStack() as stack:
         yield Batch(sink, prepared, runtime, stack)
 

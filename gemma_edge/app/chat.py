@@ -75,7 +75,7 @@ class Chat:
         self.private = request.private
         self.notes: deque[str] = deque()
         self.changed: Callable[[], None] = lambda: None
-        self._runtime = runtime
+        self._runtime = replace(runtime, remember=False) if request.private else runtime
         self._asked = request
         self.images, self.files = request.images, request.files
         self._journal = self._choose_journal()
@@ -111,6 +111,8 @@ class Chat:
     def _model_request(self) -> ModelRequest:
         """A conversation that goes on does so with its own model, where none is named."""
         request, persona, journal = self._asked.model, self._asked.persona, self._journal
+        if self.private:
+            request = replace(request, remember=False)
         if request.model == AUTO and persona is not None and persona.model:
             request = replace(request, model=persona.model)
         if request.model != AUTO or journal is None or not journal.exists:

@@ -6,11 +6,9 @@ printed here.
 
 import contextlib
 import json
-import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,6 @@ from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.description import Format, ImageRecord, ImageTask, Key, Kind
-from gemma_edge.disk import keep_within
 from gemma_edge.documents import document
 from gemma_edge.documents.document import MAX_TOKENS, Picture
 from gemma_edge.documents.images import (
@@ -56,7 +53,6 @@ from gemma_edge.errors import EngineError, GemmaEdgeError, Interrupted, UsageErr
 from gemma_edge.extraction.job import ask_by_schema
 from gemma_edge.extraction.schema import Schema, parse_schema
 from gemma_edge.records import dataclass
-from gemma_edge.units import render_bytes
 
 # ----------------------------------------------------------------------------
 # What is asked.
@@ -282,12 +278,7 @@ def open_images(
         if most := _smaller_budget(engine.info, _pictures(views)):
             runtime.note(_render_smaller(most))
             views = _look(questions, sources, prepared, most, runtime)
-        saved = SavedCache(engine, _pictures(views), runtime)
-        saved.restore()
-        opened = ImageSet(engine, views, questions, runtime)
-        yield opened
-        if not opened.interrupted:
-            saved.save()
+        yield ImageSet(engine, views, questions, runtime)
 
 
 def _say_what_it_sees(prepared: Prepared, runtime: Runtime) -> None:
@@ -338,49 +329,6 @@ def _check_together(count: int) -> None:
             f"more than {MAX_TOGETHER} images cannot be looked at together",
             hint="--each looks at one after another, --pages 1-8 takes fewer pages",
         )
-
-
-# As much as one saved cache may take (engine/kv_cache.py): of E4B some 300 pictures at 280 tokens.
-CACHE_BYTES = 4 << 30
-
-
-class SavedCache:
-    """The cache of an engine after it has read ``pictures``, in a file for the next run. Nothing
-    happens where the plan does not remember."""
-
-    def __init__(self, engine: LoadedEngine, pictures: Sequence[Picture], runtime: Runtime) -> None:
-        self._engine, self._runtime = engine, runtime
-        self._path: Path | None = None
-        plan = engine.prepared.plan
-        if plan.remember is not None:
-            named = [str(plan.model), *(f"{each.path} {each.scale}" for each in plan.adapters)]
-            named += [picture.digest for picture in pictures]
-            key = sha256("\n".join(named).encode()).hexdigest()[:32]
-            self._path = plan.remember / "read" / f"{key}.kv"
-        self._there = False
-
-    def restore(self) -> None:
-        if self._path is None or not self._path.exists():
-            return
-        restored = self._engine.restore(self._path)
-        self._there = restored.tokens > 0
-        if not self._there:
-            self._runtime.note(f"the images are read again: {restored.reason}")
-        with contextlib.suppress(OSError):
-            os.utime(self._path)  # what was used longest ago goes first
-
-    def save(self) -> None:
-        """Keep what was read now. That it cannot be kept costs the next run its time, no more."""
-        if self._path is None or self._there:
-            return
-        try:
-            size_bytes = self._engine.save(self._path)
-            keep_within(self._path.parent, CACHE_BYTES)
-        except (EngineError, OSError) as error:
-            self._runtime.note(f"the images are not remembered: {error}")
-            return
-        where = f"{document.shown(self._path.parent.parent)} ({render_bytes(size_bytes)})"
-        self._runtime.note(f"remembered in {where}; delete it to forget")
 
 
 # ----------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from gemma_edge.app.load import (
     LoadedEngine,
     Prepared,
     VisionMode,
+    as_asked,
     constraints_of,
     open_engine,
     open_planner,
@@ -64,7 +65,6 @@ from gemma_edge.extraction.recognition import GENERAL, Known, Recognition, guess
 from gemma_edge.extraction.records import DocumentRecord
 from gemma_edge.extraction.schema import Schema, fields_of, parse_schema, read_text
 from gemma_edge.extraction.schema_trial import Examination, examine
-from gemma_edge.planning.plan import with_fallbacks
 from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
 
@@ -292,7 +292,7 @@ def _enlarged(
             larger = planner.plan([prepared.candidate], constraints)
     except DoesNotFit:
         return None
-    return replace(prepared, plan=with_fallbacks(larger, remember=prepared.plan.remember))
+    return replace(prepared, plan=as_asked(larger, model, runtime))
 
 
 def _trained_tokens(prepared: Prepared) -> int:

@@ -18,7 +18,7 @@ from gemma_edge.app.models import (
     offered_quants,
 )
 from gemma_edge.app.request import AUTO, ModelRequest
-from gemma_edge.app.runtime import ModelLoading, Runtime
+from gemma_edge.app.runtime import ModelLoading, Runtime, remembered_dir
 from gemma_edge.app.stock import Stock, fetch_header, of_hub, with_projector
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.engine.fallback import next_plan, render_change
@@ -141,12 +141,19 @@ def prepare(
         runtime.note(f"--threads {request.threads}: {plan.threads} are used ({cores})")
     for lost in _lost_gpus(planner.hardware) if request.gpu_layers != 0 else ():
         runtime.note(lost)
-    plan = with_fallbacks(plan, draft="off" if request.draft == "off" else "lookup")
-    if request.remember or runtime.remember:
-        plan = with_fallbacks(plan, remember=runtime.store.data_dir / "seen")
+    plan = as_asked(plan, request, runtime)
     assert candidate.files is not None
     budget = image_tokens or plan.image_tokens or files.image_tokens
     return Prepared(candidate.files, plan, budget, candidate, planner.hardware, runtime.store)
+
+
+def as_asked(plan: Plan, request: ModelRequest, runtime: Runtime) -> Plan:
+    """A plan with what is no matter of memory: how answers are drafted, and what is kept."""
+    plan = with_fallbacks(plan, draft="off" if request.draft == "off" else "lookup")
+    if not (request.remember or runtime.remember):
+        return plan
+    folder = remembered_dir(runtime.store.data_dir)
+    return with_fallbacks(plan, remember=folder, remember_bytes=runtime.remember_bytes)
 
 
 _ABOUT_GPUS = ("GPU", "MIG", "driver", "CUDA libraries", "llama.cpp")

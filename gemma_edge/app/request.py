@@ -23,10 +23,10 @@ FORMS: tuple[Form, ...] = ("json", "csv", "markdown", "sqlite")
 class ModelRequest:
     """Which model (``AUTO``: the best one for this machine), and how it is to be placed; ``None``
     leaves it to the plan, anything else is kept or refused. ``vision`` is whether pictures must be
-    possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what the encoder made
-    of pictures. ``draft`` is what guesses words ahead: what the prompt says ("lookup"), and the
-    model's drafter too ("mtp"); "auto" is "lookup" until somebody has measured that a drafter pays.
-    A ``drafter`` that is named takes the place of the model's own."""
+    possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what was read of
+    pictures and documents. ``draft`` is what guesses words ahead: what the prompt says ("lookup"),
+    and the model's drafter too ("mtp"); "auto" is "lookup" until somebody has measured that a
+    drafter pays. A ``drafter`` that is named takes the place of the model's own."""
 
     model: str = AUTO
     mmproj: Path | None = None

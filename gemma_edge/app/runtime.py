@@ -173,8 +173,9 @@ class Runtime:
     ``cancelling`` is entered while an engine answers, so that Ctrl-C may stop the answer alone.
     ``confirm`` asks a question whose usual answer is yes; None where nobody can be asked.
     ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder as a
-    person named it, for hints; ``remember`` keeps on disk what the encoder made of pictures,
-    whatever a request says. ``detect`` looks at the machine, once; ``clock`` is in seconds."""
+    person named it, for hints; ``remember`` keeps on disk what was read of pictures and documents,
+    whatever a request says, of documents at most ``remember_bytes`` (None: what the engine thinks
+    right). ``detect`` looks at the machine, once; ``clock`` is in seconds."""
 
     store: "StoreSettings"
     note: Callable[[str], None] = say_nothing
@@ -185,6 +186,7 @@ class Runtime:
     agreed: bool = False
     models_dir: Path | None = None
     remember: bool = False
+    remember_bytes: int | None = None
     clock: Callable[[], float] = time.monotonic
     load: "Callable[[Plan], Engine]" = load_engine
     open_counter: "Callable[[Plan], Counter]" = open_counter
@@ -294,6 +296,11 @@ def data_dir(environment: Mapping[str, str], home: Path, platform: str) -> Path:
         if not base.is_absolute():  # the specification: a relative one is to be ignored
             base = home / ".local" / "share"
     return base / "gemma-edge"
+
+
+def remembered_dir(data_dir: Path) -> Path:
+    """Where what was read of pictures and documents is kept, if a person wants that."""
+    return data_dir / "seen"
 
 
 def cache_dir(environment: Mapping[str, str], home: Path) -> Path:

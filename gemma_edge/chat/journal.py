@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,12 @@ class Question:
         return Question(other.text, pictures, files, self.lost + other.lost)
 
     def message(self, before: str = "") -> Message:
-        parts = [before, *map(render_file, self.files)]
+        files = [*map(render_file, self.files)]
+        parts = [before, *files]
         parts += [f"[{name}: an image that cannot be shown any more]" for name in self.lost]
-        return Message("user", "\n\n".join(filter(None, [*parts, self.text])), self.pictures)
+        text = "\n\n".join(filter(None, [*parts, self.text]))
+        ends = () if before else accumulate(len(file) + len("\n\n") for file in files)
+        return Message("user", text, self.pictures, documents=tuple(ends))
 
 
 @dataclass(frozen=True, slots=True)

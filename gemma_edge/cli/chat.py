@@ -25,6 +25,7 @@ from gemma_edge.cli.options import (
     FetchFlags,
     MaxTokens,
     ModelFlags,
+    RememberFlags,
     SamplingFlags,
     ShowFlags,
     whole_text,
@@ -66,6 +67,7 @@ class QuestionFlags:
     ] = ""
     plain: Annotated[bool, option("--plain", help="Show Markdown as it was written.")] = False
     model: ModelFlags
+    keeping: RememberFlags
     store: FetchFlags
     show: ShowFlags
 
@@ -132,12 +134,14 @@ def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Out
         raise UsageError("the session has no name", hint="--session NAME")
     if asked.private and (asked.resume or asked.session):
         raise UsageError("a private conversation is not kept", hint="--private or --session")
+    if asked.private and said.keeping.remember:
+        raise UsageError("nothing is kept of a private conversation", hint="no --remember")
     if asked.resume and asked.session:
         raise UsageError("two conversations to go on with", hint="-c or --session NAME, not both")
     request = build(
         ChatRequest,
         asked,
-        model=build(ModelRequest, said.model),
+        model=build(ModelRequest, said.model, said.keeping),
         think=True if asked.think or asked.max_thought_tokens is not None else None,
         sampling=build(Sampling, asked.sampling),
     )

@@ -11,13 +11,13 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
-    REMEMBER_VARIABLE,
     Detail,
     FetchFlags,
     MaxTokens,
     ModelFlags,
     Password,
     RawCells,
+    RememberFlags,
     SeedFlags,
     ShowFlags,
     Trust,
@@ -100,17 +100,6 @@ class EachFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RememberFlags(ModelFlags):
-    """The model, and whether what it saw is kept."""
-
-    remember: Annotated[bool, option(
-        "--remember",
-        help="Keep on disk what was read of the images, so that later questions about them are "
-        f"answered at once; or {REMEMBER_VARIABLE}=1."
-    )] = False  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeFlags:
     """Which images, what about them, how closely, and one by one or together."""
 
@@ -123,7 +112,8 @@ class DescribeFlags:
     asking: AskFlags
     looking: LookFlags
     batch: EachFlags
-    model: RememberFlags
+    model: ModelFlags
+    keeping: RememberFlags
     store: FetchFlags
     show: ShowFlags
 
@@ -143,7 +133,7 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
     from gemma_edge.cli.inputs import read_stdin
     from gemma_edge.cli.streaming import open_runtime
 
-    model = build(ModelRequest, flags.model)
+    model = build(ModelRequest, flags.model, flags.keeping)
     questions = parse_questions(_request(flags, context))
     for remark in questions.schema.remarks if questions.schema else ():
         output.note(remark)

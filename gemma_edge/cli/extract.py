@@ -24,6 +24,7 @@ from gemma_edge.cli.options import (
     FetchFlags,
     MaxTokens,
     PlacementFlags,
+    RememberFlags,
     ShowFlags,
     Trust,
     parse_encoding,
@@ -214,6 +215,7 @@ class ExtractFlags:
     result: ResultFlags
     batch: BatchFlags
     model: PlacementFlags
+    keeping: RememberFlags
     store: FetchFlags
     show: ShowFlags
 
@@ -239,7 +241,7 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     from gemma_edge.cli.streaming import open_runtime
     from gemma_edge.isolation import Once
 
-    show, model = flags.show, build(ModelRequest, flags.model)
+    show, model = flags.show, build(ModelRequest, flags.model, flags.keeping)
     batch = build(BatchRequest, flags.batch)
     sources = find_sources(
         flags.files, DOCUMENTS, note=output.note,
@@ -514,6 +516,8 @@ def shorten(text: str, most: int) -> str:
 
 def _render_result(found: "Extraction") -> str:
     """``valid · 11 of 12 values found in the document · 1.9 s · 210 tokens, 96 of them forced``."""
+    from gemma_edge.cli.streaming import render_saved
+
     answer = found.answer
     usage = answer.usage
     parts = ["not valid" if answer.problems else "valid"]
@@ -526,7 +530,9 @@ def _render_result(found: "Extraction") -> str:
         parts.append(f"{checks - min(len(answer.checks), checks)} of {checks} checks hold")
     forced = f", {usage.forced_tokens:,} of them forced" if usage.forced_tokens else ""
     passes = f" in {answer.passes} answers" if answer.passes > 1 else ""
-    parts += [f"{found.seconds:.1f} s", f"{render_tokens(usage.generated_tokens)}{forced}{passes}"]
+    saved = render_saved(answer.finished.timings)
+    parts.append(f"{found.seconds:.1f} s{saved}")
+    parts.append(f"{render_tokens(usage.generated_tokens)}{forced}{passes}")
     return " · ".join(parts)
 
 

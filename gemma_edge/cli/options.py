@@ -95,6 +95,16 @@ parse_encoding = reading(_encoding, "is no encoding of text, like cp1250 or shif
 parse_tiles = reading(_tiles, "is neither 2 (halves) nor 4 (quarters)")
 
 
+def parse_remembered(text: str) -> int | None:
+    """The bytes that REMEMBER_VARIABLE gives to documents, where it is a size (``8GiB``)."""
+    if not text.strip()[-1:].isalpha():
+        return None
+    try:
+        return parse_bytes(text)
+    except ValueError:  # another word for yes
+        return None
+
+
 def whole_text(text: str) -> str:
     """Text from a command line or a terminal; bytes that were not UTF-8 there become U+FFFD."""
     try:
@@ -223,6 +233,17 @@ class ModelFlags(PlacementFlags):
         bool | None,
         _placing("--vision/--no-vision", help="Room for images, or none (default: as needed)."),
     ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberFlags:
+    """Whether what was read is kept: a field of ``ModelRequest``."""
+
+    remember: Annotated[bool, option(
+        "--remember",
+        help="Keep on disk what was read of images and documents, so that later questions about "
+        f"them are answered at once; or {REMEMBER_VARIABLE}=1, or =8GiB for that much of documents."
+    )] = False  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

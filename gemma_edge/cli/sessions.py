@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from gemma_edge.app.runtime import remembered_dir
 from gemma_edge.chat.journal import read_history
 from gemma_edge.chat.sessions import (
     KEPT_SECONDS,
@@ -23,10 +24,12 @@ from gemma_edge.chat.sessions import (
     similar,
 )
 from gemma_edge.cli.completion import session_names
-from gemma_edge.cli.context import Context, sessions_dir
+from gemma_edge.cli.context import Context, data_dir, sessions_dir
 from gemma_edge.cli.flags import Actions, argument, option
 from gemma_edge.cli.options import ShowFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
+from gemma_edge.disk import count_files, remove_files
+from gemma_edge.documents.document import shown
 from gemma_edge.errors import ExitStatus, InputError, UsageError
 from gemma_edge.records import dataclass
 from gemma_edge.units import render_age, render_bytes
@@ -42,8 +45,11 @@ def list_command(show: ShowFlags, context: Context, output: Output) -> ExitStatu
     """Name the conversations, the last one first."""
     folder = sessions_dir(context)
     found, deleted = list_journals(folder), list_deleted(folder, context.now())
+    files, size_bytes = count_files(remembered_dir(data_dir(context)))
     if show.json:
-        output.document({"sessions": [_as_document(each) for each in found]})
+        remembered = {"files": files, "size_bytes": size_bytes}
+        sessions = [_as_document(each) for each in found]
+        output.document({"sessions": sessions, "remembered": remembered})
         return ExitStatus.OK
     if found:
         output.table(render_rows(folder, context.now()))
@@ -54,7 +60,16 @@ def list_command(show: ShowFlags, context: Context, output: Output) -> ExitStatu
     if deleted:
         names = ", ".join(each.journal.name for each in deleted)
         output.note(f"deleted: {names}; gemma-edge sessions restore NAME brings one back")
+    if files:
+        output.note(
+            f"remembered of images and documents: {_render_files(files, size_bytes)}; "
+            "gemma-edge sessions forget deletes it"
+        )
     return ExitStatus.OK
+
+
+def _render_files(files: int, size_bytes: int) -> str:
+    return f"{files} file{'' if files == 1 else 's'}, {render_bytes(size_bytes)}"
 
 
 def show_command(names: Names, show: ShowFlags, context: Context, output: Output) -> ExitStatus:
@@ -114,6 +129,24 @@ def restore_command(
     folder = sessions_dir(context)
     for deleted in [find_deleted(folder, name, context.now()) for name in names or ("",)]:
         output.note(bring_back(deleted, folder))
+    return ExitStatus.OK
+
+
+def forget_command(context: Context, output: Output) -> ExitStatus:
+    """Delete what --remember kept of images and documents. They can be read again.
+
+    \b
+    gemma-edge sessions forget
+    """
+    folder = remembered_dir(data_dir(context))
+    files, size_bytes = count_files(folder)
+    remove_files(folder)
+    left, left_bytes = count_files(folder)
+    gone = _render_files(files - left, max(0, size_bytes - left_bytes))
+    output.note(f"forgotten: {gone}" if files > left else "nothing was remembered")
+    if left:
+        problem = f"{_render_files(left, left_bytes)} in {shown(folder)} cannot be deleted"
+        raise InputError(problem, hint="another program has them open: try again later")
     return ExitStatus.OK
 
 
@@ -194,12 +227,14 @@ gemma-edge sessions
 gemma-edge sessions show 20261124-1205 > talk.md
 gemma-edge sessions rm 20261124-1205
 gemma-edge sessions restore 20261124-1205
+gemma-edge sessions forget
 """,
     commands={
         "list": list_command,
         "show": show_command,
         "rm": rm_command,
         "restore": restore_command,
+        "forget": forget_command,
     },
     usual="list",
 )

@@ -18,9 +18,17 @@ from gemma_edge.app.runtime import (
     store_settings,
 )
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags
+from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags, parse_remembered
 from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm
-from gemma_edge.engine.protocol import Chunk, EngineInfo, Event, Finished, Notice, Prefill
+from gemma_edge.engine.protocol import (
+    Chunk,
+    EngineInfo,
+    Event,
+    Finished,
+    Notice,
+    Prefill,
+    Timings,
+)
 from gemma_edge.errors import ExitStatus, GemmaEdgeError
 from gemma_edge.store.remote import Listener, Progress
 from gemma_edge.trust import printable, visible
@@ -100,8 +108,17 @@ def render_status(finished: Finished, info: EngineInfo) -> str:
     used = usage.prompt_tokens + usage.generated_tokens
     parts.append(f"{used:,} of {info.context_tokens:,}")
     if usage.cached_tokens:
-        parts.append(f"{usage.cached_tokens:,} cached")
+        parts.append(f"{usage.cached_tokens:,} cached{render_saved(timings)}")
     return " · ".join(parts)
+
+
+_LEAST_SAVED = 0.1  # seconds that are worth a word
+
+
+def render_saved(timings: Timings) -> str:
+    """``, 3.2 s saved``: by what was kept on disk; "" where that is nothing."""
+    seconds = timings.saved_seconds
+    return f", {seconds:.1f} s saved" if seconds >= _LEAST_SAVED else ""
 
 
 def conclude(finished: Finished, output: Output) -> ExitStatus:
@@ -428,6 +445,7 @@ def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runti
         ),
         models_dir=options.models_dir,
         remember=context.is_on(REMEMBER_VARIABLE),
+        remember_bytes=parse_remembered(context.environment.get(REMEMBER_VARIABLE, "")),
         agreed=isinstance(options, FetchFlags) and options.yes
         or is_on(context.environment, YES_VARIABLE),
         clock=context.clock,

@@ -41,6 +41,7 @@ from gemma_edge.engine.llama import (
     start_report,
 )
 from gemma_edge.engine.mtp import MtpDrafter
+from gemma_edge.engine.prefix_cache import PrefixCache
 from gemma_edge.engine.prompt import Prompt, PromptBuilder
 from gemma_edge.engine.protocol import (
     Answer,
@@ -118,6 +119,12 @@ class LlamaEngine:
             plan, template=model.chat_template, version=VERSION,
             flash_attention=self._context.flash_attention,
         )  # fmt: skip
+        self._prefixes: PrefixCache | None = None
+        if plan.remember is not None:
+            folder = plan.remember / "read"
+            self._prefixes = PrefixCache(
+                folder, self._fingerprint, plan.remember_bytes, shared=plan.sequences > 1
+            )
         report = end_report()
         self._guesser, beside = open_drafter(plan, model, self._context)
         smoke_decode(self._context, self._cache, max(model.bos, 0))
@@ -182,10 +189,10 @@ class LlamaEngine:
         fresh: bool = False, warms: bool = False,
     ) -> Job:  # fmt: skip
         def read_again(job: Job, units: Sequence[Unit]) -> Task:
-            run = yield from self._read(job, replace(prompt, units=units))
+            run = yield from self._read(job, replace(prompt, units=units), Clock())
             yield from self._evaluate(run)
 
-        places = (prompt.history_units, prompt.shown)
+        places = (prompt.history_units, prompt.shown, *prompt.documents[-1:])
         return Job(prompt.units, limit, task, read_again, fresh=fresh, warms=warms, places=places)
 
     def _begin(self, job: Job) -> Answer:
@@ -218,16 +225,19 @@ class LlamaEngine:
                 job.left = True
 
     def _warm(self, prompt: Prompt, job: Job) -> Task:
-        clock, passes, cached = Clock(), self.encoder_passes, job.cache.position
+        clock, passes = Clock(), self.encoder_passes
+        restored = self._restore(job, prompt, clock)
+        cached = job.cache.position
         reason: FinishReason = "end"
         try:
             if prompt.units and job.cache.units != prompt.units:
-                yield from self._evaluate((yield from self._read(job, prompt)))
+                yield from self._evaluate((yield from self._read(job, prompt, clock)))
         except Aborted:
             reason = "cancelled"
         clock.prompt_read()
+        yield from self._take_notes()
         usage = Usage(
-            prompt_tokens=prompt.tokens, cached_tokens=cached,
+            prompt_tokens=prompt.tokens, cached_tokens=cached, restored_tokens=restored,
             evaluated_tokens=job.cache.position - cached, generated_tokens=0,
             encoded_pictures=self.encoder_passes - passes,
         )  # fmt: skip
@@ -283,10 +293,12 @@ class LlamaEngine:
     def _generate(self, request: Request, answer: RunningAnswer, prompt: Prompt, job: Job) -> Task:
         """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
         sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
-        clock, passes, cached = Clock(), self.encoder_passes, job.cache.position
+        clock, passes = Clock(), self.encoder_passes
+        restored = self._restore(job, prompt, clock)
+        cached = job.cache.position
         steps = Steps(job, self._drafter(request, prompt), self._context.batch_tokens)
         try:
-            pending = yield from self._read(job, prompt)
+            pending = yield from self._read(job, prompt, clock)
             opening = answer.opening()
             steps.row = yield from self._evaluate([*pending, *opening])
             clock.prompt_read()
@@ -311,8 +323,11 @@ class LlamaEngine:
         yield from answer.flush()
         if self._guesser is not None and (problem := self._guesser.take_problem()):
             yield Notice(problem)
+        if self._prefixes is not None:
+            self._prefixes.wait()
+        yield from self._take_notes()
         usage = Usage(
-            prompt_tokens=prompt.tokens, cached_tokens=cached,
+            prompt_tokens=prompt.tokens, cached_tokens=cached, restored_tokens=restored,
             evaluated_tokens=min(job.cache.position, prompt.tokens) - cached,
             generated_tokens=answer.generated, thought_tokens=answer.thought_tokens,
             forced_tokens=answer.forced_tokens, encoded_pictures=self.encoder_passes - passes,
@@ -334,22 +349,46 @@ class LlamaEngine:
             row = done.row(part)
         return row
 
-    def _read(self, job: Job, prompt: Prompt) -> Generator[Event | Order, Done | None, list[int]]:
+    def _restore(self, job: Job, prompt: Prompt, clock: Clock) -> int:
+        """Take back from the disk what was kept of a prompt, if that is more than the cache of its
+        job holds; how many tokens."""
+        if self._prefixes is None or job.fresh:
+            return 0
+        held = job.cache.position
+        restored = self._prefixes.take(job.cache, prompt, self._plan.context_tokens)
+        if job.cache.position != held:
+            self._scheduler.let_go(job.cache)
+        if restored.tokens:
+            clock.restored(restored.read_seconds)
+        if restored.tokens and not job.warms:
+            job.cache.keep_prefix(prompt.units)  # something is left to choose a word after
+        return restored.tokens
+
+    def _take_notes(self) -> Iterator[Notice]:
+        yield from map(Notice, self._prefixes.take_notes() if self._prefixes else ())
+
+    def _read(
+        self, job: Job, prompt: Prompt, clock: Clock
+    ) -> Generator[Event | Order, Done | None, list[int]]:
         """Evaluate what the cache lacks, and save checkpoints to which the next turn, and another
-        question about the same pictures, come back; return the rest, at least the header of the
-        answer, not yet evaluated."""
+        question about the same pictures or documents, come back; return the rest, at least the
+        header of the answer, not yet evaluated."""
         progress = PromptProgress(prompt.tokens)
         run: list[int] = []
         size = self._context.batch_tokens
+        begun = job.cache.position
         for index in range(len(job.cache.units), len(prompt.units) + 1):
             unit = prompt.units[index] if index < len(prompt.units) else None
             place = index in job.places
             far = place and job.cache.worth_checkpoint(prompt.units[:index])
-            if far or isinstance(unit, Media) or (place and len(run) > size):
+            kept = self._prefixes is not None and self._prefixes.wants(prompt, index)
+            if far or kept or isinstance(unit, Media) or (place and len(run) > size):
                 for part in in_batches(run, size):
                     yield Tokens(part, read=True)
                     yield from progress.at(job.cache.position)
                 run = []
+            if kept:
+                self._keep(job.cache, clock, begun)
             if far:
                 job.cache.save_checkpoint()
             if isinstance(unit, Media):
@@ -364,6 +403,13 @@ class LlamaEngine:
                 run.append(unit)
         return run
 
+    def _keep(self, cache: KvCache, clock: Clock, begun: int) -> None:
+        """Keep on disk what a cache holds, which was read from the position ``begun`` on."""
+        assert self._prefixes is not None  # else it wants nothing
+        self._context.wait()
+        seconds = clock.rate(cache.position - begun) * cache.position
+        self._prefixes.keep(cache, seconds)
+
     @property
     def encoder_passes(self) -> int:
         return self._vision.cache.passes if self._vision else 0
@@ -374,7 +420,7 @@ class LlamaEngine:
         found: list[NDArray[np.float32]] = []
 
         def task(job: Job) -> Task:
-            run = yield from self._read(job, prompt)
+            run = yield from self._read(job, prompt, Clock())
             row = yield from self._evaluate(run)
             found.append(self._context.logits(row).copy())
 
@@ -394,6 +440,8 @@ class LlamaEngine:
         for answer in list(self._answers):
             answer.close()
         self._scheduler.close()
+        if self._prefixes is not None:
+            self._prefixes.wait()
         if self._vision is not None:
             self._vision.close()
         self._prompter.close()
@@ -516,8 +564,17 @@ class Clock:
     """Started with the answer; in seconds."""
 
     def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._read = self._first = 0.0
+        self._start = self._began = time.perf_counter()
+        self._read = self._first = self._saved = 0.0
+
+    def restored(self, read_seconds: float) -> None:
+        """Something came from the disk that once took so long to read."""
+        self._began = time.perf_counter()
+        self._saved = max(0.0, read_seconds - (self._began - self._start))
+
+    def rate(self, tokens: int) -> float:
+        """Seconds a token, of those that were read since the start or what was restored."""
+        return (time.perf_counter() - self._began) / tokens if tokens else 0.0
 
     def prompt_read(self) -> None:
         self._read = time.perf_counter()
@@ -533,6 +590,7 @@ class Clock:
             first_token_seconds=(self._first or now) - self._start,
             decode_seconds=now - read,
             mask_seconds=mask_seconds,
+            saved_seconds=self._saved,
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import mmap
 import os
 import re
 import shutil
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -218,13 +220,18 @@ class KvCache:
         oldest = max(0, self.position - self._window)
         self._checkpoints.append(Checkpoint(len(self.units), oldest, bytes(data)))
 
-    def copy_out(self, path: Path, wanted: Fingerprint) -> CacheWriter:
-        """All that it holds, copied into a file that is still to be finished.
-        Raises EngineError: it holds nothing, or the disk or llama.cpp refuses."""
+    def copy_out(
+        self, path: Path, wanted: Fingerprint, *, here: bool = False, seconds: float = 0.0,
+        most_bytes: int | None = None,
+    ) -> CacheWriter:  # fmt: skip
+        """All that it holds, copied into a file that is still to be finished; ``here`` without the
+        ways back to earlier points. ``seconds`` is what reading it took.
+        Raises EngineError: it holds nothing, it is too large, or the disk or llama.cpp refuses."""
         if not self.units:
             raise EngineError("there is nothing to save: the cache is empty")
+        holds = Cells(list(self.units), [] if here else self._checkpoints, seconds)
         size = self._context.state_bytes(sequence=self.sequence)
-        part = CacheWriter(path, wanted, self.units, self._checkpoints, size)
+        part = CacheWriter(path, wanted, holds, size, most_bytes)
         if not self._context.copy_state(part.state, sequence=self.sequence):
             part.discard()
             raise EngineError("llama.cpp could not copy its cache")
@@ -235,17 +242,17 @@ class KvCache:
         layers than their window, and says so by the oldest position that it holds: ``plan_reuse``
         goes by that, so a cut further back is no cut."""
         try:
-            with open_saved(path, wanted, context_tokens) as cells:
+            with open_saved(path, wanted, context_tokens) as (cells, state):
                 self.forget()
-                if not self._context.put_state(cells.state, sequence=self.sequence):
+                if not self._context.put_state(state, sequence=self.sequence):
                     self.forget()
-                    return Restored(0, f"llama.cpp refuses what {path.name} holds")
+                    return Restored(0, f"{REFUSED} what {path.name} holds")
                 self.units = cells.units
                 self._checkpoints = cells.checkpoints
         except Unusable as reason:
             return Restored(0, str(reason))
         self.position = position_of(self.units, len(self.units))
-        return Restored(self.position)
+        return Restored(self.position, read_seconds=cells.seconds)
 
     def forget(self) -> None:
         self._context.cut(0, self.sequence)
@@ -310,6 +317,7 @@ def window_intact(position: int, pos_min: int, window: int) -> bool:
     return pos_min == 0 or position >= pos_min + window - 1
 
 
+REFUSED = "llama.cpp refuses"  # for its content, or for want of cells
 _HEAD_BYTES = 1 << 20  # metadata and the first tensors of a model file
 _BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -387,11 +395,12 @@ _PIECE = 16 << 20  # of a checksum: the lock of the interpreter is free meanwhil
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What a file holds: the units of the cache, the state of llama.cpp, and the checkpoints."""
+    """What a file holds beside the state of llama.cpp: the units of the cache, the checkpoints,
+    and how many ``seconds`` it took to read them."""
 
     units: list[Unit]
-    state: memoryview
     checkpoints: list[Checkpoint]
+    seconds: float = 0.0
 
 
 class Unusable(Exception):
@@ -403,14 +412,14 @@ class CacheWriter:
     called, or ``discard``. Raises EngineError: it is too large, or the disk refuses."""
 
     def __init__(
-        self, path: Path, wanted: Fingerprint, units: Sequence[Unit],
-        checkpoints: Sequence[Checkpoint], state_bytes: int,
+        self, path: Path, wanted: Fingerprint, holds: Cells, state_bytes: int,
+        most_bytes: int | None = None,
     ) -> None:  # fmt: skip
-        head = _head(wanted, units, checkpoints, state_bytes)
-        tail = b"".join(checkpoint.data for checkpoint in checkpoints)
+        head = _head(wanted, holds, state_bytes)
+        tail = b"".join(checkpoint.data for checkpoint in holds.checkpoints)
         self._path, self._part = path, new_name(path)
         self._size = len(head) + state_bytes + len(tail) + _CHECK.size
-        _check_room(path, self._size)
+        _check_room(path, self._size, MAX_BYTES if most_bytes is None else most_bytes)
         try:
             self._file, self._map = _allocate(self._part, self._size)
         except OSError as error:
@@ -421,15 +430,17 @@ class CacheWriter:
         self.state = whole[len(head) : len(head) + state_bytes]
         self._whole = whole
 
-    def finish(self) -> int:
-        """Make it last, put it in its place, and return its size in bytes.
+    def finish(self, *, durable: bool = True) -> int:
+        """Put it in its place, and return its size in bytes; ``durable``: it survives a loss of
+        power, else it may be damaged then, which who reads it notices.
         Raises EngineError: the disk refuses."""
         self._whole[-_CHECK.size :] = _CHECK.pack(_checksum(self._whole[: -_CHECK.size]))
         try:
-            self._map.flush()
-            os.fsync(self._file.fileno())
+            if durable:
+                self._map.flush()
+                os.fsync(self._file.fileno())
             self._close()
-            put(self._part, self._path, durable=True)
+            put(self._part, self._path, durable=durable)
         except OSError as error:
             self.discard()
             raise _refused(self._path, error) from None
@@ -449,11 +460,16 @@ class CacheWriter:
 
 
 @contextlib.contextmanager
-def open_saved(path: Path, wanted: Fingerprint, context_tokens: int) -> Iterator[Cells]:
-    """The ``Cells`` of a file, mapped for as long as it is open.
-    Raises Unusable: there is none, it is damaged, of another model, or larger than the context."""
+def open_saved(
+    path: Path, wanted: Fingerprint, context_tokens: int
+) -> Iterator[tuple[Cells, memoryview]]:
+    """The ``Cells`` of a file and its state, which is mapped for as long as it is open.
+    Raises Unusable: there is none, it is damaged, of another model, larger than the context, or
+    others can write it."""
     try:
         with path.open("rb") as file:
+            if not _is_own(os.fstat(file.fileno())):
+                raise Unusable(f"{path.name} is not yours alone to write")
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise Unusable("nothing was saved") from None
@@ -461,16 +477,23 @@ def open_saved(path: Path, wanted: Fingerprint, context_tokens: int) -> Iterator
         raise Unusable(f"{path.name} cannot be read: {error}") from None
     with mapped, memoryview(mapped) as whole:
         try:
-            cells = _read(whole, wanted, context_tokens)
+            cells, state = _read(whole, wanted, context_tokens)
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError, struct.error):
             raise Unusable(f"{path.name} is damaged") from None
         try:
-            yield cells
+            yield cells, state
         finally:
-            cells.state.release()
+            state.release()
 
 
-def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> Cells:
+def _is_own(status: os.stat_result) -> bool:
+    """Whether what llama.cpp is to believe was written by this person."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> tuple[Cells, memoryview]:
     start = len(_MAGIC) + _LENGTH.size
     if whole[: len(_MAGIC)] != _MAGIC:
         raise ValueError
@@ -484,7 +507,10 @@ def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> Cells:
     numbers = [header["tokens"], header["state_bytes"]]
     numbers += [unit.tokens if isinstance(unit, Media) else unit for unit in units]
     numbers += [saved[name] for saved in header["checkpoints"] for name in _CHECKPOINT]
+    seconds = header["read_seconds"]
     if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError
+    if not (type(seconds) is float and math.isfinite(seconds)):
         raise ValueError
     if header["tokens"] != position_of(units, len(units)):
         raise ValueError
@@ -505,19 +531,19 @@ def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> Cells:
         data = bytes(whole[at : at + saved["bytes"]])
         checkpoints.append(Checkpoint(saved["units"], saved["pos_min"], data))
         at += saved["bytes"]
-    return Cells(units, state, checkpoints)
+    return Cells(units, checkpoints, seconds), state
 
 
-def _head(
-    wanted: Fingerprint, units: Sequence[Unit], checkpoints: Sequence[Checkpoint], state_bytes: int
-) -> bytes:
+def _head(wanted: Fingerprint, holds: Cells, state_bytes: int) -> bytes:
     header = json.dumps({
         "fingerprint": dict(wanted),
-        "tokens": position_of(units, len(units)),
-        "units": [[u.digest, u.tokens] if isinstance(u, Media) else u for u in units],
+        "tokens": position_of(holds.units, len(holds.units)),
+        "units": [[u.digest, u.tokens] if isinstance(u, Media) else u for u in holds.units],
+        "read_seconds": round(holds.seconds, 3),
         "state_bytes": state_bytes,
         "checkpoints": [
-            {"units": c.units, "pos_min": c.pos_min, "bytes": len(c.data)} for c in checkpoints
+            {"units": c.units, "pos_min": c.pos_min, "bytes": len(c.data)}
+            for c in holds.checkpoints
         ],
     }).encode()  # fmt: skip
     return _MAGIC + _LENGTH.pack(len(header)) + header
@@ -530,11 +556,11 @@ def _checksum(data: memoryview) -> int:
     return value
 
 
-def _check_room(path: Path, size: int) -> None:
+def _check_room(path: Path, size: int, most: int) -> None:
     """A full disk under a mapped file ends the process, so it is asked before."""
-    if size > MAX_BYTES:
+    if size > most:
         raise EngineError(
-            f"the cache takes {render_bytes(size)}, more than the {render_bytes(MAX_BYTES)} that "
+            f"the cache takes {render_bytes(size)}, more than the {render_bytes(most)} that "
             "are kept on disk"
         )
     try:

@@ -6,7 +6,7 @@ characters in what people or documents wrote; a system prompt can be counted in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +28,14 @@ class Prompt:
     """``units`` in order, ``pictures`` by digest; ``written_tokens`` came from messages. The first
     ``history_units`` units stay as they are when the conversation goes on. What follows is the
     header of the answer, which the next prompt may write differently: Gemma 4's has an empty
-    thought channel that its history has not."""
+    thought channel that its history has not. ``documents`` are how many units there are up to the
+    end of each picture and each document, as far as nothing of them is an answer."""
 
     units: Sequence[Unit]
     pictures: Mapping[str, Picture]
     written_tokens: int
     history_units: int
+    documents: tuple[int, ...] = ()
 
     @property
     def shown(self) -> int:
@@ -84,6 +86,9 @@ class Markers:
         return min(filter(None, (self.planned_tokens, self.whole_tokens)), default=0)
 
 
+_SEAM_TOKENS = 8  # where two texts meet, which a token may cross
+
+
 class PromptBuilder:
     """Renders requests with the model's own template and tokenizes them piece by piece."""
 
@@ -110,23 +115,45 @@ class PromptBuilder:
         projector was loaded; DoesNotFit: a picture is larger than what was planned for it."""
         units: list[Unit] = []
         pictures: dict[str, Picture] = {}
+        documents: list[int] = []
         written = history_units = history_units_before = 0
+        answered = False
         for piece in self._pieces(request):
             if isinstance(piece, Picture):
                 units += self._placed(piece)
                 pictures[piece.digest] = piece
+                documents += [] if answered else [self._end_of_picture(units)]
                 continue
             tokens = self._model.tokenize(piece.text, special=not isinstance(piece, MessageText))
-            units += tokens
             if isinstance(piece, MessageText):
                 written += len(tokens)
-                history_units_before, history_units = history_units, len(units)
+                answered = answered or piece.answer
+                ends = () if answered else self._ends(piece, tokens)
+                documents += [len(units) + end for end in ends]
+                history_units_before, history_units = history_units, len(units) + len(tokens)
+            units += tokens
         if request.goes_on:  # the header of the answer stands before the part of it that is there
             history_units = history_units_before
         if self._model.adds_bos and units[:1] != [self._model.bos]:
             units.insert(0, self._model.bos)
             history_units += 1
-        return Prompt(units, pictures, written, history_units)
+            documents = [end + 1 for end in documents]
+        return Prompt(units, pictures, written, history_units, tuple(documents))
+
+    def _end_of_picture(self, units: Sequence[Unit]) -> int:
+        assert self._markers is not None  # ``_placed`` has refused it otherwise
+        return len(units) - len(self._markers.after)
+
+    def _ends(self, piece: MessageText, tokens: Sequence[int]) -> Iterator[int]:
+        """How many of the tokens of a text belong to its beginning up to each document's end,
+        whatever follows there: the last few of them depend on it, where something does."""
+        for end in piece.documents:
+            if end >= len(piece.text):
+                yield len(tokens)
+                continue
+            own = self._model.tokenize(piece.text[:end], special=False)[:-_SEAM_TOKENS]
+            if own and own == tokens[: len(own)]:
+                yield len(own)
 
     def _pieces(self, request: Request) -> list[Piece]:
         *before, last = request.messages
@@ -136,7 +163,8 @@ class PromptBuilder:
             return self._template.render(request.messages, think=request.think)
         if last.parts:  # a call and what came of it: the turn goes on
             return self._template.render(request.messages, think=request.think, goes_on=True)
-        return [*self._template.render(before, think=request.think), MessageText(last.text)]
+        begun = MessageText(last.text, answer=True)
+        return [*self._template.render(before, think=request.think), begun]
 
     def _placed(self, picture: Picture) -> list[Unit]:
         markers = self._markers

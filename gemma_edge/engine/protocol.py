@@ -32,12 +32,14 @@ FinishReason = Literal["end", "stop_text", "length", "repetition", "cancelled"]
 class Message:
     """One turn. Pictures stand before the text, as the model was trained. ``parts``, where there
     are any, stand for the text: at even places what people wrote, at odd ones markup of the model's
-    own (a call of a function), whose control tokens are real."""
+    own (a call of a function), whose control tokens are real. ``documents`` are the places in the
+    text, in characters, up to which other questions may have the same: the ends of documents."""
 
     role: Role
     text: str
     pictures: tuple[Picture, ...] = ()
     parts: tuple[str, ...] = ()
+    documents: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +157,14 @@ class Usage:
     """Tokens, exactly. ``prompt = cached + evaluated``, unless reading it was cancelled;
     ``forced`` and ``thought`` are part of ``generated``. ``encoded_pictures`` is how often the
     vision encoder ran: not for a picture that was remembered. Of the ``drafted`` choices so many
-    were ``accepted``; a drafter ``guessed`` some of them, in ``guess_seconds``."""
+    were ``accepted``; a drafter ``guessed`` some of them, in ``guess_seconds``. Of the ``cached``
+    tokens so many were ``restored`` from the disk."""
 
     prompt_tokens: int
     cached_tokens: int
     evaluated_tokens: int
     generated_tokens: int
+    restored_tokens: int = 0
     thought_tokens: int = 0
     forced_tokens: int = 0
     encoded_pictures: int = 0
@@ -174,12 +178,14 @@ class Usage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
     """Seconds by the wall clock. ``mask_seconds`` are a part of ``decode_seconds``: what it took to
-    hold the choices to a constraint."""
+    hold the choices to a constraint. ``saved_seconds`` is what reading took that was restored from
+    the disk, less what that took."""
 
     prompt_seconds: float
     first_token_seconds: float
     decode_seconds: float
     mask_seconds: float = 0.0
+    saved_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +259,12 @@ class Answer(Generator[Event, None, None]):
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What came back from a file: ``tokens`` stand in the cache now. With 0 nothing came, and
-    ``reason`` says why ("the weights are another file than when it was saved")."""
+    ``reason`` says why ("the weights are another file than when it was saved"). ``read_seconds`` is
+    what reading them took, where that was noted."""
 
     tokens: int
     reason: str = ""
+    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -434,7 +434,7 @@ class Scheduler:
         loses_little = 2 * kept >= best.position or kept >= lent + SHARED_TOKENS
         others = [each for each in idle if each is not source]
         if (kept >= lent and loses_little) or not others:
-            self._let_go(best)
+            self.let_go(best)
             best.keep_prefix(wanted)
             if best.position >= SHARED_TOKENS and best.worth_checkpoint(best.units):
                 best.save_checkpoint()  # others may begin so, too
@@ -469,11 +469,12 @@ class Scheduler:
             self._forget(kept.pop(0))
 
     def _forget(self, cache: KvCache) -> None:
-        self._let_go(cache)
+        self.let_go(cache)
         cache.forget()
 
-    def _let_go(self, cache: KvCache) -> None:
-        """What was lent from it belongs to the first borrower now."""
+    def let_go(self, cache: KvCache) -> None:
+        """What it holds is its own, or will be; what was lent from it belongs to the first borrower
+        now."""
         self._lent.pop(cache, None)
         borrowers = [each for each, (source, _) in self._lent.items() if source is cache]
         for number, each in enumerate(borrowers):
@@ -493,6 +494,6 @@ class Scheduler:
         if not self._jobs:
             job.fail(error)
             return
-        self._let_go(job.cache)
+        self.let_go(job.cache)
         job.give_up()
         self._held.appendleft(job)

@@ -46,9 +46,12 @@ class Markup:
 
 @dataclass(frozen=True, slots=True)
 class MessageText:
-    """Text that a person or a document wrote; control tokens in it are just characters."""
+    """Text that a person or a document wrote; control tokens in it are just characters.
+    ``documents`` are those of its message; ``answer``: the model wrote it."""
 
     text: str
+    documents: tuple[int, ...] = ()
+    answer: bool = False
 
 
 Piece = Markup | MessageText | Picture
@@ -279,10 +282,16 @@ def _as_dict(message: Message, placeholder: str) -> dict[str, Any]:
 
 
 def _written(message: Message) -> list[Piece]:
-    if not message.parts:
-        return [MessageText(message.text.strip())]
-    kinds = (MessageText, Markup)
-    return [kinds[place % 2](text) for place, text in enumerate(message.parts)]
+    answer = message.role == "model"
+    if message.parts:
+        return [
+            Markup(text) if place % 2 else MessageText(text, answer=answer)
+            for place, text in enumerate(message.parts)
+        ]
+    text = message.text.strip()
+    before = message.text.find(text)
+    ends = tuple(min(max(end - before, 0), len(text)) for end in message.documents)
+    return [MessageText(text, ends, answer)]
 
 
 def _slots(text: str, pictures: list[Picture]) -> list[Piece]:
@@ -304,6 +313,7 @@ def _folded(messages: Sequence[Message]) -> list[Message]:
     for index, message in enumerate(rest):
         if message.role == "user":
             text = f"{system}\n\n{message.text}"
-            rest[index] = Message("user", text, message.pictures)
+            ends = tuple(end + len(text) - len(message.text) for end in message.documents)
+            rest[index] = Message("user", text, message.pictures, documents=ends)
             return rest
     return [Message("user", system), *rest]

@@ -464,6 +464,7 @@ def _with(warmed: Finished, finished: Finished) -> Finished:
         usage=replace(
             usage,
             cached_tokens=usage.cached_tokens - read,
+            restored_tokens=usage.restored_tokens + warmed.usage.restored_tokens,
             evaluated_tokens=usage.evaluated_tokens + read,
             encoded_pictures=usage.encoded_pictures + warmed.usage.encoded_pictures,
         ),
@@ -471,6 +472,7 @@ def _with(warmed: Finished, finished: Finished) -> Finished:
             timings,
             prompt_seconds=timings.prompt_seconds + seconds,
             first_token_seconds=timings.first_token_seconds + seconds,
+            saved_seconds=timings.saved_seconds + warmed.timings.saved_seconds,
         ),
     )
 
@@ -492,6 +494,7 @@ def _sum_up(answers: Sequence[_PassAnswer], *, cut: bool) -> Finished:
             prompt_seconds=sum(each.prompt_seconds for each in timings),
             first_token_seconds=timings[0].first_token_seconds,
             decode_seconds=sum(each.decode_seconds for each in timings),
+            saved_seconds=sum(each.saved_seconds for each in timings),
         ),
         closed_early=cut and last.closed_early,
     )  # fmt: skip

@@ -118,7 +118,8 @@ def make_beginning(inputs: Sequence[PageInput], *, several: bool) -> Message:
     """What all questions about these pages begin with."""
     document = render_document(inputs, several=several)
     shared = os.path.commonprefix([_template(name) for name in TEMPLATES])
-    return Message("user", shared.replace("{document}", document).strip(), _pictures(inputs))
+    text = shared.replace("{document}", document).strip()
+    return Message("user", text, _pictures(inputs), documents=(len(text),))
 
 
 def _pictures(inputs: Sequence[PageInput]) -> tuple[Picture, ...]:

@@ -307,9 +307,10 @@ class Plan(Placement):
     """One model, placed on one machine. ``threads`` decode, ``prefill_threads`` (0: as many) read
     prompts. ``attempts`` is how the search came here; ``fallbacks`` is what to load when memory
     runs out in spite of the ledger, the next first; ``alternatives`` are other models that fit.
-    What the encoder made of pictures is kept in the folder ``remember``, if a person wants that.
-    ``draft`` is whether what is copied from the prompt is drafted; ``drafter`` guesses what cannot
-    be copied, unless that is off; the answers are the same."""
+    What was read of pictures and documents is kept in the folder ``remember``, if a person wants
+    that; documents take at most ``remember_bytes`` (None: what the engine thinks right, 0: none is
+    added). ``draft`` is whether what is copied from the prompt is drafted; ``drafter`` guesses what
+    cannot be copied, unless that is off; the answers are the same."""
 
     model: Path
     projector: Path | None = None
@@ -325,6 +326,7 @@ class Plan(Placement):
     fallbacks: tuple["Plan", ...] = ()
     alternatives: tuple["Plan", ...] = ()
     remember: Path | None = None
+    remember_bytes: int | None = None
     draft: Draft = "lookup"
 
     @property

@@ -492,7 +492,7 @@ def _saved(case: Case, folder: Path) -> None:
     path = folder / "cache.kv"
     path.write_bytes(case.data)
     try:
-        with open_saved(path, seeds.FINGERPRINT, 4096) as cells:
+        with open_saved(path, seeds.FINGERPRINT, 4096) as (cells, _):
             units, checkpoints = list(cells.units), list(cells.checkpoints)
     except Unusable as reason:
         check_line(str(reason), "why a cache is of no use")

@@ -262,7 +262,7 @@ def test_two_runs_write_one_file_and_neither_disturbs_the_other(
         second = engine._cache.copy_out(path, engine._fingerprint)
     assert first.finish() == second.finish() == path.stat().st_size
     assert [file.name for file in tmp_path.iterdir()] == ["kv"]
-    with open_saved(path, engine._fingerprint, 2048) as cells:
+    with open_saved(path, engine._fingerprint, 2048) as (cells, _):
         assert cells.units
 
 
