@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,3 +292,36 @@ def test_two_processes_at_once(plan: Plan, folder: Path) -> None:
             engine.close()
     assert said == [again, again] and finished.usage.restored_tokens > LEAST_TOKENS
     assert [file.suffix for file in kept(folder)] == [".kv"]
+
+
+def test_of_several_answers_at_once_each_takes_its_own(
+    plan: Plan, folder: Path, start: Open
+) -> None:
+    """In one context: what one has taken from the disk the others share, or take themselves."""
+    texts = (REPORT, f"Other words. {REPORT}")
+    for text in texts:
+        ask(start(plan), about("Which row is the last?", text))
+    files = kept(folder)
+    several = replace(plan, sequences=3, context_tokens=8192)
+    requests = [about(question, text) for question in ("And the first?", "Ja?") for text in texts]
+    alone = [ask(start(plan), each)[0] for each in requests]
+    engine = start(several)
+    assert [ask(engine, each)[0] for each in requests] == alone
+    engine = start(several)
+    with ThreadPoolExecutor(4) as threads:  # batches of other shapes: words may differ
+        found = list(threads.map(lambda each: ask(engine, each), requests))
+    assert all(finished.usage.evaluated_tokens < 60 for _, finished, _ in found)
+    assert sum(finished.usage.restored_tokens > LEAST_TOKENS for _, finished, _ in found) >= 2
+    assert kept(folder) == files
+
+
+def test_where_others_have_the_cells_it_is_read_and_stays(
+    plan: Plan, folder: Path, start: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = about("Which row is the last?")
+    said, _, _ = ask(start(plan), asked)
+    crowded = start(replace(plan, sequences=2))
+    monkeypatch.setattr(crowded._context, "put_state", lambda *_, **__: False)
+    again, finished, told = ask(crowded, asked)
+    assert (again, finished.usage.restored_tokens, told) == (said, 0, [])
+    assert len(kept(folder)) == 1
