@@ -219,7 +219,8 @@ def _measure_model(
             row = replace(row, memory=_memory(engine, plan, taken))
             row = _Rounds(engine, prepared, length, row, runtime, tell).run(loaded)
             if row.speed and not was_disturbed(row, busy):
-                engine.keep(row.speed)
+                read = row.figures.get("read_tokens_per_second")
+                engine.keep(row.speed, read.median if read else None)
                 row = replace(row, kept=not plan.adapters)
             return row
     except (KeyboardInterrupt, Interrupted):

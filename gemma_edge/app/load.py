@@ -706,20 +706,22 @@ class LoadedEngine:
         """For whoever measures it and decides what is to be kept of it."""
         self._known = True
 
-    def keep(self, tokens_per_second: float) -> None:
+    def keep(self, tokens_per_second: float, read_tokens_per_second: float | None) -> None:
         """Let plans know how fast it is, also where they know already; the bundled model too. Not
         with adapters, which make a model slower than it is."""
         if not self.prepared.plan.adapters:
-            self._keep(tokens_per_second)
+            self._keep(tokens_per_second, read_tokens_per_second)
 
-    def _keep(self, tokens_per_second: float) -> None:
+    def _keep(self, tokens_per_second: float, read: float | None = None) -> None:
         """Under the plan that was really loaded, which may be a fallback; not a run that spilled
         into main memory, which would make every later estimate too low."""
         self._known, prepared = True, self.prepared
         if tokens_per_second <= 0:
             return
         loaded = self.engine.info.plan or prepared.plan
-        run = describe_measurement(loaded, prepared.candidate, prepared.hardware, tokens_per_second)
+        run = describe_measurement(
+            loaded, prepared.candidate, prepared.hardware, tokens_per_second, read
+        )
         if seems_spilled(run, prepared.hardware):
             self.say(render_spill(run))
         elif problem := record_measurement(prepared.settings, run):

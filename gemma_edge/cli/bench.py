@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -411,6 +412,7 @@ def as_document(result: Bench) -> dict[str, Any]:
     hardware = result.hardware
     return {
         "gemma_edge": __version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
         "build": {
             "llama_cpp_python": hardware.build.version,
             "backends": list(hardware.build.backends),

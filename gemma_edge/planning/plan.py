@@ -281,11 +281,13 @@ class Allocated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """Tokens a second while answering. ``measured``: on this machine, with these weights."""
+    """Tokens a second while answering. ``measured``: on this machine, with these weights.
+    ``read_tokens_per_second`` is that of a prompt, None where it was not measured too."""
 
     tokens_per_second: float
     measured: bool
     reason: str
+    read_tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

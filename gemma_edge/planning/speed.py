@@ -112,6 +112,9 @@ _AND = " + "  # between the titles of several devices
 _FAST_INSTRUCTIONS = {"avx2", "avx512", "neon", "sve", "vsx", "rvv", "asimd"}
 
 
+_MEASURED = "measured on this machine with these weights"
+
+
 def estimate(  # noqa: PLR0913, PLR0917  (what runs, where, and what was measured)
     shape: Shape, placement: Placement, hardware: Hardware, threads: int, weights_key: str,
     speeds: Sequence[Measurement] = (),
@@ -125,9 +128,11 @@ def estimate(  # noqa: PLR0913, PLR0917  (what runs, where, and what was measure
     speeds = [each for each in speeds if not seems_spilled(each, hardware)]
     for each in reversed(speeds):
         if each.key == blank.key:
+            read, reason = each.read_tokens_per_second, _MEASURED
+            reason += f", which read {read:,.0f} tokens of a prompt a second" if read else ""
             return Speed(
-                tokens_per_second=each.tokens_per_second, measured=True,
-                reason="measured on this machine with these weights",
+                tokens_per_second=each.tokens_per_second, measured=True, reason=reason,
+                read_tokens_per_second=read,
             )  # fmt: skip
     alike = [each for each in speeds if _device(each) == _device(blank) and _like(each, blank)]
     kind = placement.kind(len(shape.layers))
@@ -164,12 +169,15 @@ def describe_run(
 
 
 def describe_measurement(
-    plan: Plan, candidate: Candidate, hardware: Hardware, tokens_per_second: float
-) -> Measurement:
+    plan: Plan, candidate: Candidate, hardware: Hardware, tokens_per_second: float,
+    read_tokens_per_second: float | None = None,
+) -> Measurement:  # fmt: skip
     """What ``store.record_measurement`` keeps of a run of this plan."""
     shape = parse_shape(candidate.header, exact=candidate.exact)
     run, _ = describe_run(shape, plan, hardware, plan.threads, candidate.weights_key)
-    return replace(run, tokens_per_second=tokens_per_second)
+    return replace(
+        run, tokens_per_second=tokens_per_second, read_tokens_per_second=read_tokens_per_second
+    )
 
 
 # Of the prediction. What Windows moved to main memory is read 5 to 30 times slower (docs/memory.md,

@@ -25,7 +25,8 @@ class Measurement:
     ``device`` is the title of the GPU or of the processor, ``version`` llama-cpp-python's with the
     instructions that it was built for, ``driver`` the GPU's, ``weights`` a sha256 or name and size,
     ``placement`` the class of the placement with its number of layers, and of threads where the CPU
-    computes ("gpu", "experts:24:6", "partial:30:6", "cpu:6")."""
+    computes ("gpu", "experts:24:6", "partial:30:6", "cpu:6"). ``read_tokens_per_second`` is that of
+    a prompt, None where nobody measured it."""
 
     device: str
     backend: str
@@ -36,6 +37,7 @@ class Measurement:
     tokens_per_second: float
     predicted_tokens_per_second: float
     driver: str = ""
+    read_tokens_per_second: float | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -86,6 +88,8 @@ def _parse(entry: dict[str, Any]) -> Measurement:
             "device, backend, version, driver, weights, placement and moe: another type"
         )
     speeds = {key: entry[key] for key in ("tokens_per_second", "predicted_tokens_per_second")}
+    if (read := entry.get("read_tokens_per_second")) is not None:
+        speeds["read_tokens_per_second"] = read
     if not all(type(each) in (int, float) and 0 < each < math.inf for each in speeds.values()):
         raise ValueError("a speed is not a number above 0")
     return Measurement(**texts, moe=entry["moe"], **speeds)

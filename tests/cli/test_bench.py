@@ -22,9 +22,17 @@ from gemma_edge.app.bench import (
     was_disturbed,
 )
 from gemma_edge.app.runtime import load_engine
-from gemma_edge.engine.protocol import Chunk, Event, Finished, Request, Timings, Usage
+from gemma_edge.engine.protocol import (
+    Chunk,
+    EngineInfo,
+    Event,
+    Finished,
+    Request,
+    Timings,
+    Usage,
+)
 from gemma_edge.errors import EngineError, ExitStatus
-from gemma_edge.planning.plan import ALL_LAYERS, Plan, Speed
+from gemma_edge.planning.plan import ALL_LAYERS, Allocated, Plan, Speed
 from tests.cli.conftest import GAMER, TEXT_MODEL, Ran, Shell
 from tests.cli.test_demo_end_to_end import gemma_edge
 from tests.cli.test_mtp import DRAFTER, GUESSES, MODEL
@@ -185,6 +193,37 @@ def test_without_drafts_nothing_is_copied(shell, models):
     ran = run(shell, models[0], "--draft", "off", "--json", engines={"small": Paced(40.0)})
     assert "copy_tokens_per_second" not in document(ran)["models"][0]["figures"]
     assert document(ran)["models"][0]["plan"]["draft"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(100, "as planned"), (103, "3.0 % more than planned"), (90, "10.0 % less than planned")],
+)
+def test_memory_is_held_against_the_plan(shell, models, share, said):
+    """By llama.cpp's own report, and by what the driver has less of."""
+    shell.hardware = GAMER
+    looks: list[int] = []
+
+    class Reporting(Paced):
+        @property
+        def info(self) -> EngineInfo:
+            accounts = shell.plans[-1].ledger.accounts
+            parts = ("weights", "KV global", "KV window", "compute", "output")
+            rows = [Allocated(each.place, part.name, part.size_bytes * share // 100)
+                    for each in accounts for part in each.parts
+                    if part.name in parts and not part.reclaimable]  # fmt: skip
+            return replace(super().info, allocated=tuple(rows))
+
+    def detect(_environment):
+        looks.append(len(shell.plans))
+        card = replace(GAMER.devices[0], free_bytes=(7 << 30) - len(shell.plans) * (5 << 30))
+        return replace(GAMER, devices=(card,))
+
+    more = {"engines": {"small": Reporting(40.0)}, "detect_hardware": detect}
+    ran = run(shell, models[0], "--markdown", **more)
+    assert looks == [0, 0, 1]  # to plan, before and after the load
+    (row,) = [line for line in ran.stdout.splitlines() if line.startswith("| small")]
+    assert f"{said}; the driver counts 5.0 GiB |" in row
 
 
 @pytest.mark.parametrize(
@@ -422,7 +461,7 @@ def test_json_says_what_was_measured_on_which_machine(shell, models):
     shell.hardware = GAMER
     said = document(run(shell, models[0], "--json", "--quiet", engines={"small": Paced(40.0)}))
     assert set(said) == {
-        "gemma_edge", "build", "machine", "length", "busy_programs", "models", "advice",
+        "gemma_edge", "python", "build", "machine", "length", "busy_programs", "models", "advice",
     }  # fmt: skip
     assert said["build"]["llama_cpp_python"] == "0.3.36"
     (device,) = said["machine"]["devices"]
@@ -449,6 +488,10 @@ def test_the_next_plan_counts_with_what_was_measured(shell, models):
     run(shell, models[0], "--quick", engines={"small": Paced(40.0)})
     found = planned(shell, models[0])
     assert (found["measured"], found["tokens_per_second"]) == (True, 40.0)
+    assert found["read_tokens_per_second"] == pytest.approx(1000)
+    page = shell.run("plan", models[0], model=False).stdout
+    assert "40 tok/s, measured on this machine" in page
+    assert "read 1,000 tokens of a prompt a second" in page
     said = document(run(shell, models[0], "--json", engines={"small": Paced(20.0)}))
     assert said["models"][0]["expected"] == {"tokens_per_second": 40.0, "measured": True}
     assert "40 it had when it was measured before" in said["models"][0]["remarks"][0]

@@ -19,6 +19,7 @@ from gemma_edge.store.remote import StoreSettings
 RUN = Measurement(
     device="RTX 4060", backend="cuda", version="0.3.36", weights="ab" * 32, placement="gpu",
     moe=False, tokens_per_second=61.5, predicted_tokens_per_second=60.0, driver="580.65",
+    read_tokens_per_second=2140.0,
 )  # fmt: skip
 
 
@@ -44,9 +45,10 @@ def test_a_file_without_drivers_is_read(settings):
     record_measurement(settings, RUN)
     path = measurements_path(settings)
     content = json.loads(path.read_text())
-    del content["speeds"][0]["driver"]
+    del content["speeds"][0]["driver"], content["speeds"][0]["read_tokens_per_second"]
     path.write_text(json.dumps(content))
-    assert read_measurements(settings) == ((replace(RUN, driver=""),), "")
+    older = replace(RUN, driver="", read_tokens_per_second=None)
+    assert read_measurements(settings) == ((older,), "")
 
 
 def test_old_ones_make_room(settings):
@@ -77,7 +79,8 @@ def test_a_damaged_file_is_ignored_and_said_and_written_again(settings, damage):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("tokens_per_second", 0), ("tokens_per_second", "5"), ("tokens_per_second", True),
+    [("tokens_per_second", 0), ("read_tokens_per_second", 0), ("read_tokens_per_second", "5"),
+     ("tokens_per_second", "5"), ("tokens_per_second", True),
      ("predicted_tokens_per_second", float("nan")), ("predicted_tokens_per_second", float("inf")),
      ("device", 3), ("driver", 580), ("moe", "no")],
 )  # fmt: skip
