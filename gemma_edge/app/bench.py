@@ -33,6 +33,7 @@ from gemma_edge.planning.plan import Candidate, Plan, Speed
 from gemma_edge.planning.planner import FLUENT_SPEED, USABLE_SPEED
 from gemma_edge.planning.render import render_kind, short_title
 from gemma_edge.records import dataclass
+from gemma_edge.store.measurements import PAYS_TIMES
 
 # ----------------------------------------------------------------------------
 # What is asked for, and what comes out.
@@ -220,7 +221,7 @@ def _measure_model(
             row = _Rounds(engine, prepared, length, row, runtime, tell).run(loaded)
             if row.speed and not was_disturbed(row, busy):
                 read = row.figures.get("read_tokens_per_second")
-                engine.keep(row.speed, read.median if read else None)
+                engine.keep(row.speed, read.median if read else None, _drafter_times(row))
                 row = replace(row, kept=not plan.adapters)
             return row
     except (KeyboardInterrupt, Interrupted):
@@ -653,10 +654,16 @@ def _short(rate: float) -> str:
 
 def judge_drafter(row: ModelBench) -> str:
     """Whether its drafter is worth its memory here; "" for a model without one."""
-    found = row.figures.get("guessed_tokens_per_second")
-    if found is None or not row.speed:
+    times = _drafter_times(row)
+    if times is None:
         return ""
-    times = found.median / row.speed
-    if times > ALIKE:
-        return f"{row.short}: its drafter makes answers {times:.1f} times as fast; keep --draft mtp"
+    if times >= PAYS_TIMES:
+        then = "it is used from now on" if row.kept else "keep --draft mtp"
+        return f"{row.short}: its drafter makes answers {times:.1f} times as fast; {then}"
     return f"{row.short}: its drafter does not pay here, {times:.1f} times as fast; --draft lookup"
+
+
+def _drafter_times(row: ModelBench) -> float | None:
+    """How many times as fast it writes with its drafter; None where that was not measured."""
+    found = row.figures.get("guessed_tokens_per_second")
+    return found.median / row.speed if found and row.speed else None

@@ -132,7 +132,8 @@ def prepare(
             check_inputs=partial(_check_inputs, request, vision, images),
             check_plan=partial(_check_plan, request, constraints, planner, runtime),
         )  # fmt: skip
-        candidate = _check_files(Stock(runtime.store).local(files), vision)
+        stock = Stock(runtime.store)
+        candidate = stock.with_drafter(_check_files(stock.local(files), vision), request)
         for _, header in constraints.adapters:
             check_adapter(candidate.header, header)
         planner, plan = _plan_beside_others(planner, candidate, constraints, runtime)
@@ -706,13 +707,20 @@ class LoadedEngine:
         """For whoever measures it and decides what is to be kept of it."""
         self._known = True
 
-    def keep(self, tokens_per_second: float, read_tokens_per_second: float | None) -> None:
-        """Let plans know how fast it is, also where they know already; the bundled model too. Not
-        with adapters, which make a model slower than it is."""
+    def keep(
+        self, tokens_per_second: float, read_tokens_per_second: float | None,
+        drafter_times: float | None = None,
+    ) -> None:  # fmt: skip
+        """Let plans know how fast it is, also where they know already, and how many times as fast
+        its drafter makes it; the bundled model too. Not with adapters, which make a model slower
+        than it is."""
         if not self.prepared.plan.adapters:
-            self._keep(tokens_per_second, read_tokens_per_second)
+            self._keep(tokens_per_second, read_tokens_per_second, drafter_times)
 
-    def _keep(self, tokens_per_second: float, read: float | None = None) -> None:
+    def _keep(
+        self, tokens_per_second: float, read: float | None = None,
+        drafter_times: float | None = None,
+    ) -> None:  # fmt: skip
         """Under the plan that was really loaded, which may be a fallback; not a run that spilled
         into main memory, which would make every later estimate too low."""
         self._known, prepared = True, self.prepared
@@ -722,6 +730,7 @@ class LoadedEngine:
         run = describe_measurement(
             loaded, prepared.candidate, prepared.hardware, tokens_per_second, read
         )
+        run = replace(run, drafter_times=drafter_times)
         if seems_spilled(run, prepared.hardware):
             self.say(render_spill(run))
         elif problem := record_measurement(prepared.settings, run):

@@ -25,8 +25,8 @@ class ModelRequest:
     leaves it to the plan, anything else is kept or refused. ``vision`` is whether pictures must be
     possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what was read of
     pictures and documents. ``draft`` is what guesses words ahead: what the prompt says ("lookup"),
-    and the model's drafter too ("mtp"); "auto" is "lookup" until somebody has measured that a
-    drafter pays. A ``drafter`` that is named takes the place of the model's own."""
+    and the model's drafter too ("mtp"); "auto" is "lookup" until ``gemma-edge bench`` has found
+    that the drafter pays. A ``drafter`` that is named takes the place of the model's own."""
 
     model: str = AUTO
     mmproj: Path | None = None

@@ -3,6 +3,7 @@ were read before, or else by what the catalogue knows."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from gemma_edge import catalog
@@ -36,6 +37,7 @@ from gemma_edge.planning.plan import Candidate
 from gemma_edge.store.files import StoredFile, list_files
 from gemma_edge.store.hub import find_kept_header, read_local_header, read_remote_header
 from gemma_edge.store.lock import Locks
+from gemma_edge.store.measurements import PAYS_TIMES, read_measurements
 from gemma_edge.store.remote import RemoteFile, StoreSettings
 
 ARCHITECTURE = "gemma4"
@@ -142,7 +144,7 @@ class Stock:
         """With the drafter that was asked for, or as it is.
         Raises ModelError: there is none, or it is of another model."""
         if not request.guesses or candidate.drafter is not None:
-            return candidate
+            return self._with_measured(candidate, request) if request.draft == "auto" else candidate
         if request.drafter is None and candidate.size_name:
             known = catalog.wanted(candidate.name)
             return self._with_known_drafter(candidate, known.size, known.quant)
@@ -155,6 +157,27 @@ class Stock:
         check_drafter(candidate.header, drafter)
         own = replace(candidate.files, drafter=path) if candidate.files else None
         return replace(candidate, drafter=drafter, files=own)
+
+    def _with_measured(self, candidate: Candidate, request: ModelRequest) -> Candidate:
+        """With the drafter that is here and that ``gemma-edge bench`` has found to pay."""
+        if candidate.drafter is not None or candidate.weights_key not in self._pay:
+            return candidate
+        try:
+            found = self.with_drafter(candidate, replace(request, draft="mtp"))
+            path = found.files.drafter if found.files else None
+            model, drafter = self._stored(found.model_path), path and self._stored(path)
+            if model and drafter:
+                _check_source(model, drafter)
+        except ModelError:
+            return candidate
+        return replace(found, spare=True) if path else candidate
+
+    @cached_property
+    def _pay(self) -> set[str]:
+        """The weights whose drafter makes answers faster on this machine."""
+        measured, _ = read_measurements(self._settings)
+        newest = {each.weights: each.drafter_times for each in measured if each.drafter_times}
+        return {weights for weights, times in newest.items() if times >= PAYS_TIMES}
 
     def _with_known_drafter(self, candidate: Candidate, size: Size, quant: Quant) -> Candidate:
         if quant.drafter is None:

@@ -40,7 +40,8 @@ class Candidate:
     then a header read from the hub, or one made from the catalogue's facts (``exact`` is False).
     ``size_name`` is the catalogue's ("e4b"), "" for a file that only has a path. ``download_bytes``
     is what would have to be fetched. ``weights`` is the sha256 of the model file, "" if unknown.
-    ``drafter`` is one that guesses words ahead beside it, whose memory is counted; None for none.
+    ``drafter`` is one that guesses words ahead beside it, whose memory is counted; None for none;
+    one that is ``spare`` is left out where it would change the plan.
     Candidates are equal if their headers are, whatever their files are called."""
 
     name: str
@@ -48,6 +49,7 @@ class Candidate:
     header: Header
     projector: Header | None = None
     drafter: Header | None = None
+    spare: bool = False
     files: ModelFiles | None = field(default=None, compare=False)
     exact: bool = True
     on_disk: bool = True
@@ -111,7 +113,7 @@ class Candidate:
 
     def without_drafter(self) -> "Candidate":
         files = replace(self.files, drafter=None) if self.files else None
-        return replace(self, drafter=None, files=files)
+        return replace(self, drafter=None, spare=False, files=files)
 
     def without_projector(self) -> "Candidate":
         files = replace(self.files, projector=None) if self.files else None

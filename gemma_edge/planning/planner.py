@@ -10,6 +10,7 @@ B the better model wins, within C the faster one. Pure but for ``measure``.
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import field, replace
 from functools import partial
 from itertools import chain
@@ -75,10 +76,11 @@ class Planner:
         """
         if len(candidates) == 1:
             return self._plan_one(candidates[0], constraints)
+        whole, candidates = candidates, [_without_spare(each) for each in candidates]
         if self.quick is None:
             return self._choose(candidates, constraints, self.measure)
         choice = self._choose(candidates, constraints, self.quick)
-        chosen = next(each for each in candidates if each.name == choice.name)
+        chosen = next(each for each in whole if each.name == choice.name)
         try:
             exact = self._plan_one(chosen, constraints)
         except DoesNotFit:  # so close to the edge that only measuring tells
@@ -94,6 +96,7 @@ class Planner:
         """Each by itself as if the person had named it, quickly, in the order given. The reason of
         a plan is what it is, in words."""
         results = []
+        candidates = [_without_spare(each) for each in candidates]
         for search in self._searches(candidates, constraints, self.quick or self.measure):
             result = find_plan(replace(search, alone=True))
             if isinstance(result, Plan):
@@ -109,9 +112,20 @@ class Planner:
         for known, asked, plan in self._planned:
             if (known, asked) == (candidate, constraints):
                 return plan
-        plan = self._choose([candidate], constraints, self.measure)
+        plan = self._choose([_without_spare(candidate)], constraints, self.measure)
+        if candidate.spare:
+            plan = self._with_spare(candidate, constraints, plan)
         self._planned.append((candidate, constraints, plan))
         return plan
+
+    def _with_spare(self, candidate: Candidate, constraints: Constraints, alone: Plan) -> Plan:
+        """With its drafter, where that takes nothing away from the plan without it."""
+        with suppress(DoesNotFit):
+            both = self._choose([candidate], constraints, self.measure)
+            if both.placement == alone.placement:
+                return both
+        reason = "its drafter would pay, but there is no memory for it; --draft mtp insists on it"
+        return replace(alone, reasons=(*alone.reasons, reason))
 
     def _choose(
         self, candidates: Sequence[Candidate], constraints: Constraints, measure: Measure
@@ -156,6 +170,10 @@ class Planner:
             )
             for order, (candidate, shape) in enumerate(zip(candidates, shapes, strict=True))
         ]  # fmt: skip
+
+
+def _without_spare(candidate: Candidate) -> Candidate:
+    return candidate.without_drafter() if candidate.spare else candidate
 
 
 Found = tuple[Search, Plan | NoPlan]
@@ -436,7 +454,8 @@ def _explain(search: Search, plan: Plan) -> Iterator[str]:
         yield f"images of at most {plan.image_tokens} tokens: memory is short"
     yield from plan.reasons
     if plan.drafter is not None:
-        yield f"{plan.drafter.name} guesses words ahead, as asked: only time depends on it"
+        why = "as it paid here" if search.candidate.spare else "as asked"
+        yield f"{plan.drafter.name} guesses words ahead, {why}: only time depends on it"
     if plan.lazy:
         yield "embeddings are read from disk as they are needed: main memory is short"
     if not plan.repack:

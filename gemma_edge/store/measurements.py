@@ -5,7 +5,7 @@ A damaged file costs the estimates their correction and nothing else: it is igno
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from gemma_edge.store.lock import one_writer
 from gemma_edge.store.remote import StoreSettings
 
 _FORMAT = 1  # another layout gets another number
+PAYS_TIMES = 1.1  # from here on a drafter is used; a machine is not steadier than that
 MAX_KEPT = 200  # the newest; a person has a few models and a few devices
 
 
@@ -26,7 +27,8 @@ class Measurement:
     instructions that it was built for, ``driver`` the GPU's, ``weights`` a sha256 or name and size,
     ``placement`` the class of the placement with its number of layers, and of threads where the CPU
     computes ("gpu", "experts:24:6", "partial:30:6", "cpu:6"). ``read_tokens_per_second`` is that of
-    a prompt, None where nobody measured it."""
+    a prompt, ``drafter_times`` how many times as fast answers are with the model's drafter, both
+    None where nobody measured it."""
 
     device: str
     backend: str
@@ -38,6 +40,7 @@ class Measurement:
     predicted_tokens_per_second: float
     driver: str = ""
     read_tokens_per_second: float | None = None
+    drafter_times: float | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -66,12 +69,16 @@ def read_measurements(settings: StoreSettings) -> tuple[tuple[Measurement, ...],
 
 
 def record_measurement(settings: StoreSettings, fresh: Measurement) -> str:
-    """Add one, replacing that of the same configuration. "" or why it could not be kept: a full
+    """Add one, replacing that of the same configuration; what a drafter brings there stays known
+    where the new one says nothing of it. "" or why it could not be kept: a full
     disk costs the next plan its correction, never this run."""
     try:
         with one_writer(settings.data_dir / "speeds.json.writing"):
             kept, _ = read_measurements(settings)
             others = [each for each in kept if each.key != fresh.key]
+            for each in (each for each in kept if each.key == fresh.key):
+                times = fresh.drafter_times or each.drafter_times
+                fresh = replace(fresh, drafter_times=times)
             entries = [asdict(each) for each in [*others, fresh][-MAX_KEPT:]]
             text = json.dumps({"format": _FORMAT, "speeds": entries}, indent=1)
             write_atomically(measurements_path(settings), text + "\n")
@@ -88,8 +95,9 @@ def _parse(entry: dict[str, Any]) -> Measurement:
             "device, backend, version, driver, weights, placement and moe: another type"
         )
     speeds = {key: entry[key] for key in ("tokens_per_second", "predicted_tokens_per_second")}
-    if (read := entry.get("read_tokens_per_second")) is not None:
-        speeds["read_tokens_per_second"] = read
+    for key in ("read_tokens_per_second", "drafter_times"):
+        if (more := entry.get(key)) is not None:
+            speeds[key] = more
     if not all(type(each) in (int, float) and 0 < each < math.inf for each in speeds.values()):
         raise ValueError("a speed is not a number above 0")
     return Measurement(**texts, moe=entry["moe"], **speeds)

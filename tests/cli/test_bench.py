@@ -228,7 +228,7 @@ def test_memory_is_held_against_the_plan(shell, models, share, said):
 
 @pytest.mark.parametrize(
     ("pays", "said"),
-    [(1.6, "makes answers 1.6 times as fast; keep --draft mtp"),
+    [(1.6, "makes answers 1.6 times as fast; it is used from now on"),
      (0.8, "does not pay here, 0.8 times as fast; --draft lookup")],
 )  # fmt: skip
 def test_a_drafter_is_judged(shell, write_gguf, pays, said):
@@ -241,8 +241,12 @@ def test_a_drafter_is_judged(shell, write_gguf, pays, said):
     assert row["figures"]["guessed_tokens_per_second"]["median"] == pytest.approx(40 * pays)
     assert row["guessed_share"] == 0.5
     assert any(said in each for each in row["remarks"])
-    (plain,) = document(run(shell, *line[:1], "--json", engines=pair()))["models"]
-    assert "guessed_tokens_per_second" not in plain["figures"]
+    ran = run(shell, *line[:1], "--json", engines={"small": Paced(40.0, pays=pays)})
+    (plain,) = document(ran)["models"]
+    assert plain["plan"]["drafter"] == ("guessed_tokens_per_second" in plain["figures"])
+    assert plain["plan"]["drafter"] == (pays > 1)
+    ran = run(shell, *line[:1], "--json", "--draft", "lookup", engines={"small": Paced(40.0)})
+    assert not document(ran)["models"][0]["plan"]["drafter"]
 
 
 # ----------------------------------------------------------------------------

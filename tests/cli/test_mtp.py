@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 
 from gemma_edge.engine import load
 from gemma_edge.errors import ExitStatus
-from tests.cli.conftest import E4B, E4B_DRAFTER, E4B_MODEL, TEXT_MODEL, Online, Shell
+from gemma_edge.hardware.machine import Memory
+from gemma_edge.store.measurements import Measurement, record_measurement
+from gemma_edge.store.remote import StoreSettings
+from tests.cli.conftest import E4B, E4B_DRAFTER, E4B_MODEL, LAPTOP, TEXT_MODEL, Online, Shell
 from tests.cli.test_chat import Typist
 from tests.conftest import WriteGguf
 
@@ -131,25 +135,78 @@ def test_what_cannot_be(shell: Shell, local: Path, write_gguf: WriteGguf) -> Non
     assert f"hint: --drafter {first} or {second}" in ran.stderr
 
 
+def huge(write_gguf: WriteGguf, row: int) -> bytes:
+    """The head of a drafter with a tensor of two rows so long; its file is then grown by a hole."""
+    rows = [("token_embd.weight", (32, 4), 0), ("blk.0.attn_q.weight", (1 << 16, 2), 0)]
+    data = write_gguf("big.gguf", GUESSES, rows).read_bytes()
+    return data.replace((1 << 16).to_bytes(8, "little"), row.to_bytes(8, "little"))
+
+
 def test_where_it_does_not_fit_the_hint_goes_on_without(
     shell: Shell, local: Path, write_gguf: WriteGguf
 ) -> None:
-    """A drafter of 12 GiB, by its header: the file is a hole."""
-    path = beside(local, write_gguf)
-    big = write_gguf("big.gguf", GUESSES, [
-        ("token_embd.weight", (32, 4), 0), ("blk.0.attn_q.weight", (1 << 16, 2), 0),
-    ])  # fmt: skip
-    data = big.read_bytes().replace(
-        (1 << 16).to_bytes(8, "little"), (1 << 31).to_bytes(8, "little")
-    )
-    with path.open("wb") as file:
-        file.write(data)
-        file.truncate(len(data) + (1 << 34))
+    shell.hardware = replace(LAPTOP, memory=Memory(3 << 30, "3.0 GiB are available"))
+    path, size = beside(local, write_gguf), 3 << 30
+    path.write_bytes(huge(write_gguf, size // 8))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + size)
     run = ("plan", str(local), "--ctx", "512")
     ran = shell.run(*run, "--drafter", str(path), model=False)
     assert ran.status == ExitStatus.DOES_NOT_FIT, ran.stderr
     assert "hint: --draft lookup" in ran.stderr
     assert shell.run(*run, "--draft", "lookup", model=False).status == 0
+
+
+# ----------------------------------------------------------------------------
+# Without a word: where it was measured that it pays, it is here, and it takes nothing away.
+
+
+def measured(shell: Shell, model: Path, times: float) -> None:
+    settings = StoreSettings(data_dir=shell.home / ".local" / "share" / "gemma-edge")
+    run = Measurement(
+        device="CPU", backend="cpu", version="0", weights=f"{model.name}:{model.stat().st_size}",
+        placement="cpu:1", moe=False, tokens_per_second=20.0, predicted_tokens_per_second=20.0,
+        drafter_times=times,
+    )  # fmt: skip
+    assert record_measurement(settings, run) == ""
+
+
+@pytest.mark.parametrize("times", [0.9, 1.05, 1.3])
+def test_one_that_was_found_to_pay_is_used(
+    shell: Shell, local: Path, write_gguf: WriteGguf, times: float
+) -> None:
+    drafter = beside(local, write_gguf)
+    measured(shell, local, times)
+    shell.script(["hello"] * 4)
+    pays = times > 1.1
+    ran = shell.run("plan", str(local), "--explain", model=False)
+    assert (f"{drafter.name} guesses words ahead, as it paid here" in ran.stdout) == pays
+    run = ("chat", "hi", "--model", str(local))
+    assert shell.run(*run, model=False).status == 0
+    assert shell.plans[-1].drafter == (drafter if pays else None)
+    for mode in ("lookup", "off"):
+        assert shell.run(*run, "--draft", mode, model=False).status == 0
+        assert shell.plans[-1].drafter is None
+    drafter.unlink()
+    assert shell.run(*run, model=False).status == 0
+    assert shell.plans[-1].drafter is None
+
+
+def test_one_that_pays_takes_nothing_away(
+    shell: Shell, local: Path, write_gguf: WriteGguf
+) -> None:  # fmt: skip
+    shell.hardware = replace(LAPTOP, memory=Memory(3 << 30, "3.0 GiB are available"))
+    path, size = beside(local, write_gguf), 3 << 30
+    path.write_bytes(huge(write_gguf, size // 8))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + size)
+    measured(shell, local, 1.5)
+    shell.script(["hello"])
+    ran = shell.run("plan", str(local), "--explain", model=False)
+    assert ran.status == 0, ran.stderr
+    assert "there is no memory for it" in ran.stdout
+    assert shell.run("chat", "hi", "--model", str(local), model=False).status == 0
+    assert shell.plans[-1].drafter is None
 
 
 # ----------------------------------------------------------------------------

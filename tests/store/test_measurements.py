@@ -110,3 +110,12 @@ def test_two_that_end_together_write_one_after_the_other(settings):
         assert not measurements_path(settings).exists()
     worker.join(20)
     assert read_measurements(settings) == ((RUN,), "")
+
+
+def test_what_a_drafter_brings_stays_known(settings: StoreSettings) -> None:
+    record_measurement(settings, replace(RUN, drafter_times=1.5))
+    record_measurement(settings, replace(RUN, tokens_per_second=7.0))
+    ((found,), note) = read_measurements(settings)
+    assert (found.tokens_per_second, found.drafter_times, note) == (7.0, 1.5, "")
+    record_measurement(settings, replace(RUN, drafter_times=0.9))
+    assert read_measurements(settings)[0][0].drafter_times == 0.9
