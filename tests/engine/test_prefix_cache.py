@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from gemma_edge.engine import load
 from gemma_edge.engine.engine import LlamaEngine
-from gemma_edge.engine.kv_cache import open_saved
+from gemma_edge.engine.kv_cache import CacheWriter, open_saved
 from gemma_edge.engine.prefix_cache import LEAST_TOKENS
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -325,3 +326,30 @@ def test_where_others_have_the_cells_it_is_read_and_stays(
     again, finished, told = ask(crowded, asked)
     assert (again, finished.usage.restored_tokens, told) == (said, 0, [])
     assert len(kept(folder)) == 1
+
+
+def test_a_token_may_cross_the_end_of_a_document(plan: Plan, start: Open) -> None:
+    prompter = start(plan)._prompter
+
+    def ends(question: str) -> tuple[int, ...]:
+        text = f"{REPORT}\n\nRow 90: the box has 5 circ"
+        message = Message("user", text + question, documents=(len(text),))
+        return prompter.prompt(Request(messages=(message,))).documents
+
+    assert len(ends("les.")) == 1
+    assert ends("les.") == ends("us tents?") == ends("\n\nWell?")
+
+
+def test_an_answer_ends_when_its_document_is_whole_on_the_disk(
+    plan: Plan, folder: Path, start: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may be ended right behind it."""
+    finish = CacheWriter.finish
+
+    def slowly(part: CacheWriter, *, durable: bool = True) -> int:
+        time.sleep(1.0)
+        return finish(part, durable=durable)
+
+    monkeypatch.setattr(CacheWriter, "finish", slowly)
+    ask(start(plan), replace(about("Which row is the last?"), max_tokens=1))
+    assert [file.suffix for file in kept(folder)] == [".kv"]
