@@ -763,6 +763,11 @@ class Once(Generic[Said]):
                 self._answers.append(self._ask())
             return self._answers[0]
 
+    @property
+    def failed(self) -> bool:
+        """Whether the thread came to its end without an answer."""
+        return self._error is not None
+
     def again(self) -> Said:
         """The answer now. The one that is kept stays as it is."""
         return self._ask()

@@ -9,6 +9,7 @@ import errno
 import glob
 import json
 import os
+import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -20,10 +21,10 @@ from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gemma_edge.app.request import BatchRequest, Form
-from gemma_edge.app.runtime import Bug, Failure, Problem, Runtime, Step
+from gemma_edge.app.runtime import Bug, Failure, Problem, Runtime, Step, Told, uncancelled
 from gemma_edge.disk import (
     Taken,
     append,
@@ -60,6 +61,7 @@ from gemma_edge.trust import is_network, leads_into_network, lies_below
 
 if TYPE_CHECKING:
     from gemma_edge.app.load import LoadedEngine, Prepared
+    from gemma_edge.isolation import Once
 
 # ----------------------------------------------------------------------------
 # The files that somebody named: paths, folders, patterns, stdin, the clipboard.
@@ -512,73 +514,192 @@ class Counts:
     def worsen(self, status: ExitStatus) -> None:
         self.status = max(self.status, status, key=_SEVERITY.index)
 
+    def add(self, other: "Counts") -> None:
+        """Those of one file more."""
+        self.done, self.kept = self.done + other.done, self.kept + other.kept
+        self.failed, self.invalid = self.failed + other.failed, self.invalid + other.invalid
+        self.lost += other.lost
+        self.kinds.update(other.kinds)
+        self.worsen(other.status)
+
+
+class _Aside(threading.local, Generic[Kept]):
+    """Where the effects of a file go that is answered beside others: into ``later``, in the place
+    of the batch. They take place when it is the file's turn."""
+
+    def __init__(self) -> None:
+        self.later: list[Callable[[], object]] | None = None
+        self.counts = Counts()
+        self.sink: Sink[Kept] | None = None
+        self.runtime: Runtime | None = None
+
 
 class Batch(Generic[Kept]):
     """One batch on its way into ``sink``. The model is loaded when the first file needs it, and
-    closed by ``open_batch``."""
+    closed by ``open_batch``. Where the plan pays for several answers at once, files are used in
+    threads, and what comes of each takes place in their order."""
 
     def __init__(
         self, sink: Sink[Kept], prepared: "Prepared", runtime: Runtime, stack: ExitStack
     ) -> None:
-        self.sink, self.prepared, self.runtime = sink, prepared, runtime
-        self.counts, self._stack = Counts(), stack
+        self._sink, self.prepared, self._runtime = sink, prepared, runtime
+        self._counts, self._stack = Counts(), stack
         self._engine: LoadedEngine | None = None
+        self._engine_error: Exception | None = None
+        self._engine_lock = Lock()
         self._is_loading = False
         self._noted: set[str] = set()
+        self._aside: _Aside[Kept] = _Aside()
+
+    @property
+    def sink(self) -> Sink[Kept]:
+        return self._aside.sink or self._sink
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._aside.runtime or self._runtime
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts if self._aside.later is None else self._aside.counts
+
+    def do(self, effect: Callable[[], object]) -> None:
+        """Now, or when it is the file's turn."""
+        if self._aside.later is None:
+            effect()
+        else:
+            self._aside.later.append(effect)
 
     @property
     def engine(self) -> "LoadedEngine":
         """The model; what is wrong with it is wrong with all files, and raised."""
-        if self._engine is None:
-            from gemma_edge.app.load import open_engine  # noqa: PLC0415
+        with self._engine_lock:
+            if self._engine_error is not None:
+                raise self._engine_error
+            if self._engine is None:
+                from gemma_edge.app.load import open_engine  # noqa: PLC0415
 
-            self._is_loading = True
-            self._engine = self._stack.enter_context(open_engine(self.prepared, self.runtime))
-            self._is_loading = False
-            self.runtime.note(self.prepared.render(self._engine.info))
-        return self._engine
+                self._is_loading = True
+                try:
+                    opening = open_engine(self.prepared, self._runtime)
+                    self._engine = self._stack.enter_context(opening)
+                except Exception as error:
+                    self._engine_error = error
+                    raise
+                self._is_loading = False
+                self._runtime.note(self.prepared.render(self._engine.info))
+            return self._engine
 
     def run(
         self, sources: Sequence[Source], read: Callable[[Source], Content | None],
         use: Callable[[Source, Content], None], failed: Callable[[Source, GemmaEdgeError], Kept],
         request: BatchRequest,
     ) -> Counts:  # fmt: skip
-        """Read each source in a thread, None where it is done already, and use it here, until the
-        last or until someone stops it: then no thread is waited for. What ``read`` and ``use``
+        """Read each source in a thread, None where it is done already, and use it, until the last
+        or until someone stops it: then no thread is waited for. What ``read`` and ``use``
         raise about one file, foreseen or not, becomes the record that ``failed`` makes.
         Raises GemmaEdgeError: what is wrong with all of them: no model, no room for the answers."""
         # A folder may hold what was written there.
         sources = [each for each in sources if not _is_same(each.path, request.out)]
         self.counts.files = len(sources)
+        at_once = self.prepared.plan.sequences
         try:
-            ahead = read_ahead(read, sources, request.jobs)
-            for number, (source, content) in enumerate(ahead, 1):
-                kept = self.counts.kept
-                if (error := self._go_through(source, content, use)) is not None:
+            jobs, many = max(request.jobs, at_once), at_once > 1
+            ahead = read_ahead(read, sources, jobs, waits=not many)
+            used = self._use_aside(ahead, use, at_once) if many else self._use(ahead, use)
+            for number, (source, error, kept) in enumerate(used, 1):
+                if error is not None:
                     self.fail(failed(source, error), error)
-                is_kept = self.counts.kept > kept
-                self.runtime.on_event(Step(number, len(sources), self.counts.failed, is_kept))
+                self.runtime.on_event(Step(number, len(sources), self.counts.failed, kept))
         except (Interrupted, KeyboardInterrupt):
             self.counts.worsen(ExitStatus.INTERRUPTED)
         return self.counts
 
+    def _use(
+        self, ahead: Iterable[tuple[Source, Callable[[], Content | None]]],
+        use: Callable[[Source, Content], None],
+    ) -> Iterator[tuple[Source, GemmaEdgeError | None, bool]]:  # fmt: skip
+        """Each source with what is wrong with it, and whether it was done before."""
+        for source, content in ahead:
+            kept = self.counts.kept
+            error = self._trying(partial(self._go_through, source, content, use))
+            yield source, error, self.counts.kept > kept
+
+    def _use_aside(
+        self, ahead: Iterable[tuple[Source, Callable[[], Content | None]]],
+        use: Callable[[Source, Content], None], at_once: int,
+    ) -> Iterator[tuple[Source, GemmaEdgeError | None, bool]]:  # fmt: skip
+        """The same, so many at once. Where somebody stops it, what is answered already is kept."""
+        from gemma_edge.app.at_once import answer_at_once  # noqa: PLC0415  (not for a help page)
+
+        works = (
+            partial(self._go_aside, source, partial(self._go_through, source, content, use))
+            for source, content in ahead
+        )
+        with ExitStack() as stack:
+            listens = False
+
+            def wait(ended: threading.Event, seconds: float) -> None:
+                nonlocal listens
+                if self._engine is not None and not listens:
+                    stack.enter_context(self._runtime.cancelling(self._engine))
+                    listens = True
+                ended.wait(seconds)
+                if self._engine is not None and self._engine.cancelled:
+                    raise Interrupted("stopped")  # also where all of them are still being read
+
+            for source, error, effects in answer_at_once(works, at_once, wait):
+                wrong = self._trying(effects.take_place) or error
+                self._counts.add(effects.counts)
+                yield source, wrong, effects.counts.kept > 0
+
+    def _go_aside(
+        self, source: Source, work: Callable[[], None]
+    ) -> tuple[Source, GemmaEdgeError | None, "_Effects"]:
+        """In a thread: what is wrong with the file, and what is to take place."""
+        aside, sink = self._aside, self._sink
+        later: list[Callable[[], object]] = []
+        aside.later, aside.counts = later, Counts()
+
+        def note(text: str) -> None:
+            later.append(partial(self._runtime.note, text))
+
+        def tell(event: Told) -> None:
+            if isinstance(event, Problem | Failure | Bug):  # no words: they come of several files
+                later.append(partial(self._runtime.on_event, event))
+
+        def copy(key: Hashable, file: str) -> None:
+            later.append(partial(sink.copy, key, file))
+
+        def put(record: Kept) -> None:
+            later.append(partial(sink.put, record))
+
+        aside.runtime = replace(self._runtime, note=note, on_event=tell, cancelling=uncancelled)
+        aside.sink = replace(sink, put=put, copy=copy)
+        return source, self._trying(work), _Effects(later, aside.counts)
+
     def _go_through(
         self, source: Source, content: Callable[[], Content | None],
         use: Callable[[Source, Content], None],
-    ) -> GemmaEdgeError | None:  # fmt: skip
+    ) -> None:  # fmt: skip
+        try:
+            found = content()
+        except Interrupted:
+            raise
+        except GemmaEdgeError as error:  # whatever it is, only this file was read
+            raise _OfOne(error) from None
+        if found is None:
+            self.counts.kept += 1
+        else:
+            use(source, found)
+
+    def _trying(self, work: Callable[[], None]) -> GemmaEdgeError | None:
         """What is wrong with this file alone, None where nothing is.
         Raises GemmaEdgeError: what is wrong with all."""
         try:
-            try:
-                found = content()
-            except Interrupted:
-                raise
-            except GemmaEdgeError as error:  # whatever it is, only this file was read
-                return error
-            if found is None:
-                self.counts.kept += 1
-            else:
-                use(source, found)
+            work()
+        except _OfOne as found:
+            return found.error
         except (InputError, UsageError, NameRefused) as error:
             return error
         except (GemmaEdgeError, BrokenPipeError):  # of all of them; nobody reads the answers
@@ -628,9 +749,32 @@ class Batch(Generic[Kept]):
 
     def note_once(self, note: str, said: str = "") -> None:
         """What may be so of every file is said of the first only."""
-        if note not in self._noted:
-            self._noted.add(note)
-            self.runtime.note(said or note)
+
+        def tell() -> None:
+            if note not in self._noted:
+                self._noted.add(note)
+                self._runtime.note(said or note)
+
+        self.do(tell)
+
+
+class _OfOne(Exception):
+    """What is wrong with one file, whatever it is."""
+
+    def __init__(self, error: GemmaEdgeError) -> None:
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class _Effects:
+    """What comes of a file when it is its turn."""
+
+    later: Sequence[Callable[[], object]]
+    counts: Counts
+
+    def take_place(self) -> None:
+        for effect in self.later:
+            effect()
 
 
 def _is_same(path: Path | None, out: Path | None) -> bool:
@@ -659,11 +803,12 @@ READ_SECONDS = 1800.0
 
 def read_ahead(
     read: Callable[[Source], Content], sources: Sequence[Source], jobs: int,
-    seconds: float = READ_SECONDS,
+    seconds: float = READ_SECONDS, *, waits: bool = True,
 ) -> Iterator[tuple[Source, Callable[[], Content]]]:  # fmt: skip
     """Each source with what gives its content, or raises why there is none; ``jobs`` are read
     while one is used, and no more, so memory does not grow with their number. One that takes longer
-    than ``seconds`` is left alone, and no thread is waited for at the end."""
+    than ``seconds`` is left alone, and no thread is waited for at the end. Where this does not
+    wait for the content, whoever takes it does."""
     from gemma_edge.isolation import Once  # noqa: PLC0415  (not for a help page)
 
     waiting: deque[tuple[Source, Once[Content]]] = deque()
@@ -677,11 +822,14 @@ def read_ahead(
     begin(jobs)
     while waiting:
         source, content = waiting.popleft()
-        ended = content.wait(seconds)
+        if waits:
+            content.wait(seconds)
         begin(1)
-        yield source, content if ended else partial(_give_up, source, seconds)
+        yield source, partial(_take, source, content, seconds, 0.0 if waits else seconds)
 
 
-def _give_up(source: Source, seconds: float) -> NoReturn:
+def _take(source: Source, content: "Once[Content]", seconds: float, left: float) -> Content:
+    if content.wait(left):
+        return content()
     problem = f"{source.name} was not read within {seconds / 60:,.0f} minutes"
     raise InputError(problem, hint="look at the disk that it is on, or leave it out")

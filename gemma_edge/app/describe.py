@@ -9,11 +9,13 @@ import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from gemma_edge import description
+from gemma_edge.app.at_once import for_many
 from gemma_edge.app.batch import (
     FILE_ERRORS,
     Batch,
@@ -366,7 +368,8 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
                          hint="--out answers.jsonl")  # fmt: skip
     photos = all(source.path and source.path.suffix.lower() in _PHOTOS for source in sources)
     paid = questions.detail_tokens or (None if photos else MAX_TOKENS)
-    prepared = prepare(model, runtime, vision="needed", image_tokens=paid)
+    model, at_once = for_many(model, batch, len(sources))
+    prepared = prepare(model, runtime, vision="needed", image_tokens=paid, at_once=at_once)
     form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
     task = document.task_digest(_settings(questions, prepared))
     with (
@@ -454,7 +457,7 @@ class _Describer:
         for key in keys:
             sink.give_row(source, key)
         if self.sidecar:
-            self._write_beside(source, page, sink.before.done[keys[0]])
+            self.batch.do(partial(self._write_beside, source, page, sink.before.done[keys[0]]))
         return True
 
     def _beside(self, source: Source, page: int) -> Path:
@@ -493,7 +496,7 @@ class _Describer:
             batch.sink.write(replace(record, answer=found.data, problems=found.problems))
             if self.sidecar:
                 said = found.text if found.data is None else found.data
-                self._write_beside(source, view.page, said)
+                batch.do(partial(self._write_beside, source, view.page, said))
         batch.counts.done += 1
 
     def _answer(self, view: View, task: ImageTask) -> Description:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from gemma_edge.app.at_once import for_many
 from gemma_edge.app.batch import (
     FILE_ERRORS,
     Batch,
@@ -618,7 +619,9 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
         raise UsageError("SQLite is written to a file", hint="--out answers.db")
     sees = request.vision != "never"
     vision: VisionMode = "possible" if sees else "unused"
-    prepared = prepare(model, runtime, vision=vision, image_tokens=MAX_TOKENS if sees else None)
+    model, at_once = for_many(model, batch, len(sources))
+    image_tokens = MAX_TOKENS if sees else None
+    prepared = prepare(model, runtime, vision=vision, image_tokens=image_tokens, at_once=at_once)
     evidence = evidence or form == "sqlite"  # it has a table for them
     shared = {
         "model": prepared.candidate.weights_key, "adapters": repr(prepared.plan.adapters),
@@ -724,8 +727,8 @@ class _Documents:
         answer = found.answer
         batch.tell(source.name, answer.problems)
         batch.counts.invalid += bool(answer.problems)
-        if self.after is not None:
-            self.after(source, found)
+        if (after := self.after) is not None:
+            batch.do(lambda: after(source, found))
         places = tuple(map(records.evidence_record, answer.evidence)) if self.evidence else None
         batch.sink.write(
             records.record_of(

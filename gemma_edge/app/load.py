@@ -108,13 +108,14 @@ class Prepared:
         return BUNDLED if self.files.bundled else self.candidate.model_name
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  (what is asked, of what, and the environment)
     request: ModelRequest, runtime: Runtime, *, vision: VisionMode,
-    image_tokens: int | None = None, images: Sequence[Path] = (),
+    image_tokens: int | None = None, images: Sequence[Path] = (), at_once: Sequence[int] = (),
 ) -> Prepared:  # fmt: skip
     """Everything that can be refused before a model is loaded. What is missing of it is fetched,
     after a yes, and not for ``images`` that cannot be read or for a plan that does not fit. A
-    projector that no picture will pass through is checked but not loaded.
+    projector that no picture will pass through is checked but not loaded. The first number of
+    answers in ``at_once`` that costs nothing but memory that is there is planned for.
     Raises BuildError, ModelError, ProjectorError, DoesNotFit; and what fetching raises."""
     vision = _agreed_vision(request, vision)
     constraints = constraints_of(request, vision=_VISION[vision], image_tokens=image_tokens)
@@ -137,6 +138,7 @@ def prepare(
         for _, header in constraints.adapters:
             check_adapter(candidate.header, header)
         planner, plan = _plan_beside_others(planner, candidate, constraints, runtime)
+        plan = _plan_for_many(planner, candidate, constraints, plan, at_once)
     if request.threads and plan.threads < request.threads:
         cores = planner.hardware.cpu.reason
         runtime.note(f"--threads {request.threads}: {plan.threads} are used ({cores})")
@@ -155,6 +157,27 @@ def as_asked(plan: Plan, request: ModelRequest, runtime: Runtime) -> Plan:
         return plan
     folder = remembered_dir(runtime.store.data_dir)
     return with_fallbacks(plan, remember=folder, remember_bytes=runtime.remember_bytes)
+
+
+_SHARE_TOKENS = 2048  # of the context, that an answer among several has: a page, rules, an answer
+
+
+def _plan_for_many(
+    planner: Planner, candidate: Candidate, constraints: Constraints, plan: Plan,
+    at_once: Sequence[int],
+) -> Plan:  # fmt: skip
+    """The same plan for the first of these numbers of answers, else as it is."""
+    for count in at_once:
+        if count * _SHARE_TOKENS > plan.context_tokens:
+            continue
+        wanted = replace(constraints, context_tokens=plan.context_tokens, sequences=count)
+        try:
+            shared = planner.plan([candidate], wanted)
+        except DoesNotFit:
+            continue
+        if replace(shared.placement, sequences=1) == plan.placement:
+            return replace(shared, reasons=plan.reasons, attempts=plan.attempts)
+    return plan
 
 
 _ABOUT_GPUS = ("GPU", "MIG", "driver", "CUDA libraries", "llama.cpp")
@@ -496,6 +519,7 @@ def constraints_of(
         min_speed=request.min_speed,
         vision=vision if request.vision is None else request.vision,
         adapters=tuple((each, gguf.read_header(each.path)) for each in adapters),
+        sequences=request.at_once,
     )  # fmt: skip
 
 
@@ -655,6 +679,11 @@ class LoadedEngine:
 
     def measure(self, tokens: int = TOKENS, *, filled: bool = False) -> float:
         return self.engine.measure(tokens, filled=filled)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody stopped an answer of it."""
+        return self._cancelled
 
     def cancel(self) -> None:
         self._cancelled = True

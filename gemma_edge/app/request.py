@@ -26,7 +26,8 @@ class ModelRequest:
     possible; ``min_speed`` is in tokens a second; ``remember`` keeps on disk what was read of
     pictures and documents. ``draft`` is what guesses words ahead: what the prompt says ("lookup"),
     and the model's drafter too ("mtp"); "auto" is "lookup" until ``gemma-edge bench`` has found
-    that the drafter pays. A ``drafter`` that is named takes the place of the model's own."""
+    that the drafter pays. A ``drafter`` that is named takes the place of the model's own.
+    ``at_once`` is how many answers are to be under way at once."""
 
     model: str = AUTO
     mmproj: Path | None = None
@@ -43,6 +44,7 @@ class ModelRequest:
     remember: bool = False
     draft: "DraftMode" = "auto"
     drafter: Path | None = None
+    at_once: int = 1
 
     @property
     def guesses(self) -> bool:
@@ -116,10 +118,12 @@ class DescribeRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest:
     """Where the answers about many files go (``out`` None: to whoever asked), in which form (None:
-    what the name of ``out`` says), and how many files are read ahead of the model. ``raw_cells``
-    leaves in CSV what a spreadsheet takes for a formula."""
+    what the name of ``out`` says), and how many files are read ahead of the model. So many are
+    answered ``at_once``; 0: as many as memory pays for. ``raw_cells`` leaves in CSV what a
+    spreadsheet takes for a formula."""
 
     out: Path | None = None
     form: Form | None = None
     jobs: int = 2
+    at_once: int = 0
     raw_cells: bool = False

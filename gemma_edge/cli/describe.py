@@ -21,6 +21,7 @@ from gemma_edge.cli.options import (
     SeedFlags,
     ShowFlags,
     Trust,
+    parse_at_once,
     parse_pages,
     parse_tiles,
     whole_text,
@@ -97,6 +98,10 @@ class EachFlags:
     jobs: Annotated[int, option(
         "--jobs", metavar="N", min=1, max=32, help="Images that are decoded at once (default: 2)."
     )] = 2  # fmt: skip
+    at_once: Annotated[int, option(
+        "--at-once", metavar="N|auto", parser=parse_at_once,
+        help="Images that are answered at once (default: as many as memory pays for, up to 8)."
+    )] = 0  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +185,7 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the envi
         sources, questions, model,
         BatchRequest(
             out=flags.out, form="csv" if flags.csv else None, jobs=flags.jobs,
-            raw_cells=flags.raw_cells,
+            at_once=flags.at_once, raw_cells=flags.raw_cells,
         ),
         replace(runtime, on_event=progress),
         emit=(lambda _record: None) if silent else output.record,

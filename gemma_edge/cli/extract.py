@@ -27,6 +27,7 @@ from gemma_edge.cli.options import (
     RememberFlags,
     ShowFlags,
     Trust,
+    parse_at_once,
     parse_encoding,
     parse_pages,
     parse_tiles,
@@ -182,6 +183,10 @@ class BatchFlags:
         "--jobs", metavar="N", min=1, max=32, panel=MANY,
         help="Documents that are read ahead of the model (default: 2)."
     )] = 2  # fmt: skip
+    at_once: Annotated[int, option(
+        "--at-once", metavar="N|auto", parser=parse_at_once, panel=MANY,
+        help="Documents that are answered at once (default: as many as memory pays for, up to 8)."
+    )] = 0  # fmt: skip
     raw_cells: Annotated[bool, option("--raw-cells", panel=MANY, help=RAW_CELLS)] = False
 
 

@@ -136,7 +136,8 @@ class Constraints:
     projector, False leaves it out, None takes one where there is one. ``gpu_layers`` is llama.cpp's
     n_gpu_layers, ``ALL_LAYERS`` (experts included) or a number; 0 is the CPU. ``min_speed`` is in
     tokens a second. ``adapters`` are added to whatever model is taken, each with the header of its
-    file. A model is pinned by offering no other size among the candidates."""
+    file. ``sequences`` are answers at once. A model is pinned by offering no other size among the
+    candidates."""
 
     context_tokens: int | None = None
     gpu_layers: int | None = None
@@ -148,6 +149,7 @@ class Constraints:
     min_speed: float | None = None
     vision: bool | None = None
     adapters: tuple[tuple[Adapter, Header], ...] = ()
+    sequences: int = 1
 
 
 # Where the parts of a model go, and what they take there.

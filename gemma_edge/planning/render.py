@@ -18,7 +18,8 @@ def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> s
         if plan.cpu_expert_layers:
             parts.append(f"experts of {plan.cpu_expert_layers} on the CPU")
     parts += [f"LoRA {each.path.name} at {each.scale:g}" for each in plan.adapters]
-    parts.append(f"{short_tokens(plan.context_tokens)} context")
+    shared = f" for {plan.sequences} at once" if plan.sequences > 1 else ""
+    parts.append(f"{short_tokens(plan.context_tokens)} context{shared}")
     if plan.ledger is not None:
         used = [each for each in plan.ledger.accounts if each.place in plan.devices]
         parts.append(render_accounts(used or [plan.ledger.account(RAM)]))

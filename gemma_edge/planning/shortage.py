@@ -89,7 +89,7 @@ def _iter_settings(
                 context_tokens=context_tokens, batch_tokens=min(batch, context_tokens),
                 kv_type=kv_type, projector_device=projector, image_tokens=images,
                 load_mode="none" if _copies_anyway(search, strategy) else "mmap",
-                variables=search.hardware.variables,
+                variables=search.hardware.variables, sequences=search.constraints.sequences,
             )  # fmt: skip
 
 

@@ -87,7 +87,10 @@ class Shell:
         encoding: str = "utf-8",
         **context,
     ) -> Ran:
-        """``terminal`` makes all three streams one; ``model`` names the test's own model."""
+        """``terminal`` makes all three streams one; ``model`` names the test's own model. What is
+        scripted is said in the order of the script: one answer at a time, unless it is asked."""
+        if argv[:1] in (("extract",), ("describe",), ("eval",)) and "--at-once" not in argv:
+            argv = (*argv, "--at-once", "1")
         if model:
             argv = (*argv, "--model", str(self.model), "--mmproj", str(self.projector))
         data = stdin.encode() if isinstance(stdin, str) else stdin
