@@ -281,10 +281,11 @@ class LlamaEngine:
         lookups: list[Lookup] = []
         if self._plan.draft == "lookup" and self._model.can_take_back:
             constraint = request.constraint
-            if isinstance(constraint, JsonConstraint) and constraint.grounding is not None:
+            if isinstance(constraint, JsonConstraint):
                 vocabulary = self._grammar_vocabulary
                 assert vocabulary is not None  # it was needed for the constraint
-                text = constraint.grounding.text
+                grounding = constraint.grounding
+                text = grounding.text if grounding else request.messages[-1].text
                 lookups.append(ValueLookup(text, vocabulary.encode, self._model.piece))
             lookups.append(TokenLookup([unit for unit in prompt.units if isinstance(unit, int)]))
         held = request.constraint is not None
@@ -542,7 +543,7 @@ class Steps:
         for part in in_batches([*tokens, *ahead], self._batch_tokens):
             done = (yield Tokens(part, rows)) or done
             self.row = done.row(part)
-        self.drafter.took(done.tokens, done.seconds)
+        self.drafter.took(done.tokens, len(drafted), done.seconds)
         if rows is not None:  # of one batch
             self._drafted, self._rows = drafted, [done.first + row for row in rows]
             self.row = self._rows[0]

@@ -17,7 +17,7 @@ import numpy as np
 from llama_cpp import llama_cpp
 from numpy.typing import NDArray
 
-from gemma_edge.engine.drafting import Place
+from gemma_edge.engine.drafting import Place, Proposal
 from gemma_edge.engine.llama import VERSION, LlamaContext, LlamaModel, problem, shortage
 from gemma_edge.engine.placement import context_params
 from gemma_edge.errors import EngineError, ModelError, OutOfMemory
@@ -88,7 +88,7 @@ class MtpDrafter:
         self._tokens, self._fed = list(tokens), []
         self._batch.pos[0], self._batch.seq_id[0][0] = place.position, place.sequence
 
-    def propose(self, more: Sequence[int]) -> Iterator[Sequence[int]]:
+    def propose(self, more: Sequence[int]) -> Iterator[Proposal]:
         """The token behind ``more``, the likeliest first."""
         said = [*self._tokens, *more]
         if self._fed != said[: len(self._fed)]:
@@ -100,12 +100,12 @@ class MtpDrafter:
         logits = self.logits()
         best = int(logits.argmax())
         self.seconds += time.perf_counter() - started
-        yield [best]
+        yield Proposal([best], "guess")
         count = min(_LIKELY, len(logits))
         likely = np.argpartition(logits, -count)[-count:]
         for token in likely[np.argsort(-logits[likely])].tolist():
             if token != best:
-                yield [token]
+                yield Proposal([token], "guess")
 
     def logits(self) -> NDArray[np.float32]:
         """Behind the token that was fed last: ``float32[vocabulary]``, a view."""

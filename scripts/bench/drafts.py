@@ -30,7 +30,7 @@ from measure import cores, note
 from receipts import CONTEXT_TOKENS, RECEIPTS, SCHEMA
 
 from gemma_edge.documents.document import Document, Page
-from gemma_edge.engine.drafting import MOST, Pace
+from gemma_edge.engine.drafting import Choice, Pace
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.kv_cache import Unit
 from gemma_edge.engine.protocol import GREEDY, Event, Finished, Message, Request
@@ -41,7 +41,7 @@ from gemma_edge.extraction.schema import Schema, parse_schema
 from gemma_edge.planning.plan import Plan
 
 HERE = Path(__file__).parent
-FREE_TOKENS, HELD_TOKENS = 96, 240
+FREE_TOKENS, HELD_TOKENS = 64, 200
 QUESTIONS = {
     "chat": "Who wrote this, to whom, and what about?",
     "summary": "Summarize the text above in a few sentences.",
@@ -53,8 +53,8 @@ PIECES = (1, 2, 3, 4, 6, 8, 16, 512)  # tokens in a batch
 class Eager(Pace):
     """Drafts as much as it may, so that the same batches are evaluated each time."""
 
-    def length(self, most: int = MOST, beside: int = 0) -> int:
-        return most
+    def worth(self, drafted: Sequence[Choice], beside: int = 0) -> int:
+        return len(drafted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,7 @@ def measure_model(model: Path, options: argparse.Namespace) -> dict[str, Any]:
                 if difference is not None:
                     found.append(difference)
                     note(("  noise " if difference.explained else "  ERROR ") + str(difference))
+            note(f"{name}: {sum(counts.values())} prompts, {len(found)} differences")
     finally:
         pair.close()
     return {
@@ -231,7 +232,7 @@ def main() -> int:
     parser.add_argument("--instruct", default="")
     parser.add_argument("--receipts", type=Path, default=RECEIPTS)
     parser.add_argument("--limit", type=int, default=41, help="texts")
-    parser.add_argument("--lines", type=int, default=25, help="of each text")
+    parser.add_argument("--lines", type=int, default=18, help="of each text")
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
     result = measure(options)

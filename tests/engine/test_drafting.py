@@ -15,8 +15,10 @@ import pytest
 
 from gemma_edge.engine.drafting import (
     MOST,
+    Choice,
     Drafter,
     Pace,
+    Proposal,
     Reading,
     TokenLookup,
     ValueLookup,
@@ -42,10 +44,10 @@ BENCH = ROOT / "scripts" / "bench"
 
 def test_tokens_are_followed_by_what_followed_them_last() -> None:
     lookup = TokenLookup([1, 2, 3, 4, 1, 2, 3, 5, 9, 2, 3])
-    assert next(lookup.propose(())) == [5, 9, 2, 3]
-    assert next(lookup.propose((5,))) == [9, 2, 3]
+    assert next(lookup.propose(())) == ([5, 9, 2, 3], "2 tokens")
+    assert next(lookup.propose((5,))) == ([9, 2, 3], "3 tokens")
     lookup.add([6, 2, 3])
-    assert next(lookup.propose(()))[0] == 6
+    assert next(lookup.propose(())).tokens[0] == 6
     assert list(TokenLookup([1, 2, 3, 4]).propose(())) == []
 
 
@@ -58,7 +60,7 @@ def test_it_finds_what_a_search_from_the_end_finds(seed: int) -> None:
         lookup.add(said[at : at + 1])
         so_far = said[: at + 1]
         expected: Sequence[int] = ()
-        for size in (3, 2):
+        for size in (6, 3, 2):
             places = [
                 end for end in range(size, len(so_far))
                 if so_far[end - size : end] == so_far[-size:]
@@ -66,7 +68,8 @@ def test_it_finds_what_a_search_from_the_end_finds(seed: int) -> None:
             if places:
                 expected = so_far[places[-1] : places[-1] + MOST]
                 break
-        assert next(lookup.propose(()), ()) == expected
+        found = next(lookup.propose(()), None)
+        assert (found.tokens if found else ()) == expected
 
 
 @pytest.mark.parametrize(
@@ -97,45 +100,97 @@ def letters(text: str) -> ValueLookup:
 
 
 def proposed(lookup: ValueLookup, more: str = "") -> list[str]:
-    return [bytes(each).decode() for each in lookup.propose(more.encode())]
+    return [bytes(each.tokens).decode() for each in lookup.propose(more.encode())]
 
 
 def test_the_rest_of_a_printed_value_and_then_the_next_cell() -> None:
     lookup = letters("ACME Ltd\nPen, red     3    4.50    13.50\nInk  |  1 | 9.00\n")
+    assert proposed(lookup, '{"vendor":')[:2] == [' "', '"']  # no null
     lookup.add(b'{"vendor": "ACME')
     assert proposed(lookup) == [' Ltd"']
-    assert proposed(lookup, ' Ltd", "items": [{"what": ') == ['"Pen, red"', "Pen, red"]
-    lookup.add(b' Ltd", "items": [{"what": "Pen, red", "count": ')
-    assert proposed(lookup) == ['"3"', "3"]
-    assert proposed(lookup, '3, "price": "') == ['4.50"']
-    assert proposed(lookup, '3, "price": 4.5') == ["0"]
-    assert proposed(lookup, '3, "price": 7') == []
-    lookup.add(b'3, "price": 4.50, "sum": 13.50}, {"what": "')
+    assert proposed(lookup, ' Ltd", "items": [{"what": "') == ['Pen, red"']
+    lookup.add(b' Ltd", "items": [{"what": "Pen, red", "count":')
+    assert proposed(lookup) == [' "', '"', " 3", "3"]
+    assert proposed(lookup, ' 3, "price": "') == ['4.50"']
+    assert proposed(lookup, ' 3, "price": 4.5') == ["0"]
+    assert proposed(lookup, ' 3, "price": 7') == []
+    lookup.add(b' 3, "price": 4.50, "sum": 13.50}, {"what": "')
     assert proposed(lookup) == ['Ink"']
+    reasons = [each.reason for each in lookup.propose(b"I")]
+    assert reasons == ["cell?"]  # others may begin like it
 
 
 # ----------------------------------------------------------------------------
 # How much.
 
 
+def draft_of(reason: str, sizes: Sequence[int] = (1,) * MOST) -> list[Choice]:
+    return [Choice([1] * size, reason) for size in sizes]
+
+
 def test_more_is_drafted_where_more_is_accepted_and_none_where_it_does_not_pay() -> None:
-    pace = Pace()
+    pace, copied = Pace(), draft_of("copied")
     for _ in range(50):
-        pace.judged(5, 5)
-    assert pace.length() == MOST
+        pace.judged(5, copied[:5])
+    assert pace.worth(copied) == MOST
     for _ in range(50):
-        pace.judged(0, 5)
-    assert pace.length() == 0
-    assert any(pace.length() for _ in range(200))  # tried again
+        pace.judged(0, copied[:5])
+    assert pace.worth(copied) == 0
+    assert pace.worth(draft_of("for another reason")) > 0
+    assert any(pace.worth(copied) for _ in range(200))  # tried again
+
+
+def test_a_batch_that_takes_long_is_not_evaluated_and_a_larger_one_may_be() -> None:
+    pace, copied = Pace(), draft_of("copied")
+    for _ in range(50):
+        pace.judged(5, copied[:5])
+    pace.took(1, 0, 0.010)
+    for count in range(1, MOST + 1):
+        pace.took(count + 1, count, 0.013 * (count + 1))  # slower than its tokens one by one
+    assert pace.worth(copied) == 0
+    for _ in range(60):
+        pace.took(MOST + 1, MOST, 0.020)  # and the largest is not
+    assert [pace.worth(copied[:count]) for count in (1, MOST - 1, MOST)] == [0, 0, MOST]
+    assert pace.extra(MOST) == pytest.approx(1.0, rel=0.1)
+    for _ in range(300):
+        pace.worth(copied[:1])
+    assert pace.worth(copied[:1]) == 1  # it may have been another program that made it slow
+
+
+def test_what_is_forced_behind_a_doubtful_choice_counts() -> None:
     pace = Pace()
-    pace.took(1, 0.010)
+    pace.took(1, 0, 0.010)
+    pace.took(5, 0, 0.030)  # 5 ms for a forced token
+    assert pace.worth(draft_of("doubtful")[:1]) == 1
+    assert pace.worth(draft_of("doubtful", [40])) == 0
     for _ in range(60):
-        pace.took(5, 0.050)  # a batch as slow as its tokens one by one
-    assert pace.cost == pytest.approx(1.0) and pace.length() == 0
-    for _ in range(60):
-        pace.took(5, 0.010)
-        pace.judged(5, 5)
-    assert pace.length() == MOST
+        pace.judged(1, draft_of("doubtful")[:1])
+    assert pace.worth(draft_of("doubtful", [40])) == 1
+    pace.took(43, 2, 0.010 + 40 * 0.005 + 0.008)
+    assert pace.extra(2) == pytest.approx(0.8)
+
+
+def test_the_likelier_of_two_drafts_is_taken() -> None:
+    class Both:
+        def add(self, tokens: Sequence[int]) -> None: ...
+
+        def propose(self, more: Sequence[int]) -> Iterator[Proposal]:
+            if not more:
+                yield Proposal([1], "seldom")
+                yield Proposal([2], "often")
+
+    pace = Pace()
+    for _ in range(5):
+        pace.judged(0, draft_of("seldom")[:1])
+    drafter = Drafter((Both(),), pace)
+    assert drafter.draft([9], None, MOST) == [[2]]
+    before = pace.chance("often")
+    drafter.judge(0, 0)  # of one that was not evaluated nothing is learned
+    assert (pace.chance("often"), drafter.drafted) == (before, 0)
+    drafter.draft([9], None, MOST)
+    drafter.judge(0, 1)
+    assert pace.chance("often") < before
+    assert (drafter.drafted, drafter.accepted) == (1, 0)
 
 
 def test_nothing_is_drafted_without_a_place_to_look() -> None:
@@ -181,8 +236,8 @@ def pair() -> Iterator[tuple[LlamaEngine, LlamaEngine]]:
 class Eager(Pace):
     """Drafts as much as it may, however little comes of it."""
 
-    def length(self, most: int = MOST, beside: int = 0) -> int:
-        return most
+    def worth(self, drafted: Sequence[Choice], beside: int = 0) -> int:
+        return len(drafted)
 
 
 def both(pair: tuple[LlamaEngine, LlamaEngine], request: Request) -> tuple[str, int, int]:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from gemma_edge import gguf
 from gemma_edge.engine import llama
-from gemma_edge.engine.drafting import MOST_GUESSED, Drafter, GuessPace, Pace, Place
+from gemma_edge.engine.drafting import (
+    MOST_GUESSED,
+    Choice,
+    Drafter,
+    GuessPace,
+    Pace,
+    Place,
+    Proposal,
+)
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import Piece
 from gemma_edge.engine.mtp import MtpDrafter
@@ -52,7 +60,7 @@ class Always(GuessPace):
 
 
 class Silent(Pace):
-    def length(self, most: int = 0, beside: int = 0) -> int:
+    def worth(self, drafted: Sequence[Choice], beside: int = 0) -> int:
         return 0
 
 
@@ -218,7 +226,7 @@ def test_it_goes_on_from_its_own_state(pair: tuple[LlamaEngine, LlamaEngine]) ->
     cache.evaluate([*range(300, 340)])
     place = Place(cache.position)
     guesser.begin([400], place)
-    (first,) = next(guesser.propose(()))
+    (first,) = next(guesser.propose(())).tokens
     state = guesser._api.llama_get_embeddings_nextn_ith(guesser.pointer, -1)
     state = np.ctypeslib.as_array(state, (160,)).copy()
     next(guesser.propose([first]))
@@ -441,8 +449,9 @@ def test_what_can_be_looked_up_is_not_guessed() -> None:
     class Known:
         def add(self, tokens: Sequence[int]) -> None: ...
 
-        def propose(self, more: Sequence[int]) -> Iterator[Sequence[int]]:
-            yield from ([[7, 8]] if not more else [])
+        def propose(self, more: Sequence[int]) -> Iterator[Proposal]:
+            if not more:
+                yield Proposal([7, 8], "known")
 
     class Thinking(Known):
         seconds = 0.0
