@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from gemma_edge.engine.drafting import Place, Proposal
 from gemma_edge.engine.llama import VERSION, LlamaContext, LlamaModel, problem, shortage
 from gemma_edge.engine.placement import context_params
-from gemma_edge.errors import EngineError, ModelError, OutOfMemory
+from gemma_edge.errors import EngineError, OutOfMemory
+from gemma_edge.gguf import read_header
 from gemma_edge.planning.memory import drafter_placement
+from gemma_edge.planning.model import check_drafter, parse_shape
 
 if TYPE_CHECKING:
     from gemma_edge.planning.plan import Plan
@@ -42,10 +44,11 @@ class MtpDrafter:
         self.seconds = 0.0
         self._problem = ""
         self._broken = False
-        placement = drafter_placement(model.layers, plan)
+        own = read_header(plan.model)
+        check_drafter(own, read_header(path))
+        placement = drafter_placement(parse_shape(own), plan)
         self._model = LlamaModel(path, placement)
         self._width = int(llama_cpp.llama_model_n_embd(model.pointer))
-        self._check(path, model)
         params = context_params(placement)
         params.n_threads = params.n_threads_batch = plan.threads
         params.n_batch = params.n_ubatch = params.n_outputs_max = params.n_seq_max
@@ -67,13 +70,6 @@ class MtpDrafter:
         self._first = np.zeros(self._width, np.float32)
         self._tokens: list[int] = []
         self._fed: list[int] = []
-
-    def _check(self, path: Path, model: LlamaModel) -> None:
-        made_for = int(llama_cpp.llama_model_n_embd_out(self._model.pointer))
-        same = (made_for, self._model.vocab_tokens) == (self._width, model.vocab_tokens)
-        if not same or not llama_cpp.llama_model_n_layer_nextn(self._model.pointer):
-            self._model.close()
-            raise ModelError(f"{path.name} is no drafter of this model")
 
     def add(self, tokens: Sequence[int]) -> None:
         """Nothing: what was said is in the cache."""

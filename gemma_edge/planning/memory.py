@@ -350,25 +350,40 @@ def adapter_compute_bytes(
     return widest
 
 
-# A drafter of Gemma 4 (`gemma4-assistant`, src/models/gemma4-assistant.cpp) reads the keys and
-# values of its model, so it lies where the model's last layer lies and has no cache of its own;
-# another may have one. Its token table is its output too, as in the model. Its graph is widest
-# where the model's embedding and its last state are joined, four numbers a number of the model's
-# width beside the masks, or at its end, where logits and the next state are. Against real loads of
-# the bundled model with a drafter of random weights: within 0.01 MiB on the CPU for batches of 1
-# to 16 tokens, within 0.1 MiB on ggml's RPC device for 8 to 256.
+# A drafter of Gemma 4 (`gemma4-assistant`, src/models/gemma4-assistant.cpp) has no cache of its own
+# (another may have one): its global layers read that of the model's last one, the others that of
+# the last one with a window; of an E model, whose last layers share them, those of an earlier one.
+# So it lies where these are. Its token table is its output too, as in the model. Its graph is
+# widest where the model's embedding and its last state are joined, four numbers a number of the
+# model's width beside the masks, or at its end, where logits and the next state are. Against real
+# loads of the bundled model with a drafter of random weights: within 0.01 MiB on the CPU for
+# batches of 1 to 16 tokens, within 0.1 MiB on ggml's RPC devices for 1 to 256.
 DRAFT_BATCH_TOKENS = 1  # one token is fed at a time
 _DRAFT_INPUTS, _DRAFT_STATES = 2, 4
 
 
-def drafter_placement(layers: int, placement: Placement) -> Placement:
-    """Where the drafter of a model of so many layers lies: beside the last of them, all of it."""
-    place = layer_places(layers, placement)[-2]
-    there: dict[str, Any] = {"devices": (), "gpu_layers": 0}
-    if place != RAM:
-        there = {"devices": (place,), "gpu_layers": ALL_LAYERS}
+def drafter_placement(shape: Shape, placement: Placement) -> Placement:
+    """Where the drafter of a model lies: all of it on the last of the devices, beside the cache
+    that it reads; a part of that may be on another one, which its context has to know."""
+    places = _cache_places(shape, placement)
+    devices = tuple(place for place in dict.fromkeys(places) if place != RAM)
+    there: dict[str, Any] = {"devices": devices, "gpu_layers": ALL_LAYERS if devices else 0}
+    if len(devices) > 1:
+        there["split"] = (0, 1)
     kept = {name: value for name, value in placement_items(placement) if name not in _PLACED}
     return Placement(**kept | there)
+
+
+def _cache_places(shape: Shape, placement: Placement) -> list[str]:
+    """Where the keys and values are that a drafter reads: of the last window and of the last global
+    layer that has its own, the one that comes first before the other."""
+    places = layer_places(len(shape.layers), placement)
+    return [places[index] for index in _cache_owners(shape)]
+
+
+def _cache_owners(shape: Shape) -> list[int]:
+    last = {layer.kind: index for index, layer in enumerate(shape.layers) if layer.kind != "none"}
+    return sorted(last.values()) or [len(shape.layers) - 1]
 
 
 _PLACED = (
@@ -382,7 +397,7 @@ def _add_drafter(
     packed: frozenset[str],
 ) -> None:  # fmt: skip
     own, weights = parse_shape(drafter), weigh(drafter.tensors)
-    place = layer_places(len(shape.layers), placement)[-2]
+    place = _cache_places(shape, placement)[-1]
     compute, in_ram = drafter_compute_bytes(shape, drafter, placement)
     cache = sum(layer_bytes(own, layer, placement) for layer in own.layers)
     ram, note = tallies[RAM], "by llama.cpp's law for its graph"
@@ -413,7 +428,23 @@ def drafter_compute_bytes(
     masks, logits = 2 * batch * cells, 4 * answers * parse_shape(drafter).vocabulary_tokens
     streams = 4 * batch * shape.width
     there = max(masks + _DRAFT_STATES * streams, logits + streams)
+    there += _copied_cache_bytes(shape, drafter, placement)
     return there, masks + _DRAFT_INPUTS * streams
+
+
+def _copied_cache_bytes(shape: Shape, drafter: Header, placement: Placement) -> int:
+    """Of a cache that lies elsewhere, which each layer that reads it copies; with several devices
+    for each batch that may be under way."""
+    places = _cache_places(shape, placement)
+    if places[0] == places[-1]:
+        return 0
+    owner = shape.layers[_cache_owners(shape)[0]]
+    pattern = drafter.metadata.get(f"{drafter.architecture}.attention.sliding_window_pattern")
+    windows = sum(map(bool, pattern)) if isinstance(pattern, tuple) else 0
+    layers = drafter.integer(".block_count") or 0
+    copies = _PIPELINE_COPIES if RAM not in places else 1
+    readers = windows if owner.kind == "window" else layers - windows
+    return copies * readers * layer_bytes(shape, owner, placement)
 
 
 def _place(name: str, places: tuple[str, ...], placement: Placement) -> str:

@@ -14,12 +14,13 @@ from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import GREEDY, EngineInfo, Message, Request, Sampling
 from gemma_edge.errors import EngineError
 from gemma_edge.planning.dry_run import DryRun
-from gemma_edge.planning.memory import account, adapter_bytes, closed_form
+from gemma_edge.planning.memory import account, adapter_bytes, closed_form, quick_measure
 from gemma_edge.planning.model import parse_shape
 from gemma_edge.planning.plan import Adapter, Plan
 from gemma_edge.units import MIB
 from tests.engine.conftest import DEMO, DEMO_PROJECTOR, MOE, MakeLora, answer, picture
 from tests.engine.rpc import has_rpc, program, serving
+from tests.engine.test_drafter import DRAFTER
 from tests.planning.memory_machines import card, machine
 
 pytestmark = pytest.mark.skipif(
@@ -121,6 +122,42 @@ def test_two_devices_share_as_the_split_says(opened: Open, said_by_cpu: dict[Pat
     assert placed(engine.info, "RPC0") == pytest.approx(first, abs=ROUNDING)
     assert placed(engine.info, "RPC1") == pytest.approx(second, abs=ROUNDING)
     assert answer(engine, ASKED)[0] == said_by_cpu[DEMO]
+
+
+@pytest.mark.parametrize(
+    ("place", "more"),
+    [
+        ("RPC0", {"devices": ("RPC0",), "gpu_layers": -1}),
+        ("RAM", {"devices": ("RPC0",), "gpu_layers": 4}),  # of layers that share an earlier cache
+        ("RPC0", {"devices": ("RPC0",), "gpu_layers": 6}),  # the last cache is there, others not
+        ("RPC0", {"devices": ("RPC0", "RPC1"), "gpu_layers": -1, "split": (7, 3)}),
+        ("RPC1", {"devices": ("RPC0", "RPC1"), "gpu_layers": -1, "split": (4, 6)}),
+        ("RPC1", {"devices": ("RPC0", "RPC1"), "gpu_layers": -1, "split": (2, 8)}),
+    ],
+)
+def test_a_drafter_lies_where_the_cache_is_that_it_reads(
+    opened: Open, place: str, more: dict[str, Any], said_by_cpu: dict[Path, str]
+) -> None:
+    placed_plan = plan(drafter=DRAFTER, **more)
+    engine = opened(placed_plan)
+    devices = [card(name, backend="rpc") for name in placed_plan.devices]
+    hardware = machine(*devices, instructions=())
+    ledger = account(
+        parse_shape(gguf.read_header(DEMO)), None, placed_plan.placement, hardware,
+        quick_measure(hardware), drafter=gguf.read_header(DRAFTER),
+    )  # fmt: skip
+    text, finished = answer(engine, replace(ASKED, max_tokens=40))
+    assert text.startswith(said_by_cpu[DEMO])
+    assert finished.usage.guessed_tokens > 0
+    for each in ledger.accounts:
+        real = placed(engine.info, each.place, "drafter")
+        if each.place == "RAM":  # and pages of its file, which llama.cpp counts by ranges
+            real -= sum(row.size_bytes for row in engine.info.allocated if row.reclaimable)
+            real += sum(row.size_bytes for row in engine.info.allocated
+                        if row.reclaimable and row.part != "drafter")  # fmt: skip
+        planned = sum(part.size_bytes for part in each.parts if part.name == "drafter")
+        assert (real > 0) == (each.place in ("RAM", place))
+        assert planned == pytest.approx(real, abs=0.1 * MIB)
 
 
 @pytest.mark.parametrize("kept", [2, 6])
