@@ -507,10 +507,10 @@ def _read(whole: memoryview, wanted: Fingerprint, context_tokens: int) -> tuple[
     numbers = [header["tokens"], header["state_bytes"]]
     numbers += [unit.tokens if isinstance(unit, Media) else unit for unit in units]
     numbers += [saved[name] for saved in header["checkpoints"] for name in _CHECKPOINT]
-    seconds = header["read_seconds"]
+    seconds = header.get("read_seconds", 0.0)
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError
-    if not (type(seconds) is float and math.isfinite(seconds)):
+    if not (type(seconds) is float and 0 <= seconds < math.inf):
         raise ValueError
     if header["tokens"] != position_of(units, len(units)):
         raise ValueError

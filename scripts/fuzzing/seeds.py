@@ -327,7 +327,7 @@ def kv_file(header: Any, body: bytes) -> bytes:
 
 KV_HEADER: dict[str, Any] = {
     "fingerprint": FINGERPRINT, "tokens": 8, "units": [2, 5, ["d" * 64, 5], 7], "state_bytes": 96,
-    "checkpoints": [{"units": 2, "pos_min": 0, "bytes": 16}] * 2,
+    "read_seconds": 1.5, "checkpoints": [{"units": 2, "pos_min": 0, "bytes": 16}] * 2,
 }  # fmt: skip
 
 
