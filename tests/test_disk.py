@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from gemma_edge import disk
-from gemma_edge.disk import beside, create, keep_within, open_plain, remove_left, write_atomically
+from gemma_edge.disk import (
+    PARTIAL_SUFFIX,
+    beside,
+    create,
+    keep_within,
+    open_plain,
+    remove_left,
+    write_atomically,
+)
 
 PACKAGE = Path(disk.__file__).parent
 posix = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
@@ -310,3 +318,23 @@ def test_reading_is_free(tmp_path, code):
     path = tmp_path / "a.py"
     path.write_text(code)
     assert not writes(path)
+
+
+def test_what_is_being_written_or_is_in_use_stays(tmp_path, monkeypatch):
+    """And does not count as gone: others go in its place."""
+    names = ["oldest", "used", "older", f".part{PARTIAL_SUFFIX}", "newest"]
+    for age, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (age, age))
+    unlink = Path.unlink
+
+    def refuse(path, *more):
+        if path.name == "used":
+            raise PermissionError(13, "it is in use")
+        unlink(path, *more)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    keep_within(tmp_path, 300)
+    assert {each.name for each in tmp_path.iterdir()} == {"used", names[3], "newest"}
+    keep_within(tmp_path, 0)
+    assert {each.name for each in tmp_path.iterdir()} == {"used", names[3], "newest"}

@@ -1,6 +1,7 @@
 """Documents that were read once: the next process reads the question alone, and says the same."""
 
 import os
+import shutil
 import stat
 import threading
 import time
@@ -25,6 +26,7 @@ from gemma_edge.engine.protocol import (
     Notice,
     Request,
 )
+from gemma_edge.errors import EngineError
 from gemma_edge.planning.plan import Adapter, Plan
 from tests.engine.conftest import DEMO, MakeLora, demo_plan, picture
 
@@ -353,3 +355,28 @@ def test_an_answer_ends_when_its_document_is_whole_on_the_disk(
     monkeypatch.setattr(CacheWriter, "finish", slowly)
     ask(start(plan), replace(about("Which row is the last?"), max_tokens=1))
     assert [file.suffix for file in kept(folder)] == [".kv"]
+
+
+def test_another_process_was_faster_and_has_the_file_open(
+    plan: Plan, folder: Path, start: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows lets nobody put another file in its place: nobody need."""
+    asked = about("Which row is the last?")
+    finish = CacheWriter.finish
+
+    def refused(part: CacheWriter, *, durable: bool = True) -> int:
+        finish(part, durable=durable)
+        raise EngineError("access denied")
+
+    monkeypatch.setattr(CacheWriter, "finish", refused)
+    assert ask(start(plan), asked)[2] == []
+    assert ask(start(plan), asked)[1].usage.restored_tokens > LEAST_TOKENS
+
+
+def test_a_full_disk_costs_time_and_a_line(
+    plan: Plan, folder: Path, start: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(folder.parent)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    told = ask(start(plan), about("Which row is the last?"))[2]
+    assert len(told) == 1 and "will be read again" in told[0] and kept(folder) == []
