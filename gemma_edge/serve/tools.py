@@ -452,6 +452,7 @@ class _Rules:
             raise SchemaError(f"`{strangers[0]}` is required, and no property")
         following, first = '"}"', '"}"'  # behind a member, and at the beginning
         for key, value in reversed(in_order(properties)):
+            _refuse_marks(key)
             member = f"{json.dumps(f'{key}:', ensure_ascii=False)} {self.of(value, root)}"
             after = self._add(self._name("rest"), following)
             behind = f'"," {member} {after}'
@@ -472,8 +473,7 @@ class _Rules:
 
 def _literal(value: Any) -> str:
     if isinstance(value, str):
-        if "<|" in value or "|>" in value:
-            raise SchemaError(f"the text {json.dumps(value[:40])} holds a mark of the model's own")
+        _refuse_marks(value)
         return (
             f"{QUOTE} {json.dumps(value, ensure_ascii=False)} {QUOTE}"
             if value
@@ -482,6 +482,11 @@ def _literal(value: Any) -> str:
     if isinstance(value, dict | list):
         raise SchemaError("an enum of objects or lists cannot be held in a call")
     return json.dumps(json.dumps(value))
+
+
+def _refuse_marks(text: str) -> None:
+    if "<|" in text or "|>" in text:
+        raise SchemaError(f"the text {json.dumps(text[:40])} holds a mark of the model's own")
 
 
 def _anchored(pattern: str) -> str:
