@@ -15,15 +15,16 @@ from gemma_edge.app.describe import ImageSet, Questions, look_with, parse_questi
 from gemma_edge.app.extract import Extraction, extract_with, read_recipe, read_source
 from gemma_edge.app.request import DescribeRequest, ExtractRequest, RecipeRequest
 from gemma_edge.app.runtime import Told
-from gemma_edge.documents.document import PageNumbers, parse_page_numbers, shown
+from gemma_edge.documents.document import PageNumbers, codec_of, parse_page_numbers, shown
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Prefill, Sampling
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.extraction.records import evidence_record
-from gemma_edge.extraction.schema import fields_of
+from gemma_edge.extraction.schema import fields_of, is_file_name
 from gemma_edge.serve.protocol import DONE, Json, Refusal, check, event, invalid, refuse_query
 from gemma_edge.serve.service import Job, Service, stream, unless_left, usage_of
 
 _FIELDS = 40
+_LONGEST_NAME = 200  # characters
 _SHORT = 4 << 20  # bytes of a field that is no file
 
 
@@ -70,19 +71,32 @@ async def _form(request: HttpRequest, name: str, most_files: int) -> AsyncIterat
             if key in texts:
                 raise invalid(f"`{key[:80]}` is there twice", key[:80])
             if isinstance(value, UploadFile):
-                named = shown(value.filename or "file")[-200:].replace("\\", "/").rpartition("/")[2]
-                sources.append(Source(named or "file", None, await value.read()))
+                sources.append(Source(_file_name(value), None, await value.read()))
             else:
                 texts[key] = value
-        known: Json = dict(texts)
-        if sources:
-            known["file"] = ["" for _ in sources] if name == "DescribeRequest" else ""
-        check(known, name)
-        if name == "ExtractRequest" and len(sources) > 1:
-            raise invalid("there is more than one file", "file")
+        _check_form(texts, len(sources), name)
         yield Form(texts, sources)
     finally:
         await form.close()
+
+
+def _file_name(file: UploadFile) -> str:
+    """What a client calls it, without folders and signs that cannot be shown."""
+    named = shown(file.filename or "")[-_LONGEST_NAME:].replace("\\", "/")
+    return named.rpartition("/")[2] or "file"
+
+
+def _check_form(texts: dict[str, str], files: int, name: str) -> None:
+    known: Json = dict(texts)
+    if files:
+        known["file"] = [""] * files if name == "DescribeRequest" else ""
+    check(known, name)
+    if name == "ExtractRequest" and files > 1:
+        raise invalid("there is more than one file", "file")
+    if is_file_name(texts.get("schema", "")):
+        raise invalid("a schema is a text here, no file", "schema")
+    if "encoding" in texts and codec_of(texts["encoding"]) is None:
+        raise invalid("there is no such encoding", "encoding", hint="like cp1250")
 
 
 def _telling(service: Service, job: Job, finished: list[Finished]) -> Callable[[Told], None]:
