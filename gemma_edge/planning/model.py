@@ -306,7 +306,6 @@ def drafter_problem(model: Header, drafter: Header) -> str:
 
 _SHARED = (
     ("keys of", ".attention.key_length"), ("keys in a window of", ".attention.key_length_swa"),
-    ("a window of", ".attention.sliding_window"),
 )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_one_that_lies_beside_the_model(
         ({"gemma4-assistant__vocab_size": 8}, "a vocabulary of 8, `model.gguf` has 4"),
         ({"gemma4-assistant__nextn_predict_layers": 2}, "is damaged"),
         ({"gemma4-assistant__attention__key_length": 64}, "made for keys of 64"),
-        ({"gemma4-assistant__attention__sliding_window": 32}, "a window of 32"),
+        ({"gemma4-assistant__attention__key_length_swa": 8}, "made for keys in a window of 8"),
         ({"gemma4-assistant__attention__head_count": 3}, "its 3 heads cannot share 2 pairs"),
     ],
 )
