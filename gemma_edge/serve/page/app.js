@@ -14,7 +14,7 @@ const view = () => (location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "
 function show({ focus = false } = {}) {
   const now = view();
   for (const name of Object.keys(VIEWS)) byId(name).hidden = name !== now;
-  for (const link of document.querySelectorAll(".top nav a")) {
+  for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${now}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -37,7 +37,8 @@ async function learn({ fresh = false } = {}) {
     byId("dot").className = "dot on";
     found.name = (found.title ?? found.model).replace(/ \(.*\)$/, ""); // without what it was made for
     byId("model").textContent = found.name;
-    byId("model").title = found.plan ?? "";
+    byId("state").title = found.plan ?? "";
+    byId("state").setAttribute("aria-label", `${found.name} answers: this machine`);
     showMachine(found);
     drawMachine(found);
     if (!fresh) startDocuments();
@@ -45,6 +46,7 @@ async function learn({ fresh = false } = {}) {
     if (!(error instanceof Problem)) throw error;
     byId("dot").className = "dot off";
     byId("model").textContent = "";
+    byId("state").setAttribute("aria-label", "nobody answers: this machine");
     warn(error);
     if (error.status !== 401) timer = setTimeout(learn, AGAIN);
   }

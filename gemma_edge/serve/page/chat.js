@@ -318,9 +318,13 @@ export function escape() {
 }
 
 function busy(is) {
+  const focused = document.activeElement;
   byId("stop").hidden = !is;
   byId("send").hidden = is;
   byId("composer").classList.toggle("busy", is);
+  if (is && focused === byId("send")) byId("stop").focus();
+  // On a telephone the keyboard would come up.
+  if (!is && focused === byId("stop")) (matchMedia("(hover: hover)").matches ? words : thread).focus({ preventScroll: true });
   if (is) announce("waiting for the answer");
 }
 

@@ -277,7 +277,7 @@ function drawResult(paper) {
       button("save", "JSON", () => save(`${stem}.json`, "application/json", json()), { wordy: true }),
       button("save", "CSV", () => save(`${stem}.csv`, "text/csv", `\ufeff${result.csv ?? asCsv([paper])}`), { wordy: true }),
       copyButton(json, "Copy JSON"),
-      papers.filter((each) => each.result).length > 1 && button("save", "All", saveAll, { wordy: true }),
+      papers.filter((each) => each.result).length > 1 && button("save", "All as JSON", saveAll, { wordy: true }),
       another()));
   return el("div", { class: "result" }, head, drawReview(result, paper.notes));
 }

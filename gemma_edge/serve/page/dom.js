@@ -15,12 +15,13 @@ export function svg(name, properties = {}, ...children) {
 }
 
 function fill(element, properties, children) {
+  // Children first: under dir="auto" each that is added has a browser look through all of them.
+  element.append(...children.flat().filter((each) => each !== null && each !== undefined && each !== false));
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((each) => each !== null && each !== undefined && each !== false));
   return element;
 }
 

@@ -223,7 +223,7 @@ function drawCode({ language, text }) {
   const head = el("div", { class: "code-head" }, el("span", {}, language || "text"),
     copyButton(() => text, "Copy", { wordy: true }));
   return el("div", { class: "code" }, head,
-    el("pre", { tabindex: "0", role: "region", "aria-label": `${language || "code"}, scrolls` }, el("code", { dir: "ltr" }, text)));
+    el("pre", { tabindex: "0", role: "region", "aria-label": `${language || "code"}, scrolls` }, el("code", {}, text)));
 }
 
 function drawList({ ordered, start, loose, items }, open) {
@@ -323,7 +323,7 @@ function codeSpan(text, at, { open, hopeless }) {
   }
   const body = text.slice(at + ticks.length, end).replace(/\n/g, " ");
   const bare = /^ .*[^ ].* $/.test(body) ? body.slice(1, -1) : body;
-  return { node: el("code", { dir: "ltr" }, bare), end: Math.min(end + ticks.length, text.length) };
+  return { node: el("code", {}, bare), end: Math.min(end + ticks.length, text.length) };
 }
 
 function emphasis(text, at, { open, depth, hopeless }) {

@@ -188,7 +188,7 @@ function drawLines(title, lines, kind) {
 }
 
 function drawComputed(computed) {
-  const entries = Array.isArray(computed) ? computed : Object.entries(computed ?? {});
+  const entries = Object.entries(computed ?? {});
   if (!entries.length) return null;
   return el("section", { class: "part" }, el("h2", {}, "Computed"),
     el("dl", {}, entries.map(([name, value]) => el("div", {}, el("dt", {}, words(name)), el("dd", {}, shown(value))))));
@@ -197,15 +197,18 @@ function drawComputed(computed) {
 const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 const words = (name) => String(name).replaceAll("_", " ");
 
-/** In the order of the document; the rows of a list of objects are one group. */
+const steps = (path) => path.map((step) => (typeof step === "number" ? step + 1 : words(step))).join(" › ");
+const isNumber = (step) => typeof step === "number";
+
+/** In the order of the document; the rows of a list of objects, or of lists, are one table. */
 function groupsOf(fields) {
   const groups = new Map();
   for (const field of fields) {
-    const at = field.path.findIndex((step) => typeof step === "number");
-    const isRow = at >= 0 && field.path.length > at + 1;
-    const title = isRow ? field.path.slice(0, at).map(words).join(" › ") : "";
-    const key = isRow ? JSON.stringify(field.path.slice(0, at)) : "";
-    if (!groups.has(key)) groups.set(key, { title, rows: isRow, at, fields: [] });
+    const at = field.path.slice(0, -1).findLastIndex(isNumber);
+    const within = field.path.slice(at + 1);
+    const rows = at >= 0 && (within.length === 1 || !within.some(isNumber));
+    const key = steps(rows ? field.path.slice(0, at) : at >= 0 ? field.path.slice(0, -1) : []);
+    if (!groups.has(key)) groups.set(key, { title: key, rows, at, fields: [] });
     groups.get(key).fields.push(field);
   }
   return [...groups.values()];
@@ -213,6 +216,7 @@ function groupsOf(fields) {
 
 function drawGroup({ title, rows, at, fields }, wire, someDoubtful) {
   if (rows) return drawTable(title, at, fields, wire);
+  if (title) return drawList(title, fields, wire);
   const kept = fields.filter((each) => !each.doubtful);
   const full = kept.filter((each) => each.state !== "empty");
   const empty = kept.filter((each) => each.state === "empty");
@@ -224,8 +228,14 @@ function drawGroup({ title, rows, at, fields }, wire, someDoubtful) {
       el("ul", {}, empty.map((each) => drawField(each, wire)))));
 }
 
+function drawList(title, fields, wire) {
+  const kept = fields.filter((each) => !each.doubtful);
+  if (!kept.length) return null;
+  return el("section", { class: "part" }, el("h2", {}, title), el("ul", {}, kept.map((each) => drawField(each, wire))));
+}
+
 function drawField(field, wire, full = false) {
-  const name = full ? field.path.map((step) => (typeof step === "number" ? step + 1 : words(step))).join(" › ") : words(labelOf(field));
+  const name = full ? steps(field.path) : words(labelOf(field));
   const made = el("button", {
     type: "button", class: `field ${field.state}${field.kind.includes("long") ? " tall" : ""}`,
   },
@@ -246,7 +256,7 @@ function drawTable(title, at, fields, wire) {
   const rows = new Map();
   for (const field of fields) {
     const row = field.path[at];
-    const column = field.path.slice(at + 1).map((step) => (typeof step === "number" ? step + 1 : words(step))).join(" › ");
+    const column = steps(field.path.slice(at + 1));
     if (!rows.has(row)) rows.set(row, new Map());
     rows.get(row).set(column, field);
   }
