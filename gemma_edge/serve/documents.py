@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -15,9 +15,15 @@ from gemma_edge.app.describe import ImageSet, Questions, look_with, parse_questi
 from gemma_edge.app.extract import Extraction, extract_with, read_recipe, read_source
 from gemma_edge.app.request import DescribeRequest, ExtractRequest, RecipeRequest
 from gemma_edge.app.runtime import Told
-from gemma_edge.documents.document import PageNumbers, codec_of, parse_page_numbers, shown
+from gemma_edge.documents.document import (
+    Document,
+    PageNumbers,
+    codec_of,
+    parse_page_numbers,
+    shown,
+)
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Prefill, Sampling
-from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.extraction.records import evidence_record
 from gemma_edge.extraction.schema import fields_of, is_file_name
 from gemma_edge.serve.protocol import DONE, Json, Refusal, check, event, invalid, refuse_query
@@ -167,7 +173,7 @@ async def extract(request: HttpRequest) -> Response:
         notes: list[str] = []
         folders = [service.runtime.store.data_dir / "recipes"]
         asked = await service.read(lambda: read_recipe(what, folders, notes.append))
-        document = await unless_left(request, service.read(lambda: read_source(source, how)))
+        document = await unless_left(request, service.read(lambda: _read(source, how)))
 
         def work(job: Job) -> None:
             finished: list[Finished] = []
@@ -185,6 +191,19 @@ async def extract(request: HttpRequest) -> Response:
         return await _respond(service, request, work, streamed=form.is_on("stream"))
 
 
+def _read(source: Source, how: ExtractRequest) -> Document:
+    """Raises Refusal: it wants a password, or another one, which a client asks somebody for."""
+    from gemma_edge.documents.pdf import encrypted  # noqa: PLC0415  (pdfium)
+
+    try:
+        return read_source(source, how)
+    except InputError as error:
+        if error.message != encrypted(source.name, how.password).message:
+            raise
+        hint = "send its `password`"
+        raise Refusal(400, "encrypted", error.message, param="password", hint=hint) from None
+
+
 def _as_document(  # noqa: PLR0913, PLR0917  (what was read, by whom, and what was said)
     service: Service, source: Source, found: Extraction, notes: Sequence[str],
     finished: list[Finished], reviewed: bool,
@@ -196,7 +215,8 @@ def _as_document(  # noqa: PLR0913, PLR0917  (what was read, by whom, and what w
         "recipe": found.recipe.name, "recognized": recognized,
         "pages": len(found.document.pages), "seconds": round(found.seconds, 3),
         "model": service.name, "evidence": [evidence_record(e) for e in found.answer.evidence],
-        "computed": list(found.answer.computed), "usage": usage_of(finished),
+        "computed": dict(found.answer.computed), "checks_total": len(found.recipe.checks),
+        "checks": [asdict(each) for each in found.answer.checks], "usage": usage_of(finished),
         "review": _review(found) if reviewed else None,
     }  # fmt: skip
 
@@ -204,9 +224,10 @@ def _as_document(  # noqa: PLR0913, PLR0917  (what was read, by whom, and what w
 def _review(found: Extraction) -> Json:
     from gemma_edge.extraction.review import draw_pages, view_review  # noqa: PLC0415  (jinja2)
 
-    evidence = found.answer.evidence
-    images = draw_pages(found.document, evidence)
-    return view_review(found.document, found.data, evidence, images).as_document()
+    answer = found.answer
+    images = draw_pages(found.document, answer.evidence)
+    review = view_review(found.document, answer.data, answer.evidence, images, answer.computed)
+    return review.as_document()
 
 
 async def recipes(request: HttpRequest) -> Response:

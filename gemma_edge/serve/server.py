@@ -213,7 +213,10 @@ def describe_service(service: Service) -> Json:
 
 
 def _account(account: Any) -> Json:
-    parts = [{"name": each.name, "bytes": each.size_bytes} for each in account.parts]
+    parts = [
+        {"name": each.name, "bytes": each.size_bytes, "exact": each.exact, "note": each.note}
+        for each in account.parts
+    ]
     return {
         "place": account.place, "title": account.title, "free_bytes": account.budget_bytes,
         "planned_bytes": account.total_bytes, "parts": parts,

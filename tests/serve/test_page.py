@@ -299,7 +299,10 @@ def test_a_document_with_its_evidence(page: Page, tmp_path: Path) -> None:
     page.save_into(tmp_path)
     read(page, BILL)
     summary = page.text(".summary")
-    assert "19 of " in summary
+    assert summary == "19 of 21 values found in the document · 6 of 6 checks hold · 2 to check"
+    assert page.text(".values dl").split("\n") == [
+        "items sum", "225.6", "tax sum", "45.12", "net days", "30",
+    ]  # fmt: skip
     assert page.text(".result-head select option:checked") == "invoice"
     fields = "[...document.querySelectorAll('.field')]"
     field = f"{fields}.find((each) => each.innerText.includes('VG-20418'))"
