@@ -51,7 +51,7 @@ from gemma_edge.version import __version__
 if TYPE_CHECKING:
     from gemma_edge.app.describe import Description
     from gemma_edge.app.extract import Extraction
-    from gemma_edge.app.load import LoadedEngine
+    from gemma_edge.app.loaded import LoadedEngine
     from gemma_edge.app.request import ModelRequest
     from gemma_edge.app.runtime import Runtime, library_runtime
     from gemma_edge.chat.conversation import Conversation

@@ -24,14 +24,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
 from typing import (
     IO,
     TYPE_CHECKING,
     Any,
-    BinaryIO,
     ClassVar,
     Generic,
     Literal,
@@ -112,7 +110,7 @@ class _Trace(Exception):
 
 # ---------------------------------------------------------------------------------- messages
 
-_REQUEST, _INTERRUPT, _REPLY, _END, _ERROR, _BUG = range(6)
+REQUEST, INTERRUPT, REPLY, END, ERROR, BUG = range(6)
 _PREFIX = struct.Struct("<BHII")  # kind, number of parts, number of the request, bytes of JSON
 # Ends whatever was printed before the child program began (a tool that is preloaded, a .pth file).
 _GREETING = b"\n\0gemma-edge child\0\n"
@@ -122,48 +120,50 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
+    """One message as it travels."""
+
     kind: int
     number: int
     header: dict[str, Any]
     parts: tuple[bytes, ...]
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """What came is no message."""
 
 
-def _read_frame(stream: IO[bytes], most_bytes: int) -> _Frame:
+def read_frame(stream: IO[bytes], most_bytes: int) -> Frame:
     """The next one.
 
     Raises:
         EOFError: the other end is gone.
-        _Malformed: it is larger than ``most_bytes``, or no message.
+        Malformed: it is larger than ``most_bytes``, or no message.
     """
     kind, count, number, size = _PREFIX.unpack(_read(stream, _PREFIX.size))
-    if not _REQUEST <= kind <= _BUG:
-        raise _Malformed("a message that is none")
+    if not REQUEST <= kind <= BUG:
+        raise Malformed("a message that is none")
     sizes = struct.unpack(f"<{count}Q", _read(stream, 8 * count)) if count else ()
     total = size + sum(sizes)
     if total > most_bytes:
-        raise _Malformed(f"a message of {render_bytes(total)}; {render_bytes(most_bytes)} are read")
+        raise Malformed(f"a message of {render_bytes(total)}; {render_bytes(most_bytes)} are read")
     try:
         header = _decode(_read(stream, size).decode("ascii"))
     except ValueError:
-        raise _Malformed("a message that is none") from None
+        raise Malformed("a message that is none") from None
     if not isinstance(header, dict):
-        raise _Malformed("a message that is none")
-    return _Frame(kind, number, header, tuple(_read(stream, each) for each in sizes))
+        raise Malformed("a message that is none")
+    return Frame(kind, number, header, tuple(_read(stream, each) for each in sizes))
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
     data = stream.read(size)
-    if len(data) < size:
+    if data is None or len(data) < size:  # None: a socket on which nothing comes in time
         raise EOFError
     return data
 
 
-class _Writer:
+class Writer:
     """Writes messages whole, whoever sends: threads, and a signal handler by ``interject``."""
 
     def __init__(self, file_number: int) -> None:
@@ -194,6 +194,11 @@ class _Writer:
     def stop(self) -> None:
         """Write no more: the number of a closed file may soon belong to another."""
         self._file_number = -1
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing is written any more."""
+        return self._file_number < 0
 
     def _send_waiting(self) -> None:
         # The lock may be held by the very code that a signal handler interrupted.
@@ -271,15 +276,7 @@ class Child:
         trusted: bool = False,
         decodes: bool = False,
     ) -> None:
-        self._limits = limits
-        self._death: Death | None = None
-        self._closed = threading.Event()
-        self._greeted = self._reaped = False
-        self._number = self._unanswered = 0
-        self._lock = threading.Lock()
-        self._is_read = self._is_over = False  # by a thread that waits; its end was read
-        self._in_order = _Inbox(self._lock)
-        self._apart: dict[int, _Inbox] = {}
+        self._begin(limits)
         self._tail = b""
         variables = dict(os.environ if environment is None else environment)
         if not trusted:
@@ -288,7 +285,7 @@ class Child:
         self._process = _start(program, arguments, variables, trusted)
         assert self._process.stdin and self._process.stdout
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self._writer = _Writer(self._stdin.fileno())
+        self._writer = Writer(self._stdin.fileno())
         self._listener = threading.Thread(target=self._keep_tail, daemon=True)
         self._listener.start()
         self._job = _contain(self._process, limits.memory_bytes)
@@ -296,7 +293,18 @@ class Child:
         if limits.memory_bytes is not None and not is_limited:
             threading.Thread(target=self._watch, args=(limits.memory_bytes,), daemon=True).start()
             limits = limits._replace(memory_bytes=None)
-        self._writer.send(_REQUEST, 0, limits._asdict(), ())
+        self._writer.send(REQUEST, 0, limits._asdict(), ())
+
+    def _begin(self, limits: Limits) -> None:
+        self._limits = limits
+        self._death: Death | None = None
+        self._closed = threading.Event()
+        self._greeted = self._reaped = self._is_left = False
+        self._number = self._unanswered = 0
+        self._lock = threading.Lock()
+        self._is_read = self._is_over = False  # by a thread that waits; its end was read
+        self._in_order = _Inbox(self._lock)
+        self._apart: dict[int, _Inbox] = {}
 
     @property
     def pid(self) -> int:
@@ -358,7 +366,7 @@ class Child:
             if inbox is not None:
                 self._apart[number] = inbox
         with self._clock(self._limits.seconds):
-            self._writer.send(_REQUEST, number, header, parts)
+            self._writer.send(REQUEST, number, header, parts)
         return number
 
     def receive(self, seconds: float | None = None) -> ChildMessage | None:
@@ -371,23 +379,25 @@ class Child:
             with self._clock(self._limits.seconds if seconds is None else seconds):
                 frame = self._take(inbox)
         except EOFError:
+            if self._is_left:
+                raise ChildStopped(Death("crash", "it was left")) from None
             raise ChildStopped(self._find_death()) from None
-        except _Malformed as error:
+        except Malformed as error:
             self._give_up(str(error))
         except BaseException:  # in the middle of a message: nothing fits any more
             self.close()
             raise
-        if frame.kind == _REPLY:
+        if frame.kind == REPLY:
             return ChildMessage(frame.header, frame.parts)
         with self._lock:
             self._apart.pop(frame.number, None)
-            if frame.kind != _BUG:  # after one nobody knows what state it is in
+            if frame.kind != BUG:  # after one nobody knows what state it is in
                 self._unanswered -= 1
-        if frame.kind == _END:
+        if frame.kind == END:
             return None
         raise _read_error(frame)
 
-    def _take(self, inbox: "_Inbox") -> _Frame:
+    def _take(self, inbox: "_Inbox") -> Frame:
         """The next frame for it. Of the threads that wait, one reads for all."""
         while True:
             with self._lock:
@@ -398,13 +408,13 @@ class Child:
                 if self._is_over:
                     raise EOFError
                 self._is_read = True
-            frame: _Frame | None = None
+            frame: Frame | None = None
             try:
                 frame = self._next()
             finally:
                 self._hand_on(frame)
 
-    def _hand_on(self, frame: _Frame | None) -> None:
+    def _hand_on(self, frame: Frame | None) -> None:
         """Put a frame where it belongs, and let another thread read; None: there is no more."""
         with self._lock:
             self._is_read = False
@@ -419,10 +429,28 @@ class Child:
 
     def interrupt(self) -> None:
         """Ask for an early end of the last request; its handler knows how."""
-        self._writer.interject(_INTERRUPT, self._number)
+        self._writer.interject(INTERRUPT, self._number)
+
+    def end(self) -> None:
+        """End its process. Idempotent."""
+        self.close()
+
+    def leave(self) -> None:
+        """Go without ending it: a child that stays lives on, any other ends by itself."""
+        self._is_left = True
+        self._closed.set()
+        self._writer.stop()
+        self._job.let_go()
+        for stream in (self._stdin, self._stdout):  # it closes its ends when it sees the first
+            with suppress(OSError):
+                stream.close()
+        # Nothing of it is left when it ends, where this process lives so long.
+        threading.Thread(target=self._process.wait, daemon=True).start()
 
     def close(self) -> None:
         """End it and what it started, at once. Idempotent."""
+        if self._is_left:
+            return
         self._end(Death("crash", "it was ended"))
         self._closed.set()
         self._writer.stop()
@@ -433,12 +461,12 @@ class Child:
             with suppress(OSError):  # a pipe that nobody reads any more
                 stream.close()
 
-    def _next(self) -> _Frame:
+    def _next(self) -> Frame:
         try:
             if not self._greeted:
                 _skip_noise(self._stdout)
                 self._greeted = True
-            return _read_frame(self._stdout, self._limits.message_bytes)
+            return read_frame(self._stdout, self._limits.message_bytes)
         except ValueError:
             if not self._closed.is_set():
                 raise
@@ -520,7 +548,7 @@ class _Inbox:
     """Frames for one who waits; all of a child share its lock, which is held at each call."""
 
     def __init__(self, lock: threading.Lock) -> None:
-        self.frames: deque[_Frame] = deque()
+        self.frames: deque[Frame] = deque()
         self._ready = threading.Condition(lock)
         self._waits = 0
 
@@ -549,7 +577,7 @@ class Exchange:
 
     def interrupt(self) -> None:
         """Ask for its early end, like ``Child.interrupt``."""
-        self._child._writer.interject(_INTERRUPT, self._number)
+        self._child._writer.interject(INTERRUPT, self._number)
 
 
 def _start(
@@ -683,18 +711,18 @@ def _skip_noise(stream: IO[bytes]) -> None:
 
     Raises:
         EOFError: there is none.
-        _Malformed: there is too much before it.
+        Malformed: there is too much before it.
     """
     seen = bytearray()
     while not seen.endswith(_GREETING):
         if len(seen) > _MAX_NOISE_BYTES:
-            raise _Malformed("what is no message")
+            raise Malformed("what is no message")
         seen += _read(stream, 1)
 
 
-def _read_error(frame: _Frame) -> Exception:
+def _read_error(frame: Frame) -> Exception:
     """What the child's program raised."""
-    if frame.kind == _BUG:
+    if frame.kind == BUG:
         bug = ChildBug(frame.header.get("error"))
         bug.__cause__ = _Trace(frame.header.get("trace"))
         return bug
@@ -851,16 +879,25 @@ def _signal_name(number: int) -> str:
 
 class ChildRequest:
     """A question, as the child's handler sees it. ``tell`` sends the header of a message at once,
-    for a library that calls back in the middle of a long call."""
+    for a library that calls back in the middle of a long call; ``parents`` are all who may ask."""
 
-    def __init__(self, number: int, header: dict[str, Any], parts: tuple[bytes, ...]) -> None:
-        self.number = number
-        self.header = header
-        self.parts = parts
+    def __init__(
+        self,
+        number: int,
+        header: dict[str, Any],
+        parts: tuple[bytes, ...],
+        writer: Writer | None = None,
+        parents: "Parents | None" = None,
+    ) -> None:
+        self.number, self.header, self.parts = number, header, parts
+        self.writer, self.parents = writer or Writer(-1), parents
         self._lock = threading.Lock()
         self._interrupted = self._answered = False
         self._stop: Callable[[], None] | None = None
-        self.tell: Callable[[dict[str, Any]], None] = lambda _header: None
+
+    def tell(self, header: dict[str, Any]) -> None:
+        """Send the header of a message now."""
+        self.writer.send(REPLY, self.number, header, ())
 
     def on_interrupt(self, stop: Callable[[], None]) -> None:
         """Have ``stop`` called, from another thread, when the parent asks for an early end; at
@@ -898,99 +935,126 @@ def run(program: str, arguments: Sequence[str]) -> NoReturn:
     os.close(silent)
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     os.write(writer, _GREETING)
-    limits = Limits(**_read_frame(stream, 1 << 16).header)
+    limits = Limits(**read_frame(stream, 1 << 16).header)
     _set_limits(limits)
     module, _, function = program.partition(":")
     handler: Handler = getattr(import_module(module), function)(*arguments)
-    requests = _Requests()
-    threading.Thread(target=requests.listen, args=(stream,), daemon=True).start()
-    _serve(handler, requests, _Writer(writer), limits)
+    parents = Parents(handler, limits.cpu_seconds)
+
+    def close() -> None:
+        stream.close()
+        os.close(writer)
+
+    threading.Thread(
+        target=parents.listen, args=(stream, Writer(writer), close), daemon=True
+    ).start()
+    parents.serve()
 
 
-class _Requests:
-    """What the parent asks: to be taken in order, and interrupted until it is answered."""
+class Parents:
+    """Whom a child answers: the one that started it and, of a child that stays (``standby.py``),
+    those that come later, one of them at a time. ``left`` is called when it is gone and nothing is
+    done for it any more; without it that is the end of the process, whatever a library is doing."""
 
-    def __init__(self) -> None:
-        self._waiting: SimpleQueue[ChildRequest] = SimpleQueue()
+    def __init__(self, handler: Handler, cpu_seconds: int | None = None) -> None:
+        self.left: Callable[[], None] | None = None
+        self.is_broken = False  # something was raised that nobody foresaw
+        self._handler, self._cpu_seconds = handler, cpu_seconds
+        self._waiting: SimpleQueue[ChildRequest | None] = SimpleQueue()  # None: it is gone
         self._unanswered: dict[int, ChildRequest] = {}
+        self._close: Callable[[], None] = lambda: None
 
-    def listen(self, stream: BinaryIO) -> None:
-        """Take messages in. The end of stdin ends the process, whatever a library is doing."""
-        last, early = 0, set[int]()
+    def listen(self, stream: IO[bytes], writer: Writer, close: Callable[[], None]) -> None:
+        """Take the messages of one in, as long as it is there; then ``close`` both."""
         try:
-            while True:
-                frame = _read_frame(stream, sys.maxsize)
-                if frame.kind == _INTERRUPT:
-                    found = self._unanswered.get(frame.number)
-                    if found is not None:
-                        found.interrupt()
-                    elif frame.number > last:  # it has overtaken its request
-                        early.add(frame.number)
-                    continue
-                last = frame.number
-                request = ChildRequest(last, frame.header, frame.parts)
-                if last in early:
-                    early.remove(last)
-                    request.interrupt()
-                self._unanswered[last] = request
-                self._waiting.put(request)
+            self._take_in(stream, writer)
+        except (EOFError, OSError, Malformed):
+            pass
         finally:
-            os._exit(0)  # no atexit, no destructors: a driver may hang in them, a decoder crash
+            if self.left is None:
+                os._exit(0)  # no atexit, no destructors: a driver may hang in them, a decoder crash
+            writer.stop()
+            for each in list(self._unanswered.values()):
+                each.interrupt()
+            self._close = close
+            self._waiting.put(None)
 
-    @property
-    def is_empty(self) -> bool:
-        return self._waiting.empty()
+    def _take_in(self, stream: IO[bytes], writer: Writer) -> NoReturn:
+        last, early = 0, set[int]()
+        while True:
+            frame = read_frame(stream, sys.maxsize)
+            if frame.kind == INTERRUPT:
+                found = self._unanswered.get(frame.number)
+                if found is not None:
+                    found.interrupt()
+                elif frame.number > last:  # it has overtaken its request
+                    early.add(frame.number)
+                continue
+            last = frame.number
+            request = ChildRequest(last, frame.header, frame.parts, writer, self)
+            if last in early:
+                early.remove(last)
+                request.interrupt()
+            self._unanswered[last] = request
+            self._waiting.put(request)
 
-    def take(self) -> ChildRequest:
-        return self._waiting.get()
+    def serve(self) -> NoReturn:
+        """Answer all that is asked."""
+        running: deque[_Answer] = deque()
+        is_gone = False
+        while True:
+            while not is_gone and not (running and self._waiting.empty()):
+                request = self._waiting.get()
+                is_gone = request is None
+                if request is not None:
+                    running.append(_Answer(self._handler, request, self._cpu_seconds))
+            if running:
+                self._go_on(running)
+            elif is_gone:
+                is_gone = False
+                self._close()
+                if self.left is not None:
+                    self.left()
 
-    def finish(self, request: ChildRequest) -> None:
-        request.finish()
-        self._unanswered.pop(request.number, None)
-
-
-def _serve(handler: Handler, requests: _Requests, writer: _Writer, limits: Limits) -> NoReturn:
-    running: deque[_Answer] = deque()
-    while True:
-        while not (running and requests.is_empty):
-            running.append(_Answer(handler, requests.take(), writer, limits))
+    def _go_on(self, running: "deque[_Answer]") -> None:
         answer = running.popleft()
         if answer.go_on():
             running.append(answer)
-        else:
-            requests.finish(answer.request)
-            answer.end()
+            return
+        answer.request.finish()
+        self._unanswered.pop(answer.request.number, None)
+        self.is_broken = self.is_broken or answer.is_bug
+        answer.end()
 
 
 class _Answer:
     """An answer that is being given."""
 
-    def __init__(
-        self, handler: Handler, request: ChildRequest, writer: _Writer, limits: Limits
-    ) -> None:
+    def __init__(self, handler: Handler, request: ChildRequest, cpu_seconds: int | None) -> None:
         self.request = request
-        self._handler, self._writer, self._limits = handler, writer, limits
+        self._handler, self._cpu_seconds = handler, cpu_seconds
         self._messages: Iterator[ChildMessage | None] | None = None
-        self._last: tuple[int, dict[str, Any]] = (_END, {})
-        request.tell = partial(_tell, writer, request.number)
+        self._last: tuple[int, dict[str, Any]] = (END, {})
 
     def go_on(self) -> bool:
         """Whether it is not over yet."""
-        number = self.request.number
+        request = self.request
+        if self._messages is None and request.writer.is_stopped:  # whoever asked is gone
+            return False
         try:
-            _restart_cpu_clock(self._limits.cpu_seconds)
+            _restart_cpu_clock(self._cpu_seconds)
             if self._messages is None:
-                self._messages = iter(self._handler(self.request))
+                self._messages = iter(self._handler(request))
             for message in self._messages:
                 if message is None:
                     return True
-                self._writer.send(_REPLY, number, *message)
-                _restart_cpu_clock(self._limits.cpu_seconds)
+                request.writer.send(REPLY, request.number, *message)
+                _restart_cpu_clock(self._cpu_seconds)
         except GemmaEdgeError as error:
             names = (each.__name__ for each in type(error).__mro__)
             known = next(name for name in names if hasattr(errors, name))
             found = {"error": known, "message": error.message, "hint": error.hint}
-            self._last = (_ERROR, found)
+            self._last = (ERROR, found)
         except MemoryError:
             os.write(2, b"MemoryError\n")
             os._exit(1)
@@ -998,16 +1062,16 @@ class _Answer:
             from traceback import format_exc
 
             found = {"error": f"{type(error).__name__}: {error}", "trace": format_exc()}
-            self._last = (_BUG, found)
+            self._last = (BUG, found)
         return False
+
+    @property
+    def is_bug(self) -> bool:
+        return self._last[0] == BUG
 
     def end(self) -> None:
         kind, header = self._last
-        self._writer.send(kind, self.request.number, header, ())
-
-
-def _tell(writer: _Writer, number: int, header: dict[str, Any]) -> None:
-    writer.send(_REPLY, number, header, ())
+        self.request.writer.send(kind, self.request.number, header, ())
 
 
 def skip_start(package: str) -> None:
@@ -1076,6 +1140,18 @@ class _WindowsJob:
     def __init__(self, handle: int, is_whole: bool = True) -> None:
         self._handle, self.is_whole = handle, is_whole
 
+    def let_go(self) -> None:
+        """What is in it may outlive this process."""
+        if sys.platform == "win32" and self._handle:
+            import ctypes
+
+            limits, kernel = _limits_of_job(), ctypes.WinDLL("kernel32")
+            limits.flags = _DIE_ON_UNHANDLED_EXCEPTION
+            kernel.SetInformationJobObject(
+                ctypes.c_void_p(self._handle), _JOB_LIMITS, ctypes.byref(limits),
+                ctypes.sizeof(limits),
+            )  # fmt: skip
+
     def close(self) -> None:
         """End it. Idempotent."""
         handle, self._handle = self._handle, 0
@@ -1085,10 +1161,8 @@ class _WindowsJob:
             ctypes.WinDLL("kernel32").CloseHandle(ctypes.c_void_p(handle))
 
 
-def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _WindowsJob:
-    """Put a child into a job that limits its memory and ends with this process."""
-    if sys.platform != "win32":
-        return _WindowsJob(0)
+def _limits_of_job() -> Any:
+    """Empty ones, to be filled in."""
     import ctypes
 
     class JobLimits(ctypes.Structure):
@@ -1107,10 +1181,20 @@ def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _W
             ("memory", ctypes.c_size_t * 3),
         )
 
+    return JobLimits()
+
+
+def _contain(process: "subprocess.Popen[bytes]", memory_bytes: int | None) -> _WindowsJob:
+    """Put a child into a job that limits its memory and ends with this process."""
+    if sys.platform != "win32":
+        return _WindowsJob(0)
+    import ctypes
+
     kernel = ctypes.WinDLL("kernel32")
     kernel.CreateJobObjectW.restype = ctypes.c_void_p
     job = ctypes.c_void_p(kernel.CreateJobObjectW(None, None))
-    limits = JobLimits(flags=_KILL_ON_CLOSE | _DIE_ON_UNHANDLED_EXCEPTION)
+    limits = _limits_of_job()
+    limits.flags = _KILL_ON_CLOSE | _DIE_ON_UNHANDLED_EXCEPTION
     if memory_bytes is not None:
         limits.flags |= _PROCESS_MEMORY
         limits.process_memory = memory_bytes

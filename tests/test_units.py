@@ -1,8 +1,17 @@
 """Sizes and tokens as people write them."""
 
+from math import inf
+
 import pytest
 
-from gemma_edge.units import GIB, MIB, parse_bytes, parse_tokens
+from gemma_edge.units import (
+    GIB,
+    MIB,
+    parse_bytes,
+    parse_duration,
+    parse_tokens,
+    render_duration,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +44,25 @@ def test_tokens() -> None:
     assert (parse_tokens("8k"), parse_tokens("131,072")) == (8192, 131_072)
     with pytest.raises(ValueError):
         parse_tokens("0")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5m", 300), ("90", 90), ("90s", 90), ("1h30m", 5400), ("2H", 7200), ("0", 0),
+        ("forever", inf), ("-1", inf), ("-1m", inf), (" 5m ", 300),
+    ],
+)  # fmt: skip
+def test_times(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 m", "m", "1.5h", "5d", "--1", "9" * 400, "\u0668"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_duration(text)
+
+
+def test_times_as_people_read_them() -> None:
+    said = [render_duration(each) for each in (0, 42.4, 240, 7500)]
+    assert said == ["0 s", "42 s", "4 min", "2 h 5 min"]

@@ -60,7 +60,7 @@ from gemma_edge.records import dataclass
 from gemma_edge.trust import is_network, leads_into_network, lies_below
 
 if TYPE_CHECKING:
-    from gemma_edge.app.load import LoadedEngine, Prepared
+    from gemma_edge.app.loaded import LoadedEngine, Prepared
     from gemma_edge.isolation import Once
 
 # ----------------------------------------------------------------------------
@@ -577,7 +577,7 @@ class Batch(Generic[Kept]):
             if self._engine_error is not None:
                 raise self._engine_error
             if self._engine is None:
-                from gemma_edge.app.load import open_engine  # noqa: PLC0415
+                from gemma_edge.app.standby import open_engine  # noqa: PLC0415
 
                 self._is_loading = True
                 try:

@@ -13,9 +13,11 @@ from random import Random
 from typing import Literal
 
 from gemma_edge import catalog
-from gemma_edge.app.load import LoadedEngine, Prepared, open_engine, prepare
+from gemma_edge.app.load import prepare
+from gemma_edge.app.loaded import LoadedEngine, Prepared
 from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime, say_nothing
+from gemma_edge.app.standby import open_engine
 from gemma_edge.app.stock import Stock
 from gemma_edge.documents.document import Picture, fit_size
 from gemma_edge.engine.protocol import GREEDY, Finished, JsonConstraint, Message, Request

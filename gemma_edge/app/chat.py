@@ -22,7 +22,7 @@ from gemma_edge.errors import DoesNotFit, GemmaEdgeError, UsageError
 from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
-    from gemma_edge.app.load import LoadedEngine, Prepared, VisionMode
+    from gemma_edge.app.loaded import LoadedEngine, Prepared, VisionMode
 
 _LOOK_SECONDS = 0.05
 _LEAVE_SECONDS = 2.0  # for planning to end by itself; then the process ends under it
@@ -227,7 +227,7 @@ class Chat:
             self.changed()
 
     def _open(self, runtime: Runtime) -> None:
-        from gemma_edge.app.load import load, prepare  # noqa: PLC0415  (0.1 s, behind the prompt)
+        from gemma_edge.app.standby import load, prepare  # noqa: PLC0415  (behind the prompt)
 
         asked = self._asked
         prepared = prepare(self.request, runtime, vision=self._vision(), images=asked.images)
@@ -282,17 +282,17 @@ class Chat:
 
     def _reload(self, request: ModelRequest) -> tuple[str, ...]:
         """Memory is free for the new one before it is loaded."""
-        from gemma_edge.app.load import load, prepare  # noqa: PLC0415
+        from gemma_edge.app.standby import load, prepare  # noqa: PLC0415
 
         conversation, before, engine = self.conversation, self.prepared, self.engine
-        engine.close()
+        engine.close(end=True)
         try:
             prepared = prepare(request, self._runtime, vision="possible")
             engine = self._engine = load(prepared, self._runtime)
             self.watch()
             _ = engine.info  # raises why it cannot be loaded
         except (GemmaEdgeError, KeyboardInterrupt):
-            engine.close()
+            engine.close(end=True)
             self._engine = load(before, self._runtime)
             conversation.move_to(self._engine, image_tokens=before.image_tokens)
             raise

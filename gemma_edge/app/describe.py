@@ -28,9 +28,10 @@ from gemma_edge.app.batch import (
     open_sink,
     write_whole,
 )
-from gemma_edge.app.load import LoadedEngine, Prepared, open_engine, prepare
+from gemma_edge.app.loaded import LoadedEngine, Prepared
 from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.app.runtime import Runtime
+from gemma_edge.app.standby import open_engine, prepare
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.description import Format, ImageRecord, ImageTask, Key, Kind
 from gemma_edge.documents import document

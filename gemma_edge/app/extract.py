@@ -32,18 +32,10 @@ from gemma_edge.app.batch import (
     open_sink,
     write_whole,
 )
-from gemma_edge.app.load import (
-    LoadedEngine,
-    Prepared,
-    VisionMode,
-    as_asked,
-    constraints_of,
-    open_engine,
-    open_planner,
-    prepare,
-)
+from gemma_edge.app.loaded import LoadedEngine, Prepared, VisionMode
 from gemma_edge.app.request import BatchRequest, ExtractRequest, Form, ModelRequest, RecipeRequest
 from gemma_edge.app.runtime import Runtime
+from gemma_edge.app.standby import open_engine, prepare
 from gemma_edge.documents.document import MAX_TOKENS, Document, ReadOptions, iter_objects, shown
 from gemma_edge.documents.open import open_document, read_document
 from gemma_edge.engine.protocol import Engine, EngineInfo
@@ -283,6 +275,10 @@ def _enlarged(
     wanted = -(-(passes.whole_tokens + spare) // _STEP) * _STEP
     if wanted - spare > _trained_tokens(prepared):
         return None
+    from gemma_edge.app.load import as_asked, constraints_of, open_planner  # noqa: PLC0415
+
+    if prepared.found is not None:  # it has less room, and waits for others
+        prepared.found.process.leave()
     wanted = min(wanted, _trained_tokens(prepared))
     pictures = any(sheet.pictures for one in passes.each for sheet in one.inputs)
     image_tokens = MAX_TOKENS if pictures else None
@@ -293,7 +289,8 @@ def _enlarged(
             larger = planner.plan([prepared.candidate], constraints)
     except DoesNotFit:
         return None
-    return replace(prepared, plan=as_asked(larger, model, runtime))
+    plan = as_asked(larger, model, runtime)
+    return replace(prepared, plan=plan, words=None, found=None)
 
 
 def _trained_tokens(prepared: Prepared) -> int:

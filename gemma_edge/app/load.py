@@ -3,14 +3,23 @@
 import os
 import shlex
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, NamedTuple
 
 from gemma_edge import gguf
+from gemma_edge.app.loaded import (
+    BUNDLED,
+    LoadedEngine,
+    Prepared,
+    Seen,
+    VisionMode,
+    render_fix,
+    start_engine,
+)
 from gemma_edge.app.models import (
     Target,
     find_model,
@@ -18,26 +27,13 @@ from gemma_edge.app.models import (
     offered_quants,
 )
 from gemma_edge.app.request import AUTO, ModelRequest
-from gemma_edge.app.runtime import ModelLoading, Runtime, remembered_dir
+from gemma_edge.app.runtime import Runtime, remembered_dir
 from gemma_edge.app.stock import Stock, fetch_header, of_hub, with_projector
-from gemma_edge.catalog import ModelFiles
 from gemma_edge.engine.fallback import next_plan, render_change
-from gemma_edge.engine.protocol import (
-    Answer,
-    Engine,
-    EngineInfo,
-    Event,
-    Finished,
-    Loading,
-    PromptCount,
-    Request,
-    Restored,
-)
 from gemma_edge.errors import (
     BuildError,
     DoesNotFit,
     EngineError,
-    GemmaEdgeError,
     ModelError,
     ProjectorError,
     UsageError,
@@ -45,7 +41,6 @@ from gemma_edge.errors import (
 from gemma_edge.hardware.claims import (
     MAIN_MEMORY,
     Claim,
-    Held,
     deciding,
     free_of,
     leave,
@@ -53,7 +48,7 @@ from gemma_edge.hardware.claims import (
     without,
 )
 from gemma_edge.hardware.claims import read as read_claims
-from gemma_edge.hardware.findings import say_build, why_it_dies, why_unloadable
+from gemma_edge.hardware.findings import say_build, why_unloadable
 from gemma_edge.hardware.machine import Finding, Hardware
 from gemma_edge.isolation import Once
 from gemma_edge.planning.memory import Compute, Measure, quick_measure
@@ -68,44 +63,16 @@ from gemma_edge.planning.plan import (
     with_fallbacks,
 )
 from gemma_edge.planning.planner import Planner
-from gemma_edge.planning.render import brief_title, render_devices, render_first_line
-from gemma_edge.planning.speed import describe_measurement, render_spill, seems_spilled
-from gemma_edge.records import dataclass
-from gemma_edge.store.measurements import read_measurements, record_measurement
+from gemma_edge.planning.render import brief_title
+from gemma_edge.store.measurements import read_measurements
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
 
-VisionMode = Literal["needed", "possible", "unused"]
+if TYPE_CHECKING:
+    from gemma_edge.standby import Status
+
+
 _VISION = {"needed": True, "possible": None, "unused": False}
-BUNDLED = "demo"
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Files that were checked and the plan for them; nothing is loaded yet."""
-
-    files: ModelFiles
-    plan: Plan
-    image_tokens: int
-    candidate: Candidate
-    hardware: Hardware
-    settings: StoreSettings
-
-    def render(self, info: EngineInfo | None = None) -> str:
-        """``E4B Q4 QAT on RTX 4060 Laptop: 42/42 layers, 32k context, 4.1 of 7.6 GiB``; after
-        loading of the plan that was loaded, which may be a fallback."""
-        plan = (info.plan if info else None) or self.plan
-        return render_first_line(plan, self.candidate, self.hardware)
-
-    @property
-    def brief(self) -> str:
-        where = render_devices(self.plan, self.hardware) if self.plan.devices else "the CPU"
-        return f"{brief_title(self.candidate)} on {where}"
-
-    @property
-    def wanted(self) -> str:
-        """What ``--model`` takes for the same model."""
-        return BUNDLED if self.files.bundled else self.candidate.model_name
 
 
 def prepare(  # noqa: PLR0913  (what is asked, of what, and the environment)
@@ -147,7 +114,8 @@ def prepare(  # noqa: PLR0913  (what is asked, of what, and the environment)
     plan = as_asked(plan, request, runtime)
     assert candidate.files is not None
     budget = image_tokens or plan.image_tokens or files.image_tokens
-    return Prepared(candidate.files, plan, budget, candidate, planner.hardware, runtime.store)
+    seen = Seen(candidate, planner.hardware)
+    return Prepared(candidate.files, plan, budget, lambda: seen, runtime.store)
 
 
 def as_asked(plan: Plan, request: ModelRequest, runtime: Runtime) -> Plan:
@@ -191,36 +159,21 @@ def _lost_gpus(hardware: Hardware) -> Iterator[str]:
             yield f"{each.text}; gemma-edge doctor"
 
 
-@contextmanager
-def open_engine(
-    prepared: Prepared, runtime: Runtime, *, wait: bool = True
-) -> Iterator["LoadedEngine"]:
-    """Load the plan and pass on what the engine has to say; it is closed whatever happens. Without
-    ``wait`` it is still loading, and no time is spent on measuring it at the end."""
-    engine = load(prepared, runtime)
-    try:
-        if wait:
-            engine.watch(runtime.on_event)
-            for note in engine.info.notes:
-                runtime.note(note)
-        yield engine
-        if wait:
-            engine.learn()
-    finally:
-        engine.close()
-
-
 def load(prepared: Prepared, runtime: Runtime) -> "LoadedEngine":
     """Begin to load the plan; the first use waits for it. Whoever asked closes it. Where another
     process was faster, it is the next step of the plan that still fits, with a line about it."""
     seen = runtime.hardware
-    with deciding(_claims_folder(runtime)) as desk:
-        plan = _still_fitting(prepared, leave(seen, desk.others))
-        held = desk.take(_claim(plan, prepared.candidate, seen))
+    claim = partial(claim_of, candidate=prepared.candidate, seen=seen)
+    with deciding(claims_folder(runtime.store)) as desk:
+        beside = _apart(desk.others, runtime)
+        plan = _still_fitting(prepared, beside.machine(seen))
+        held = desk.take(claim(plan))
     if change := render_change(prepared.plan, plan):
-        runtime.note(f"{_name(desk.others, seen)} came first: {change}")
+        runtime.note(f"{_name(beside.others, seen)} came first: {change}")
     held.use()
-    return LoadedEngine(runtime.load(plan), prepared, runtime.note, held)
+    _make_room(plan, seen, beside, runtime)
+    engine = start_engine(plan, runtime, stay=prepared.stay)
+    return LoadedEngine(engine, prepared, runtime.note, held, claim)
 
 
 # One machine, several processes: each leaves to the others what they have planned to take
@@ -230,8 +183,66 @@ WAIT_SECONDS = 60.0  # for memory that another process holds, where nothing fits
 _LOOK_SECONDS = 0.25
 
 
-def _claims_folder(runtime: Runtime) -> Path:
-    return runtime.store.data_dir / "running"
+class _Beside(NamedTuple):
+    """Those beside which is planned, and those that only ``wait`` for the next command: their
+    memory counts as free, and they are ended where it is needed."""
+
+    others: tuple[Claim, ...]
+    waiting: tuple[Claim, ...]
+
+    def machine(self, hardware: Hardware) -> Hardware:
+        """As it is for one more."""
+        left = leave(hardware, self.others)
+        return without(left, self.waiting) if self.waiting else left
+
+
+def _apart(claims: Sequence[Claim], runtime: Runtime) -> _Beside:
+    pids = {each.pid for each in waiting(runtime)} if claims else set()
+    return _Beside(
+        tuple(each for each in claims if each.pid not in pids),
+        tuple(each for each in claims if each.pid in pids),
+    )
+
+
+def _read_beside(runtime: Runtime) -> _Beside:
+    return _apart(read_claims(claims_folder(runtime.store)), runtime)
+
+
+def waiting(runtime: Runtime) -> "list[Status]":
+    """Engines on standby that nobody uses now, the newest first."""
+    if runtime.standby is None:
+        return []
+    from gemma_edge.standby import statuses  # noqa: PLC0415  (where there may be some)
+
+    return [each for each in statuses(runtime.standby) if not each.busy]
+
+
+def _make_room(plan: Plan, seen: Hardware, beside: _Beside, runtime: Runtime) -> None:
+    """End those that only wait, the oldest first, until the plan fits beside the rest of them."""
+    places = _places(seen)
+    left = list(beside.waiting)
+
+    def fits(account: Account) -> bool:
+        place = places.get(account.place, "")
+        taken = sum(each.taken.get(place, 0) for each in left)
+        return account.budget_bytes is None or account.total_bytes + taken <= account.budget_bytes
+
+    for status in reversed(waiting(runtime)) if left else ():
+        if plan.ledger is None or all(map(fits, plan.ledger.accounts)):
+            return
+        own = next((each for each in left if each.pid == status.pid), None)
+        if own is None:
+            continue
+        from gemma_edge.standby import stop  # noqa: PLC0415
+
+        left.remove(own)
+        if stop(status):
+            runtime.note(f"{own.title} waited for the next command; its memory is needed now")
+
+
+def claims_folder(settings: StoreSettings) -> Path:
+    """Where processes say what they take of the memory."""
+    return settings.data_dir / "running"
 
 
 def _plan_beside_others(
@@ -240,7 +251,7 @@ def _plan_beside_others(
     """The plan in the memory that other processes leave, and a line where they change it. Where
     nothing fits beside them and something would without, they are waited for.
     Raises DoesNotFit: it does not fit without them either, or they did not end in time."""
-    deadline, others = 0.0, read_claims(_claims_folder(runtime))
+    deadline, others = 0.0, _read_beside(runtime).others
     while True:
         alone = _plan_alone(planner, candidate, constraints, others)
         try:
@@ -256,7 +267,7 @@ def _plan_beside_others(
                 hint = f"{name} holds memory: close it, or wait; {error.hint}"
                 raise DoesNotFit(error.message, hint=hint) from None
             others = _wait_for_change(others, runtime, deadline)
-            planner = _moved(planner, leave(runtime.look_again(), others))
+            planner = _moved(planner, _read_beside(runtime).machine(runtime.look_again()))
             continue
         if alone is not None and (change := render_change(alone, plan)):
             runtime.note(f"beside {_name(others, planner.hardware)}: {change}")
@@ -265,7 +276,7 @@ def _plan_beside_others(
 
 def tell_others(runtime: Runtime) -> None:
     """A line about the processes beside which is planned."""
-    if others := read_claims(_claims_folder(runtime)):
+    if others := _read_beside(runtime).others:
         runtime.note(f"planned beside {_name(others, runtime.hardware)}")
 
 
@@ -273,7 +284,7 @@ def _tell_smaller(
     asked: ModelRequest, chosen: str, constraints: Constraints, planner: Planner, runtime: Runtime
 ) -> None:
     """A line where another model would answer, were it not for the others."""
-    others = read_claims(_claims_folder(runtime))
+    others = _read_beside(runtime).others
     if not others:
         return
     alone = _moved(planner, without(planner.hardware, others))
@@ -306,7 +317,7 @@ def _wait_for_change(
     now, pids = others, {each.pid for each in others}
     while pids <= {each.pid for each in now} and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-        now = read_claims(_claims_folder(runtime))
+        now = _read_beside(runtime).others
     return now
 
 
@@ -315,7 +326,7 @@ def _still_fitting(prepared: Prepared, left: Hardware) -> Plan:
     where none does: then loading tells."""
     plan: Plan | None = prepared.plan
     before, now = free_of(prepared.hardware), free_of(left)
-    places = {device.name: place_of(device) for device in left.devices} | {RAM: MAIN_MEMORY}
+    places = _places(left)
 
     def fits(account: Account) -> bool:
         place = places.get(account.place, "")
@@ -329,9 +340,14 @@ def _still_fitting(prepared: Prepared, left: Hardware) -> Plan:
     return prepared.plan
 
 
-def _claim(plan: Plan, candidate: Candidate, seen: Hardware) -> Claim:
+def _places(hardware: Hardware) -> dict[str, str]:
+    """The memories by the names of their devices."""
+    return {device.name: place_of(device) for device in hardware.devices} | {RAM: MAIN_MEMORY}
+
+
+def claim_of(plan: Plan, candidate: Candidate, seen: Hardware) -> Claim:
     """What the plan takes of each memory: all but margins and pages of the file."""
-    places = {device.name: place_of(device) for device in seen.devices} | {RAM: MAIN_MEMORY}
+    places = _places(seen)
     taken: dict[str, int] = {}
     for account in plan.ledger.accounts if plan.ledger else ():
         own = (p for p in account.parts if p.name != "margin" and not p.reclaimable)
@@ -363,19 +379,6 @@ def refuse_broken(hardware: Hardware) -> None:
     found = why_unloadable(hardware)
     if found is not None:
         raise BuildError(say_build(found), hint=render_fix(found.fix))
-
-
-def explain(error: BuildError, hardware: Hardware) -> BuildError:
-    """An engine that died, with what looking at the machine told, where it told something."""
-    found = why_it_dies(hardware)
-    if found is None:
-        return error
-    return BuildError(f"{error.message}: {found.text}", hint=render_fix(found.fix))
-
-
-def render_fix(fix: str) -> str:
-    """A fix as a hint; ``doctor --fix`` knows the Python that pip's is meant for."""
-    return f"gemma-edge doctor --fix runs it: {fix}" if fix.startswith("pip ") else fix
 
 
 def _agreed_vision(request: ModelRequest, vision: VisionMode) -> VisionMode:
@@ -463,7 +466,7 @@ def open_planner(
     with runtime.open_measure(pretended) as measure:
         if meanwhile is not None:
             meanwhile()
-        hardware = pretended or leave(runtime.hardware, read_claims(_claims_folder(runtime)))
+        hardware = pretended or _read_beside(runtime).machine(runtime.hardware)
         speeds, note = read_measurements(runtime.store)
         if note:
             runtime.note(note)
@@ -499,7 +502,7 @@ def _or_quick(
 def open_quick_planner(runtime: Runtime) -> Planner:
     """For a page that must be there at once: llama.cpp is not asked."""
     measure, (speeds, _) = quick_measure(runtime.hardware), read_measurements(runtime.store)
-    hardware = leave(runtime.hardware, read_claims(_claims_folder(runtime)))
+    hardware = _read_beside(runtime).machine(runtime.hardware)
     return Planner(hardware=hardware, measure=measure, speeds=speeds)
 
 
@@ -594,173 +597,3 @@ def _best(
     except DoesNotFit:
         return None
     return next((each for each in candidates if plan and each.name == plan.name), None)
-
-
-QUIET_SECONDS, BETWEEN_SECONDS = 0.5, 0.1  # a load that is over by then is not worth a word
-TOKENS = 32  # a few more or less change the rate by less than the machine does
-MAX_SECONDS = 3.0  # what a person waits for a prompt without wondering
-_DRAFTED = 0.05  # of an answer; with more of it drafted the rate is that of copying
-NEAR_TOKENS = 4096  # of context; with more behind it a token takes longer than planned
-
-
-@dataclass(slots=True)
-class LoadedEngine:
-    """An engine with the plan that it was loaded by; leaving its ``with`` frees the model. It notes
-    how fast it answers: once, for a model without a measured speed. Nothing is delayed for it: an
-    answer that is long enough is a measurement by itself; only where none was, ``learn`` makes one
-    after the work is done. ``say`` tells a person why it could not be kept."""
-
-    engine: Engine
-    prepared: Prepared
-    say: Callable[[str], None]
-    held: Held | None = None
-    _known: bool = field(init=False)
-    _cancelled: bool = field(init=False, default=False)
-
-    def __post_init__(self) -> None:
-        """The bundled model is so small that its speed says nothing about others, and adapters
-        make a model slower than it is."""
-        plan = self.prepared.plan
-        measured = plan.speed is not None and plan.speed.measured
-        self._known = self.prepared.files.bundled or bool(plan.adapters) or measured
-
-    def __enter__(self) -> "LoadedEngine":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    @property
-    def info(self) -> EngineInfo:
-        with self._explaining():
-            info, held = self.engine.info, self.held
-        if held is not None and held.used and held.claim.loaded is None:
-            loaded = info.plan or self.prepared.plan  # maybe a fallback
-            taken = _claim(loaded, self.prepared.candidate, self.prepared.hardware).taken
-            held.use(replace(held.claim, taken=taken, loaded=time.time()))
-        return info
-
-    def loading(self, seconds: float = 0.0) -> Loading | None:
-        return self.engine.loading(seconds)
-
-    def watch(self, on_event: Callable[[ModelLoading], None]) -> None:
-        """Wait for the end of loading, with a word now and then where it takes a while."""
-        if (progress := self.loading(QUIET_SECONDS)) is None:
-            return
-        title = brief_title(self.prepared.candidate)
-        plan = self.prepared.plan
-        paths = (plan.model, plan.projector, plan.drafter)
-        size = sum(path.stat().st_size for path in paths if path and path.exists())
-        while progress is not None:
-            on_event(ModelLoading(title, size, progress))
-            progress = self.loading(BETWEEN_SECONDS)
-
-    def count(self, request: Request) -> PromptCount:
-        with self._explaining():
-            return self.engine.count(request)
-
-    def generate(self, request: Request) -> Answer:
-        with self._explaining():
-            events = self.engine.generate(request)
-        alone = self.prepared.plan.sequences == 1  # else an answer shares its time with others
-        listening = self._listen(events, learns=request.constraint is None and alone)
-        return Answer(listening, getattr(events, "cancel", self.engine.cancel))
-
-    def warm(self, request: Request) -> Iterator[Event]:
-        with self._explaining():
-            events = self.engine.warm(request)
-        return self._listen(events, learns=False)
-
-    def save(self, path: Path) -> int:
-        return self.engine.save(path)
-
-    def restore(self, path: Path) -> Restored:
-        return self.engine.restore(path)
-
-    def measure(self, tokens: int = TOKENS, *, filled: bool = False) -> float:
-        return self.engine.measure(tokens, filled=filled)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody stopped an answer of it."""
-        return self._cancelled
-
-    def cancel(self) -> None:
-        self._cancelled = True
-        self.engine.cancel()
-
-    def close(self) -> None:
-        self.engine.close()
-        if self.held is not None:
-            self.held.release()
-
-    def learn(self) -> None:
-        """Measure now, if nothing was learnt and it takes a moment only; never after Ctrl-C."""
-        speed = self.prepared.plan.speed
-        if self._known or self._cancelled:
-            return
-        if speed is None or speed.tokens_per_second * MAX_SECONDS < TOKENS:
-            return
-        try:
-            self._keep(self.engine.measure(TOKENS))
-        except GemmaEdgeError:  # the answer is there; the next run measures
-            self._known = True
-
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except BuildError as error:
-            raise explain(error, self.prepared.hardware) from None
-
-    def _listen(self, events: Iterator[Event], *, learns: bool) -> Generator[Event, None, None]:
-        try:
-            with self._explaining():
-                for event in events:
-                    if isinstance(event, Finished) and learns and not self._known:
-                        self._learn_from(event)
-                    yield event
-        finally:
-            if isinstance(events, Generator):
-                events.close()  # the engine stops when its listener does
-
-    def _learn_from(self, finished: Finished) -> None:
-        usage, seconds = finished.usage, finished.timings.decode_seconds
-        near = usage.prompt_tokens + usage.generated_tokens <= NEAR_TOKENS
-        drafts = max(usage.accepted_tokens, usage.guessed_tokens)
-        drafted = drafts > _DRAFTED * usage.generated_tokens
-        if usage.generated_tokens >= TOKENS and seconds > 0 and near and not drafted:
-            self._keep(usage.generated_tokens / seconds)
-
-    def stop_learning(self) -> None:
-        """For whoever measures it and decides what is to be kept of it."""
-        self._known = True
-
-    def keep(
-        self, tokens_per_second: float, read_tokens_per_second: float | None,
-        drafter_times: float | None = None,
-    ) -> None:  # fmt: skip
-        """Let plans know how fast it is, also where they know already, and how many times as fast
-        its drafter makes it; the bundled model too. Not with adapters, which make a model slower
-        than it is."""
-        if not self.prepared.plan.adapters:
-            self._keep(tokens_per_second, read_tokens_per_second, drafter_times)
-
-    def _keep(
-        self, tokens_per_second: float, read: float | None = None,
-        drafter_times: float | None = None,
-    ) -> None:  # fmt: skip
-        """Under the plan that was really loaded, which may be a fallback; not a run that spilled
-        into main memory, which would make every later estimate too low."""
-        self._known, prepared = True, self.prepared
-        if tokens_per_second <= 0:
-            return
-        loaded = self.engine.info.plan or prepared.plan
-        run = describe_measurement(
-            loaded, prepared.candidate, prepared.hardware, tokens_per_second, read
-        )
-        run = replace(run, drafter_times=drafter_times)
-        if seems_spilled(run, prepared.hardware):
-            self.say(render_spill(run))
-        elif problem := record_measurement(prepared.settings, run):
-            self.say(problem)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,7 +21,7 @@ from gemma_edge.records import dataclass
 from gemma_edge.trust import leads_into_network
 
 if TYPE_CHECKING:
-    from gemma_edge.engine.process import EarlyProcess
+    from gemma_edge.engine.process import EarlyProcess, LoadedProcess, Stay
     from gemma_edge.engine.protocol import Counter, Engine, Event, Loading
     from gemma_edge.hardware.machine import Hardware
     from gemma_edge.planning.memory import Measure
@@ -58,10 +58,15 @@ class EarlyEngine:
         with suppress(GemmaEdgeError):  # loading says why
             self._early = self._early or engine.begin()
 
-    def __call__(self, plan: "Plan") -> "Engine":
+    def __call__(
+        self, plan: "Plan", found: "LoadedProcess | None" = None, stay: "Stay | None" = None
+    ) -> "Engine":
+        """The engine of a plan. One that was ``found`` with the model is not loaded; one that is to
+        ``stay`` waits for others afterwards."""
         from gemma_edge import engine  # noqa: PLC0415
+        from gemma_edge.engine.process import Start  # noqa: PLC0415
 
-        return engine.load(plan, self._early)
+        return engine.load(plan, Start(self._early, found, stay))
 
 
 def open_counter(plan: "Plan") -> "Counter":
@@ -175,7 +180,10 @@ class Runtime:
     ``agreed`` is whether downloads were agreed to beforehand. ``models_dir`` is the folder as a
     person named it, for hints; ``remember`` keeps on disk what was read of pictures and documents,
     whatever a request says, of documents at most ``remember_bytes`` (None: what the engine thinks
-    right). ``detect`` looks at the machine, once; ``clock`` is in seconds."""
+    right). Engines wait for the next command in the folder ``standby`` (None: none is looked for),
+    and this one does for ``keep_seconds`` afterwards (None: it ends, and one that was found goes on
+    to wait as before), but for what is ``private``. ``detect`` looks at the machine, once;
+    ``clock`` is in seconds."""
 
     store: "StoreSettings"
     note: Callable[[str], None] = say_nothing
@@ -187,6 +195,9 @@ class Runtime:
     models_dir: Path | None = None
     remember: bool = False
     remember_bytes: int | None = None
+    standby: Path | None = None
+    keep_seconds: float | None = None
+    private: bool = False
     clock: Callable[[], float] = time.monotonic
     load: "Callable[[Plan], Engine]" = load_engine
     open_counter: "Callable[[Plan], Counter]" = open_counter
@@ -194,6 +205,7 @@ class Runtime:
     open_measure: "Callable[[Hardware | None], AbstractContextManager[Measure]]" = open_measure
     busy_programs: Callable[[], int | None] = count_busy_programs
     _counted: list[int | None] = field(default_factory=list, repr=False, compare=False)
+    _waits: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         from gemma_edge.isolation import Once  # noqa: PLC0415  (not for a help page)
@@ -213,11 +225,24 @@ class Runtime:
 
     def begin(self, *, engine: bool = True) -> None:
         """Begin what planning will wait for, beside other work, and start the process of the
-        ``engine``. Other programs are counted before any of ours runs."""
+        ``engine``. Other programs are counted before any of ours runs. Where an engine may wait for
+        this command, nothing is begun before ``begin_anew``."""
+        if engine and self.standby is not None and self.standby.is_dir():
+            from gemma_edge.standby import sockets  # noqa: PLC0415
+
+            if sockets(self.standby):
+                self._waits.append(True)
+                return
         self._counted[:] = [self.busy_programs()]
         self.look()
         if engine and isinstance(self.load, EarlyEngine):
             self.load.begin()
+
+    def begin_anew(self) -> None:
+        """There is no engine that waits for this command: begin what was put off for it."""
+        if self._waits:
+            self._waits.clear()
+            replace(self, standby=None).begin()
 
     def count_busy(self) -> int | None:
         """Other programs that want a core: as ``begin`` counted them, for the first who asks."""
@@ -301,6 +326,17 @@ def data_dir(environment: Mapping[str, str], home: Path, platform: str) -> Path:
 def remembered_dir(data_dir: Path) -> Path:
     """Where what was read of pictures and documents is kept, if a person wants that."""
     return data_dir / "seen"
+
+
+def standby_dir(environment: Mapping[str, str], home: Path, platform: str) -> Path:
+    """Where engines wait for the next command."""
+    from gemma_edge.standby import folder_of  # noqa: PLC0415
+
+    session = Path(environment.get("XDG_RUNTIME_DIR", ""))
+    named = session if session.is_absolute() and session.is_dir() else None
+    return folder_of(
+        named, data_dir(environment, home, platform), Path(environment.get("TMPDIR") or "/tmp")
+    )
 
 
 def cache_dir(environment: Mapping[str, str], home: Path) -> Path:

@@ -22,7 +22,7 @@ from gemma_edge.cli.context import Context, history_path, personas_dir, sessions
 from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.inputs import find_files, missed_files, read_offered, read_piped, read_value
 from gemma_edge.cli.options import (
-    FetchFlags,
+    EngineFlags,
     MaxTokens,
     ModelFlags,
     RememberFlags,
@@ -68,7 +68,7 @@ class QuestionFlags:
     plain: Annotated[bool, option("--plain", help="Show Markdown as it was written.")] = False
     model: ModelFlags
     keeping: RememberFlags
-    store: FetchFlags
+    store: EngineFlags
     show: ShowFlags
 
 
@@ -132,10 +132,8 @@ def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Out
         raise UsageError("the question is there twice", hint="TEXT or -p TEXT, not both")
     if asked.session == "":  # a variable of a shell that is not set
         raise UsageError("the session has no name", hint="--session NAME")
-    if asked.private and (asked.resume or asked.session):
-        raise UsageError("a private conversation is not kept", hint="--private or --session")
-    if asked.private and said.keeping.remember:
-        raise UsageError("nothing is kept of a private conversation", hint="no --remember")
+    if asked.private:
+        _refuse_keeping(said, asked)
     if asked.resume and asked.session:
         raise UsageError("two conversations to go on with", hint="-c or --session NAME, not both")
     request = build(
@@ -160,7 +158,8 @@ def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Out
     if said.persona:
         request = replace(request, persona=load_persona(said.persona, [personas_dir(context)]))
     request = replace(request, system=read_value(request.system, output), single=bool(question))
-    chat = Chat(request, open_runtime(said.store, context, output), sessions_dir(context))
+    runtime = open_runtime(said.store, context, output, private=asked.private)
+    chat = Chat(request, runtime, sessions_dir(context))
     display = AnswerDisplay(
         context, output, plain=said.plain, folds=not question, as_json=said.show.json
     )
@@ -170,6 +169,17 @@ def command(said: QuestionFlags, asked: ChatFlags, context: Context, output: Out
         _tell_named(typed, terminal)
         return _answer_once(terminal, question)
     return Loop(terminal).run()
+
+
+def _refuse_keeping(said: QuestionFlags, asked: ChatFlags) -> None:
+    """What is private leaves nothing."""
+    if asked.resume or asked.session:
+        raise UsageError("a private conversation is not kept", hint="--private or --session")
+    if said.keeping.remember:
+        raise UsageError("nothing is kept of a private conversation", hint="no --remember")
+    if said.store.keep_alive:
+        problem = "nothing of a private conversation stays in memory"
+        raise UsageError(problem, hint="--private or --keep-alive")
 
 
 def _tell_named(typed: str, terminal: ChatTerminal) -> None:

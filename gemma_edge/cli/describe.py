@@ -12,7 +12,7 @@ from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     Detail,
-    FetchFlags,
+    EngineFlags,
     MaxTokens,
     ModelFlags,
     Password,
@@ -119,7 +119,7 @@ class DescribeFlags:
     batch: EachFlags
     model: ModelFlags
     keeping: RememberFlags
-    store: FetchFlags
+    store: EngineFlags
     show: ShowFlags
 
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-from gemma_edge.app.runtime import OFFLINE_VARIABLES
+from gemma_edge.app.runtime import OFFLINE_VARIABLES, standby_dir
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import option
 from gemma_edge.cli.options import FetchFlags, ShowFlags
 from gemma_edge.cli.output import Output, can_ask, confirm
 from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
+from gemma_edge.isolation import used_memory
 from gemma_edge.records import dataclass
 from gemma_edge.trust import find_program, without_working_folder
+from gemma_edge.units import render_bytes
 
 if TYPE_CHECKING:
     from gemma_edge.doctor import CheckResult, Probes
@@ -97,6 +99,7 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
         output.document(found)
     else:
         _show(checks, context, output)
+        _tell_waiting(context, output)
         output.note(_summary(problems, len(_commands(checks, context)), fixed=wish.fix))
     return ExitStatus.FAILED if problems else ExitStatus.OK
 
@@ -135,6 +138,15 @@ def _show(checks: "Sequence[CheckResult]", context: Context, output: Output) -> 
             again = check.fix in shown
             output.page(f"{blank}  fix: {'the same as above' if again else check.fix}")
             shown.add(check.fix)
+
+
+def _tell_waiting(context: Context, output: Output) -> None:
+    """Models that stay loaded take memory that somebody may wonder about."""
+    from gemma_edge.standby import statuses  # noqa: PLC0415
+
+    for each in statuses(standby_dir(context.environment, context.home, context.platform)):
+        size, title = render_bytes(used_memory(each.pid)), each.about.get("title", "a model")
+        output.note(f"{title} stays loaded ({size}, pid {each.pid}); gemma-edge stop ends it")
 
 
 def _summary(problems: int, runnable: int, *, fixed: bool) -> str:

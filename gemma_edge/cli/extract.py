@@ -21,7 +21,7 @@ from gemma_edge.cli.flags import argument, as_file, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     RAW_CELLS,
-    FetchFlags,
+    EngineFlags,
     MaxTokens,
     PlacementFlags,
     RememberFlags,
@@ -221,7 +221,7 @@ class ExtractFlags:
     batch: BatchFlags
     model: PlacementFlags
     keeping: RememberFlags
-    store: FetchFlags
+    store: EngineFlags
     show: ShowFlags
 
 
@@ -659,7 +659,7 @@ class EvaluateFlags:
         help="Score these instead of reading the documents."
     )] = None  # fmt: skip
     model: PlacementFlags
-    store: FetchFlags
+    store: EngineFlags
     show: ShowFlags
 
 

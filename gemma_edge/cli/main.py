@@ -79,6 +79,8 @@ COMMANDS = {
     ),
     "plan": Entry("plan:command", "Say what would run.", MACHINE),
     "bench": Entry("bench:command", "Measure how fast models are on this machine.", MACHINE),
+    "ps": Entry("engines:ps_command", "Show the models that are loaded now.", MACHINE),
+    "stop": Entry("engines:stop_command", "End models that wait for the next command.", MACHINE),
     "doctor": Entry("doctor:command", "Find out what is wrong.", MACHINE),
 }
 

@@ -11,7 +11,7 @@ from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.flags import EVERYWHERE, option, reading
 from gemma_edge.records import dataclass
 from gemma_edge.trust import is_network
-from gemma_edge.units import parse_bytes, parse_tokens
+from gemma_edge.units import parse_bytes, parse_duration, parse_tokens
 
 if TYPE_CHECKING:
     from gemma_edge.documents.document import PageNumbers
@@ -21,6 +21,7 @@ else:  # their flags have parsers, so Typer need not know them; importing them t
 
 PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
 REMEMBER_VARIABLE = "GEMMA_EDGE_REMEMBER"
+KEEP_VARIABLE = "GEMMA_EDGE_KEEP_ALIVE"
 PLACING = "Model and memory"  # a part of the help page
 DRAFTS = ("auto", "mtp", "lookup", "off")
 KV_TYPES = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (docs/memory.md)
@@ -99,6 +100,7 @@ def _tiles(text: str) -> int:
     return {str(each): each for each in TILES}.get(text) or int("")
 
 
+parse_keep = reading(parse_duration, "is not a time, like 5m, 1h, 0 or forever")
 parse_size = reading(parse_bytes, "is not a size, like 8GiB or 512MiB")
 parse_detail = reading(
     _detail, f"is none of {', '.join(DETAILS)}, nor a number from {_LEAST} to {_MOST}"
@@ -184,6 +186,17 @@ class FetchFlags(StoreFlags):
     yes: Annotated[
         bool, _everywhere("--yes", "-y", help="Download without asking; or GEMMA_EDGE_YES=1.")
     ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFlags(FetchFlags):
+    """The same, where an engine is loaded, which may stay."""
+
+    keep_alive: Annotated[float | None, _placing(
+        "--keep-alive", metavar="TIME", parser=parse_keep,
+        help="Leave the model loaded for the next command, for 5m, 1h or forever; 0 ends it "
+        f"(default: nothing stays); or {KEEP_VARIABLE}. `gemma-edge ps` shows it."
+    )] = None  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemma_edge.app.runtime import (
     Bug,
+    EarlyEngine,
     Failure,
     ModelLoading,
     Problem,
@@ -15,10 +16,18 @@ from gemma_edge.app.runtime import (
     Step,
     Told,
     is_on,
+    standby_dir,
     store_settings,
 )
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.options import REMEMBER_VARIABLE, FetchFlags, StoreFlags, parse_remembered
+from gemma_edge.cli.options import (
+    KEEP_VARIABLE,
+    REMEMBER_VARIABLE,
+    EngineFlags,
+    FetchFlags,
+    StoreFlags,
+    parse_remembered,
+)
 from gemma_edge.cli.output import Output, can_ask, cancel_on_interrupt, confirm
 from gemma_edge.engine.protocol import (
     Chunk,
@@ -29,10 +38,10 @@ from gemma_edge.engine.protocol import (
     Prefill,
     Timings,
 )
-from gemma_edge.errors import ExitStatus, GemmaEdgeError
+from gemma_edge.errors import ExitStatus, GemmaEdgeError, UsageError
 from gemma_edge.store.remote import Listener, Progress
 from gemma_edge.trust import printable, visible
-from gemma_edge.units import render_bytes, render_tokens
+from gemma_edge.units import parse_duration, render_bytes, render_tokens
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -423,8 +432,28 @@ def _fitting(text: str, width: int) -> str:
 YES_VARIABLE = "GEMMA_EDGE_YES"
 
 
-def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runtime:
-    """Made once a run: the machine is detected once, and asked where a person can answer."""
+def keep_seconds(options: StoreFlags, context: Context) -> float | None:
+    """How long an engine stays, by the flag or the variable; None where neither says.
+
+    Raises:
+        UsageError: the variable is not a time.
+    """
+    asked = options.keep_alive if isinstance(options, EngineFlags) else None
+    said = context.environment.get(KEEP_VARIABLE)
+    if asked is not None or not said:
+        return asked
+    try:
+        return parse_duration(said)
+    except ValueError:
+        problem = f"{KEEP_VARIABLE} is `{printable(said)}`, which is not a time"
+        raise UsageError(problem, hint="5m, 1h, 0 or forever") from None
+
+
+def open_runtime(
+    options: StoreFlags, context: Context, output: Output, *, private: bool = False
+) -> Runtime:
+    """Made once a run: the machine is detected once, and asked where a person can answer. Of what
+    is ``private`` no engine stays."""
     return Runtime(
         store=store_settings(
             context.environment, context.home, platform=context.platform,
@@ -446,6 +475,12 @@ def open_runtime(options: StoreFlags, context: Context, output: Output) -> Runti
         models_dir=options.models_dir,
         remember=context.is_on(REMEMBER_VARIABLE),
         remember_bytes=parse_remembered(context.environment.get(REMEMBER_VARIABLE, "")),
+        standby=(
+            standby_dir(context.environment, context.home, context.platform)
+            if isinstance(context.load, EarlyEngine) else None
+        ),
+        keep_seconds=keep_seconds(options, context),
+        private=private,
         agreed=isinstance(options, FetchFlags) and options.yes
         or is_on(context.environment, YES_VARIABLE),
         clock=context.clock,

@@ -7,7 +7,7 @@ the process that they start, never here.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gemma_edge.engine.process import EarlyProcess
+    from gemma_edge.engine.process import EarlyProcess, Start
     from gemma_edge.engine.protocol import Counter, Engine
     from gemma_edge.planning.plan import Plan
 
@@ -20,12 +20,13 @@ def begin() -> "EarlyProcess":
     return EarlyProcess()
 
 
-def load(plan: "Plan", early: "EarlyProcess | None" = None) -> "Engine":
+def load(plan: "Plan", start: "Start | None" = None) -> "Engine":
     """Start loading a plan in a process of its own and return at once; ``info`` and the first use
-    wait for it and raise what loading raised. ``early`` is what ``begin`` gave."""
-    from gemma_edge.engine.process import RemoteEngine  # noqa: PLC0415  (not needed to parse)
+    wait for it and raise what loading raised. ``start`` says what is there already, such as what
+    ``begin`` gave."""
+    from gemma_edge.engine.process import RemoteEngine, Start  # noqa: PLC0415  (not to parse)
 
-    return RemoteEngine(plan, early=early)
+    return RemoteEngine(plan, start=start or Start())
 
 
 def open_counter(plan: "Plan") -> "Counter":

@@ -1,12 +1,13 @@
 """The engine in a process of its own: loaded by a plan that fits, asked, and started again."""
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gemma_edge.engine.fallback import (
     RequestLock,
@@ -43,7 +44,7 @@ WORKER = ("gemma_edge.engine.worker:main",)
 
 CallName = Literal[
     "prepare", "load", "open_counter", "count", "generate", "warm", "save", "saved", "restore",
-    "measure",
+    "measure", "stay",
 ]  # fmt: skip
 
 
@@ -112,16 +113,28 @@ class EarlyProcess:
             process.close()
 
 
+Stay = Callable[[EngineInfo], dict[str, Any]]
+
+
+class Start(NamedTuple):
+    """What there is when an engine is asked for: the process that was started ``early``, one on
+    standby that was ``found`` with the model, and, where it is to ``stay`` on standby itself
+    afterwards, what its process is told of it (as JSON) once it is loaded."""
+
+    early: EarlyProcess | None = None
+    found: LoadedProcess | None = None
+    stay: Stay | None = None
+
+
 class Loading:
     """Tries a plan and its fallbacks, each in a fresh process, in a thread of its own. Each step
-    down is a sentence in ``notes``. The first one may have been started ``early``."""
+    down is a sentence in ``notes``. The process on standby that was found needs none of it. What
+    was loaded ``stays`` when it is left, where that was asked for."""
 
-    def __init__(
-        self, plan: Plan, program: Sequence[str], notes: list[str],
-        early: EarlyProcess | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, plan: Plan, program: Sequence[str], notes: list[str], start: Start) -> None:
         self._program = program
-        self._early = early
+        self._early, self._found, self._stay = start
+        self.stays = False
         self._notes = notes
         self._lock = threading.Lock()
         self._closed = False
@@ -149,12 +162,19 @@ class Loading:
             raise self._error
         return self._loaded
 
-    def close(self) -> None:
+    def close(self, *, end: bool) -> None:
+        """Free the model, or leave the process on standby where it stays and is not to ``end``."""
         with self._lock:
             self._closed = True
             if self._early is not None:
                 self._early.close()
-        if self._process is not None:
+        if self._process is None:
+            return
+        if end:
+            self._process.end()
+        elif self.stays:
+            self._process.leave()
+        else:
             self._process.close()
 
     def _run(self, plan: Plan) -> None:
@@ -166,6 +186,9 @@ class Loading:
             self._done.set()
 
     def _load_first(self, plan: Plan) -> LoadedProcess:
+        if self._found is not None:
+            self._process, self.stays = self._found.process, True
+            return self._found
         first = plan
         tried: list[str] = []
         while True:
@@ -173,7 +196,8 @@ class Loading:
             if isinstance(outcome, EngineInfo):
                 info = replace(outcome, notes=(*self._notes, *outcome.notes), plan=plan)
                 assert self._process is not None
-                return LoadedProcess(self._process, plan, info)
+                loaded = LoadedProcess(self._process, plan, info)
+                return loaded if self._stay is None else self._let_stay(loaded, self._stay)
             if self._closed:
                 raise EngineError("the engine was closed while it was loading")
             if outcome.cause != "memory":
@@ -184,6 +208,17 @@ class Loading:
             tried.append(render_change(plan, following))
             self._notes.append(render_restart(outcome, plan, following))
             plan = following
+
+    def _let_stay(self, loaded: LoadedProcess, stay: Stay) -> LoadedProcess:
+        try:
+            problem = call(loaded.process, "stay", json.dumps(stay(loaded.info)))
+        except ChildStopped:  # the first use tells
+            return loaded
+        self.stays = not problem
+        if not problem:
+            return loaded
+        note = f"nothing stays loaded: {problem}"
+        return replace(loaded, info=replace(loaded.info, notes=(*loaded.info.notes, note)))
 
     def _begin(self, plan: Plan) -> Child:
         while True:
@@ -256,13 +291,16 @@ class _Asked:
             exchange.interrupt()
 
 
+_NOTHING = Start()
+
+
 class RemoteEngine:
     """An ``Engine`` in another process. Loading begins at once, in the background; the first use
-    waits for it. ``program`` is a child program: tests make it fail on purpose; ``early`` is its
-    first process, where that was started before there was a plan."""
+    waits for it. ``program`` is a child program: tests make it fail on purpose; ``start`` is what
+    is there already."""
 
     def __init__(
-        self, plan: Plan, *, program: Sequence[str] = WORKER, early: EarlyProcess | None = None
+        self, plan: Plan, *, program: Sequence[str] = WORKER, start: Start = _NOTHING
     ) -> None:
         self._program = program
         self._request_lock = RequestLock(plan.sequences)
@@ -273,7 +311,8 @@ class RemoteEngine:
         self._notices: list[str] = []
         self._closed = False
         self._asked: list[_Asked] = []  # the one under way, and those that wait for their turn
-        self._loading = Loading(plan, program, [], early)  # its notes stand in ``info``
+        self._stay = start.stay
+        self._loading = Loading(plan, program, [], start)  # its notes stand in ``info``
 
     @property
     def info(self) -> EngineInfo:
@@ -325,9 +364,19 @@ class RemoteEngine:
         for asked in tuple(self._asked):
             asked.cancel()
 
+    @property
+    def stays(self) -> bool:
+        """Whether its process, which is loaded, goes on to wait when this is closed."""
+        return self._loading.stays
+
     def close(self) -> None:
         self._closed = True
-        self._loading.close()
+        self._loading.close(end=False)
+
+    def end(self) -> None:
+        """As ``close``, but no process stays on standby: its memory is free afterwards."""
+        self._closed = True
+        self._loading.close(end=True)
 
     def _loaded(self) -> LoadedProcess:
         loaded = self._loading.result()
@@ -426,7 +475,7 @@ class RemoteEngine:
     def _restart(self, loaded: LoadedProcess, error: ChildStopped | OutOfMemory) -> None:
         """Once for all whose answers it was making."""
         if isinstance(error, OutOfMemory):
-            loaded.process.close()
+            loaded.process.end()
             death = Death("memory", error.message)
         else:
             death = error.death
@@ -434,7 +483,7 @@ class RemoteEngine:
         self._restarts += 1
         if death.cause == "instruction" or (is_fault(death) and not self._decoded):
             raise died(death, decoded=self._decoded)
-        self._loading = Loading(plan, self._program, self._notices)
+        self._loading = Loading(plan, self._program, self._notices, Start(stay=self._stay))
         if self._restarts > MAX_RESTARTS:
             self._restarts = 0
             raise died(death, decoded=True)

@@ -5,12 +5,14 @@ refuses, a kill) stops nothing else.
 """
 
 import contextlib
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge import isolation
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from gemma_edge.engine.process import CallName
     from gemma_edge.engine.prompt import LlamaCounter  # it loads llama.cpp
+    from gemma_edge.hardware.claims import Held
 
 Tell = Callable[[float], None]
 Open = Callable[[Plan, Tell], Engine]
@@ -73,6 +76,7 @@ class Worker:
         self._engine: Engine | None = None
         self._counter: LlamaCounter | None = None
         self._saving: Future[int] | None = None
+        self._held: Held | None = None
 
     def answer(self, request: isolation.ChildRequest) -> Iterator[isolation.ChildMessage | None]:
         """What comes back: one value, or the events of an answer after its acceptance. Where a step
@@ -85,6 +89,9 @@ class Worker:
         if name == "load":
             self._engine = self._open(argument, _telling(request))
             yield _message(self._engine.info)
+            return
+        if name == "stay":
+            yield _message(self._stay(json.loads(argument), request.parents))
             return
         if name not in ("generate", "warm"):
             yield _message(self._call(name, argument))
@@ -102,6 +109,24 @@ class Worker:
             while True:
                 event = poll()
                 yield None if event is None else _message(event)
+
+    def _stay(self, told: dict[str, Any], parents: isolation.Parents | None) -> str:
+        """Outlive who started this process; why not, else "". The memory is claimed by it now."""
+        from gemma_edge.hardware.claims import Claim, Held
+        from gemma_edge.standby import Host, Unsafe, Waiting, memory_is_scarce
+
+        assert parents is not None  # only tests call without one
+        claim = Claim(**told["claim"] | {"pid": os.getpid(), "loaded": time.time()})
+        self._held = Held(Path(told["claims"]), claim)
+        self._held.use()
+        folder = Path(told["folder"])
+        how = Waiting(folder, told["key"], told["seconds"], told["about"], memory_is_scarce)
+        try:
+            Host(parents, how)
+        except (Unsafe, OSError) as error:
+            self._held.release()
+            return str(error)
+        return ""
 
     def _call(self, name: "CallName", argument: Any) -> object:
         if name == "open_counter":

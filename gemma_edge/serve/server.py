@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gemma_edge.app.load import LoadedEngine
+from gemma_edge.app.loaded import LoadedEngine
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.errors import UsageError
 from gemma_edge.records import dataclass

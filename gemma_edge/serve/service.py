@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request as HttpRequest
 from starlette.responses import StreamingResponse
 
-from gemma_edge.app.load import LoadedEngine
+from gemma_edge.app.loaded import LoadedEngine
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.engine.process import RemoteCounter
 from gemma_edge.engine.protocol import Counter, Event, Finished, PromptCount, Request

@@ -103,6 +103,8 @@ def watch(event, arguments):
             arguments[1][place] = f"SOURCE = {SOURCE!r}; exec(SOURCE)\\n{arguments[1][place]}"
     if event == "socket.__new__" and arguments[1] == 1 or event == "socket.gethostname":
         return  # AF_UNIX, and what needs no network
+    if event in ("socket.bind", "socket.connect") and arguments[0].family == 1:
+        return  # an engine that stays for the next command
     if event.startswith("socket."):
         with open(%r, "a") as log:
             log.write(f"{sys.argv} {event} {arguments[1:]}\\n")
@@ -115,8 +117,10 @@ BILL = "INVOICE A-1\nTotal 5.50 EUR\n"
 RUNS = {
     "chat": [
         "chat hi --model demo --max-tokens 2",
-        "chat --model demo",
-    ],  # the second on a terminal
+        "chat --model demo",  # on a terminal
+        "chat hi --model demo --max-tokens 2 --keep-alive 10m",  # which stays
+        "chat hi --model demo --max-tokens 2 --keep-alive 9m",  # and is found
+    ],
     "sessions list": ["sessions"],
     "sessions show": ["sessions show none"],
     "sessions rm": ["sessions rm none"],
@@ -147,6 +151,8 @@ RUNS = {
     "import": ["import nothing.gguf"],
     "plan": ["plan demo", "plan 12b"],
     "bench": ["bench demo 12b --quick"],
+    "ps": ["ps"],
+    "stop": ["stop"],
     "doctor": ["doctor --offline"],  # it asks whether the hub answers
 }
 DONE = {  # what has to come to its end, so that all of its path was watched
@@ -154,6 +160,8 @@ DONE = {  # what has to come to its end, so that all of its path was watched
     "extract bills --schema total --model demo --out out.jsonl": 0,
     "plan demo": 0, "models": 0, "doctor --offline": 0, "pull demo": 0, "show demo": 0,
     "bench demo 12b --quick": 0,
+    "chat hi --model demo --max-tokens 2 --keep-alive 10m": 6, "stop": 0, "ps": 0,
+    "chat hi --model demo --max-tokens 2 --keep-alive 9m": 6,
     "pull e4b --offline": 4, "chat hi --model demo --max-tokens 2": 6, TALK: 0,
     "describe SHAPES --model demo --max-tokens 2": 6, "recipes save ours invoice": 0,
 }  # fmt: skip

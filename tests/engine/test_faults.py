@@ -15,6 +15,7 @@ from types import FrameType
 import pytest
 
 from gemma_edge.cli.output import cancel_on_interrupt
+from gemma_edge.engine import process
 from gemma_edge.engine.process import (
     MAX_RESTARTS,
     WORKER,
@@ -82,7 +83,7 @@ def is_gone(pid: int, seconds: float = 5) -> bool:
 def test_a_process_that_was_started_before_the_plan_loads_it() -> None:
     early = EarlyProcess()
     assert (pid := early.pid)
-    engine = RemoteEngine(demo_plan(), early=early)
+    engine = RemoteEngine(demo_plan(), start=process.Start(early))
     try:
         assert (engine.pid, early.take()) == (pid, None)
         assert answer(engine, HELLO)[0].strip().startswith("Stone Harbour")
@@ -96,7 +97,7 @@ def test_one_that_died_while_it_waited_is_replaced() -> None:
     early = EarlyProcess()
     assert (pid := early.pid)
     os.kill(pid, signal.SIGKILL)
-    engine = RemoteEngine(demo_plan(), early=early)
+    engine = RemoteEngine(demo_plan(), start=process.Start(early))
     try:
         assert engine.pid != pid
         assert engine.info.notes == ()  # nobody notices
@@ -107,7 +108,9 @@ def test_one_that_died_while_it_waited_is_replaced() -> None:
 def test_one_that_lacks_the_variables_of_a_plan_is_ended() -> None:
     early = EarlyProcess()
     assert (pid := early.pid)
-    engine = RemoteEngine(replace(demo_plan(), variables=("GGML_UNKNOWN=1",)), early=early)
+    engine = RemoteEngine(
+        replace(demo_plan(), variables=("GGML_UNKNOWN=1",)), start=process.Start(early)
+    )
     try:
         assert engine.pid != pid
         assert is_gone(pid)

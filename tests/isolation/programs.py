@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from gemma_edge.errors import InputError
 from gemma_edge.isolation import ChildMessage, ChildRequest, Handler
@@ -158,3 +161,43 @@ def writer(path: str) -> Handler:
 
 def unready() -> Handler:
     raise ImportError("no such library")
+
+
+def stays() -> Handler:
+    """Stays where it is told to, and remembers a word."""
+    from gemma_edge.standby import Host, Unsafe, Waiting
+
+    word = ""
+
+    def stay(told: dict[str, Any], request: ChildRequest) -> str:
+        scarce, key = told["scarce"], "0123456789abcdef"
+        assert request.parents is not None
+        try:
+            Host(request.parents, Waiting(
+                Path(told["folder"]), key, told["seconds"], {"kind": "a test"},
+                lambda: bool(scarce) and Path(scarce).exists(),
+            ))  # fmt: skip
+        except Unsafe as error:
+            return str(error)
+        return ""
+
+    def answer(request: ChildRequest) -> Iterator[ChildMessage]:
+        nonlocal word
+        match request.header:
+            case {"stay": told}:
+                yield ChildMessage({"problem": stay(told, request)})
+            case {"remember": said}:
+                word = said
+                yield ChildMessage({})
+            case {"recall": _}:
+                yield ChildMessage({"word": word})
+            case {"bug": _}:
+                raise ValueError("unforeseen")
+            case {"endless": _}:
+                stopped = threading.Event()
+                request.on_interrupt(stopped.set)
+                while not stopped.wait(0.01):
+                    yield ChildMessage({})
+                word = "interrupted"
+
+    return answer
