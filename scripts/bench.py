@@ -28,7 +28,7 @@ MEASUREMENTS = {
     if "_" not in path.stem and path.stem != "measure"
 }
 # Those that compare with others, on a public model: they get --peer-python and --model.
-WITH_PEERS = ("drafts", "engine", "extract", "fit", "prefix", "receipts", "rows")
+WITH_PEERS = ("drafts", "engine", "extract", "fit", "prefix", "receipts", "rows", "warm")
 # Those that also measure an instruct model: they get --instruct, where the index has it.
 WITH_INSTRUCT = ("chat", "drafts", "extract", "receipts", "rows")
 # Those that compare with programs that estimate memory: they get --estimators-python.
