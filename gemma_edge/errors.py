@@ -32,6 +32,7 @@ class ExitStatus(IntEnum):
     MODEL = 4
     DOES_NOT_FIT = 5
     RESULT = 6
+    UNFINISHED = 75
     INTERRUPTED = 130
 
     @property
@@ -48,6 +49,7 @@ _MEANINGS = {
     ExitStatus.MODEL: "a model file is missing, damaged or of another kind",
     ExitStatus.DOES_NOT_FIT: "context, memory or disk is too small",
     ExitStatus.RESULT: "the answer is not valid or not complete; it was printed with its problems",
+    ExitStatus.UNFINISHED: "stopped before the last file, as it was told; run it again to go on",
     ExitStatus.INTERRUPTED: "Ctrl-C; what was said is kept",
 }
 

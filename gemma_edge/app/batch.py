@@ -307,12 +307,14 @@ class RecordFormat(Generic[Kept]):
 @dataclass(frozen=True, slots=True)
 class Sink(Generic[Kept]):
     """Takes records. ``before`` is what its file held; ``keeps`` is whether there is one. ``copy``
-    writes the answer of a key once more, as that of another file."""
+    writes the answer of a key once more, as that of another file; ``end`` is called when every file
+    has its row."""
 
     put: Callable[[Kept], object]
     before: Before = field(default_factory=Before)
     keeps: bool = False
     copy: Callable[[Hashable, str], object] = lambda _key, _file: None
+    end: Callable[[], object] = lambda: None
 
     def write(self, record: Kept) -> None:
         """Keep one record; an error that the file tells already is not told again.
@@ -487,7 +489,7 @@ def _held(out: Path, look: RecordFormat[Kept]) -> str:
 # No answer is worse than one that is not whole; what is wrong with all is worst.
 _SEVERITY = (
     ExitStatus.OK, ExitStatus.RESULT, ExitStatus.INPUT, ExitStatus.USAGE, ExitStatus.DOES_NOT_FIT,
-    ExitStatus.MODEL, ExitStatus.FAILED, ExitStatus.INTERRUPTED,
+    ExitStatus.MODEL, ExitStatus.FAILED, ExitStatus.UNFINISHED, ExitStatus.INTERRUPTED,
 )  # fmt: skip
 
 _SAID_OF_BUG = 200  # characters
@@ -605,15 +607,29 @@ class Batch(Generic[Kept]):
         at_once = self.prepared.plan.sequences
         try:
             jobs, many = max(request.jobs, at_once), at_once > 1
-            ahead = read_ahead(read, sources, jobs, waits=not many)
+            ahead = self._until_told(read_ahead(read, sources, jobs, waits=not many), request)
             used = self._use_aside(ahead, use, at_once) if many else self._use(ahead, use)
             for number, (source, error, kept) in enumerate(used, 1):
                 if error is not None:
                     self.fail(failed(source, error), error)
                 self.runtime.on_event(Step(number, len(sources), self.counts.failed, kept))
+            if self.counts.status != ExitStatus.UNFINISHED:
+                self.sink.end()
         except (Interrupted, KeyboardInterrupt):
             self.counts.worsen(ExitStatus.INTERRUPTED)
         return self.counts
+
+    def _until_told(
+        self, ahead: Iterator[tuple[Source, Callable[[], Content | None]]], request: BatchRequest
+    ) -> Iterator[tuple[Source, Callable[[], Content | None]]]:
+        """The same, until there is a reason to begin no further file."""
+        for number, each in enumerate(ahead):
+            if why := request.stopped():
+                self.counts.worsen(ExitStatus.UNFINISHED)
+                left = self.counts.files - number
+                self.runtime.note(f"{why}: {left:,} files are left; run it again to go on")
+                return
+            yield each
 
     def _use(
         self, ahead: Iterable[tuple[Source, Callable[[], Content | None]]],

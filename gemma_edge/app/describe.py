@@ -25,12 +25,12 @@ from gemma_edge.app.batch import (
     Source,
     form_of,
     open_batch,
-    open_sink,
     write_whole,
 )
 from gemma_edge.app.loaded import LoadedEngine, Prepared
 from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.app.runtime import Runtime
+from gemma_edge.app.shards import open_answers, share
 from gemma_edge.app.standby import open_engine, prepare
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.description import Format, ImageRecord, ImageTask, Key, Kind
@@ -372,9 +372,11 @@ def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
     model, at_once = for_many(model, batch, len(sources))
     prepared = prepare(model, runtime, vision="needed", image_tokens=paid, at_once=at_once)
     form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
+    if batch.shard is not None:
+        sources = share(sources, batch.shard)
     task = document.task_digest(_settings(questions, prepared))
     with (
-        open_sink(batch.out, record_format(form, raw=batch.raw_cells), emit, runtime) as sink,
+        open_answers(batch, record_format(form, raw=batch.raw_cells), emit, runtime) as sink,
         open_batch(sink, prepared, runtime) as opened,
     ):
         look = _Describer(opened, questions, task, sidecar, replace_sidecars)

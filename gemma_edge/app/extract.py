@@ -29,12 +29,12 @@ from gemma_edge.app.batch import (
     form_of,
     open_batch,
     open_out,
-    open_sink,
     write_whole,
 )
 from gemma_edge.app.loaded import LoadedEngine, Prepared, VisionMode
 from gemma_edge.app.request import BatchRequest, ExtractRequest, Form, ModelRequest, RecipeRequest
 from gemma_edge.app.runtime import Runtime
+from gemma_edge.app.shards import open_answers, share
 from gemma_edge.app.standby import open_engine, prepare
 from gemma_edge.documents.document import MAX_TOKENS, Document, ReadOptions, iter_objects, shown
 from gemma_edge.documents.open import open_document, read_document
@@ -612,6 +612,8 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
     Raises UsageError: a database without a file; GemmaEdgeError: no model, or no room for the
     answers."""
     form = form_of(batch.out, batch.form)
+    if batch.shard is not None:
+        sources = share(sources, batch.shard)
     if form == "sqlite" and batch.out is None:
         raise UsageError("SQLite is written to a file", hint="--out answers.db")
     sees = request.vision != "never"
@@ -639,7 +641,7 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
             reader = _Documents(opened, asked, request, settings, evidence, after)
             return opened.run(sources, reader.read, reader.use, _failed, batch)
 
-    if form == "sqlite" and batch.out is not None:
+    if form == "sqlite" and batch.out is not None and batch.shard is None:
         with open_out(batch.out, runtime), closing(records.Database(batch.out)) as database:
             before = Before()
             before.told |= database.failed
@@ -647,7 +649,7 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
                 before.add(file, key)
             return go(Sink(database.write, before, True, database.copy))
     look = record_format(form, columns, raw=batch.raw_cells)
-    with open_sink(batch.out, look, emit, runtime) as sink:
+    with open_answers(batch, look, emit, runtime) as sink:
         return go(sink)
 
 

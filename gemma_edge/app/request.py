@@ -1,5 +1,6 @@
 """What is asked for, as plain data."""
 
+from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -115,15 +116,28 @@ class DescribeRequest:
     password: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The share ``index`` (from 1) of ``count`` of the files."""
+
+    index: int
+    count: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest:
     """Where the answers about many files go (``out`` None: to whoever asked), in which form (None:
     what the name of ``out`` says), and how many files are read ahead of the model. So many are
     answered ``at_once``; 0: as many as memory pays for. ``raw_cells`` leaves in CSV what a
-    spreadsheet takes for a formula."""
+    spreadsheet takes for a formula. ``shard`` is the share that is read here, and ``run`` what all
+    shares of one run have in common; ``stopped`` says why no further file is to be begun, "" while
+    there is no reason."""
 
     out: Path | None = None
     form: Form | None = None
     jobs: int = 2
     at_once: int = 0
     raw_cells: bool = False
+    shard: Shard | None = None
+    run: str = ""
+    stopped: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)

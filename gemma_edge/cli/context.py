@@ -192,6 +192,8 @@ def begin() -> None:
     that was started in the background) stays so."""
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGINT, _leave)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, _hear)  # it may come before anybody asks
 
 
 def begin_work() -> None:
@@ -219,6 +221,35 @@ def end_work(status: int) -> None:
     """From here on Ctrl-C ends the process with the status that it has."""
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(status))
+
+
+# What a job's scheduler says before it ends the job. A signal that nobody here listens to would end
+# the process in the middle of a document.
+
+
+_heard: list[str] = []
+
+
+def _hear(number: int, _frame: object) -> None:
+    _heard.append(signal.Signals(number).name)
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def stop_when_told(until: float | None, now: Callable[[], float]) -> Callable[[], str]:
+    """From here on SIGTERM, and SIGUSR1 since the start, are wishes: what this returns says why no
+    further file is to be begun, "" while there is no reason. A second SIGTERM ends the process.
+    ``until``, like ``now``, is in seconds since 1970."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _hear)
+
+    def why() -> str:
+        if _heard:
+            return f"told to stop ({_heard[0]})"
+        return "the time is up" if until is not None and now() >= until else ""
+
+    return why
 
 
 def comes_of_interrupt(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from gemma_edge.cli.options import (
     RawCells,
     RememberFlags,
     SeedFlags,
+    ShareFlags,
     ShowFlags,
     Trust,
     parse_at_once,
@@ -117,6 +118,7 @@ class DescribeFlags:
     asking: AskFlags
     looking: LookFlags
     batch: EachFlags
+    share: ShareFlags
     model: ModelFlags
     keeping: RememberFlags
     store: EngineFlags
@@ -151,7 +153,7 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
     runtime.begin()  # while the images are opened
     each = flags.batch
     if sources.many or each.each or each.out is not None or each.csv or each.sidecar:
-        return _describe_each(sources.each, questions, model, each, runtime, context, output)
+        return _describe_each(sources.each, questions, model, flags, runtime, context, output)
     return _describe_together(sources.each, questions, model, runtime, flags.show, output)
 
 
@@ -171,22 +173,23 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the envi
     sources: "Sequence[Source]",
     questions: "Questions",
     model: ModelRequest,
-    flags: EachFlags,
+    asked: DescribeFlags,
     runtime: "Runtime",
     context: Context,
     output: Output,
 ) -> ExitStatus:
     from gemma_edge.app.describe import describe_batch
-    from gemma_edge.cli.streaming import BatchProgress
+    from gemma_edge.cli.streaming import BatchProgress, in_job
 
     progress = BatchProgress(output, context.clock)
+    flags = asked.batch
     silent = flags.sidecar and flags.out is None
+    batch = BatchRequest(
+        out=flags.out, form="csv" if flags.csv else None, jobs=flags.jobs,
+        at_once=flags.at_once, raw_cells=flags.raw_cells,
+    )  # fmt: skip
     counts = describe_batch(
-        sources, questions, model,
-        BatchRequest(
-            out=flags.out, form="csv" if flags.csv else None, jobs=flags.jobs,
-            at_once=flags.at_once, raw_cells=flags.raw_cells,
-        ),
+        sources, questions, model, in_job(batch, asked.share, context, output),
         replace(runtime, on_event=progress),
         emit=(lambda _record: None) if silent else output.record,
         sidecar=flags.sidecar, replace_sidecars=flags.replace,

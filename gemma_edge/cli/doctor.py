@@ -88,7 +88,7 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
     checks, proofs = _look(wish, kept, context, output, probes)
     if wish.fix and (commands := _commands(checks, context)):
         if not show.json:
-            _show(checks, context, output)
+            show_checks(checks, context, output)
         _fix(commands, kept, context, output)
         checks, proofs = _look(wish, kept, context, output, probes)
     problems = doctor.count_problems(checks)
@@ -98,7 +98,7 @@ def run(  # noqa: PLR0913, PLR0917  (the request, the environment, and what asks
             found["proofs"] = [asdict(proof) for proof in proofs]
         output.document(found)
     else:
-        _show(checks, context, output)
+        show_checks(checks, context, output)
         _tell_waiting(context, output)
         output.note(_summary(problems, len(_commands(checks, context)), fixed=wish.fix))
     return ExitStatus.FAILED if problems else ExitStatus.OK
@@ -123,7 +123,7 @@ def _look(
     return doctor.examine(facts), facts.proofs
 
 
-def _show(checks: "Sequence[CheckResult]", context: Context, output: Output) -> None:
+def show_checks(checks: "Sequence[CheckResult]", context: Context, output: Output) -> None:
     """A fix that is a command stays on its line, however long, so that it can be copied."""
     blank = " " * (NAME_COLUMNS + 2)
     shown: set[str] = set()

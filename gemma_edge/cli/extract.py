@@ -25,6 +25,7 @@ from gemma_edge.cli.options import (
     MaxTokens,
     PlacementFlags,
     RememberFlags,
+    ShareFlags,
     ShowFlags,
     Trust,
     parse_at_once,
@@ -219,6 +220,7 @@ class ExtractFlags:
     )] = False  # fmt: skip
     result: ResultFlags
     batch: BatchFlags
+    share: ShareFlags
     model: PlacementFlags
     keeping: RememberFlags
     store: EngineFlags
@@ -243,11 +245,11 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     """
     from gemma_edge.app.batch import DOCUMENTS, find_sources
     from gemma_edge.cli.inputs import read_stdin
-    from gemma_edge.cli.streaming import open_runtime
+    from gemma_edge.cli.streaming import in_job, open_runtime
     from gemma_edge.isolation import Once
 
     show, model = flags.show, build(ModelRequest, flags.model, flags.keeping)
-    batch = build(BatchRequest, flags.batch)
+    batch = in_job(build(BatchRequest, flags.batch), flags.share, context, output)
     sources = find_sources(
         flags.files, DOCUMENTS, note=output.note,
         read_stdin=None if context.stdin_is_terminal else partial(read_stdin, context),
@@ -869,3 +871,27 @@ def _comparison_document(found: "Comparison") -> dict[str, Any]:
             for each in found.changes
         ],
     }  # fmt: skip
+
+
+# ----------------------------------------------------------------------------
+# `merge`: the rows of all shares of a run.
+
+
+def merge_command(
+    out: Annotated[Path, argument("FILE", "The file that --out named.")],
+    show: ShowFlags, context: Context, output: Output,
+) -> ExitStatus:  # fmt: skip
+    """Put together what the shares of a run have written. The last one does that by itself; after
+    a run that was given up it puts together what is there.
+
+    \b
+    gemma-edge merge rows.jsonl
+    """
+    from gemma_edge.app.shards import merge
+
+    count = merge(out)
+    if show.json:
+        output.document({"file": str(out), "rows": count})
+    else:
+        output.note(f"{count:,} rows in {shown(out)}")
+    return ExitStatus.OK

@@ -44,11 +44,13 @@ EVERYWHERE = "Everywhere"  # the part of a help page about flags that every comm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actions:
-    """A command whose actions are commands of their own; ``usual`` is the one without a name."""
+    """A command whose actions are commands of their own; ``usual`` is the one without a name. With
+    ``own_words`` what follows the first word of an action is a command line of its own."""
 
     help: str
     commands: Mapping[str, Callable[..., ExitStatus]]
     usual: str = ""
+    own_words: bool = False
 
 
 def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:

@@ -61,6 +61,9 @@ COMMANDS = {
     "eval": Entry(
         "extract:evaluate_command", "Score the answers about the documents of a folder.", READ
     ),
+    "merge": Entry(
+        "extract:merge_command", "Put together what the shares of a run have written.", READ
+    ),
     "diff": Entry("extract:diff_command", "Compare two files of answers, value by value.", READ),
     "recipes": Entry("recipes:ACTIONS", "What `extract` is told about a kind of document.", READ),
     "schema": Entry("schema:ACTIONS", "Look at a schema before a document is read with it.", READ),
@@ -82,6 +85,7 @@ COMMANDS = {
     "ps": Entry("engines:ps_command", "Show the models that are loaded now.", MACHINE),
     "stop": Entry("engines:stop_command", "End models that wait for the next command.", MACHINE),
     "doctor": Entry("doctor:command", "Find out what is wrong.", MACHINE),
+    "hpc": Entry("hpc:ACTIONS", "A job script for a cluster, and what is missing for it.", MACHINE),
 }
 
 # ----------------------------------------------------------------------------
@@ -237,8 +241,9 @@ def load_command(name: str) -> TyperCommand | Pages:
         return typer.main.get_command(app)  # type: ignore[return-value]
     app = _app(cls=Pages, help=found.help)
     app.callback()(expand(lambda: None))
+    settings = SETTINGS | {"allow_interspersed_args": not found.own_words}
     for action, function in found.commands.items():
-        app.command(action, cls=HelpPage, context_settings=SETTINGS)(expand(function))
+        app.command(action, cls=HelpPage, context_settings=settings)(expand(function))
     group: Pages = typer.main.get_command(app)  # type: ignore[assignment]
     group.usual = found.usual
     return group
@@ -319,6 +324,21 @@ def parse(argv: Sequence[str], width: int) -> Job:
     except typer.TyperException as error:
         raise _usage_error(error) from error
     return job
+
+
+def flags_of(name: str, words: Sequence[str]) -> dict[str, Any]:
+    """The flags of a command by their names, as its words say them; nothing runs.
+
+    Raises:
+        UsageError: they cannot be carried out as written.
+    """
+    try:
+        parsed = load_command(name).make_context(f"{PROGRAM} {name}", [*words])
+    except HelpAsked:
+        return {}
+    except typer.TyperException as error:
+        raise _usage_error(error) from error
+    return dict(parsed.params)
 
 
 # What a command imports and plans stays until its end: looking for garbage among it every 700 new

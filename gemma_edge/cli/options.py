@@ -14,14 +14,16 @@ from gemma_edge.trust import is_network
 from gemma_edge.units import parse_bytes, parse_duration, parse_tokens
 
 if TYPE_CHECKING:
+    from gemma_edge.app.request import Shard
     from gemma_edge.documents.document import PageNumbers
     from gemma_edge.planning.plan import Adapter, DraftMode, KvType
 else:  # their flags have parsers, so Typer need not know them; importing them takes 40 ms
-    Adapter = DraftMode = KvType = PageNumbers = Any
+    Adapter = DraftMode = KvType = PageNumbers = Shard = Any
 
 PASSWORD_VARIABLE = "GEMMA_EDGE_PDF_PASSWORD"
 REMEMBER_VARIABLE = "GEMMA_EDGE_REMEMBER"
 KEEP_VARIABLE = "GEMMA_EDGE_KEEP_ALIVE"
+SHARING = "On a cluster"
 PLACING = "Model and memory"  # a part of the help page
 DRAFTS = ("auto", "mtp", "lookup", "off")
 KV_TYPES = ("f16", "q8_0")  # never fewer bits: Gemma 4 suffers (docs/memory.md)
@@ -131,6 +133,34 @@ def whole_text(text: str) -> str:
 _everywhere = partial(option, panel=EVERYWHERE)
 _placing = partial(option, panel=PLACING)
 
+
+def parse_until(text: str) -> float:
+    """``13:45`` (the next one) or ``55m``, ``2h`` from now, in seconds since 1970.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    import time  # noqa: PLC0415
+    from datetime import datetime, timedelta  # noqa: PLC0415
+
+    words = text.removeprefix("+")
+    if words[-1:] in ("s", "m", "h") and words[:-1].isdecimal():
+        return time.time() + int(words[:-1]) * {"s": 1, "m": 60, "h": 3600}[words[-1]]
+    try:
+        clock = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  (of this machine)
+    except ValueError:
+        raise typer.BadParameter(f"`{text}` is no time, like 13:45, 55m or 2h") from None
+    here = datetime.now()  # noqa: DTZ005
+    then = datetime.combine(here.date(), clock)
+    return (then if then > here else then + timedelta(days=1)).timestamp()
+
+
+def _shard(text: str) -> "Shard":
+    from gemma_edge.app.shards import parse_shard  # noqa: PLC0415
+
+    return parse_shard(text)
+
+
 MaxTokens = Annotated[
     int | None,
     option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
@@ -154,6 +184,21 @@ Password = Annotated[
 
 RAW_CELLS = "In CSV, what looks like a formula as it is; else a ' stands before it."
 RawCells = Annotated[bool, option("--raw-cells", help=RAW_CELLS)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareFlags:
+    """What part of many files is read here, and until when."""
+
+    shard: Annotated[Shard | None, option(
+        "--shard", metavar="I/N", parser=reading(_shard, "is no share, like 3/8"), panel=SHARING,
+        help="Only this share of the files (default: that of a job array); the last one puts the "
+        "rows together."
+    )] = None  # fmt: skip
+    until: Annotated[float | None, option(
+        "--until", metavar="TIME", parser=parse_until, panel=SHARING,
+        help="Begin no further file after 13:45, or 55m from now; status 75 if any is left."
+    )] = None  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

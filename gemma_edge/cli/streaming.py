@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gemma_edge.app.request import BatchRequest
 from gemma_edge.app.runtime import (
     Bug,
     EarlyEngine,
@@ -19,12 +20,13 @@ from gemma_edge.app.runtime import (
     standby_dir,
     store_settings,
 )
-from gemma_edge.cli.context import Context
+from gemma_edge.cli.context import Context, stop_when_told
 from gemma_edge.cli.options import (
     KEEP_VARIABLE,
     REMEMBER_VARIABLE,
     EngineFlags,
     FetchFlags,
+    ShareFlags,
     StoreFlags,
     parse_remembered,
 )
@@ -50,6 +52,34 @@ if TYPE_CHECKING:
     from gemma_edge.app.batch import Counts
 
 WHOLE_SPEED = 10  # tok/s; below it a decimal matters
+
+
+_BEFORE_END_SECONDS = 90.0  # of a job, in which the file that is under way may end
+
+
+def in_job(
+    batch: BatchRequest, flags: ShareFlags, context: Context, output: Output
+) -> BatchRequest:
+    """The same, for the share of a job array, and with an ear for what ends a job. Where nothing
+    is written to a file, nothing could be gone on with, and it is as it was."""
+    if batch.out is None and flags.shard is None:
+        if flags.until is not None:
+            raise UsageError("--until, and no file to go on with", hint="--out answers.jsonl")
+        return batch
+    from gemma_edge.app.shards import run_of, shard_of
+
+    told, shard = context.environment, flags.shard
+    if shard is None and (found := shard_of(told)):
+        shard, variable = found
+        output.note(
+            f"share {shard.index} of {shard.count} ({variable}); --shard 1/1 reads all files"
+        )
+    if shard is not None and shard.count == 1:
+        shard = None
+    until, end = flags.until, told.get("SLURM_JOB_END_TIME", "")
+    if until is None and end.isdecimal():
+        until = int(end) - _BEFORE_END_SECONDS
+    return replace(batch, shard=shard, run=run_of(told), stopped=stop_when_told(until, context.now))
 
 
 def show_event(event: Told, output: Output) -> None:

@@ -1,0 +1,229 @@
+"""Job scripts: what they ask for, what they run, and what is found missing before."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gemma_edge.app.hpc import cuda_exports, minutes_of, slice_of, title_of
+from gemma_edge.app.hpc_check import file_system_of
+
+SHELLCHECK = shutil.which("shellcheck")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Five papers, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "papers").mkdir()
+    for number in range(5):
+        (tmp_path / "papers" / f"{number}.txt").write_text("Total 1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def script(shell, folder):
+    """Runs ``hpc script``, and gives what it prints, which every shell has to understand."""
+
+    def write(*words, **more):
+        ran = shell.run("hpc", "script", *words, model=False, **more)
+        assert ran.status == 0, ran.stderr
+        path = folder / "job.sh"
+        path.write_text(ran.stdout)
+        subprocess.run(["bash", "-n", str(path)], check=True)
+        if SHELLCHECK:
+            subprocess.run([SHELLCHECK, str(path)], check=True)
+        return ran.stdout
+
+    return write
+
+
+def asked(text, prefix="#SBATCH"):
+    return [line.removeprefix(prefix).strip() for line in text.splitlines()
+            if line.startswith(prefix)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gres", "title", "part"),
+    [
+        ("gpu:a100:1", "A100", ""),
+        ("gpu:1", "", ""),
+        ("gpu:l40s:2", "L40S", ""),
+        ("gpu:2g.20gb:1", "2g.20gb", "2g.20gb"),
+        ("gpu:nvidia_h100_80gb_hbm3_2g.20gb:1", "H100 2g.20gb", "2g.20gb"),
+        ("gpu:a100_1g.5gb:1", "A100 1g.5gb", "1g.5gb"),
+    ],
+)
+def test_a_gpu_by_the_schedulers_name(gres, title, part):
+    assert (title_of(gres), slice_of(gres)) == (title, part)
+
+
+def test_a_job_array_on_slices(script):
+    text = script("--gres", "gpu:2g.20gb:1", "--array", "8", "--module", "cuda/12.4", "-p", "gpu",
+                  "extract", "papers", "-m", "e4b", "--out", "rows.jsonl")  # fmt: skip
+    found = asked(text)
+    assert {"--gres=gpu:2g.20gb:1", "--array=1-8", "--partition=gpu", "--ntasks=1", "--requeue",
+            "--signal=B:USR1@180"} <= {*found}  # fmt: skip
+    assert re.search(r"#SBATCH --mem=[4-9]G\n", text)
+    assert "\nmodule load cuda/12.4\n" in text
+    assert re.search(
+        r"\n\S.* extract papers -m e4b --out rows\.jsonl "
+        r'--shard "\$SLURM_ARRAY_TASK_ID/8" &\n', text
+    )  # fmt: skip
+    assert "export GEMMA_EDGE_OFFLINE=1" in text
+    reasons = [line for line in text.splitlines() if line.startswith("# ")]
+    assert len(reasons) >= 8
+
+
+def test_the_machine_of_the_plan_decides_what_is_asked_for(script):
+    small = script("--gres", "gpu:1", "--vram", "24GiB", "extract", "papers", "-m", "e4b")
+    large = script("--cpu", "extract", "papers", "-m", "31b", "--ctx", "8k")
+    memory = [int(re.search(r"--mem=(\d+)G", text)[1]) for text in (small, large)]
+    assert memory[0] < 8
+    assert memory[1] > 18
+    assert "--gres" not in "\n".join(asked(large))
+    assert asked(script("--cpu", "--mem", "40GiB", "--cpus", "3", "-t", "2h", "extract", "papers",
+                        "-m", "e4b"))[2:] == [
+        "--nodes=1", "--ntasks=1", "--cpus-per-task=3", "--mem=40G", "--time=02:00:00",
+        "--signal=B:USR1@180", "--requeue", "--open-mode=append",
+    ]  # fmt: skip
+
+
+def test_more_files_are_given_more_time(script, folder):
+    def minutes():
+        text = script("--gres", "gpu:a100:1", "extract", "papers", "-m", "e4b")
+        hours, rest = re.search(r"--time=(\d+):(\d\d)", text).groups()
+        return int(hours) * 60 + int(rest)
+
+    few = minutes()
+    for number in range(5, 1000):
+        (folder / "papers" / f"{number}.txt").touch()
+    assert minutes() > 2 * few
+
+
+def test_other_schedulers(script):
+    pbs = script("--scheduler", "pbs", "--gres", "gpu:a100:1", "--array", "4", "extract", "papers",
+                 "-m", "e4b", "--out", "o.jsonl")  # fmt: skip
+    assert {"-J 1-4", "-r y"} <= {*asked(pbs, "#PBS")}
+    assert "ngpus=1" in pbs and "$PBS_ARRAY_INDEX/4" in pbs and 'cd "$PBS_O_WORKDIR"' in pbs
+    lsf = script("--scheduler", "lsf", "--cpu", "chat", "hello", "-m", "e4b")
+    assert asked(lsf, "#BSUB")[0] == '-J "gemma-edge-chat"'
+    assert lsf.splitlines()[-1].startswith("exec ")
+
+
+def test_words_of_the_job_are_quoted(script):
+    text = script("--cpu", "chat", "what's $HOME?", "-m", "e4b")
+    assert """chat 'what'"'"'s $HOME?' -m e4b""" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("extract", "papers"), "--gres gpu:1 does not say which GPU the job gets"),
+        (("--gres", "gpu:2g.20gb:4", "extract", "papers"), "asks for 4 slices"),
+        (("plan",), "a job is one of extract, describe, chat, serve, not `plan`"),
+        (("--cpu", "extract", "papers", "--ouch"), "there is no option `--ouch`"),
+        (("--cpu", "extract", "nothing-here/*.pdf"), "nothing matches"),
+        (("--cpu", "extract", "-"), "a job has no stdin"),
+        (("--cpu", "--array", "3", "extract", "papers"), "need a file for their rows"),
+        (("--cpu", "--array", "3", "chat", "hi"), "`chat` has no files to share out"),
+        (("--cpu", "--vram", "8GiB", "chat", "hi"), "--cpu, and a GPU is described"),
+        (("--cpu", "--time", "soon", "chat", "hi"), "is not a time, like 90, 2h or 4:00:00"),
+        (("--device", "Voodoo 2", "chat", "hi"), "no card or computer `Voodoo 2` is known"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_for(shell, folder, words, said):
+    ran = shell.run("hpc", "script", *words, model=False)
+    assert said in ran.stderr
+    assert ran.status in (2, 3)
+    assert ran.stdout == ""
+
+
+def test_libraries_of_this_environment_come_along(script, tmp_path):
+    cuda = tmp_path / "cuda" / "lib64"
+    cuda.mkdir(parents=True)
+    (cuda / "libcudart.so.12").touch()
+    other = tmp_path / "other"
+    other.mkdir()
+    world = {
+        "LD_LIBRARY_PATH": f"{other}:{cuda}",
+        "CUDA_HOME": str(cuda.parent),
+        "HF_HOME": "/s/hf",
+    }
+    assert [value for _, value, _ in cuda_exports(world)] == [str(cuda)]
+    text = script("--cpu", "chat", "hi", "-m", "e4b", environment=world)
+    assert f'export LD_LIBRARY_PATH={cuda}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"' in text
+    assert "export HF_HOME=/s/hf" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("1-00:00:00", 1440), ("4:00:00", 240), ("30", 30), ("90:00", 90), ("2-12", 3600),
+     ("infinite", None), ("1:30", 2)],
+)  # fmt: skip
+def test_times_of_slurm(limit, minutes):
+    assert minutes_of(limit) == minutes
+
+
+def test_the_file_system_of_a_path(tmp_path):
+    mounts = tmp_path / "mounts"
+    mounts.write_text("/dev/a / ext4 rw 0 0\nserver:/x /shared nfs4 rw 0 0\n/d /sharedish xfs rw\n")
+    assert file_system_of(Path("/shared/a"), str(mounts)) == "nfs4"
+    assert file_system_of(Path("/sharedx"), str(mounts)) == "ext4"
+    assert file_system_of(Path("/shared/a"), str(tmp_path / "none")) == ""
+
+
+SINFO = """gpu*|gpu:a100:4(S:0-1)|1-00:00:00|512000|64
+slices|gpu:2g.20gb:3|30:00|64000+|16
+cpu|(null)|infinite|128000|32
+"""
+
+
+@pytest.fixture
+def cluster(folder):
+    """A login node: programs of SLURM's names that answer as it does."""
+    programs = folder / "bin"
+    programs.mkdir()
+
+    def put(name, text):
+        path = programs / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    put("sinfo", f"cat <<'END'\n{SINFO}END")
+    put("sbatch", 'echo "sbatch: Job 7 to start at 2030-01-01 on node1" >&2; test -f "$2"')
+    return {"PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SLURM is not there")
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--gres", "gpu:a100:1", "-p", "gpu"), 1, "E4B Q4 QAT is not here, and a job has no"),
+        (("--gres", "gpu:a100:1", "-p", "gpu"), 1, "gpu has gpu:a100:1"),
+        (("--gres", "gpu:a100:1", "-p", "gpu"), 1, "Job 7 to start at 2030-01-01 on node1"),
+        (("--gres", "gpu:a100:1", "-p", "fast"), 1, "there is no partition fast"),
+        (("--gres", "gpu:a100:1", "-p", "slices"), 1, "--partition gpu"),
+        (("--gres", "gpu:h100:1", "-p", "gpu"), 1, "no node has gpu:h100:1"),
+        (("--gres", "gpu:2g.20gb:1", "-p", "slices", "-t", "2h"), 1, "at most 30 are given"),
+        (("--cpu", "-p", "slices", "--mem", "100GiB"), 1, "a node has 62.5 GiB"),
+        (("--cpu", "-p", "cpu", "--cpus", "48"), 1, "48 are asked for, a node has 32"),
+        (("--scheduler", "pbs", "--cpu"), 1, "only SLURM can be asked, not pbs"),
+    ],
+)
+def test_what_is_missing(shell, cluster, words, status, said):
+    ran = shell.run("hpc", "check", *words, "extract", "papers", "-m", "e4b", model=False,
+                    environment=cluster, width=200)  # fmt: skip
+    assert said in re.sub(r"\s+", " ", ran.stdout)
+    assert ran.status == status
+
+
+def test_check_where_there_is_no_cluster(shell, folder):
+    ran = shell.run("hpc", "check", "--cpu", "extract", "papers", "-m", "e4b", model=False,
+                    environment={"PATH": ""}, width=200)  # fmt: skip
+    assert "sinfo does not answer" in ran.stdout
+    assert ran.status == 1
