@@ -28,9 +28,11 @@ MEASUREMENTS = {
     if "_" not in path.stem and path.stem != "measure"
 }
 # Those that compare with others, on a public model: they get --peer-python and --model.
-WITH_PEERS = ("drafts", "engine", "extract", "fit", "prefix", "receipts", "rows", "warm")
+WITH_PEERS = (
+    "drafts", "engine", "extract", "fit", "prefix", "receipts", "rows", "speed", "warm"
+)  # fmt: skip
 # Those that also measure an instruct model: they get --instruct, where the index has it.
-WITH_INSTRUCT = ("chat", "drafts", "extract", "receipts", "rows")
+WITH_INSTRUCT = ("chat", "drafts", "extract", "receipts", "rows", "speed")
 # Those that compare with programs that estimate memory: they get --estimators-python.
 WITH_ESTIMATORS = ("fit",)
 # Each alone, because none needs the others: one that the index has not leaves a gap, no more.
