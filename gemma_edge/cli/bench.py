@@ -82,7 +82,7 @@ def command(asked: BenchFlags, context: Context, output: Output) -> ExitStatus:
     gemma-edge bench --all --markdown > speed.md
     """
     _check(asked)
-    runtime = replace(open_runtime(asked.store, context, output), confirm=None)
+    runtime = replace(open_runtime(asked.store, context, output), confirm=None, remember=False)
     names, length = _names(asked, runtime), QUICK if asked.quick else NORMAL
     result = bench(names, build(ModelRequest, asked.model), length, runtime, output.draw)
     output.end_line()

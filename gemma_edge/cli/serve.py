@@ -117,7 +117,7 @@ def command(flags: ServeFlags, context: Context, output: Output) -> ExitStatus:
 
     listening = server.listen(flags.reach.host, flags.reach.port)
     with listening:
-        runtime = open_runtime(flags.store, context, output)
+        runtime = replace(open_runtime(flags.store, context, output), remember=False)
         runtime.begin()
         model = build(ModelRequest, flags.model)
         sees = model.vision is not False

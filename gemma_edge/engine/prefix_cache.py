@@ -44,9 +44,9 @@ class PrefixCache:
     ``MOST_BYTES`` or a tenth of the free disk; 0: none is added); the one that was used longest ago
     goes first. A folder that cannot be used costs later questions their time and nothing else.
 
-    ``shared``: several answers may be under way in one cache.
     A file is filled in one step and gets its name in a thread; ``wait`` for it before the process
-    ends. ``take_notes`` gives the lines for a person, each once."""
+    ends. ``shared``: several answers may be under way in one cache. ``take_notes`` gives the lines
+    for a person, each once."""
 
     def __init__(
         self, folder: Path, wanted: Fingerprint, most_bytes: int | None = None, *,
@@ -82,7 +82,7 @@ class PrefixCache:
         return Restored(0)
 
     def _drop(self, path: Path, reason: str) -> None:
-        self._say(f"what was kept of it cannot be used, it is read again: {reason}")
+        self._say(f"what was remembered is of no use, it is read again: {reason}")
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -103,7 +103,7 @@ class PrefixCache:
             most = self._most()
             part = cache.copy_out(path, self._wanted, here=True, seconds=seconds, most_bytes=most)
         except (EngineError, OSError) as error:
-            self._say(f"it will be read again: {error}")
+            self._say(f"not remembered: {error}")
             return
         self._thread = threading.Thread(target=self._finish, args=(part, path, most))
         self._thread.start()
@@ -122,7 +122,7 @@ class PrefixCache:
         except (EngineError, OSError) as error:
             # Another process may have been faster, and on Windows it has the file open.
             if not os.path.exists(path):
-                self._say(f"it will be read again: {error}")
+                self._say(f"not remembered: {error}")
             return
         where = f"{shown(self._folder.parent)} ({render_bytes(size)})"
         if "kept" not in self._told:

@@ -270,7 +270,7 @@ def test_a_folder_that_cannot_be_used_costs_time_and_a_line(plan: Plan, start: O
     plan.remember.write_text("a file")
     said, finished, told = ask(start(plan), about("Which row is the last?"))
     assert finished.reason in ("end", "length") and said
-    assert len(told) == 1 and "will be read again" in told[0]
+    assert len(told) == 1 and "not remembered" in told[0]
 
 
 def test_two_processes_at_once(plan: Plan, folder: Path) -> None:
@@ -379,4 +379,4 @@ def test_a_full_disk_costs_time_and_a_line(
     full = shutil.disk_usage(folder.parent)._replace(free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     told = ask(start(plan), about("Which row is the last?"))[2]
-    assert len(told) == 1 and "will be read again" in told[0] and kept(folder) == []
+    assert len(told) == 1 and "not remembered" in told[0] and kept(folder) == []

@@ -12,7 +12,7 @@ from gemma_edge.serve.safety import Trusted
 from gemma_edge.serve.server import Settings
 from gemma_edge.serve.service import Limits
 from tests.scripted import ScriptedEngine
-from tests.serve.conftest import HELLO, Running, chat, open_server, run
+from tests.serve.conftest import HELLO, Running, chat, image_uri, open_server, run
 from tests.serve.test_openai import error
 
 KEY = "a-key-of-somebody"
@@ -188,3 +188,17 @@ def test_the_key_may_come_from_the_environment(tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     assert httpx2.get(f"{running.url}/v1/models", headers=headers).status_code == 200
     assert running.end(signal.SIGINT)[0] == 130
+
+
+def test_nothing_of_a_request_stays_on_the_disk(tmp_path: Path) -> None:
+    """Whatever the person at the terminal remembers of their own documents."""
+    running = Running(home=tmp_path, GEMMA_EDGE_REMEMBER="1")
+    try:
+        picture = {"type": "image_url", "image_url": {"url": image_uri()}}
+        content = [picture, {"type": "text", "text": "What is it?"}]
+        with httpx2.Client(base_url=running.url, timeout=120) as client:
+            asked = chat(client, messages=[{"role": "user", "content": content}], max_tokens=4)
+        assert asked.status_code == 200
+    finally:
+        running.end()
+    assert not list(tmp_path.rglob("*.kv")) and not list(tmp_path.rglob("*.seen"))
