@@ -242,6 +242,8 @@ def test_a_server_that_is_gone(browser: Browser, tmp_path: Path) -> None:
     opened.until("document.querySelector('.trouble')")
     assert "the server does not answer" in opened.text(".trouble")
     assert kept in opened.text(".prose")
+    assert opened.value("document.querySelector('#dot').className") == "dot off"
+    opened.until("!document.querySelector('#banner').hidden")  # it asks again, by itself
     opened.close()
 
 

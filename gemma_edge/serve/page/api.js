@@ -59,6 +59,7 @@ async function send(path, options, used) {
     return await fetch(path, { ...options, headers, credentials: "omit", cache: "no-store", redirect: "error" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    dispatchEvent(new Event("unreachable"));
     throw new Problem("the server does not answer", {
       hint: "is `gemma-edge serve` still running?", code: "unreachable",
     });

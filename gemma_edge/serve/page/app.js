@@ -44,12 +44,18 @@ async function learn({ fresh = false } = {}) {
     if (!fresh) startDocuments();
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    byId("dot").className = "dot off";
-    byId("model").textContent = "";
-    byId("state").setAttribute("aria-label", "nobody answers: this machine");
+    lost();
+    if (error.status === 401) clearTimeout(timer);
     warn(error);
-    if (error.status !== 401) timer = setTimeout(learn, AGAIN);
   }
+}
+
+function lost() {
+  clearTimeout(timer);
+  byId("dot").className = "dot off";
+  byId("model").textContent = "";
+  byId("state").setAttribute("aria-label", "nobody answers: this machine");
+  timer = setTimeout(learn, AGAIN);
 }
 
 function warn({ message, hint, status }) {
@@ -146,6 +152,7 @@ startChat({
 });
 startDropping();
 startKeys();
+addEventListener("unreachable", lost);
 addEventListener("hashchange", () => show({ focus: true }));
 show({ focus: true });
 learn();

@@ -1,12 +1,13 @@
 // The conversation: a tree of messages, of which one path is shown. Editing a message, or asking
 // again, begins a branch and loses nothing. It lives in this tab and nowhere else.
 
-import { Problem, events, postJson } from "./api.js";
+import { Problem, events, getJson, postJson } from "./api.js";
 import { announce, button, byId, copyButton, count, el, icon, plural, readAs, save, tokens, trouble } from "./dom.js";
 import { render, spoken } from "./markdown.js";
 
 const MAX_TEXT = 400_000; // characters of a text file that is attached; no context holds more
 const NEAR_END = 80; // pixels from the end within which new words are followed
+const PATIENT = 3; // seconds of reading that pass without a word
 const SAID_EVERY = 4000; // milliseconds between two things said to a screen reader
 
 const IMAGE = /^image\/|\.(heic|heif|avif|jxl|tiff?|bmp|webp)$/i;
@@ -251,6 +252,7 @@ async function answer(question) {
   draw();
   toEnd();
   const reader = new Said();
+  const ticking = setInterval(() => tell(node), 1000);
   node.asked = performance.now();
   try {
     const body = {
@@ -270,6 +272,7 @@ async function answer(question) {
     else if (error instanceof Problem) Object.assign(node, { state: "failed", problem: error });
     else throw error;
   } finally {
+    clearInterval(ticking);
     running = null;
     busy(false);
     refresh(node);
@@ -293,6 +296,17 @@ function take(node, data) {
   if (content) node.state = "answering";
   else if (thoughts) node.state = "thinking";
   later(node);
+}
+
+/** How long it has been reading, and whether others are answered before. */
+async function tell(node) {
+  const seconds = Math.floor((performance.now() - node.asked) / 1000);
+  if (seconds < PATIENT || node.state !== "waiting") return;
+  if (seconds % PATIENT === 0) {
+    const { queue } = await getJson("/v1/status").catch(() => ({}));
+    node.queued = queue?.waiting > 0;
+  }
+  node.parts.wait.lastChild.textContent = `${node.queued ? "waiting for others" : "reading"}, ${seconds} s`;
 }
 
 let due = null;

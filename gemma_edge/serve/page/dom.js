@@ -72,8 +72,9 @@ export async function copy(text, what = "copied") {
 export function copyButton(text, label, options) {
   const made = button("copy", label, async () => {
     await copy(text());
-    made.classList.add("done");
-    setTimeout(() => made.classList.remove("done"), 1200);
+    const sign = made.querySelector("use");
+    sign.setAttribute("href", "#i-check");
+    setTimeout(() => sign.setAttribute("href", "#i-copy"), 1500);
   }, options);
   return made;
 }

@@ -34,7 +34,7 @@ function facts({ context_tokens: room, speed, vision, thinking, queue }) {
     speed?.tokens_per_second && ["writes", `${speed.measured ? "" : "about "}${count(Math.round(speed.tokens_per_second))} tokens a second${speed.measured ? ", measured here" : ", an estimate"}`],
     ["sees pictures", vision === false ? "no" : "yes"],
     thinking !== undefined && ["can think first", thinking ? "yes" : "no"],
-    queue && ["answers at once", `${count(queue.places)}; now ${count(queue.active)}, and ${count(queue.waiting)} waiting`],
+    queue && ["answers", `${count(queue.places)} at a time; ${count(queue.active)} now, ${count(queue.waiting)} waiting`],
   ];
   return el("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }

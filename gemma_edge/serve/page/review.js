@@ -167,8 +167,10 @@ function drawValues(result, notes, wire) {
   const tools = el("div", { class: "sift", role: "search" },
     el("input", { type: "search", placeholder: "Filter values", "aria-label": "Filter values", autocomplete: "off", spellcheck: "false" }),
     el("button", { type: "button", class: "quiet framed", "aria-pressed": "false", disabled: doubtful.length === 0 }, "Only to check"));
-  const problems = [...result.problems, ...(result.checks ?? []).map(checkLine)];
-  const said = [...new Set([...notes, ...result.notes])].filter((each) => !problems.includes(each));
+  const told = [...result.problems, ...notes, ...result.notes];
+  const failed = (result.checks ?? []).map(({ text }) => text).filter((text) => !told.some((each) => each.includes(text)));
+  const problems = [...result.problems, ...failed];
+  const said = [...new Set([...notes, ...result.notes].map(plain))].filter((each) => !problems.includes(each));
   return el("section", { class: "values", "aria-label": "Values" }, tools,
     problems.length > 0 && drawLines("Problems", problems, "problems"),
     doubtful.length > 0 && el("section", { class: "part check" }, el("h2", {}, "To check"),
@@ -181,7 +183,8 @@ function drawValues(result, notes, wire) {
       el("pre", { tabindex: "0" }, JSON.stringify(result.data, null, 2))));
 }
 
-const checkLine = (check) => (typeof check === "string" ? check : check.message ?? check.text ?? check.expr ?? JSON.stringify(check));
+/** Without what only helps at a command line. */
+const plain = (note) => note.replace(/[;,] -r \S+ names (it|another)/, "").replace(/ \((--[a-z]+( [A-Z]+)?(, )?)+\)/, "");
 
 function drawLines(title, lines, kind) {
   return el("section", { class: `part ${kind}` }, el("h2", {}, title), el("ul", {}, [...new Set(lines)].map((each) => el("li", { dir: "auto" }, each))));
@@ -241,7 +244,7 @@ function drawField(field, wire, full = false) {
   },
   el("span", { class: "name" }, el("bdi", {}, name)),
   el("span", { class: `value ${field.kind}` }, el("bdi", {}, field.value)),
-  el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }, field.sign), ` ${field.word}`,
+  el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }, field.sign), el("span", { class: "word" }, ` ${field.word}`),
     field.page && el("span", { class: "page" }, ` p. ${field.page}`)),
   field.detail && el("span", { class: "detail" }, el("bdi", {}, field.detail)));
   wire(made, field.number);
