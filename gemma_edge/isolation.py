@@ -618,6 +618,11 @@ def _start(
         ) from None
 
 
+def about_devices(variables: Mapping[str, str]) -> list[str]:
+    """The names of those that say where and how is computed."""
+    return list(filter(re.compile(_DEVICE_VARIABLES).fullmatch, variables))
+
+
 def passed_on(variables: Mapping[str, str], devices: bool) -> list[str]:
     """The names of those that a child gets, with ``devices`` those of accelerators too."""
     wanted = re.compile(_VARIABLES)

@@ -27,9 +27,9 @@ from gemma_edge.app.loaded import (
     Words,
     start_engine,
 )
-from gemma_edge.app.request import AUTO, ModelRequest
+from gemma_edge.app.request import ModelRequest
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.catalog import ModelFiles, kind_of
+from gemma_edge.catalog import ModelFiles
 from gemma_edge.engine.process import LoadedProcess
 from gemma_edge.engine.protocol import EngineInfo, pack, unpack
 from gemma_edge.records import dataclass
@@ -87,13 +87,14 @@ def wish_of(
              if each.name not in _ANYWHERE]  # fmt: skip
     store = runtime.store
     folders = [store.data_dir, store.cache_dir, store.models_dir, store.project_lock]
-    is_path = request.model != AUTO and kind_of(request.model) == "path"
+    # Whether a name is known says the catalogue, which takes longer to read than all the rest.
+    is_path = request.model.endswith(".gguf") and os.path.isfile(request.model)
     whole = [
         named, runtime.remember, os.path.abspath(request.model) if is_path else "",
         *(os.path.abspath(each.path) for each in request.adapters),
         *(os.path.abspath(each) for each in (request.mmproj, request.drafter) if each),
         [*map(str, folders), store.trust_lock], None if is_path else _stock(runtime),
-        os.path.exists(request.model), _variables(os.environ), _programs(),  # noqa: TID251  (what a child would get of them)
+        _variables(os.environ), _programs(),  # noqa: TID251  (what a child would get of them)
     ]  # fmt: skip
     key = sha256(json.dumps(whole).encode()).hexdigest()[:16]
     return Wish(key, request.context_tokens, image_tokens, vision, many)
@@ -101,9 +102,8 @@ def wish_of(
 
 def _variables(environment: Mapping[str, str]) -> list[str]:
     """Those that say where and how it computes."""
-    everything = set(isolation.passed_on(environment, True))
-    plain = set(isolation.passed_on(environment, False))
-    return [f"{name}={environment[name]}" for name in sorted(everything - plain - {*_SHOWS})]
+    found = set(isolation.about_devices(environment)) - {*_SHOWS}
+    return [f"{name}={environment[name]}" for name in sorted(found)]
 
 
 def _programs() -> list[object]:

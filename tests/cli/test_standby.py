@@ -110,6 +110,25 @@ def test_nothing_stays_where_nobody_asked_for_it(home: Home) -> None:
     assert not (home.runtime / "gemma-edge").exists()
 
 
+def test_what_is_found_is_neither_planned_nor_looked_for(home: Home) -> None:
+    home.ask(*KEEP)
+    home.wait()
+    program = (
+        "import sys; from gemma_edge.cli import context, main;"
+        "main.main(sys.argv[1:], context.Context.from_process());"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "chat", "Hello!", *GREEDY], cwd=ROOT, env=home.variables,
+        stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=300, check=True,
+    )  # fmt: skip
+    assert FOUND in done.stderr
+    loaded = set(done.stderr.splitlines()[-1].split())
+    parts = ("app.load", "app.models", "planning.planner", "hardware", "store.fetch")
+    unneeded = {f"gemma_edge.{part}" for part in parts}
+    assert not loaded & (unneeded | {"multiprocessing", "asyncio", "llama_cpp"})
+
+
 @pytest.mark.slow
 def test_a_larger_context_does_for_less_and_less_for_nothing(home: Home) -> None:
     home.ask(*KEEP, "--ctx", "2048")

@@ -336,6 +336,28 @@ def test_a_folder_of_somebody_else_is_not_used(folder: Path) -> None:
         secure(folder)
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="becomes somebody else")
+def test_somebody_else_is_not_let_in(folder: Path) -> None:
+    """Where the folder would let them in."""
+    folder.parent.chmod(0o755)
+    folder.mkdir(mode=0o755)
+    path = folder / f"{KEY}.1.sock"
+    listener = standby._SocketListener(path)
+    path.chmod(0o777)
+    code = (
+        "import os, socket, sys; os.setuid(int(sys.argv[2]));"
+        "socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    )
+    for user, is_let_in in ((12345, False), (0, True)):
+        accepted = accept(listener)
+        subprocess.run([sys.executable, "-c", code, str(path), str(user)], check=True)
+        until(lambda found=accepted: found)
+        assert isinstance(accepted[0], PermissionError) is not is_let_in
+        if is_let_in:
+            accepted[0].close()
+    listener._socket.close()
+
+
 def test_where_the_sockets_are(tmp_path: Path) -> None:
     session, own, temporary = Path("/run/user/1000"), Path("/home/me/own"), Path("/tmp")
     assert folder_of(session, own, temporary) == session / "gemma-edge"
