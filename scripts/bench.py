@@ -29,7 +29,7 @@ MEASUREMENTS = {
 }
 # Those that compare with others, on a public model: they get --peer-python and --model.
 WITH_PEERS = (
-    "drafts", "engine", "extract", "fit", "prefix", "receipts", "rows", "speed", "warm"
+    "drafts", "engine", "extract", "fit", "prefix", "receipts", "rows", "serve", "speed", "warm"
 )  # fmt: skip
 # Those that also measure an instruct model: they get --instruct, where the index has it.
 WITH_INSTRUCT = ("chat", "drafts", "extract", "receipts", "rows", "speed")

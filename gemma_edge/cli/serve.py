@@ -12,7 +12,14 @@ from gemma_edge.app.request import ModelRequest
 from gemma_edge.app.runtime import say_nothing, uncancelled, watch_nothing
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import build, option
-from gemma_edge.cli.options import FetchFlags, ModelFlags, ShowFlags, parse_size, whole_text
+from gemma_edge.cli.options import (
+    FetchFlags,
+    ModelFlags,
+    ShowFlags,
+    parse_at_once,
+    parse_size,
+    whole_text,
+)
 from gemma_edge.cli.output import Output
 from gemma_edge.errors import ExitStatus, UsageError
 from gemma_edge.records import dataclass
@@ -83,14 +90,18 @@ class LimitFlags:
     )] = 1800.0  # fmt: skip
     waiting: Annotated[int, option(
         "--max-waiting", metavar="N", min=0, panel=LIMITS,
-        help="Requests that wait, a quarter of them of one client (default: 64)."
-    )] = 64  # fmt: skip
+        help="Requests that wait, a quarter of them of one client (default: 256)."
+    )] = 256  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeFlags:
     """Who is answered, by what, and how much of it."""
 
+    at_once: Annotated[int, option(
+        "--at-once", metavar="N|auto", parser=parse_at_once, panel=LIMITS,
+        help="Answers that are under way at once (default: as many as memory pays for, up to 8)."
+    )] = 0  # fmt: skip
     reach: ReachFlags
     limits: LimitFlags
     model: ModelFlags
@@ -110,6 +121,7 @@ def command(flags: ServeFlags, context: Context, output: Output) -> ExitStatus:
     gemma-edge serve --host 0.0.0.0 --api-key @key.txt
     """
     settings = _settings(flags, context, output)
+    from gemma_edge.app.at_once import AT_ONCE
     from gemma_edge.app.load import load, prepare
     from gemma_edge.cli.streaming import open_runtime
     from gemma_edge.documents.document import MAX_TOKENS
@@ -119,11 +131,12 @@ def command(flags: ServeFlags, context: Context, output: Output) -> ExitStatus:
     with listening:
         runtime = replace(open_runtime(flags.store, context, output), remember=False)
         runtime.begin()
-        model = build(ModelRequest, flags.model)
+        model = build(ModelRequest, flags.model, at_once=flags.at_once or 1)
         sees = model.vision is not False
         prepared = prepare(
-            model, runtime, vision="possible", image_tokens=MAX_TOKENS if sees else None
-        )
+            model, runtime, vision="possible", image_tokens=MAX_TOKENS if sees else None,
+            at_once=() if flags.at_once else AT_ONCE,
+        )  # fmt: skip
         with load(prepared, runtime) as engine:
             engine.watch(runtime.on_event)
             for note in engine.info.notes:

@@ -60,8 +60,7 @@ def open_service(engine: LoadedEngine, runtime: Runtime, settings: Settings) -> 
     """The engine with its queue. Call it in the event loop that serves."""
     plan = engine.info.plan or engine.prepared.plan
     limits = settings.limits
-    places = int(getattr(plan, "sequences", 1))
-    queue = FairQueue(places, waiting=limits.waiting, each=limits.each)
+    queue = FairQueue(plan.sequences, waiting=limits.waiting, each=limits.each)
     name, keys = name_of(engine), settings.trusted.keys
     return Service(engine, runtime, name, limits, queue, keys)
 
@@ -145,8 +144,7 @@ async def _refuse_path(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _nobody(request: Request, _error: Exception) -> Response:
-    request.app.state.service.metrics.left.inc()
+async def _nobody(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)  # nobody reads it
 
 

@@ -37,8 +37,8 @@ class Limits:
     images: int = 16
     max_tokens: int | None = None
     seconds: float = 1800.0
-    waiting: int = 64
-    each: int = 16
+    waiting: int = 256
+    each: int = 64
 
 
 class Left(Exception):
@@ -144,16 +144,20 @@ class Service:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self.limits.seconds
         place = await self._in_time(self.queue.take(client), ends)
-        job = Job()
+        job, over = Job(), False
         done = loop.run_in_executor(self._threads, job.run, work)
         done.add_done_callback(lambda _: place.free())
         try:
             while (item := await self._in_time(job.items.get(), ends)) is not END:
                 if isinstance(item, Failed):
+                    over = True
                     raise _refused(item.error)
                 yield item
+            over = True
         finally:
             job.leave()
+            if not over:
+                self.metrics.left.inc()
 
     async def _in_time(self, waited: Awaitable[Value], ends: float) -> Value:
         left = ends - asyncio.get_running_loop().time()

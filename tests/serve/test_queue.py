@@ -180,6 +180,7 @@ def test_a_client_that_leaves_frees_its_place(streamed: bool) -> None:
         engine.go.set()
         assert ask(client, "stays").json()["choices"][0]["message"]["content"] == "stays 0 1 2 "
         until(lambda: client.get("/v1/status").json()["queue"]["active"] == 0)
+        assert "gemma_edge_clients_left_total 1.0" in client.get("/metrics").text
 
 
 def test_a_client_that_leaves_the_queue_is_not_asked_for() -> None:
