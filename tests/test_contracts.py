@@ -90,6 +90,8 @@ NO_ENGINE = ("engine.process", "engine.worker", "engine.engine", "engine.llama")
          ("yaml", "ctypes")),
         ("recipes list",
          (*NO_READING, *NO_PLANNING, *NO_TALKING, *NO_ENGINE, "store", "app.models"), ("ctypes",)),
+        ("ps", ("app.load", "app.standby", "catalog", "gguf", "planning", "store", "documents",
+                "engine", "chat"), ("yaml", "ctypes", "tomllib")),
         ("plan e4b", (*NO_READING, *NO_EXTRACTION, *NO_TALKING, *NO_ENGINE), ("yaml",)),
         ("models", (*NO_READING, *NO_EXTRACTION, *NO_TALKING, *NO_ENGINE), ("yaml",)),
         ("chat hi --model demo", (*NO_READING, *NO_EXTRACTION, "app.describe"),
