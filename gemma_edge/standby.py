@@ -25,6 +25,7 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+from zlib import crc32
 
 from gemma_edge.disk import create
 from gemma_edge.isolation import (
@@ -87,11 +88,13 @@ def secure(folder: Path, *, make: bool = False) -> bool:
 
 def folder_of(runtime: Path | None, own: Path, temporary: Path) -> Path:
     """Where the sockets are: in the ``runtime`` folder of this person's session, which is gone with
-    it, else in our ``own``; where that has too long a path for a socket, in the ``temporary``."""
+    it, else in our ``own``; where that has too long a path for a socket, in one of its own in the
+    ``temporary``."""
     folder = runtime / "gemma-edge" if runtime is not None else own / "standby"
     room = len(os.fsencode(folder)) + 1 + 16 + 1 + 10 + len(_SUFFIX)
     if hasattr(os, "getuid") and room > _MOST_LETTERS:
-        return temporary / f"gemma-edge-{os.getuid()}"
+        mark = crc32(os.fsencode(folder))
+        return temporary / f"gemma-edge-{os.getuid()}-{mark:08x}"
     return folder
 
 

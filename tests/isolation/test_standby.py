@@ -363,7 +363,10 @@ def test_where_the_sockets_are(tmp_path: Path) -> None:
     assert folder_of(session, own, temporary) == session / "gemma-edge"
     assert folder_of(None, own, temporary) == own / "standby"
     deep = Path("/home") / ("long" * 20)
-    assert folder_of(None, deep, temporary) == temporary / f"gemma-edge-{os.getuid()}"
+    found = folder_of(None, deep, temporary)
+    assert found.parent == temporary
+    assert found.name.startswith(f"gemma-edge-{os.getuid()}-")
+    assert folder_of(None, deep / "other", temporary) != found
 
 
 @pytest.mark.parametrize(
