@@ -29,10 +29,11 @@ MEASUREMENTS = {
 }
 # Those that compare with others, on a public model: they get --peer-python and --model.
 WITH_PEERS = (
-    "drafts", "engine", "extract", "fit", "prefix", "receipts", "rows", "serve", "speed", "warm"
+    "drafts", "engine", "extract", "fit", "many", "prefix", "receipts", "rows", "serve", "speed",
+    "warm",
 )  # fmt: skip
 # Those that also measure an instruct model: they get --instruct, where the index has it.
-WITH_INSTRUCT = ("chat", "drafts", "extract", "receipts", "rows", "speed")
+WITH_INSTRUCT = ("chat", "drafts", "extract", "many", "receipts", "rows", "speed")
 # Those that compare with programs that estimate memory: they get --estimators-python.
 WITH_ESTIMATORS = ("fit",)
 # Each alone, because none needs the others: one that the index has not leaves a gap, no more.

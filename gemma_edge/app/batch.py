@@ -808,7 +808,8 @@ def open_batch(sink: Sink[Kept], prepared: "Prepared", runtime: Runtime) -> Iter
     is added."""
     from gemma_edge.planning.plan import with_fallbacks  # noqa: PLC0415
 
-    prepared = replace(prepared, plan=with_fallbacks(prepared.plan, remember_bytes=0))
+    plan = with_fallbacks(prepared.plan, remember_bytes=0, patient=True)
+    prepared = replace(prepared, plan=plan)
     with ExitStack() as stack:
         yield Batch(sink, prepared, runtime, stack)
 

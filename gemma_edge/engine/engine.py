@@ -72,7 +72,6 @@ from gemma_edge.engine.scheduler import (
 from gemma_edge.engine.vision import LlamaVision
 from gemma_edge.errors import DoesNotFit, EngineError
 from gemma_edge.planning.dry_run import differences, fallback_note, parse_report, parse_splits
-from gemma_edge.planning.memory import output_rows
 from gemma_edge.planning.plan import Allocated, Plan
 from gemma_edge.units import render_tokens
 
@@ -106,9 +105,7 @@ class LlamaEngine:
             calls=(model.token("<|tool_call>"), model.token("<tool_call|>")),
         )  # fmt: skip
         self._defaults = model_sampling(model)
-        self._scheduler = Scheduler(
-            self._context, model.window, output_rows(plan), plan.context_tokens
-        )
+        self._scheduler = Scheduler(self._context, model.window, plan)
         self._paces = (Pace(), Pace())  # of free answers, and of those under a constraint
         self._guess_paces = (GuessPace(), GuessPace())
         self._request_lock = RequestLock(plan.sequences)

@@ -19,6 +19,8 @@ from gemma_edge.engine.kv_cache import KvCache, Unit, common_prefix, position_of
 from gemma_edge.engine.llama import Aborted, LlamaContext, NoCells
 from gemma_edge.engine.protocol import Event
 from gemma_edge.errors import EngineError, OutOfMemory
+from gemma_edge.planning.memory import output_rows
+from gemma_edge.planning.plan import Plan
 from gemma_edge.records import dataclass
 
 
@@ -172,11 +174,13 @@ class Scheduler:
     """Takes ``Job``s, as many at once as the context has sequences, and goes on ``step`` by step.
     ``rows`` of logits can be had of a batch. One thread at a time."""
 
-    def __init__(self, context: LlamaContext, window: int, rows: int, cells: int) -> None:
-        self._context, self._rows, self._cells = context, rows, cells
+    def __init__(self, context: LlamaContext, window: int, plan: Plan) -> None:
+        self._context, self._rows, self._cells = context, output_rows(plan), plan.context_tokens
+        self._patient = plan.patient
         self._window = window
         self._slots = [KvCache(context, window, number) for number in range(context.sequences)]
         self._used: list[KvCache] = [*self._slots]  # in the order in which they were
+        self._warmed: set[KvCache] = set()  # a question about what they hold is about to come
         self._lent: dict[KvCache, tuple[KvCache, int]] = {}  # from which, and how many positions
         self._jobs: list[Job] = []  # under way, the oldest first
         self._held: deque[Job] = deque()  # wait for room
@@ -259,6 +263,8 @@ class Scheduler:
 
     def _bit(self) -> int:
         """Tokens of prompts that are read beside answers."""
+        if self._patient:
+            return self._context.batch_tokens
         if not self._token_seconds:
             return _FIRST_READ
         return max(_LEAST_READ, int(_READ_SECONDS / self._token_seconds))
@@ -357,6 +363,14 @@ class Scheduler:
     def _leave(self, job: Job) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
+            self._touch(job.cache)
+            if job.warms:
+                self._warmed.add(job.cache)
+
+    def _touch(self, cache: KvCache) -> None:
+        self._used.remove(cache)
+        self._used.append(cache)
+        self._warmed.discard(cache)
 
     # ---------------------------------------------------------------- room for each
 
@@ -368,8 +382,7 @@ class Scheduler:
                 return
             self._held.popleft()
             cache = self._place(job)
-            self._used.remove(cache)
-            self._used.append(cache)
+            self._touch(cache)
             self._jobs.append(job)
             self._share(job)
             job.begin(cache)
@@ -378,9 +391,11 @@ class Scheduler:
 
     @property
     def _idle(self) -> Iterator[KvCache]:
-        """Caches that nobody uses, the one first that was used longest ago."""
+        """Caches that nobody uses, the one first that was used longest ago; those last of which
+        something will be asked."""
         busy = {job.cache for job in self._jobs}
-        return (cache for cache in self._used if cache not in busy)
+        free = [cache for cache in self._used if cache not in busy]
+        return iter(sorted(free, key=self._warmed.__contains__))
 
     def _is_read_now(self, job: Job) -> bool:
         """Whether another one is reading a beginning that this one will need, too."""
@@ -433,16 +448,20 @@ class Scheduler:
         self._plan_places(job, max(kept, lent))
         loses_little = 2 * kept >= best.position or kept >= lent + SHARED_TOKENS
         others = [each for each in idle if each is not source]
-        if (kept >= lent and loses_little) or not others:
-            self.let_go(best)
-            best.keep_prefix(wanted)
-            if best.position >= SHARED_TOKENS and best.worth_checkpoint(best.units):
-                best.save_checkpoint()  # others may begin so, too
-        else:
+        empty = (each for each in idle if not each.position)
+        if max(kept, lent) < SHARED_TOKENS:  # nobody holds much of it
+            best = next(empty, idle[0])
+        elif others and (kept < lent or not loses_little):
             best = next((each for each in others if not each.position), others[0])
             self._forget(best)
             if best.borrow(source, wanted):
                 self._lent[best] = (source, best.position)
+            self._drop_idle(job, best)
+            return best
+        self.let_go(best)
+        best.keep_prefix(wanted)
+        if best.position >= SHARED_TOKENS and best.worth_checkpoint(best.units):
+            best.save_checkpoint()  # others may begin so, too
         self._drop_idle(job, best)
         return best
 

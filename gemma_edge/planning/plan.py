@@ -316,7 +316,8 @@ class Plan(Placement):
     What was read of pictures and documents is kept in the folder ``remember``, if a person wants
     that; documents take at most ``remember_bytes`` (None: what the engine thinks right, 0: none is
     added). ``draft`` is whether what is copied from the prompt is drafted; ``drafter`` guesses what
-    cannot be copied, unless that is off; the answers are the same."""
+    cannot be copied, unless that is off; the answers are the same. ``patient``: nobody watches
+    them, so prompts are read a whole batch at a time beside them."""
 
     model: Path
     projector: Path | None = None
@@ -334,6 +335,7 @@ class Plan(Placement):
     remember: Path | None = None
     remember_bytes: int | None = None
     draft: Draft = "lookup"
+    patient: bool = False
 
     @property
     def placement(self) -> Placement:
