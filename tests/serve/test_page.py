@@ -154,6 +154,38 @@ def test_text_of_a_model_is_never_markup(page: Page) -> None:
     assert not any(each.endswith("/x") for each in page.requested)
 
 
+def test_instructions_and_a_text_go_along(browser: Browser, url: str, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one <two>\nthree", encoding="utf-8")
+    sent = []
+
+    def keep(_url: str, body: Any) -> Any:
+        sent.append(body["messages"])
+        return body
+
+    opened = open_page(browser, url)
+    opened.intercept(CHAT, keep)
+    opened.click("#tune")
+    opened.write("Your name is Ada.")
+    opened.click("#tune-form button[type=submit]")
+    opened.choose_files("#files", notes, SHAPES)
+    opened.until("document.querySelectorAll('.chip').length === 2")
+    ask(opened, "Hello")
+    wait_for_answer(opened)
+    ask(opened, "Again")
+    answer = wait_for_answer(opened)
+    opened.close()
+    (system, question), again = sent
+    assert system == {"role": "system", "content": "Your name is Ada."}
+    text, picture, words = question["content"]
+    assert text == {"type": "text", "text": "notes.txt:\n\none <two>\nthree"}
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    assert words == {"type": "text", "text": "Hello"}
+    assert again[:2] == [system, question]
+    assert [each["role"] for each in again[2:]] == ["assistant", "user"]
+    assert answer
+
+
 def test_thoughts_are_folded(page: Page) -> None:
     page.value("document.querySelector('#thinking').value = 'low'")
     ask(page, "Hello, my name is Tavi.")
@@ -182,7 +214,8 @@ def test_stop(page: Page, url: str, how: str) -> None:
         page.click("#stop")
     else:
         page.press("Escape")
-    page.until(f"{IDLE} && document.querySelector('{LAST}').innerText.includes('stopped')")
+    page.until(f"{IDLE} && document.querySelector('{LAST} > div > .fine')")
+    assert page.text(f"{LAST} > div > .fine") == "stopped"
     assert page.text(f"{LAST} > .prose").startswith("{")  # what was there stays
     wait_until_idle(url)
 

@@ -413,8 +413,7 @@ function bareLink(text, at) {
 function safeUrl(text) {
   if (!URL_START.test(text)) return null;
   try {
-    const url = new URL(text);
-    return ["http:", "https:", "mailto:"].includes(url.protocol) ? url : null;
+    return new URL(text);
   } catch {
     return null;
   }
