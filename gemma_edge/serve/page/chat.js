@@ -226,10 +226,12 @@ function saveThread() {
 
 // Asking.
 
+/** What was not answered is left out, with its answer: it would be asked once more, or be too long
+ * once more. */
 function messagesTo(node) {
-  const found = [];
-  for (let each = node; each.role; each = each.parent) {
-    found.unshift(each.role === "user" ? asMessage(each) : { role: "assistant", content: each.text });
+  const found = [asMessage(node)];
+  for (let reply = node.parent; reply.role; reply = reply.parent.parent) {
+    if (reply.text) found.unshift(asMessage(reply.parent), { role: "assistant", content: reply.text });
   }
   if (instructions) found.unshift({ role: "system", content: instructions });
   return found;
@@ -420,7 +422,8 @@ function refresh(node) {
   prose.classList.toggle("growing", alive && node.text !== "");
   note.replaceChildren();
   if (alive) return;
-  if (node.state === "stopped") note.append(el("p", { class: "fine" }, node.text ? "stopped" : "stopped before the first word"));
+  const ends = { stopped: node.text ? "stopped" : "stopped before the first word", done: node.text ? "" : "the answer is empty" };
+  if (ends[node.state]) note.append(el("p", { class: "fine" }, ends[node.state]));
   if (node.state === "cut") note.append(cutLine(node));
   if (node.state === "failed") note.append(trouble(node.problem, () => again(node), "Try again"));
 }
