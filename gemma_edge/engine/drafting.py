@@ -230,7 +230,7 @@ class Pace:
     """How much of a draft to evaluate: as much as promises the most tokens a second, by how often
     drafts for the same reason were accepted, and by what batches of each size took."""
 
-    _HOPE, _COST = 0.75, 0.35  # before anything was seen: the chance of a token, and what one
+    _HOPE, _COST = 0.6, 0.35  # before anything was seen: the chance of a token, and what one
     # more of them in a batch takes, as a share of a decode of one
     _LEARN, _FORGET = 0.1, 0.02
 
@@ -267,7 +267,8 @@ class Pace:
                 best, chosen = rate, count
         if drafted and not chosen:  # tried again after a while
             self._learn(drafted[0].reason, self._HOPE, self._FORGET)
-            self._more = {size: time * (1 - self._FORGET) for size, time in self._more.items()}
+            share = 1.0 - self._FORGET / 5
+            self._more = {size: seconds * share for size, seconds in self._more.items()}
         return chosen
 
     def _learn(self, reason: str, seen: float, share: float) -> None:

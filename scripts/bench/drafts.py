@@ -4,10 +4,11 @@ without any, and each difference explained.
     unexplained   differences that the noise between batch shapes does not explain    goal 0
 
 A draft of seven at every step, whatever it costs, so that as much as possible can go wrong. At the
-first token that differs both answers have the same tokens before them. These are evaluated again in
-other pieces (one by one, by two, ... all at once), and for each the distance between the logits of
-the two tokens is taken. The difference is noise where the distances reach zero within what they
-differ among each other (``shape_noise``); the rest is ``unexplained`` and an error to look for.
+first token that differs both answers have the same tokens before them. These are evaluated again,
+prompt and answer in other pieces each time (one by one, by two, ... with a draft, all at once), and
+for each the distance between the logits of the two tokens is taken. The difference is noise where
+the distances reach zero within what they differ among each other (``shape_noise``); the rest is
+``unexplained`` and an error to look for.
 
 Per text (receipts and an invoice, cut to ``--lines``): a question, a summary, a rewriting, and its
 data under a schema, held to what is printed and not. On the bundled model, and on the models that
@@ -47,7 +48,11 @@ QUESTIONS = {
     "summary": "Summarize the text above in a few sentences.",
     "rewriting": "Write the text above again, with each line as a sentence.",
 }
-PIECES = (1, 2, 3, 4, 6, 8, 16, 512)  # tokens in a batch
+# Tokens of the prompt in a batch, of the answer, and behind its last as a draft that is in vain.
+PIECES = (
+    (512, 1, 0), (512, 1, 1), (512, 1, 3), (512, 1, 7), (512, 2, 3), (512, 4, 7), (512, 8, 0),
+    (512, 512, 0), (100, 1, 7), (16, 4, 3), (4, 1, 0),
+)  # fmt: skip
 
 
 class Eager(Pace):
@@ -127,7 +132,7 @@ class Pair:
         at = next((place for place in range(length) if one[place] != other[place]), length)
         prompt = self.plain._prompter.prompt(request).tokens
         said = [unit for unit in one[prompt:at] if isinstance(unit, int)]
-        logits = [self._logits(one[:prompt], said, size) for size in PIECES]
+        logits = [self._logits(one[:prompt], said, *sizes) for sizes in PIECES]
         if request.constraint is not None:
             legal = self._legal(request, said)
             for each in logits:
@@ -143,14 +148,21 @@ class Pair:
         apart = tuple(round(float(each[first] - each[there]), 4) for each in logits)
         return Difference(kind, name, at - prompt, ours, theirs, apart)
 
-    def _logits(self, prompt: Sequence[Unit], said: Sequence[int], size: int) -> Any:
-        """Behind these, of which ``said`` is evaluated in pieces of ``size``."""
+    def _logits(
+        self, prompt: Sequence[Unit], said: Sequence[int], read: int, size: int, ahead: int
+    ) -> Any:
+        """Behind these, in pieces of such sizes, with so many tokens ahead in the last batch."""
         cache = self.plain._cache
         cache.forget()
-        cache.evaluate([unit for unit in prompt if isinstance(unit, int)])
-        for start in range(0, len(said), size):
-            cache.evaluate(said[start : start + size])
-        return self.plain._context.logits().copy()
+        tokens = [unit for unit in prompt if isinstance(unit, int)]
+        pieces = [tokens[start : start + read] for start in range(0, len(tokens), read)]
+        pieces += [[*said[start : start + size]] for start in range(0, len(said), size)]
+        for piece in pieces[:-1]:
+            cache.evaluate(piece)
+        last = len(pieces[-1]) - 1
+        drafted = (tokens * ahead)[:ahead]
+        cache.evaluate([*pieces[-1], *drafted], range(last, last + 1 + ahead))
+        return self.plain._context.logits(last).copy()
 
     def _legal(self, request: Request, said: Sequence[int]) -> Any:
         constraint = self.plain._answer(request, CONTEXT_TOKENS).constraint
