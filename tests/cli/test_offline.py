@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -59,6 +61,7 @@ def run_all(online: Online, folder: Path, argv: list[str], **more: str) -> tuple
         "PYTHONPATH": os.pathsep.join([str(folder / "ban"), str(ROOT)]),
         "HF_ENDPOINT": online.hub.endpoint, "HF_HUB_CACHE": str(online.cache),
         "XDG_DATA_HOME": str(online.shell.home / ".local" / "share"),
+        "XDG_RUNTIME_DIR": str(folder),
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(argv)], env=os.environ | variables | more,
@@ -113,18 +116,20 @@ sys.addaudithook(watch)
 CALLS = "socket,connect,bind,sendto,sendmsg,sendmmsg"
 LOCAL = re.compile(r"AF_UNIX|AF_NETLINK|\bsend|resumed|unfinished|ENOTSOCK|\+\+\+|---")
 TALK = "chat --model demo"  # on a terminal
+STAYS = "chat hi --model demo --max-tokens 2 --keep-alive 10m"
 BILL = "INVOICE A-1\nTotal 5.50 EUR\n"
 RUNS = {
     "chat": [
         "chat hi --model demo --max-tokens 2",
         "chat --model demo",  # on a terminal
-        "chat hi --model demo --max-tokens 2 --keep-alive 10m",  # which stays
+        STAYS,
         "chat hi --model demo --max-tokens 2 --keep-alive 9m",  # and is found
     ],
     "sessions list": ["sessions"],
     "sessions show": ["sessions show none"],
     "sessions rm": ["sessions rm none"],
     "sessions restore": ["sessions restore none"],
+    "sessions forget": ["sessions forget"],
     "describe": ["describe SHAPES --model demo --max-tokens 2"],
     "extract": [
         "extract INVOICE --schema total --model demo",
@@ -132,6 +137,7 @@ RUNS = {
     ],
     "eval": ["eval bills --schema total --model demo"],
     "diff": ["diff out.jsonl out.jsonl"],
+    "merge": ["merge nothing.jsonl"],
     "recipes list": ["recipes"],
     "recipes show": ["recipes show invoice"],
     "recipes save": ["recipes save ours invoice"],
@@ -153,14 +159,17 @@ RUNS = {
     "bench": ["bench demo 12b --quick"],
     "ps": ["ps"],
     "stop": ["stop"],
+    "hpc script": ["hpc script --cpu extract bills --schema total --model demo"],
+    "hpc check": ["hpc check --cpu --scheduler pbs extract bills --schema total --model demo"],
     "doctor": ["doctor --offline"],  # it asks whether the hub answers
 }
+LISTENS = ["serve"]  # on this machine, which is what it is for; tests/serve looks at that
 DONE = {  # what has to come to its end, so that all of its path was watched
     "extract INVOICE --schema total --model demo": 0,
     "extract bills --schema total --model demo --out out.jsonl": 0,
     "plan demo": 0, "models": 0, "doctor --offline": 0, "pull demo": 0, "show demo": 0,
-    "bench demo 12b --quick": 0,
-    "chat hi --model demo --max-tokens 2 --keep-alive 10m": 6, "stop": 0, "ps": 0,
+    "bench demo 12b --quick": 0, "hpc script --cpu extract bills --schema total --model demo": 0,
+    STAYS: 6, "stop": 0, "ps": 0,
     "chat hi --model demo --max-tokens 2 --keep-alive 9m": 6,
     "pull e4b --offline": 4, "chat hi --model demo --max-tokens 2": 6, TALK: 0,
     "describe SHAPES --model demo --max-tokens 2": 6, "recipes save ours invoice": 0,
@@ -179,7 +188,7 @@ def names() -> list[str]:
 
 
 def test_no_command_is_forgotten():
-    assert sorted(names()) == sorted(RUNS)
+    assert sorted(names()) == sorted([*RUNS, *LISTENS])
 
 
 def works(*command: str) -> bool:
@@ -189,8 +198,15 @@ def works(*command: str) -> bool:
     )
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for the name of a socket."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_every_command_works_without_a_network(tmp_path: Path):
+def test_every_command_works_without_a_network(tmp_path: Path, short: Path):
     home, log, calls = tmp_path / "home", tmp_path / "sockets.txt", tmp_path / "strace.txt"
     (home / "bills").mkdir(parents=True)
     (home / "bills" / "bill.txt").write_text(BILL, encoding="utf-8")
@@ -200,17 +216,20 @@ def test_every_command_works_without_a_network(tmp_path: Path):
     # Each line in a process of its own and on a terminal; an empty line would be a second question.
     begin = f"SOURCE = {source!r}; exec(SOURCE)\nfrom gemma_edge.__main__ import run; run()"
     statuses = {}
-    prefix = ["unshare", "-rn"] if works("unshare", "-rn") else []
+    alone = ["unshare", "-rn"] if works("unshare", "-rn") else []
+    prefix = [*alone]
     if works("strace", "-f", "-o", os.devnull):
         prefix += ["strace", "-f", "-qq", "-A", "-o", str(calls), "-e", f"trace={CALLS}"]
     world = {
         "HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "PYTHONPATH": str(ROOT),
         "XDG_CACHE_HOME": str(home / "cache"), "HF_HOME": str(home / "hub"), "TERM": "dumb",
+        "XDG_RUNTIME_DIR": str(short),
     }  # fmt: skip
     for line in (line for lines in RUNS.values() for line in lines):
         words = line.replace("SHAPES", str(ROOT / "examples" / "shapes.png"))
         words = words.replace("INVOICE", str(ROOT / "examples" / "invoice.pdf"))
-        argv = [*prefix, sys.executable, "-c", begin, *words.split()]
+        watched = alone if line == STAYS else prefix  # strace would wait for what stays
+        argv = [*watched, sys.executable, "-c", begin, *words.split()]
         if line == TALK:
             statuses[line] = talk(argv, os.environ | world, home)
             continue

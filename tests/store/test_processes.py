@@ -122,6 +122,10 @@ def test_a_pull_beside_the_librarys_own_shares_its_lock(
 NO_SOCKETS = """
 import sys
 def forbid(event, arguments):
+    if event == "socket.__new__" and arguments[1] == 1:
+        return  # AF_UNIX: an engine that stays for the next command
+    if event == "socket.connect" and arguments[0].family == 1:
+        return
     if event in ("socket.__new__", "socket.getaddrinfo", "socket.connect"):
         sys.stderr.write(f"SOCKET {event}\\n")
         raise PermissionError(f"a socket was opened: {event}")
