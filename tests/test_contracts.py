@@ -19,7 +19,7 @@ from gemma_edge.isolation import Once
 
 HEAVY = (
     "PIL", "huggingface_hub", "jinja2", "jsonschema_rs", "llama_cpp", "llguidance", "numpy",
-    "pypdfium2", "rich", "torch",
+    "prometheus_client", "pypdfium2", "rich", "starlette", "torch", "uvicorn",
 )  # fmt: skip
 
 

@@ -98,11 +98,11 @@ class LimitFlags:
 class ServeFlags:
     """Who is answered, by what, and how much of it."""
 
+    reach: ReachFlags
     at_once: Annotated[int, option(
         "--at-once", metavar="N|auto", parser=parse_at_once, panel=LIMITS,
         help="Answers that are under way at once (default: as many as memory pays for, up to 8)."
     )] = 0  # fmt: skip
-    reach: ReachFlags
     limits: LimitFlags
     model: ModelFlags
     store: FetchFlags
@@ -144,7 +144,10 @@ def command(flags: ServeFlags, context: Context, output: Output) -> ExitStatus:
             output.note(prepared.render(engine.info))
             url = server.url_of(listening)
             output.note(f"a page at {url}, for programs {url}/v1; Ctrl-C ends it")
-            output.data(url)
+            if flags.show.json:
+                output.document({"url": url, "model": server.name_of(engine)})
+            else:
+                output.data(url)
             told = server.serve(engine, _quiet(runtime), settings, [listening])
     return ExitStatus.INTERRUPTED if told == signal.SIGINT else ExitStatus.OK
 
@@ -195,9 +198,10 @@ def _tell_bug(error: BaseException, context: Context, output: Output) -> None:
 
 def _missing(error: ModuleNotFoundError) -> Exception:
     """What is not installed; a module of our own that is not there is a bug."""
-    if (error.name or "").startswith("gemma_edge"):
+    name = (error.name or "").partition(".")[0]
+    if name == "gemma_edge":
         return error
-    said = f"`gemma-edge serve` needs {error.name}, which is not installed"
+    said = f"`gemma-edge serve` needs {name}, which is not installed"
     return UsageError(said, hint='pip install "gemma-edge[serve]"')
 
 

@@ -262,11 +262,13 @@ async def chaos(clients: int, requests: int, threads: int) -> dict[str, Any]:
             queue = (await last.get("/v1/status")).json()["queue"]
             metrics = (await last.get("/metrics")).text
             assert await question(last, 1, "whole") == "right"
+            for word, said in list(_ODD.items()):  # the model's own mistakes are no crossing
+                told["as alone" if await alone(last, word) == said else "not as alone"] += 1
     left_count = [
         line for line in metrics.splitlines() if line.startswith("gemma_edge_clients_left_total")
     ]
     return {
-        "outcomes": dict(told), "seconds": round(seconds, 1), "queue_after": queue,
+        "outcomes": dict(told), "odd": dict(_ODD), "seconds": round(seconds, 1), "queue_after": queue,
         "clients_left": left_count, "server_mib": [round(each / 2**20, 1) for each in memory],
         "wait_p50": {name: at(each, 50) for name, each in waits.items() if each},
         "wait_p99": {name: at(each, 99) for name, each in waits.items() if each},
@@ -290,11 +292,7 @@ async def question(
 ) -> str:
     """One question, whose answer has a number that is in no other."""
     word = f"{number * 7919 % 90000 + 10000}"
-    messages = [{"role": "user", "content": f"Repeat: {word}"}]
-    body: dict[str, Any] = {
-        "model": "demo", "messages": messages, "temperature": 0, "max_tokens": 24,
-        "stream": how != "whole",
-    }  # fmt: skip
+    body = asked_for(word, stream=how != "whole")
     if how == "whole":
         response = await client.post("/v1/chat/completions", json=body)
         if response.status_code != 200:
@@ -328,8 +326,26 @@ def refused(body: dict[str, Any]) -> str:
 def judge(said: str, word: str) -> str:
     if word in said:
         return "right"
-    digits = "".join(each for each in said if each.isdigit())
-    return "crossed" if len(digits) == len(word) else "other words"
+    _ODD[word] = said
+    return "other words"
+
+
+_ODD: dict[str, str] = {}  # answers without the number that was asked for, by that number
+
+
+async def alone(client: httpx2.AsyncClient, word: str) -> str:
+    """The same question when nobody else asks."""
+    response = await client.post("/v1/chat/completions", json=asked_for(word, stream=False))
+    text: str = response.json()["choices"][0]["message"]["content"]
+    return text
+
+
+def asked_for(word: str, *, stream: bool) -> dict[str, Any]:
+    messages = [{"role": "user", "content": f"Repeat: {word}"}]
+    return {
+        "model": "demo", "messages": messages, "temperature": 0, "max_tokens": 24,
+        "stream": stream,
+    }  # fmt: skip
 
 
 def kill_workers(process: int) -> int:

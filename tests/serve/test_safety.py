@@ -1,6 +1,8 @@
 """Who may ask, from where, how much; and what is never done for a request."""
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +173,24 @@ def test_flags_that_cannot_be(tmp_path: Path, words: tuple[str, ...], said: str)
     assert done.status in (2, 3)
     assert said in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("library", ["starlette", "uvicorn", "prometheus_client"])
+def test_without_its_libraries_it_says_how_to_have_them(tmp_path: Path, library: str) -> None:
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; from gemma_edge.cli.main import main;"
+        "from gemma_edge.cli.context import Context;"
+        "sys.exit(main(['serve', '--model', 'demo'], Context.from_process()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
+        stdin=subprocess.DEVNULL, env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"error: `gemma-edge serve` needs {library}, which is not installed",
+        'hint: pip install "gemma-edge[serve]"',
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
