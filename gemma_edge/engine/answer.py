@@ -93,7 +93,7 @@ class RunningAnswer:
     def opening(self) -> list[int]:
         if self.constraint is None or self.limit <= self.shortest:
             return []
-        forced = self.constraint.forced() if self._forcing else []
+        forced = self._forced(self.constraint, self.limit)
         self._chosen = 0
         for token in forced:
             self.constraint.advance(token)
@@ -119,7 +119,7 @@ class RunningAnswer:
         if self._repetition.found:
             return self._close("repetition")
         constraint.advance(token)
-        forced = constraint.forced() if self._forcing else []
+        forced = self._forced(constraint, self.limit - self.generated - 1)
         for following in forced:
             constraint.advance(following)
         tokens = [token, *forced]
@@ -131,6 +131,12 @@ class RunningAnswer:
         if constraint.complete:
             self.reason = "end"
         return tokens
+
+    def _forced(self, constraint: GrammarConstraint, left: int) -> list[int]:
+        """What can only come next; a call may be cut anywhere, and has no end to be left room
+        for."""
+        forced = constraint.forced() if self._forcing else []
+        return forced[:left] if constraint.calls else forced
 
     def _watch(self, tokens: list[int]) -> None:
         self._repetition.add(tokens, b"".join(map(self._vocabulary.piece, tokens)))

@@ -268,7 +268,8 @@ async def chaos(clients: int, requests: int, threads: int) -> dict[str, Any]:
         line for line in metrics.splitlines() if line.startswith("gemma_edge_clients_left_total")
     ]
     return {
-        "outcomes": dict(told), "odd": dict(_ODD), "seconds": round(seconds, 1), "queue_after": queue,
+        "outcomes": dict(told), "odd": dict(_ODD), "seconds": round(seconds, 1),
+        "queue_after": queue,
         "clients_left": left_count, "server_mib": [round(each / 2**20, 1) for each in memory],
         "wait_p50": {name: at(each, 50) for name, each in waits.items() if each},
         "wait_p99": {name: at(each, 99) for name, each in waits.items() if each},

@@ -239,6 +239,20 @@ def test_a_queue_that_is_full_says_when_to_come_again() -> None:
         assert [each.result().status_code for each in asked] == [200, 200]
 
 
+def test_several_are_answered_at_once_and_each_its_own(client: httpx2.Client) -> None:
+    assert client.get("/v1/status").json()["queue"]["places"] == 4  # what 8,192 tokens give room
+    words = [f"Repeat: {number * 7919 % 90000 + 10000}" for number in range(24)]
+
+    def say(text: str) -> str:
+        said: str = ask(client, text, max_tokens=24).json()["choices"][0]["message"]["content"]
+        return said
+
+    with ThreadPoolExecutor(12) as threads:
+        together = list(threads.map(say, words))
+    assert sum(word.split()[1] in said for word, said in zip(words, together, strict=True)) > 20
+    assert together == [say(word) for word in words]
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_engine_that_dies_fails_its_own_request(streamed: bool) -> None:
     engine = Slow(error=EngineStopped("it was killed", hint="ask it again"))

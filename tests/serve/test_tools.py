@@ -358,6 +358,22 @@ def test_a_call_comes_as_clients_know_it(client: httpx2.Client) -> None:
     assert again.status_code == 200
 
 
+def test_a_call_that_is_cut_is_no_call(client: httpx2.Client) -> None:
+    answer = chat(client, tools=[WEATHER], tool_choice="required", max_tokens=6).json()
+    (choice,) = answer["choices"]
+    assert (choice["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 6)
+    assert "tool_calls" not in choice["message"]
+
+
+def test_a_thought_before_a_call(client: httpx2.Client) -> None:
+    asked = {"tools": [NOW], "tool_choice": "required", "parallel_tool_calls": False}
+    (choice,) = chat(client, **asked, reasoning_effort="minimal").json()["choices"]
+    assert choice["message"]["reasoning_content"]
+    assert [each["function"] for each in choice["message"]["tool_calls"]] == [
+        {"name": "now", "arguments": "{}"}
+    ]
+
+
 def test_words_are_words_where_a_call_may_be(client: httpx2.Client) -> None:
     answer = chat(client, tools=[NOW], max_tokens=30).json()["choices"][0]
     assert answer["message"]["content"]
