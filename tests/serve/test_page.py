@@ -257,6 +257,33 @@ def test_an_error_is_one_line_with_a_way_out(browser: Browser, url: str) -> None
     opened.close()
 
 
+STREAM = """import("/page/api.js").then(async ({events}) => {
+  const bytes = new TextEncoder().encode(TEXT);
+  const body = new ReadableStream({start(controller) {
+    for (let at = 0; at < bytes.length; at += SIZE) controller.enqueue(bytes.slice(at, at + SIZE));
+    controller.close();
+  }});
+  const found = [];
+  try {
+    for await (const {text} of events(new Response(body))) found.push(text.length, text[0]);
+  } catch (error) {
+    found.push(error.message, error.hint);
+  }
+  return found;
+})"""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_stream_comes_in_pieces_of_any_size(page: Page, ends: str, size: int) -> None:
+    long = "é" * 3000
+    error = {"error": {"message": "the engine stopped", "hint": "ask again"}}
+    lines = [": waiting", "", 'data: {"text": "a"}', "", f'data: {{"text": "{long}"}}', ""]
+    lines += [f"data: {json.dumps(error)}", "", 'data: {"text": "never"}', "", ""]
+    script = STREAM.replace("TEXT", json.dumps(ends.join(lines))).replace("SIZE", str(size))
+    assert page.value(script) == [1, "a", 3000, "é", "the engine stopped", "ask again"]
+
+
 def test_what_was_not_answered_is_not_asked_again(browser: Browser, url: str) -> None:
     opened = open_page(browser, url)
     sent = []

@@ -85,45 +85,54 @@ export const postJson = (path, body, options = {}) =>
     ...options, method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" },
   });
 
-/** Server-sent events: `{event, data}`, data parsed. Ends with the stream; throws a Problem where
+/** The data of server-sent events, parsed. Ends with the stream; throws a Problem where
  * the connection breaks, or the server tells of one. */
 export async function* events(response) {
+  let lines = []; // of the event that comes
+  for await (const line of linesOf(response)) {
+    if (line) {
+      lines.push(line);
+      continue;
+    }
+    const data = lines.filter((each) => each.startsWith("data:")).map((each) => each.slice(5).trimStart()).join("\n");
+    lines = [];
+    if (data === "[DONE]") return;
+    if (data) yield parse(data);
+  }
+}
+
+/** Each is looked at once, however long it is: the pages of a document come in one of megabytes. */
+async function* linesOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let pieces = []; // of the line that comes
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      const whole = rest + value;
-      const cut = whole.endsWith("\r") ? whole.length - 1 : whole.length; // its \n may be yet to come
-      const parts = whole.slice(0, cut).replace(/\r\n?/g, "\n").split("\n\n");
-      rest = parts.pop() + whole.slice(cut);
-      for (const part of parts) {
-        const event = parse(part);
-        if (event === "end") return;
-        if (event) yield event;
+      const { done, value } = await read(reader);
+      if (done) return;
+      const ended = value.split("\n");
+      const rest = ended.pop();
+      for (const end of ended) {
+        yield [...pieces, end].join("").replace(/\r$/, "");
+        pieces = [];
       }
+      pieces.push(rest);
     }
-  } catch (error) {
-    if (error instanceof Problem || error.name === "AbortError") throw error;
-    throw new Problem("the connection ended before the answer did", { hint: "try again", code: "broken" });
   } finally {
     reader.cancel().catch(() => {});
   }
 }
 
-function parse(text) {
-  let event = "message";
-  const data = [];
-  for (const line of text.split("\n")) {
-    if (line.startsWith("event:")) event = line.slice(6).trim();
-    else if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
+async function read(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("the connection ended before the answer did", { hint: "try again", code: "broken" });
   }
-  if (!data.length) return null;
-  if (data.join("\n") === "[DONE]") return "end";
-  const value = JSON.parse(data.join("\n"));
-  if (value.error && (event === "error" || event === "message")) {
-    throw new Problem(value.error.message ?? "the answer broke off", value.error);
-  }
-  return { event, data: value };
+}
+
+function parse(data) {
+  const value = JSON.parse(data);
+  if (value.error) throw new Problem(value.error.message ?? "the answer broke off", value.error);
+  return value;
 }

@@ -263,7 +263,7 @@ async function answer(question) {
     };
     if (machine.thinking !== false) body.reasoning_effort = byId("thinking").value;
     const response = await postJson("/v1/chat/completions", body, { signal: controller.signal });
-    for await (const { data } of events(response)) {
+    for await (const data of events(response)) {
       take(node, data);
       reader.hear(node.text);
     }

@@ -113,7 +113,7 @@ async function readPaper(paper) {
     form.append("review", "true");
     form.append("stream", "true");
     const response = await request("/v1/extract", { method: "POST", body: form, signal: controller.signal });
-    for await (const { data } of events(response)) hear(paper, data);
+    for await (const data of events(response)) hear(paper, data);
     if (!paper.result) throw new Problem("the reading broke off", { hint: "try again" });
     paper.state = "done";
     announce(`${paper.name} is read: ${summary(paper.result).join(", ")}`);
