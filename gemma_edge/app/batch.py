@@ -246,6 +246,12 @@ class Before:
         self.done[key], self.lines[key] = answer, line
         self._rows[_place(file), key] += 1
 
+    def become(self, other: "Before") -> None:
+        """What the other holds, in its place."""
+        with self._lock:
+            self.done, self.lines, self.told = other.done, other.lines, other.told
+            self._rows, self._claims = other._rows, other._claims
+
     def has_row(self, source: "Source", key: Hashable) -> bool:
         """Whether one of the rows is that of this source: of two with the same content and name
         each has its own. The same whenever it is asked, from any thread."""
@@ -308,13 +314,14 @@ class RecordFormat(Generic[Kept]):
 class Sink(Generic[Kept]):
     """Takes records. ``before`` is what its file held; ``keeps`` is whether there is one. ``copy``
     writes the answer of a key once more, as that of another file; ``end`` is called when every file
-    has its row."""
+    has its row. ``look_again`` brings ``before`` up to date with what others wrote meanwhile."""
 
     put: Callable[[Kept], object]
     before: Before = field(default_factory=Before)
     keeps: bool = False
     copy: Callable[[Hashable, str], object] = lambda _key, _file: None
     end: Callable[[], object] = lambda: None
+    look_again: Callable[[], object] = lambda: None
 
     def write(self, record: Kept) -> None:
         """Keep one record; an error that the file tells already is not told again.
@@ -601,6 +608,7 @@ class Batch(Generic[Kept]):
         or until someone stops it: then no thread is waited for. What ``read`` and ``use``
         raise about one file, foreseen or not, becomes the record that ``failed`` makes.
         Raises GemmaEdgeError: what is wrong with all of them: no model, no room for the answers."""
+        self._counts = Counts()
         # A folder may hold what was written there.
         sources = [each for each in sources if not _is_same(each.path, request.out)]
         self.counts.files = len(sources)

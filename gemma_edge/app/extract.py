@@ -9,12 +9,12 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gemma_edge.app.at_once import for_many
 from gemma_edge.app.batch import (
@@ -601,6 +601,12 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, None] | None:
     return (str(row["key"]), None) if row.get("key") else None
 
 
+class Answering(Protocol):
+    """Answers some documents; ``again`` where another process may have begun with them."""
+
+    def __call__(self, sources: Sequence[Source], *, again: bool = False) -> Counts: ...
+
+
 def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
     sources: Sequence[Source], asked: Asked, request: ExtractRequest, model: ModelRequest,
     batch: BatchRequest, runtime: Runtime, *, emit: Emit, evidence: bool = False,
@@ -611,16 +617,38 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
     records, ``after`` is told of each answer.
     Raises UsageError: a database without a file; GemmaEdgeError: no model, or no room for the
     answers."""
-    form = form_of(batch.out, batch.form)
     if batch.shard is not None:
         sources = share(sources, batch.shard)
-    if form == "sqlite" and batch.out is None:
+    if form_of(batch.out, batch.form) == "sqlite" and batch.out is None:
         raise UsageError("SQLite is written to a file", hint="--out answers.db")
+    prepared = prepare_batch(request, model, batch, runtime, len(sources))
+    with open_extraction(
+        prepared, asked, request, batch, runtime, emit=emit, evidence=evidence, after=after
+    ) as answer:
+        return answer(sources)
+
+
+def prepare_batch(
+    request: ExtractRequest, model: ModelRequest, batch: BatchRequest, runtime: Runtime, count: int
+) -> Prepared:
+    """A plan for ``count`` documents; nothing is loaded.
+    Raises GemmaEdgeError: there is no model, or no room for it."""
     sees = request.vision != "never"
     vision: VisionMode = "possible" if sees else "unused"
-    model, at_once = for_many(model, batch, len(sources))
+    model, at_once = for_many(model, batch, count)
     image_tokens = MAX_TOKENS if sees else None
-    prepared = prepare(model, runtime, vision=vision, image_tokens=image_tokens, at_once=at_once)
+    return prepare(model, runtime, vision=vision, image_tokens=image_tokens, at_once=at_once)
+
+
+@contextmanager
+def open_extraction(  # noqa: PLR0913  (what, how, by whom, and where to)
+    prepared: Prepared, asked: Asked, request: ExtractRequest, batch: BatchRequest,
+    runtime: Runtime, *, emit: Emit, evidence: bool = False,
+    after: Callable[[Source, Extraction], None] | None = None,
+) -> Iterator[Answering]:  # fmt: skip
+    """What answers documents with one engine, and may be asked for some more of them.
+    Raises GemmaEdgeError: where the answers go to cannot be opened."""
+    form = form_of(batch.out, batch.form)
     evidence = evidence or form == "sqlite"  # it has a table for them
     shared = {
         "model": prepared.candidate.weights_key, "adapters": repr(prepared.plan.adapters),
@@ -636,10 +664,17 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
     if isinstance(asked, Known) and form in _TITLES:
         runtime.note(f"each row has its {records.WHOLE} as JSON; -r NAME gives a field a column")
 
-    def go(sink: Sink[DocumentRecord]) -> Counts:
+    @contextmanager
+    def answering(sink: Sink[DocumentRecord]) -> Iterator[Answering]:
         with open_batch(sink, prepared, runtime) as opened:
             reader = _Documents(opened, asked, request, settings, evidence, after)
-            return opened.run(sources, reader.read, reader.use, _failed, batch)
+
+            def answer(sources: Sequence[Source], *, again: bool = False) -> Counts:
+                if again:
+                    sink.look_again()
+                return opened.run(sources, reader.read, reader.use, failed, batch)
+
+            yield answer
 
     if form == "sqlite" and batch.out is not None and batch.shard is None:
         with open_out(batch.out, runtime), closing(records.Database(batch.out)) as database:
@@ -647,10 +682,12 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
             before.told |= database.failed
             for file, key in database.done:
                 before.add(file, key)
-            return go(Sink(database.write, before, True, database.copy))
+            with answering(Sink(database.write, before, True, database.copy)) as answer:
+                yield answer
+            return
     look = record_format(form, columns, raw=batch.raw_cells)
-    with open_answers(batch, look, emit, runtime) as sink:
-        return go(sink)
+    with open_answers(batch, look, emit, runtime) as sink, answering(sink) as answer:
+        yield answer
 
 
 def _possible(asked: Asked) -> list[Recipe]:
@@ -673,7 +710,8 @@ def _columns(asked: Asked) -> tuple[str, ...]:
     return records.columns_of(asked.schema.source, [each.name for each in asked.compute])
 
 
-def _failed(source: Source, error: GemmaEdgeError) -> DocumentRecord:
+def failed(source: Source, error: GemmaEdgeError) -> DocumentRecord:
+    """The record of a document without an answer."""
     return DocumentRecord(file=source.name, error=error.message, hint=error.hint)
 
 
@@ -721,7 +759,7 @@ class _Documents:
         except ProjectorError as error:  # the others may be text
             raise InputError(error.message, hint=error.hint) from None
         except FILE_ERRORS as error:
-            batch.fail(_failed(source, error), error)
+            batch.fail(failed(source, error), error)
             return
         answer = found.answer
         batch.tell(source.name, answer.problems)

@@ -130,8 +130,9 @@ class BatchRequest:
     what the name of ``out`` says), and how many files are read ahead of the model. So many are
     answered ``at_once``; 0: as many as memory pays for. ``raw_cells`` leaves in CSV what a
     spreadsheet takes for a formula. ``shard`` is the share that is read here, and ``run`` what all
-    shares of one run have in common; ``stopped`` says why no further file is to be begun, "" while
-    there is no reason."""
+    shares of one run have in common. One that is ``beside`` writes into a file of its own, which
+    begins with that, where shares lie; somebody else puts them together. ``stopped`` says why no
+    further file is to be begun, "" while there is no reason."""
 
     out: Path | None = None
     form: Form | None = None
@@ -140,4 +141,5 @@ class BatchRequest:
     raw_cells: bool = False
     shard: Shard | None = None
     run: str = ""
+    beside: str = ""
     stopped: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)

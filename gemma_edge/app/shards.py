@@ -12,11 +12,13 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from gemma_edge.app.batch import (
+    Before,
     Emit,
     Kept,
     RecordFormat,
@@ -113,29 +115,11 @@ def folder_of(out: Path) -> Path:
 def open_shard(
     out: Path, look: RecordFormat[Kept], shard: Shard, run: str, runtime: Runtime
 ) -> Iterator[Sink[Kept]]:
-    """A sink of one share of the rows of ``out``. What is in ``out`` and in the files of all shares
-    is there before; each row is on the disk before the next is asked for. Its ``end`` says that
-    the share is whole; the last one puts all together.
-    Raises UsageError: rows of another form than JSON; DoesNotFit: it cannot be written."""
-    if look.lines != "json":
-        raise UsageError(
-            f"shares are written as lines of JSON, not into {shown(out)}", hint="--out rows.jsonl"
-        )
-    folder = folder_of(out)
-    mark = folder / f"{shard.index:04}-of-{shard.count:04}.{run or 'alone'}.done"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        mark.unlink(missing_ok=True)
-        number = _open_own(folder, shard)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    before = look.read("".join(text for _, text in _texts(out)))
-
-    def put(line: str) -> None:
-        try:
-            append(number, encode(line + "\n"), durable=True)
-        except OSError as error:
-            raise unwritable(folder, error) from None
+    """A sink of one share of the rows of ``out``, as ``open_beside`` gives it. Its ``end`` says
+    that the share is whole; the last one puts all together.
+    Raises UsageError, DoesNotFit: as ``open_beside``."""
+    folder, name = folder_of(out), f"{shard.index:04}-of-{shard.count:04}"
+    mark = folder / f"{name}.{run or 'alone'}.done"
 
     def end() -> None:
         write_whole(mark, "")
@@ -149,9 +133,45 @@ def open_shard(
         runtime.note(f"all {shard.count} shares are done: {rows:,} rows in {shown(out)}")
 
     try:
+        mark.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    with open_beside(out, look, name) as sink:
+        yield replace(sink, end=end)
+
+
+@contextmanager
+def open_beside(out: Path, look: RecordFormat[Kept], name: str) -> Iterator[Sink[Kept]]:
+    """A sink into a file that only this process writes, in the folder of the shares of ``out``.
+    What is in ``out`` and in the files of all others is there before; each row is on the disk
+    before the next is asked for.
+    Raises UsageError: rows of another form than JSON; DoesNotFit: it cannot be written."""
+    if look.lines != "json":
+        raise UsageError(
+            f"shares are written as lines of JSON, not into {shown(out)}", hint="--out rows.jsonl"
+        )
+    folder = folder_of(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = _open_own(folder, name)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+    def put(line: str) -> None:
+        try:
+            append(number, encode(line + "\n"), durable=True)
+        except OSError as error:
+            raise unwritable(folder, error) from None
+
+    def held() -> Before:
+        return look.read("".join(text for _, text in _texts(out)))
+
+    try:
+        before = held()
         yield Sink(
             lambda each: put(look.render(each)), before, True,
-            lambda key, file: put(look.renamed(before.lines[key], file)), end,
+            lambda key, file: put(look.renamed(before.lines[key], file)),
+            look_again=lambda: before.become(held()),
         )  # fmt: skip
     finally:
         os.close(number)
@@ -161,8 +181,12 @@ def open_shard(
 def open_answers(
     batch: BatchRequest, look: RecordFormat[Kept], emit: Emit, runtime: Runtime
 ) -> Iterator[Sink[Kept]]:
-    """Where a batch writes: its share of the rows, or all of them.
+    """Where a batch writes: its share of the rows, a file beside them, or all of them.
     Raises UsageError: a share without a file; and what opening either raises."""
+    if batch.beside and batch.out is not None:
+        with open_beside(batch.out, look, batch.beside) as sink:
+            yield sink
+        return
     if batch.shard is None:
         with open_sink(batch.out, look, emit, runtime) as sink:
             yield sink
@@ -173,10 +197,10 @@ def open_answers(
         yield sink
 
 
-def _open_own(folder: Path, shard: Shard) -> int:
+def _open_own(folder: Path, name: str) -> int:
     """A file that no other process writes, whatever machine it is on."""
     host = re.sub(r"\W", "", socket.gethostname())[:40]
-    name = f"{shard.index:04}-of-{shard.count:04}.{host}-{os.getpid()}-{time.time_ns():x}.jsonl"
+    name = f"{name}.{host}-{os.getpid()}-{time.time_ns():x}.jsonl"
     flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
     number = os.open(folder / name, flags, 0o666)
     with suppress(OSError):

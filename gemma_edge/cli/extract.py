@@ -21,6 +21,7 @@ from gemma_edge.cli.flags import argument, as_file, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
     RAW_CELLS,
+    ClusterFlags,
     EngineFlags,
     MaxTokens,
     PlacementFlags,
@@ -43,6 +44,7 @@ from gemma_edge.units import render_tokens
 
 if TYPE_CHECKING:
     from gemma_edge.app.batch import Counts, Emit, Source
+    from gemma_edge.app.cluster import Cluster
     from gemma_edge.app.extract import Asked, Extraction, Preview
     from gemma_edge.app.runtime import Runtime
     from gemma_edge.documents.document import Page
@@ -221,6 +223,7 @@ class ExtractFlags:
     result: ResultFlags
     batch: BatchFlags
     share: ShareFlags
+    cluster: ClusterFlags
     model: PlacementFlags
     keeping: RememberFlags
     store: EngineFlags
@@ -249,16 +252,21 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     from gemma_edge.isolation import Once
 
     show, model = flags.show, build(ModelRequest, flags.model, flags.keeping)
-    batch = in_job(build(BatchRequest, flags.batch), flags.share, context, output)
+    cluster = _cluster(flags)
+    batch = in_job(
+        build(BatchRequest, flags.batch), flags.share, context, output, shares=cluster is None
+    )
     sources = find_sources(
         flags.files, DOCUMENTS, note=output.note,
         read_stdin=None if context.stdin_is_terminal else partial(read_stdin, context),
     )  # fmt: skip
-    many = sources.many or len(sources.each) > 1 or batch.out is not None or batch.form is not None
+    is_many = sources.many or len(sources.each) > 1 or cluster is not None
+    many = is_many or batch.out is not None or batch.form is not None
     if many and flags.dry_run:
         raise UsageError("--dry-run looks at one document", hint="extract FILE --dry-run")
     runtime = open_runtime(flags.store, context, output)
-    runtime.begin(engine=not flags.dry_run)  # beside what is imported and read now
+    if cluster is None:  # else it is another machine that plans
+        runtime.begin(engine=not flags.dry_run)  # beside what is imported and read now
     from gemma_edge.app.extract import extract_document, notes_about, preview, read_source
 
     request = request_of(flags.read, flags.result, show, context)
@@ -270,7 +278,7 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     if many:
         counts = extract_many(
             sources.each, asked, request, model, batch, flags.result, runtime, context, output,
-            evidence=flags.result.evidence == "inline",
+            evidence=flags.result.evidence == "inline", cluster=cluster,
         )  # fmt: skip
         return counts.status
     document = read_source(sources.each[0], request, context.ask_secret, early)
@@ -283,6 +291,30 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     extraction = extract_document(document, asked, request, model, runtime)
     keep_recognized(extraction, flags.recipe, context, output)
     return show_result(sources.each[0], extraction, flags.result, as_json=show.json, output=output)
+
+
+def _cluster(flags: ExtractFlags) -> "Cluster | None":
+    """Where workers are, if the files are to be read on other machines.
+    Raises UsageError: with what is done on one."""
+    asked = flags.cluster
+    if asked.address is None:
+        if asked.workers or asked.options:
+            raise UsageError("--workers, and no --cluster", hint="--cluster slurm --workers 8")
+        return None
+    from gemma_edge.app.cluster import QUEUES, Cluster
+
+    if (asked.workers or asked.options) and asked.address not in QUEUES:
+        raise UsageError(
+            f"--workers and --worker-option are for a job queue, not {asked.address}",
+            hint="local:8, or dask worker ADDRESS on each machine",
+        )
+    if flags.share.shard is not None:
+        raise UsageError("--shard, and --cluster shares the files out", hint="one of them")
+    if flags.result.html is not None or flags.result.evidence == "sidecar":
+        raise UsageError(
+            "--html and --evidence sidecar are written on one machine", hint="without --cluster"
+        )
+    return Cluster(address=asked.address, workers=asked.workers, options=asked.options)
 
 
 def read_asked(
@@ -361,6 +393,7 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
     *,
     evidence: bool,
     emit: "Emit | None" = None,
+    cluster: "Cluster | None" = None,
 ) -> "Counts":
     """Each document by itself; ``emit`` takes the records in the place of stdout."""
     from gemma_edge.app.extract import extract_batch, review_names
@@ -373,10 +406,18 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
         write_beside(source, found, result, output, names)
 
     is_beside = result.html is not None or result.evidence == "sidecar"
-    counts = extract_batch(
-        sources, asked, request, model, batch, replace(runtime, on_event=progress),
-        emit=emit or output.record, evidence=evidence, after=after if is_beside else None,
-    )  # fmt: skip
+    runtime = replace(runtime, on_event=progress)
+    if cluster is not None:
+        from gemma_edge.app.cluster import extract_on_cluster
+
+        counts = extract_on_cluster(
+            sources, asked, request, model, batch, cluster, runtime, evidence=evidence
+        )
+    else:
+        counts = extract_batch(
+            sources, asked, request, model, batch, runtime, emit=emit or output.record,
+            evidence=evidence, after=after if is_beside else None,
+        )  # fmt: skip
     done = f"{counts.done:,} document{'' if counts.done == 1 else 's'} extracted"
     if counts.kinds:
         kinds = ", ".join(f"{count:,} {name}" for name, count in counts.kinds.most_common())

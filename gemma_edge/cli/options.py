@@ -1,6 +1,7 @@
 """The flags that several commands share, and the parsers of their values."""
 
 import math
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,6 +162,15 @@ def _shard(text: str) -> "Shard":
     return parse_shard(text)
 
 
+_NO_CLUSTER = "is no cluster, like tcp://node:8786, slurm or local:4"
+
+
+def _cluster(text: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://\S+:\d{1,5}|slurm|pbs|lsf|local:[1-9]\d{0,2}", text):
+        raise ValueError
+    return text
+
+
 MaxTokens = Annotated[
     int | None,
     option("--max-tokens", metavar="N", min=1, help="Stop the answer after so many tokens."),
@@ -199,6 +209,25 @@ class ShareFlags:
         "--until", metavar="TIME", parser=parse_until, panel=SHARING,
         help="Begin no further file after 13:45, or 55m from now; status 75 if any is left."
     )] = None  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterFlags:
+    """On which other machines files are read: fields of ``Cluster``."""
+
+    address: Annotated[str | None, option(
+        "--cluster", metavar="ADDRESS", parser=reading(_cluster, _NO_CLUSTER), panel=SHARING,
+        help="Read the files on the workers of a Dask cluster: its scheduler's address "
+        "(tcp://…, tls://…), a job queue (slurm, pbs, lsf), or local:4 for processes here."
+    )] = None  # fmt: skip
+    workers: Annotated[int | None, option(
+        "--workers", metavar="N", min=1, panel=SHARING,
+        help="With a job queue: so many jobs, one GPU each (default: 1)."
+    )] = None  # fmt: skip
+    options: Annotated[tuple[str, ...], option(
+        "--worker-option", metavar="TEXT", parser=whole_text, panel=SHARING,
+        help="With a job queue: a line for each job, like --gres=gpu:1; repeatable."
+    )] = ()  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

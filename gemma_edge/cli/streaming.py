@@ -58,10 +58,12 @@ _BEFORE_END_SECONDS = 90.0  # of a job, in which the file that is under way may 
 
 
 def in_job(
-    batch: BatchRequest, flags: ShareFlags, context: Context, output: Output
-) -> BatchRequest:
+    batch: BatchRequest, flags: ShareFlags, context: Context, output: Output, *,
+    shares: bool = True,
+) -> BatchRequest:  # fmt: skip
     """The same, for the share of a job array, and with an ear for what ends a job. Where nothing
-    is written to a file, nothing could be gone on with, and it is as it was."""
+    is written to a file, nothing could be gone on with, and it is as it was. Without ``shares`` the
+    files are shared out in another way."""
     if batch.out is None and flags.shard is None:
         if flags.until is not None:
             raise UsageError("--until, and no file to go on with", hint="--out answers.jsonl")
@@ -69,7 +71,7 @@ def in_job(
     from gemma_edge.app.shards import run_of, shard_of
 
     told, shard = context.environment, flags.shard
-    if shard is None and (found := shard_of(told)):
+    if shares and shard is None and (found := shard_of(told)):
         shard, variable = found
         output.note(
             f"share {shard.index} of {shard.count} ({variable}); --shard 1/1 reads all files"

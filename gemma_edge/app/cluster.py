@@ -1,0 +1,647 @@
+"""Many documents on the workers of a Dask cluster: one engine a worker, planned for its own device.
+
+The client sends paths and settings, a few documents at a time; a worker reads them where they lie
+and writes its rows into a file of its own, as a share does (``app.shards``). So what a lost worker
+has answered is there, and the rest is done by another one. The client puts all together.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from importlib import import_module
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from gemma_edge.app.batch import Counts, Source, open_out, unwritable
+from gemma_edge.app.extract import (
+    Answering,
+    Asked,
+    failed,
+    open_extraction,
+    prepare_batch,
+    record_format,
+)
+from gemma_edge.app.request import AUTO, BatchRequest, ExtractRequest, ModelRequest
+from gemma_edge.app.runtime import Bug, Failure, Problem, Runtime, Step, Told, library_runtime
+from gemma_edge.app.shards import folder_of, merge, open_beside
+from gemma_edge.documents.document import shown
+from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, ModelError, UsageError
+from gemma_edge.records import dataclass
+from gemma_edge.version import __version__
+
+QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+_CORES, _MEMORY = 4, "16GiB"  # of a worker's job, where Dask's configuration says nothing
+_MOST_IN_GROUP = 8  # documents that one worker gets at a time
+_AHEAD = 2  # groups of a worker: one that it is at, one that waits
+_LOOK_SECONDS = 1.0  # between looks at which workers there are
+_CONNECT_SECONDS = 20
+_IDLE_SECONDS = 120.0  # then a worker closes its engine: a client may be gone without a word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Where the workers are: the address of a scheduler (``tcp://…``, ``tls://…``), ``local:4``, or
+    a job queue (``slurm``) that starts so many ``workers``, with these lines in their jobs."""
+
+    address: str
+    workers: int | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def local(self) -> int:
+        """How many processes of this machine; 0 where they are elsewhere."""
+        kind, _, count = self.address.partition(":")
+        return int(count) if kind == "local" and count.isdecimal() else 0
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody else reads what is sent."""
+        return not self.leaves_machine or not self.address.startswith("tcp:")
+
+    @property
+    def leaves_machine(self) -> bool:
+        """Whether other machines are asked; no name is looked up to tell."""
+        host = self.address.partition("://")[2].rpartition(":")[0].strip("[]")
+        if self.local or host == "localhost":
+            return False
+        try:
+            return not ip_address(host).is_loopback
+        except ValueError:
+            return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker is told: what to do, and where the rows lie. ``name`` is that of the run."""
+
+    name: str
+    version: str
+    asked: Asked
+    request: ExtractRequest
+    model: ModelRequest
+    batch: BatchRequest
+    evidence: bool
+    models_dir: Path | None
+
+    @property
+    def marks(self) -> Path:
+        """The folder in which workers say with which documents they have begun."""
+        assert self.batch.out is not None
+        return folder_of(self.batch.out) / f"{self.name}.run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What came of a group of documents, or why this worker takes none: a sentence, a hint and an
+    exit status. ``model`` is the one that it reads them with."""
+
+    worker: str
+    counts: Counts | None = None
+    told: tuple[Told, ...] = ()
+    notes: tuple[str, ...] = ()
+    model: str = ""
+    refused: tuple[str, str, int] | None = None
+
+
+# ---------------------------------------------------------------------------- in a worker process
+
+
+class _Desk:
+    """What a worker has open for a job: a plan for its device, its own file, later an engine."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.told, self.notes = job, list[Told](), list[str]()
+        self._seen: list[Source] = []  # who has its row is known by which source it is
+        self._stack = ExitStack()
+        runtime = replace(
+            library_runtime(models_dir=job.models_dir, offline=True),
+            note=self.notes.append, on_event=self._hear,
+        )  # fmt: skip
+        batch = replace(job.batch, stopped=lambda: "stopped" if job.name in _stopped else "")
+        self.prepared = prepare_batch(job.request, job.model, batch, runtime, _MOST_IN_GROUP)
+        self._answer: Answering = self._stack.enter_context(
+            open_extraction(
+                self.prepared, job.asked, job.request, batch, runtime, evidence=job.evidence,
+                emit=lambda _: None,
+            )
+        )  # fmt: skip
+
+    def answer(self, sources: Sequence[Source], *, again: bool) -> Counts:
+        self._seen += sources
+        return self._answer(sources, again=again)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _hear(self, event: Told) -> None:
+        if isinstance(event, Problem | Failure | Bug):
+            self.told.append(event)
+
+
+_at_work = threading.Lock()  # a worker with several threads has one engine all the same
+_desks: list[_Desk] = []
+_stopped: set[str] = set()
+_idle: list[threading.Timer] = []
+
+
+def answer(job: Job, number: int, sources: Sequence[Source]) -> Answered:
+    """In a worker: read documents, and say how it went; the rows are in the worker's file."""
+    with _working(job) as desk:
+        if isinstance(desk, Answered):
+            return desk
+        try:
+            _check_sight(job, sources)
+            counts = desk.answer(sources, again=not _begins(job, number))
+        except GemmaEdgeError as error:
+            _close()
+            return _refusal(error)
+        told, notes = tuple(desk.told), tuple(desk.notes)
+        desk.told.clear()
+        desk.notes.clear()
+        return Answered(worker=_address(), counts=counts, told=told, notes=notes)
+
+
+def choose(job: Job) -> Answered:
+    """In a worker: which model its plan takes."""
+    with _working(job) as desk:
+        if isinstance(desk, Answered):
+            return desk
+        return Answered(worker=_address(), model=desk.prepared.candidate.name)
+
+
+def leave(name: str, *, now: bool) -> None:
+    """In a worker: close what is open for the job; where the documents that are under way are not
+    to be ended first, ``now``."""
+    if now:
+        _stopped.add(name)
+
+    def close() -> None:
+        with _at_work:
+            if _desks and _desks[0].job.name == name:
+                _close()
+
+    threading.Thread(target=close, daemon=True).start()
+
+
+@contextmanager
+def _working(job: Job) -> Iterator[_Desk | Answered]:
+    """The desk for a job, alone; or why there is none."""
+    with _at_work:
+        while _idle:
+            _idle.pop().cancel()
+        try:
+            yield _desk_of(job)
+        except GemmaEdgeError as error:
+            yield _refusal(error)
+        finally:
+            timer = threading.Timer(_IDLE_SECONDS, leave, (job.name,), {"now": False})
+            timer.daemon = True
+            timer.start()
+            _idle.append(timer)
+
+
+def _desk_of(job: Job) -> _Desk:
+    if _desks and _desks[0].job.name == job.name and _desks[0].job.model == job.model:
+        return _desks[0]
+    _close()
+    if job.version != __version__:
+        raise UsageError(
+            f"it has gemma-edge {__version__}, not {job.version}", hint="install the same on both"
+        )
+    if not job.marks.is_dir():
+        raise InputError(
+            f"it does not see {shown(job.marks.parent)}",
+            hint="documents and --out have to lie where all workers see them",
+        )
+    _desks.append(_Desk(job))
+    return _desks[0]
+
+
+def _close() -> None:
+    while _desks:
+        _desks.pop().close()
+
+
+def _check_sight(job: Job, sources: Sequence[Source]) -> None:
+    """Raises InputError: the folder of a document is not there, as on another disk."""
+    for each in sources:
+        if each.path is not None and not each.path.parent.is_dir():
+            raise InputError(
+                f"it does not see {shown(each.path.parent)}",
+                hint="documents and --out have to lie where all workers see them",
+            )
+
+
+def _begins(job: Job, number: int) -> bool:
+    """Whether no other worker has begun with this group: one that is gone may have answered some
+    of it."""
+    try:
+        os.close(os.open(job.marks / str(number), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except OSError:
+        return False
+    return True
+
+
+def _refusal(error: GemmaEdgeError) -> Answered:
+    refused = error.message, error.hint or "", int(error.exit_status)
+    return Answered(worker=_address(), refused=refused)
+
+
+def _address() -> str:
+    return str(_library("distributed").get_worker().address)
+
+
+# ---------------------------------------------------------------------------- in the client
+
+
+def extract_on_cluster(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to)
+    sources: Sequence[Source], asked: Asked, request: ExtractRequest, model: ModelRequest,
+    batch: BatchRequest, where: Cluster, runtime: Runtime, *, evidence: bool = False,
+) -> Counts:  # fmt: skip
+    """Extract from every document by itself, each on some worker; the rows of all are put together
+    in the end. Workers may be lost and may join meanwhile. Ctrl-C keeps the rows that are there.
+    Raises UsageError: what a cluster cannot do; GemmaEdgeError: no cluster answers, or none of its
+    workers can read documents."""
+    out = _check(sources, batch, where, request, runtime)
+    job = Job(
+        name=uuid4().hex[:12], version=__version__, asked=asked, request=request,
+        model=_absolute(model, where), evidence=evidence, models_dir=runtime.store.models_dir,
+        batch=BatchRequest(
+            out=out, form=batch.form, jobs=batch.jobs, at_once=batch.at_once, beside="cluster"
+        ),
+    )  # fmt: skip
+    # A folder may hold what was written there.
+    sources = [each for each in map(_whole, sources) if each.path != out]
+    with ExitStack() as stack:
+        stack.enter_context(open_out(out, runtime))
+        stack.enter_context(_marking(job))
+        client = stack.enter_context(_connected(where, runtime))
+        run = _Run(client, job, sources, runtime, batch)
+        counts = run.go()
+    if counts.status == ExitStatus.INTERRUPTED:
+        runtime.note(f"what was answered lies in {shown(folder_of(out))}; run it again to go on")
+        return counts
+    rows = merge(out)
+    runtime.note(f"{rows:,} rows in {shown(out)}")
+    return counts
+
+
+def _check(
+    sources: Sequence[Source], batch: BatchRequest, where: Cluster, request: ExtractRequest,
+    runtime: Runtime,
+) -> Path:  # fmt: skip
+    """The file of the rows. Raises UsageError: what a cluster cannot do."""
+    if batch.out is None:
+        raise UsageError("the workers of a cluster need a file for rows", hint="--out rows.jsonl")
+    if (batch.form or batch.out.suffix.lower()) not in ("json", ".jsonl", ".ndjson", ".json"):
+        raise UsageError(
+            f"rows of a cluster are lines of JSON, not {shown(batch.out)}", hint="--out rows.jsonl"
+        )
+    if runtime.store.offline and where.leaves_machine:
+        raise UsageError(
+            f"--cluster {where.address} is other machines, and no connection may be opened",
+            hint="without --offline and GEMMA_EDGE_OFFLINE, or --cluster local:2",
+        )
+    if request.password is not None and not where.is_private:
+        raise UsageError(
+            "a password would cross the network as it is", hint="a scheduler at tls://…"
+        )
+    for each in sources:
+        if each.path is None:
+            raise UsageError(f"{each.name} cannot be sent to workers", hint="name files")
+    return batch.out.absolute()
+
+
+def _whole(source: Source) -> Source:
+    """The same for a process in another folder; it keeps its name."""
+    assert source.path is not None
+    return replace(
+        source, path=source.path.absolute(), folder=source.folder and source.folder.absolute()
+    )
+
+
+def _absolute(model: ModelRequest, where: Cluster) -> ModelRequest:
+    """The same for a process in another folder. The processes of one machine share its cores."""
+    threads = model.threads
+    if where.local > 1 and threads is None:
+        threads = max(1, (os.cpu_count() or 1) // where.local)
+    name = model.model
+    return replace(
+        model, threads=threads, model=str(Path(name).absolute()) if Path(name).is_file() else name,
+        mmproj=model.mmproj and model.mmproj.absolute(),
+        drafter=model.drafter and model.drafter.absolute(),
+        adapters=tuple(replace(each, path=each.path.absolute()) for each in model.adapters),
+    )  # fmt: skip
+
+
+@contextmanager
+def _marking(job: Job) -> Iterator[None]:
+    """By this folder a worker sees that it writes where the client reads."""
+    try:
+        job.marks.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(job.marks, error) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for mark in job.marks.iterdir():
+                mark.unlink()
+            job.marks.rmdir()
+
+
+class _Run:
+    """One run: what is left, what is under way, which workers there are, and how it goes."""
+
+    def __init__(
+        self, client: Any, job: Job, sources: Sequence[Source], runtime: Runtime,
+        batch: BatchRequest,
+    ) -> None:  # fmt: skip
+        self._library = _library("distributed")
+        self._client, self._job, self._runtime, self._batch = client, job, runtime, batch
+        self._left = deque(sources)
+        self._under_way: dict[Any, tuple[tuple[Source, ...], frozenset[str]]] = {}
+        self._workers: frozenset[str] = frozenset()
+        self._refused: dict[str, tuple[str, str, int]] = {}
+        self._noted: set[str] = set()
+        self._counts = Counts(files=len(sources))
+        self._done = self._number = 0
+
+    def go(self) -> Counts:
+        """Until the last document, or until someone stops it."""
+        try:
+            if self._job.model.model == AUTO:
+                self._choose()
+            while self._left or self._under_way:
+                if self._stopped():
+                    break
+                self._look()
+                self._submit()
+                for future in self._wait():
+                    self._take(future)
+        except KeyboardInterrupt:
+            self._counts.worsen(ExitStatus.INTERRUPTED)
+        except (OSError, self._library.CancelledError) as error:
+            raise GemmaEdgeError(
+                f"the scheduler of the cluster is gone ({_said(error)})",
+                hint="run it again: what was answered is not done again",
+            ) from None
+        finally:
+            self._leave()
+        return self._counts
+
+    def _stopped(self) -> bool:
+        """Whether no document is to be begun; those that are under way are ended."""
+        if not (why := self._batch.stopped()):
+            return False
+        self._client.run(leave, self._job.name, now=True, on_error="ignore")
+        kept, self._left = self._left, deque()
+        while self._under_way:
+            for future in self._wait():
+                self._take(future)
+        left = self._counts.files - self._done
+        if left or kept:
+            self._counts.worsen(ExitStatus.UNFINISHED)
+            self._runtime.note(f"{why}: {left:,} files are left; run it again to go on")
+        return True
+
+    def _leave(self) -> None:
+        """Let go of everything, whatever happened; a scheduler that is gone needs no word."""
+        with suppress(OSError, self._library.TimeoutError, self._library.CancelledError):
+            self._client.cancel(list(self._under_way))
+            self._client.run(leave, self._job.name, now=True, on_error="ignore")
+
+    def _choose(self) -> None:
+        """One model for all of them: that of the plan of the first worker which has one."""
+        while True:
+            self._look()
+            allowed = self._allowed()
+            future = self._client.submit(choose, self._job, workers=allowed or None, pure=False)
+            self._under_way[future] = (), allowed
+            while future.status == "pending":
+                self._look()
+                self._wait()
+            del self._under_way[future]
+            chosen = self._result(future, ())
+            if chosen is not None:
+                break
+        self._job = replace(self._job, model=replace(self._job.model, model=chosen.model))
+        self._runtime.note(f"all workers use {chosen.model}, as {chosen.worker} would; -m NAME")
+
+    def _submit(self) -> None:
+        """So much that each worker has something to do, in ever smaller groups."""
+        allowed = self._allowed()
+        count = len(self._workers - self._refused.keys())
+        while self._left and len(self._under_way) < _AHEAD * count:
+            size = max(1, min(_MOST_IN_GROUP, len(self._left) // (_AHEAD * count)))
+            group = tuple(self._left.popleft() for _ in range(size))
+            self._number += 1
+            future = self._client.submit(
+                answer, self._job, self._number, group, workers=allowed or None, pure=False
+            )
+            self._under_way[future] = group, allowed
+
+    def _allowed(self) -> frozenset[str]:
+        """Empty where any may have it, later ones too."""
+        return self._workers - self._refused.keys() if self._refused else frozenset()
+
+    def _look(self) -> None:
+        """Which workers there are now. What only those were to do that are gone is done anew.
+        Raises GemmaEdgeError: none is left that can do it."""
+        now = frozenset(self._client.nthreads())
+        for each in sorted(self._workers - now):
+            self._runtime.note(f"worker {each} is gone; what it was at is done by another")
+        if now - self._workers:
+            self._runtime.note(f"{len(now):,} worker{'' if len(now) == 1 else 's'}")
+        if not now:
+            self._note_once("no worker is there yet; the first that comes begins")
+        self._workers = now
+        if now and now <= self._refused.keys():
+            message, hint, status = self._refused[min(now)]
+            error = ModelError if status == ExitStatus.MODEL else GemmaEdgeError
+            raise error(f"no worker can do it: {message}", hint=hint)
+        for future, (group, allowed) in list(self._under_way.items()):
+            if group and allowed and not allowed & now:
+                self._client.cancel([future])
+                del self._under_way[future]
+                self._left.extendleft(group)
+
+    def _wait(self) -> Collection[Any]:
+        """Those that have ended, after a moment at most."""
+        if not self._under_way:
+            time.sleep(_LOOK_SECONDS)
+            return ()
+        try:
+            ended = self._library.wait(list(self._under_way), _LOOK_SECONDS, "FIRST_COMPLETED")
+        except self._library.TimeoutError:
+            return ()
+        return tuple(ended.done)
+
+    def _take(self, future: Any) -> None:
+        group, _ = self._under_way.pop(future)
+        answered = self._result(future, group)
+        if answered is None:
+            return
+        assert answered.counts is not None
+        for event in answered.told:
+            self._runtime.on_event(event)
+        for note in answered.notes:
+            self._note_once(f"{answered.worker}: {note}")
+        counts = answered.counts
+        kept = counts.kept
+        ended = counts.done + kept + counts.failed
+        if counts.status != ExitStatus.UNFINISHED:
+            ended = len(group)
+            self._counts.worsen(counts.status)
+        self._counts.add(replace(counts, status=ExitStatus.OK))
+        self._step(ended, kept)
+
+    def _step(self, count: int, kept: int) -> None:
+        for number in range(count):
+            self._done += 1
+            self._runtime.on_event(
+                Step(self._done, self._counts.files, self._counts.failed, number < kept)
+            )
+
+    def _result(self, future: Any, group: tuple[Source, ...]) -> Answered | None:
+        """None where another worker has to do it.
+        Raises GemmaEdgeError: none could."""
+        if future.status == "finished":
+            answered: Answered = future.result()
+            if answered.refused is None:
+                return answered
+            self._note_once(f"worker {answered.worker} takes no documents: {answered.refused[0]}")
+            self._refused[answered.worker] = answered.refused
+            self._left.extendleft(reversed(group))
+            return None
+        error = future.exception()
+        if not isinstance(error, self._library.KilledWorker):
+            raise GemmaEdgeError(
+                f"a worker failed: {_said(error)}",
+                hint="scheduler and workers need the same gemma-edge[cluster] as this machine",
+            )
+        if len(group) == 1:
+            self._give_up(group[0])
+        elif group:
+            self._alone(group)
+        return None
+
+    def _alone(self, group: tuple[Source, ...]) -> None:
+        """Each by itself, to see which of them workers do not survive."""
+        for each in group:
+            self._number += 1
+            future = self._client.submit(
+                answer, self._job, self._number, (each,), workers=self._allowed() or None,
+                pure=False,
+            )  # fmt: skip
+            self._under_way[future] = (each,), self._allowed()
+
+    def _give_up(self, source: Source) -> None:
+        error = GemmaEdgeError(
+            f"{source.name}: each worker that began with it was lost",
+            hint="it may need more memory than a worker has",
+        )
+        assert self._job.batch.out is not None
+        with open_beside(self._job.batch.out, record_format("json", ()), "client") as sink:
+            sink.write(failed(source, error))
+        self._counts.failed += 1
+        self._counts.worsen(error.exit_status)
+        self._runtime.on_event(Failure(error.message))
+        self._step(1, 0)
+
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self._runtime.note(text)
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+# ---------------------------------------------------------------------------- the cluster itself
+
+
+def _library(name: str) -> Any:
+    """Raises UsageError: it is not installed."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gemma_edge"):
+            raise
+        raise UsageError(
+            f"--cluster needs {error.name}, which is not installed",
+            hint='pip install "gemma-edge[cluster]"',
+        ) from None
+
+
+@contextmanager
+def _connected(where: Cluster, runtime: Runtime) -> Iterator[Any]:
+    """A client of the cluster; one that was started for this run ends with it.
+    Raises UsageError: Dask is not installed; GemmaEdgeError: no scheduler answers."""
+    distributed = _library("distributed")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told here
+    with ExitStack() as stack:
+        address: Any = where.address
+        if where.local or where.address in QUEUES:
+            address = stack.enter_context(_started(where, distributed, runtime))
+        try:
+            client = distributed.Client(
+                address, timeout=_CONNECT_SECONDS, name="gemma-edge"
+            )
+        except (OSError, ValueError, TypeError, distributed.TimeoutError) as error:
+            raise GemmaEdgeError(
+                f"no Dask scheduler answers at {where.address} ({_said(error)})",
+                hint="`dask scheduler` starts one; tls:// needs Dask's own settings",
+            ) from None
+        stack.callback(client.close, timeout=5)
+        yield client
+
+
+@contextmanager
+def _started(where: Cluster, distributed: Any, runtime: Runtime) -> Iterator[Any]:
+    """Workers of our own, which trust nobody but this run: other users reach the same ports.
+    Raises GemmaEdgeError: they cannot be started."""
+    _library("cryptography")
+    security = distributed.Security.temporary()
+    if where.local:
+        cluster = distributed.LocalCluster(
+            n_workers=where.local, threads_per_worker=1, host="127.0.0.1", protocol="tls://",
+            security=security, dashboard_address=None, memory_limit=0, silence_logs=logging.CRITICAL,
+        )  # fmt: skip
+    else:
+        keys = runtime.store.data_dir / "cluster"
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cluster = _queued(where, security, str(keys))
+    with cluster:
+        yield cluster
+
+
+def _queued(where: Cluster, security: Any, keys: str) -> Any:
+    """Workers as jobs of a queue, by Dask's own configuration of it (``jobqueue.yaml``)."""
+    jobqueue, config = _library("dask_jobqueue"), _library("dask.config")
+    known = f"jobqueue.{where.address}"
+    options = [*(config.get(f"{known}.job-extra-directives", None) or ()), *where.options]
+    try:
+        cluster = getattr(jobqueue, QUEUES[where.address])(
+            cores=config.get(f"{known}.cores", None) or _CORES,
+            memory=config.get(f"{known}.memory", None) or _MEMORY,
+            processes=1, job_extra_directives=options, security=security, protocol="tls://",
+            shared_temp_directory=keys, scheduler_options={"dashboard_address": None},
+            # One engine, and one document after the other: one thread, whatever the cores.
+            worker_extra_args=["--nthreads", "1"],
+        )  # fmt: skip
+        cluster.scale(where.workers or 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise GemmaEdgeError(
+            f"no workers can be started with {where.address} ({_said(error)})",
+            hint="gemma-edge hpc check says what the cluster has",
+        ) from None
+    return cluster
