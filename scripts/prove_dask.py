@@ -9,6 +9,7 @@ none lost, none twice. It needs the extra ``cluster`` and ends with status 1 whe
 """
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -38,8 +39,6 @@ class Cluster:
             "--scheduler-file", str(self._file),
         )  # fmt: skip
         until(self._file.exists, "the scheduler")
-        import json  # noqa: PLC0415
-
         self.address: str = json.loads(self._file.read_text("utf-8"))["address"]
 
     def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":
@@ -53,8 +52,16 @@ class Cluster:
         """One more; nobody starts it again when it is killed."""
         self.workers.append(
             self._start(
-                "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard",
-                "--memory-limit", "0", "--local-directory", str(self._folder / "dask"),
+                "worker",
+                self.address,
+                "--nthreads",
+                "1",
+                "--no-nanny",
+                "--no-dashboard",
+                "--memory-limit",
+                "0",
+                "--local-directory",
+                str(self._folder / "dask"),
             )  # fmt: skip
         )
 

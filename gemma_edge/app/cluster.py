@@ -16,6 +16,7 @@ from dataclasses import replace
 from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 from uuid import uuid4
 
@@ -345,16 +346,15 @@ def _absolute(model: ModelRequest, where: Cluster) -> ModelRequest:
 def _marking(job: Job) -> Iterator[None]:
     """By this folder a worker sees that it writes where the client reads."""
     try:
+        for left in job.marks.parent.glob("*.run"):  # of a client that was killed
+            rmtree(left, ignore_errors=True)
         job.marks.mkdir(parents=True)
     except OSError as error:
         raise unwritable(job.marks, error) from None
     try:
         yield
     finally:
-        with suppress(OSError):
-            for mark in job.marks.iterdir():
-                mark.unlink()
-            job.marks.rmdir()
+        rmtree(job.marks, ignore_errors=True)
 
 
 class _Run:
@@ -433,7 +433,9 @@ class _Run:
             if chosen is not None:
                 break
         self._job = replace(self._job, model=replace(self._job.model, model=chosen.model))
-        self._runtime.note(f"all workers use {chosen.model}, as {chosen.worker} would; -m NAME")
+        self._runtime.note(
+            f"all workers use {chosen.model}, the choice of {chosen.worker} (-m NAME for another)"
+        )
 
     def _submit(self) -> None:
         """So much that each worker has something to do, in ever smaller groups."""
@@ -593,9 +595,7 @@ def _connected(where: Cluster, runtime: Runtime) -> Iterator[Any]:
         if where.local or where.address in QUEUES:
             address = stack.enter_context(_started(where, distributed, runtime))
         try:
-            client = distributed.Client(
-                address, timeout=_CONNECT_SECONDS, name="gemma-edge"
-            )
+            client = distributed.Client(address, timeout=_CONNECT_SECONDS, name="gemma-edge")
         except (OSError, ValueError, TypeError, distributed.TimeoutError) as error:
             raise GemmaEdgeError(
                 f"no Dask scheduler answers at {where.address} ({_said(error)})",
@@ -614,7 +614,8 @@ def _started(where: Cluster, distributed: Any, runtime: Runtime) -> Iterator[Any
     if where.local:
         cluster = distributed.LocalCluster(
             n_workers=where.local, threads_per_worker=1, host="127.0.0.1", protocol="tls://",
-            security=security, dashboard_address=None, memory_limit=0, silence_logs=logging.CRITICAL,
+            security=security, dashboard_address=None, memory_limit=0,
+            silence_logs=logging.CRITICAL,
         )  # fmt: skip
     else:
         keys = runtime.store.data_dir / "cluster"

@@ -1,0 +1,312 @@
+"""Documents on a Dask cluster: the rows of one process, whatever becomes of the workers."""
+
+import json
+import os
+import pickle
+import re
+import signal
+import sys
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait as wait_for
+from pathlib import Path
+from types import SimpleNamespace
+
+import prove_dask
+import pytest
+from prove_slurm import rows_of, write_papers
+
+from gemma_edge.app import cluster
+from gemma_edge.app.batch import Counts, Source
+from gemma_edge.app.cluster import Answered, Cluster
+from gemma_edge.app.extract import failed, read_recipe, record_format
+from gemma_edge.app.request import BatchRequest, ExtractRequest, ModelRequest, RecipeRequest
+from gemma_edge.app.shards import folder_of, open_beside
+from gemma_edge.errors import GemmaEdgeError, InputError, ModelError
+from gemma_edge.extraction.records import DocumentRecord
+
+pytest.importorskip("distributed")
+ASK = ("--schema", "total num", "-m", "demo", "--out", "rows.jsonl")
+
+
+@pytest.mark.slow
+def test_killed_workers_lose_nothing(tmp_path):
+    """Four processes, two of them killed while they work, one that joins later."""
+    figures = prove_dask.prove(64, 4, tmp_path)
+    assert figures == {
+        "files": 64, "workers": 4, "killed": 2, "joined": 1, "rows": 64,
+        "lost": 0, "twice": 0, "other": 0, "shares left": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_ctrl_c_keeps_the_rows_and_the_workers(tmp_path):
+    write_papers(tmp_path / "papers", 30)
+    (tmp_path / "papers" / "junk.pdf").write_bytes(b"junk")
+    out = tmp_path / "rows.jsonl"
+    with prove_dask.running(tmp_path, 2) as two:
+        words = "--cluster", two.address, "--out", out.name
+        client = prove_dask.extract(tmp_path, *words)
+        prove_dask.until(lambda: prove_dask.writers(out) or client.poll() is not None, "a row")
+        client.send_signal(signal.SIGINT)
+        _, said = client.communicate()
+        assert client.returncode == 130, said
+        assert "what was answered lies in" in said
+        assert prove_dask.writers(out)
+        assert all(each.poll() is None for each in two.workers)
+        client = prove_dask.extract(tmp_path, *words)
+        _, said = client.communicate()
+    assert client.returncode == 3, said
+    assert re.search(r"31 files: \d+ documents extracted, [1-9]\d* done before, 1 failed", said)
+    assert "junk.pdf is not a PDF" in said
+    assert len(rows_of(out)) == 31
+    assert not folder_of(out).exists()
+
+
+# ---------------------------------------------------------------------------- what is refused
+
+
+@pytest.fixture
+def papers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_papers(tmp_path / "papers", 3)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--cluster", "node:8786"), "is no cluster, like tcp://node:8786, slurm or local:4"),
+        (("--cluster", "local:0"), "is no cluster"),
+        (("--cluster", "local:2", "--shard", "1/2"), "--cluster shares the files out"),
+        (("--cluster", "local:2", "--html", "pages"), "are written on one machine"),
+        (("--cluster", "local:2", "--workers", "3"), "are for a job queue, not local:2"),
+        (("--workers", "3"), "--workers, and no --cluster"),
+        (("--cluster", "local:2", "--out", "rows.csv"), "are lines of JSON, not rows.csv"),
+        (("--cluster", "tcp://gpu7:8786", "--offline"), "no connection may be opened"),
+        (("--cluster", "slurm", "--offline"), "no connection may be opened"),
+        (("--cluster", "tcp://10.0.0.7:8786", "--password", "geheim"), "would cross the network"),
+    ],
+)  # fmt: skip
+def test_what_a_cluster_cannot_do(shell, papers, words, said):
+    ran = shell.run("extract", "papers", *ASK, *words, model=False)
+    assert (ran.status, said in ran.stderr) == (2, True), ran.stderr
+    assert not Path("rows.jsonl").exists()
+
+
+def test_a_cluster_needs_a_file_and_files(shell, papers):
+    ran = shell.run("extract", "papers", "--cluster", "local:2", model=False)
+    assert (ran.status, "need a file for rows" in ran.stderr) == (2, True)
+    ran = shell.run("extract", "-", *ASK, "--cluster", "local:2", stdin="x", model=False)
+    assert (ran.status, "stdin cannot be sent to workers" in ran.stderr) == (2, True)
+
+
+def test_without_dask_it_says_how_to_install_it(shell, papers, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    ran = shell.run("extract", "papers", *ASK, "--cluster", "tcp://[::1]:1", model=False)
+    assert ran.status == 2
+    assert "--cluster needs distributed, which is not installed" in ran.stderr
+    assert 'pip install "gemma-edge[cluster]"' in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "leaves"),
+    [("tcp://127.0.0.1:1", False), ("tcp://[::1]:1", False), ("tls://localhost:1", False),
+     ("local:3", False), ("tcp://10.0.0.1:1", True), ("tls://node:1", True), ("slurm", True)],
+)  # fmt: skip
+def test_what_leaves_this_machine(address, leaves):
+    assert Cluster(address=address).leaves_machine is leaves
+
+
+# ---------------------------------------------------------------------------- what a worker is told
+
+
+def test_a_job_can_be_sent():
+    """Of one recipe and of all that ship; and it is settings alone, of a size for each message."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    for asked in (RecipeRequest(schema="total num"), RecipeRequest(checks=("total > 0",))):
+        job = cluster.Job(
+            name="x", version="1", asked=read_recipe(asked, []), request=ExtractRequest(),
+            model=ModelRequest(), batch=BatchRequest(out=Path("rows.jsonl")), evidence=False,
+            models_dir=None,
+        )  # fmt: skip
+        sent = cloudpickle.dumps(job)
+        assert len(sent) < 1_000_000
+        again = pickle.loads(sent)
+        assert (again.request, again.model, again.batch) == (job.request, job.model, job.batch)
+
+
+def test_a_file_beside_others_sees_what_they_wrote_meanwhile(tmp_path):
+    out, look = tmp_path / "rows.jsonl", record_format("json", ())
+    with open_beside(out, look, "cluster") as first, open_beside(out, look, "cluster") as second:
+        first.write(DocumentRecord(file="a.txt", key="k1", data={"x": 1}))
+        source = Source("a.txt", tmp_path / "a.txt")
+        assert not second.before.has_row(source, "k1")
+        second.look_again()
+        assert "k1" in second.before.done
+        assert second.before.has_row(source, "k1")
+
+
+def test_a_worker_that_does_not_see_the_disk_takes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_address", lambda: "tcp://w:1")
+    job = a_job(tmp_path)
+    answered = cluster.answer(job, 1, [])
+    assert answered.refused[0].startswith("it does not see")
+    job.marks.mkdir(parents=True)
+    other = cluster.answer(replaced(job, version="0"), 1, [])
+    assert re.search(r"it has gemma-edge \S+, not 0", other.refused[0])
+    gone = Source("a.txt", tmp_path / "no" / "a.txt")
+    with pytest.raises(InputError, match="does not see"):
+        cluster._check_sight(job, [gone])
+    assert cluster._begins(job, 1)
+    assert not cluster._begins(job, 1)
+    for timer in cluster._idle:
+        timer.cancel()
+
+
+# ---------------------------------------------------------------------------- what a client does
+
+
+def a_job(tmp_path):
+    batch = BatchRequest(out=tmp_path / "rows.jsonl", beside="cluster")
+    return cluster.Job(
+        name="x", version=cluster.__version__, asked=None, request=ExtractRequest(),
+        model=ModelRequest(model="demo"), batch=batch, evidence=False, models_dir=None,
+    )  # fmt: skip
+
+
+def replaced(job, **changes):
+    from dataclasses import replace
+
+    return replace(job, **changes)
+
+
+class KilledWorker(Exception):
+    pass
+
+
+class FakeClient:
+    """Workers by what they do with a group; each answers at once."""
+
+    def __init__(self, workers):
+        self.workers, self.asked, self.gone = dict(workers), [], []
+
+    def nthreads(self):
+        return dict.fromkeys(self.workers, 1)
+
+    def submit(self, _function, job, number=0, group=(), *, workers=None, pure):
+        name = next(each for each in self.workers if workers is None or each in workers)
+        self.asked.append((name, [each.name for each in group]))
+        future = Future()
+        future.status = "finished"
+        try:
+            future.set_result(self.workers[name](name, group))
+        except (KilledWorker, ValueError) as error:
+            future.status = "error"
+            future.set_exception(error)
+        return future
+
+    def run(self, function, *words, **_more):
+        self.gone.append(function)
+
+    def cancel(self, futures):
+        assert all(each.done() for each in futures)
+
+
+def reads(name, group):
+    return Answered(worker=name, counts=Counts(files=len(group), done=len(group)))
+
+
+def refuses(name, _group):
+    return Answered(worker=name, refused=("E4B does not fit", "a smaller model", 4))
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    library = SimpleNamespace(
+        wait=lambda futures, seconds, when: wait_for(futures, seconds, when),
+        TimeoutError=FutureTimeout, CancelledError=FutureTimeout, KilledWorker=KilledWorker,
+    )  # fmt: skip
+    monkeypatch.setattr(cluster, "_library", lambda _name: library)
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.01)
+    said = []
+    runtime = SimpleNamespace(note=said.append, on_event=said.append)
+
+    def go(workers, count=20, stopped=lambda: ""):
+        sources = [Source(f"{number}.txt", Path(f"{number}.txt")) for number in range(count)]
+        client = FakeClient(workers)
+        batch = BatchRequest(stopped=stopped)
+        ran = cluster._Run(client, a_job(tmp_path), sources, runtime, batch)
+        return ran.go(), client, said
+
+    return go
+
+
+def test_a_worker_that_takes_none_is_left_out(run):
+    counts, client, said = run({"bad": refuses, "good": reads})
+    assert (counts.done, counts.failed) == (20, 0)
+    assert "worker bad takes no documents: E4B does not fit" in said
+    done = [name for worker, names in client.asked if worker == "good" for name in names]
+    assert sorted(done) == sorted(f"{number}.txt" for number in range(20))
+    with pytest.raises(GemmaEdgeError, match="no worker can do it: E4B does not fit"):
+        run({"bad": refuses})
+
+
+def test_what_no_worker_survives_is_one_row(run, tmp_path):
+    def dies(name, group):
+        if "7.txt" in [each.name for each in group]:
+            raise KilledWorker
+        return reads(name, group)
+
+    counts, _, said = run({"w": dies})
+    assert (counts.done, counts.failed) == (19, 1)
+    (path,) = folder_of(tmp_path / "rows.jsonl").glob("client.*.jsonl")
+    (row,) = map(json.loads, path.read_text("utf-8").splitlines())
+    assert row["file"] == "7.txt"
+    assert "each worker that began with it was lost" in row["error"]
+
+
+def test_another_failure_of_a_worker_is_told(run):
+    def broken(_name, _group):
+        raise ValueError("no module named gemma_edge")
+
+    with pytest.raises(GemmaEdgeError, match="a worker failed: ValueError: no module named"):
+        run({"w": broken})
+
+
+def test_a_run_that_is_told_to_stop_begins_nothing_more(run):
+    told = iter(["", "told to stop (SIGTERM)", "told to stop (SIGTERM)"])
+    counts, client, said = run({"w": reads}, stopped=lambda: next(told))
+    assert counts.status == 75
+    assert 0 < counts.done < 20
+    assert f"told to stop (SIGTERM): {20 - counts.done} files are left" in said[-1]
+    assert cluster.leave in client.gone
+
+
+def test_groups_become_smaller_and_none_is_missed(run):
+    counts, client, said = run({"w": reads}, count=50)
+    sizes = [len(names) for _, names in client.asked]
+    assert (sum(sizes), max(sizes), sizes[-1]) == (50, 8, 1)
+    assert sizes == sorted(sizes, reverse=True)
+    steps = [each for each in said if not isinstance(each, str)]
+    assert [each.done for each in steps] == [*range(1, 51)]
+
+
+def test_a_failed_record_names_the_document():
+    assert failed(Source("a.txt"), ModelError("no")).error == "no"
+
+
+def test_a_job_of_a_queue_has_one_thread_and_tls(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("dask_jobqueue")
+    scaled = []
+    monkeypatch.setattr("dask_jobqueue.SLURMCluster.scale", lambda _self, n: scaled.append(n))
+    asked = Cluster(address="slurm", workers=8, options=("--gres=gpu:1",))
+    with cluster._queued(asked, distributed.Security.temporary(), str(tmp_path)) as made:
+        script = made.job_script()
+        assert made.scheduler_address.startswith("tls://")
+    assert scaled[0] == 8
+    assert "#SBATCH --gres=gpu:1" in script
+    assert re.search(r"--nthreads 1\b(?!.*--nthreads [^1])", script)
+    assert "--tls-key" in script
