@@ -42,11 +42,11 @@ class Cluster:
         self.address: str = json.loads(self._file.read_text("utf-8"))["address"]
 
     def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":
-        log = (self._folder / "dask.log").open("ab")
-        return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words],
-            cwd=self._folder, env=self.environment, stdout=log, stderr=log,
-        )  # fmt: skip
+        with (self._folder / "dask.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words],
+                cwd=self._folder, env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
 
     def add_worker(self) -> None:
         """One more; nobody starts it again when it is killed."""
@@ -114,6 +114,12 @@ def extract(folder: Path, *words: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+def ended(client: "subprocess.Popen[str]") -> str:
+    """What it said until its end."""
+    with client:
+        return client.communicate()[1]
+
+
 def prove(files: int, workers: int, folder: Path) -> dict[str, int]:
     """The whole run; what happened, as numbers. RuntimeError: it did not end as it should."""
     write_papers(folder / "papers", files)
@@ -124,11 +130,11 @@ def prove(files: int, workers: int, folder: Path) -> dict[str, int]:
         before = writers(out)
         cluster.kill(killed)
         cluster.add_worker()
-        _, said = client.communicate()
+        said = ended(client)
         if client.returncode:
             raise RuntimeError(f"status {client.returncode}:\n{said}")
     one = extract(folder, "--out", "one.jsonl", "--quiet")
-    one.communicate()
+    ended(one)
     expected, found = rows_of(folder / "one.jsonl"), rows_of(out)
     return {
         "files": files, "workers": len(before), "killed": said.count("is gone"),

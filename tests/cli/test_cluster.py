@@ -50,13 +50,13 @@ def test_ctrl_c_keeps_the_rows_and_the_workers(tmp_path):
         client = prove_dask.extract(tmp_path, *words)
         prove_dask.until(lambda: prove_dask.writers(out) or client.poll() is not None, "a row")
         client.send_signal(signal.SIGINT)
-        _, said = client.communicate()
+        said = prove_dask.ended(client)
         assert client.returncode == 130, said
         assert "what was answered lies in" in said
         assert prove_dask.writers(out)
         assert all(each.poll() is None for each in two.workers)
         client = prove_dask.extract(tmp_path, *words)
-        _, said = client.communicate()
+        said = prove_dask.ended(client)
     assert client.returncode == 3, said
     assert re.search(r"31 files: \d+ documents extracted, [1-9]\d* done before, 1 failed", said)
     assert "junk.pdf is not a PDF" in said
