@@ -57,13 +57,13 @@ def _at_once(text: str) -> int:
     """How many answers; 0 for ``auto``."""
     if text == "auto":
         return 0
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= _MOST_AT_ONCE:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= MOST_AT_ONCE:
         raise ValueError
     return int(text)
 
 
-_MOST_AT_ONCE = 64  # llama.cpp takes 256 (LLAMA_MAX_SEQ)
-parse_at_once = reading(_at_once, f"is not `auto`, nor a number from 1 to {_MOST_AT_ONCE}")
+MOST_AT_ONCE = 64  # llama.cpp takes 256 (LLAMA_MAX_SEQ)
+parse_at_once = reading(_at_once, f"is not `auto`, nor a number from 1 to {MOST_AT_ONCE}")
 
 
 def _layers(text: str) -> int:

@@ -13,7 +13,7 @@ from gemma_edge.app.stock import Stock, fetch_headers, offer
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import argument, build, option
-from gemma_edge.cli.options import FetchFlags, ModelFlags, ShowFlags, parse_size
+from gemma_edge.cli.options import MOST_AT_ONCE, FetchFlags, ModelFlags, ShowFlags, parse_size
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import open_runtime
 from gemma_edge.errors import ExitStatus, UsageError
@@ -66,6 +66,10 @@ class PlanFlags:
     explain: Annotated[
         bool, option("--explain", help="What was tried, why it fell, what was detected.")
     ] = False
+    at_once: Annotated[int, option(
+        "--at-once", metavar="N", min=1, max=MOST_AT_ONCE,
+        help="What so many answers at once take, as in a batch or for a server (default: 1)."
+    )] = 1  # fmt: skip
     headers: Annotated[
         bool, option("--headers", help="Fetch headers (15 MB a model) to be exact, not estimate.")
     ] = False
@@ -144,7 +148,8 @@ def command(asked: PlanFlags, context: Context, output: Output) -> ExitStatus:
 def _request(asked: PlanFlags) -> ModelRequest:
     if asked.name is not None and asked.model.model != AUTO:
         raise UsageError("the model is there twice", hint="NAME or --model NAME, not both")
-    return build(ModelRequest, replace(asked.model, model=asked.name or asked.model.model))
+    model = replace(asked.model, model=asked.name or asked.model.model)
+    return build(ModelRequest, model, at_once=asked.at_once)
 
 
 def _pretend(asked: PlanFlags, runtime: Runtime, output: Output) -> Hardware | None:

@@ -18,12 +18,17 @@ def render_first_line(plan: Plan, candidate: Candidate, hardware: Hardware) -> s
         if plan.cpu_expert_layers:
             parts.append(f"experts of {plan.cpu_expert_layers} on the CPU")
     parts += [f"LoRA {each.path.name} at {each.scale:g}" for each in plan.adapters]
-    shared = f" for {plan.sequences} at once" if plan.sequences > 1 else ""
-    parts.append(f"{short_tokens(plan.context_tokens)} context{shared}")
+    parts.append(render_context(plan))
     if plan.ledger is not None:
         used = [each for each in plan.ledger.accounts if each.place in plan.devices]
         parts.append(render_accounts(used or [plan.ledger.account(RAM)]))
     return f"{brief_title(candidate)} on {where}: {', '.join(parts)}"
+
+
+def render_context(placement: Placement) -> str:
+    """``32k context``, ``32k context for 8 at once``."""
+    shared = f" for {placement.sequences} at once" if placement.sequences > 1 else ""
+    return f"{short_tokens(placement.context_tokens)} context{shared}"
 
 
 def render_place(plan: Plan, candidate: Candidate) -> str:
@@ -59,7 +64,7 @@ def render_kind(placement: Placement, layers: int) -> str:
 
 
 def render_details(plan: Plan) -> str:
-    parts = [f"{short_tokens(plan.context_tokens)} context", f"{plan.kv_type} KV"]
+    parts = [render_context(plan), f"{plan.kv_type} KV"]
     place = "" if plan.projector_device or not plan.devices else " (seen by the CPU)"
     images = f"images at {plan.image_tokens} tokens{place}" if plan.image_tokens else "no images"
     return ", ".join([*parts, images])

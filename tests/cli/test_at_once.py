@@ -102,6 +102,15 @@ def test_as_many_as_memory_pays_for(shell, folder):
     assert parts[0] < parts[1]
 
 
+def test_the_plan_has_its_price(shell):
+    said = [shell.run("plan", "--at-once", count, "--json") for count in ("1", "8")]
+    ledgers = [json.loads(each.stdout)["ledger"][-1]["parts"] for each in said]
+    one, eight = ({part["name"]: part["size_bytes"] for part in parts} for parts in ledgers)
+    assert one["output"] * 8 == eight["output"]
+    assert one["drafts"] < eight["drafts"]
+    assert "32k context for 8 at once" in shell.run("plan", "--at-once", "8").stdout
+
+
 @pytest.mark.parametrize("text", ["0", "65", "many", "-1"])
 def test_what_is_no_number_of_documents_is_refused(shell, folder, text):
     ran = shell.run("extract", str(folder), *ASK, f"--at-once={text}", "--at-once", text)
