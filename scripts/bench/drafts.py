@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,9 @@ PIECES = (
 )  # fmt: skip
 
 
+RANDOM_CUTS = 12  # of the same tokens, besides
+
+
 class Eager(Pace):
     """Drafts as much as it may, so that the same batches are evaluated each time."""
 
@@ -65,7 +69,8 @@ class Eager(Pace):
 @dataclass(frozen=True, slots=True)
 class Difference:
     """At the first token that differs: how far apart the logits of the two are when the tokens
-    before them are evaluated in pieces of each size, in the order of ``PIECES``."""
+    before them are evaluated in pieces of each size, in the order of ``PIECES``, and in pieces of
+    random sizes."""
 
     kind: str
     name: str
@@ -81,6 +86,20 @@ class Difference:
     @property
     def explained(self) -> bool:
         return min(map(abs, self.apart)) <= self.shape_noise
+
+
+def cut(tokens: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """In pieces of a size."""
+    return (tokens[start : start + size] for start in range(0, len(tokens), size))
+
+
+def cut_randomly(tokens: Sequence[int], rng: Random) -> Iterator[Sequence[int]]:
+    """In pieces of up to 4, 32 or 512."""
+    most, start = rng.choice((4, 32, BATCH_TOKENS)), 0
+    while start < len(tokens):
+        size = rng.randint(1, most)
+        yield tokens[start : start + size]
+        start += size
 
 
 class Pair:
@@ -132,7 +151,14 @@ class Pair:
         at = next((place for place in range(length) if one[place] != other[place]), length)
         prompt = self.plain._prompter.prompt(request).tokens
         said = [unit for unit in one[prompt:at] if isinstance(unit, int)]
-        logits = [self._logits(one[:prompt], said, *sizes) for sizes in PIECES]
+        read = [unit for unit in one[:prompt] if isinstance(unit, int)]
+        logits = [
+            self._logits([*cut(read, size), *cut(said, step)], read, ahead)
+            for size, step, ahead in PIECES
+        ]
+        for rng in map(Random, range(RANDOM_CUTS)):
+            pieces = [*cut_randomly(read, rng), *cut_randomly(said, rng)]
+            logits.append(self._logits(pieces, read, rng.randrange(8)))
         if request.constraint is not None:
             legal = self._legal(request, said)
             for each in logits:
@@ -148,19 +174,14 @@ class Pair:
         apart = tuple(round(float(each[first] - each[there]), 4) for each in logits)
         return Difference(kind, name, at - prompt, ours, theirs, apart)
 
-    def _logits(
-        self, prompt: Sequence[Unit], said: Sequence[int], read: int, size: int, ahead: int
-    ) -> Any:
-        """Behind these, in pieces of such sizes, with so many tokens ahead in the last batch."""
+    def _logits(self, pieces: Sequence[Sequence[int]], tokens: Sequence[int], ahead: int) -> Any:
+        """Behind these pieces, with so many of the ``tokens`` ahead in the last batch."""
         cache = self.plain._cache
         cache.forget()
-        tokens = [unit for unit in prompt if isinstance(unit, int)]
-        pieces = [tokens[start : start + read] for start in range(0, len(tokens), read)]
-        pieces += [[*said[start : start + size]] for start in range(0, len(said), size)]
         for piece in pieces[:-1]:
-            cache.evaluate(piece)
+            cache.evaluate([*piece])
         last = len(pieces[-1]) - 1
-        drafted = (tokens * ahead)[:ahead]
+        drafted = ([*tokens] * ahead)[:ahead]
         cache.evaluate([*pieces[-1], *drafted], range(last, last + 1 + ahead))
         return self.plain._context.logits(last).copy()
 
