@@ -122,9 +122,11 @@ class LlamaEngine:
             self._prefixes = PrefixCache(
                 folder, self._fingerprint, plan.remember_bytes, shared=plan.sequences > 1
             )
-        report = end_report()
-        self._guesser, beside = open_drafter(plan, model, self._context)
         smoke_decode(self._context, self._cache, max(model.bos, 0))
+        report = end_report()  # with what adapters make of the buffers at the first decode
+        self._guesser, beside = open_drafter(plan, model, self._context)
+        if self._guesser is not None:
+            smoke_decode(self._context, self._cache, max(model.bos, 0))
         self._allocated = (*parse_report(report), *beside)
         fallback = fallback_note(plan, model.layers, parse_splits(report))
         self._notes = (*self._prompter.notes, *judge_load(plan, self._allocated))
