@@ -1,6 +1,6 @@
 """Documents and images that are uploaded: read into JSON with evidence, or described."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -26,7 +26,16 @@ from gemma_edge.engine.protocol import Chunk, Finished, Notice, Prefill, Samplin
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.extraction.records import evidence_record
 from gemma_edge.extraction.schema import fields_of, is_file_name
-from gemma_edge.serve.protocol import DONE, Json, Refusal, check, event, invalid, refuse_query
+from gemma_edge.serve.protocol import (
+    DONE,
+    WAITING,
+    Json,
+    Refusal,
+    check,
+    event,
+    invalid,
+    refuse_query,
+)
 from gemma_edge.serve.service import Job, Service, stream, unless_left, usage_of
 
 _FIELDS = 40
@@ -133,18 +142,17 @@ async def _respond(
     """The result of work that tells one, alone or behind what it tells on the way."""
     client = service.client_of(request)
 
-    async def events() -> AsyncIterator[bytes]:
-        async with aclosing(service.ask(client, work)) as told:
-            async for item in told:
-                if item:
-                    yield event(item)
+    async def events() -> AsyncGenerator[bytes, None]:
+        async with aclosing(service.ask(client, work, lively=True)) as asked:
+            async for told in asked:
+                yield b"".join(event(item) for item in told if item) or WAITING
         yield DONE
 
     async def result() -> Any:
         found = None
-        async with aclosing(service.ask(client, work)) as told:
-            async for item in told:
-                found = item.get("result", found)
+        async with aclosing(service.ask(client, work)) as asked:
+            async for told in asked:
+                found = next((item["result"] for item in told if "result" in item), found)
         return found
 
     if streamed:

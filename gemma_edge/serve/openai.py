@@ -5,7 +5,7 @@ import binascii
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import field, replace
 from typing import Any
@@ -35,6 +35,7 @@ from gemma_edge.records import dataclass
 from gemma_edge.serve import tools as calling
 from gemma_edge.serve.protocol import (
     DONE,
+    WAITING,
     Json,
     Refusal,
     event,
@@ -513,8 +514,9 @@ def _head(service: Service, look: Look, kind: str) -> Json:
 async def _whole(service: Service, client: str, asked: Asked, look: Look) -> Response:
     answers = [Answer() for _ in range(asked.count)]
     async with aclosing(service.ask(client, lambda job: work(service, asked, job))) as events:
-        async for number, each in events:
-            answers[number].take(each)
+        async for told in events:
+            for number, each in told:
+                answers[number].take(each)
     for answer in answers:
         answer.check(asked.schema)
     choices = [
@@ -526,41 +528,63 @@ async def _whole(service: Service, client: str, asked: Asked, look: Look) -> Res
     return JSONResponse({**_head(service, look, look.whole), "choices": choices, "usage": usage})
 
 
-async def _pieces(service: Service, client: str, asked: Asked, look: Look) -> AsyncIterator[bytes]:
-    head = _head(service, look, look.piece)
-    more: Json = {"usage": None} if asked.wants_usage else {}
-    answers = [Answer() for _ in range(asked.count)]
+class _Pieces:
+    """The events of a stream, as bytes."""
 
-    def choice(number: int, part: Json, reason: str | None = None) -> bytes:
-        one = {
-            "index": number,
-            **part,
-            "logprobs": part.pop("logprobs", None),
-            "finish_reason": reason,
-        }
-        return event({**head, "choices": [one], **more})
+    def __init__(self, service: Service, asked: Asked, look: Look) -> None:
+        self.answers = [Answer() for _ in range(asked.count)]
+        self._asked, self._look = asked, look
+        self._head = _head(service, look, look.piece)
+        self._more: Json = {"usage": None} if asked.wants_usage else {}
+        self._begun = -1
 
-    begun = -1
-    async with aclosing(service.ask(client, lambda job: work(service, asked, job))) as events:
-        async for number, each in events:
-            if number > begun:
-                begun = number
-                if part := look.first():
-                    yield choice(number, part)
-            answer = answers[number]
-            delta = answer.take(each)
-            if delta:
-                part = look.part(delta)
-                if asked.request.scored and isinstance(each, Chunk):
-                    part["logprobs"] = _logprobs(each.scores)
-                yield choice(number, part)
-            if answer.finished is not None:
-                answer.check(asked.schema)
-                yield choice(number, look.part({}), answer.finish_reason)
-    if asked.wants_usage:
-        usage = usage_of([each.finished for each in answers if each.finished])
-        yield event({**head, "choices": [], "usage": usage})
-    yield DONE
+    def take(self, number: int, piece: Event) -> Iterator[bytes]:
+        """What is new of an answer.
+        Raises Refusal: it is over, and not what the schema asks for."""
+        look, answer = self._look, self.answers[number]
+        if number > self._begun:
+            self._begun = number
+            if part := look.first():
+                yield self._choice(number, part)
+        if delta := answer.take(piece):
+            part = look.part(delta)
+            if self._asked.request.scored and isinstance(piece, Chunk):
+                part["logprobs"] = _logprobs(piece.scores)
+            yield self._choice(number, part)
+        if answer.finished is not None:
+            answer.check(self._asked.schema)
+            yield self._choice(number, look.part({}), answer.finish_reason)
+
+    def _choice(self, number: int, part: Json, reason: str | None = None) -> bytes:
+        one = {"index": number, "logprobs": None, **part, "finish_reason": reason}
+        return event({**self._head, "choices": [one], **self._more})
+
+    def end(self) -> bytes:
+        """Behind all of them."""
+        if not self._asked.wants_usage:
+            return DONE
+        usage = usage_of([each.finished for each in self.answers if each.finished])
+        return event({**self._head, "choices": [], "usage": usage}) + DONE
+
+
+async def _pieces(
+    service: Service, client: str, asked: Asked, look: Look
+) -> AsyncGenerator[bytes, None]:
+    pieces = _Pieces(service, asked, look)
+    asking = service.ask(client, lambda job: work(service, asked, job), lively=True)
+    async with aclosing(asking) as events:
+        async for told in events:
+            new: list[bytes] = []
+            try:
+                for number, each in told:
+                    new += pieces.take(number, each)
+            except Refusal:
+                if new:
+                    yield b"".join(new)
+                raise
+            if new or not told:
+                yield b"".join(new) or WAITING
+    yield pieces.end()
 
 
 async def _respond(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -208,10 +208,3 @@ def render(value: Any) -> bytes:
 def logarithm(probability: float) -> float:
     """As OpenAI gives it, where -9999 stands for a token that cannot be."""
     return math.log(probability) if probability > 0 else -9999.0
-
-
-async def prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What was waited for, and what comes after it."""
-    yield first
-    async for each in rest:
-        yield each

@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import field
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from gemma_edge.engine.protocol import Counter, Event, Finished, PromptCount, Re
 from gemma_edge.errors import GemmaEdgeError
 from gemma_edge.records import dataclass
 from gemma_edge.serve.metrics import Metrics
-from gemma_edge.serve.protocol import WAITING, Json, Refusal, event, prepend, refusal_of
+from gemma_edge.serve.protocol import Json, Refusal, event, refusal_of
 from gemma_edge.serve.queue import FairQueue
 from gemma_edge.units import MIB
 
@@ -46,18 +47,21 @@ class Left(Exception):
 
 
 class Job:
-    """Work in a thread, for a client that may leave: what it tells comes to the event loop."""
+    """Work in a thread, for a client that may leave: what it tells comes to the event loop, all of
+    it at once where the loop is busy."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._left = threading.Event()
-        self.items: asyncio.Queue[Any] = asyncio.Queue()
+        self._items: deque[Any] = deque()
+        self._ready = asyncio.Event()
+        self._is_waking = False
 
     def tell(self, item: Any) -> None:
         """Raises Left: nobody listens."""
         if self._left.is_set():
             raise Left
-        self._put(item)
+        self.put(item)
 
     def leave(self) -> None:
         self._left.set()
@@ -71,14 +75,28 @@ class Job:
             pass
         except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
             ended = Failed(error)
-        self._put(ended)
+        self.put(ended)
 
-    def _put(self, item: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the server has ended
-            self._loop.call_soon_threadsafe(self.items.put_nowait, item)
+    def put(self, item: object) -> None:
+        """From any thread."""
+        self._items.append(item)
+        if not self._is_waking:
+            self._is_waking = True
+            with suppress(RuntimeError):  # the loop is closed: the server has ended
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._is_waking = False
+        self._ready.set()
+
+    async def take(self) -> list[Any]:
+        """All that was told since it was asked last, when there is something."""
+        await self._ready.wait()
+        self._ready.clear()
+        return [self._items.popleft() for _ in range(len(self._items))]
 
 
-END = object()
+END, QUIET = object(), object()  # it is over; nothing was told for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,25 +155,41 @@ class Service:
         except GemmaEdgeError as error:
             raise refusal_of(error) from None
 
-    async def ask(self, client: str, work: Callable[[Job], None]) -> AsyncGenerator[Any, None]:
-        """What ``work`` tells, which is done in a thread when it is this client's turn. Whoever
-        stops listening stops it: its place is free when its thread has ended.
+    async def ask(
+        self, client: str, work: Callable[[Job], None], *, lively: bool = False
+    ) -> AsyncGenerator[list[Any], None]:
+        """What ``work`` tells, which is done in a thread when it is this client's turn; ``lively``,
+        an empty list now and then where it tells nothing. Whoever stops listening stops it: its
+        place is free when its thread has ended.
         Raises Refusal: the queue is full, the time is over, or the work has failed."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self.limits.seconds
         place = await self._in_time(self.queue.take(client), ends)
-        job, over = Job(), False
+        job = Job()
         done = loop.run_in_executor(self._threads, job.run, work)
         done.add_done_callback(lambda _: place.free())
+        late = loop.call_at(ends, job.put, Failed(self._late()))
+        quiet = loop.call_later(_QUIET_SECONDS, job.put, QUIET)
+        over = False
         try:
-            while (item := await self._in_time(job.items.get(), ends)) is not END:
-                if isinstance(item, Failed):
-                    over = True
-                    raise _refused(item.error)
-                yield item
-            over = True
+            while not over:
+                told: list[Any] = []
+                error: Failed | None = None
+                for item in await job.take():
+                    if item is QUIET:
+                        quiet = loop.call_later(_QUIET_SECONDS, job.put, QUIET)
+                    elif item is END or isinstance(item, Failed):
+                        over, error = True, item if isinstance(item, Failed) else None
+                    elif error is None:
+                        told.append(item)
+                if told or (lively and not over):
+                    yield told
+                if error is not None:
+                    raise _refused(error.error)
         finally:
             job.leave()
+            late.cancel()
+            quiet.cancel()
             if not over:
                 self.metrics.left.inc()
 
@@ -164,8 +198,11 @@ class Service:
         try:
             return await asyncio.wait_for(waited, max(0.0, left))
         except asyncio.TimeoutError:
-            text = f"it took longer than {self.limits.seconds:,.0f} s"
-            raise Refusal(504, "deadline", text, hint="fewer tokens, or --max-seconds") from None
+            raise self._late() from None
+
+    def _late(self) -> Refusal:
+        text = f"it took longer than {self.limits.seconds:,.0f} s"
+        return Refusal(504, "deadline", text, hint="fewer tokens, or --max-seconds")
 
     def answer(self, job: Job, request: Request) -> Iterator[Event]:
         """In a thread: the events of an answer, for as long as somebody listens."""
@@ -231,50 +268,23 @@ async def _leaves(request: HttpRequest) -> None:
         pass
 
 
-async def stream(request: HttpRequest, events: AsyncIterator[bytes]) -> StreamingResponse:
+async def stream(request: HttpRequest, events: AsyncGenerator[bytes, None]) -> StreamingResponse:
     """A stream of events. It begins with the first of them, so that what is refused before is no
     stream but an error."""
-    first = await unless_left(request, events.__anext__())
+    first = await unless_left(request, anext(events))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    body = _alive(prepend(first, events), events)
-    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_told(first, events), media_type="text/event-stream", headers=headers)
 
 
-async def _alive(
-    events: AsyncIterator[bytes], source: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    """Signs of life while nothing comes; what is wrong is the last event."""
-    waited: asyncio.Future[bytes] | None = None
-    try:
-        while True:
-            if waited is None:
-                waited = asyncio.ensure_future(_next(events))
-            done, _ = await asyncio.wait({waited}, timeout=_QUIET_SECONDS)
-            if not done:
-                yield WAITING
-                continue
-            each, waited = waited.result(), None
-            if not each:
-                return
-            yield each
-    except Refusal as refusal:
-        yield event(refusal.as_document())
-    finally:
-        if waited is not None:
-            waited.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await waited
-        for each_source in (events, source):
-            close = getattr(each_source, "aclose", None)
-            if close is not None:
-                await close()
-
-
-async def _next(events: AsyncIterator[bytes]) -> bytes:
-    """The next one; empty at the end."""
-    async for each in events:
-        return each
-    return b""
+async def _told(first: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """What is wrong is the last event."""
+    async with aclosing(events):
+        try:
+            yield first
+            async for each in events:
+                yield each
+        except Refusal as refusal:
+            yield event(refusal.as_document())
 
 
 def usage_of(finished: "list[Finished]") -> Json:
