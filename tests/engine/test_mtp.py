@@ -459,7 +459,11 @@ def test_what_can_be_looked_up_is_not_guessed() -> None:
         def begin(self, tokens: Sequence[int], place: Place) -> None:
             raise AssertionError("it was asked")
 
-    drafter = Drafter((Known(),), Pace(), Thinking(), Always())
+    class Eager(Pace):
+        def worth(self, drafted: Sequence[Choice], beside: int = 0) -> int:
+            return len(drafted)
+
+    drafter = Drafter((Known(),), Eager(), Thinking(), Always())
     assert drafter.draft([1], None, 7) == [[7], [8]]
     drafter.judge(1, 2)
     assert (drafter.drafted, drafter.accepted, drafter.guessed) == (2, 1, 0)
