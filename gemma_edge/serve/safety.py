@@ -24,6 +24,7 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )  # fmt: skip
+_BODIES = 8  # of the largest size, in memory at a time
 _OPEN = ("/", "/health", "/ready")  # without a key; and what is below of the page
 PAGE = "/page/"
 _HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^:\[\]/@?#\s]+)(?::\d{1,5})?")
@@ -53,12 +54,14 @@ class Guard:
     ) -> None:
         self._app, self._trusted, self._told, self._clock = app, trusted, told, clock
         self._keys = [key.encode() for key in trusted.keys]
+        self._held_bytes = 0  # of bodies of requests that are not over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began, status = self._clock(), 0
+        held: list[int] = []
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -72,8 +75,9 @@ class Guard:
         except Refusal as refusal:
             await refusal.response()(scope, receive, answer)
         else:
-            await self._app(scope, _bounded(receive, self._trusted.body_bytes), answer)
+            await self._app(scope, self._bounded(receive, held), answer)
         finally:
+            self._held_bytes -= sum(held)
             self._told(scope["method"], scope["path"], status, self._clock() - began)
 
     def _check(self, scope: Scope) -> None:
@@ -118,6 +122,24 @@ class Guard:
                 401, "invalid_api_key", "there is no such key", hint="Authorization: Bearer KEY"
             )
 
+    def _bounded(
+        self, receive: Receive, held: list[int]
+    ) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
+        most = self._trusted.body_bytes
+
+        async def bounded() -> MutableMapping[str, Any]:
+            message = await receive()
+            if size := len(message.get("body", b"")):
+                held.append(size)
+                self._held_bytes += size
+            if sum(held) > most:
+                raise _too_large(most)
+            if self._held_bytes > _BODIES * most:
+                raise Refusal(503, "overloaded", "too many large bodies at once", retry_after=2)
+            return message
+
+        return bounded
+
 
 class _Headers:
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -143,17 +165,3 @@ def _is_address(name: str) -> bool:
 def _too_large(most: int) -> Refusal:
     text = f"the body is larger than {render_bytes(most)}"
     return Refusal(413, "too_large", text, hint="--max-body")
-
-
-def _bounded(receive: Receive, most: int) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
-    seen = 0
-
-    async def bounded() -> MutableMapping[str, Any]:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > most:
-            raise _too_large(most)
-        return message
-
-    return bounded

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -16,6 +18,7 @@ from gemma_edge.serve.service import Limits
 from tests.scripted import ScriptedEngine
 from tests.serve.conftest import HELLO, Running, chat, image_uri, open_server, run
 from tests.serve.test_openai import error
+from tests.serve.test_queue import until
 
 KEY = "a-key-of-somebody"
 
@@ -107,6 +110,25 @@ def test_a_body_has_a_limit() -> None:
         assert error(known)[:2] == (413, "too_large")
         unknown = client.post("/v1/chat/completions", content=pieces(), headers=json)
         assert error(unknown)[:2] == (413, "too_large")
+
+
+def test_all_bodies_together_have_a_limit() -> None:
+    """Many clients that send much and never end would fill the memory."""
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n"
+    half = f"{head}Content-Type: application/json\r\n\r\n{' ' * 9000}".encode()
+    asked = b" " * 9000
+    json = {"Content-Type": "application/json"}
+    with open_server(ScriptedEngine(), trusting(body_bytes=10_000)) as client:
+        url = client.base_url
+        address = (url.host, url.port or 0)
+        with ExitStack() as stack:
+            for _ in range(8):
+                opened = stack.enter_context(socket.create_connection(address, timeout=60))
+                opened.sendall(half)
+            client.get("/health")
+            refused = client.post("/v1/chat/completions", content=asked, headers=json)
+            assert error(refused)[:2] == (503, "overloaded")
+        until(lambda: client.post("/tokenize", content=asked, headers=json).status_code == 400)
 
 
 def test_tokens_have_a_limit() -> None:
