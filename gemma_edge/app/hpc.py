@@ -84,6 +84,14 @@ class JobRequest:
     program: tuple[str, ...] = ("gemma-edge",)
     exports: tuple[tuple[str, str, str], ...] = ()
     """Name, value and reason of each variable that the job is given."""
+    container: Path | None = None
+    """An image in which the program runs; else it runs as it is installed here."""
+    folders: tuple[Path, ...] = ()
+    """What the command reads and writes, besides the working folder."""
+    port: int | None = None
+    """Where a server listens, as a person said it."""
+    has_key: bool = False
+    """Whether the words of a server say who is answered."""
     model: ModelRequest = field(default_factory=ModelRequest)
 
     @property
@@ -206,6 +214,8 @@ def _job(request: JobRequest, plan: Plan, candidate: Candidate) -> Job:
 def _estimate(request: JobRequest, plan: Plan, candidate: Candidate) -> tuple[int, str]:
     """Minutes, and how they were guessed."""
     speed = plan.speed
+    if request.command == "serve":
+        return 60, "an hour to answer in; --time says another"
     if request.files is None or speed is None:
         return 60, "an hour, because the number of files is not known; --time says another"
     prompt, answer = _TOKENS[request.command]
@@ -308,6 +318,10 @@ def _slurm(job: Job) -> Header:
                 "#SBATCH --open-mode=append",
             ],
         )
+    if request.command == "serve":
+        yield "A minute before its end it takes no more, and ends its answers.", [
+            "#SBATCH --signal=B:TERM@60"
+        ]  # fmt: skip
     if request.shards > 1:
         yield _SHARES, [f"#SBATCH --array=1-{request.shards}"]
 
@@ -370,20 +384,78 @@ _INDEX: dict[Scheduler, str] = {
 
 def _body(job: Job) -> list[str]:
     request = job.request
-    words = shlex.join([*request.program, *request.words])
+    words = shlex.join([*_program(job), *request.words])
     if "$" in words or "`" in words:  # quoted, as it is meant
         return ["# shellcheck disable=SC2016", *_run(job, words)]
     return _run(job, words)
 
 
+def _program(job: Job) -> Iterator[str]:
+    """What is run: the program, in a container where there is one. That sees home, the working
+    folder and what it is given besides: models to read, other folders to read and write."""
+    request = job.request
+    if request.container is None:
+        yield from request.program
+        return
+    yield from ("apptainer", "exec", *(("--nv",) if request.uses_gpu else ()))
+    models = _models_folder(job.candidate.model_path)
+    yield from ("--bind", f"{models}:{models}:ro")
+    for folder in request.folders:
+        yield from ("--bind", str(folder))
+    yield from (str(request.container), "gemma-edge")
+
+
+def _models_folder(model: Path) -> Path:
+    """What holds a model whole: its folder, or in Hugging Face's cache, which is made of links,
+    the cache."""
+    names = [each.name.startswith("models--") for each in model.parents]
+    return model.parents[names.index(True) + 1] if True in names else model.parent
+
+
+_OWN_NUMBER: dict[Scheduler, str] = {
+    "slurm": "SLURM_JOB_ID", "pbs": "PBS_JOBID%%[!0-9]*", "lsf": "LSB_JOBID",
+}  # fmt: skip
+_LOCAL_PORT = 8765
+
+
+def _serve(request: JobRequest, words: str) -> list[str]:
+    """A server that its owner reaches through SSH, and nobody else without the key."""
+    number = f"${{{_OWN_NUMBER[request.scheduler]}}}"
+    lines, key = [], "the one that you gave it"
+    if request.port is None:
+        lines += ["# A port that no other job of this node has."]
+        lines += [f"number={number}", "port=$((20000 + number % 20000))"]
+        words += ' --port "$port"'
+    else:
+        lines += [f"port={request.port}"]
+    if not request.has_key:
+        lines += [
+            "# Other users of the node reach its ports too: only who has the key is answered.",
+            "# It is in a file of yours alone: words of a command are shown to all (ps, scontrol).",
+            "key=$PWD/gemma-edge.key",
+            'if [ ! -s "$key" ]; then',
+            '  (umask 077; head -c 24 /dev/urandom | base64 | tr +/ -_ > "$key")',
+            "fi",
+        ]
+        words += ' --api-key "@$key"'
+        key = "in $key"
+    return [
+        *lines,
+        "# It listens on its node alone; the log says how it is reached.",
+        "cat <<END",
+        f"On your own machine: ssh -N -L {_LOCAL_PORT}:127.0.0.1:$port -J LOGIN_NODE $(hostname)",
+        f"Then http://127.0.0.1:{_LOCAL_PORT}/ is the page, http://127.0.0.1:{_LOCAL_PORT}/v1 for "
+        "programs.",
+        f"The key is {key}.",
+        "END",
+        f"exec {words}",
+    ]
+
+
 def _run(job: Job, words: str) -> list[str]:
     request = job.request
     if request.command == "serve":
-        return [
-            "# From your own machine: ssh -N -J LOGIN_NODE -L 8080:127.0.0.1:8080 THIS_NODE",
-            'echo "running on $(hostname)"',
-            f"exec {words}",
-        ]
+        return _serve(request, words)
     if request.command not in _BATCHES:
         return [f"exec {words}"]
     if request.shards > 1:

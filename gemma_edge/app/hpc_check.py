@@ -144,13 +144,18 @@ def file_system_of(path: Path, mounts: str = "/proc/mounts") -> str:
 
 
 def _check_program(request: JobRequest) -> CheckResult:
-    program = request.program[0]
+    program = str(request.container or request.program[0])
     kind = file_system_of(Path(program))
+    if request.container and not request.container.is_file():
+        return CheckResult(
+            "program", "problem", f"there is no image {program}",
+            fix="apptainer build gemma-edge.sif examples/apptainer.def",
+        )  # fmt: skip
     if kind in _LOCAL:
         return CheckResult(
             "program", "warning",
             f"{program} lies on a disk of this node ({kind}), which other nodes may not see",
-            fix="install gemma-edge into an environment on the shared file system",
+            fix="a folder on the shared file system, with the environment or the image",
         )  # fmt: skip
     return CheckResult("program", "fine", f"{program} ({kind or 'its disk is not known'})")
 

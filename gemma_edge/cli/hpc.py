@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from gemma_edge.app.request import ModelRequest
 from gemma_edge.cli.context import Context
-from gemma_edge.cli.flags import Actions, argument, option, reading
+from gemma_edge.cli.flags import Actions, argument, as_file, option, reading
 from gemma_edge.cli.options import ShowFlags, StoreFlags, parse_size
 from gemma_edge.cli.output import Output
 from gemma_edge.cli.streaming import open_runtime
@@ -92,6 +92,10 @@ class JobFlags:
     modules: Annotated[tuple[str, ...], option(
         "--module", metavar="NAME", help="`module load` it first; repeatable."
     )] = ()  # fmt: skip
+    container: Annotated[Path | None, option(
+        "--container", metavar="FILE.sif", parser=as_file,
+        help="Run the command in this Apptainer image (examples/apptainer.def makes one)."
+    )] = None  # fmt: skip
     job_name: Annotated[str, option("--job-name", metavar="NAME", help="In the queue.")] = ""
 
 
@@ -165,6 +169,7 @@ def _request(
         raise UsageError(f"`{command}` has no files to share out", hint="without --array")
     if asked.shards > 1 and values.get("out") is None:
         raise UsageError("the jobs of --array need a file for their rows", hint="--out rows.jsonl")
+    _check_words(command, values)
     # How many at once, it decides in the job, by the memory that is there.
     wanted = {each.name for each in fields(ModelRequest)} - {"at_once"}
     model = {name: value for name, value in values.items() if name in wanted}
@@ -180,7 +185,34 @@ def _request(
         cpus=asked.cpus, minutes=asked.minutes, shards=asked.shards, modules=asked.modules,
         files=_count_files(command, values, note), program=hpc.own_program(),
         exports=tuple(exports), model=ModelRequest(**_frozen(model)),
+        container=asked.container and asked.container.absolute(),
+        folders=_folders(values) if asked.container else (),
+        port=values["port"] if {"--port"} & {word.partition("=")[0] for word in words} else None,
+        has_key=bool(values.get("keys") or values.get("no_key")),
     )  # fmt: skip
+
+
+def _check_words(command: str, values: dict[str, Any]) -> None:
+    """Raises UsageError: a key that everybody could read, or a conversation with nobody."""
+    for key in values.get("keys") or ():
+        if not key.startswith("@"):
+            raise UsageError(
+                "a key among the words of a job is shown to every user (ps, scontrol)",
+                hint="--api-key @FILE; without one the job makes a key, in a file of yours alone",
+            )
+    if command == "chat" and not (values.get("text") or values.get("prompt")):
+        raise UsageError(
+            "a job has nobody to talk to",
+            hint='chat "a question", or a conversation: srun --pty --gres=gpu:1 gemma-edge chat',
+        )
+
+
+def _folders(values: dict[str, Any]) -> tuple[Path, ...]:
+    """The folders of the files that the command reads and writes."""
+    named = [*(values.get("files") or ()), *filter(None, [values.get("out")])]
+    paths = [Path(each).absolute() for each in named]
+    found = dict.fromkeys(path if path.is_dir() else path.parent for path in paths)
+    return tuple(each for each in found if Path.cwd() not in (each, *each.parents))
 
 
 def _frozen(values: dict[str, Any]) -> dict[str, Any]:

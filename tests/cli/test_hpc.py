@@ -1,17 +1,24 @@
 """Job scripts: what they ask for, what they run, and what is found missing before."""
 
+import json
 import os
 import re
 import shutil
 import stat
 import subprocess
+import sys
+import time
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
-from gemma_edge.app.hpc import cuda_exports, minutes_of, slice_of, title_of
+from gemma_edge.app.hpc import _models_folder, cuda_exports, minutes_of, slice_of, title_of
 from gemma_edge.app.hpc_check import file_system_of
 
+ROOT = Path(__file__).parents[2]
+LINUX = sys.platform == "linux"
 SHELLCHECK = shutil.which("shellcheck")
 
 
@@ -115,6 +122,78 @@ def test_other_schedulers(script):
     assert lsf.splitlines()[-1].startswith("exec ")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a script for bash")
+def test_a_server_in_a_job_answers_who_has_the_key(script, folder):
+    """The printed script itself, on this machine, in the place of the scheduler."""
+    path, port = folder / "job.sh", 20000 + os.getpid() % 20000
+    text = script("--cpu", "serve", "-m", "demo")
+    assert "#SBATCH --signal=B:TERM@60" in text
+    path.write_text(text)
+    world = os.environ | {"SLURM_JOB_ID": str(os.getpid()), "PYTHONPATH": str(ROOT)}
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(["bash", path], env=world, stdout=log, stderr=log) as job,
+    ):
+        try:
+            url = f"http://127.0.0.1:{port}"
+            said = (folder / "log").read_text
+            while url not in said().splitlines():
+                assert job.poll() is None, said()
+                time.sleep(0.05)
+            key = (folder / "gemma-edge.key").read_text().strip()
+            with pytest.raises(HTTPError) as refused:
+                urlopen(f"{url}/v1/models")
+            refused.value.close()
+            asked = Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})
+            with urlopen(asked) as answer:
+                assert json.load(answer)["data"]
+            assert f"-L 8765:127.0.0.1:{port} -J LOGIN_NODE" in said()
+            assert key not in said()
+            assert key not in Path(f"/proc/{job.pid}/cmdline").read_text() if LINUX else True
+            assert (folder / "gemma-edge.key").stat().st_mode & 0o077 == 0
+        finally:
+            job.terminate()
+    assert job.returncode == 0
+
+
+def test_a_server_with_a_port_and_a_key_of_its_own(script, folder):
+    text = script("--scheduler", "pbs", "--cpu", "serve", "-m", "demo", "--port", "9000",
+                  "--api-key", "@k.txt")  # fmt: skip
+    assert "-L 8765:127.0.0.1:9000 " in text.replace("$port", re.search(r"port=(\d+)", text)[1])
+    assert text.splitlines()[-1].endswith(" serve -m demo --port 9000 --api-key @k.txt")
+    assert "gemma-edge.key" not in text
+    assert "number=${PBS_JOBID%%[!0-9]*}" in script("--scheduler", "pbs", "--cpu", "serve",
+                                                    "-m", "demo")  # fmt: skip
+
+
+def test_a_container_gets_the_gpu_the_models_and_the_files(script, shell, folder, tmp_path_factory):
+    far = tmp_path_factory.mktemp("far")
+    (far / "a.txt").write_text("Total 1\n")
+    words = "extract", str(far), "-m", "demo", "--out", "rows.jsonl"
+    run = script("--gres", "gpu:a100:1", "--container", "edge.sif", *words).split("\n")
+    line = next(each for each in run if "apptainer" in each)
+    models = ROOT / "models" / "demo"
+    assert line.startswith(
+        f"apptainer exec --nv --bind {models}:{models}:ro --bind {far} {folder}/edge.sif "
+        f"gemma-edge extract {far}"
+    )
+    assert "--nv" not in script("--cpu", "--container", "edge.sif", *words)
+    ran = shell.run("hpc", "check", "--cpu", "--container", "edge.sif", *words, model=False,
+                    environment={"PATH": ""}, width=200)  # fmt: skip
+    assert "there is no image" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "bound"),
+    [
+        ("/s/models/google/e4b/m.gguf", "/s/models/google/e4b"),
+        ("/s/hf/hub/models--google--e4b/snapshots/1f/m.gguf", "/s/hf/hub"),
+    ],
+)
+def test_what_holds_a_model_whole(model, bound):
+    assert _models_folder(Path(model)) == Path(bound)
+
+
 def test_words_of_the_job_are_quoted(script):
     text = script("--cpu", "chat", "what's $HOME?", "-m", "e4b")
     assert """chat 'what'"'"'s $HOME?' -m e4b""" in text
@@ -132,6 +211,8 @@ def test_words_of_the_job_are_quoted(script):
         (("--cpu", "--array", "3", "extract", "papers"), "need a file for their rows"),
         (("--cpu", "--array", "3", "chat", "hi"), "`chat` has no files to share out"),
         (("--cpu", "--vram", "8GiB", "chat", "hi"), "--cpu, and a GPU is described"),
+        (("--cpu", "chat"), "a job has nobody to talk to"),
+        (("--cpu", "serve", "--api-key", "not-so-secret"), "is shown to every user (ps, scontrol)"),
         (("--cpu", "--time", "soon", "chat", "hi"), "is not a time, like 90, 2h or 4:00:00"),
         (("--device", "Voodoo 2", "chat", "hi"), "no card or computer `Voodoo 2` is known"),
     ],
