@@ -16,6 +16,7 @@ from gemma_edge.hardware.gpus import (
     CudaLibraries,
     Nvidia,
     install_command,
+    is_limited,
     lacking,
     parse_architectures,
     parse_variables,
@@ -154,13 +155,33 @@ def check_devices(facts: MachineFacts) -> Iterator[Finding]:
         if device.mig:
             size = render_bytes(device.total_bytes)
             yield Finding("fine", "MIG", f"{device.name} is a slice of {size}; only that counts")
+            yield from _several(facts)
         elif not device.integrated:
+            yield from _limited(device, card)
             yield from _full(device, card, facts.name(device))
         elif device.backend == "cuda":
             text = f"{device.title} shares main memory: what else runs takes from it"
             yield Finding("fine", "GPU", text)
         elif device.backend == "rocm" and card:
             yield from _carve_out(facts, device, card)
+
+
+def _several(facts: MachineFacts) -> Iterator[Finding]:
+    """A job that was given several slices, by numbers or by names."""
+    count = len([each for each in facts.answers.variable(CUDA_VISIBLE).split(",") if each.strip()])
+    if count > 1:
+        text = f"{CUDA_VISIBLE} names {count} slices; a program uses the first, the others lie idle"
+        fix = f"one process a slice: gemma-edge hpc script --array {count}, with one slice a job"
+        yield Finding("warning", "MIG", text, fix)
+
+
+def _limited(device: Device, card: Card | None) -> Iterator[Finding]:
+    if card is not None and device.backend == "cuda" and is_limited(device.total_bytes, card):
+        part, whole = render_bytes(device.total_bytes), render_bytes(card.total_bytes)
+        text = (
+            f"{device.name} is {part} of a card of {whole}, cut off by software; only that counts"
+        )
+        yield Finding("fine", "GPU", text)
 
 
 def _full(device: Device, card: Card | None, name: str) -> Iterator[Finding]:
@@ -539,14 +560,38 @@ def check_architectures(facts: MachineFacts) -> Iterator[Finding]:
             )
         elif device.backend == "cuda" and known and version > (0, 0):
             own = [each for each in known if each[0] == version[0] and each <= version]
-            yield from () if own else (_compiles(facts, device, _dotted(max(known))),)
+            below = max((each for each in known if each <= version), default=min(known))
+            yield from () if own else (_compiles(facts, device, known, _dotted(below)),)
 
 
-def _compiles(facts: MachineFacts, device: Device, newest: str) -> Finding:
+# The CUDA that knows an architecture first (its release notes): a build with code for it was made
+# with that or a newer one, and so was its PTX, which an older driver does not compile.
+_FIRST_CUDA = (((8, 9), (11, 8)), ((9, 0), (11, 8)), ((10, 0), (12, 8)), ((12, 1), (12, 9)))
+
+
+def _made_with(known: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The oldest CUDA that a build with code for these can have been made with."""
+    return max((cuda for first, cuda in _FIRST_CUDA if max(known) >= first), default=(0, 0))
+
+
+def _compiles(
+    facts: MachineFacts, device: Device, known: Sequence[tuple[int, int]], newest: str
+) -> Finding:
     text = (
-        f"{facts.name(device)} (compute capability {device.capability}) is newer than this build,"
+        f"{facts.name(device)} (compute capability {device.capability}) has no code in this build"
     )
-    text += f" which ends at {newest}: its driver compiles every kernel at "
+    if (0, 0) < facts.nvidia.cuda < _made_with(known):
+        text += (
+            f": its driver would have to compile it, and that of CUDA {_dotted(facts.nvidia.cuda)}"
+        )
+        text += f" cannot read what CUDA {_dotted(_made_with(known))} or newer wrote"
+        return Finding("problem", "GPU", text, facts.install("cuda"))
+    if max(known) < parse_version(device.capability):
+        text = (
+            f"{facts.name(device)} (compute capability {device.capability}) is newer than this"
+            f" build, which ends at {newest}"
+        )
+    text += ": its driver compiles every kernel at "
     kept = facts.answers.part("cuda_cache")
     if facts.answers.variable("CUDA_CACHE_DISABLE") == "1":
         text += "every start, for some minutes, as CUDA_CACHE_DISABLE=1 lets it keep none"

@@ -433,8 +433,23 @@ def _free(
         return min(free, piece.free_bytes), context, "free as Windows grants it to one program"
     least, most = _CONTEXT_BYTES
     difference = piece.free_bytes - free
+    if (
+        free
+        and backend == "cuda"
+        and (is_limited(entry.number("total"), piece) or difference > most)
+    ):
+        # A slice by software (HAMi, SoftMig) clamps what CUDA says and may leave NVML alone.
+        return min(free, piece.free_bytes), taken_off, "free as CUDA says: the smaller number"
     seen = piece.source == NVML and taken_off == 0 and least <= difference <= most
     return piece.free_bytes, difference if seen else None, f"free as {piece.source} says"
+
+
+_SHARE_OF_CARD = 0.9  # CUDA keeps 1 to 3 % of a card for itself
+
+
+def is_limited(total_bytes: int, card: Card) -> bool:
+    """Whether CUDA sees so much less of the card than NVML that something else limits it."""
+    return 0 < total_bytes < _SHARE_OF_CARD * card.total_bytes and not card.mig
 
 
 def is_wsl(answers: Answers) -> bool:
