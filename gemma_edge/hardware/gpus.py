@@ -431,15 +431,11 @@ def _free(
     if free and (piece.wddm or answers.system == "win32" or is_wsl(answers)):
         context = taken_off if free <= piece.free_bytes else None
         return min(free, piece.free_bytes), context, "free as Windows grants it to one program"
-    least, most = _CONTEXT_BYTES
-    difference = piece.free_bytes - free
-    if (
-        free
-        and backend == "cuda"
-        and (is_limited(entry.number("total"), piece) or difference > most)
-    ):
+    if free and backend == "cuda" and is_limited(entry.number("total"), piece):
         # A slice by software (HAMi, SoftMig) clamps what CUDA says and may leave NVML alone.
         return min(free, piece.free_bytes), taken_off, "free as CUDA says: the smaller number"
+    least, most = _CONTEXT_BYTES
+    difference = piece.free_bytes - free
     seen = piece.source == NVML and taken_off == 0 and least <= difference <= most
     return piece.free_bytes, difference if seen else None, f"free as {piece.source} says"
 
