@@ -36,7 +36,13 @@ from tests.engine.conftest import answer, demo_plan, picture
 from tests.planning.memory_machines import machine
 
 RULES = "Repeat what I say, word for word, and nothing else. " * 6
-WORDS = ("one two three four", "red green blue", "ten men sing", "a cat", "to be or not to be")
+WORDS = (
+    "one two three four",
+    "red green blue",
+    "seven dogs",
+    "the red house",
+    "green tea",
+)  # it is sure of
 SCHEMA = JsonConstraint(
     schema=json.dumps(
         {
