@@ -9,15 +9,18 @@ from gemma_edge.hardware.gpus import (
     BY_CHANCE,
     CUDA_VISIBLE,
     DRIVER_LIBRARIES,
+    NO_CODE,
     NO_NVML,
     SMI,
     TOO_OLD,
     Card,
     CudaLibraries,
     Nvidia,
+    has_code,
     install_command,
     is_limited,
     lacking,
+    made_with,
     parse_architectures,
     parse_variables,
     parse_version,
@@ -558,39 +561,25 @@ def check_architectures(facts: MachineFacts) -> Iterator[Finding]:
             yield Finding(
                 "warning" if facts.usable else "problem", "GPU", text, facts.install("cuda")
             )
+        elif device.trouble == NO_CODE:
+            text = f"{facts.name(device)} (compute capability {device.capability}) has no code in"
+            text += f" this build, and a driver of CUDA {_dotted(facts.nvidia.cuda)} cannot compile"
+            text += f" what CUDA {_dotted(made_with(known))} or newer wrote; it is not used"
+            yield Finding(
+                "warning" if facts.usable else "problem", "GPU", text, facts.install("cuda")
+            )
         elif device.backend == "cuda" and known and version > (0, 0):
-            own = [each for each in known if each[0] == version[0] and each <= version]
             below = max((each for each in known if each <= version), default=min(known))
-            yield from () if own else (_compiles(facts, device, known, _dotted(below)),)
+            if not has_code(version, known):
+                yield _compiles(facts, device, _dotted(below))
 
 
-# The CUDA that knows an architecture first (its release notes): a build with code for it was made
-# with that or a newer one, and so was its PTX, which an older driver does not compile.
-_FIRST_CUDA = (((8, 9), (11, 8)), ((9, 0), (11, 8)), ((10, 0), (12, 8)), ((12, 1), (12, 9)))
-
-
-def _made_with(known: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The oldest CUDA that a build with code for these can have been made with."""
-    return max((cuda for first, cuda in _FIRST_CUDA if max(known) >= first), default=(0, 0))
-
-
-def _compiles(
-    facts: MachineFacts, device: Device, known: Sequence[tuple[int, int]], newest: str
-) -> Finding:
+def _compiles(facts: MachineFacts, device: Device, newest: str) -> Finding:
+    """``newest`` is the newest code that the build holds and the card could run, if it were its."""
     text = (
-        f"{facts.name(device)} (compute capability {device.capability}) has no code in this build"
+        f"{facts.name(device)} (compute capability {device.capability}) is newer than this build,"
     )
-    if (0, 0) < facts.nvidia.cuda < _made_with(known):
-        text += (
-            f": its driver would have to compile it, and that of CUDA {_dotted(facts.nvidia.cuda)}"
-        )
-        text += f" cannot read what CUDA {_dotted(_made_with(known))} or newer wrote"
-        return Finding("problem", "GPU", text, facts.install("cuda"))
-    if max(known) < parse_version(device.capability):
-        text = (
-            f"{facts.name(device)} (compute capability {device.capability}) is newer than this"
-            f" build, which ends at {newest}"
-        )
+    text += f" which ends at {newest}"
     text += ": its driver compiles every kernel at "
     kept = facts.answers.part("cuda_cache")
     if facts.answers.variable("CUDA_CACHE_DISABLE") == "1":

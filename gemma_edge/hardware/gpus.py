@@ -321,7 +321,8 @@ def join(
     left = list(cards)
     devices: list[Device] = []
     ggml = answers.part("probe").part("ggml")
-    oldest = min(parse_architectures(ggml.text("system_info")), default=(0, 0))
+    known = parse_architectures(ggml.text("system_info"))
+    oldest = min(known, default=(0, 0))
     for entry in ggml.parts("devices"):
         name = entry.text("description")
         if entry.number("type") not in (_GPU, _IGPU) or _SOFTWARE.search(name):
@@ -336,9 +337,39 @@ def join(
         card = fits[0] if len(fits) == 1 else None
         devices.append(_usable(answers, entry, card, memory))
     too_old = [each for each in devices if (0, 0) < parse_version(each.capability) < oldest]
+    cuda = parse_nvidia(answers).cuda
+    codeless = [each for each in devices if not can_compile(each.capability, known, cuda)]
     idle = [_useless(each, oldest) for each in too_old]
+    idle += [replace(each, name="", backend="", trouble=NO_CODE) for each in codeless]
     idle += [_unusable(card, answers) for card in left]
-    return (*(each for each in devices if each not in too_old), *idle), tuple(left)
+    used = (each for each in devices if each not in (*too_old, *codeless))
+    return (*used, *idle), tuple(left)
+
+
+# The CUDA that knows an architecture first (its release notes): a build with code for it was made
+# with that or a newer one, and so was its PTX, which an older driver does not compile.
+_FIRST_CUDA = (((8, 9), (11, 8)), ((9, 0), (11, 8)), ((10, 0), (12, 8)), ((12, 1), (12, 9)))
+NO_CODE = "this build has no code for it, and its driver is too old to compile it"
+
+
+def made_with(known: Sequence[Version]) -> Version:
+    """The oldest CUDA that a build with code for these can have been made with."""
+    newest = max(known, default=(0, 0))
+    return max((cuda for first, cuda in _FIRST_CUDA if newest >= first), default=(0, 0))
+
+
+def has_code(version: Version, known: Sequence[Version]) -> bool:
+    return any(each[0] == version[0] and each <= version for each in known)
+
+
+def can_compile(capability: str, known: Sequence[Version], cuda: Version) -> bool:
+    """Whether a card runs a build with code for ``known``: by code of its own, or as a driver of
+    this CUDA compiles it. Where something of it is not known, it does. One that is too old for the
+    build is another matter."""
+    version = parse_version(capability)
+    if not known or not min(known) <= version or has_code(version, known):
+        return True
+    return cuda == (0, 0) or cuda >= made_with(known)
 
 
 def _useless(device: Device, oldest: Version) -> Device:
