@@ -342,8 +342,8 @@ def join(
     idle = [_useless(each, oldest) for each in too_old]
     idle += [replace(each, name="", backend="", trouble=NO_CODE) for each in codeless]
     idle += [_unusable(card, answers) for card in left]
-    used = (each for each in devices if each not in (*too_old, *codeless))
-    return (*used, *idle), tuple(left)
+    useful = (each for each in devices if each not in (*too_old, *codeless))
+    return (*useful, *idle), tuple(left)
 
 
 # The CUDA that knows an architecture first (its release notes): a build with code for it was made
