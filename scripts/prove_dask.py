@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Documents on a Dask cluster whose workers are killed, against one process.
 
-    python3 scripts/prove_dask.py [--files 200] [--workers 4]
+    python3 scripts/prove_dask.py [--files 200] [--workers 4] [--slurm]
 
 A scheduler and workers on this machine, each a process of its own with the bundled model. While
 they work, half of them are killed at once and one joins. The rows have to be those of one process:
 none lost, none twice. It needs the extra ``cluster`` and ends with status 1 where rows differ.
+With ``--slurm`` the workers are jobs of a real SLURM, that of ``prove_slurm.py``, and none is killed.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import prove_slurm
 from prove_slurm import ASK, ROOT, rows_of, write_papers
 
 GEMMA_EDGE = (sys.executable, "-m", "gemma_edge")
@@ -133,15 +135,40 @@ def prove(files: int, workers: int, folder: Path) -> dict[str, int]:
         said = ended(client)
         if client.returncode:
             raise RuntimeError(f"status {client.returncode}:\n{said}")
-    one = extract(folder, "--out", "one.jsonl", "--quiet")
-    ended(one)
-    expected, found = rows_of(folder / "one.jsonl"), rows_of(out)
     return {
         "files": files, "workers": len(before), "killed": said.count("is gone"),
-        "joined": said.count(f"{workers - killed + 1} workers"), "rows": len(found),
-        "lost": len({*expected} - {*found}), "twice": len(found) - len({*found}),
-        "other": len({*found} - {*expected}), "shares left": len([*folder.glob("*.shards")]),
+        "joined": said.count(f"{workers - killed + 1} workers"), **compared(folder, out),
     }  # fmt: skip
+
+
+def compared(folder: Path, out: Path) -> dict[str, int]:
+    """The rows against those of one process."""
+    ended(extract(folder, "--out", "one.jsonl", "--quiet"))
+    expected, found = rows_of(folder / "one.jsonl"), rows_of(out)
+    return {
+        "rows": len(found), "lost": len({*expected} - {*found}),
+        "twice": len(found) - len({*found}), "other": len({*found} - {*expected}),
+        "shares left": len([*folder.glob("*.shards")]),
+    }  # fmt: skip
+
+
+def prove_queue(files: int, workers: int, folder: Path) -> dict[str, int]:
+    """The same with workers that SLURM starts. RuntimeError: it did not end as it should."""
+    write_papers(folder / "papers", files)
+    with prove_slurm.running(folder) as slurm:
+        environment = slurm.environment | {"PYTHONPATH": str(ROOT), "GEMMA_EDGE_OFFLINE": ""}
+        words = [*GEMMA_EDGE, "extract", "papers", *ASK, "--out", "rows.jsonl",
+                 "--cluster", "slurm", "--workers", str(workers),
+                 "--worker-option=--mem=2G", "--worker-option=--cpus-per-task=1"]  # fmt: skip
+        done = subprocess.run(
+            words, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"status {done.returncode}:\n{done.stderr}")
+        left = len(slurm.jobs())
+    started = done.stderr.count("on the CPU")
+    return {"files": files, "workers": started, "jobs left": left,
+            **compared(folder, folder / "rows.jsonl")}  # fmt: skip
 
 
 def main() -> int:
@@ -149,9 +176,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--slurm", action="store_true", help="workers are jobs of a real SLURM")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gemma-edge-dask-") as folder:
-        figures = prove(asked.files, asked.workers, Path(folder))
+        run = prove_queue if asked.slurm else prove
+        figures = run(asked.files, asked.workers, Path(folder))
     for name, value in figures.items():
         print(f"{name:18} {value:>6}")
     wrong = ("lost", "twice", "other", "shares left")
