@@ -6,7 +6,7 @@
 A scheduler and workers on this machine, each a process of its own with the bundled model. While
 they work, half of them are killed at once and one joins. The rows have to be those of one process:
 none lost, none twice. It needs the extra ``cluster`` and ends with status 1 where rows differ.
-With ``--slurm`` the workers are jobs of a real SLURM, that of ``prove_slurm.py``, and none is killed.
+With ``--slurm`` the workers are jobs of a real SLURM (``prove_slurm.py``), and none is killed.
 """
 
 import argparse

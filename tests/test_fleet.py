@@ -1,4 +1,4 @@
-"""The simulated fleet of ``scripts/bench.py fleet``: its parts add up, and what is scarce limits."""
+"""The simulated fleet of ``scripts/bench.py fleet``: its parts add up, what is scarce limits."""
 
 import importlib.util
 import sys
