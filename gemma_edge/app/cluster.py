@@ -281,9 +281,9 @@ def extract_on_cluster(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to
     # A folder may hold what was written there.
     sources = [each for each in map(_whole, sources) if each.path != out]
     with ExitStack() as stack:
+        client = stack.enter_context(_connected(where, runtime))
         stack.enter_context(open_out(out, runtime))
         stack.enter_context(_marking(job))
-        client = stack.enter_context(_connected(where, runtime))
         run = _Run(client, job, sources, runtime, batch)
         counts = run.go()
     if counts.status == ExitStatus.INTERRUPTED:
@@ -388,9 +388,9 @@ class _Run:
                     self._take(future)
         except KeyboardInterrupt:
             self._counts.worsen(ExitStatus.INTERRUPTED)
-        except (OSError, self._library.CancelledError) as error:
+        except (OSError, self._library.CancelledError):
             raise GemmaEdgeError(
-                f"the scheduler of the cluster is gone ({_said(error)})",
+                "the scheduler of the cluster is gone",
                 hint="run it again: what was answered is not done again",
             ) from None
         finally:
@@ -589,7 +589,9 @@ def _connected(where: Cluster, runtime: Runtime) -> Iterator[Any]:
     """A client of the cluster; one that was started for this run ends with it.
     Raises UsageError: Dask is not installed; GemmaEdgeError: no scheduler answers."""
     distributed = _library("distributed")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told here
+    # What matters is told here; Dask's own configuration gives some of these a level.
+    for name in ("distributed", "distributed.client", "asyncio", "tornado", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         address: Any = where.address
         if where.local or where.address in QUEUES:

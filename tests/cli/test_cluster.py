@@ -110,6 +110,14 @@ def test_without_dask_it_says_how_to_install_it(shell, papers, monkeypatch):
     assert 'pip install "gemma-edge[cluster]"' in ran.stderr
 
 
+def test_where_no_scheduler_answers_nothing_is_begun(shell, papers, monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.3)
+    ran = shell.run("extract", "papers", *ASK, "--cluster", "tcp://127.0.0.1:9", model=False)
+    assert ran.status == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in ran.stderr
+    assert list(papers.glob("rows*")) == []
+
+
 @pytest.mark.parametrize(
     ("address", "leaves"),
     [("tcp://127.0.0.1:1", False), ("tcp://[::1]:1", False), ("tls://localhost:1", False),
@@ -265,6 +273,15 @@ def test_what_no_worker_survives_is_one_row(run, tmp_path):
     (row,) = map(json.loads, path.read_text("utf-8").splitlines())
     assert row["file"] == "7.txt"
     assert "each worker that began with it was lost" in row["error"]
+
+
+def test_a_scheduler_that_is_gone_is_told(run, monkeypatch):
+    def gone(_self):
+        raise OSError("Timed out during handshake")
+
+    monkeypatch.setattr(FakeClient, "nthreads", gone)
+    with pytest.raises(GemmaEdgeError, match="the scheduler of the cluster is gone"):
+        run({"w": reads})
 
 
 def test_another_failure_of_a_worker_is_told(run):
