@@ -7,13 +7,15 @@ They are installed into FOLDER (default: build/clients, 300 MB), apart from gemm
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from gemma_edge.trust import find_program  # noqa: E402
+
 PACKAGES = (
     "openai", "llm", "langchain-openai", "instructor", "pydantic-ai-slim[openai]", "schemathesis",
     "pillow",
@@ -27,7 +29,7 @@ def main() -> int:
         venv.create(folder, with_pip=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
     environment = {**os.environ, "GEMMA_EDGE_CLIENTS": str(python)}
-    if npm := shutil.which("npm"):
+    if npm := find_program("npm", os.environ):
         subprocess.run(
             [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "openai"],
             check=True,

@@ -12,9 +12,9 @@ of one process: the same ones, each once.
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +26,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from gemma_edge.trust import find_program  # noqa: E402
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 ASK = ("--schema", "invoice_number, date, total num", "--model", "demo")
 NODES = ("n1", "n2")
@@ -62,6 +65,14 @@ PartitionName=work Nodes=n1,n2 Default=YES MaxTime=60 State=UP
 """
 
 
+def program(name: str) -> str:
+    """Its whole path. RuntimeError: it is not here."""
+    found = find_program(name, os.environ)
+    if found is None:
+        raise RuntimeError(f"{name} is not here")
+    return found
+
+
 class Cluster:
     """A controller and two nodes in a folder."""
 
@@ -72,10 +83,10 @@ class Cluster:
         }  # fmt: skip
         for name in ("state", "munge", *(f"spool-{node}" for node in NODES)):
             (folder / name).mkdir(mode=0o700)
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True)
+        user = getpass.getuser()
         (folder / "slurm.conf").write_text(
             CONFIG.format(
-                host=socket.gethostname(), user=user.stdout.strip(), folder=folder,
+                host=socket.gethostname(), user=user, folder=folder,
                 ports=_free_ports(3),
             )
         )  # fmt: skip
@@ -123,8 +134,8 @@ class Cluster:
     def run(self, *words: str, cwd: Path | None = None) -> str:
         """What a program prints; RuntimeError where it fails."""
         done = subprocess.run(
-            words, env=self.environment, cwd=cwd or self.folder, capture_output=True, text=True,
-            check=False,
+            [program(words[0]), *words[1:]], env=self.environment, cwd=cwd or self.folder,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
@@ -138,8 +149,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Every daemon, whatever state it is in."""
-        subprocess.run(["scontrol", "shutdown"], env=self.environment, check=False,
-                       capture_output=True)  # fmt: skip
+        with suppress(RuntimeError):
+            self.run("scontrol", "shutdown")
         time.sleep(1)
         for path in [*self.folder.glob("*.pid"), self.folder / "munge" / "pid"]:
             try:
@@ -211,8 +222,8 @@ def prove(files: int, jobs: int, folder: Path) -> dict[str, int]:
             said, cwd=folder, env=world, capture_output=True, text=True, check=True
         )
         (folder / "job.sh").write_text(text.stdout)
-        if checker := shutil.which("shellcheck"):
-            subprocess.run([checker, "job.sh"], cwd=folder, check=True)
+        if find_program("shellcheck", os.environ):
+            cluster.run("shellcheck", "job.sh")
         cluster.run("sbatch", "--test-only", "job.sh")
         cluster.run("sbatch", "job.sh")
         _say(f"{jobs} jobs for {files} files are handed in")
@@ -221,7 +232,7 @@ def prove(files: int, jobs: int, folder: Path) -> dict[str, int]:
         there = [number for number, state, node in cluster.jobs() if (state, node) == ("R", "n1")]
         # It answers late, when the job has ended and waits again.
         signals = subprocess.Popen(
-            ["scancel", "--batch", "--signal=USR1", *there[:1]], env=cluster.environment,
+            [program("scancel"), "--batch", "--signal=USR1", *there[:1]], env=cluster.environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         cluster.run("scontrol", "requeue", there[1])
@@ -253,7 +264,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=8)
     asked = parser.parse_args()
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    missing = [name for name in PROGRAMS if not find_program(name, os.environ)]
     if missing:
         print(f"not here: {', '.join(missing)} (apt install slurmctld slurmd slurm-client munge)",
               file=sys.stderr)  # fmt: skip

@@ -32,6 +32,7 @@ from gemma_edge.app.extract import (
 from gemma_edge.app.request import AUTO, BatchRequest, ExtractRequest, ModelRequest
 from gemma_edge.app.runtime import Bug, Failure, Problem, Runtime, Step, Told, library_runtime
 from gemma_edge.app.shards import folder_of, merge, open_beside
+from gemma_edge.disk import create
 from gemma_edge.documents.document import shown
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, ModelError, UsageError
 from gemma_edge.records import dataclass
@@ -244,7 +245,7 @@ def _begins(job: Job, number: int) -> bool:
     """Whether no other worker has begun with this group: one that is gone may have answered some
     of it."""
     try:
-        os.close(os.open(job.marks / str(number), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        create(job.marks / str(number)).close()
     except OSError:
         return False
     return True
@@ -637,7 +638,8 @@ def _queued(where: Cluster, security: Any, keys: str) -> Any:
             cores=config.get(f"{known}.cores", None) or _CORES,
             memory=config.get(f"{known}.memory", None) or _MEMORY,
             processes=1, job_extra_directives=options, security=security, protocol="tls://",
-            shared_temp_directory=keys, scheduler_options={"dashboard_address": None},
+            shared_temp_directory=keys,
+            scheduler_options={"dashboard": False, "dashboard_address": None},
             # One engine, and one document after the other: one thread, whatever the cores.
             worker_extra_args=["--nthreads", "1"],
         )  # fmt: skip

@@ -14,22 +14,22 @@ from gemma_edge.records import dataclass
 from gemma_edge.trust import find_program
 from gemma_edge.units import render_bytes
 
-Ask = Callable[[Sequence[str]], "str | None"]
+Ask = Callable[[Sequence[str], str], "str | None"]
 _ASK_SECONDS = 20
 
 
 def asker(environment: Mapping[str, str]) -> Ask:
-    """Asks a program: what it prints, on both of its streams; None where it is not there, fails or
-    hangs."""
+    """Asks a program, with a text as its stdin: what it prints, on both of its streams; None where
+    it is not there, fails or hangs."""
 
-    def ask(words: Sequence[str]) -> str | None:
+    def ask(words: Sequence[str], text: str) -> str | None:
         program = find_program(words[0], environment)
         if program is None:
             return None
         try:
             done = subprocess.run(
                 [program, *words[1:]], capture_output=True, text=True, timeout=_ASK_SECONDS,
-                stdin=subprocess.DEVNULL, check=False,
+                input=text, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
             return None
@@ -38,7 +38,7 @@ def asker(environment: Mapping[str, str]) -> Ask:
     return ask
 
 
-def check_job(job: Job, script: Path, ask: Ask) -> Iterator[CheckResult]:
+def check_job(job: Job, script: str, ask: Ask) -> Iterator[CheckResult]:
     """What the job needs and whether it is there: the model, the program, the queue with its GPUs,
     time and memory, and whether the scheduler would take ``script``."""
     request = job.request
@@ -49,7 +49,7 @@ def check_job(job: Job, script: Path, ask: Ask) -> Iterator[CheckResult]:
             "scheduler", "skipped", f"only SLURM can be asked, not {request.scheduler}"
         )
         return
-    said = ask(["sinfo", "--noheader", "--format=%R|%G|%l|%m|%c"])
+    said = ask(["sinfo", "--noheader", "--format=%R|%G|%l|%m|%c"], "")
     if said is None:
         yield CheckResult(
             "scheduler", "problem", "sinfo does not answer: this is no login node of a cluster",
@@ -59,7 +59,7 @@ def check_job(job: Job, script: Path, ask: Ask) -> Iterator[CheckResult]:
     queues = [_Queue.of(line) for line in said.splitlines() if line.count("|") == 4]  # noqa: PLR2004
     yield _check_queue(job, queues)
     yield from _check_limits(job, queues)
-    tried = ask(["sbatch", "--test-only", str(script)])
+    tried = ask(["sbatch", "--test-only"], script)
     if tried is None:
         yield CheckResult(
             "sbatch", "problem", "the scheduler refuses the script",

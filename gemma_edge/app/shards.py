@@ -30,7 +30,7 @@ from gemma_edge.app.batch import (
 )
 from gemma_edge.app.request import BatchRequest, Shard
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.disk import append, encode, sync_folder, write_atomically
+from gemma_edge.disk import append, encode, open_plain, sync_folder, write_atomically
 from gemma_edge.documents.document import iter_objects, shown, whole_lines
 from gemma_edge.errors import InputError, UsageError
 from gemma_edge.records import dataclass
@@ -201,8 +201,7 @@ def _open_own(folder: Path, name: str) -> int:
     """A file that no other process writes, whatever machine it is on."""
     host = re.sub(r"\W", "", socket.gethostname())[:40]
     name = f"{name}.{host}-{os.getpid()}-{time.time_ns():x}.jsonl"
-    flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
-    number = os.open(folder / name, flags, 0o666)
+    number = open_plain(folder / name, os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
     with suppress(OSError):
         sync_folder(folder)
     return number

@@ -368,7 +368,7 @@ def machine_lines(hardware: Hardware) -> tuple[str, ...]:
 
 def _plain(title: str) -> str:
     """A device on another machine is named with the address of that machine."""
-    return re.sub(r"\s*\[[^\]]*\]", "", title)
+    return title.partition("[")[0].rstrip()
 
 
 def _shared(row: ModelBench) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """``gemma-edge hpc``: a job script for a cluster, and what is missing before it is handed in."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -128,10 +127,7 @@ def check(
     from gemma_edge.cli.doctor import NAME_COLUMNS, show_checks  # noqa: PLC0415
 
     job = _planned(asked, store, context, output)
-    with tempfile.TemporaryDirectory(prefix="gemma-edge-") as folder:
-        path = Path(folder, "job.sh")
-        path.write_text(render_script(job), encoding="utf-8")
-        found = list(check_job(job, path, asker(context.environment)))
+    found = list(check_job(job, render_script(job), asker(context.environment)))
     if show.json:
         output.document({"needs": _as_needs(job), "checks": [asdict(each) for each in found]})
     else:

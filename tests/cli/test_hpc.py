@@ -276,7 +276,7 @@ def cluster(folder):
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     put("sinfo", f"cat <<'END'\n{SINFO}END")
-    put("sbatch", 'echo "sbatch: Job 7 to start at 2030-01-01 on node1" >&2; test -f "$2"')
+    put("sbatch", 'echo "sbatch: Job 7 to start at 2030-01-01 on node1" >&2; grep -q SBATCH')
     return {"PATH": f"{programs}:{os.environ['PATH']}"}
 
 
