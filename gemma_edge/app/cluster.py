@@ -639,7 +639,7 @@ def _queued(where: Cluster, security: Any, keys: str) -> Any:
             memory=config.get(f"{known}.memory", None) or _MEMORY,
             processes=1, job_extra_directives=options, security=security, protocol="tls://",
             shared_temp_directory=keys,
-            scheduler_options={"dashboard": False, "dashboard_address": None},
+            scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             # One engine, and one document after the other: one thread, whatever the cores.
             worker_extra_args=["--nthreads", "1"],
         )  # fmt: skip
