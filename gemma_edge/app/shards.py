@@ -152,14 +152,18 @@ def open_beside(out: Path, look: RecordFormat[Kept], name: str) -> Iterator[Sink
         )
     folder = folder_of(out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = _open_own(folder, name)
+        path, number = _open_own(folder, name)
     except OSError as error:
         raise unwritable(folder, error) from None
 
     def put(line: str) -> None:
+        nonlocal path, number
         try:
             append(number, encode(line + "\n"), durable=True)
+            while not path.exists():  # it was put together with others meanwhile
+                os.close(number)
+                path, number = _open_own(folder, name)
+                append(number, encode(line + "\n"), durable=True)
         except OSError as error:
             raise unwritable(folder, error) from None
 
@@ -197,34 +201,51 @@ def open_answers(
         yield sink
 
 
-def _open_own(folder: Path, name: str) -> int:
-    """A file that no other process writes, whatever machine it is on."""
+def _open_own(folder: Path, name: str) -> tuple[Path, int]:
+    """A file that no other process writes, whatever machine it is on, and its number."""
+    folder.mkdir(parents=True, exist_ok=True)
     host = re.sub(r"\W", "", socket.gethostname())[:40]
     name = f"{name}.{host}-{os.getpid()}-{time.time_ns():x}.jsonl"
-    number = open_plain(folder / name, os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+    path = folder / name
+    number = open_plain(path, os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
     with suppress(OSError):
         sync_folder(folder)
-    return number
+    return path, number
 
 
 def _marks(folder: Path, count: int, run: str) -> list[Path]:
     return sorted(folder.glob(f"*-of-{count:04}.{run}.done"))
 
 
+_TAKEN = ".taken"  # of a file that is being put together with the others
+
+
 def _texts(out: Path) -> list[tuple[Path, str]]:
     """The whole rows of a file and of its shares, each text with its file.
     Raises InputError: one cannot be read."""
-    found = []
-    for path in [out, *sorted(folder_of(out).glob("*.jsonl"))]:
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            problem = f"{shown(path)} cannot be read ({error.strerror or error})"
-            raise InputError(problem, hint="check its mode") from None
-        found.append((path, whole_lines(data.decode("utf-8", "replace"), "json")))
-    return found
+    while True:
+        # Listed before ``out`` is read: what another process has removed since is in ``out``.
+        shares = sorted([*folder_of(out).glob("*.jsonl"), *folder_of(out).glob(f"*{_TAKEN}")])
+        texts = [(out, _text(out) or "")]
+        for path in shares:
+            text = _text(path)
+            if text is None:
+                break
+            texts.append((path, text))
+        else:
+            return texts
+
+
+def _text(path: Path) -> str | None:
+    """Its whole rows; None where it is not there."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        problem = f"{shown(path)} cannot be read ({error.strerror or error})"
+        raise InputError(problem, hint="check its mode") from None
+    return whole_lines(data.decode("utf-8", "replace"), "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +269,10 @@ def merge(out: Path) -> int:
         raise InputError(
             f"{shown(out)} has no shares to put together", hint=f"they lie in {shown(folder)}"
         )
+    # Who still writes into one finds its name gone, and writes the row again elsewhere.
+    for path in folder.glob("*.jsonl"):
+        with suppress(OSError):  # another process has taken it
+            path.rename(path.with_name(path.name + _TAKEN))
     texts = _texts(out)
     rows = [row for _, text in texts for row in _rows(text)]
     answered = {row.file for row in rows if not row.is_error}

@@ -190,6 +190,20 @@ def test_an_error_stays_only_where_there_is_no_answer(tmp_path):
         merge(out)
 
 
+def test_rows_that_are_written_while_others_put_them_together_are_not_lost(run, shell):
+    class Merging(Clerk):
+        def generate(self, request):
+            if Clerk.asked in (3, 4):  # in the middle of a share
+                merge(Path("rows.jsonl"))
+            return super().generate(request)
+
+    shell.engine = Merging()
+    ran = shell.run("extract", "bills", *ASK, "--out", "rows.jsonl", "--shard", "1/2")
+    assert ran.status == 0, ran.stderr
+    assert run("--shard", "2/2").status == 0
+    assert rows() == WHOLE
+
+
 def test_merge_as_a_command(run, shell):
     run("--shard", "1/2")
     ran = shell.run("merge", "rows.jsonl", model=False)
