@@ -38,6 +38,7 @@ _SUBMITS: dict[Scheduler, str] = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub
 
 JobCommand = Literal["chat", "describe", "extract", "serve"]
 
+_RESTARTS = 20  # of a job, before somebody should look at it
 WARNING_SECONDS = 180
 """How long before its time limit a job is told to take no further document."""
 
@@ -461,7 +462,13 @@ def _run(job: Job, words: str) -> list[str]:
     if request.shards > 1:
         words += f' --shard "${_INDEX[request.scheduler]}/{request.shards}"'
     again = {
-        "slurm": ['  scontrol requeue "$SLURM_JOB_ID"'],
+        "slurm": [
+            f'  if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {_RESTARTS} ]; then',
+            '    scontrol requeue "$SLURM_JOB_ID"',
+            "  else",
+            '    echo "handed in again often enough: look whether --time is too short"',
+            "  fi",
+        ],
         "lsf": ['  brequeue "$LSB_JOBID"'],
         "pbs": ['  echo "there is more to do: hand it in again"'],
     }[request.scheduler]

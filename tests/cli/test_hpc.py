@@ -82,6 +82,7 @@ def test_a_job_array_on_slices(script):
         r'--shard "\$SLURM_ARRAY_TASK_ID/8" &\n', text
     )  # fmt: skip
     assert "export GEMMA_EDGE_OFFLINE=1" in text
+    assert re.search(r"RESTART_COUNT:-0}\" -lt 20 .*\n +scontrol requeue", text)  # not for ever
     reasons = [line for line in text.splitlines() if line.startswith("# ")]
     assert len(reasons) >= 8
 
