@@ -217,6 +217,7 @@ class Odds:
     probability: float
     legal: float
     forced: bool = False
+    top: tuple[tuple[str, float], ...] = ()
 
 
 FORCED = Odds(1.0, 1.0, forced=True)
@@ -233,7 +234,8 @@ class Trail:
 
     def add(self, piece: bytes, odds: Odds) -> None:
         text = self._decoder.decode(piece)
-        self._waiting.append(TokenScore(text, odds.probability, odds.legal, odds.forced))
+        score = TokenScore(text, odds.probability, odds.legal, odds.forced, odds.top)
+        self._waiting.append(score)
 
     def follow(self, characters: int) -> tuple[TokenScore, ...]:
         """So many more characters are shown; the scores of what is whole."""
@@ -442,14 +444,16 @@ def model_sampling(model: LlamaModel) -> Sampling:
 class Sampler:
     """Draws tokens from the logits of a context. Holds a llama.cpp sampler chain; close it.
     ``odds`` are of the last token, where ``scored`` asks for them: a third of a millisecond a token
-    for a vocabulary of 262,144. ``mask_seconds`` is what constraints have taken so far."""
+    for a vocabulary of 262,144; and of the ``top`` likeliest ones. ``mask_seconds`` is what
+    constraints have taken so far."""
 
     def __init__(
-        self, wanted: Sampling, defaults: Sampling, model: LlamaModel, *, scored: bool = False
-    ) -> None:
+        self, wanted: Sampling, defaults: Sampling, model: LlamaModel, *, scored: bool = False,
+        top: int = 0,
+    ) -> None:  # fmt: skip
         self.odds: Odds | None = None
         self.mask_seconds = 0.0
-        self._scored = scored
+        self._scored, self._top, self._piece = scored, top, model.piece
         self._suppressed = model.suppressed
         self._chain = None
         temperature = _first(wanted.temperature, defaults.temperature)
@@ -484,8 +488,19 @@ class Sampler:
         mass = total = float(weights.sum())
         if constraint is not None:  # a product is 15 times faster than picking the weights out
             mass = float(weights @ constraint.legal().astype(np.float32))
-        self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total))
+        top = self._likeliest(weights, total)
+        self.odds = Odds(float(weights[token]) / total, min(1.0, mass / total), top=top)
         return token
+
+    def _likeliest(
+        self, weights: NDArray[np.float32], total: float
+    ) -> tuple[tuple[str, float], ...]:
+        if not self._top:
+            return ()
+        found = np.argpartition(weights, -self._top)[-self._top :]
+        found = found[np.argsort(-weights[found], kind="stable")]
+        texts = [self._piece(int(each)).decode("utf-8", "surrogateescape") for each in found]
+        return tuple(zip(texts, (weights[found] / total).tolist(), strict=True))
 
     def _choose(self, context: LlamaContext, constraint: GrammarConstraint | None, row: int) -> int:
         if self._suppressed.size:

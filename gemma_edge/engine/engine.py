@@ -292,7 +292,9 @@ class LlamaEngine:
 
     def _generate(self, request: Request, answer: RunningAnswer, prompt: Prompt, job: Job) -> Task:
         """Read the prompt up to its last run of tokens, then: evaluate, choose, follow."""
-        sampler = Sampler(request.sampling, self._defaults, self._model, scored=request.scored)
+        sampler = Sampler(
+            request.sampling, self._defaults, self._model, scored=request.scored, top=request.top
+        )
         clock, passes = Clock(), self.encoder_passes
         restored = self._restore(job, prompt, clock)
         cached = job.cache.position

@@ -115,7 +115,8 @@ class Request:
     ``goes_on``: the last message is the model's, and the answer goes on where it ends. ``raw``: the
     one message is the prompt as it is, without a template.
     ``fresh``: nothing of the prompt is taken from the cache.
-    ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens."""
+    ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens, and of the
+    ``top`` likeliest ones in the place of each that it chose."""
 
     messages: tuple[Message, ...]
     think: bool = False
@@ -127,6 +128,7 @@ class Request:
     goes_on: bool = False
     raw: bool = False
     scored: bool = False
+    top: int = 0
     fresh: bool = False
 
 
@@ -134,12 +136,15 @@ class Request:
 class TokenScore:
     """One token of an answer. ``probability`` is the model's own for it, at temperature 1 and
     before any mask; ``legal`` is the mass of all tokens that the constraint allowed there (1.0
-    without one). A ``forced`` token was not chosen: both are 1.0."""
+    without one). A ``forced`` token was not chosen: both are 1.0. ``top`` are the likeliest tokens
+    of all there, the first first, each with its probability; bytes that are no character of their
+    own are surrogates, as Python's ``surrogateescape`` writes them."""
 
     text: str
     probability: float
     legal: float
     forced: bool = False
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import field, replace
+from itertools import accumulate
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -115,6 +116,13 @@ def _limit(service: Service, body: Json) -> int | None:
     return min(filter(None, (*asked, most)), default=None)
 
 
+def _top(body: Json) -> int:
+    top: int = body.get("top_logprobs", 0)
+    if top and not body.get("logprobs"):
+        raise invalid("`top_logprobs` goes with `logprobs`", "top_logprobs")
+    return top
+
+
 def read_chat(service: Service, body: Json) -> Asked:
     """What a chat's body asks; takes images apart, so it is for a thread.
     Raises Refusal: it cannot be done; InputError: an image cannot be read."""
@@ -142,6 +150,7 @@ def read_chat(service: Service, body: Json) -> Asked:
             messages=tuple(messages), think=effort != "none", goes_on=goes_on,
             max_tokens=_limit(service, body), max_thought_tokens=_THOUGHTS.get(effort),
             sampling=_sampling(body), stop=_stops(body), scored=body.get("logprobs", False),
+            top=_top(body),
         ),
         schema=schema, calls=calls, count=body.get("n", 1),
         wants_usage=bool((options or {}).get("include_usage")),
@@ -350,7 +359,8 @@ def read_completion(service: Service, body: Json) -> Asked:
     return Asked(
         request=Request(
             messages=(Message("user", prompt),), raw=True, max_tokens=_limit(service, body),
-            sampling=_sampling(body), stop=_stops(body),
+            sampling=_sampling(body), stop=_stops(body), scored="logprobs" in body,
+            top=body.get("logprobs", 0),
         ),
         count=body.get("n", 1), wants_usage=bool((options or {}).get("include_usage")),
     )  # fmt: skip
@@ -456,11 +466,39 @@ class Answer:
 def _logprobs(scores: Sequence[TokenScore]) -> Json:
     return {
         "content": [
-            {"token": each.text, "logprob": logarithm(each.probability),
-             "bytes": list(each.text.encode()), "top_logprobs": []}
+            {**_logprob(each.text, each.probability),
+             "top_logprobs": [_logprob(*candidate) for candidate in each.top]}
             for each in scores
         ],
         "refusal": None,
+    }  # fmt: skip
+
+
+def _logprob(text: str, probability: float) -> Json:
+    data = text.encode("utf-8", "surrogateescape")
+    return {"token": _shown(text), "logprob": logarithm(probability), "bytes": list(data)}
+
+
+def _shown(text: str) -> str:
+    """Bytes that are no character as the sign for that."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _text_top(score: TokenScore) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text, probability in score.top:
+        found.setdefault(_shown(text), logarithm(probability))  # of several that look the same
+    return found
+
+
+def _text_logprobs(scores: Sequence[TokenScore], start: int) -> Json:
+    """The older form, of texts that go on; ``start`` is how many characters stand before them."""
+    places = accumulate((len(each.text) for each in scores), initial=start)
+    return {
+        "tokens": [each.text for each in scores],
+        "token_logprobs": [logarithm(each.probability) for each in scores],
+        "top_logprobs": [_text_top(each) for each in scores],
+        "text_offset": [place for place, _ in zip(places, scores, strict=False)],
     }  # fmt: skip
 
 
@@ -478,9 +516,12 @@ class Chat:
         return {"delta": delta}
 
     @staticmethod
-    def choice(answer: Answer, scored: bool) -> Json:
-        logprobs = _logprobs(answer.scores) if scored else None
-        return {"message": answer.message(), "logprobs": logprobs}
+    def logprobs(scores: Sequence[TokenScore], _start: int) -> Json:
+        return _logprobs(scores)
+
+    @staticmethod
+    def choice(answer: Answer) -> Json:
+        return {"message": answer.message()}
 
 
 class Completion:
@@ -498,8 +539,12 @@ class Completion:
         return {"text": delta.get("content", "")}
 
     @staticmethod
-    def choice(answer: Answer, scored: bool) -> Json:
-        return {"text": "".join(answer.text), "logprobs": None}
+    def logprobs(scores: Sequence[TokenScore], start: int) -> Json:
+        return _text_logprobs(scores, start)
+
+    @staticmethod
+    def choice(answer: Answer) -> Json:
+        return {"text": "".join(answer.text)}
 
 
 Look = type[Chat] | type[Completion]
@@ -519,8 +564,10 @@ async def _whole(service: Service, client: str, asked: Asked, look: Look) -> Res
                 answers[number].take(each)
     for answer in answers:
         answer.check(asked.schema)
+    scored = asked.request.scored
     choices = [
-        {"index": number, **look.choice(answer, asked.request.scored),
+        {"index": number, **look.choice(answer),
+         "logprobs": look.logprobs(answer.scores, 0) if scored else None,
          "finish_reason": answer.finish_reason}
         for number, answer in enumerate(answers)
     ]  # fmt: skip
@@ -546,10 +593,12 @@ class _Pieces:
             self._begun = number
             if part := look.first():
                 yield self._choice(number, part)
-        if delta := answer.take(piece):
+        start = sum(len(each.text) for each in answer.scores)
+        delta, scores = answer.take(piece), piece.scores if isinstance(piece, Chunk) else ()
+        if delta or scores:
             part = look.part(delta)
             if self._asked.request.scored and isinstance(piece, Chunk):
-                part["logprobs"] = _logprobs(piece.scores)
+                part["logprobs"] = look.logprobs(scores, start)
             yield self._choice(number, part)
         if answer.finished is not None:
             answer.check(self._asked.schema)

@@ -55,6 +55,7 @@ def test_every_class_that_may_travel_is_known(root: object) -> None:
         None, True, 7, 1.5, "text \ud800", (), (1, ("a", None)), Path("a b").absolute(), PLAN,
         replace(PLAN, fallbacks=(PLAN,)),
         Chunk("ab", "answer", (TokenScore("a", 0.5, 1.0), TokenScore("b", 1.0, 1.0, forced=True))),
+        Chunk("c", "answer", (TokenScore("c", 0.5, 1.0, top=(("c", 0.5), ("\udcf0", 0.1))),)),
         Finished("end", USAGE, protocol.Timings(
             prompt_seconds=1.0, first_token_seconds=0.1, decode_seconds=2.0)),
     ],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gemma_edge.engine.answer import FORCED, ChunkWriter, Odds
+from gemma_edge.engine.answer import FORCED, ChunkWriter, Odds, Sampler
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.protocol import (
@@ -97,6 +97,31 @@ def test_the_legal_mass_is_that_of_the_tokens_that_were_allowed(
     )
     assert chosen.legal == pytest.approx(legal / weights.sum(), abs=1e-4)
     assert chosen.legal < 0.5  # the model would have said something else
+
+
+def test_the_likeliest_are_those_of_the_logits(engine: LlamaEngine, model: LlamaModel) -> None:
+    """Before any mask: also what the constraint did not allow."""
+    for request in (FREE, replace(FREE, constraint=JsonConstraint(schema='{"enum": [8, 9]}'))):
+        _, scores = scored(engine, replace(request, top=5, max_tokens=6))
+        first = next(score for score in scores if not score.forced)
+        logits = engine.next_logits(request).astype(np.float64)
+        weights = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        best = weights.argsort()[::-1][:5]
+        texts = [model.piece(int(token)).decode("utf-8", "surrogateescape") for token in best]
+        assert [text for text, _ in first.top] == texts
+        assert [chance for _, chance in first.top] == pytest.approx(weights[best], abs=1e-4)
+        assert all(len(score.top) == (0 if score.forced else 5) for score in scores)
+    assert first.text not in texts  # the constraint chose it
+
+
+def test_half_of_a_character_is_a_candidate(model: LlamaModel) -> None:
+    """Its bytes come whole to whoever asked."""
+    token = model.tokenize("\N{SNOWMAN}", special=False)[0]
+    weights = np.zeros(model.vocab_tokens, np.float32)
+    weights[token] = 1.0
+    sampler = Sampler(GREEDY, GREEDY, model, scored=True, top=1)
+    ((text, chance),) = sampler._likeliest(weights, 1.0)
+    assert (text.encode("utf-8", "surrogateescape"), chance) == (model.piece(token), 1.0)
 
 
 def test_forced_tokens_are_marked(engine: LlamaEngine) -> None:

@@ -111,6 +111,47 @@ def test_how_sure_the_model_was(client: httpx2.Client) -> None:
     assert sum(len(each["content"]) for each in pieces if each) == len(tokens)
 
 
+def test_what_else_the_model_could_have_said(client: httpx2.Client) -> None:
+    (choice,) = chat(client, logprobs=True, top_logprobs=3).json()["choices"]
+    tokens = choice["logprobs"]["content"]
+    assert "".join(each["token"] for each in tokens) == TEXT
+    for each in tokens:  # the answer is greedy
+        top = each["top_logprobs"]
+        assert {key: each[key] for key in ("token", "logprob", "bytes")} == top[0]
+        chances = [one["logprob"] for one in top]
+        assert (len(top), chances) == (3, sorted(chances, reverse=True))
+        assert sum(map(math.exp, chances)) <= 1 + 1e-6
+    streamed = list(events(chat(client, logprobs=True, top_logprobs=3, stream=True)))
+    pieces = [each["choices"][0]["logprobs"] for each in streamed]
+    again = [one for each in pieces if each for one in each["content"]]
+    assert [(each["token"], len(each["top_logprobs"])) for each in again] == [
+        (each["token"], 3) for each in tokens
+    ]
+    assert error(chat(client, top_logprobs=3)) == (400, "invalid", "top_logprobs")
+
+
+@pytest.mark.parametrize("wanted", [0, 2])
+def test_how_sure_the_model_was_of_a_text(client: httpx2.Client, wanted: int) -> None:
+    asked = {"model": "demo", "prompt": "Hello", "max_tokens": 5, "temperature": 0}
+    asked["logprobs"] = wanted
+    (choice,) = client.post("/v1/completions", json=asked).json()["choices"]
+    found = choice["logprobs"]
+    assert "".join(found["tokens"]) == choice["text"]
+    places = zip(found["text_offset"], found["tokens"], strict=True)
+    assert all(choice["text"].startswith(token, place) for place, token in places)
+    for top, token, chance in zip(
+        found["top_logprobs"], found["tokens"], found["token_logprobs"], strict=True
+    ):
+        assert len(top) == wanted
+        assert not top or next(iter(top.items())) == (token, chance)
+    streamed = list(events(client.post("/v1/completions", json={**asked, "stream": True})))
+    pieces = [each["choices"][0]["logprobs"] for each in streamed]
+    joined = {name: [one for each in pieces if each for one in each[name]] for name in found}
+    assert (joined["tokens"], joined["text_offset"]) == (found["tokens"], found["text_offset"])
+    assert joined["token_logprobs"] == pytest.approx(found["token_logprobs"], abs=0.05)
+    assert [*map(len, joined["top_logprobs"])] == [*map(len, found["top_logprobs"])]
+
+
 def test_thoughts_are_told_apart(client: httpx2.Client) -> None:
     asked = {"reasoning_effort": "low", "messages": [{"role": "user", "content": "Hello"}]}
     answer = chat(client, **asked).json()
@@ -214,7 +255,9 @@ WRONG: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "a stranger": ({"banana": 1}, "unsupported", "banana"),
     "audio": ({"modalities": ["audio"]}, "unsupported", "modalities"),
     "functions": ({"functions": []}, "unsupported", "functions"),
-    "top_logprobs": ({"top_logprobs": 3}, "unsupported", "top_logprobs"),
+    "too many candidates": (
+        {"logprobs": True, "top_logprobs": 21}, "invalid", "top_logprobs",
+    ),
     "a penalty": ({"frequency_penalty": 0.5}, "unsupported", "frequency_penalty"),
     "a bias": ({"logit_bias": {"5": 1}}, "invalid", "logit_bias"),
     "too hot": ({"temperature": 3}, "invalid", "temperature"),
