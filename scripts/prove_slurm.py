@@ -33,13 +33,14 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 ASK = ("--schema", "invoice_number, date, total num", "--model", "demo")
 NODES = ("n1", "n2")
 PATIENCE_SECONDS = 600
+# A node is missed within seconds, and its jobs wait as long (``cred_expire``) to begin anew.
 CONFIG = """\
 ClusterName=proof
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -54,7 +55,9 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 MpiDefault=none
 SwitchType=switch/none
-SlurmdTimeout=10
+SlurmdTimeout=3
+MessageTimeout=3
+TCPTimeout=1
 KillWait=5
 JobRequeue=1
 BatchStartTimeout=5
@@ -235,7 +238,7 @@ def prove(files: int, jobs: int, folder: Path) -> dict[str, int]:
             [program("scancel"), "--batch", "--signal=USR1", *there[:1]], env=cluster.environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        cluster.run("scontrol", "requeue", there[1])
+        cluster.run("scontrol", "requeue", there[-1])
         killed = cluster.kill_node("n2")
         _say(f"one job is told to stop, one requeued, {killed} processes of a node are killed")
         _until(lambda: "down" in cluster.run("sinfo", "-h", "-N", "-o", "%T"), "n2 to be missed")

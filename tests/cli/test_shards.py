@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import prove_slurm
 import pytest
 
 from gemma_edge.app.batch import Source
@@ -265,3 +267,18 @@ def test_a_signal_ends_it_behind_the_document_it_is_at(folder, told):
 
 def rows_of(path):
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+MISSING = [name for name in prove_slurm.PROGRAMS if shutil.which(name) is None]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=f"no SLURM here: {', '.join(MISSING)}")
+def test_a_job_array_on_a_real_slurm(tmp_path):
+    """Two nodes, one of them killed with all its processes, one job requeued, one told to stop."""
+    figures = prove_slurm.prove(48, 4, tmp_path)
+    assert figures.pop("processes killed") >= 2
+    assert figures.pop("told to stop") >= 1
+    assert figures == {
+        "files": 48, "jobs": 4, "rows": 48, "lost": 0, "twice": 0, "other": 0, "shares left": 0,
+    }  # fmt: skip
