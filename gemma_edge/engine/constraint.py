@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # No end of an answer is longer than this, in bytes: a schema that wants more has none.
-LONGEST_END = 8192
+LONGEST_END = 32_768
 NO_END = f"no answer to it ends within {LONGEST_END:,} bytes"
 
 
@@ -251,7 +251,9 @@ def _behind(opened: _Open, char: bytes) -> _Open:
     return opened if _key(opened) is None else b""
 
 
-_MOST_STEPS = 16_000  # of one search, 10 microseconds each
+# Steps of one search, 10 to 100 microseconds each, and of the first try: an answer to which more
+# belong is so long that any end of it is looked for before the shortest.
+_MOST_STEPS, _FIRST_STEPS = 16_000, 4_000
 _MOST_ALIKE = 4  # states in the same place with the same legal bytes that are followed
 _DEEPEST = 200  # open lists and objects; nobody reads more
 _BRANCHES = 2  # of the words of a choice
@@ -299,13 +301,15 @@ class _Reached:
 class Ends:
     """The shortest ends of an answer, in bytes: Dijkstra over the states of a matcher whose tokens
     are bytes. States are told apart by their places and legal bytes. What ends a value soonest
-    is taken where it is legal; where that leads nowhere, all is tried."""
+    is taken where it is legal; where that leads nowhere, all is tried. An end of hundreds of values
+    is a short one, and not always the shortest."""
 
     def __init__(self, wanted: JsonConstraint, matcher: LLMatcher | None = None) -> None:
         self._known, self._wanted = matcher, wanted
         self._pieces: list[bytes] = []
         self._places = [_START]  # those of the pieces that the matcher was given
         self._nowhere = False  # whether the search had nothing left to try
+        self._is_long = False  # whether the shortest end was not found in time
         self._end = b""  # the last that was found
         self._left: dict[_Key, int] = {}  # bytes of it behind each place on the way
 
@@ -333,13 +337,52 @@ class Ends:
                 return None
             self._places.append(_after(self._places[-1], piece))
         self._nowhere = False
-        found = self._search(thorough=False)
-        return self._search(thorough=True) if self._nowhere else found
+        found = self._search(_FIRST_STEPS // 10 if self._is_long else _FIRST_STEPS)
+        if found is None and not self._nowhere:
+            found = self._dive()
+            self._is_long = found is not None
+            found = found or self._search(_MOST_STEPS)
+        return self._search(_FIRST_STEPS, thorough=True) if self._nowhere else found
 
-    def _search(self, *, thorough: bool) -> bytes | None:
+    def _dive(self) -> bytes | None:
+        """An end, found by what ends each value soonest, and without a look at other ways where
+        that leads on."""
+        matcher, place = self._matcher.deep_copy(), self._places[-1]
+        steps = [(_Step(), place, self._onward(matcher, _Step(), place))]
+        for _ in range(_MOST_STEPS):
+            step, place, texts = steps[-1]
+            if not texts:
+                if not step.text:
+                    break
+                matcher.rollback(len(step.text))
+                steps.pop()
+                continue
+            text = texts.pop(0)
+            taken = matcher.try_consume_tokens(list(text))
+            if taken < len(text):
+                matcher.rollback(taken)
+                continue
+            following = _Step(text, step, cost=step.cost + len(text))
+            if matcher.is_accepting():
+                return self._remember(following, b"")
+            place = _after(place, text)
+            steps.append((following, place, self._onward(matcher, following, place)))
+        return None
+
+    def _onward(self, matcher: LLMatcher, step: _Step, place: _Place) -> list[bytes]:
+        """What may come next, what ends a value soonest first."""
+        if step.cost > LONGEST_END or len(place[1]) > _DEEPEST:
+            return []
+        if forced := _to_comma(matcher.compute_ff_bytes()):
+            return [forced]
+        step.key = (place, matcher.compute_bitmask())
+        found = self._steps(matcher, *step.key, thorough=False)
+        return sorted(found, key=lambda text: text in (b"-", b"{", b"["))
+
+    def _search(self, steps: int, *, thorough: bool = False) -> bytes | None:
         numbers, known, reached = count(), Counter[_Key](), _Reached()
         heap = [(0, next(numbers), self._matcher, self._places[-1], _Step())]
-        for _ in range(_MOST_STEPS // 4 if thorough else _MOST_STEPS):
+        for _ in range(steps):
             if not heap or heap[0][0] > LONGEST_END:
                 self._nowhere = not heap
                 return None
@@ -352,8 +395,7 @@ class Ends:
                 continue
             if matcher.is_accepting():
                 return self._remember(step, b"")
-            texts = [matcher.compute_ff_bytes()]
-            texts = [text[: text.find(b",") + 1] or text for text in texts]
+            texts = [_to_comma(matcher.compute_ff_bytes())]
             if cost + len(texts[0]) > LONGEST_END:
                 continue
             if not texts[0]:
@@ -409,6 +451,10 @@ class Ends:
         self._left = left
         self._end = b"".join(reversed(texts)) + tail
         return self._end
+
+
+def _to_comma(text: bytes) -> bytes:
+    return text[: text.find(b",") + 1] or text
 
 
 def _ends(matcher: LLMatcher, text: bytes) -> bool:

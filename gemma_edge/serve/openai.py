@@ -81,7 +81,10 @@ class Asked:
             yield replace(self.request, sampling=replace(sampling, seed=seed), constraint=held)
 
     def constraints(self) -> Iterator[JsonConstraint | CallConstraint | None]:
-        """What to hold the answers to, the most first; the next where one is refused."""
+        """What to hold the answers to, the most first; the next where one is refused. A schema
+        whose answers are too long is not made shorter."""
+        from gemma_edge.engine.constraint import NO_END  # noqa: PLC0415  (llguidance)
+
         if self.calls:
             yield CallConstraint(lark=self.calls)
         elif self.schema is None:
@@ -91,6 +94,8 @@ class Asked:
             for each in held:
                 refused = yield each
                 if isinstance(refused, SchemaError):
+                    if refused.message.endswith(NO_END):
+                        return
                     held.refuse(refused)
 
 
@@ -385,8 +390,9 @@ def work(service: Service, asked: Asked, job: Job) -> None:
             except SchemaError as error:
                 try:
                     held = constraints.send(error)  # type: ignore[attr-defined]
-                except StopIteration:
-                    raise error from None
+                except (StopIteration, SchemaError):
+                    where = "tools" if asked.calls else "response_format"
+                    raise unsupported(error.message, where, hint=error.hint) from None
 
 
 @dataclass(slots=True)

@@ -277,6 +277,40 @@ def test_the_end_goes_on_from_where_the_last_one_was() -> None:
     assert again.decode() == '", "kind": "a"}], "z": ""}'
 
 
+LONG: dict[str, tuple[dict[str, object], str]] = {
+    "numbers": (obj(**{f"p{n}": {"type": "integer"} for n in range(400)}), '{"p0": 0, "p1": 0,'),
+    "rows": ({"type": "array", "items": obj(a={"type": ["number", "null"]}), "minItems": 1000},
+             '[{"a": 0}, {"a": 0}'),
+    "trees": (obj(**{f"t{n}": {"$ref": "#/$defs/t"} for n in range(100)}) | {"$defs": {
+        "t": {"anyOf": [{"type": "integer"}, obj(l={"$ref": "#/$defs/t"})]}}}, '{"t0": 0, "t1":'),
+    "texts": (obj(**{f"name_of_{n}": text() for n in range(900)}), '{"name_of_0": "", "name_'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_an_answer_of_hundreds_of_values_has_an_end(name: str) -> None:
+    schema, begins = LONG[name]
+    found = shortest(schema)
+    assert found is not None
+    assert found.startswith(begins)
+    jsonschema_rs.validate(schema, json.loads(found))
+
+
+def test_a_long_end_goes_on_from_where_the_last_one_was() -> None:
+    ends = Ends(JsonConstraint(schema=json.dumps(LONG["rows"][0])))
+    written = ""
+    for piece in ('[{"a": 1', '7}, {"a": null}, ', '{"a": 3', ".5"):
+        ends.advance(piece.encode())
+        written += piece
+        end = ends.find()
+        assert end is not None
+        assert len(json.loads(written + end.decode())) == 1000
+    ends.take_back(2)
+    again = ends.find()
+    assert again is not None
+    json.loads('[{"a": 17}, {"a": null}, ' + again.decode())
+
+
 def test_what_has_no_end_is_refused(model: LlamaModel) -> None:
     endless = {**obj(n={"$ref": "#"})}
     assert shortest(endless) is None

@@ -193,6 +193,22 @@ def test_an_answer_is_held_to_its_schema(client: httpx2.Client, streamed: bool) 
     assert (data["kind"] in ("a", "b"), data["count"] in (3, 4, 5)) == (True, True)
 
 
+def held_to(schema: dict[str, Any]) -> dict[str, Any]:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    return {"response_format": form}
+
+
+def test_a_long_answer_is_whole_or_refused(client: httpx2.Client) -> None:
+    """Never a schema that was made shorter in silence."""
+    rows = {"type": "array", "items": {"type": "integer", "maximum": 99}}
+    (choice,) = chat(client, **held_to({**rows, "minItems": 1000})).json()["choices"]
+    assert len(json.loads(choice["message"]["content"])) >= 1000
+    for streamed in (False, True):
+        refused = chat(client, **held_to({**rows, "minItems": 20_000}), stream=streamed)
+        assert error(refused) == (400, "unsupported", "response_format")
+        assert "32,768" in refused.json()["error"]["message"]
+
+
 def test_any_object_is_an_object(client: httpx2.Client) -> None:
     answer = chat(client, response_format={"type": "json_object"}, max_tokens=200).json()
     assert isinstance(json.loads(answer["choices"][0]["message"]["content"]), dict)
