@@ -179,22 +179,23 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def keep_within(folder: Path, most_bytes: int) -> None:
+def keep_within(folder: Path, most_bytes: int) -> int:
     """Remove what was used longest ago until no more than ``most_bytes`` lie in a folder. What is
-    being written, and what another process has open (Windows), stays."""
+    being written, and what another process has open (Windows), stays. The bytes that are left."""
     files: list[tuple[float, int, Path]] = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process was faster
             status = path.stat()
             files.append((status.st_mtime, status.st_size, path))
-    over = sum(size for _, size, _ in files) - most_bytes
+    left = sum(size for _, size, _ in files)
     whole = [each for each in sorted(files) if not each[2].name.endswith(PARTIAL_SUFFIX)]
     for _, size, path in whole[:-1]:
-        if over <= 0:
-            return
+        if left <= most_bytes:
+            break
         with contextlib.suppress(OSError):
             path.unlink()
-            over -= size
+            left -= size
+    return left
 
 
 def count_files(folder: Path) -> tuple[int, int]:
@@ -207,12 +208,19 @@ def count_files(folder: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def remove_files(folder: Path) -> None:
-    """Remove all files in a folder and those in it. What another program has open may stay
-    (Windows)."""
+def remove_files(folder: Path) -> OSError | None:
+    """Remove all files in a folder and those in it. Why one stays, if one does: its disk cannot be
+    written, or another program has it open (Windows)."""
+    problem: OSError | None = None
     for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+        try:
+            if not stat.S_ISDIR(path.lstat().st_mode):
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:  # another process was faster
+            continue
+        except OSError as error:
+            problem = problem or error
+    return problem
 
 
 def remove_left(folder: Path) -> None:

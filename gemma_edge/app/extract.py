@@ -621,6 +621,8 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
         sources = share(sources, batch.shard)
     if form_of(batch.out, batch.form) == "sqlite" and batch.out is None:
         raise UsageError("SQLite is written to a file", hint="--out answers.db")
+    if model.remember:
+        runtime.note("--remember: of many documents none is added to what is remembered")
     prepared = prepare_batch(request, model, batch, runtime, len(sources))
     with open_extraction(
         prepared, asked, request, batch, runtime, emit=emit, evidence=evidence, after=after

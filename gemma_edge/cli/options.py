@@ -10,8 +10,9 @@ import typer
 
 from gemma_edge.cli.completion import model_names
 from gemma_edge.cli.flags import EVERYWHERE, option, reading
+from gemma_edge.errors import UsageError
 from gemma_edge.records import dataclass
-from gemma_edge.trust import is_network
+from gemma_edge.trust import is_network, printable
 from gemma_edge.units import parse_bytes, parse_duration, parse_tokens
 
 if TYPE_CHECKING:
@@ -113,14 +114,19 @@ parse_encoding = reading(_encoding, "is no encoding of text, like cp1250 or shif
 parse_tiles = reading(_tiles, "is neither 2 (halves) nor 4 (quarters)")
 
 
+_YES_OR_NO = ("", "0", "1", "true", "false", "yes", "no", "on", "off")
+
+
 def parse_remembered(text: str) -> int | None:
-    """The bytes that REMEMBER_VARIABLE gives to documents, where it is a size (``8GiB``)."""
-    if not text.strip()[-1:].isalpha():
+    """The bytes that REMEMBER_VARIABLE gives to documents, where it is a size (``8GiB``).
+    Raises UsageError: it is neither that nor a yes or no."""
+    if text.strip().lower() in _YES_OR_NO:
         return None
     try:
         return parse_bytes(text)
-    except ValueError:  # another word for yes
-        return None
+    except ValueError:
+        problem = f"{REMEMBER_VARIABLE} is `{printable(text)}`, which is not a size"
+        raise UsageError(problem, hint="1, 0, or a size like 8GiB") from None
 
 
 def whole_text(text: str) -> str:

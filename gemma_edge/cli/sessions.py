@@ -140,13 +140,17 @@ def forget_command(context: Context, output: Output) -> ExitStatus:
     """
     folder = remembered_dir(data_dir(context))
     files, size_bytes = count_files(folder)
-    remove_files(folder)
+    problem = remove_files(folder)
     left, left_bytes = count_files(folder)
     gone = _render_files(files - left, max(0, size_bytes - left_bytes))
-    output.note(f"forgotten: {gone}" if files > left else "nothing was remembered")
+    if files > left or not left:
+        output.note(f"forgotten: {gone}" if files > left else "nothing was remembered")
     if left:
-        problem = f"{_render_files(left, left_bytes)} in {shown(folder)} cannot be deleted"
-        raise InputError(problem, hint="another program has them open: try again later")
+        why = f": {problem.strerror or problem}" if problem else ""
+        raise InputError(
+            f"{_render_files(left, left_bytes)} in {shown(folder)} cannot be deleted{why}",
+            hint="they stay until gemma-edge sessions forget can write there",
+        )
     return ExitStatus.OK
 
 

@@ -473,8 +473,10 @@ def open_saved(
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise Unusable("nothing was saved") from None
-    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise Unusable(f"{path.name} cannot be read: {error}") from None
+    except ValueError:  # an empty file cannot be mapped
+        raise Unusable(f"{path.name} is damaged") from None
+    except OSError as error:
+        raise Unusable(f"{path.name} cannot be read: {error.strerror or error}") from None
     with mapped, memoryview(mapped) as whole:
         try:
             cells, state = _read(whole, wanted, context_tokens)
@@ -560,8 +562,8 @@ def _check_room(path: Path, size: int, most: int) -> None:
     """A full disk under a mapped file ends the process, so it is asked before."""
     if size > most:
         raise EngineError(
-            f"the cache takes {render_bytes(size)}, more than the {render_bytes(most)} that "
-            "are kept on disk"
+            f"the cache takes {render_bytes(size)}, more than the {render_bytes(most)} that are "
+            "for it on the disk"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -571,7 +573,8 @@ def _check_room(path: Path, size: int, most: int) -> None:
         raise _refused(path, error) from None
     if size + FREE_BYTES > free:
         raise EngineError(
-            f"the cache takes {render_bytes(size)}, the disk has only {render_bytes(free)} free"
+            f"the cache takes {render_bytes(size)}, the disk has {render_bytes(free)} free, and "
+            f"{render_bytes(FREE_BYTES)} of it stay free"
         )
 
 

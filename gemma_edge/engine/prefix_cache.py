@@ -118,16 +118,19 @@ class PrefixCache:
     def _finish(self, part: CacheWriter, path: Path, most: int) -> None:
         try:
             size = part.finish(durable=False)
-            keep_within(self._folder, most)
+            taken = keep_within(self._folder, most)
         except (EngineError, OSError) as error:
             # Another process may have been faster, and on Windows it has the file open.
             if not os.path.exists(path):
                 self._say(f"not remembered: {error}")
             return
-        where = f"{shown(self._folder.parent)} ({render_bytes(size)})"
         if "kept" not in self._told:
             self._told.add("kept")
-            self._say(f"remembered in {where}; gemma-edge sessions forget deletes it")
+            every = f", {render_bytes(taken)} with earlier ones" if taken > size else ""
+            self._say(
+                f"remembered in {shown(self._folder.parent)}: {render_bytes(size)}{every}, of at "
+                f"most {render_bytes(most)}; gemma-edge sessions forget deletes it"
+            )
 
     def wait(self) -> None:
         """Until what was kept last is whole."""

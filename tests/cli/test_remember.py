@@ -1,6 +1,8 @@
 """``--remember``: what was read of an image serves the next run, and nothing is kept without it."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from random import Random
 
@@ -8,6 +10,7 @@ import pytest
 from demo_model import shapes
 
 from gemma_edge.app.runtime import load_engine
+from gemma_edge.units import render_bytes
 
 DEMO = ("--model", "demo", "--threads", "1", "--temperature", "0")
 
@@ -115,6 +118,7 @@ def test_of_many_documents_none_is_kept(shell, letter, tmp_path):
     other = str(tmp_path / "other.txt")
     ran = extract(shell, letter, other, "-s", "color", "--remember")
     assert ran.status == 0 and kept(shell) == []
+    assert "--remember: of many documents none is added" in ran.stderr
 
 
 def test_a_question_about_a_file(shell, letter):
@@ -138,8 +142,54 @@ def test_a_question_about_a_file(shell, letter):
 def test_a_size_is_the_cap(shell, letter):
     extract(shell, letter, "-s", "color", environment={"GEMMA_EDGE_REMEMBER": "1KiB"})
     assert kept(shell) == []
-    extract(shell, letter, "-s", "color", environment={"GEMMA_EDGE_REMEMBER": "1GiB"})
+    ran = extract(shell, letter, "-s", "color", environment={"GEMMA_EDGE_REMEMBER": "1GiB"})
     assert kept(shell) == [".kv"]
+    assert "of at most 1.0 GiB" in ran.stderr and "with earlier ones" not in ran.stderr
+
+
+def test_what_all_of_it_takes_is_said(shell, letter):
+    extract(shell, letter, "-s", "color", "--remember")
+    first = sum(path.stat().st_size for path in seen(shell))
+    Path(letter).write_text(f"Yes.\n{LETTER}", "utf-8")
+    ran = extract(shell, letter, "-s", "color", "--remember")
+    every = sum(path.stat().st_size for path in seen(shell))
+    assert every > first and len(seen(shell)) == 2
+    assert f"{render_bytes(every - first)}, {render_bytes(every)} with earlier ones" in ran.stderr
+
+
+@pytest.mark.parametrize("said", ["please", "100%", "-1", "8 apples"])
+def test_a_variable_that_says_nothing_is_refused(shell, letter, said):
+    ran = extract(shell, letter, "-s", "color", environment={"GEMMA_EDGE_REMEMBER": said})
+    assert ran.status == 2 and ran.stdout == ""
+    assert f"GEMMA_EDGE_REMEMBER is `{said}`, which is not a size" in ran.stderr
+
+
+@pytest.mark.parametrize("said", ["yes", "ON", " true ", "1", "4", "4GiB"])
+def test_a_variable_that_says_yes(shell, said):
+    ran = shell.run("sessions", model=False, environment={"GEMMA_EDGE_REMEMBER": said})
+    assert ran.status == 0
+
+
+def test_an_empty_file_is_damaged(shell, letter):
+    extract(shell, letter, "-s", "color", "--remember")
+    (path,) = seen(shell)
+    path.write_bytes(b"")
+    ran = extract(shell, letter, "-s", "color", "--remember")
+    assert ran.status == 0 and f"it is read again: {path.name} is damaged" in ran.stderr
+    assert path.stat().st_size > 0
+
+
+def test_what_cannot_be_forgotten_is_said_with_the_reason(shell, letter, monkeypatch):
+    extract(shell, letter, "-s", "color", "--remember")
+
+    def refuse(path, missing_ok=False):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    ran = shell.run("sessions", "forget", model=False)
+    assert ran.status == 3 and len(seen(shell)) == 1
+    assert f"cannot be deleted: {os.strerror(errno.EROFS)}" in ran.stderr
+    assert "nothing was remembered" not in ran.stderr
 
 
 def test_what_is_remembered_is_listed_and_forgotten(shell, letter, pictures):
