@@ -8,7 +8,6 @@ for. Nothing is read before it is asked for. What is not known of a file is None
 import os.path
 import re
 import shlex
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -19,11 +18,7 @@ from typing import Any, Literal
 
 from gemma_edge.errors import ModelError
 from gemma_edge.records import dataclass
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from gemma_edge.trust import parse_toml
 
 DEFAULT_IMAGE_TOKENS = 280  # Google's own default budget for Gemma 4 (its model card)
 
@@ -177,7 +172,7 @@ def size(name: str) -> Size:
 
 def read_size(path: Path) -> Size | None:
     """The size that a TOML file describes; None for the bundled model, which has no quants."""
-    entry = tomllib.loads(path.read_text(encoding="utf-8"))
+    entry = parse_toml(path.read_text(encoding="utf-8"))
     if "quants" not in entry:
         return None
     measured: Mapping[str, Mapping[str, Any]] = entry.pop("measured", {})
@@ -501,7 +496,7 @@ def resolve(name_or_path: str, mmproj: Path | None = None) -> ModelFiles:
 
 
 def _read_bundled(path: Path) -> ModelFiles:
-    entry = tomllib.loads(path.read_text(encoding="utf-8"))
+    entry = parse_toml(path.read_text(encoding="utf-8"))
     model = path.parent / entry["files"]["model"]
     if not model.is_file():
         raise ModelError(

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from importlib.resources import files
 from typing import Any, Literal, get_args
 
 from gemma_edge.documents.document import (
@@ -122,6 +121,8 @@ def _line(name: str, count: int) -> str:
 
 
 def _read(name: str) -> str:
+    from importlib.resources import files  # noqa: PLC0415  (not for the end of an answer)
+
     return files("gemma_edge").joinpath("prompts").joinpath(name).read_text(encoding="utf-8")
 
 

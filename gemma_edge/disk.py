@@ -9,7 +9,6 @@ is opened by ``open_plain`` and grows at its end.
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -108,7 +107,7 @@ def _make_folder(folder: Path) -> None:
 def new_name(path: Path) -> Path:
     """A name in the same folder that nobody can foresee, for a file that is not complete."""
     stem = path.name[:_STEM_CHARACTERS].lstrip(".")
-    return path.with_name(f".{stem}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+    return path.with_name(f".{stem}.{os.urandom(8).hex()}{PARTIAL_SUFFIX}")
 
 
 def create(path: Path, mode: int = 0o666, *, buffering: int = -1) -> BinaryIO:

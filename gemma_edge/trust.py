@@ -9,6 +9,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 # ----------------------------------------------------------------------------
 # Programs. Windows looks in the working folder first, and everywhere an empty or a relative entry
@@ -206,10 +207,15 @@ def lies_below(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
 _MOST_PARTS = 1000  # of a key with dots: reading one takes the square of their number
 
 
-def check_keys(text: str) -> None:
-    """Raises ValueError: TOML with a key that no settings have."""
+def parse_toml(text: str) -> dict[str, Any]:
+    """What a TOML text says. Raises ValueError: it is none, or has a key that no settings have."""
+    if sys.version_info >= (3, 11):  # not at the top: it takes 2 ms, and few commands read any
+        import tomllib  # noqa: PLC0415
+    else:
+        import tomli as tomllib  # noqa: PLC0415
     if any(line.partition("=")[0].count(".") > _MOST_PARTS for line in text.split("\n")):
         raise ValueError(f"a key of more than {_MOST_PARTS:,} parts")
+    return tomllib.loads(text)
 
 
 # ----------------------------------------------------------------------------

@@ -10,7 +10,6 @@ max_tokens = 800     # optional
 temperature = 0.2
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -21,13 +20,8 @@ from gemma_edge.catalog import kind_of
 from gemma_edge.engine.protocol import Sampling
 from gemma_edge.errors import InputError
 from gemma_edge.records import dataclass
-from gemma_edge.trust import check_keys, lies_below
+from gemma_edge.trust import lies_below, parse_toml
 from gemma_edge.units import render_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SUFFIX = ".toml"
 SHIPPED = Path(__file__).with_name("personas")
@@ -104,8 +98,7 @@ def _read(path: Path) -> Persona:
         if len(data) > _MOST_BYTES:
             raise ValueError(f"larger than {render_bytes(_MOST_BYTES)}")
         text = data.decode("utf-8")
-        check_keys(text)
-        content = tomllib.loads(text)
+        content = parse_toml(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are of this kind

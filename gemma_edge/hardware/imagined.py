@@ -8,7 +8,6 @@ machine. Pure.
 """
 
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -20,13 +19,8 @@ from typing import Any
 from gemma_edge.errors import UsageError
 from gemma_edge.hardware.machine import Cpu, Device, Hardware, Memory
 from gemma_edge.records import dataclass
-from gemma_edge.trust import printable
+from gemma_edge.trust import parse_toml, printable
 from gemma_edge.units import GIB, MIB, render_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Note = Callable[[str], None]
 _MOST_TEXT = 2000  # characters; eight lines of `nvidia-smi -L` are half of that
@@ -685,7 +679,7 @@ def _maker(name: str) -> str:
 
 @cache
 def _table() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8"))
+    return parse_toml(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8"))
 
 
 @cache

@@ -6,7 +6,6 @@ placements; until it is measured, what a person sees is called an estimate.
 """
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -19,11 +18,7 @@ from gemma_edge.planning.model import Shape, parse_shape
 from gemma_edge.planning.plan import RAM, Candidate, Placement, Plan, Speed
 from gemma_edge.records import dataclass
 from gemma_edge.store.measurements import Measurement
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from gemma_edge.trust import parse_toml
 
 # Two threads wait for each other several hundred times a token. The bundled model (3.5 MB) reads
 # the example invoice in 0.2 s with one thread, and in a minute with two where another program wants
@@ -333,7 +328,7 @@ def _find(title: str) -> tuple[str, float] | None:
 
 @cache
 def _table() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(Path(__file__).with_name("gpus.toml").read_text(encoding="utf-8"))
+    return parse_toml(Path(__file__).with_name("gpus.toml").read_text(encoding="utf-8"))
 
 
 def _used(placement: Placement, hardware: Hardware) -> list[Device]:

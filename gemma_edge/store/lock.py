@@ -8,7 +8,6 @@ order, so it can live in version control.
 import contextlib
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -19,12 +18,8 @@ from gemma_edge.disk import write_atomically
 from gemma_edge.errors import GemmaEdgeError, InputError, UsageError
 from gemma_edge.records import dataclass
 from gemma_edge.store.remote import RemoteFile, StoreSettings
+from gemma_edge.trust import parse_toml
 from gemma_edge.units import render_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _VERSION = 1
 _MOST_BYTES = 4 << 20  # 20,000 entries
@@ -63,7 +58,7 @@ def read_lock(path: Path) -> Entries:
         text = data.decode("utf-8")
         if not all(map(_is_entry_line, text.split("\n"))):
             raise ValueError("a key that no lock has")
-        content = tomllib.loads(text)
+        content = parse_toml(text)
         if content.get("version") != _VERSION:
             raise ValueError(f"version {content.get('version')!r}, expected {_VERSION}")
         entries = [_parse_entry(entry) for entry in content.get("file", [])]
