@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ipaddress
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -139,12 +140,18 @@ class Service:
     def context_tokens(self) -> int:
         return self.engine.info.context_tokens
 
-    def client_of(self, request: HttpRequest) -> str:
-        """Whose turn it is: that of a key, where there are several, else of an address."""
+    def client_of(self, request: HttpRequest, user: str = "") -> str:
+        """Whose turn it is: that of a key, where there are several, else of an address. Programs of
+        this machine have one address, and are told apart by what they say of themselves: a key,
+        which any may send, and a ``user``. Nobody elsewhere gets more turns by that."""
+        said = request.headers.get("authorization", "")
+        host = request.client.host if request.client else ""
         if len(self.keys) > 1:
-            said = request.headers.get("authorization", "")
             return hashlib.sha256(said.encode()).hexdigest()
-        return request.client.host if request.client else ""
+        with suppress(ValueError):
+            if ipaddress.ip_address(host).is_loopback:
+                return hashlib.sha256("\0".join((host, said, user)).encode()).hexdigest()
+        return host
 
     async def read(self, work: Callable[[], Value]) -> Value:
         """Take documents or images apart, beside the answers.

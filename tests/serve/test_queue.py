@@ -15,15 +15,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.requests import Request as HttpRequest
 
+from gemma_edge.app.loaded import LoadedEngine
+from gemma_edge.app.runtime import library_runtime
 from gemma_edge.engine.protocol import Chunk, Event, Finished, Request
 from gemma_edge.errors import EngineStopped
 from gemma_edge.serve.protocol import Refusal
 from gemma_edge.serve.queue import FairQueue
-from gemma_edge.serve.server import Settings
+from gemma_edge.serve.safety import Trusted
+from gemma_edge.serve.server import Settings, open_service
 from gemma_edge.serve.service import Limits
 from tests.scripted import ScriptedEngine
-from tests.serve.conftest import HELLO, Running, chat, open_server
+from tests.serve.conftest import HELLO, Running, chat, open_server, prepared
 from tests.serve.test_openai import TEXT, error
 
 
@@ -55,6 +59,29 @@ def order(*clients: str, places: int = 1) -> list[str]:
 
 def test_each_client_has_its_turn() -> None:
     assert order("a", "a", "a", "a", "b", "c", "b") == ["a", "b", "c", "a", "b", "a", "a"]
+
+
+def whose(*keys: str, host: str = "127.0.0.1", said: str = "", user: str = "") -> str:
+    """Whose turn a request has, where the server has these keys."""
+    settings = Settings(trusted=Trusted(keys=keys))
+    engine = LoadedEngine(ScriptedEngine(), prepared(), lambda _text: None)
+    service = open_service(engine, library_runtime(), settings)
+    service.close()
+    scope = {"type": "http", "client": (host, 5), "headers": [(b"authorization", said.encode())]}
+    return service.client_of(HttpRequest(scope), user)
+
+
+def test_programs_of_this_machine_are_told_apart() -> None:
+    """By what they send; from elsewhere an address is one client whatever it says."""
+    here = {whose(), whose(said="Bearer a"), whose(said="Bearer b"), whose(user="x")}
+    assert len(here) == 4
+    assert whose(said="Bearer a") == whose(said="Bearer a")
+    assert whose("k", said="Bearer k", user="x") != whose("k", said="Bearer k", user="y")
+    far = {whose(host="192.0.2.1", said=said, user=user) for said in "ab" for user in "xy"}
+    assert far == {"192.0.2.1"}
+    keys = ("k", "l")
+    by_key = {whose(*keys, said=said, user=user) for said in keys for user in "xy"}
+    assert len(by_key) == 2
 
 
 def test_several_places_are_had_at_once() -> None:
