@@ -37,6 +37,7 @@ class ScriptedEngine:
         *,
         context_tokens: int = 8192,
         vision: bool = True,
+        thinks: bool = True,
         speed: float = 0.0,
         probability: float = 1.0,
         legal: float | None = None,
@@ -44,7 +45,7 @@ class ScriptedEngine:
         self.answers = list(answers)
         self.requests: list[Request] = []
         self.warmed: list[Request] = []
-        self._vision = vision
+        self._vision, self._thinks = vision, thinks
         self._speed = speed
         self._probability = probability
         self._legal = max(probability, 0.5) if legal is None else legal
@@ -63,6 +64,7 @@ class ScriptedEngine:
             gpu_layers=0,
             layers=0,
             sampling=Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0),
+            thinks=self._thinks,
         )
 
     def loading(self, seconds: float = 0.0) -> None:

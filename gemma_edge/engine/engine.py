@@ -147,6 +147,7 @@ class LlamaEngine:
             trained_context_tokens=model.trained_context_tokens, vision=self._vision is not None,
             device=model.device, gpu_layers=model.gpu_layers, layers=model.layers,
             sampling=self._defaults, notes=self._notes, allocated=self._allocated, plan=self._plan,
+            thinks=self._vocabulary.opens is not None and "enable_thinking" in model.chat_template,
         )  # fmt: skip
 
     @staticmethod

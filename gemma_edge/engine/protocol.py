@@ -284,9 +284,10 @@ class PromptCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What was loaded, in words and numbers. ``gpu_layers`` of ``layers`` are on a GPU;
-    ``allocated`` is what llama.cpp reports, buffer by buffer; ``plan`` is the one
-    that was loaded at last, which may be a fallback of the one that was asked for."""
+    """What was loaded, in words and numbers. ``thinks``: it has a channel for thoughts, and a
+    template that opens it. ``gpu_layers`` of ``layers`` are on a GPU; ``allocated`` is what
+    llama.cpp reports, buffer by buffer; ``plan`` is the one that was loaded at last, which may be a
+    fallback of the one that was asked for."""
 
     name: str
     architecture: str
@@ -297,6 +298,7 @@ class EngineInfo:
     gpu_layers: int
     layers: int
     sampling: Sampling
+    thinks: bool = False
     notes: tuple[str, ...] = ()
     allocated: tuple[Allocated, ...] = ()
     plan: Plan | None = None

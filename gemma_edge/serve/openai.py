@@ -70,6 +70,7 @@ class Asked:
     calls: str = ""
     count: int = 1
     wants_usage: bool = False
+    user: str = ""
 
     def requests(self, held: JsonConstraint | CallConstraint | None) -> Iterator[Request]:
         """One for each answer."""
@@ -121,6 +122,16 @@ def _limit(service: Service, body: Json) -> int | None:
     return min(filter(None, (*asked, most)), default=None)
 
 
+def _check_begun(schema: Schema | None, effort: str) -> None:
+    """Raises Refusal: an answer that somebody has begun does not go on so."""
+    if schema is not None:
+        text = "a schema is held from the beginning of an answer, and the last message has begun it"
+        raise unsupported(text, "response_format", hint="end with a message of the user")
+    if effort != "none":
+        text = "thoughts stand before an answer, and the last message has begun it"
+        raise unsupported(text, "reasoning_effort", hint="end with a message of the user")
+
+
 def _top(body: Json) -> int:
     top: int = body.get("top_logprobs", 0)
     if top and not body.get("logprobs"):
@@ -150,6 +161,10 @@ def read_chat(service: Service, body: Json) -> Asked:
     if schema is not None and schema.source.keys() - {"type"}:
         messages = _with_form(messages, schema)
     effort = body.get("reasoning_effort", "none")
+    if effort != "none" and not service.engine.info.thinks:
+        raise unsupported("this model does not think", "reasoning_effort", hint="leave it out")
+    if goes_on and body["messages"][-1]["role"] == "assistant":
+        _check_begun(schema, effort)
     return Asked(
         request=Request(
             messages=tuple(messages), think=effort != "none", goes_on=goes_on,
@@ -157,7 +172,7 @@ def read_chat(service: Service, body: Json) -> Asked:
             sampling=_sampling(body), stop=_stops(body), scored=body.get("logprobs", False),
             top=_top(body),
         ),
-        schema=schema, calls=calls, count=body.get("n", 1),
+        schema=schema, calls=calls, count=body.get("n", 1), user=body.get("user", ""),
         wants_usage=bool((options or {}).get("include_usage")),
     )  # fmt: skip
 
@@ -262,14 +277,10 @@ class _Reader:
                 self._read.append(Message(role, text, pictures))  # type: ignore[arg-type]
         if self._waiting:
             raise invalid(f"the call `{min(self._waiting)}` has no result", "messages")
-        goes_on = self._messages[-1]["role"] == "tool"
-        if self._messages[-1]["role"] == "assistant":
-            raise unsupported(
-                "the last message is the model's own", f"messages[{len(self._messages) - 1}]",
-                hint="end with a message of the user",
-            )  # fmt: skip
         self._end_turn()
-        return self._read, goes_on
+        if self._last_user < 0 and self._messages[-1]["role"] == "assistant":
+            raise invalid("there is no message of the user", "messages")
+        return self._read, self._messages[-1]["role"] in ("tool", "assistant")
 
     def _add_answer(self, message: Json, place: int, where: str) -> None:
         text, _ = self._content(message.get("content") or "", where)
@@ -283,7 +294,8 @@ class _Reader:
         thought = message.get("reasoning_content")
         if calls and thought and place > self._last_user:
             calling.thought(thought, parts)
-        parts.say(text.strip())
+        is_last = place == len(self._messages) - 1  # which goes on as it ends
+        parts.say(text if is_last else text.strip())
         for each in calls:
             name, identity = each["function"]["name"], each["id"]
             if identity in self._waiting:
@@ -367,7 +379,8 @@ def read_completion(service: Service, body: Json) -> Asked:
             sampling=_sampling(body), stop=_stops(body), scored="logprobs" in body,
             top=body.get("logprobs", 0),
         ),
-        count=body.get("n", 1), wants_usage=bool((options or {}).get("include_usage")),
+        count=body.get("n", 1), user=body.get("user", ""),
+        wants_usage=bool((options or {}).get("include_usage")),
     )  # fmt: skip
 
 
@@ -645,7 +658,7 @@ async def _pieces(
 async def _respond(
     service: Service, request: HttpRequest, asked: Asked, look: Look, *, streamed: bool
 ) -> Response:
-    client = service.client_of(request)
+    client = service.client_of(request, asked.user)
     if streamed:
         return await stream(request, _pieces(service, client, asked, look))
     return await unless_left(request, _whole(service, client, asked, look))

@@ -180,9 +180,14 @@ def _parse(body: bytes, name: str) -> Json:
         raise invalid(error.message) from None
     if not isinstance(value, dict):
         raise invalid("the body is no JSON object")
-    value = {key: each for key, each in value.items() if each is not None}
+    value = {key: _whole(each) for key, each in value.items() if each is not None}
     check(value, name)
     return value
+
+
+def _whole(value: Any) -> Any:
+    """``3.0`` is an integer to JSON Schema, and a float to Python."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def refuse_query(request: Request) -> None:

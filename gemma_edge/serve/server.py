@@ -24,6 +24,7 @@ from starlette.routing import Route
 from gemma_edge.app.loaded import LoadedEngine
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.errors import UsageError
+from gemma_edge.planning.plan import Plan
 from gemma_edge.records import dataclass
 from gemma_edge.serve import documents, openai
 from gemma_edge.serve.protocol import Json, Refusal, api, refuse_query
@@ -193,7 +194,8 @@ def describe_service(service: Service) -> Json:
     return {
         "model": service.name, "title": prepared.brief.partition(" on ")[0],
         "plan": prepared.render(info), "reasons": list(plan.reasons), "notes": list(info.notes),
-        "context_tokens": info.context_tokens, "vision": info.vision, "device": info.device,
+        "alternatives": _alternatives(prepared.plan), "context_tokens": info.context_tokens,
+        "vision": info.vision, "thinking": info.thinks, "device": info.device,
         "speed": None if speed is None else {
             "tokens_per_second": speed.tokens_per_second, "measured": speed.measured,
         },
@@ -208,6 +210,17 @@ def describe_service(service: Service) -> Json:
         },
         "version": __version__,
     }  # fmt: skip
+
+
+def _alternatives(plan: Plan) -> list[str]:
+    """Other models that fit here, by what ``--model`` takes."""
+    from gemma_edge.planning.render import render_speed, short_tokens  # noqa: PLC0415
+
+    found = []
+    for each in plan.alternatives:
+        said = (f"{short_tokens(each.context_tokens)} context", render_speed(each.speed))
+        found.append(f"{each.name}: {', '.join(filter(None, said))}")
+    return found
 
 
 def _account(account: Any) -> Json:

@@ -3,13 +3,17 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from gemma_edge.app.loaded import LoadedEngine
+from gemma_edge.app.runtime import library_runtime
+from gemma_edge.serve.server import Settings, describe_service, open_service
 from tests.scripted import ScriptedEngine
-from tests.serve.conftest import HELLO, chat, image_uri, open_server
+from tests.serve.conftest import HELLO, chat, image_uri, open_server, prepared
 
 TEXT = "Hello! How can I help you?"
 
@@ -69,6 +73,39 @@ def test_a_conversation_is_remembered(client: httpx2.Client) -> None:
         {"role": "user", "content": "What is my name?"},
     ]
     assert "Tom" in chat(client, messages=said).json()["choices"][0]["message"]["content"]
+
+
+BEGUN = [*HELLO, {"role": "assistant", "content": "Hello! How can"}]
+
+
+def test_an_answer_that_was_begun_goes_on(client: httpx2.Client) -> None:
+    """What comes is what is behind it."""
+    said = chat(client, messages=BEGUN).json()["choices"][0]["message"]["content"]
+    assert said == TEXT.removeprefix("Hello! How can")
+    streamed = [each["choices"][0] for each in events(chat(client, messages=BEGUN, stream=True))]
+    assert "".join(each["delta"].get("content", "") for each in streamed) == said
+
+
+def test_it_goes_on_behind_what_a_function_gave() -> None:
+    """Also there, and with its spaces."""
+    engine = ScriptedEngine(["goes on"])
+    call = {"id": "a", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    messages = [
+        *HELLO, {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "12:00"},
+        {"role": "assistant", "content": "It is "},
+    ]  # fmt: skip
+    with open_server(engine) as scripted:
+        assert chat(scripted, messages=messages).status_code == 200
+    (request,) = engine.requests
+    assert request.goes_on
+    assert request.messages[-1].parts[-1] == "It is "
+
+
+def test_what_a_model_cannot_do_is_refused() -> None:
+    with open_server(ScriptedEngine(thinks=False)) as scripted:
+        refused = chat(scripted, reasoning_effort="low")
+    assert error(refused) == (400, "unsupported", "reasoning_effort")
 
 
 def test_several_answers_have_seeds_of_their_own(client: httpx2.Client) -> None:
@@ -203,10 +240,9 @@ def test_a_long_answer_is_whole_or_refused(client: httpx2.Client) -> None:
     rows = {"type": "array", "items": {"type": "integer", "maximum": 99}}
     (choice,) = chat(client, **held_to({**rows, "minItems": 1000})).json()["choices"]
     assert len(json.loads(choice["message"]["content"])) >= 1000
-    for streamed in (False, True):
-        refused = chat(client, **held_to({**rows, "minItems": 20_000}), stream=streamed)
-        assert error(refused) == (400, "unsupported", "response_format")
-        assert "32,768" in refused.json()["error"]["message"]
+    refused = chat(client, **held_to({**rows, "minItems": 20_000}))
+    assert error(refused) == (400, "unsupported", "response_format")
+    assert "32,768" in refused.json()["error"]["message"]
 
 
 def test_any_object_is_an_object(client: httpx2.Client) -> None:
@@ -306,9 +342,15 @@ WRONG: dict[str, tuple[dict[str, Any], str, str | None]] = {
         "invalid", "response_format",
     ),
     "an effort": ({"reasoning_effort": "huge"}, "invalid", "reasoning_effort"),
-    "its own turn": (
-        {"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]},
-        "unsupported", "messages[1]",
+    "its own turn alone": (
+        {"messages": [{"role": "assistant", "content": "Hi"}]}, "invalid", "messages",
+    ),
+    "a thought behind its beginning": (
+        {"messages": BEGUN, "reasoning_effort": "low"}, "unsupported", "reasoning_effort",
+    ),
+    "a schema behind its beginning": (
+        {"messages": BEGUN, "response_format": {"type": "json_object"}},
+        "unsupported", "response_format",
     ),
     "usage without a stream": (
         {"stream_options": {"include_usage": True}}, "invalid", "stream_options",
@@ -327,6 +369,12 @@ def test_what_is_not_supported_is_refused_by_its_name(client: httpx2.Client, nam
 def test_null_is_left_out(client: httpx2.Client) -> None:
     answer = chat(client, stop=None, tools=None, response_format=None, seed=None, user="me")
     assert answer.json()["choices"][0]["message"]["content"] == TEXT
+
+
+def test_a_whole_number_is_an_integer_however_it_is_written(client: httpx2.Client) -> None:
+    answer = chat(client, n=2.0, max_tokens=2.0, top_k=3.0, logprobs=True, top_logprobs=1.0)
+    assert [each["finish_reason"] for each in answer.json()["choices"]] == ["length"] * 2
+    assert error(chat(client, n=1.5)) == (400, "invalid", "n")
 
 
 @pytest.mark.parametrize(
@@ -355,6 +403,7 @@ def test_what_runs_is_told(client: httpx2.Client) -> None:
     assert client.get("/ready").json() == {"status": "ready"}
     status = client.get("/v1/status").json()
     assert (status["model"], status["context_tokens"]) == ("demo", 8192)
+    assert (status["thinking"], status["vision"], status["alternatives"]) == (True, True, [])
     ram = next(each for each in status["places"] if each["place"] == "RAM")
     assert ram["planned_bytes"] == sum(part["bytes"] for part in ram["parts"]) > 0
     assert status["queue"]["active"] == status["queue"]["waiting"] == 0
@@ -363,3 +412,14 @@ def test_what_runs_is_told(client: httpx2.Client) -> None:
     assert 'gemma_edge_requests_total{path="/v1/chat/completions",status="200"}' in metrics
     assert "gemma_edge_first_token_seconds_count" in metrics
     assert "Hello" not in metrics
+
+
+def test_what_else_would_run_here_is_told() -> None:
+    plan = prepared().plan
+    other = replace(plan, name="e4b:q4", context_tokens=32768, speed=None)
+    known = replace(prepared(), plan=replace(plan, alternatives=(other,)))
+    engine = LoadedEngine(ScriptedEngine(thinks=False), known, lambda _text: None)
+    service = open_service(engine, library_runtime(), Settings())
+    status = describe_service(service)
+    service.close()
+    assert (status["alternatives"], status["thinking"]) == (["e4b:q4: 32k context"], False)

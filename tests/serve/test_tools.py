@@ -102,7 +102,8 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
 
 def read(messages: list[dict[str, Any]], **more: Any) -> Asked:
     """What a body asks, without a server."""
-    service: Any = SimpleNamespace(limits=Limits())
+    engine = SimpleNamespace(info=SimpleNamespace(thinks=True, vision=False))
+    service: Any = SimpleNamespace(limits=Limits(), engine=engine)
     return read_chat(service, {"model": "demo", "messages": messages, **more})
 
 
