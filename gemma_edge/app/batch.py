@@ -532,6 +532,12 @@ class Counts:
         self.worsen(other.status)
 
 
+class Answering(Protocol):
+    """Answers some files; ``again`` where another process may have begun with them."""
+
+    def __call__(self, sources: Sequence["Source"], *, again: bool = False) -> Counts: ...
+
+
 class _Aside(threading.local, Generic[Kept]):
     """Where the effects of a file go that is answered beside others: into ``later``, in the place
     of the batch. They take place when it is the file's turn."""
@@ -598,6 +604,19 @@ class Batch(Generic[Kept]):
                 self._is_loading = False
                 self._runtime.note(self.prepared.render(self._engine.info))
             return self._engine
+
+    def answering(
+        self, read: Callable[[Source], Content | None], use: Callable[[Source, Content], None],
+        failed: Callable[[Source, GemmaEdgeError], Kept], request: BatchRequest,
+    ) -> Answering:  # fmt: skip
+        """``run`` for some files and then for some more."""
+
+        def answer(sources: Sequence[Source], *, again: bool = False) -> Counts:
+            if again:
+                self._sink.look_again()
+            return self.run(sources, read, use, failed, request)
+
+        return answer
 
     def run(
         self, sources: Sequence[Source], read: Callable[[Source], Content | None],

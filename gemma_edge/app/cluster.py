@@ -1,6 +1,6 @@
-"""Many documents on the workers of a Dask cluster: one engine a worker, planned for its own device.
+"""Many files on the workers of a Dask cluster: one engine a worker, planned for its own device.
 
-The client sends paths and settings, a few documents at a time; a worker reads them where they lie
+The client sends paths and settings, a few files at a time; a worker reads them where they lie
 and writes its rows into a file of its own, as a share does (``app.shards``). So what a lost worker
 has answered is there, and the rest is done by another one. The client puts all together.
 """
@@ -20,18 +20,12 @@ from shutil import rmtree
 from typing import Any
 from uuid import uuid4
 
-from gemma_edge.app.batch import Counts, Source, open_out, unwritable
-from gemma_edge.app.extract import (
-    Answering,
-    Asked,
-    failed,
-    open_extraction,
-    prepare_batch,
-    record_format,
-)
-from gemma_edge.app.request import AUTO, BatchRequest, ExtractRequest, ModelRequest
+from gemma_edge.app.batch import Answering, Counts, Source, open_out, unwritable
+from gemma_edge.app.describe import Describing
+from gemma_edge.app.extract import Extracting
+from gemma_edge.app.request import AUTO, BatchRequest, ModelRequest
 from gemma_edge.app.runtime import Bug, Failure, Problem, Runtime, Step, Told, library_runtime
-from gemma_edge.app.shards import folder_of, merge, open_beside
+from gemma_edge.app.shards import folder_of, merge
 from gemma_edge.disk import create
 from gemma_edge.documents.document import shown
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, ModelError, UsageError
@@ -85,11 +79,9 @@ class Job:
 
     name: str
     version: str
-    asked: Asked
-    request: ExtractRequest
+    work: Extracting | Describing
     model: ModelRequest
     batch: BatchRequest
-    evidence: bool
     models_dir: Path | None
 
     @property
@@ -127,13 +119,10 @@ class _Desk:
             note=self.notes.append, on_event=self._hear,
         )  # fmt: skip
         batch = replace(job.batch, stopped=lambda: "stopped" if job.name in _stopped else "")
-        self.prepared = prepare_batch(job.request, job.model, batch, runtime, _MOST_IN_GROUP)
+        self.prepared = job.work.prepare(job.model, batch, runtime, _MOST_IN_GROUP)
         self._answer: Answering = self._stack.enter_context(
-            open_extraction(
-                self.prepared, job.asked, job.request, batch, runtime, evidence=job.evidence,
-                emit=lambda _: None,
-            )
-        )  # fmt: skip
+            job.work.open(self.prepared, batch, runtime, emit=lambda _: None)
+        )
 
     def answer(self, sources: Sequence[Source], *, again: bool) -> Counts:
         self._seen += sources
@@ -220,7 +209,7 @@ def _desk_of(job: Job) -> _Desk:
     if not job.marks.is_dir():
         raise InputError(
             f"it does not see {shown(job.marks.parent)}",
-            hint="documents and --out have to lie where all workers see them",
+            hint="files and --out have to lie where all workers see them",
         )
     _desks.append(_Desk(job))
     return _desks[0]
@@ -237,7 +226,7 @@ def _check_sight(job: Job, sources: Sequence[Source]) -> None:
         if each.path is not None and not each.path.parent.is_dir():
             raise InputError(
                 f"it does not see {shown(each.path.parent)}",
-                hint="documents and --out have to lie where all workers see them",
+                hint="files and --out have to lie where all workers see them",
             )
 
 
@@ -263,18 +252,19 @@ def _address() -> str:
 # ---------------------------------------------------------------------------- in the client
 
 
-def extract_on_cluster(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to)
-    sources: Sequence[Source], asked: Asked, request: ExtractRequest, model: ModelRequest,
-    batch: BatchRequest, where: Cluster, runtime: Runtime, *, evidence: bool = False,
+def answer_on_cluster(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to)
+    sources: Sequence[Source], work: Extracting | Describing, model: ModelRequest,
+    batch: BatchRequest, where: Cluster, runtime: Runtime,
 ) -> Counts:  # fmt: skip
-    """Extract from every document by itself, each on some worker; the rows of all are put together
-    in the end. Workers may be lost and may join meanwhile. Ctrl-C keeps the rows that are there.
+    """Extract from every document or describe every image, each on some worker; the rows of all are
+    put together in the end. Workers may be lost and may join meanwhile. Ctrl-C keeps the rows that
+    are there.
     Raises UsageError: what a cluster cannot do; GemmaEdgeError: no cluster answers, or none of its
-    workers can read documents."""
-    out = _check(sources, batch, where, request, runtime)
+    workers can read files."""
+    out = _check(sources, batch, where, work, runtime)
     job = Job(
-        name=uuid4().hex[:12], version=__version__, asked=asked, request=request,
-        model=_absolute(model, where), evidence=evidence, models_dir=runtime.store.models_dir,
+        name=uuid4().hex[:12], version=__version__, work=work,
+        model=_absolute(model, where), models_dir=runtime.store.models_dir,
         batch=BatchRequest(
             out=out, form=batch.form, jobs=batch.jobs, at_once=batch.at_once, beside="cluster"
         ),
@@ -296,7 +286,7 @@ def extract_on_cluster(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to
 
 
 def _check(
-    sources: Sequence[Source], batch: BatchRequest, where: Cluster, request: ExtractRequest,
+    sources: Sequence[Source], batch: BatchRequest, where: Cluster, work: Extracting | Describing,
     runtime: Runtime,
 ) -> Path:  # fmt: skip
     """The file of the rows. Raises UsageError: what a cluster cannot do."""
@@ -311,7 +301,7 @@ def _check(
             f"--cluster {where.address} is other machines, and no connection may be opened",
             hint="without --offline and GEMMA_EDGE_OFFLINE, or --cluster local:2",
         )
-    if request.password is not None and not where.is_private:
+    if work.request.password is not None and not where.is_private:
         raise UsageError(
             "a password would cross the network as it is", hint="a scheduler at tls://…"
         )
@@ -520,7 +510,7 @@ class _Run:
             answered: Answered = future.result()
             if answered.refused is None:
                 return answered
-            self._note_once(f"worker {answered.worker} takes no documents: {answered.refused[0]}")
+            self._note_once(f"worker {answered.worker} takes no files: {answered.refused[0]}")
             self._refused[answered.worker] = answered.refused
             self._left.extendleft(reversed(group))
             return None
@@ -552,8 +542,7 @@ class _Run:
             hint="it may need more memory than a worker has",
         )
         assert self._job.batch.out is not None
-        with open_beside(self._job.batch.out, record_format("json", ()), "client") as sink:
-            sink.write(failed(source, error))
+        self._job.work.fail_beside(self._job.batch.out, source, error)
         self._counts.failed += 1
         self._counts.worsen(error.exit_status)
         self._runtime.on_event(Failure(error.message))

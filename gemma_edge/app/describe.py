@@ -18,6 +18,7 @@ from gemma_edge import description
 from gemma_edge.app.at_once import for_many
 from gemma_edge.app.batch import (
     FILE_ERRORS,
+    Answering,
     Batch,
     Counts,
     Emit,
@@ -30,7 +31,7 @@ from gemma_edge.app.batch import (
 from gemma_edge.app.loaded import LoadedEngine, Prepared
 from gemma_edge.app.request import BatchRequest, DescribeRequest, ModelRequest
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.app.shards import open_answers, share
+from gemma_edge.app.shards import open_answers, open_beside, share
 from gemma_edge.app.standby import open_engine, prepare
 from gemma_edge.catalog import ModelFiles
 from gemma_edge.description import Format, ImageRecord, ImageTask, Key, Kind
@@ -356,31 +357,77 @@ def record_format(form: Format, *, raw: bool = False) -> RecordFormat[ImageRecor
     )  # fmt: skip
 
 
-def describe_batch(  # noqa: PLR0913  (what, how, by whom, and where to)
-    sources: Sequence[Source], questions: Questions, model: ModelRequest, batch: BatchRequest,
-    runtime: Runtime, *, emit: Emit, sidecar: bool = False, replace_sidecars: bool = False,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Describing:
+    """What is done with each image of a batch; another process can be told of it. ``photos``: the
+    usual detail is enough for all of them. ``sidecar`` writes a text beside each image,
+    ``photo.jpg.alt.txt``, which is kept where it is there unless it ``replaces`` it."""
+
+    questions: Questions
+    photos: bool = False
+    sidecar: bool = False
+    replaces: bool = False
+
+    @property
+    def request(self) -> DescribeRequest:
+        return self.questions.request
+
+    def prepare(
+        self, model: ModelRequest, batch: BatchRequest, runtime: Runtime, count: int
+    ) -> Prepared:
+        """A plan for ``count`` images; nothing is loaded.
+        Raises UsageError: flags that do not go together; GemmaEdgeError: there is no model that
+        sees, or no room for it."""
+        if self.sidecar and len(self.questions.tasks) > 1:
+            raise UsageError("--sidecar writes one text an image, not one a question",
+                             hint="--out answers.jsonl")  # fmt: skip
+        paid = self.questions.detail_tokens or (None if self.photos else MAX_TOKENS)
+        model, at_once = for_many(model, batch, count)
+        return prepare(model, runtime, vision="needed", image_tokens=paid, at_once=at_once)
+
+    @contextmanager
+    def open(
+        self, prepared: Prepared, batch: BatchRequest, runtime: Runtime, *, emit: Emit
+    ) -> Iterator[Answering]:
+        """What describes images with one engine, and may be asked for some more of them.
+        Raises GemmaEdgeError: where the answers go to cannot be opened."""
+        form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
+        task = document.task_digest(_settings(self.questions, prepared))
+        look = record_format(form, raw=batch.raw_cells)
+        with (
+            open_answers(batch, look, emit, runtime) as sink,
+            open_batch(sink, prepared, runtime) as opened,
+        ):
+            each = _Describer(opened, self, task)
+            yield opened.answering(each.read, each.use, each.failed, batch)
+
+    def fail_beside(self, out: Path, source: Source, error: GemmaEdgeError) -> None:
+        """Write a row without an answer to where the shares of ``out`` lie."""
+        with open_beside(out, record_format("json"), "client") as sink:
+            sink.write(_failed(source, error))
+
+
+def _failed(source: Source, error: GemmaEdgeError) -> ImageRecord:
+    return ImageRecord(file=source.name, error=error.message, hint=error.hint)
+
+
+def are_photos(sources: Sequence[Source]) -> bool:
+    """Whether all of them are photographs, by their names."""
+    return all(source.path and source.path.suffix.lower() in _PHOTOS for source in sources)
+
+
+def describe_batch(  # noqa: PLR0913  (what, by whom, and where to)
+    sources: Sequence[Source], work: Describing, model: ModelRequest, batch: BatchRequest,
+    runtime: Runtime, *, emit: Emit,
 ) -> Counts:  # fmt: skip
     """Describe every image by itself. A file that cannot be read is one record with its error; the
-    rest goes on. ``sidecar`` writes texts beside the images.
-    Raises UsageError: flags that do not go together; GemmaEdgeError: no model, or no room for the
-    answers."""
-    if sidecar and len(questions.tasks) > 1:
-        raise UsageError("--sidecar writes one text an image, not one a question",
-                         hint="--out answers.jsonl")  # fmt: skip
-    photos = all(source.path and source.path.suffix.lower() in _PHOTOS for source in sources)
-    paid = questions.detail_tokens or (None if photos else MAX_TOKENS)
-    model, at_once = for_many(model, batch, len(sources))
-    prepared = prepare(model, runtime, vision="needed", image_tokens=paid, at_once=at_once)
-    form: Format = "csv" if form_of(batch.out, batch.form) == "csv" else "json"
+    rest goes on.
+    Raises GemmaEdgeError: no model, or no room for the answers."""
+    prepared = work.prepare(model, batch, runtime, len(sources))
     if batch.shard is not None:
         sources = share(sources, batch.shard)
-    task = document.task_digest(_settings(questions, prepared))
-    with (
-        open_answers(batch, record_format(form, raw=batch.raw_cells), emit, runtime) as sink,
-        open_batch(sink, prepared, runtime) as opened,
-    ):
-        look = _Describer(opened, questions, task, sidecar, replace_sidecars)
-        return opened.run(sources, look.read, look.use, look.failed, batch)
+    with work.open(prepared, batch, runtime, emit=emit) as answer:
+        return answer(sources)
 
 
 def _settings(questions: Questions, prepared: Prepared) -> dict[str, object]:
@@ -398,14 +445,15 @@ def _settings(questions: Questions, prepared: Prepared) -> dict[str, object]:
 @dataclass(frozen=True, slots=True)
 class _Describer:
     """Turns one file after another into records. ``task`` is the hash of all that could change an
-    answer but the image; ``sidecar`` writes a text beside each image, ``photo.jpg.alt.txt``, which
-    is kept where it is there unless it is to be replaced."""
+    answer but the image."""
 
     batch: Batch[ImageRecord]
-    questions: Questions
+    work: Describing
     task: str
-    sidecar: bool
-    replaces: bool
+
+    @property
+    def questions(self) -> Questions:
+        return self.work.questions
 
     def read(self, source: Source) -> tuple[str, Iterator[View]] | None:
         """In a thread: the hash of the bytes, and the images, the first of them decoded already;
@@ -430,19 +478,19 @@ class _Describer:
             self._ask(source, view, known)
 
     def failed(self, source: Source, error: GemmaEdgeError) -> ImageRecord:
-        return ImageRecord(file=source.name, task=self.task, error=error.message, hint=error.hint)
+        return replace(_failed(source, error), task=self.task)
 
     def _views(self, source: Source, data: bytes, most: int) -> Iterator[View]:
         return iter_views(self.questions, source, data, self.batch.prepared.files, most)
 
     def _is_done(self, source: Source, known: str, page: int) -> bool:
         """All that was asked for is there: the records about this file, the text beside it."""
-        if self.sidecar and (self.replaces or not self._beside(source, page).exists()):
+        if self.work.sidecar and (self.work.replaces or not self._beside(source, page).exists()):
             return False
         before = self.batch.sink.before
         return (
             not self.batch.sink.keeps
-            and self.sidecar
+            and self.work.sidecar
             or all(
                 key in before.done and before.has_row(source, key)
                 for key in self._keys(known, page)
@@ -459,7 +507,7 @@ class _Describer:
             return False
         for key in keys:
             sink.give_row(source, key)
-        if self.sidecar:
+        if self.work.sidecar:
             self.batch.do(partial(self._write_beside, source, page, sink.before.done[keys[0]]))
         return True
 
@@ -472,7 +520,7 @@ class _Describer:
 
     def _write_beside(self, source: Source, page: int, data: Any) -> None:
         path = self._beside(source, page)
-        if self.replaces or not path.exists():
+        if self.work.replaces or not path.exists():
             write_whole(path, render_answer(data, self.questions.kind) + "\n")
 
     def _ask(self, source: Source, view: View, known: str) -> None:
@@ -497,7 +545,7 @@ class _Describer:
                 batch.note_once(note, f"{source.name}: {note} (said of the first only)")
             batch.tell(source.name, found.problems)
             batch.sink.write(replace(record, answer=found.data, problems=found.problems))
-            if self.sidecar:
+            if self.work.sidecar:
                 said = found.text if found.data is None else found.data
                 batch.do(partial(self._write_beside, source, view.page, said))
         batch.counts.done += 1

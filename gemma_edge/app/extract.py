@@ -14,11 +14,12 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gemma_edge.app.at_once import for_many
 from gemma_edge.app.batch import (
     FILE_ERRORS,
+    Answering,
     Batch,
     Before,
     Counts,
@@ -34,7 +35,7 @@ from gemma_edge.app.batch import (
 from gemma_edge.app.loaded import LoadedEngine, Prepared, VisionMode
 from gemma_edge.app.request import BatchRequest, ExtractRequest, Form, ModelRequest, RecipeRequest
 from gemma_edge.app.runtime import Runtime
-from gemma_edge.app.shards import open_answers, share
+from gemma_edge.app.shards import open_answers, open_beside, share
 from gemma_edge.app.standby import open_engine, prepare
 from gemma_edge.documents.document import MAX_TOKENS, Document, ReadOptions, iter_objects, shown
 from gemma_edge.documents.open import open_document, read_document
@@ -601,20 +602,82 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, None] | None:
     return (str(row["key"]), None) if row.get("key") else None
 
 
-class Answering(Protocol):
-    """Answers some documents; ``again`` where another process may have begun with them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracting:
+    """What is done with each document of a batch; another process can be told of it. ``evidence``
+    is part of the records."""
 
-    def __call__(self, sources: Sequence[Source], *, again: bool = False) -> Counts: ...
+    asked: Asked
+    request: ExtractRequest
+    evidence: bool = False
+
+    def prepare(
+        self, model: ModelRequest, batch: BatchRequest, runtime: Runtime, count: int
+    ) -> Prepared:
+        """A plan for ``count`` documents; nothing is loaded.
+        Raises GemmaEdgeError: there is no model, or no room for it."""
+        sees = self.request.vision != "never"
+        vision: VisionMode = "possible" if sees else "unused"
+        model, at_once = for_many(model, batch, count)
+        image_tokens = MAX_TOKENS if sees else None
+        return prepare(model, runtime, vision=vision, image_tokens=image_tokens, at_once=at_once)
+
+    @contextmanager
+    def open(
+        self, prepared: Prepared, batch: BatchRequest, runtime: Runtime, *, emit: Emit,
+        after: Callable[[Source, Extraction], None] | None = None,
+    ) -> Iterator[Answering]:  # fmt: skip
+        """What answers documents with one engine, and may be asked for some more of them.
+        Raises GemmaEdgeError: where the answers go to cannot be opened."""
+        form, asked, request = form_of(batch.out, batch.form), self.asked, self.request
+        evidence = self.evidence or form == "sqlite"  # it has a table for them
+        shared = {
+            "model": prepared.candidate.weights_key, "adapters": repr(prepared.plan.adapters),
+            "options": asdict(_options(request, prepared)),
+            "pages": request.pages.text if request.pages else "", "evidence": evidence,
+            "read": asdict(_reading(request)),
+        }  # fmt: skip
+        settings = {
+            each.name: records.settings_key({"recipe": each.fingerprint, **shared})
+            for each in _possible(asked)
+        }
+        if isinstance(asked, Known) and form in _TITLES:
+            runtime.note(
+                f"each row has its {records.WHOLE} as JSON; -r NAME gives a field a column"
+            )
+
+        @contextmanager
+        def answering(sink: Sink[DocumentRecord]) -> Iterator[Answering]:
+            with open_batch(sink, prepared, runtime) as opened:
+                reader = _Documents(opened, asked, request, settings, evidence, after)
+                yield opened.answering(reader.read, reader.use, failed, batch)
+
+        if form == "sqlite" and batch.out is not None and batch.shard is None:
+            with open_out(batch.out, runtime), closing(records.Database(batch.out)) as database:
+                before = Before()
+                before.told |= database.failed
+                for file, key in database.done:
+                    before.add(file, key)
+                with answering(Sink(database.write, before, True, database.copy)) as answer:
+                    yield answer
+                return
+        look = record_format(form, _columns(asked), raw=batch.raw_cells)
+        with open_answers(batch, look, emit, runtime) as sink, answering(sink) as answer:
+            yield answer
+
+    def fail_beside(self, out: Path, source: Source, error: GemmaEdgeError) -> None:
+        """Write a row without an answer to where the shares of ``out`` lie."""
+        with open_beside(out, record_format("json", ()), "client") as sink:
+            sink.write(failed(source, error))
 
 
-def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
-    sources: Sequence[Source], asked: Asked, request: ExtractRequest, model: ModelRequest,
-    batch: BatchRequest, runtime: Runtime, *, emit: Emit, evidence: bool = False,
-    after: Callable[[Source, Extraction], None] | None = None,
+def extract_batch(  # noqa: PLR0913  (what, by whom, and where to)
+    sources: Sequence[Source], work: Extracting, model: ModelRequest, batch: BatchRequest,
+    runtime: Runtime, *, emit: Emit, after: Callable[[Source, Extraction], None] | None = None,
 ) -> Counts:  # fmt: skip
-    """Extract from every document by itself, with a recipe of its own where none is ``asked``. One
-    that cannot be read is one record with its error; the rest goes on. ``evidence`` is part of the
-    records, ``after`` is told of each answer.
+    """Extract from every document by itself, with a recipe of its own where none is asked. One
+    that cannot be read is one record with its error; the rest goes on. ``after`` is told of each
+    answer.
     Raises UsageError: a database without a file; GemmaEdgeError: no model, or no room for the
     answers."""
     if batch.shard is not None:
@@ -623,73 +686,9 @@ def extract_batch(  # noqa: PLR0913, PLR0917  (what, how, by whom, and where to)
         raise UsageError("SQLite is written to a file", hint="--out answers.db")
     if model.remember:
         runtime.note("--remember: of many documents none is added to what is remembered")
-    prepared = prepare_batch(request, model, batch, runtime, len(sources))
-    with open_extraction(
-        prepared, asked, request, batch, runtime, emit=emit, evidence=evidence, after=after
-    ) as answer:
+    prepared = work.prepare(model, batch, runtime, len(sources))
+    with work.open(prepared, batch, runtime, emit=emit, after=after) as answer:
         return answer(sources)
-
-
-def prepare_batch(
-    request: ExtractRequest, model: ModelRequest, batch: BatchRequest, runtime: Runtime, count: int
-) -> Prepared:
-    """A plan for ``count`` documents; nothing is loaded.
-    Raises GemmaEdgeError: there is no model, or no room for it."""
-    sees = request.vision != "never"
-    vision: VisionMode = "possible" if sees else "unused"
-    model, at_once = for_many(model, batch, count)
-    image_tokens = MAX_TOKENS if sees else None
-    return prepare(model, runtime, vision=vision, image_tokens=image_tokens, at_once=at_once)
-
-
-@contextmanager
-def open_extraction(  # noqa: PLR0913  (what, how, by whom, and where to)
-    prepared: Prepared, asked: Asked, request: ExtractRequest, batch: BatchRequest,
-    runtime: Runtime, *, emit: Emit, evidence: bool = False,
-    after: Callable[[Source, Extraction], None] | None = None,
-) -> Iterator[Answering]:  # fmt: skip
-    """What answers documents with one engine, and may be asked for some more of them.
-    Raises GemmaEdgeError: where the answers go to cannot be opened."""
-    form = form_of(batch.out, batch.form)
-    evidence = evidence or form == "sqlite"  # it has a table for them
-    shared = {
-        "model": prepared.candidate.weights_key, "adapters": repr(prepared.plan.adapters),
-        "options": asdict(_options(request, prepared)),
-        "pages": request.pages.text if request.pages else "", "evidence": evidence,
-        "read": asdict(_reading(request)),
-    }  # fmt: skip
-    settings = {
-        each.name: records.settings_key({"recipe": each.fingerprint, **shared})
-        for each in _possible(asked)
-    }
-    columns = _columns(asked)
-    if isinstance(asked, Known) and form in _TITLES:
-        runtime.note(f"each row has its {records.WHOLE} as JSON; -r NAME gives a field a column")
-
-    @contextmanager
-    def answering(sink: Sink[DocumentRecord]) -> Iterator[Answering]:
-        with open_batch(sink, prepared, runtime) as opened:
-            reader = _Documents(opened, asked, request, settings, evidence, after)
-
-            def answer(sources: Sequence[Source], *, again: bool = False) -> Counts:
-                if again:
-                    sink.look_again()
-                return opened.run(sources, reader.read, reader.use, failed, batch)
-
-            yield answer
-
-    if form == "sqlite" and batch.out is not None and batch.shard is None:
-        with open_out(batch.out, runtime), closing(records.Database(batch.out)) as database:
-            before = Before()
-            before.told |= database.failed
-            for file, key in database.done:
-                before.add(file, key)
-            with answering(Sink(database.write, before, True, database.copy)) as answer:
-                yield answer
-            return
-    look = record_format(form, columns, raw=batch.raw_cells)
-    with open_answers(batch, look, emit, runtime) as sink, answering(sink) as answer:
-        yield answer
 
 
 def _possible(asked: Asked) -> list[Recipe]:

@@ -11,6 +11,7 @@ from gemma_edge.cli.context import Context
 from gemma_edge.cli.flags import argument, build, option
 from gemma_edge.cli.options import (
     PASSWORD_VARIABLE,
+    ClusterFlags,
     Detail,
     EngineFlags,
     MaxTokens,
@@ -36,6 +37,7 @@ from gemma_edge.records import dataclass
 
 if TYPE_CHECKING:
     from gemma_edge.app.batch import Source
+    from gemma_edge.app.cluster import Cluster
     from gemma_edge.app.describe import Description, ImageSet, Questions
     from gemma_edge.app.runtime import Runtime
 
@@ -119,6 +121,7 @@ class DescribeFlags:
     looking: LookFlags
     batch: EachFlags
     share: ShareFlags
+    cluster: ClusterFlags
     model: ModelFlags
     keeping: RememberFlags
     store: EngineFlags
@@ -138,9 +141,10 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
     from gemma_edge.app.batch import IMAGES, find_sources
     from gemma_edge.app.describe import begin_reading, parse_questions
     from gemma_edge.cli.inputs import read_stdin
-    from gemma_edge.cli.streaming import open_runtime
+    from gemma_edge.cli.streaming import cluster_of, open_runtime
 
     model = build(ModelRequest, flags.model, flags.keeping)
+    cluster = cluster_of(flags.cluster, flags.share, "")
     questions = parse_questions(_request(flags, context))
     for remark in questions.schema.remarks if questions.schema else ():
         output.note(remark)
@@ -148,12 +152,16 @@ def command(flags: DescribeFlags, context: Context, output: Output) -> ExitStatu
         flags.files, IMAGES, clipboard=flags.clipboard, note=output.note,
         read_stdin=None if context.stdin_is_terminal else partial(read_stdin, context),
     )  # fmt: skip
-    begin_reading(sources.each)
     runtime = open_runtime(flags.store, context, output)
-    runtime.begin()  # while the images are opened
+    if cluster is None:  # else it is another machine that plans
+        begin_reading(sources.each)
+        runtime.begin()  # while the images are opened
     each = flags.batch
-    if sources.many or each.each or each.out is not None or each.csv or each.sidecar:
-        return _describe_each(sources.each, questions, model, flags, runtime, context, output)
+    together = not (each.each or each.out is not None or each.csv or each.sidecar)
+    if sources.many or not together or cluster is not None:
+        return _describe_each(
+            sources.each, questions, model, flags, runtime, context, output, cluster
+        )
     return _describe_together(sources.each, questions, model, runtime, flags.show, output)
 
 
@@ -177,8 +185,9 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the envi
     runtime: "Runtime",
     context: Context,
     output: Output,
+    cluster: "Cluster | None",
 ) -> ExitStatus:
-    from gemma_edge.app.describe import describe_batch
+    from gemma_edge.app.describe import Describing, are_photos, describe_batch
     from gemma_edge.cli.streaming import BatchProgress, in_job
 
     progress = BatchProgress(output, context.clock)
@@ -188,12 +197,21 @@ def _describe_each(  # noqa: PLR0913, PLR0917  (what, how, by whom, and the envi
         out=flags.out, form="csv" if flags.csv else None, jobs=flags.jobs,
         at_once=flags.at_once, raw_cells=flags.raw_cells,
     )  # fmt: skip
-    counts = describe_batch(
-        sources, questions, model, in_job(batch, asked.share, context, output),
-        replace(runtime, on_event=progress),
-        emit=(lambda _record: None) if silent else output.record,
-        sidecar=flags.sidecar, replace_sidecars=flags.replace,
+    batch = in_job(batch, asked.share, context, output, shares=cluster is None)
+    work = Describing(
+        questions=questions, photos=are_photos(sources), sidecar=flags.sidecar,
+        replaces=flags.replace,
     )  # fmt: skip
+    runtime = replace(runtime, on_event=progress)
+    if cluster is not None:
+        from gemma_edge.app.cluster import answer_on_cluster
+
+        counts = answer_on_cluster(sources, work, model, batch, cluster, runtime)
+    else:
+        counts = describe_batch(
+            sources, work, model, batch, runtime,
+            emit=(lambda _record: None) if silent else output.record,
+        )  # fmt: skip
     done = f"{counts.done:,} image{'' if counts.done == 1 else 's'} described"
     lost = f"{counts.lost:,} lost detail (--detail max and --tiles 4 keep more)"
     output.note(progress.render_end(counts, done, lost if counts.lost else ""))

@@ -248,11 +248,13 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     """
     from gemma_edge.app.batch import DOCUMENTS, find_sources
     from gemma_edge.cli.inputs import read_stdin
-    from gemma_edge.cli.streaming import in_job, open_runtime
+    from gemma_edge.cli.streaming import cluster_of, in_job, open_runtime
     from gemma_edge.isolation import Once
 
     show, model = flags.show, build(ModelRequest, flags.model, flags.keeping)
-    cluster = _cluster(flags)
+    on_one = "--html" if flags.result.html is not None else ""
+    on_one = on_one or ("--evidence sidecar" if flags.result.evidence == "sidecar" else "")
+    cluster = cluster_of(flags.cluster, flags.share, on_one)
     batch = in_job(
         build(BatchRequest, flags.batch), flags.share, context, output, shares=cluster is None
     )
@@ -291,30 +293,6 @@ def command(flags: ExtractFlags, context: Context, output: Output) -> ExitStatus
     extraction = extract_document(document, asked, request, model, runtime)
     keep_recognized(extraction, flags.recipe, context, output)
     return show_result(sources.each[0], extraction, flags.result, as_json=show.json, output=output)
-
-
-def _cluster(flags: ExtractFlags) -> "Cluster | None":
-    """Where workers are, if the files are to be read on other machines.
-    Raises UsageError: with what is done on one."""
-    asked = flags.cluster
-    if asked.address is None:
-        if asked.workers or asked.options:
-            raise UsageError("--workers, and no --cluster", hint="--cluster slurm --workers 8")
-        return None
-    from gemma_edge.app.cluster import QUEUES, Cluster
-
-    if (asked.workers or asked.options) and asked.address not in QUEUES:
-        raise UsageError(
-            f"--workers and --worker-option are for a job queue, not {asked.address}",
-            hint="local:8, or dask worker ADDRESS on each machine",
-        )
-    if flags.share.shard is not None:
-        raise UsageError("--shard, and --cluster shares the files out", hint="one of them")
-    if flags.result.html is not None or flags.result.evidence == "sidecar":
-        raise UsageError(
-            "--html and --evidence sidecar are written on one machine", hint="without --cluster"
-        )
-    return Cluster(address=asked.address, workers=asked.workers, options=asked.options)
 
 
 def read_asked(
@@ -396,7 +374,7 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
     cluster: "Cluster | None" = None,
 ) -> "Counts":
     """Each document by itself; ``emit`` takes the records in the place of stdout."""
-    from gemma_edge.app.extract import extract_batch, review_names
+    from gemma_edge.app.extract import Extracting, extract_batch, review_names
     from gemma_edge.cli.streaming import BatchProgress
 
     progress = BatchProgress(output, context.clock, "documents")
@@ -407,16 +385,15 @@ def extract_many(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to, and 
 
     is_beside = result.html is not None or result.evidence == "sidecar"
     runtime = replace(runtime, on_event=progress)
+    work = Extracting(asked=asked, request=request, evidence=evidence)
     if cluster is not None:
-        from gemma_edge.app.cluster import extract_on_cluster
+        from gemma_edge.app.cluster import answer_on_cluster
 
-        counts = extract_on_cluster(
-            sources, asked, request, model, batch, cluster, runtime, evidence=evidence
-        )
+        counts = answer_on_cluster(sources, work, model, batch, cluster, runtime)
     else:
         counts = extract_batch(
-            sources, asked, request, model, batch, runtime, emit=emit or output.record,
-            evidence=evidence, after=after if is_beside else None,
+            sources, work, model, batch, runtime, emit=emit or output.record,
+            after=after if is_beside else None,
         )  # fmt: skip
     done = f"{counts.done:,} document{'' if counts.done == 1 else 's'} extracted"
     if counts.kinds:

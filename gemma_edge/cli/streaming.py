@@ -24,6 +24,7 @@ from gemma_edge.cli.context import Context, stop_when_told
 from gemma_edge.cli.options import (
     KEEP_VARIABLE,
     REMEMBER_VARIABLE,
+    ClusterFlags,
     EngineFlags,
     FetchFlags,
     ShareFlags,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from gemma_edge.app.batch import Counts
+    from gemma_edge.app.cluster import Cluster
 
 WHOLE_SPEED = 10  # tok/s; below it a decimal matters
 
@@ -82,6 +84,28 @@ def in_job(
     if until is None and end.isdecimal():
         until = int(end) - _BEFORE_END_SECONDS
     return replace(batch, shard=shard, run=run_of(told), stopped=stop_when_told(until, context.now))
+
+
+def cluster_of(asked: ClusterFlags, share: ShareFlags, on_one: str) -> "Cluster | None":
+    """Where workers are, if the files are to be read on other machines. ``on_one`` is a flag for
+    what is written on one machine only.
+    Raises UsageError: what does not go together."""
+    if asked.address is None:
+        if asked.workers or asked.options:
+            raise UsageError("--workers, and no --cluster", hint="--cluster slurm --workers 8")
+        return None
+    from gemma_edge.app.cluster import QUEUES, Cluster
+
+    if (asked.workers or asked.options) and asked.address not in QUEUES:
+        raise UsageError(
+            f"--workers and --worker-option are for a job queue, not {asked.address}",
+            hint="local:8, or dask worker ADDRESS on each machine",
+        )
+    if share.shard is not None:
+        raise UsageError("--shard, and --cluster shares the files out", hint="one of them")
+    if on_one:
+        raise UsageError(f"{on_one} is written on one machine", hint="without --cluster")
+    return Cluster(address=asked.address, workers=asked.workers, options=asked.options)
 
 
 def show_event(event: Told, output: Output) -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import signal
+import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -14,13 +15,21 @@ from types import SimpleNamespace
 
 import prove_dask
 import pytest
+from PIL import Image, ImageDraw
 from prove_slurm import rows_of, write_papers
 
 from gemma_edge.app import cluster
 from gemma_edge.app.batch import Counts, Source
 from gemma_edge.app.cluster import Answered, Cluster
-from gemma_edge.app.extract import failed, read_recipe, record_format
-from gemma_edge.app.request import BatchRequest, ExtractRequest, ModelRequest, RecipeRequest
+from gemma_edge.app.describe import Describing, parse_questions
+from gemma_edge.app.extract import Extracting, failed, read_recipe, record_format
+from gemma_edge.app.request import (
+    BatchRequest,
+    DescribeRequest,
+    ExtractRequest,
+    ModelRequest,
+    RecipeRequest,
+)
 from gemma_edge.app.shards import folder_of, open_beside
 from gemma_edge.errors import GemmaEdgeError, InputError, ModelError
 from gemma_edge.extraction.records import DocumentRecord
@@ -64,6 +73,40 @@ def test_ctrl_c_keeps_the_rows_and_the_workers(tmp_path):
     assert not folder_of(out).exists()
 
 
+@pytest.mark.slow
+def test_images_on_workers(tmp_path):
+    """With texts beside them; then one process finds nothing left to do."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, colour in enumerate(["red", "blue", "green"]):
+        draw = ImageDraw.Draw(image := Image.new("RGB", (224, 224), "white"))
+        draw.ellipse((70, 70, 150, 150), fill=colour)
+        image.save(photos / f"{number}.png")
+    (photos / "junk.png").write_bytes(b"junk")
+    words = [*prove_dask.GEMMA_EDGE, "describe", "photos", "-m", "demo", "--out", "rows.jsonl",
+             "--as", "caption", "--temperature", "0"]  # fmt: skip
+
+    def run(*more):
+        return subprocess.run(
+            [*words, *more], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(prove_dask.ROOT)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    with prove_dask.running(tmp_path, 2) as two:
+        ran = run("--sidecar", "--cluster", two.address)
+    assert "4 files: 3 images described, 1 failed" in ran.stderr, ran.stderr
+    assert ran.returncode == 3
+    assert not folder_of(tmp_path / "rows.jsonl").exists()
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    assert [each["file"] for each in rows] == [*(f"photos/{n}.png" for n in range(3)),
+                                              "photos/junk.png"]  # fmt: skip
+    for row, colour in zip(rows, ["red", "blue", "green"], strict=False):
+        assert colour in row["answer"]
+        text = (tmp_path / f"{row['file']}.caption.txt").read_text("utf-8").strip()
+        assert text == row["answer"].strip()
+    assert "0 images described, 3 done before, 1 failed" in run().stderr
+
+
 # ---------------------------------------------------------------------------- what is refused
 
 
@@ -80,7 +123,7 @@ def papers(tmp_path, monkeypatch):
         (("--cluster", "node:8786"), "is no cluster, like tcp://node:8786, slurm or local:4"),
         (("--cluster", "local:0"), "is no cluster"),
         (("--cluster", "local:2", "--shard", "1/2"), "--cluster shares the files out"),
-        (("--cluster", "local:2", "--html", "pages"), "are written on one machine"),
+        (("--cluster", "local:2", "--html", "pages"), "--html is written on one machine"),
         (("--cluster", "local:2", "--workers", "3"), "are for a job queue, not local:2"),
         (("--workers", "3"), "--workers, and no --cluster"),
         (("--cluster", "local:2", "--out", "rows.csv"), "are lines of JSON, not rows.csv"),
@@ -96,8 +139,10 @@ def test_what_a_cluster_cannot_do(shell, papers, words, said):
 
 
 def test_a_cluster_needs_a_file_and_files(shell, papers):
-    ran = shell.run("extract", "papers", "--cluster", "local:2", model=False)
-    assert (ran.status, "need a file for rows" in ran.stderr) == (2, True)
+    for command in ("extract", "describe"):
+        Path("papers", "a.png").write_bytes(b"x")
+        ran = shell.run(command, "papers", "--cluster", "local:2", model=False)
+        assert (ran.status, "need a file for rows" in ran.stderr) == (2, True)
     ran = shell.run("extract", "-", *ASK, "--cluster", "local:2", stdin="x", model=False)
     assert (ran.status, "stdin cannot be sent to workers" in ran.stderr) == (2, True)
 
@@ -133,16 +178,21 @@ def test_what_leaves_this_machine(address, leaves):
 def test_a_job_can_be_sent():
     """Of one recipe and of all that ship; and it is settings alone, of a size for each message."""
     cloudpickle = pytest.importorskip("cloudpickle")
-    for asked in (RecipeRequest(schema="total num"), RecipeRequest(checks=("total > 0",))):
+    asked = RecipeRequest(schema="total num"), RecipeRequest(checks=("total > 0",))
+    works = [
+        *(Extracting(asked=read_recipe(each, []), request=ExtractRequest()) for each in asked),
+        Describing(questions=parse_questions(DescribeRequest(kind="json", schema="colour"))),
+    ]
+    for work in works:
         job = cluster.Job(
-            name="x", version="1", asked=read_recipe(asked, []), request=ExtractRequest(),
-            model=ModelRequest(), batch=BatchRequest(out=Path("rows.jsonl")), evidence=False,
-            models_dir=None,
+            name="x", version="1", work=work, model=ModelRequest(),
+            batch=BatchRequest(out=Path("rows.jsonl")), models_dir=None,
         )  # fmt: skip
         sent = cloudpickle.dumps(job)
         assert len(sent) < 1_000_000
         again = pickle.loads(sent)
-        assert (again.request, again.model, again.batch) == (job.request, job.model, job.batch)
+        assert again.work.request == work.request
+        assert (again.model, again.batch) == (job.model, job.batch)
 
 
 def test_a_file_beside_others_sees_what_they_wrote_meanwhile(tmp_path):
@@ -179,8 +229,9 @@ def test_a_worker_that_does_not_see_the_disk_takes_nothing(tmp_path, monkeypatch
 def a_job(tmp_path):
     batch = BatchRequest(out=tmp_path / "rows.jsonl", beside="cluster")
     return cluster.Job(
-        name="x", version=cluster.__version__, asked=None, request=ExtractRequest(),
-        model=ModelRequest(model="demo"), batch=batch, evidence=False, models_dir=None,
+        name="x", version=cluster.__version__, batch=batch, models_dir=None,
+        work=Extracting(asked=read_recipe(RecipeRequest(schema="total"), []),
+                        request=ExtractRequest()), model=ModelRequest(model="demo"),
     )  # fmt: skip
 
 
@@ -241,11 +292,13 @@ def run(monkeypatch, tmp_path):
     said = []
     runtime = SimpleNamespace(note=said.append, on_event=said.append)
 
-    def go(workers, count=20, stopped=lambda: ""):
+    def go(workers, count=20, stopped=lambda: "", work=None):
         sources = [Source(f"{number}.txt", Path(f"{number}.txt")) for number in range(count)]
         client = FakeClient(workers)
         batch = BatchRequest(stopped=stopped)
-        ran = cluster._Run(client, a_job(tmp_path), sources, runtime, batch)
+        job = a_job(tmp_path)
+        job = replaced(job, work=work or job.work)
+        ran = cluster._Run(client, job, sources, runtime, batch)
         return ran.go(), client, said
 
     return go
@@ -254,20 +307,23 @@ def run(monkeypatch, tmp_path):
 def test_a_worker_that_takes_none_is_left_out(run):
     counts, client, said = run({"bad": refuses, "good": reads})
     assert (counts.done, counts.failed) == (20, 0)
-    assert "worker bad takes no documents: E4B does not fit" in said
+    assert "worker bad takes no files: E4B does not fit" in said
     done = [name for worker, names in client.asked if worker == "good" for name in names]
     assert sorted(done) == sorted(f"{number}.txt" for number in range(20))
     with pytest.raises(GemmaEdgeError, match="no worker can do it: E4B does not fit"):
         run({"bad": refuses})
 
 
-def test_what_no_worker_survives_is_one_row(run, tmp_path):
+@pytest.mark.parametrize("describes", [False, True])
+def test_what_no_worker_survives_is_one_row(run, tmp_path, describes):
+    work = Describing(questions=parse_questions(DescribeRequest())) if describes else None
+
     def dies(name, group):
         if "7.txt" in [each.name for each in group]:
             raise KilledWorker
         return reads(name, group)
 
-    counts, _, said = run({"w": dies})
+    counts, _, said = run({"w": dies}, work=work)
     assert (counts.done, counts.failed) == (19, 1)
     (path,) = folder_of(tmp_path / "rows.jsonl").glob("client.*.jsonl")
     (row,) = map(json.loads, path.read_text("utf-8").splitlines())
