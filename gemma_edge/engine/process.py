@@ -27,6 +27,7 @@ from gemma_edge.engine.protocol import (
     Finished,
     Notice,
     PromptCount,
+    PromptTokens,
     Request,
     Restored,
     Timings,
@@ -43,8 +44,8 @@ from gemma_edge.records import dataclass
 WORKER = ("gemma_edge.engine.worker:main",)
 
 CallName = Literal[
-    "prepare", "load", "open_counter", "count", "generate", "warm", "save", "saved", "restore",
-    "measure", "stay",
+    "prepare", "load", "open_counter", "count", "tokenize", "detokenize", "generate", "warm",
+    "save", "saved", "restore", "measure", "stay",
 ]  # fmt: skip
 
 
@@ -514,13 +515,24 @@ class RemoteCounter:
         self._refused: GemmaEdgeError | None = None
 
     def count(self, request: Request) -> PromptCount:
+        count: PromptCount = self._ask("count", request)
+        return count
+
+    def tokenize(self, request: Request, *, pieces: bool = False) -> PromptTokens:
+        tokens: PromptTokens = self._ask("tokenize", (request, pieces))
+        return tokens
+
+    def detokenize(self, tokens: tuple[int, ...]) -> str:
+        text: str = self._ask("detokenize", tokens)
+        return text
+
+    def _ask(self, name: CallName, argument: object) -> Any:
         try:
             if not self._opened:
                 self._open()
-            count: PromptCount = call(self._process, "count", request)
+            return call(self._process, name, argument)
         except ChildStopped as stopped:
             raise died(stopped.death) from None
-        return count
 
     def _open(self) -> None:
         if self._refused is not None:

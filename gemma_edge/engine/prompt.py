@@ -15,9 +15,9 @@ from llama_cpp import llama_cpp
 from gemma_edge.documents.document import Picture
 from gemma_edge.engine.kv_cache import Media, Unit, position_of
 from gemma_edge.engine.llama import LlamaModel
-from gemma_edge.engine.protocol import PromptCount, Request
-from gemma_edge.engine.template import ChatTemplate, MessageText, Piece
-from gemma_edge.errors import DoesNotFit, ProjectorError
+from gemma_edge.engine.protocol import PromptCount, PromptTokens, Request
+from gemma_edge.engine.template import ChatTemplate, MessageText, Piece, written
+from gemma_edge.errors import DoesNotFit, ProjectorError, UsageError
 from gemma_edge.planning.plan import Plan
 from gemma_edge.records import dataclass
 from gemma_edge.units import render_tokens
@@ -29,13 +29,15 @@ class Prompt:
     ``history_units`` units stay as they are when the conversation goes on. What follows is the
     header of the answer, which the next prompt may write differently: Gemma 4's has an empty
     thought channel that its history has not. ``documents`` are how many units there are up to the
-    end of each picture and each document, as far as nothing of them is an answer."""
+    end of each picture and each document, as far as nothing of them is an answer. The first
+    ``added`` units nobody wrote: what begins a text."""
 
     units: Sequence[Unit]
     pictures: Mapping[str, Picture]
     written_tokens: int
     history_units: int
     documents: tuple[int, ...] = ()
+    added: int = 0
 
     @property
     def shown(self) -> int:
@@ -134,11 +136,23 @@ class PromptBuilder:
             units += tokens
         if request.goes_on:  # the header of the answer stands before the part of it that is there
             history_units = history_units_before
-        if self._model.adds_bos and units[:1] != [self._model.bos]:
+        added = int(self._model.adds_bos and units[:1] != [self._model.bos])
+        if added:
             units.insert(0, self._model.bos)
             history_units += 1
             documents = [end + 1 for end in documents]
-        return Prompt(units, pictures, written, history_units, tuple(documents))
+        return Prompt(units, pictures, written, history_units, tuple(documents), added)
+
+    def tokens(self, request: Request, *, pieces: bool) -> PromptTokens:
+        """The prompt as ids; raises like ``prompt``."""
+        prompt = self.prompt(request)
+        ids = [
+            id for unit in prompt.units
+            for id in ((unit,) if isinstance(unit, int) else (-1,) * unit.tokens)
+        ]  # fmt: skip
+        texts = (self._model.piece(each) if each >= 0 else b"" for each in ids if pieces)
+        shown = tuple(each.decode("utf-8", "surrogateescape") for each in texts)
+        return PromptTokens(prompt.count, tuple(ids), prompt.added, shown)
 
     def _end_of_picture(self, units: Sequence[Unit]) -> int:
         assert self._markers is not None  # ``_placed`` has refused it otherwise
@@ -158,7 +172,7 @@ class PromptBuilder:
     def _pieces(self, request: Request) -> list[Piece]:
         *before, last = request.messages
         if request.raw:
-            return [MessageText(last.text)]
+            return written(last) if last.parts else [MessageText(last.text)]
         if not request.goes_on:
             return self._template.render(request.messages, think=request.think)
         if last.parts:  # a call and what came of it: the turn goes on
@@ -207,6 +221,15 @@ class LlamaCounter:
 
     def count(self, request: Request) -> PromptCount:
         return self._prompter.prompt(request).count
+
+    def tokenize(self, request: Request, *, pieces: bool = False) -> PromptTokens:
+        return self._prompter.tokens(request, pieces=pieces)
+
+    def detokenize(self, tokens: tuple[int, ...]) -> str:
+        count = self._model.vocab_tokens
+        if stranger := [each for each in tokens if not 0 <= each < count]:
+            raise UsageError(f"there is no token {stranger[0]}, they are 0 to {count - 1:,}")
+        return b"".join(map(self._model.piece, tokens)).decode("utf-8", "replace")
 
     def close(self) -> None:
         self._prompter.close()

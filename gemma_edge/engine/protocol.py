@@ -113,7 +113,7 @@ class Request:
     ``None`` means whatever the context leaves. ``think`` opens the thought channel, for at most
     ``max_thought_tokens`` (``None``: three quarters of all), so that it cannot eat the answer.
     ``goes_on``: the last message is the model's, and the answer goes on where it ends. ``raw``: the
-    one message is the prompt as it is, without a template.
+    one message is the prompt as it is, without a template, its text or its parts.
     ``fresh``: nothing of the prompt is taken from the cache.
     ``scored``: each answer ``Chunk`` carries how sure the model was of its tokens, and of the
     ``top`` likeliest ones in the place of each that it chose."""
@@ -282,6 +282,18 @@ class PromptCount:
     template_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """The ``ids`` of a prompt, -1 for each token of a picture, and their ``pieces``, where they
+    were asked for; bytes that are no character of their own are surrogates, as Python's
+    ``surrogateescape`` writes them. The first ``added`` of them nobody wrote: they begin a text."""
+
+    count: PromptCount
+    ids: tuple[int, ...]
+    added: int
+    pieces: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """What was loaded, in words and numbers. ``thinks``: it has a channel for thoughts, and a
@@ -374,6 +386,13 @@ class Counter(Protocol):
         ProjectorError: a picture, but the plan has no projector; EngineError: the process
         stopped."""
 
+    def tokenize(self, request: Request, *, pieces: bool = False) -> PromptTokens:
+        """The tokens of a prompt; raises like ``count``."""
+
+    def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """Their text, control tokens as they are written.
+        Raises UsageError: there is no such token; EngineError: the process stopped."""
+
     def close(self) -> None:
         """End the process. Idempotent."""
 
@@ -391,7 +410,8 @@ _KINDS: dict[str, Any] = {
     for kind in (
         Message, Picture, Sampling, PrintedRow, Grounding, JsonConstraint, CallConstraint, Request,
         TokenScore, Chunk, Usage, Timings, Finished, Notice, Prefill, Restored, PromptCount,
-        EngineInfo, Allocated, Plan, Adapter, Speed, Attempt, Ledger, Account, MemoryPart,
+        PromptTokens, EngineInfo, Allocated, Plan, Adapter, Speed, Attempt, Ledger, Account,
+        MemoryPart,
     )
 }  # fmt: skip
 

@@ -94,7 +94,7 @@ class ChatTemplate:
         if self._fold_system:
             messages = _folded(messages)
         nonce = f"PART{secrets.token_hex(8)}N"
-        placeholders = {f"{nonce}{index}E": _written(each) for index, each in enumerate(messages)}
+        placeholders = {f"{nonce}{index}E": written(each) for index, each in enumerate(messages)}
         rendered = self._call(messages, list(placeholders), think)
         pieces: list[Piece] = []
         pictures = [picture for message in messages for picture in message.pictures]
@@ -281,7 +281,8 @@ def _as_dict(message: Message, placeholder: str) -> dict[str, Any]:
     return {"role": role, "content": [*parts, {"type": "text", "text": placeholder}]}
 
 
-def _written(message: Message) -> list[Piece]:
+def written(message: Message) -> list[Piece]:
+    """What a message says, as pieces."""
     answer = message.role == "model"
     if message.parts:
         return [

@@ -132,10 +132,8 @@ class Worker:
         if name == "open_counter":
             self._counter = open_llama_counter(argument)
             return None
-        if name == "count":
-            counter = self._engine or self._counter
-            assert counter is not None  # the parent opens first
-            return counter.count(argument)
+        if name in ("count", "tokenize", "detokenize"):
+            return self._ask_vocabulary(name, argument)
         engine = self._engine
         assert engine is not None  # the parent loads first
         if name == "measure":
@@ -149,6 +147,17 @@ class Worker:
         if self._saving is None:
             raise EngineError("the engine was started again, what it held is not saved")
         return self._saving.result() if self._saving.done() else None
+
+    def _ask_vocabulary(self, name: "CallName", argument: Any) -> object:
+        if name == "count":
+            counter = self._engine or self._counter
+            assert counter is not None  # the parent opens first
+            return counter.count(argument)
+        assert self._counter is not None
+        if name == "detokenize":
+            return self._counter.detokenize(argument)
+        request, pieces = argument
+        return self._counter.tokenize(request, pieces=pieces)
 
 
 def prepare() -> None:

@@ -700,16 +700,51 @@ async def tokenize(request: HttpRequest) -> Response:
     refuse_query(request)
     body = await read_json(request, "TokenizeRequest")
     _check_model(service, body)
-    if "messages" in body:
-        asked = await service.read(lambda: read_chat(service, body))
-        counted = asked.request
+    is_text = "messages" not in body
+    if is_text:
+        wanted = _read_text(body)
     else:
-        counted = Request(messages=(Message("user", body["prompt"]),), raw=True)
-    found = await service.count(counted)
+        wanted = (await service.read(lambda: read_chat(service, body))).request
+    pieces = body.get("with_pieces", False)
+    found = await service.tokenize(wanted, pieces=pieces)
+    begins = not is_text or body.get("add_special", "prompt" in body)
+    first = 0 if begins else found.added
+    tokens: list[Any] = list(found.ids[first:])
+    if pieces:
+        told = zip(tokens, found.pieces[first:], strict=True)
+        tokens = [{"id": token, "piece": _piece(piece)} for token, piece in told]
     return JSONResponse({
-        "count": found.total_tokens, "picture_tokens": found.picture_tokens,
-        "template_tokens": found.template_tokens, "max_model_len": service.context_tokens,
+        "tokens": tokens, "count": len(tokens), "picture_tokens": found.count.picture_tokens,
+        "template_tokens": found.count.template_tokens - first,
+        "max_model_len": service.context_tokens,
     })  # fmt: skip
+
+
+def _read_text(body: Json) -> Request:
+    """A text as it is; in llama-server's ``content`` control tokens are read as such."""
+    text = body["prompt"] if "prompt" in body else body["content"]
+    special = body.get("parse_special", "content" in body)
+    message = Message("user", text, parts=("", text, "") if special else ())
+    return Request(messages=(message,), raw=True)
+
+
+def _piece(piece: str) -> str | list[int]:
+    """As llama-server: the bytes, where they are no text of their own."""
+    data = piece.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)
+
+
+async def detokenize(request: HttpRequest) -> Response:
+    """``POST /detokenize``."""
+    service: Service = request.app.state.service
+    refuse_query(request)
+    body = await read_json(request, "DetokenizeRequest")
+    _check_model(service, body)
+    tokens = tuple(int(each) for each in body["tokens"])
+    return JSONResponse({"content": await service.detokenize(tokens)})
 
 
 def describe_model(service: Service) -> Json:

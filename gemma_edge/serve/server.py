@@ -108,6 +108,7 @@ def _routes() -> list[Route]:
         Route("/v1/models", openai.models, methods=get),
         Route("/v1/models/{model:path}", openai.model, methods=get),
         Route("/tokenize", openai.tokenize, methods=post),
+        Route("/detokenize", openai.detokenize, methods=post),
         Route("/v1/extract", documents.extract, methods=post),
         Route("/v1/describe", documents.describe, methods=post),
         Route("/v1/recipes", documents.recipes, methods=get),

@@ -17,8 +17,8 @@ from starlette.responses import StreamingResponse
 from gemma_edge.app.loaded import LoadedEngine
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.engine.process import RemoteCounter
-from gemma_edge.engine.protocol import Counter, Event, Finished, PromptCount, Request
-from gemma_edge.errors import GemmaEdgeError
+from gemma_edge.engine.protocol import Counter, Event, Finished, PromptTokens, Request
+from gemma_edge.errors import GemmaEdgeError, UsageError
 from gemma_edge.records import dataclass
 from gemma_edge.serve.metrics import Metrics
 from gemma_edge.serve.protocol import Json, Refusal, event, refusal_of
@@ -224,18 +224,26 @@ class Service:
             if close is not None:
                 close()
 
-    async def count(self, request: Request) -> PromptCount:
-        """How long a prompt is, asked of the vocabulary alone.
-        Raises Refusal: it cannot be counted."""
-        return await self.read(lambda: self._count(request))
+    async def tokenize(self, request: Request, *, pieces: bool) -> PromptTokens:
+        """The tokens of a prompt, asked of the vocabulary alone.
+        Raises Refusal: it cannot be read."""
+        return await self.read(
+            lambda: self._count(lambda each: each.tokenize(request, pieces=pieces))
+        )
 
-    def _count(self, request: Request) -> PromptCount:
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """Raises Refusal: there is no such token."""
+        return await self.read(lambda: self._count(lambda each: each.detokenize(tokens)))
+
+    def _count(self, ask: Callable[[Counter], Value]) -> Value:
         with self._counting:
             if self._counter is None:
                 plan = self.engine.info.plan or self.engine.prepared.plan
                 self._counter = self.runtime.open_counter(plan)
             try:
-                return self._counter.count(request)
+                return ask(self._counter)
+            except UsageError:
+                raise
             except GemmaEdgeError:
                 if isinstance(self._counter, RemoteCounter):
                     self._counter.close()  # it may be its process; the next one is new

@@ -282,6 +282,51 @@ def test_tokens_are_counted_as_they_are_read(client: httpx2.Client) -> None:
     assert (plain["count"], plain["max_model_len"]) == (2, 8192)
 
 
+@pytest.mark.parametrize("text", ["Hello", "12 \N{SNOWMAN} \U0001f600 <turn|> <bos>", " ", ""])
+def test_tokens_have_numbers(client: httpx2.Client, text: str) -> None:
+    """What is written comes back."""
+    for more in ({}, {"parse_special": False}, {"with_pieces": True}):
+        found = client.post("/tokenize", json={"content": text, **more}).json()
+        pieces = found["tokens"]
+        ids = [each["id"] if more.get("with_pieces") else each for each in pieces]
+        assert found["count"] == len(ids)
+        back = client.post("/detokenize", json={"tokens": ids}).json()
+        assert back == {"content": text}
+    joined = b"".join(
+        bytes(each["piece"]) if isinstance(each["piece"], list) else each["piece"].encode()
+        for each in pieces
+    )
+    assert joined.decode() == text
+
+
+def test_the_tokens_of_a_prompt_are_those_that_are_read(client: httpx2.Client) -> None:
+    def pieces(**asked: Any) -> list[Any]:
+        found = client.post("/tokenize", json={**asked, "with_pieces": True}).json()
+        assert found["count"] == len(found["tokens"])
+        return [each["piece"] for each in found["tokens"]]
+
+    assert pieces(prompt="Hello")[0] == pieces(content="Hello", add_special=True)[0] == "<bos>"
+    assert pieces(prompt="Hello")[1:] == pieces(content="Hello")
+    assert pieces(content="<turn|>") == ["<turn|>"]
+    assert len(pieces(prompt="<turn|>", add_special=False)) > 1  # as it is read: characters
+    assert pieces(prompt="<turn|>", parse_special=True)[-1] == "<turn|>"
+    whole = pieces(messages=HELLO)
+    assert (whole[0], "".join(whole).count("Hello")) == ("<bos>", 1)
+    content = [{"type": "image_url", "image_url": {"url": image_uri()}}]
+    seen = client.post("/tokenize", json={"messages": [{"role": "user", "content": content}]})
+    assert seen.json()["tokens"].count(-1) == seen.json()["picture_tokens"] > 0
+
+
+@pytest.mark.parametrize("tokens", [[10**6], [-1], ["a"], [1.5]])
+def test_what_is_no_token_is_told(client: httpx2.Client, tokens: list[Any]) -> None:
+    assert error(client.post("/detokenize", json={"tokens": tokens}))[:2] == (400, "invalid")
+    assert client.post("/detokenize", json={"tokens": [2.0]}).status_code == 200
+    both = {"content": "a", "prompt": "a"}
+    assert error(client.post("/tokenize", json=both))[:2] == (400, "invalid")
+    wrong = {"messages": HELLO, "add_special": True}
+    assert error(client.post("/tokenize", json=wrong))[:2] == (400, "invalid")
+
+
 def test_there_is_one_model(client: httpx2.Client) -> None:
     listed = client.get("/v1/models").json()
     assert [each["id"] for each in listed["data"]] == ["demo"]
