@@ -6,7 +6,6 @@ has answered is there, and the rest is done by another one. The client puts all 
 """
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -17,7 +16,7 @@ from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gemma_edge.app.batch import Answering, Counts, Source, open_out, unwritable
@@ -31,6 +30,9 @@ from gemma_edge.documents.document import shown
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, ModelError, UsageError
 from gemma_edge.records import dataclass
 from gemma_edge.version import __version__
+
+if TYPE_CHECKING:
+    from gemma_edge.hardware.machine import Hardware
 
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 _CORES, _MEMORY = 4, "16GiB"  # of a worker's job, where Dask's configuration says nothing
@@ -262,9 +264,10 @@ def answer_on_cluster(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to)
     Raises UsageError: what a cluster cannot do; GemmaEdgeError: no cluster answers, or none of its
     workers can read files."""
     out = _check(sources, batch, where, work, runtime)
+    gpus = share_gpus(runtime.hardware, where, model) if where.local else []
     job = Job(
         name=uuid4().hex[:12], version=__version__, work=work,
-        model=_absolute(model, where), models_dir=runtime.store.models_dir,
+        model=_absolute(model, where, runtime), models_dir=runtime.store.models_dir,
         batch=BatchRequest(
             out=out, form=batch.form, jobs=batch.jobs, at_once=batch.at_once, beside="cluster"
         ),
@@ -272,7 +275,7 @@ def answer_on_cluster(  # noqa: PLR0913, PLR0917  (what, how, by whom, where to)
     # A folder may hold what was written there.
     sources = [each for each in map(_whole, sources) if each.path != out]
     with ExitStack() as stack:
-        client = stack.enter_context(_connected(where, runtime))
+        client = stack.enter_context(_connected(where, gpus, runtime))
         stack.enter_context(open_out(out, runtime))
         stack.enter_context(_marking(job))
         run = _Run(client, job, sources, runtime, batch)
@@ -319,11 +322,11 @@ def _whole(source: Source) -> Source:
     )
 
 
-def _absolute(model: ModelRequest, where: Cluster) -> ModelRequest:
+def _absolute(model: ModelRequest, where: Cluster, runtime: Runtime) -> ModelRequest:
     """The same for a process in another folder. The processes of one machine share its cores."""
     threads = model.threads
     if where.local > 1 and threads is None:
-        threads = max(1, (os.cpu_count() or 1) // where.local)
+        threads = max(1, runtime.hardware.cpu.cores // where.local)
     name = model.model
     return replace(
         model, threads=threads, model=str(Path(name).absolute()) if Path(name).is_file() else name,
@@ -574,8 +577,28 @@ def _library(name: str) -> Any:
         ) from None
 
 
+def share_gpus(hardware: "Hardware", where: Cluster, model: ModelRequest) -> list[dict[str, str]]:
+    """For each process of this machine the variables by which it sees its own GPUs alone.
+    Raises UsageError: there are fewer of them than processes, each of which would count on all of
+    its memory."""
+    count, some = where.local, [each.partition("=") for each in hardware.apart]
+    if count == 1 or model.gpu_layers == 0 or not any(each.usable for each in hardware.devices):
+        return [{}] * count
+    if count > len(some):
+        least = max(1, len(some))
+        here = "is one GPU" if least == 1 else f"are {least} GPUs"
+        raise UsageError(
+            f"{where.address} is {count} processes, and there {here} for them",
+            hint=f"local:{least}; --gpu-layers 0 is without a GPU",
+        )
+    return [
+        {some[0][0]: ",".join(value for _, _, value in some[number::count])}
+        for number in range(count)
+    ]
+
+
 @contextmanager
-def _connected(where: Cluster, runtime: Runtime) -> Iterator[Any]:
+def _connected(where: Cluster, gpus: Sequence[dict[str, str]], runtime: Runtime) -> Iterator[Any]:
     """A client of the cluster; one that was started for this run ends with it.
     Raises UsageError: Dask is not installed; GemmaEdgeError: no scheduler answers."""
     distributed = _library("distributed")
@@ -585,7 +608,7 @@ def _connected(where: Cluster, runtime: Runtime) -> Iterator[Any]:
     with ExitStack() as stack:
         address: Any = where.address
         if where.local or where.address in QUEUES:
-            address = stack.enter_context(_started(where, distributed, runtime))
+            address = stack.enter_context(_started(where, gpus, distributed, runtime))
         try:
             client = distributed.Client(address, timeout=_CONNECT_SECONDS, name="gemma-edge")
         except (OSError, ValueError, TypeError, distributed.TimeoutError) as error:
@@ -598,16 +621,27 @@ def _connected(where: Cluster, runtime: Runtime) -> Iterator[Any]:
 
 
 @contextmanager
-def _started(where: Cluster, distributed: Any, runtime: Runtime) -> Iterator[Any]:
+def _started(
+    where: Cluster, gpus: Sequence[dict[str, str]], distributed: Any, runtime: Runtime
+) -> Iterator[Any]:
     """Workers of our own, which trust nobody but this run: other users reach the same ports.
     Raises GemmaEdgeError: they cannot be started."""
     _library("cryptography")
     security = distributed.Security.temporary()
     if where.local:
-        cluster = distributed.LocalCluster(
-            n_workers=where.local, threads_per_worker=1, host="127.0.0.1", protocol="tls://",
-            security=security, dashboard_address=None, memory_limit=0,
-            silence_logs=logging.CRITICAL,
+        options = {
+            "nthreads": 1, "host": "127.0.0.1", "protocol": "tls://", "security": security,
+            "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL,
+        }  # fmt: skip
+        listens = {"host": "127.0.0.1", "protocol": "tls://", "security": security,
+                   "dashboard": False}  # fmt: skip
+        cluster = distributed.SpecCluster(
+            scheduler={"cls": distributed.Scheduler, "options": listens},
+            workers={
+                number: {"cls": distributed.Nanny, "options": {**options, "env": own}}
+                for number, own in enumerate(gpus)
+            },
+            security=security, silence_logs=logging.CRITICAL,
         )  # fmt: skip
     else:
         keys = runtime.store.data_dir / "cluster"

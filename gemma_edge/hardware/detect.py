@@ -42,6 +42,7 @@ from gemma_edge.hardware.gpus import (
     parse_nvml,
     parse_smi_query,
     parse_variables,
+    show_apart,
 )
 from gemma_edge.hardware.machine import (
     CAPACITIES,
@@ -417,6 +418,7 @@ def parse_recording(recording: Mapping[str, Any]) -> Hardware:
         system=answers.system, cpu=parse_cpu(answers), memory=memory, build=parse_build(answers),
         devices=devices, wsl=is_wsl(answers),
         variables=tuple(f"{k}={v}" for k, v in parse_variables(answers).items()),
+        apart=show_apart(answers, devices),
     )  # fmt: skip
     facts = MachineFacts(answers, hardware, nvidia, cards, idle)
     return replace(hardware, findings=find(facts), rebuild=facts.install(source=True))

@@ -9,6 +9,7 @@ from gemma_edge.hardware.gpus import (
     BY_CHANCE,
     CUDA_VISIBLE,
     DRIVER_LIBRARIES,
+    HIDING,
     NO_CODE,
     NO_NVML,
     SMI,
@@ -175,6 +176,8 @@ def _several(facts: MachineFacts) -> Iterator[Finding]:
     if count > 1:
         text = f"{CUDA_VISIBLE} names {count} slices; a program uses the first, the others lie idle"
         fix = f"one process a slice: gemma-edge hpc script --array {count}, with one slice a job"
+        if len(facts.hardware.apart) == count:
+            fix += f"; or extract … --cluster local:{count}"
         yield Finding("warning", "MIG", text, fix)
 
 
@@ -261,11 +264,6 @@ _CURES = (
     (_NO_DEVICE, "nvidia-smi says whether the driver is well; if it is, sudo reboot"),
 )
 _OLD_DRIVER = "driver version is insufficient"  # for the CUDA that the build is made with
-_HIDING = {  # the variable that hides devices from a backend
-    "cuda": "CUDA_VISIBLE_DEVICES",
-    "rocm": "HIP_VISIBLE_DEVICES",
-    "vulkan": "GGML_VK_VISIBLE_DEVICES",
-}
 
 
 def check_libraries(facts: MachineFacts) -> Iterator[Finding]:
@@ -487,7 +485,7 @@ def _choose_slice(cards: Sequence[Card]) -> Finding:
 
 def _hidden(facts: MachineFacts, backend: str, names: str) -> Finding | None:
     """A variable keeps the card from llama.cpp; wanted, where another one is left."""
-    variable = _HIDING.get(backend, "")
+    variable = HIDING.get(backend, "")
     if variable not in facts.answers.part("environment").raw:
         return None
     text = f"{variable}={facts.answers.variable(variable)} hides {names}"

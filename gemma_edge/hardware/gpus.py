@@ -297,6 +297,34 @@ def parse_variables(answers: Answers) -> dict[str, str]:
     return found if CUDA_VISIBLE in found else {}
 
 
+HIDING = {  # the variable that hides devices from a backend
+    "cuda": CUDA_VISIBLE,
+    "rocm": "HIP_VISIBLE_DEVICES",
+    "vulkan": "GGML_VK_VISIBLE_DEVICES",
+}
+
+
+def show_apart(answers: Answers, devices: Sequence[Device]) -> tuple[str, ...]:
+    """ "NAME=VALUE" for each GPU that ggml sees, by which a process sees it alone; () where that
+    cannot be said. CUDA shows a process one of several slices, which only their names tell apart.
+    """
+    seen = [device for device in devices if device.usable]
+    backends = {device.backend for device in seen}
+    name = HIDING.get(next(iter(backends), "")) if len(backends) == 1 else None
+    if name is None:
+        return ()
+    told = parse_variables(answers).get(name) or answers.variable(name)
+    entries = [each.strip() for each in told.split(",") if each.strip()]
+    if any(device.mig for device in seen):
+        return tuple(f"{name}={each}" for each in entries if not each.isdecimal())
+    if not entries and "vulkan" in backends:  # it leaves out some, and counts them all
+        return ()
+    shown = [int(number[0]) for each in seen if (number := re.search(r"\d+$", each.name))]
+    if entries and max(shown, default=0) >= len(entries):
+        return ()
+    return tuple(f"{name}={entries[each] if entries else each}" for each in shown)
+
+
 # What ggml sees and what everything else knows, joined into devices. ggml's devices are what will
 # be used, so their names and totals count. Cards join them by PCI id, never by index: CUDA orders
 # by speed, nvidia-smi by bus, and CUDA_VISIBLE_DEVICES renumbers. A slice (MIG) has its card's PCI

@@ -140,6 +140,8 @@ class Hardware:
     """One machine. ``devices`` holds what ggml sees first, in ggml's order, then what it does not
     see; ``system`` is linux, darwin or win32, with ``wsl`` for Linux under Windows. ``variables``
     ("NAME=VALUE") are what processes that load llama.cpp are to be given: without them it stops.
+    ``apart`` has one for each GPU, or slice, by which a process sees that alone, where there is a
+    way to say so.
     ``measured_at`` is when its memory was looked at, in seconds since 1970; 0 where nobody did.
     ``rebuild`` is the command that builds llama.cpp for it, no published build again."""
 
@@ -151,6 +153,7 @@ class Hardware:
     findings: tuple[Finding, ...] = ()
     wsl: bool = False
     variables: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
     measured_at: float = field(default=0.0, compare=False)
     rebuild: str = ""
 

@@ -30,9 +30,12 @@ from gemma_edge.app.request import (
     ModelRequest,
     RecipeRequest,
 )
+from gemma_edge.app.runtime import library_runtime
 from gemma_edge.app.shards import folder_of, open_beside
-from gemma_edge.errors import GemmaEdgeError, InputError, ModelError
+from gemma_edge.errors import GemmaEdgeError, InputError, ModelError, UsageError
 from gemma_edge.extraction.records import DocumentRecord
+from gemma_edge.hardware.detect import parse_recording
+from tests.hardware import machines
 
 pytest.importorskip("distributed")
 ASK = ("--schema", "total num", "-m", "demo", "--out", "rows.jsonl")
@@ -170,6 +173,63 @@ def test_where_no_scheduler_answers_nothing_is_begun(shell, papers, monkeypatch)
 )  # fmt: skip
 def test_what_leaves_this_machine(address, leaves):
     assert Cluster(address=address).leaves_machine is leaves
+
+
+# ---------------------------------------------------------------------------- processes here
+
+
+def of_machine(name, **variables):
+    """A recorded machine, with other variables."""
+    recording = machines.load(name)
+    return parse_recording(recording | {"environment": recording["environment"] | variables})
+
+
+@pytest.mark.parametrize(
+    ("machine", "variables", "count", "shown"),
+    [
+        ("two-cards", {}, 2, ["0", "1"]),
+        ("two-cards", {}, 1, [None]),
+        ("visible-devices-reordered", {"CUDA_VISIBLE_DEVICES": "GPU-b,GPU-a"}, 2,
+         ["GPU-b", "GPU-a"]),
+        ("h100-mig-20gb", {"CUDA_VISIBLE_DEVICES": "MIG-1,MIG-2,MIG-3"}, 2,
+         ["MIG-1,MIG-3", "MIG-2"]),
+        ("laptop-without-gpu", {}, 4, [None] * 4),
+    ],
+)  # fmt: skip
+def test_each_process_sees_gpus_of_its_own(machine, variables, count, shown):
+    where = Cluster(address=f"local:{count}")
+    found = cluster.share_gpus(of_machine(machine, **variables), where, ModelRequest())
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in found] == shown
+
+
+@pytest.mark.parametrize(
+    ("machine", "count", "said"),
+    [("two-cards", 3, "there are 2 GPUs"), ("rtx-3060", 2, "there is one GPU"),
+     ("m2-16gb", 2, "there is one GPU"), ("slurm-mig-by-index", 2, "there is one GPU")],
+)  # fmt: skip
+def test_no_two_processes_count_on_one_gpu(machine, count, said):
+    where, hardware = Cluster(address=f"local:{count}"), of_machine(machine)
+    with pytest.raises(UsageError, match=said):
+        cluster.share_gpus(hardware, where, ModelRequest())
+    none = cluster.share_gpus(hardware, where, ModelRequest(gpu_layers=0))
+    assert none == [{}] * count
+
+
+def seen():
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.slow
+def test_processes_get_what_they_are_shown(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("cryptography")
+    where, runtime = Cluster(address="local:2"), library_runtime()
+    gpus = [{"CUDA_VISIBLE_DEVICES": each} for each in ("MIG-1", "MIG-2,MIG-3")]
+    with cluster._connected(where, gpus, runtime) as client:
+        assert isinstance(client, distributed.Client)
+        client.wait_for_workers(2, 60)
+        assert sorted(client.run(seen).values()) == ["MIG-1", "MIG-2,MIG-3"]
+        assert all(each.startswith("tls://127.0.0.1:") for each in client.nthreads())
 
 
 # ---------------------------------------------------------------------------- what a worker is told

@@ -120,3 +120,24 @@ def test_a_program_that_nobody_names_is_not_the_one_to_stop():
     (full,) = [found for found in parse_recording(recording).findings if found.what == "GPU"]
     assert full.text.endswith("held by python3 3.8 GiB")
     assert full.fix == "stop python3"
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "apart"),
+    [
+        ("two-cards", {}, ("CUDA_VISIBLE_DEVICES=0", "CUDA_VISIBLE_DEVICES=1")),
+        ("two-cards-second-full", {},
+         ("CUDA_VISIBLE_DEVICES=GPU-00000000-0000-0000-0000-000000000001",)),
+        ("visible-devices-hides-one", {}, ("CUDA_VISIBLE_DEVICES=1",)),
+        ("slurm-mig-by-index", {}, ()),
+        ("slurm-mig-by-index", {"CUDA_VISIBLE_DEVICES": "MIG-a, MIG-b"},
+         ("CUDA_VISIBLE_DEVICES=MIG-a", "CUDA_VISIBLE_DEVICES=MIG-b")),
+        ("rx-7900-xtx", {"HIP_VISIBLE_DEVICES": "2"}, ("HIP_VISIBLE_DEVICES=2",)),
+        ("rtx-4060-laptop-vulkan", {}, ()),
+        ("m2-16gb", {}, ()),
+    ],
+)  # fmt: skip
+def test_how_a_process_sees_one_gpu_alone(name, variables, apart):
+    recording = load(name)
+    recording["environment"] |= variables
+    assert parse_recording(recording).apart == apart
