@@ -1,5 +1,8 @@
 """Documents and images that are uploaded: read into JSON with evidence, or described."""
 
+import base64
+import binascii
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, replace
@@ -15,13 +18,18 @@ from gemma_edge.app.describe import ImageSet, Questions, look_with, parse_questi
 from gemma_edge.app.extract import Extraction, extract_with, read_recipe, read_source
 from gemma_edge.app.request import DescribeRequest, ExtractRequest, RecipeRequest
 from gemma_edge.app.runtime import Told
+from gemma_edge.chat.conversation import PAGE_TOKENS
+from gemma_edge.chat.journal import Attachment, render_file
 from gemma_edge.documents.document import (
+    MAX_TOKENS,
     Document,
     PageNumbers,
+    Picture,
     codec_of,
     parse_page_numbers,
     shown,
 )
+from gemma_edge.documents.images import fit_picture, read_image, render_page
 from gemma_edge.engine.protocol import Chunk, Finished, Notice, Prefill, Sampling
 from gemma_edge.errors import GemmaEdgeError, InputError
 from gemma_edge.extraction.records import evidence_record
@@ -35,6 +43,7 @@ from gemma_edge.serve.protocol import (
     event,
     invalid,
     refuse_query,
+    unsupported,
 )
 from gemma_edge.serve.service import Job, Service, stream, unless_left, usage_of
 
@@ -86,7 +95,7 @@ async def _form(request: HttpRequest, name: str, most_files: int) -> AsyncIterat
             if key in texts:
                 raise invalid(f"`{key[:80]}` is there twice", key[:80])
             if isinstance(value, UploadFile):
-                sources.append(Source(_file_name(value), None, await value.read()))
+                sources.append(Source(_file_name(value.filename), None, await value.read()))
             else:
                 texts[key] = value
         _check_form(texts, len(sources), name)
@@ -95,9 +104,9 @@ async def _form(request: HttpRequest, name: str, most_files: int) -> AsyncIterat
         await form.close()
 
 
-def _file_name(file: UploadFile) -> str:
-    """What a client calls it, without folders and signs that cannot be shown."""
-    named = shown(file.filename or "")[-_LONGEST_NAME:].replace("\\", "/")
+def _file_name(name: str | None) -> str:
+    """What a client calls a file, without folders and signs that cannot be shown."""
+    named = (shown(name) if name else "")[-_LONGEST_NAME:].replace("\\", "/")
     return named.rpartition("/")[2] or "file"
 
 
@@ -309,3 +318,114 @@ def _questions(form: Form) -> Questions:
         )  # fmt: skip
     except GemmaEdgeError as error:
         raise invalid(error.message, hint=error.hint) from None
+
+
+# ----------------------------------------------------------------------------
+# In a chat: images and documents that stand in a message as base64.
+
+_LOW_TOKENS = 70  # of a picture seen from afar: the least that Gemma 4 was trained with
+_IMAGE = re.compile(r"data:image/[a-z0-9.+-]{1,40}(?:;[a-z0-9=-]{1,40}){0,2};base64,", re.ASCII)
+_FILE = re.compile(r"data:[\w.+-]{1,80}/[\w.+-]{1,80}(?:;[\w=.-]{1,40}){0,2};base64,", re.ASCII)
+_SEEN = ("scan", "mixed")  # pages whose text stands in a picture
+
+
+class Attached:
+    """What goes with the messages of a chat, read one after another; ``notes`` are what a person
+    should know of it. It is for a thread.
+    Raises Refusal: there is too much of it, or it cannot be read."""
+
+    def __init__(self, service: Service) -> None:
+        self.notes: list[str] = []
+        self._service = service
+        self._count = 0
+
+    def picture(self, image: Json, where: str) -> Picture:
+        """An image, in the detail that is asked for."""
+        self._add(1, where)
+        self._need_eyes("this model was loaded without a projector, it sees no images", where)
+        budgets = {"low": _LOW_TOKENS, "high": MAX_TOKENS}
+        wanted = budgets.get(image.get("detail", "auto"), self._usual_tokens)
+        name = f"image {self._count}"
+        opened = read_image(decode_image(image["url"], where), name)
+        return fit_picture(opened, name, min(wanted, self._most_tokens))
+
+    def file(self, file: Json, where: str) -> tuple[str, list[Picture]]:
+        """The text of a document, under its name, and its pages that are pictures of text."""
+        self._add(1, where)
+        source = Source(_file_name(file.get("filename")), None, decode_file(file, where))
+        try:
+            document = _read(source, ExtractRequest())
+        except InputError as error:
+            raise invalid(error.message, where, hint=error.hint) from None
+        except Refusal as refusal:
+            hint = "/v1/extract takes a password"
+            raise Refusal(
+                refusal.status, refusal.code, refusal.message, param=where, hint=hint
+            ) from None
+        self.notes += document.notes
+        scans = [page.number for page in document.pages if page.kind in _SEEN]
+        text = document.text
+        if not (scans or text.strip()):
+            raise invalid(f"{document.name} has nothing to read in it", where)
+        if scans:
+            named = f"page {scans[0]} of {document.name} is a picture of text"
+            self._need_eyes(f"{named}, and this model sees no images", where)
+            self._add(len(scans), where)
+        budget = min(PAGE_TOKENS, self._most_tokens) if scans else 0
+        drawn = [one for page in scans for one in render_page(document, page, max_tokens=budget)]
+        return render_file(Attachment(document.name, text)) if text.strip() else "", drawn
+
+    def _add(self, count: int, where: str) -> None:
+        self._count += count
+        most = self._service.limits.images
+        if self._count > most:
+            raise Refusal(
+                413, "too_large", f"more than {most} images, files and scanned pages", param=where,
+                hint="--max-images",
+            )  # fmt: skip
+
+    def _need_eyes(self, why: str, where: str) -> None:
+        if not self._service.engine.info.vision:
+            raise unsupported(why, where)
+
+    @property
+    def _usual_tokens(self) -> int:
+        return self._service.engine.prepared.files.image_tokens
+
+    @property
+    def _most_tokens(self) -> int:
+        """Of one picture: what memory was planned for, and what the model was trained with."""
+        engine = self._service.engine
+        plan = engine.info.plan or engine.prepared.plan
+        most = self._usual_tokens if engine.prepared.files.bundled else MAX_TOKENS
+        return min(most, plan.image_tokens or most)
+
+
+def decode_image(url: str, where: str) -> bytes:
+    """The bytes of a data URI; nothing else is opened."""
+    head = _IMAGE.match(url[:200])
+    if head is None:
+        said = "an image is a data URI, data:image/png;base64,…; no address is opened"
+        raise unsupported(said, f"{where}.image_url.url")
+    return _decode(url[head.end() :], "the image is not base64", f"{where}.image_url.url")
+
+
+def decode_file(file: Json, where: str) -> bytes:
+    """The bytes of a file, as a data URI or base64 alone; nothing is opened."""
+    if "file_id" in file:
+        said = "`file_id` is not supported: no file is kept here"
+        raise unsupported(said, f"{where}.file.file_id", hint="send the file as `file_data`")
+    at = f"{where}.file.file_data"
+    if "file_data" not in file:
+        raise invalid("`file_data` is missing", at)
+    data: str = file["file_data"]
+    head = _FILE.match(data[:300])
+    said = "a file is base64, data:application/pdf;base64,…; no path and no address is opened"
+    return _decode(data[head.end() if head else 0 :], said, at)
+
+
+def _decode(text: str, why_not: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid(why_not, where) from None

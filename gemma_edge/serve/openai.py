@@ -1,9 +1,6 @@
 """OpenAI's protocol: chat, completions, models, and how many tokens a prompt takes."""
 
-import base64
-import binascii
 import json
-import re
 import secrets
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -14,8 +11,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from gemma_edge.documents.document import MAX_TOKENS, Picture
-from gemma_edge.documents.images import fit_picture, read_image
+from gemma_edge.documents.document import Picture
 from gemma_edge.engine.protocol import (
     CallConstraint,
     Chunk,
@@ -24,6 +20,7 @@ from gemma_edge.engine.protocol import (
     JsonConstraint,
     Message,
     Request,
+    Role,
     Sampling,
     TokenScore,
 )
@@ -34,6 +31,7 @@ from gemma_edge.extraction.json_schema import parse_json
 from gemma_edge.extraction.schema import Schema, check_source
 from gemma_edge.records import dataclass
 from gemma_edge.serve import tools as calling
+from gemma_edge.serve.documents import Attached
 from gemma_edge.serve.protocol import (
     DONE,
     WAITING,
@@ -41,9 +39,10 @@ from gemma_edge.serve.protocol import (
     Refusal,
     event,
     invalid,
-    logarithm,
+    logprobs,
     read_json,
     refuse_query,
+    text_logprobs,
     unsupported,
 )
 from gemma_edge.serve.service import Job, Service, stream, unless_left, usage_of
@@ -51,8 +50,6 @@ from gemma_edge.serve.service import Job, Service, stream, unless_left, usage_of
 _THOUGHTS: Mapping[str, int | None] = {
     "minimal": 256, "low": 1024, "medium": 4096, "high": 16384, "xhigh": None,
 }  # fmt: skip
-_LOW_TOKENS = 70  # of a picture seen from afar: the least that Gemma 4 was trained with
-_DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40}(?:;[a-z0-9=-]{1,40}){0,2};base64,", re.ASCII)
 _FORM = "\n\nAnswer in JSON of this form:\n"
 
 
@@ -71,6 +68,7 @@ class Asked:
     count: int = 1
     wants_usage: bool = False
     user: str = ""
+    notes: tuple[str, ...] = ()
 
     def requests(self, held: JsonConstraint | CallConstraint | None) -> Iterator[Request]:
         """One for each answer."""
@@ -155,7 +153,8 @@ def read_chat(service: Service, body: Json) -> Asked:
             raise unsupported(error.message, "tools", hint=error.hint) from None
     if options is not None and not body.get("stream"):
         raise invalid("`stream_options` goes with `stream`", "stream_options")
-    messages, goes_on = _Reader(service, body["messages"]).read()
+    reader = _Reader(service, body["messages"])
+    messages, goes_on = reader.read()
     if calls:
         messages = _declared(messages, tools)
     if schema is not None and schema.source.keys() - {"type"}:
@@ -173,6 +172,7 @@ def read_chat(service: Service, body: Json) -> Asked:
             top=_top(body),
         ),
         schema=schema, calls=calls, count=body.get("n", 1), user=body.get("user", ""),
+        notes=reader.notes,
         wants_usage=bool((options or {}).get("include_usage")),
     )  # fmt: skip
 
@@ -251,14 +251,18 @@ class _Reader:
     then are one turn."""
 
     def __init__(self, service: Service, messages: Sequence[Json]) -> None:
-        self._service = service
+        self._attached = Attached(service)
         self._messages = messages
         self._read: list[Message] = []
         self._parts: calling.Parts | None = None  # of the model's turn that is open
         self._waiting: dict[str, str] = {}  # calls without a result: their functions by their ids
-        self._images = 0
         users = [place for place, each in enumerate(messages) if each["role"] == "user"]
         self._last_user = users[-1] if users else -1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how the documents were read."""
+        return tuple(self._attached.notes)
 
     def read(self) -> tuple[list[Message], bool]:
         """The messages, and whether the last one is the model's and goes on."""
@@ -272,9 +276,8 @@ class _Reader:
                 self._add_answer(each, place, where)
             else:
                 self._end_turn()
-                role = "user" if each["role"] == "user" else "system"
-                text, pictures = self._content(each["content"], where)
-                self._read.append(Message(role, text, pictures))  # type: ignore[arg-type]
+                role: Role = "user" if each["role"] == "user" else "system"
+                self._read.append(self._message(role, each["content"], where))
         if self._waiting:
             raise invalid(f"the call `{min(self._waiting)}` has no result", "messages")
         self._end_turn()
@@ -283,7 +286,7 @@ class _Reader:
         return self._read, self._messages[-1]["role"] in ("tool", "assistant")
 
     def _add_answer(self, message: Json, place: int, where: str) -> None:
-        text, _ = self._content(message.get("content") or "", where)
+        text = self._message("model", message.get("content") or "", where).text
         calls = message.get("tool_calls") or ()
         if not text and not calls:
             raise invalid("an answer without content and calls", where)
@@ -307,7 +310,7 @@ class _Reader:
         name = self._waiting.pop(message["tool_call_id"], None)
         if name is None or self._parts is None:
             raise invalid(f"there is no call `{message['tool_call_id'][:80]}` before this", where)
-        text, _ = self._content(message["content"], where)
+        text = self._message("user", message["content"], where).text
         calling.result(name, text, self._parts)
 
     def _end_turn(self) -> None:
@@ -315,47 +318,24 @@ class _Reader:
             parts, self._parts = self._parts.finish(), None
             self._read.append(Message("model", "".join(parts), parts=parts))
 
-    def _content(self, content: Any, where: str) -> tuple[str, tuple[Picture, ...]]:
+    def _message(self, role: Role, content: Any, where: str) -> Message:
+        """Its documents, and then what was written."""
         if isinstance(content, str):
-            return content, ()
-        texts, pictures = [], []
+            return Message(role, content)
+        texts, files, pictures = [], [], list[Picture]()
         for place, part in enumerate(content):
+            at = f"{where}.content[{place}]"
             if part["type"] == "text":
                 texts.append(part["text"])
+            elif part["type"] == "image_url":
+                pictures.append(self._attached.picture(part["image_url"], at))
             else:
-                pictures.append(self._picture(part["image_url"], f"{where}.content[{place}]"))
-        return "\n".join(texts), tuple(pictures)
-
-    def _picture(self, image: Json, where: str) -> Picture:
-        service = self._service
-        self._images += 1
-        if self._images > service.limits.images:
-            raise Refusal(
-                413, "too_large", f"more than {service.limits.images} images", param=where,
-                hint="--max-images",
-            )  # fmt: skip
-        if not service.engine.info.vision:
-            raise unsupported("this model was loaded without a projector, it sees no images", where)
-        prepared = service.engine.prepared
-        plan = service.engine.info.plan or prepared.plan
-        budgets = {"low": _LOW_TOKENS, "high": MAX_TOKENS}
-        wanted = budgets.get(image.get("detail", "auto"), prepared.files.image_tokens)
-        most = prepared.files.image_tokens if prepared.files.bundled else MAX_TOKENS
-        name = f"image {self._images}"
-        opened = read_image(decode_image(image["url"], where), name)
-        return fit_picture(opened, name, min(wanted, most, plan.image_tokens or most))
-
-
-def decode_image(url: str, where: str) -> bytes:
-    """The bytes of a data URI; nothing else is opened."""
-    head = _DATA_URI.match(url[:200])
-    if head is None:
-        said = "an image is a data URI, data:image/png;base64,…; no address is opened"
-        raise unsupported(said, f"{where}.image_url.url")
-    try:
-        return base64.b64decode(url[head.end() :], validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("the image is not base64", f"{where}.image_url.url") from None
+                file, drawn = self._attached.file(part["file"], at)
+                files += [file] if file else []
+                pictures += drawn
+        ends = tuple(accumulate(len(file) + len("\n\n") for file in files))
+        text = "\n\n".join([*files, "\n".join(texts)])
+        return Message(role, text, tuple(pictures), documents=ends)
 
 
 def _arguments(text: str, where: str) -> Json:
@@ -482,45 +462,6 @@ class Answer:
         return found
 
 
-def _logprobs(scores: Sequence[TokenScore]) -> Json:
-    return {
-        "content": [
-            {**_logprob(each.text, each.probability),
-             "top_logprobs": [_logprob(*candidate) for candidate in each.top]}
-            for each in scores
-        ],
-        "refusal": None,
-    }  # fmt: skip
-
-
-def _logprob(text: str, probability: float) -> Json:
-    data = text.encode("utf-8", "surrogateescape")
-    return {"token": _shown(text), "logprob": logarithm(probability), "bytes": list(data)}
-
-
-def _shown(text: str) -> str:
-    """Bytes that are no character as the sign for that."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _text_top(score: TokenScore) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for text, probability in score.top:
-        found.setdefault(_shown(text), logarithm(probability))  # of several that look the same
-    return found
-
-
-def _text_logprobs(scores: Sequence[TokenScore], start: int) -> Json:
-    """The older form, of texts that go on; ``start`` is how many characters stand before them."""
-    places = accumulate((len(each.text) for each in scores), initial=start)
-    return {
-        "tokens": [each.text for each in scores],
-        "token_logprobs": [logarithm(each.probability) for each in scores],
-        "top_logprobs": [_text_top(each) for each in scores],
-        "text_offset": [place for place, _ in zip(places, scores, strict=False)],
-    }  # fmt: skip
-
-
 class Chat:
     """How answers of a chat look."""
 
@@ -536,7 +477,7 @@ class Chat:
 
     @staticmethod
     def logprobs(scores: Sequence[TokenScore], _start: int) -> Json:
-        return _logprobs(scores)
+        return logprobs(scores)
 
     @staticmethod
     def choice(answer: Answer) -> Json:
@@ -559,7 +500,7 @@ class Completion:
 
     @staticmethod
     def logprobs(scores: Sequence[TokenScore], start: int) -> Json:
-        return _text_logprobs(scores, start)
+        return text_logprobs(scores, start)
 
     @staticmethod
     def choice(answer: Answer) -> Json:
@@ -591,7 +532,12 @@ async def _whole(service: Service, client: str, asked: Asked, look: Look) -> Res
         for number, answer in enumerate(answers)
     ]  # fmt: skip
     usage = usage_of([each.finished for each in answers if each.finished])
-    return JSONResponse({**_head(service, look, look.whole), "choices": choices, "usage": usage})
+    head = {**_head(service, look, look.whole), **_noted(asked)}
+    return JSONResponse({**head, "choices": choices, "usage": usage})
+
+
+def _noted(asked: Asked) -> Json:
+    return {"notes": list(asked.notes)} if asked.notes else {}
 
 
 class _Pieces:
@@ -602,6 +548,7 @@ class _Pieces:
         self._asked, self._look = asked, look
         self._head = _head(service, look, look.piece)
         self._more: Json = {"usage": None} if asked.wants_usage else {}
+        self._notes = _noted(asked)
         self._begun = -1
 
     def take(self, number: int, piece: Event) -> Iterator[bytes]:
@@ -625,7 +572,8 @@ class _Pieces:
 
     def _choice(self, number: int, part: Json, reason: str | None = None) -> bytes:
         one = {"index": number, "logprobs": None, **part, "finish_reason": reason}
-        return event({**self._head, "choices": [one], **self._more})
+        notes, self._notes = self._notes, {}  # with the first one
+        return event({**self._head, "choices": [one], **self._more, **notes})
 
     def end(self) -> bytes:
         """Behind all of them."""

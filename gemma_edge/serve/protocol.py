@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate
 from typing import Any
 
 import yaml
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gemma_edge.engine.protocol import TokenScore
 from gemma_edge.errors import (
     DoesNotFit,
     EngineStopped,
@@ -135,7 +137,7 @@ _TAGS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "user": "UserMessage", "system": "SystemMessage", "developer": "SystemMessage",
         "assistant": "AssistantMessage", "tool": "ToolMessage",
     }),
-    "content": ("type", {"text": "TextPart", "image_url": "ImagePart"}),
+    "content": ("type", {"text": "TextPart", "image_url": "ImagePart", "file": "FilePart"}),
     "response_format": ("type", {
         "text": "PlainFormat", "json_object": "PlainFormat", "json_schema": "SchemaFormat",
     }),
@@ -213,3 +215,43 @@ def render(value: Any) -> bytes:
 def logarithm(probability: float) -> float:
     """As OpenAI gives it, where -9999 stands for a token that cannot be."""
     return math.log(probability) if probability > 0 else -9999.0
+
+
+def logprobs(scores: Sequence[TokenScore]) -> Json:
+    """How sure the model was of its tokens, as of a chat."""
+    return {
+        "content": [
+            {**_logprob(each.text, each.probability),
+             "top_logprobs": [_logprob(*candidate) for candidate in each.top]}
+            for each in scores
+        ],
+        "refusal": None,
+    }  # fmt: skip
+
+
+def _logprob(text: str, probability: float) -> Json:
+    data = text.encode("utf-8", "surrogateescape")
+    return {"token": _shown(text), "logprob": logarithm(probability), "bytes": list(data)}
+
+
+def _shown(text: str) -> str:
+    """Bytes that are no character as the sign for that."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _text_top(score: TokenScore) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text, probability in score.top:
+        found.setdefault(_shown(text), logarithm(probability))  # of several that look the same
+    return found
+
+
+def text_logprobs(scores: Sequence[TokenScore], start: int) -> Json:
+    """The older form, of texts that go on; ``start`` is how many characters stand before them."""
+    places = accumulate((len(each.text) for each in scores), initial=start)
+    return {
+        "tokens": [each.text for each in scores],
+        "token_logprobs": [logarithm(each.probability) for each in scores],
+        "top_logprobs": [_text_top(each) for each in scores],
+        "text_offset": [place for place, _ in zip(places, scores, strict=False)],
+    }  # fmt: skip

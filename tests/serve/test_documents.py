@@ -2,13 +2,16 @@
 
 import base64
 import json
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.serve.conftest import image_uri
+from gemma_edge.engine.protocol import Message
+from tests.scripted import ScriptedEngine
+from tests.serve.conftest import chat, image_uri, open_server
 from tests.serve.test_openai import error, events
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,3 +164,100 @@ def test_what_is_wrong_with_a_description(
     response = client.post("/v1/describe", files={"file": ("a.png", circle())}, data=fields)
     assert error(response)[0] == 400
     assert response.json()["error"]["param"] == param
+
+
+# In a chat.
+
+
+def file_part(data: bytes, name: str = "bill.pdf", kind: str = "application/pdf") -> dict[str, Any]:
+    """A file as OpenAI takes it."""
+    uri = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return {"type": "file", "file": {"filename": name, "file_data": uri}}
+
+
+def ask(client: httpx2.Client, *parts: dict[str, Any], **more: Any) -> httpx2.Response:
+    content = [*parts, {"type": "text", "text": "What is the total?"}]
+    return chat(client, messages=[{"role": "user", "content": content}], **more)
+
+
+def asked_with(*parts: dict[str, Any], **more: Any) -> tuple[httpx2.Response, list[Message]]:
+    """The answer, and what the engine was asked."""
+    engine = ScriptedEngine(["fine"] * 9, **more)
+    with open_server(engine) as scripted:
+        answer = ask(scripted, *parts)
+    return answer, [message for request in engine.requests for message in request.messages]
+
+
+def test_a_document_is_read_in_a_chat(client: httpx2.Client) -> None:
+    answer = ask(client, file_part(INVOICE.read_bytes()), max_tokens=20).json()
+    without = ask(client, max_tokens=20).json()
+    assert answer["usage"]["prompt_tokens"] > without["usage"]["prompt_tokens"] + 200
+    body = {"messages": [{"role": "user", "content": [file_part(INVOICE.read_bytes())]}]}
+    counted = client.post("/tokenize", json={**body, "with_pieces": True}).json()
+    text = "".join(str(each["piece"]) for each in counted["tokens"])
+    assert ("bill.pdf" in text, "Velmora Glassworks" in text) == (True, True)
+
+
+def test_its_text_stands_before_the_question() -> None:
+    bare = {"file_data": base64.b64encode(b"two words").decode()}
+    answer, (message,) = asked_with(
+        file_part(b"a,b\n1,2\n", "../x/t.csv", "text/csv"), {"type": "file", "file": bare}
+    )
+    assert answer.status_code == 200
+    assert message.text.startswith("t.csv:\n```\n")
+    assert message.text.endswith("file:\n```\ntwo words\n```\n\nWhat is the total?")
+    assert [message.text[end:][:5] for end in message.documents] == ["file:", "What "]
+
+
+def test_a_page_that_is_a_picture_is_looked_at() -> None:
+    answer, (message,) = asked_with(file_part(circle(), "scan.png", "image/png"))
+    assert (answer.status_code, message.text) == (200, "What is the total?")
+    assert len(message.pictures) == 1
+    refused, asked = asked_with(file_part(circle(), "scan.png", "image/png"), vision=False)
+    assert (error(refused)[:2], asked) == ((400, "unsupported"), [])
+
+
+def test_what_was_left_out_of_a_document_is_told() -> None:
+    """As far as a client looks at it."""
+    mail = EmailMessage()
+    mail["From"] = mail["To"] = mail["Subject"] = "a@example.org"
+    mail.set_content("See the file.")
+    mail.add_attachment(b"PK\3\4 cut", "application", "zip", filename="thing.zip")
+    part = file_part(mail.as_bytes(), "m.eml", "message/rfc822")
+    whole, _ = asked_with(part)
+    assert "thing.zip" in whole.json()["notes"][0]
+    with open_server(ScriptedEngine(["one two"])) as scripted:
+        first, *rest = events(ask(scripted, part, stream=True))
+    assert first["notes"] == whole.json()["notes"]
+    assert not any("notes" in each for each in rest)
+
+
+def test_a_document_that_is_too_long_is_refused_with_the_numbers(client: httpx2.Client) -> None:
+    refused = ask(client, file_part(b"word " * 20_000, "long.txt", "text/plain"))
+    assert error(refused) == (400, "context_length_exceeded", "messages")
+    assert "8,192" in refused.json()["error"]["message"]
+
+
+WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
+    "a number": ({"file_id": "file-1"}, "unsupported"),
+    "nothing": ({"filename": "a.pdf"}, "invalid"),
+    "an address": ({"file_data": "https://example.org/a.pdf"}, "invalid"),
+    "a path": ({"file_data": "file:///etc/passwd"}, "invalid"),
+    "no base64": ({"file_data": "data:application/pdf;base64,***"}, "invalid"),
+    "no document": (file_part(b"%PDF-1.7 nothing")["file"], "invalid"),
+    "nothing in it": (file_part(b"  \n", "a.txt", "text/plain")["file"], "invalid"),
+    "a stranger": ({"file_data": "YQ==", "url": "x"}, "invalid"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_a_file_that_cannot_be_read_is_told(client: httpx2.Client, name: str) -> None:
+    file, code = WRONG_FILES[name]
+    status, said, where = error(ask(client, {"type": "file", "file": file}))
+    assert (status, said) == (400, code)
+    assert str(where).startswith("messages[0].content[0]")
+
+
+def test_too_many_files_are_refused(client: httpx2.Client) -> None:
+    part = file_part(b"a", "a.txt", "text/plain")
+    assert error(ask(client, *[part] * 17)) == (413, "too_large", "messages[0].content[16]")

@@ -362,7 +362,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "no messages": ({"messages": []}, "invalid", "messages"),
     "a role": ({"messages": [{"role": "boss", "content": "x"}]}, "unsupported", "messages[0].role"),
     "a part": (
-        {"messages": [{"role": "user", "content": [{"type": "file"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
         "unsupported", "messages[0].content[0].type",
     ),
     "a member": (message(weight=1), "unsupported", "messages[0].weight"),
