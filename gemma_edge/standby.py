@@ -340,6 +340,11 @@ def statuses(folder: Path) -> Iterator[Status]:
             yield asked.status
 
 
+def pids(folder: Path) -> list[int]:
+    """Of all that are on standby, also of those that do not answer."""
+    return [int(path.name.split(".")[1]) for path in sockets(folder)]
+
+
 def stop(status: Status, *, busy: bool = False) -> bool:
     """End one and wait until it is gone, ``busy`` also where somebody uses it. Whether it is."""
     asked = _ask(status.path, "stop", busy=busy)
@@ -411,18 +416,18 @@ class Standby(Child):
 
 
 def use(
-    folder: Path, key: str, fits: Callable[[Mapping[str, Any]], bool], *,
+    folder: Path, key: str, fits: Callable[[Status], bool], *,
     seconds: float | None = None, private: bool = False,
 ) -> Standby | None:  # fmt: skip
-    """One on standby under a key that nobody uses and that ``fits``, by what was said of it; None
-    where there is none. Nobody else is let in meanwhile. ``seconds`` is how long it waits
+    """One on standby under a key that nobody uses and that ``fits``; None where there is none.
+    Nobody else is let in meanwhile. ``seconds`` is how long it waits
     afterwards, None as before; after a ``private`` use it ends."""
     for path in sockets(folder, key):
         known = _ask(path, "status")
         if known is None:
             continue
         known.connection.close()
-        if known.status.busy or not fits(known.status.about):
+        if not fits(known.status) or known.status.busy:
             continue
         asked = _ask(path, "use", seconds=_as_number(seconds), private=private)
         if asked is None:

@@ -10,7 +10,7 @@ from gemma_edge.app.request import BatchRequest, ModelRequest
 from gemma_edge.errors import Interrupted
 from gemma_edge.isolation import Once
 
-AT_ONCE = (8, 4, 2)  # documents; eight in a batch cost about twice as much as one on a CPU
+AT_ONCE = (8, 4, 2)  # documents
 _AHEAD = 4  # times as many are begun as are answered at once: a long one holds up nobody
 _LOOK_SECONDS = 0.05  # so that Ctrl-C is noticed
 

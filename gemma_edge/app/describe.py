@@ -383,7 +383,9 @@ class Describing:
                              hint="--out answers.jsonl")  # fmt: skip
         paid = self.questions.detail_tokens or (None if self.photos else MAX_TOKENS)
         model, at_once = for_many(model, batch, count)
-        return prepare(model, runtime, vision="needed", image_tokens=paid, at_once=at_once)
+        return prepare(
+            model, runtime, vision="needed", image_tokens=paid, at_once=at_once, if_faster=True
+        )
 
     @contextmanager
     def open(

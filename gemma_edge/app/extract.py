@@ -620,7 +620,10 @@ class Extracting:
         vision: VisionMode = "possible" if sees else "unused"
         model, at_once = for_many(model, batch, count)
         image_tokens = MAX_TOKENS if sees else None
-        return prepare(model, runtime, vision=vision, image_tokens=image_tokens, at_once=at_once)
+        return prepare(
+            model, runtime, vision=vision, image_tokens=image_tokens, at_once=at_once,
+            if_faster=True,
+        )  # fmt: skip
 
     @contextmanager
     def open(

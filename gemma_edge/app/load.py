@@ -64,6 +64,7 @@ from gemma_edge.planning.plan import (
 )
 from gemma_edge.planning.planner import Planner
 from gemma_edge.planning.render import brief_title
+from gemma_edge.planning.speed import pays_at_once
 from gemma_edge.store.measurements import read_measurements
 from gemma_edge.store.remote import StoreSettings
 from gemma_edge.units import render_bytes
@@ -78,11 +79,13 @@ _VISION = {"needed": True, "possible": None, "unused": False}
 def prepare(  # noqa: PLR0913  (what is asked, of what, and the environment)
     request: ModelRequest, runtime: Runtime, *, vision: VisionMode,
     image_tokens: int | None = None, images: Sequence[Path] = (), at_once: Sequence[int] = (),
+    if_faster: bool = False,
 ) -> Prepared:  # fmt: skip
     """Everything that can be refused before a model is loaded. What is missing of it is fetched,
     after a yes, and not for ``images`` that cannot be read or for a plan that does not fit. A
     projector that no picture will pass through is checked but not loaded. The first number of
-    answers in ``at_once`` that costs nothing but memory that is there is planned for.
+    answers in ``at_once`` that costs nothing but memory that is there is planned for; with
+    ``if_faster`` only where all of them are there sooner than one after another.
     Raises BuildError, ModelError, ProjectorError, DoesNotFit; and what fetching raises."""
     vision = _agreed_vision(request, vision)
     constraints = constraints_of(request, vision=_VISION[vision], image_tokens=image_tokens)
@@ -105,7 +108,8 @@ def prepare(  # noqa: PLR0913  (what is asked, of what, and the environment)
         for _, header in constraints.adapters:
             check_adapter(candidate.header, header)
         planner, plan = _plan_beside_others(planner, candidate, constraints, runtime)
-        plan = _plan_for_many(planner, candidate, constraints, plan, at_once)
+        if not if_faster or pays_at_once(plan, candidate.layers):
+            plan = _plan_for_many(planner, candidate, constraints, plan, at_once)
     if request.threads and plan.threads < request.threads:
         cores = planner.hardware.cpu.reason
         runtime.note(f"--threads {request.threads}: {plan.threads} are used ({cores})")

@@ -33,7 +33,7 @@ from gemma_edge.catalog import ModelFiles
 from gemma_edge.engine.process import LoadedProcess
 from gemma_edge.engine.protocol import EngineInfo, pack, unpack
 from gemma_edge.records import dataclass
-from gemma_edge.standby import Standby, use
+from gemma_edge.standby import Standby, Status, use
 
 Ask = Callable[[], "Wish"]
 
@@ -53,14 +53,20 @@ class Wish:
     vision: VisionMode
     many: bool = False  # answers at once, as many as there is memory for
 
-    def is_met(self, about: Mapping[str, Any]) -> bool:
-        """By what was said of an engine when it was loaded; its files are still the same."""
+    def lacks(self, about: Mapping[str, Any]) -> str:
+        """What an engine has not, by what was said of it when it was loaded; "" where it does."""
         try:
-            if self.many and not about["asked_many"]:
-                return False
-            return self._has_context(about) and self._sees(about) and _is_unchanged(about["files"])
+            if self.many and not about["asked_many"] and about["pays_many"]:
+                return "it answers one at a time"
+            if not self._has_context(about):
+                return f"it has a context of {about['context_tokens']:,} tokens"
+            if not self._sees(about):
+                return (
+                    "it sees less than this command needs" if about["vision"] else "it sees nothing"
+                )
+            return "" if _is_unchanged(about["files"]) else "its files have changed"
         except (KeyError, TypeError, ValueError):
-            return False
+            return "what it says of itself is not understood"
 
     def _has_context(self, about: Mapping[str, Any]) -> bool:
         if self.context_tokens is None:  # as much as there is memory for, and not less
@@ -156,24 +162,37 @@ def _is_unchanged(files: Sequence[Sequence[Any]]) -> bool:
 def prepare(  # noqa: PLR0913  (as ``app.load.prepare``)
     request: ModelRequest, runtime: Runtime, *, vision: VisionMode,
     image_tokens: int | None = None, images: Sequence[Path] = (), at_once: Sequence[int] = (),
+    if_faster: bool = False,
 ) -> Prepared:  # fmt: skip
     """What an engine that waits was prepared with, else as ``app.load.prepare``, which raises."""
     ask = partial(wish_of, request, runtime, vision, image_tokens, bool(at_once))
     if runtime.standby is not None and runtime.standby.is_dir():
-        wish = ask()
-        found = use(
-            runtime.standby, wish.key, wish.is_met, seconds=runtime.keep_seconds,
-            private=runtime.private,
-        )  # fmt: skip
+        found, lacks = _find(ask(), runtime.standby, runtime)
         if found is not None:
             return _as_prepared(found, ask, runtime)
+        if lacks:
+            runtime.note(f"the model that is on standby is not used: {lacks}")
     runtime.begin_anew()
     from gemma_edge.app import load as cold  # noqa: PLC0415  (0.1 s)
 
     prepared = cold.prepare(
-        request, runtime, vision=vision, image_tokens=image_tokens, images=images, at_once=at_once
-    )
+        request, runtime, vision=vision, image_tokens=image_tokens, images=images,
+        at_once=at_once, if_faster=if_faster,
+    )  # fmt: skip
     return replace(prepared, stay=_staying(prepared, ask, runtime))
+
+
+def _find(wish: Wish, folder: Path, runtime: Runtime) -> tuple[Standby | None, str]:
+    """An engine that waits for this, else why one that was loaded for the same is not used."""
+    lacks: list[str] = []
+
+    def fits(status: Status) -> bool:
+        why = "it is at work for another command" if status.busy else wish.lacks(status.about)
+        lacks.append(why)
+        return not why
+
+    found = use(folder, wish.key, fits, seconds=runtime.keep_seconds, private=runtime.private)
+    return found, next(filter(None, lacks), "")
 
 
 def _staying(
@@ -193,6 +212,7 @@ def _tell(
     """What an engine is told that is to stay. What was asked is looked at again: a model that was
     named may have been fetched meanwhile."""
     from gemma_edge.app.load import claim_of, claims_folder  # noqa: PLC0415
+    from gemma_edge.planning.speed import pays_at_once  # noqa: PLC0415
 
     wish = ask()
     plan = info.plan or prepared.plan
@@ -208,6 +228,7 @@ def _tell(
         "context_tokens": info.context_tokens, "asked_context": wish.context_tokens,
         "image_tokens": plan.image_tokens, "asked_image": wish.image_tokens,
         "asked_vision": wish.vision, "asked_many": wish.many, "device": info.device,
+        "pays_many": pays_at_once(plan, prepared.candidate.layers),
     }  # fmt: skip
     claim = claim_of(plan, prepared.candidate, prepared.hardware)
     return {

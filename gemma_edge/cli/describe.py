@@ -103,7 +103,7 @@ class EachFlags:
     )] = 2  # fmt: skip
     at_once: Annotated[int, option(
         "--at-once", metavar="N|auto", parser=parse_at_once,
-        help="Images that are answered at once (default: as many as memory pays for, up to 8)."
+        help="Images that are answered at once (default: up to 8, where that is faster)."
     )] = 0  # fmt: skip
 
 

@@ -12,18 +12,19 @@ from gemma_edge.errors import ExitStatus, InputError
 from gemma_edge.hardware.claims import Claim, read
 from gemma_edge.isolation import used_memory
 from gemma_edge.records import dataclass
-from gemma_edge.standby import Status, statuses, stop
+from gemma_edge.standby import Status, pids, statuses, stop
 from gemma_edge.units import render_bytes, render_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A model that is loaded: on standby by its ``status``, or by a command that runs alone;
-    ``claim`` is what it takes of the memory."""
+    ``claim`` is what it takes of the memory. ``silent``: it is on standby and does not answer."""
 
     pid: int
     status: Status | None
     claim: Claim | None
+    silent: bool = False
 
     @property
     def title(self) -> str:
@@ -53,6 +54,11 @@ def find_loaded(context: Context) -> list[Loaded]:
         Loaded(pid=each.pid, status=each, claim=claims.pop(each.pid, None))
         for each in statuses(folder)
     ]
+    answered = {each.pid for each in found}
+    found += [
+        Loaded(pid=pid, status=None, claim=claims.pop(pid, None), silent=True)
+        for pid in pids(folder) if pid not in answered
+    ]  # fmt: skip
     return found + [Loaded(pid=each.pid, status=None, claim=each) for each in claims.values()]
 
 
@@ -81,8 +87,8 @@ def _as_document(loaded: Loaded) -> dict[str, Any]:
         "context_tokens": about.get("context_tokens"), "device": about.get("device"),
         "planned_bytes": loaded.taken_bytes,
         "memory": dict(loaded.claim.taken) if loaded.claim else {},
-        "resident_bytes": used_memory(loaded.pid), "standby": status is not None,
-        "busy": status is None or status.busy,
+        "resident_bytes": used_memory(loaded.pid), "standby": status is not None or loaded.silent,
+        "busy": status is None or status.busy, "answers": not loaded.silent,
         "since": _since(loaded), "ends_seconds": None if ends is None else round(ends, 1),
     }  # fmt: skip
 
@@ -95,18 +101,21 @@ def _row(loaded: Loaded, now: float) -> list[str]:
     memory += [f"{render_bytes(used_memory(loaded.pid))} resident"]
     return [
         loaded.title, f"{tokens:,} tokens" if tokens else "", str(about.get("device", "")),
-        ", ".join(memory), _state(loaded.status), f"pid {loaded.pid}",
-        f"for {render_duration(max(0.0, now - since))}" if since is not None else "",
+        ", ".join(memory), _state(loaded), f"pid {loaded.pid}",
+        f"loaded for {render_duration(max(0.0, now - since))}" if since is not None else "",
     ]  # fmt: skip
 
 
-def _state(status: Status | None) -> str:
+def _state(loaded: Loaded) -> str:
+    status = loaded.status
+    if loaded.silent:
+        return "does not answer"
     if status is None:
         return "at work, ends with its command"
     if status.busy:
         return "at work"
     if status.ends_seconds is None:
-        return "waits for ever"
+        return "waits, for ever"
     return f"waits, ends in {render_duration(status.ends_seconds)}"
 
 
@@ -142,7 +151,9 @@ def stop_command(which: StopFlags, show: ShowFlags, context: Context, output: Ou
     gemma-edge stop --all
     """
     names = which.names
-    found = [each for each in find_loaded(context) if names or each.status is not None]
+    found = [
+        each for each in find_loaded(context) if names or each.silent or each.status is not None
+    ]
     chosen = list({each.pid: each for name in names for each in _named(name, found)}.values())
     if not names:
         chosen = found
@@ -176,6 +187,8 @@ def _stop(loaded: Loaded, force: bool) -> bool:
 
 def _why_not(loaded: Loaded) -> InputError:
     named = f"{loaded.title} ({loaded.pid})"
+    if loaded.silent:
+        return InputError(f"{named} does not answer", hint=f"kill {loaded.pid}")
     if loaded.status is None:
         return InputError(f"{named} ends with its command", hint="end that one")
     if loaded.status.busy:

@@ -188,7 +188,7 @@ class BatchFlags:
     )] = 2  # fmt: skip
     at_once: Annotated[int, option(
         "--at-once", metavar="N|auto", parser=parse_at_once, panel=MANY,
-        help="Documents that are answered at once (default: as many as memory pays for, up to 8)."
+        help="Documents that are answered at once (default: up to 8, where that is faster)."
     )] = 0  # fmt: skip
     raw_cells: Annotated[bool, option("--raw-cells", panel=MANY, help=RAW_CELLS)] = False
 

@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ import pytest
 from gemma_edge.cli.context import Context
 from gemma_edge.cli.main import main
 from gemma_edge.errors import DoesNotFit, EngineStopped, ExitStatus
+from gemma_edge.planning.plan import Plan, Speed
+from gemma_edge.planning.speed import pays_at_once
+from tests.cli.conftest import GAMER
 from tests.cli.test_extract_batch import lines
 from tests.scripted import ScriptedEngine
 
@@ -87,7 +91,8 @@ def test_they_are_answered_at_once_and_come_in_order(shell, folder):
 
 
 def test_as_many_as_memory_pays_for(shell, folder):
-    shell.engine = Clerks()
+    """On a GPU."""
+    shell.engine, shell.hardware = Clerks(), GAMER
     ran = shell.run("extract", str(folder), *ASK, "--at-once", "auto")
     assert (ran.status, shell.plans[0].sequences) == (0, 8)
     few = [str(folder / f"{number}.txt") for number in range(3)]
@@ -100,6 +105,43 @@ def test_as_many_as_memory_pays_for(shell, folder):
     parts = [sum(part.size_bytes for part in plan.ledger.account("RAM").parts)
              for plan in (shell.plans[1], shell.plans[0])]  # fmt: skip
     assert parts[0] < parts[1]
+
+
+def test_a_processor_answers_one_after_another_unless_it_is_asked_for_more(shell, folder):
+    """A batch costs it as much as its answers by themselves, or more."""
+    shell.engine = Clerks()
+    for count, wanted in (("auto", 1), ("4", 4)):
+        ran = shell.run("extract", str(folder), *ASK, "--at-once", count)
+        assert (ran.status, shell.plans[-1].sequences, shell.engine.most) == (0, wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    ("speed", "pays"),
+    [
+        (None, False),
+        (
+            Speed(tokens_per_second=10.0, measured=False, reason="", read_tokens_per_second=900.0),
+            False,
+        ),
+        (Speed(tokens_per_second=10.0, measured=True, reason=""), False),
+        (
+            Speed(tokens_per_second=10.0, measured=True, reason="", read_tokens_per_second=50.0),
+            False,
+        ),
+        (
+            Speed(tokens_per_second=10.0, measured=True, reason="", read_tokens_per_second=200.0),
+            True,
+        ),
+    ],
+)
+def test_a_processor_that_reads_far_faster_than_it_writes(speed, pays):
+    on_cpu = Plan(
+        model=Path("a.gguf"), context_tokens=4096, batch_tokens=512, threads=2, speed=speed
+    )
+    assert pays_at_once(on_cpu, 30) is pays
+    for placed, expected in ((31, True), (12, pays)):
+        plan = replace(on_cpu, gpu_layers=placed, devices=("CUDA0",))
+        assert pays_at_once(plan, 30) is expected
 
 
 def test_the_plan_has_its_price(shell):
@@ -162,15 +204,21 @@ def test_one_whose_engine_stopped_is_asked_again(shell, folder):
 def test_ctrl_c_keeps_what_is_there_and_the_next_run_does_the_rest(shell, folder, tmp_path):
     class Pressed(Clerks):
         stopped = threading.Event()
+        behind = (threading.Event(), threading.Event())
 
         def work(self, number, request):
             if number == 2 and not self.stopped.is_set():
-                time.sleep(0.5)  # the ones behind it end before
+                assert all(each.wait(20) for each in self.behind)
+                time.sleep(0.5)  # from their last word to their record
                 signal.raise_signal(signal.SIGINT)
                 assert self.stopped.wait(20)
             elif number > 4 and not self.stopped.is_set():
                 assert self.stopped.wait(20)
-            yield from super().work(number, request)
+            try:
+                yield from super().work(number, request)
+            finally:
+                if number in (3, 4):
+                    self.behind[number - 3].set()
 
         def cancel(self):
             super().cancel()

@@ -135,7 +135,8 @@ def test_a_larger_context_does_for_less_and_less_for_nothing(home: Home) -> None
     home.ask(*KEEP, "--ctx", "2048")
     home.wait()
     assert FOUND in home.ask("--ctx", "1024")[1]
-    assert FOUND not in home.ask("--ctx", "4096")[1]
+    said = home.ask("--ctx", "4096")[1]
+    assert FOUND not in said and "is not used: it has a context of 2,048 tokens" in said
     assert FOUND not in home.ask()[1]  # as much as there is memory for
     assert FOUND not in home.ask("--ctx", "1024", "--kv", "q8_0")[1]
     assert FOUND not in home.ask("--ctx", "1024", CUDA_VISIBLE_DEVICES="7")[1]
@@ -164,6 +165,26 @@ def test_stop_ends_it(home: Home) -> None:
     assert home.run("stop", "dem")[2] == 0
     until(lambda: not lives(pid))
     assert home.pids() == []
+
+
+@pytest.mark.slow
+def test_one_that_does_not_answer_is_told(home: Home) -> None:
+    """As where a driver hangs: the next command loads its own, ``stop`` says what is left."""
+    home.ask(*KEEP)
+    home.wait()
+    (pid,) = home.pids()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert FOUND not in home.ask()[1]
+        (engine,) = home.engines()
+        assert (engine["pid"], engine["answers"], engine["standby"]) == (pid, False, True)
+        assert f"does not answer  pid {pid}" in home.run("ps")[0]
+        _, err, status = home.run("stop", "--all")
+        assert status != 0 and "does not answer" in err and f"kill {pid}" in err
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    home.wait()
+    assert FOUND in home.ask()[1]
 
 
 @pytest.mark.slow
@@ -232,6 +253,7 @@ def test_while_one_uses_it_another_starts_its_own(home: Home) -> None:
     other = at_work(home)
     warm, said = home.ask()
     assert (warm, FOUND in said) == (cold, False)
+    assert "is not used: it is at work for another command" in said
     assert other.poll() is None
     other.kill()
     close(other)
@@ -346,7 +368,7 @@ def about(path: Path, **more: Any) -> dict[str, Any]:
     return {
         "files": [[str(path), status.st_size, status.st_mtime_ns, status.st_ino]],
         "context_tokens": 4096, "asked_context": None, "vision": True, "image_tokens": 280,
-        "asked_image": None, "asked_vision": "possible", "asked_many": False,
+        "asked_image": None, "asked_vision": "possible", "asked_many": False, "pays_many": True,
     } | more  # fmt: skip
 
 
@@ -367,6 +389,7 @@ def about(path: Path, **more: Any) -> dict[str, Any]:
         ({"vision": "unused", "image_tokens": 1120}, {}, True),
         ({"many": True}, {}, False),
         ({"many": True}, {"asked_many": True}, True),
+        ({"many": True}, {"pays_many": False}, True),
         ({}, {"asked_many": True}, True),
     ],
 )
@@ -376,16 +399,16 @@ def test_there_has_to_be_enough(
     path = tmp_path / "a.gguf"
     path.write_bytes(b"x")
     asked = {"key": "", "context_tokens": None, "image_tokens": None, "vision": "possible"}
-    assert Wish(**(asked | wanted)).is_met(about(path, **there)) is met
+    assert (Wish(**(asked | wanted)).lacks(about(path, **there)) == "") is met
 
 
 def test_another_file_is_another_engine(tmp_path: Path) -> None:
     path = tmp_path / "a.gguf"
     path.write_bytes(b"x")
     said, any_of_it = about(path), Wish("", None, None, "unused")
-    assert any_of_it.is_met(said)
+    assert any_of_it.lacks(said) == ""
     os.utime(path, ns=(1, 1))
-    assert not any_of_it.is_met(said)
+    assert any_of_it.lacks(said) == "its files have changed"
     path.unlink()
-    assert not any_of_it.is_met(said)
-    assert not any_of_it.is_met({"files": 3})
+    assert any_of_it.lacks(said) == "its files have changed"
+    assert "not understood" in any_of_it.lacks({"files": 3})

@@ -60,7 +60,7 @@ def start(folder: Path, seconds: float = 3600, scarce: Path | None = None) -> Ch
 
 
 def take(folder: Path, **more: Any) -> standby.Standby | None:
-    return use(folder, KEY, lambda about: about["kind"] == "a test", **more)
+    return use(folder, KEY, lambda status: status.about["kind"] == "a test", **more)
 
 
 def pids(folder: Path) -> list[int]:
@@ -82,8 +82,8 @@ def test_who_comes_next_finds_what_was_there(folder: Path) -> None:
         assert take(folder) is None  # one at a time
         found.close()
         until(lambda: not next(statuses(folder)).busy)
-    assert use(folder, KEY, lambda _about: False) is None  # what does not fit is not taken
-    assert use(folder, "f" * 16, lambda _about: True) is None
+    assert use(folder, KEY, lambda _status: False) is None  # what does not fit is not taken
+    assert use(folder, "f" * 16, lambda _status: True) is None
     assert not next(statuses(folder)).busy
 
 
