@@ -139,6 +139,14 @@ def plan_job(request: JobRequest, runtime: Runtime) -> Job:
     """What the job takes. Nothing is loaded or fetched.
     Raises UsageError: nobody says which GPU it gets, or it asks for several slices; NothingFits,
     ModelError: as planning does."""
+    if request.minutes is not None and request.command in _BATCHES:
+        least = WARNING_SECONDS // 60 + 1
+        if request.minutes < least:
+            raise UsageError(
+                f"--time {request.minutes} is over before a document is begun: no more are taken "
+                f"in the last {WARNING_SECONDS // 60} minutes",
+                hint=f"--time {least} at least",
+            )
     if slice_of(request.gres) and count_of(request.gres) > 1:
         raise UsageError(
             f"{request.gres} asks for {count_of(request.gres)} slices, and CUDA uses one in a "
@@ -255,8 +263,9 @@ def render_script(job: Job) -> str:
         lines += [f"# {why}", *directives]
     lines += ["", "set -euo pipefail", *_folder(request)]
     if request.modules:
-        lines += ["", "# Software of this cluster that the job needs."]
-        lines += [f"module load {shlex.quote(each)}" for each in request.modules]
+        lines += ["", "# Software of this cluster that the job needs; modules use what is not set."]
+        lines += ["set +u", *(f"module load {shlex.quote(each)}" for each in request.modules)]
+        lines += ["set -u"]
     lines += ["", "# Compute nodes often reach no network, and nothing here needs one."]
     lines += ["export GEMMA_EDGE_OFFLINE=1"]
     for name, value, why in request.exports:
@@ -304,6 +313,8 @@ def _slurm(job: Job) -> Header:
     if request.uses_gpu:
         which = "One slice of a card: CUDA uses one in a process."
         whole = "A whole card, which no other job shares."
+        if count_of(request.gres) > 1:
+            whole = "Whole cards, which no other job shares."
         yield which if slice_of(request.gres) else whole, [f"#SBATCH --gres={request.gres}"]
     yield f"One process. Cores: {job.cpus_why}.", [
         "#SBATCH --nodes=1", "#SBATCH --ntasks=1", f"#SBATCH --cpus-per-task={job.cpus}",
@@ -327,6 +338,15 @@ def _slurm(job: Job) -> Header:
         yield _SHARES, [f"#SBATCH --array=1-{request.shards}"]
 
 
+def _any_kind(request: JobRequest) -> str:
+    """What a person has to add where only the site knows what a kind of GPU is called."""
+    kind = title_of(request.gres).removesuffix(slice_of(request.gres)).strip() or request.device
+    if request.scheduler == "lsf":
+        return f"; GPUs of any kind: :gmodel=MODEL asks for {kind} alone" if kind else ""
+    kind = " ".join(filter(None, [kind, slice_of(request.gres)]))
+    return f"; GPUs of any kind: add what your site calls {kind}" if kind else ""
+
+
 def _pbs(job: Job) -> Header:
     request = job.request
     hours, minutes = _hours(job.minutes)
@@ -337,7 +357,7 @@ def _pbs(job: Job) -> Header:
     if request.account:
         yield "Who pays.", [f"#PBS -A {request.account}"]
     yield (
-        f"Cores: {job.cpus_why}. Memory: {job.memory_why}.",
+        f"Cores: {job.cpus_why}. Memory: {job.memory_why}{_any_kind(request)}.",
         [f"#PBS -l select=1:ncpus={job.cpus}{gpus}:mem={job.memory_bytes // GIB}gb"],
     )
     yield f"Time: {job.minutes_why}.", [f"#PBS -l walltime={hours:02}:{minutes:02}:00"]
@@ -360,9 +380,12 @@ def _lsf(job: Job) -> Header:
     if request.account:
         yield "Who pays.", [f"#BSUB -P {request.account}"]
     if request.uses_gpu:
+        # In LSF's exclusive mode a card has one process, and a command may have several.
+        part = _MIG.search(request.gres)
+        how = f"mig={part[1]}" if part else "mode=shared:j_exclusive=yes"
         yield (
-            "Cards that no other job shares.",
-            [f'#BSUB -gpu "num={count_of(request.gres)}:mode=exclusive_process"'],
+            f"No other job shares it{_any_kind(request)}.",
+            [f'#BSUB -gpu "num={count_of(request.gres)}:{how}"'],
         )
     yield f"Cores: {job.cpus_why}. Memory: {job.memory_why}.", [
         f"#BSUB -n {job.cpus}", '#BSUB -R "span[hosts=1]"',
@@ -461,18 +484,36 @@ def _run(job: Job, words: str) -> list[str]:
         return [f"exec {words}"]
     if request.shards > 1:
         words += f' --shard "${_INDEX[request.scheduler]}/{request.shards}"'
+    is_lsf = request.scheduler == "lsf"
+    if request.scheduler == "pbs" and not any(each.startswith("--until") for each in request.words):
+        words += f" --until {job.minutes - WARNING_SECONDS // 60}m"
+    own = "${LSB_JOBID}[${LSB_JOBINDEX}]" if request.shards > 1 else "$LSB_JOBID"
+    often_enough = [
+        "  else",
+        '    echo "handed in again often enough: look whether --time is too short"',
+        "  fi",
+    ]
     again = {
         "slurm": [
             f'  if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {_RESTARTS} ]; then',
             '    scontrol requeue "$SLURM_JOB_ID"',
-            "  else",
-            '    echo "handed in again often enough: look whether --time is too short"',
-            "  fi",
+            *often_enough,
         ],
-        "lsf": ['  brequeue "$LSB_JOBID"'],
+        "lsf": [
+            '  count=$(cat "$again" 2>/dev/null || echo 0)',
+            f'  if [ "$count" -lt {_RESTARTS} ]; then',
+            '    echo $((count + 1)) > "$again"',
+            f'    brequeue -r "{own}"',
+            *often_enough,
+        ],
         "pbs": ['  echo "there is more to do: hand it in again"'],
     }[request.scheduler]
     return [
+        *(
+            ["again=.gemma-edge-$LSB_JOBID-$LSB_JOBINDEX  # how often it was handed in again"]
+            if is_lsf
+            else []
+        ),
         "# What the scheduler tells this script is passed on. The command then ends the document",
         "# that it is at, and says with status 75 that there is more to do.",
         f"{words} &",
@@ -486,6 +527,7 @@ def _run(job: Job, words: str) -> list[str]:
         "done",
         'if [ "$status" -eq 75 ]; then',
         *again,
+        *(["else", '  rm -f "$again"'] if is_lsf else []),
         "fi",
         'exit "$status"',
     ]

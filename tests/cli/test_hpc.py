@@ -76,7 +76,7 @@ def test_a_job_array_on_slices(script):
     assert {"--gres=gpu:2g.20gb:1", "--array=1-8", "--partition=gpu", "--ntasks=1", "--requeue",
             "--signal=B:USR1@180"} <= {*found}  # fmt: skip
     assert re.search(r"#SBATCH --mem=[4-9]G\n", text)
-    assert "\nmodule load cuda/12.4\n" in text
+    assert "\nset +u\nmodule load cuda/12.4\nset -u\n" in text
     assert re.search(
         r"\n\S.* extract papers -m e4b --out rows\.jsonl "
         r'--shard "\$SLURM_ARRAY_TASK_ID/8" &\n', text
@@ -113,11 +113,29 @@ def test_more_files_are_given_more_time(script, folder):
     assert minutes() > 2 * few
 
 
-def test_other_schedulers(script):
+def test_other_schedulers(script, folder):
+    (folder / "papers" / "0.png").touch()
     pbs = script("--scheduler", "pbs", "--gres", "gpu:a100:1", "--array", "4", "extract", "papers",
                  "-m", "e4b", "--out", "o.jsonl")  # fmt: skip
     assert {"-J 1-4", "-r y"} <= {*asked(pbs, "#PBS")}
     assert "ngpus=1" in pbs and "$PBS_ARRAY_INDEX/4" in pbs and 'cd "$PBS_O_WORKDIR"' in pbs
+    assert "--shard" in pbs and "--until 12m &" in pbs  # of 15 minutes: PBS gives no warning
+    assert "GPUs of any kind: add what your site calls A100" in pbs
+    named = "--until", "9m"
+    assert "--until 9m --shard" in script(
+        "--scheduler", "pbs", "--cpu", "--array", "2", "extract", "papers", "-m", "e4b",
+        "--out", "o.jsonl", *named,
+    )  # fmt: skip
+    lsf = script("--scheduler", "lsf", "--gres", "gpu:a100_2g.20gb:1", "--array", "4", "extract",
+                 "papers", "-m", "e4b", "--out", "o.jsonl")  # fmt: skip
+    assert '-gpu "num=1:mig=2"' in asked(lsf, "#BSUB")
+    assert 'brequeue -r "${LSB_JOBID}[${LSB_JOBINDEX}]"' in lsf  # itself, not the whole array
+    assert '"$count" -lt 20' in lsf
+    whole = script("--scheduler", "lsf", "--gres", "gpu:a100:2", "describe", "papers/0.png", "-m",
+                   "e4b", "--out", "o.jsonl")  # fmt: skip
+    # Not exclusive_process: an engine and what plans for it open the card at the same time.
+    assert '-gpu "num=2:mode=shared:j_exclusive=yes"' in asked(whole, "#BSUB")
+    assert 'brequeue -r "$LSB_JOBID"' in whole
     lsf = script("--scheduler", "lsf", "--cpu", "chat", "hello", "-m", "e4b")
     assert asked(lsf, "#BSUB")[0] == '-J "gemma-edge-chat"'
     assert lsf.splitlines()[-1].startswith("exec ")
@@ -214,6 +232,7 @@ def test_words_of_the_job_are_quoted(script):
         (("--cpu", "--vram", "8GiB", "chat", "hi"), "--cpu, and a GPU is described"),
         (("--cpu", "chat"), "a job has nobody to talk to"),
         (("--cpu", "serve", "--api-key", "not-so-secret"), "is shown to every user (ps, scontrol)"),
+        (("--cpu", "--time", "3", "extract", "papers"), "is over before a document is begun"),
         (("--cpu", "--time", "soon", "chat", "hi"), "is not a time, like 90, 2h or 4:00:00"),
         (("--device", "Voodoo 2", "chat", "hi"), "no card or computer `Voodoo 2` is known"),
     ],
@@ -265,20 +284,164 @@ cpu|(null)|infinite|128000|32
 """
 
 
+QSTAT = """Queue: gpuq
+    queue_type = Execution
+    Priority = 100
+    resources_max.walltime = 00:30:00
+    acl_users = alice,bob,charlie,dave,erin,frank,grace,heidi,ivan,judy,mallory,oscar,pe
+\tggy,trent
+    default_chunk.Qlist = gpuq
+    enabled = True
+    started = True
+
+Queue: cpuq
+    queue_type = Execution
+    default_chunk.Qlist = cpuq
+    enabled = True
+    started = True
+
+Queue: old
+    queue_type = Execution
+    enabled = False
+    started = True
+"""
+PBSNODES = """n001
+     Mom = n001.zeus
+     ntype = PBS
+     state = free
+     pcpus = 48
+     resources_available.arch = linux
+     resources_available.mem = 131846346kb
+     resources_available.ncpus = 48
+     resources_available.Qlist = cpuq,long
+     resources_assigned.mem = 0kb
+
+n002
+     Mom = n002.zeus
+     state = job-busy
+     resources_available.mem = 63437mb
+     resources_available.ncpus = 16
+     resources_available.ngpus = 4
+     resources_available.Qlist = gpuq
+
+n003
+     state = down,offline
+     resources_available.mem = 2tb
+     resources_available.ncpus = 256
+     resources_available.ngpus = 16
+     resources_available.Qlist = gpuq
+"""
+BQUEUES = """
+QUEUE: gpu
+  -- For GPU workloads
+
+PARAMETERS/STATISTICS
+PRIO NICE STATUS          MAX JL/U JL/P JL/H NJOBS  PEND   RUN SSUSP USUSP  RSV PJOBS
+ 50   20  Open:Active       -    8    -    -    24    20     4     0     0    0    20
+
+DEFAULT LIMITS:
+ RUNLIMIT
+ 10.0 min
+
+MAXIMUM LIMITS:
+ RUNLIMIT
+ 30.0 min of gpu-01
+
+USERS: all users
+HOSTS:  gpu-01+2 gpu-02
+
+QUEUE: normal
+  -- Default queue
+
+PARAMETERS/STATISTICS
+PRIO NICE STATUS          MAX JL/U JL/P JL/H NJOBS  PEND   RUN SSUSP USUSP  RSV PJOBS
+ 30   20  Open:Active       -    -    -    -     0     0     0     0     0    0     0
+
+USERS: all users
+HOSTS:  cpu-01
+
+QUEUE: old
+PARAMETERS/STATISTICS
+PRIO NICE STATUS          MAX JL/U JL/P JL/H NJOBS  PEND   RUN SSUSP USUSP  RSV PJOBS
+ 10   20  Closed:Active     -    -    -    -     0     0     0     0     0    0     0
+
+USERS: all users
+HOSTS: all
+"""
+LSHOSTS = """HOST_NAME      type    model  cpuf ncpus maxmem maxswp server RESOURCES
+gpu-01       X86_64 Intel_Pl  15.0    16  61.9G      -    Yes (mg)
+gpu-02       X86_64 Intel_Pl  15.0     8  15.4G      -    Dyn ()
+cpu-01       X86_64 Intel_EM  60.0    48   126G    16G    Yes (mg)
+login        X86_64 Intel_EM  60.0   128     2T    16G     No ()
+"""
+BHOSTS = """HOST_NAME                GPU_ID       MODEL     MUSED      MRSV  NJOBS    RUN   SUSP    RSV
+gpu-01                        0  TeslaV100_SXM2_16GB      555M        0M      1      1      0      0
+                              1  TeslaV100_SXM2_16GB      1.1G        0M      1      1      0      0
+                              2  TeslaV100_SXM2_16GB      753M        0M      1      1      0      0
+                              3  TeslaV100_SXM2_16GB      557M        0M      1      1      0      0
+gpu-02                        0  TeslaV100_SXM2_16GB      239M        0M      0      0      0      0
+"""  # noqa: E501
+
+
 @pytest.fixture
-def cluster(folder):
-    """A login node: programs of SLURM's names that answer as it does."""
-    programs = folder / "bin"
-    programs.mkdir()
+def login_node(folder):
+    """Makes a login node: programs of these names, which answer so."""
 
-    def put(name, text):
-        path = programs / name
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    def make(**answers):
+        programs = folder / "bin"
+        programs.mkdir()
+        for name, text in answers.items():
+            path = programs / name
+            path.write_text(f"#!/bin/sh\n{text}\n")
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return {"PATH": f"{programs}:{os.environ['PATH']}"}
 
-    put("sinfo", f"cat <<'END'\n{SINFO}END")
-    put("sbatch", 'echo "sbatch: Job 7 to start at 2030-01-01 on node1" >&2; grep -q SBATCH')
-    return {"PATH": f"{programs}:{os.environ['PATH']}"}
+    return make
+
+
+def says(text):
+    return f"cat <<'END'\n{text}END"
+
+
+@pytest.fixture
+def cluster(login_node):
+    return login_node(
+        sinfo=says(SINFO),
+        sbatch='echo "sbatch: Job 7 to start at 2030-01-01 on node1" >&2; grep -q SBATCH',
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these schedulers are not there")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--gres", "gpu:a100:1", "-p", "{gpu}"), "{gpu} has gpu:1"),
+        (("--gres", "gpu:a100:1", "-p", "{gpu}"), "tries a script only by taking it"),
+        (("--gres", "gpu:a100:1", "-p", "{gpu}"), "are within what a node has"),
+        (("--gres", "gpu:a100:5", "-p", "{gpu}"), "no node has gpu:5 fix: there is gpu:"),
+        (("--gres", "gpu:a100:1", "-p", "{cpu}"), "has no gpu:1 fix: --partition {gpu}"),
+        (("--gres", "gpu:a100:1", "-p", "fast"), "there is no queue fast fix: one of {open}"),
+        (("--cpu", "-p", "old"), "old takes no jobs now"),
+        (("--gres", "gpu:a100:1", "-p", "{gpu}", "-t", "2h"), "at most 30 are given"),
+        (("--gres", "gpu:a100:1", "-p", "{gpu}", "--mem", "100GiB"), "a node has 6"),
+        (("--cpu", "-p", "{cpu}", "--mem", "100GiB", "-t", "200h"), "are within what a node has"),
+        (("--cpu", "-p", "{cpu}", "--cpus", "64"), "64 are asked for, a node has 48"),
+    ],
+)
+@pytest.mark.parametrize("scheduler", ["pbs", "lsf"])
+def test_what_is_missing_by_other_schedulers(shell, login_node, scheduler, words, said):
+    if scheduler == "pbs":
+        names = {"gpu": "gpuq", "cpu": "cpuq"}
+        world = login_node(qstat=says(QSTAT), pbsnodes=says(PBSNODES))
+    else:
+        names = {"gpu": "gpu", "cpu": "normal"}
+        world = login_node(bqueues=says(BQUEUES), lshosts=says(LSHOSTS), bhosts=says(BHOSTS))
+    words = [each.format(**names) for each in words]
+    ran = shell.run("hpc", "check", "--scheduler", scheduler, *words, "extract", "papers", "-m",
+                    "demo", model=False, environment=world, width=200)  # fmt: skip
+    found = re.sub(r"\s+", " ", ran.stdout)
+    assert said.format(**names, open=", ".join(sorted(names.values()))) in found
+    assert ran.status == ("✘" in ran.stdout)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SLURM is not there")
@@ -294,7 +457,9 @@ def cluster(folder):
         (("--gres", "gpu:2g.20gb:1", "-p", "slices", "-t", "2h"), 1, "at most 30 are given"),
         (("--cpu", "-p", "slices", "--mem", "100GiB"), 1, "a node has 62.5 GiB"),
         (("--cpu", "-p", "cpu", "--cpus", "48"), 1, "48 are asked for, a node has 32"),
-        (("--scheduler", "pbs", "--cpu"), 1, "only SLURM can be asked, not pbs"),
+        (("--gres", "gpu:a100:8", "-p", "gpu"), 1, "no node has gpu:a100:8"),
+        (("--scheduler", "pbs", "--cpu"), 1, "--scheduler slurm or lsf"),
+        (("--scheduler", "lsf", "--cpu"), 1, "bqueues and lshosts do not answer"),
     ],
 )
 def test_what_is_missing(shell, cluster, words, status, said):
