@@ -78,7 +78,7 @@ class LimitFlags:
     )] = 64 * MIB  # fmt: skip
     images: Annotated[int, option(
         "--max-images", metavar="N", min=0, panel=LIMITS,
-        help="Images of one request (default: 16)."
+        help="Images and files of one request (default: 16)."
     )] = 16  # fmt: skip
     max_tokens: Annotated[int | None, option(
         "--max-tokens", metavar="N", min=1, panel=LIMITS,

@@ -102,27 +102,36 @@ _LARGE = 20_000  # characters of a document: 10 ms
 
 class GrammarConstraint:
     """A JSON Schema, or a grammar of text and calls, compiled. ``calls``: it is the latter, and may
-    be cut anywhere. Raises SchemaError: llguidance refuses the schema, the message is its reason;
-    or no answer to it ends."""
+    be cut anywhere; it is no more, once an answer has begun that a schema holds.
+    Raises SchemaError: llguidance refuses the schema, the message is its reason; or no answer to it
+    ends."""
 
     def __init__(
         self, vocabulary: GrammarVocabulary, wanted: JsonConstraint | CallConstraint
     ) -> None:
         self._vocabulary = vocabulary
+        self._ends: Ends | None = None
+        self._answer = wanted.answer if isinstance(wanted, CallConstraint) else wanted
+        self._may_call = isinstance(wanted, CallConstraint)
+        self._taken = 0  # tokens, so far
+        if isinstance(wanted, CallConstraint) and wanted.answer is not None:
+            _check_end(Ends(wanted.answer).find())
         self._matcher = compile_schema(vocabulary.tokenizer, wanted)
         self._bits = (ctypes.c_uint32 * ((len(vocabulary.pieces) + 31) // 32))()
         self._bits_are_fresh = False
         self._closing: tuple[bytes, list[int] | None] = (b"", [])
-        self.calls = isinstance(wanted, CallConstraint)
         self.is_large = False
-        self._ends: Ends | None = None
         if isinstance(wanted, CallConstraint):
             return
         self._ends = Ends(wanted)
         # Of a long document the search for an end compiles all of its words once more.
         self.is_large = wanted.grounding is not None and len(wanted.grounding.text) > _LARGE
-        if not self.is_large and self.closing() is None:
-            raise SchemaError(f"the schema cannot be held while decoding: {NO_END}")
+        if not self.is_large:
+            _check_end(self.closing())
+
+    @property
+    def calls(self) -> bool:
+        return self._ends is None
 
     def _fill(self) -> None:
         if not self._bits_are_fresh:
@@ -153,8 +162,13 @@ class GrammarConstraint:
             raise EngineError(
                 f"the constraint refuses token {token}: {_first_line(self._matcher.get_error())}"
             )
+        piece = self._vocabulary.pieces[token]
+        is_call = len(piece) > 1 and piece.startswith(CONTROL_MARK)
+        if not self._taken and self._ends is None and self._answer is not None and not is_call:
+            self._ends = Ends(self._answer)
+        self._taken += 1
         if self._ends is not None:
-            self._ends.advance(self._vocabulary.pieces[token])
+            self._ends.advance(piece)
 
     def forced(self) -> list[int]:
         """Tokens that can only come next; they are not taken yet."""
@@ -178,8 +192,11 @@ class GrammarConstraint:
     def take_back(self, count: int) -> None:
         self._bits_are_fresh = False
         self._matcher.rollback(count)
+        self._taken -= count
         if self._ends is not None:
             self._ends.take_back(count)
+            if not self._taken and self._may_call:
+                self._ends = None
 
     def closing(self) -> list[int] | None:
         """The tokens of the shortest end; None where none is found."""
@@ -198,6 +215,11 @@ class GrammarConstraint:
         copy = self._matcher.deep_copy()
         whole = -1 not in tokens and copy.try_consume_tokens(tokens) == len(tokens)
         return whole and copy.is_accepting()
+
+
+def _check_end(end: bytes | list[int] | None) -> None:
+    if end is None:
+        raise SchemaError(f"the schema cannot be held while decoding: {NO_END}")
 
 
 # Where a JSON text is: in or outside of a string, or behind a backslash in one; for each list that
@@ -620,13 +642,15 @@ def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint | CallConstrai
     """The matcher at the start of an answer.
     Raises SchemaError: llguidance refuses the schema, the message is its reason."""
     if isinstance(wanted, CallConstraint):
-        matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(wanted.lark), log_level=0)
+        lark = wanted.lark
+        if wanted.answer is not None:
+            schema = {**json.loads(wanted.answer.schema), "x-guidance": _options(wanted.answer)}
+            lark += f"answer: %json {json.dumps(schema, ensure_ascii=False)}\n"
+        matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), log_level=0)
         if matcher.is_error():
             raise SchemaError(f"the calls cannot be held: {_first_line(matcher.get_error())}")
         return matcher
-    options: dict[str, object] = dict(COMPACT)
-    if wanted.relaxed:
-        options[wanted.relaxed] = True
+    options = _options(wanted)
     if wanted.grounding is not None:
         lark = render_grammar(json.loads(wanted.schema), wanted.grounding, options).lark
         grammar = LLMatcher.grammar_from_lark(lark)
@@ -647,6 +671,10 @@ def compile_schema(tokenizer: LLTokenizer, wanted: JsonConstraint | CallConstrai
         reason = " ".join(said.split()) or "no reason given"
         raise SchemaError(f"the schema cannot be held while decoding: {reason}")
     return matcher
+
+
+def _options(wanted: JsonConstraint) -> dict[str, object]:
+    return {**COMPACT, **({wanted.relaxed: True} if wanted.relaxed else {})}
 
 
 def _long_text() -> LLParserLimits:

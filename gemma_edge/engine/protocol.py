@@ -102,9 +102,11 @@ class CallConstraint:
     """Hold the answer to a grammar of llguidance (``lark``) in which functions can be called: a
     call is written between ``<|tool_call>`` and ``<tool_call|>``, comes on the channel ``call``
     with these marks, and an answer that is cut may end in one. Control tokens of the model are
-    named as they are written."""
+    named as they are written. With an ``answer`` the grammar's rule of that name is this one, from
+    the first to the last token, and ends as one alone would."""
 
     lark: str
+    answer: JsonConstraint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ _THOUGHTS: Mapping[str, int | None] = {
     "minimal": 256, "low": 1024, "medium": 4096, "high": 16384, "xhigh": None,
 }  # fmt: skip
 _FORM = "\n\nAnswer in JSON of this form:\n"
+_CALL_OR_FORM = "\n\nWhen no function is to be called, answer in JSON of this form:\n"
 
 
 # ----------------------------------------------------------------------------
@@ -60,7 +61,7 @@ _FORM = "\n\nAnswer in JSON of this form:\n"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A body that was understood. ``schema`` holds the answer, ``calls`` is a grammar of calls;
-    ``count`` answers are wanted."""
+    with both it is one or the other. ``count`` answers are wanted; ``notes`` are told with them."""
 
     request: Request
     schema: Schema | None = None
@@ -84,14 +85,14 @@ class Asked:
         whose answers are too long is not made shorter."""
         from gemma_edge.engine.constraint import NO_END  # noqa: PLC0415  (llguidance)
 
-        if self.calls:
-            yield CallConstraint(lark=self.calls)
-        elif self.schema is None:
-            yield None
+        if self.schema is None:
+            yield CallConstraint(lark=self.calls) if self.calls else None
         else:
             held = Held(close_schema(self.schema.source, nullable=False))
             for each in held:
-                refused = yield each
+                refused = yield (
+                    CallConstraint(lark=self.calls, answer=each) if self.calls else each
+                )
                 if isinstance(refused, SchemaError):
                     if refused.message.endswith(NO_END):
                         return
@@ -142,13 +143,15 @@ def read_chat(service: Service, body: Json) -> Asked:
     Raises Refusal: it cannot be done; InputError: an image cannot be read."""
     choice, tools = _tools(body)
     schema = _schema(body)
-    if schema is not None and tools and choice != "none":
-        raise unsupported("`response_format` with `tools` is not supported", "response_format")
+    if choice == "required":
+        schema = None  # nothing is answered but calls
     calls, options = "", body.get("stream_options")
     if tools and choice != "none":
         parallel = body.get("parallel_tool_calls", True)
         try:
-            calls = calling.grammar(_chosen(tools, body), choice, parallel=parallel)
+            calls = calling.grammar(
+                _chosen(tools, body), choice, parallel=parallel, held=schema is not None
+            )
         except SchemaError as error:
             raise unsupported(error.message, "tools", hint=error.hint) from None
     if options is not None and not body.get("stream"):
@@ -158,7 +161,7 @@ def read_chat(service: Service, body: Json) -> Asked:
     if calls:
         messages = _declared(messages, tools)
     if schema is not None and schema.source.keys() - {"type"}:
-        messages = _with_form(messages, schema)
+        messages = _with_form(messages, schema, _CALL_OR_FORM if calls else _FORM)
     effort = body.get("reasoning_effort", "none")
     if effort != "none" and not service.engine.info.thinks:
         raise unsupported("this model does not think", "reasoning_effort", hint="leave it out")
@@ -236,13 +239,13 @@ def _schema(body: Json) -> Schema | None:
         raise invalid(error.message, "response_format", hint=error.hint) from None
 
 
-def _with_form(messages: list[Message], schema: Schema) -> list[Message]:
+def _with_form(messages: list[Message], schema: Schema, says: str) -> list[Message]:
     """The form of the answer behind what a person asked last, so that the model knows its names."""
     places = [place for place, each in enumerate(messages) if each.role == "user"]
     if not places:
         return messages
     last = messages[places[-1]]
-    asked = replace(last, text=f"{last.text}{_FORM}{schema.form()}")
+    asked = replace(last, text=f"{last.text}{says}{schema.form()}")
     return [*messages[: places[-1]], asked, *messages[places[-1] + 1 :]]
 
 
@@ -384,7 +387,7 @@ def work(service: Service, asked: Asked, job: Job) -> None:
                 try:
                     held = constraints.send(error)  # type: ignore[attr-defined]
                 except (StopIteration, SchemaError):
-                    where = "tools" if asked.calls else "response_format"
+                    where = "tools" if asked.schema is None else "response_format"
                     raise unsupported(error.message, where, hint=error.hint) from None
 
 
@@ -441,7 +444,7 @@ class Answer:
 
     def check(self, schema: Schema | None) -> None:
         """Raises Refusal: the answer is not what the schema asks for."""
-        if schema is None or self.finish_reason == "length":
+        if schema is None or self.calls or self.finish_reason == "length":
             return
         said = "".join(self.text)
         try:

@@ -314,9 +314,10 @@ map: "{{" (KEY ":" anything ("," KEY ":" anything)*)? "}}"
 """
 
 
-def grammar(tools: Sequence[Tool], choice: Choice, *, parallel: bool) -> str:
+def grammar(tools: Sequence[Tool], choice: Choice, *, parallel: bool, held: bool = False) -> str:
     """What may be answered: text and then calls (``auto``), or calls alone (``required``); one call
-    only where they are not ``parallel``.
+    only where they are not ``parallel``. ``held``: calls, or a whole answer by the rule ``answer``,
+    which is added by whoever compiles it.
     Raises SchemaError: the parameters of a function have a rule that cannot be held."""
     rules = _Rules()
     calls = []
@@ -329,6 +330,8 @@ def grammar(tools: Sequence[Tool], choice: Choice, *, parallel: bool) -> str:
         calls.append(f'"call:{tool.name}" {arguments}')
     many = {("auto", True): "TEXT? call*", ("auto", False): "TEXT? call?",
             ("required", True): "call+", ("required", False): "call"}[choice, parallel]  # fmt: skip
+    if held and choice == "auto":
+        many = f"answer | {'call+' if parallel else 'call'}"
     head = [f"start: {many}", f"call: {CALL} ({' | '.join(calls)}) {END_CALL}"]
     return "\n".join([*head, _SHARED.strip(), *rules.lines]) + "\n"
 

@@ -1,6 +1,8 @@
 """Functions that the model may call, as Google's template writes them and held to their schemas."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from gemma_edge.engine.constraint import compile_schema
+from gemma_edge.engine.constraint import GrammarConstraint, compile_schema
 from gemma_edge.engine.llama import LlamaModel, grammar_vocabulary
-from gemma_edge.engine.protocol import CallConstraint
+from gemma_edge.engine.protocol import CallConstraint, Chunk, Event, JsonConstraint, Request
 from gemma_edge.engine.template import ChatTemplate, Markup, MessageText
 from gemma_edge.errors import SchemaError
 from gemma_edge.serve import tools as calling
 from gemma_edge.serve.openai import Asked, read_chat
-from gemma_edge.serve.protocol import Refusal
 from gemma_edge.serve.service import Limits
-from tests.serve.conftest import chat
+from tests.scripted import ScriptedEngine
+from tests.serve.conftest import chat, open_server
 from tests.serve.test_openai import error, events
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -415,7 +417,102 @@ def test_what_is_wrong_with_calls_is_told(client: httpx2.Client, name: str) -> N
     assert error(chat(client, **WRONG[name]))[:2] == (400, "invalid")
 
 
-def test_a_schema_and_functions_at_once() -> None:
-    with pytest.raises(Refusal) as refused:
-        read([user("x")], tools=[NOW], response_format={"type": "json_object"})
-    assert refused.value.code == "unsupported"
+# A schema beside functions: a call, or an answer that is held to it.
+
+PERSON = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "age"],
+    "properties": {"name": {"type": "string", "maxLength": 9}, "age": {"type": "integer"}},
+}
+FORM = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
+ADA = '{"name": "Ada", "age": 36}'
+
+
+def held_by(asked: Asked) -> CallConstraint:
+    constraint = next(asked.constraints())
+    assert isinstance(constraint, CallConstraint)
+    return constraint
+
+
+def test_a_call_or_an_answer_by_the_schema(model: LlamaModel) -> None:
+    asked = read([user("x")], tools=[NOW, WEATHER], response_format=FORM)
+    assert "<|tool>" in "".join(asked.request.messages[0].parts)
+    assert '"name"' in asked.request.messages[-1].text
+
+    def accepts(*parts: tuple[str, bool]) -> bool:
+        tokens = [t for text, special in parts for t in model.tokenize(text, special=special)]
+        matcher = compile_schema(grammar_vocabulary(model).tokenizer, held_by(asked))
+        return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+    call = ("<|tool_call>call:now{}<tool_call|>", True)
+    assert accepts((ADA, False))
+    assert accepts(call)
+    assert accepts(call, call)
+    assert not accepts(("words", False))
+    assert not accepts((ADA, False), call)
+    assert not accepts(('{"name": 5, "age": 36}', False))
+
+
+def test_an_answer_is_closed_beside_functions(model: LlamaModel) -> None:
+    """It has an end as soon as it has begun; a call has none."""
+    asked = read([user("x")], tools=[NOW], response_format=FORM)
+    constraint = GrammarConstraint(grammar_vocabulary(model), held_by(asked))
+    assert (constraint.calls, constraint.closing()) == (True, [])
+    tokens = model.tokenize('{"name": "Ad', special=False)
+    for token in tokens:
+        assert constraint.allowed(token)
+        constraint.advance(token)
+    assert not constraint.calls
+    ending = b"".join(map(model.piece, constraint.closing() or ())).decode()
+    assert json.loads('{"name": "Ad' + ending)["name"] == "Ad"
+    constraint.take_back(len(tokens))
+    assert (constraint.calls, constraint.closing()) == (True, [])
+    for token in model.tokenize("<|tool_call>call:now{", special=True):
+        constraint.advance(token)
+    assert (constraint.calls, constraint.closing()) == (True, [])
+
+
+@pytest.mark.parametrize("limit", [3, 20, 300])
+def test_what_comes_beside_functions_is_valid(client: httpx2.Client, limit: int) -> None:
+    """Also where it is cut."""
+    answer = chat(client, tools=[NOW], response_format=FORM, max_tokens=limit).json()
+    (choice,) = answer["choices"]
+    assert answer["usage"]["completion_tokens"] <= limit
+    if choice["message"].get("tool_calls"):
+        assert choice["finish_reason"] == "tool_calls"
+        return
+    text = choice["message"]["content"]
+    assert PERSON["properties"].keys() == json.loads(text).keys() if text else limit == 3
+
+
+@pytest.mark.parametrize("schema", [{"type": "string", "minLength": 40_000}, {"enum": []}])
+def test_a_schema_that_cannot_be_held_beside_functions(client: httpx2.Client, schema: Any) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    refused = chat(client, tools=[NOW], response_format=form)
+    assert error(refused) == (400, "unsupported", "response_format")
+
+
+def test_where_a_call_must_come_no_schema_is_asked_for() -> None:
+    asked = read([user("x")], tools=[NOW], tool_choice="required", response_format=FORM)
+    assert (asked.schema, held_by(asked).answer) == (None, None)
+    none = read([user("x")], tools=[NOW], tool_choice="none", response_format=FORM)
+    assert isinstance(next(none.constraints()), JsonConstraint)
+
+
+def test_what_was_called_is_no_answer_to_check() -> None:
+    """A call is not held against the schema, and an answer is."""
+    called_now = "<|tool_call>call:now{}<tool_call|>"
+
+    class Calling(ScriptedEngine):
+        def generate(self, request: Request) -> Iterator[Event]:
+            for event in super().generate(request):
+                marked = isinstance(event, Chunk) and "call:" in event.text
+                yield replace(event, channel="call") if marked else event
+
+    with open_server(Calling([called_now, ADA, '{"name": 1}'])) as scripted:
+        asked = {"tools": [NOW], "response_format": FORM}
+        first, second, third = (chat(scripted, **asked) for _ in range(3))
+    assert first.json()["choices"][0]["finish_reason"] == "tool_calls"
+    assert second.json()["choices"][0]["message"]["content"] == ADA
+    assert error(third)[:2] == (422, "result_invalid")
