@@ -22,18 +22,24 @@ PACKAGES = (
 )  # fmt: skip
 
 
+def install(*words: str | Path) -> None:
+    """What is said of it stands above; it ends here where it cannot be."""
+    if status := subprocess.run(words, check=False).returncode:
+        sys.exit(f"{Path(words[0]).name} could not install the clients (status {status})")
+
+
 def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "clients").resolve()
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
-        venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        try:
+            venv.create(folder, with_pip=True)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            sys.exit(f"no environment can be made in {folder}: {error}")
+    install(python, "-m", "pip", "install", "--quiet", *PACKAGES)
     environment = {**os.environ, "GEMMA_EDGE_CLIENTS": str(python)}
     if npm := find_program("npm", os.environ):
-        subprocess.run(
-            [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "openai"],
-            check=True,
-        )
+        install(npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "openai")
         environment["GEMMA_EDGE_NODE_MODULES"] = str(folder)
     words = [sys.executable, "-m", "pytest", "-q", "tests/serve/test_clients.py"]
     return subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode

@@ -38,6 +38,7 @@ class ScriptedEngine:
         context_tokens: int = 8192,
         vision: bool = True,
         thinks: bool = True,
+        calls: bool = True,
         speed: float = 0.0,
         probability: float = 1.0,
         legal: float | None = None,
@@ -45,7 +46,7 @@ class ScriptedEngine:
         self.answers = list(answers)
         self.requests: list[Request] = []
         self.warmed: list[Request] = []
-        self._vision, self._thinks = vision, thinks
+        self._vision, self._thinks, self._calls = vision, thinks, calls
         self._speed = speed
         self._probability = probability
         self._legal = max(probability, 0.5) if legal is None else legal
@@ -65,6 +66,7 @@ class ScriptedEngine:
             layers=0,
             sampling=Sampling(temperature=1.0, top_p=0.95, top_k=64, min_p=0.0),
             thinks=self._thinks,
+            calls=self._calls,
         )
 
     def loading(self, seconds: float = 0.0) -> None:

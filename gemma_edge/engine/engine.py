@@ -148,6 +148,7 @@ class LlamaEngine:
             device=model.device, gpu_layers=model.gpu_layers, layers=model.layers,
             sampling=self._defaults, notes=self._notes, allocated=self._allocated, plan=self._plan,
             thinks=self._vocabulary.opens is not None and "enable_thinking" in model.chat_template,
+            calls=None not in self._vocabulary.calls,
         )  # fmt: skip
 
     @staticmethod

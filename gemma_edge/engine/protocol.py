@@ -299,9 +299,10 @@ class PromptTokens:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """What was loaded, in words and numbers. ``thinks``: it has a channel for thoughts, and a
-    template that opens it. ``gpu_layers`` of ``layers`` are on a GPU; ``allocated`` is what
-    llama.cpp reports, buffer by buffer; ``plan`` is the one that was loaded at last, which may be a
-    fallback of the one that was asked for."""
+    template that opens it; ``calls``: it has the marks that calls of functions stand between.
+    ``gpu_layers`` of ``layers`` are on a GPU; ``allocated`` is what llama.cpp reports, buffer by
+    buffer; ``plan`` is the one that was loaded at last, which may be a fallback of the one that was
+    asked for."""
 
     name: str
     architecture: str
@@ -313,6 +314,7 @@ class EngineInfo:
     layers: int
     sampling: Sampling
     thinks: bool = False
+    calls: bool = False
     notes: tuple[str, ...] = ()
     allocated: tuple[Allocated, ...] = ()
     plan: Plan | None = None

@@ -147,6 +147,8 @@ def read_chat(service: Service, body: Json) -> Asked:
         schema = None  # nothing is answered but calls
     calls, options = "", body.get("stream_options")
     if tools and choice != "none":
+        if not service.engine.info.calls:
+            raise unsupported("this model was not made to call functions", "tools")
         parallel = body.get("parallel_tool_calls", True)
         try:
             calls = calling.grammar(
@@ -666,7 +668,7 @@ async def tokenize(request: HttpRequest) -> Response:
         tokens = [{"id": token, "piece": _piece(piece)} for token, piece in told]
     return JSONResponse({
         "tokens": tokens, "count": len(tokens), "picture_tokens": found.count.picture_tokens,
-        "template_tokens": found.count.template_tokens - first,
+        "template_tokens": found.added - first if is_text else found.count.template_tokens,
         "max_model_len": service.context_tokens,
     })  # fmt: skip
 

@@ -106,6 +106,10 @@ def test_what_a_model_cannot_do_is_refused() -> None:
     with open_server(ScriptedEngine(thinks=False)) as scripted:
         refused = chat(scripted, reasoning_effort="low")
     assert error(refused) == (400, "unsupported", "reasoning_effort")
+    tool = {"type": "function", "function": {"name": "now"}}
+    with open_server(ScriptedEngine(["fine"], calls=False)) as scripted:
+        assert error(chat(scripted, tools=[tool])) == (400, "unsupported", "tools")
+        assert chat(scripted, tools=[tool], tool_choice="none").status_code == 200
 
 
 def test_several_answers_have_seeds_of_their_own(client: httpx2.Client) -> None:
@@ -308,6 +312,10 @@ def test_the_tokens_of_a_prompt_are_those_that_are_read(client: httpx2.Client) -
     assert pieces(prompt="Hello")[0] == pieces(content="Hello", add_special=True)[0] == "<bos>"
     assert pieces(prompt="Hello")[1:] == pieces(content="Hello")
     assert pieces(content="<turn|>") == ["<turn|>"]
+    text = {"content": "a <turn|>"}
+    for begins in (False, True):
+        found = client.post("/tokenize", json={**text, "add_special": begins}).json()
+        assert found["template_tokens"] == begins
     assert len(pieces(prompt="<turn|>", add_special=False)) > 1  # as it is read: characters
     assert pieces(prompt="<turn|>", parse_special=True)[-1] == "<turn|>"
     whole = pieces(messages=HELLO)

@@ -104,7 +104,7 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
 
 def read(messages: list[dict[str, Any]], **more: Any) -> Asked:
     """What a body asks, without a server."""
-    engine = SimpleNamespace(info=SimpleNamespace(thinks=True, vision=False))
+    engine = SimpleNamespace(info=SimpleNamespace(thinks=True, calls=True))
     service: Any = SimpleNamespace(limits=Limits(), engine=engine)
     return read_chat(service, {"model": "demo", "messages": messages, **more})
 

@@ -50,8 +50,24 @@ with client.chat.completions.stream(model=name, messages=HELLO, temperature=0) a
         pass
     assert events.get_final_completion().choices[0].message.content == TEXT
 
-scored = client.chat.completions.create(model=name, messages=HELLO, temperature=0, logprobs=True)
-assert "".join(each.token for each in scored.choices[0].logprobs.content) == TEXT
+scored = client.chat.completions.create(
+    model=name, messages=HELLO, temperature=0, logprobs=True, top_logprobs=3
+)
+tokens = scored.choices[0].logprobs.content
+assert "".join(each.token for each in tokens) == TEXT
+assert all(each.top_logprobs[0].token == each.token for each in tokens)
+
+begun = [*HELLO, {"role": "assistant", "content": "Hello! How can"}]
+more = client.chat.completions.create(model=name, messages=begun, temperature=0)
+assert "Hello! How can" + more.choices[0].message.content == TEXT
+
+data = base64.b64encode(b"INVOICE 17\nTotal: 120.50 EUR").decode()
+file = {"filename": "bill.txt", "file_data": f"data:text/plain;base64,{data}"}
+asked = [{"type": "file", "file": file}, {"type": "text", "text": "What is the total?"}]
+read = client.chat.completions.create(
+    model=name, messages=[{"role": "user", "content": asked}], max_tokens=20
+)
+assert read.usage.prompt_tokens > answer.usage.prompt_tokens + 20
 
 image = {"type": "image_url", "image_url": {"url": picture()}}
 asked = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
@@ -77,6 +93,11 @@ after = client.chat.completions.create(
 )
 assert after.choices[0].finish_reason in ("stop", "length", "tool_calls")
 
+either = client.chat.completions.parse(
+    model=name, messages=HELLO, temperature=0, tools=[tool], response_format=Person
+).choices[0]
+assert either.finish_reason == "tool_calls" or isinstance(either.message.parsed, Person)
+
 with client.chat.completions.stream(
     model=name, messages=HELLO, temperature=0, tools=[tool], tool_choice="required",
     parallel_tool_calls=False,
@@ -86,8 +107,10 @@ with client.chat.completions.stream(
     (streamed,) = events.get_final_completion().choices[0].message.tool_calls
 assert streamed.function.parsed_arguments == Person.model_validate_json(call.function.arguments)
 
-text = client.completions.create(model=name, prompt="Hello", max_tokens=4, temperature=0)
-assert text.choices[0].text
+text = client.completions.create(
+    model=name, prompt="Hello", max_tokens=4, temperature=0, logprobs=2
+)
+assert "".join(text.choices[0].logprobs.tokens) == text.choices[0].text
 
 for kind, wrong in (
     (openai.NotFoundError, {"model": "gpt-4"}),
