@@ -500,7 +500,8 @@ class Sampler:
         found = np.argpartition(weights, -self._top)[-self._top :]
         found = found[np.argsort(-weights[found], kind="stable")]
         texts = [self._piece(int(each)).decode("utf-8", "surrogateescape") for each in found]
-        return tuple(zip(texts, (weights[found] / total).tolist(), strict=True))
+        chances = weights[found].astype(np.float64) / total
+        return tuple(zip(texts, chances.tolist(), strict=True))
 
     def _choose(self, context: LlamaContext, constraint: GrammarConstraint | None, row: int) -> int:
         if self._suppressed.size:
