@@ -654,7 +654,7 @@ class Batch(Generic[Kept]):
             if why := request.stopped():
                 self.counts.worsen(ExitStatus.UNFINISHED)
                 left = self.counts.files - number
-                self.runtime.note(f"{why}: {left:,} files are left; run it again to go on")
+                self.runtime.note(f"{why}: {count_left(left)}; run it again to go on")
                 return
             yield each
 
@@ -806,6 +806,10 @@ class _OfOne(Exception):
 
     def __init__(self, error: GemmaEdgeError) -> None:
         self.error = error
+
+
+def count_left(files: int) -> str:
+    return "1 file is left" if files == 1 else f"{files:,} files are left"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from gemma_edge.app.batch import Answering, Counts, Source, open_out, unwritable
+from gemma_edge.app.batch import Answering, Counts, Source, count_left, open_out, unwritable
 from gemma_edge.app.describe import Describing
 from gemma_edge.app.extract import Extracting
 from gemma_edge.app.request import AUTO, BatchRequest, ModelRequest
@@ -403,7 +403,7 @@ class _Run:
         left = self._counts.files - self._done
         if left or kept:
             self._counts.worsen(ExitStatus.UNFINISHED)
-            self._runtime.note(f"{why}: {left:,} files are left; run it again to go on")
+            self._runtime.note(f"{why}: {count_left(left)}; run it again to go on")
         return True
 
     def _leave(self) -> None:
@@ -655,6 +655,7 @@ def _queued(where: Cluster, security: Any, keys: str) -> Any:
     """Workers as jobs of a queue, by Dask's own configuration of it (``jobqueue.yaml``)."""
     jobqueue, config = _library("dask_jobqueue"), _library("dask.config")
     known = f"jobqueue.{where.address}"
+    cluster = None
     options = [*(config.get(f"{known}.job-extra-directives", None) or ()), *where.options]
     try:
         cluster = getattr(jobqueue, QUEUES[where.address])(
@@ -667,7 +668,14 @@ def _queued(where: Cluster, security: Any, keys: str) -> Any:
             worker_extra_args=["--nthreads", "1"],
         )  # fmt: skip
         cluster.scale(where.workers or 1)
+        # ``scale`` only begins it; what a queue refuses would be waited for in silence.
+        cluster.sync(cluster._correct_state)
+        for refused in [each for each in cluster.workers.values() if not each.job_id]:
+            cluster.sync(refused.start)
     except (OSError, RuntimeError, ValueError) as error:
+        if cluster is not None:
+            with suppress(AssertionError):  # of Dask, about jobs that never began
+                cluster.close(timeout=5)
         raise GemmaEdgeError(
             f"no workers can be started with {where.address} ({_said(error)})",
             hint="gemma-edge hpc check says what the cluster has",

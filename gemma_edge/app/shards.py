@@ -33,6 +33,7 @@ from gemma_edge.app.runtime import Runtime
 from gemma_edge.disk import append, encode, open_plain, sync_folder, write_atomically
 from gemma_edge.documents.document import iter_objects, shown, whole_lines
 from gemma_edge.errors import InputError, UsageError
+from gemma_edge.hardware.machine import render_ranges
 from gemma_edge.records import dataclass
 
 _FOLDER = ".shards"
@@ -294,6 +295,32 @@ def merge(out: Path) -> int:
     with suppress(OSError):  # another one has begun
         folder.rmdir()
     return len(lines)
+
+
+def unfinished(out: Path) -> list[str]:
+    """Which shares of runs that were begun have not ended: ``share 3 of 4 has``."""
+    ended: dict[int, set[int]] = {}
+    for path in folder_of(out).glob("*-of-*"):
+        if found := re.match(r"(\d+)-of-(\d+)\.", path.name):
+            index, count = map(int, found.groups())
+            ended.setdefault(count, set()).update([index] if path.suffix == ".done" else [])
+    return [
+        _without_end({*range(1, count + 1)} - done, count)
+        for count, done in sorted(ended.items())
+        if len(done) < count
+    ]
+
+
+_MOST_NAMED = 60  # characters
+
+
+def _without_end(missing: set[int], count: int) -> str:
+    if len(missing) == 1:
+        return f"share {missing.pop()} of {count} has"
+    named = render_ranges(missing)
+    if len(named) > _MOST_NAMED:
+        return f"{len(missing):,} of {count:,} shares have"
+    return f"shares {named} of {count} have"
 
 
 _NOT_OF_ROW = ("seconds",)  # what differs between two answers that are the same

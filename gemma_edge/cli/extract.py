@@ -905,9 +905,12 @@ def merge_command(
     \b
     gemma-edge merge rows.jsonl
     """
-    from gemma_edge.app.shards import merge
+    from gemma_edge.app.shards import merge, unfinished
 
+    left = unfinished(out)
     count = merge(out)
+    for each in left:
+        output.note(f"{each} not ended: run it again, and its rows are added")
     if show.json:
         output.document({"file": str(out), "rows": count})
     else:

@@ -142,24 +142,31 @@ _placing = partial(option, panel=PLACING)
 
 
 def parse_until(text: str) -> float:
-    """``13:45`` (the next one) or ``55m``, ``2h`` from now, in seconds since 1970.
+    """``13:45`` (the next one), ``2026-12-01T05:00`` or ``55m``, ``1h30m`` from now, in seconds
+    since 1970. Times are those of this machine.
 
     Raises:
-        typer.BadParameter: it is neither.
+        typer.BadParameter: it is none of them.
     """
     import time  # noqa: PLC0415
-    from datetime import datetime, timedelta  # noqa: PLC0415
+    from datetime import date, datetime, timedelta  # noqa: PLC0415
+    from datetime import time as clock  # noqa: PLC0415
 
-    words = text.removeprefix("+")
-    if words[-1:] in ("s", "m", "h") and words[:-1].isdecimal():
-        return time.time() + int(words[:-1]) * {"s": 1, "m": 60, "h": 3600}[words[-1]]
+    words = text.strip().removeprefix("+").lower()
     try:
-        clock = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  (of this machine)
-    except ValueError:
-        raise typer.BadParameter(f"`{text}` is no time, like 13:45, 55m or 2h") from None
-    here = datetime.now()  # noqa: DTZ005
-    then = datetime.combine(here.date(), clock)
-    return (then if then > here else then + timedelta(days=1)).timestamp()
+        if words[:1].isdecimal() and words[-1:] in ("s", "m", "h"):
+            return time.time() + parse_duration(words)
+        if "-" in words:
+            return datetime.fromisoformat(words).timestamp()
+        parts = [int(each) for each in words.split(":")]
+        hour, minute, second = parts if len(parts) == 3 else (*parts, 0)  # noqa: PLR2004
+        then = datetime.combine(date.today(), clock(hour, minute, second))
+    except (ValueError, TypeError, OverflowError, OSError):  # the last one: beyond its calendar
+        said = f"`{text}` is no time, like 13:45, 55m or 2h"
+        raise typer.BadParameter(said) from None
+    if then.timestamp() <= time.time():
+        then += timedelta(days=1)
+    return then.timestamp()
 
 
 def _shard(text: str) -> "Shard":

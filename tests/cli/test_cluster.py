@@ -430,6 +430,21 @@ def test_a_failed_record_names_the_document():
     assert failed(Source("a.txt"), ModelError("no")).error == "no"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a program of a few lines of shell")
+def test_a_queue_that_refuses_the_jobs_is_told(shell, papers, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    (papers / "bin").mkdir()
+    sbatch = papers / "bin" / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'invalid account' >&2; exit 1\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{papers / 'bin'}:{os.environ['PATH']}")
+    ran = shell.run("extract", "papers", *ASK, "--cluster", "slurm", model=False)
+    assert ran.status == 1, ran.stderr
+    assert "no workers can be started with slurm" in ran.stderr
+    assert "invalid account" in ran.stderr
+
+
 def test_a_job_of_a_queue_has_one_thread_and_tls(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     pytest.importorskip("dask_jobqueue")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import prove_slurm
@@ -15,7 +16,8 @@ import pytest
 
 from gemma_edge.app.batch import Source
 from gemma_edge.app.request import Shard
-from gemma_edge.app.shards import folder_of, merge, parse_shard, shard_of, share
+from gemma_edge.app.shards import folder_of, merge, parse_shard, shard_of, share, unfinished
+from gemma_edge.cli.options import parse_until
 from gemma_edge.errors import InputError, UsageError
 from tests.scripted import ScriptedEngine
 
@@ -210,9 +212,27 @@ def test_merge_as_a_command(run, shell):
     run("--shard", "1/2")
     ran = shell.run("merge", "rows.jsonl", model=False)
     assert ran.status == 0
-    assert re.fullmatch(r"\d+ rows in rows\.jsonl\n", ran.stderr)
+    assert re.fullmatch(
+        r"share 2 of 2 has not ended: run it again, and its rows are added\n"
+        r"\d+ rows in rows\.jsonl\n", ran.stderr
+    )  # fmt: skip
     assert run("--shard", "2/2").status == 0  # what is there is not done again
     assert Clerk.asked < len(NAMES)
+
+
+def test_what_has_not_ended(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    assert unfinished(out) == []
+    folder_of(out).mkdir()
+    for name in ("0001-of-0004.77.done", "0003-of-0004.h-1-1.jsonl", "0002-of-0005.h-1-1.jsonl",
+                 "cluster.h-1-1.jsonl"):  # fmt: skip
+        (folder_of(out) / name).touch()
+    assert unfinished(out) == ["shares 2-4 of 4 have", "shares 1-5 of 5 have"]
+    for name in ("0002-of-0004.77.done", "0004-of-0004.alone.done"):
+        (folder_of(out) / name).touch()
+    for index in range(1, 6):
+        (folder_of(out) / f"{index:04}-of-0005.alone.done").touch()
+    assert unfinished(out) == ["share 3 of 4 has"]
 
 
 def test_rows_of_another_form_cannot_be_shared_out(shell, folder):
@@ -234,7 +254,32 @@ def test_the_time_is_up(run):
     assert rows() == WHOLE
 
 
-@pytest.mark.parametrize("text", ["25:00", "soon", "5", "-3m", "1:2:3"])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("55m", 3300), ("+10m", 600), ("1h30m", 5400), ("2H", 7200), (" 90s", 90), ("0s", 0)],
+)
+def test_times_from_now(text, seconds):
+    assert parse_until(text) == pytest.approx(time.time() + seconds, abs=30)
+
+
+def test_times_of_the_clock():
+    now = datetime.now()
+    for minutes in (-90, 90):
+        then = now + timedelta(minutes=minutes)
+        for form in ("%H:%M", "%H:%M:%S"):
+            found = datetime.fromtimestamp(parse_until(then.strftime(form)))
+            assert timedelta() < found - now < timedelta(days=1, hours=2)
+            assert found.strftime(form) == then.strftime(form)
+    assert parse_until("9:05") == parse_until("09:05")
+    assert parse_until("2030-12-01T05:00") == datetime(2030, 12, 1, 5).timestamp()
+    assert parse_until("2030-12-01 05:00:30") == datetime(2030, 12, 1, 5, 0, 30).timestamp()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["25:00", "soon", "5", "-3m", "1:2:3:4", "24:00", "9:61", "", "1.5h", "5 m", "forever",
+     "1:-2", "2030-13-01T00:00"],
+)  # fmt: skip
 def test_what_is_no_time(shell, folder, text):
     ran = shell.run("extract", "bills", "--out", "rows.jsonl", f"--until={text}", model=False)
     assert ran.status == 2
