@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gemma_edge.engine.engine import LlamaEngine
 from gemma_edge.engine.llama import LlamaModel
 from gemma_edge.engine.prompt import PromptBuilder
-from gemma_edge.engine.protocol import Finished, Message, Request
+from gemma_edge.engine.protocol import GREEDY, Finished, Message, Request
 from gemma_edge.errors import ModelError
 from gemma_edge.planning.plan import Plan
 from tests.conftest import render_gguf
@@ -101,7 +101,7 @@ def test_a_cache_that_cannot_be_cut_is_read_again(tmp_path: Path) -> None:
     path.write_bytes(render_gguf(*made.mamba(), 3))
     engine = LlamaEngine(Plan(model=path, context_tokens=512, batch_tokens=64, gpu_layers=-1))
     for text in ("the first", "the second", "the second"):
-        request = Request(messages=(Message("user", text),), max_tokens=3)
+        request = Request(messages=(Message("user", text),), sampling=GREEDY, max_tokens=3)
         *_, finished = engine.generate(request)
         assert isinstance(finished, Finished)
         assert (finished.reason, finished.usage.cached_tokens) == ("length", 0)
