@@ -29,6 +29,7 @@ from gemma_edge.disk import create
 from gemma_edge.documents.document import shown
 from gemma_edge.errors import ExitStatus, GemmaEdgeError, InputError, ModelError, UsageError
 from gemma_edge.records import dataclass
+from gemma_edge.store.hub import NOT_HERE
 from gemma_edge.version import __version__
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _working(job: Job) -> Iterator[_Desk | Answered]:
         try:
             yield _desk_of(job)
         except GemmaEdgeError as error:
-            yield _refusal(error)
+            yield _refusal(error, job.model.model)
         finally:
             timer = threading.Timer(_IDLE_SECONDS, leave, (job.name,), {"now": False})
             timer.daemon = True
@@ -242,8 +243,11 @@ def _begins(job: Job, number: int) -> bool:
     return True
 
 
-def _refusal(error: GemmaEdgeError) -> Answered:
-    refused = error.message, error.hint or "", int(error.exit_status)
+def _refusal(error: GemmaEdgeError, model: str = "") -> Answered:
+    message = error.message
+    if isinstance(error, ModelError) and NOT_HERE in message:  # nobody said --offline
+        message = f"{model} is not on its machine, and no worker downloads anything"
+    refused = message, error.hint or "", int(error.exit_status)
     return Answered(worker=_address(), refused=refused)
 
 

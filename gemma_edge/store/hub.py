@@ -664,11 +664,15 @@ def explain_transport(kind: str, text: str, file: RemoteFile) -> Exception:
     return GemmaEdgeError(message, hint=hint)
 
 
+NOT_HERE = "not on this machine"
+
+
 def not_while_offline(names: Sequence[str]) -> ModelError:
-    offline = "not on this machine, and --offline (or HF_HUB_OFFLINE) is set"
+    offline = f"{NOT_HERE}, and --offline (or HF_HUB_OFFLINE) is set"
     return ModelError(
         f"{names[0]} is {offline}" if len(names) == 1 else f"{offline}: {', '.join(names)}",
-        hint="without --offline it is fetched; a file from elsewhere: gemma-edge import FILE",
+        hint="gemma-edge pull where there is a network, to a disk that both see; a file from "
+        "elsewhere: gemma-edge import FILE",
     )
 
 

@@ -274,6 +274,11 @@ def test_a_worker_that_does_not_see_the_disk_takes_nothing(tmp_path, monkeypatch
     job.marks.mkdir(parents=True)
     other = cluster.answer(replaced(job, version="0"), 1, [])
     assert re.search(r"it has gemma-edge \S+, not 0", other.refused[0])
+    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    absent = cluster.answer(replaced(job, model=ModelRequest(model="26b-a4b")), 1, [])
+    assert absent.refused[0] == "26b-a4b is not on its machine, and no worker downloads anything"
+    assert absent.refused[1].startswith("gemma-edge pull ")
     gone = Source("a.txt", tmp_path / "no" / "a.txt")
     with pytest.raises(InputError, match="does not see"):
         cluster._check_sight(job, [gone])
