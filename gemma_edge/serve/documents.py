@@ -1,4 +1,4 @@
-"""Documents and images that are uploaded: read into JSON with evidence, or described."""
+"""Documents and images that clients send: read to JSON with evidence, described, put in a chat."""
 
 import base64
 import binascii
