@@ -569,15 +569,16 @@ def check_architectures(facts: MachineFacts) -> Iterator[Finding]:
         elif device.backend == "cuda" and known and version > (0, 0):
             below = max((each for each in known if each <= version), default=min(known))
             if not has_code(version, known):
-                yield _compiles(facts, device, _dotted(below))
+                yield _compiles(facts, device, below)
 
 
-def _compiles(facts: MachineFacts, device: Device, newest: str) -> Finding:
+def _compiles(facts: MachineFacts, device: Device, newest: tuple[int, int]) -> Finding:
     """``newest`` is the newest code that the build holds and the card could run, if it were its."""
-    text = (
-        f"{facts.name(device)} (compute capability {device.capability}) is newer than this build,"
-    )
-    text += f" which ends at {newest}"
+    text = f"{facts.name(device)} (compute capability {device.capability}) "
+    if newest == parse_version(device.capability):
+        text += "is no target of this build, which holds PTX for it"
+    else:
+        text += f"is newer than this build, which ends at {_dotted(newest)}"
     text += ": its driver compiles every kernel at "
     kept = facts.answers.part("cuda_cache")
     if facts.answers.variable("CUDA_CACHE_DISABLE") == "1":

@@ -386,7 +386,16 @@ def made_with(known: Sequence[Version]) -> Version:
     return max((cuda for first, cuda in _FIRST_CUDA if newest >= first), default=(0, 0))
 
 
+# What llama.cpp is built for where nobody says it (ggml-cuda/CMakeLists.txt): of these PTX alone,
+# whatever else is in the list; 9.0 is in none of its lists, so that somebody said it.
+_ONLY_PTX = frozenset([(5, 0), (6, 1), (7, 0), (7, 5), (8, 0)])
+_ITS_OWN = frozenset([(7, 5), (8, 0), (8, 6)])
+
+
 def has_code(version: Version, known: Sequence[Version]) -> bool:
+    """Whether there is machine code for it, and not only PTX, which its driver has to compile."""
+    if {*known} >= _ITS_OWN and (9, 0) not in known:
+        known = [each for each in known if each not in _ONLY_PTX]
     return any(each[0] == version[0] and each <= version for each in known)
 
 
