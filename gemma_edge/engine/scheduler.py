@@ -58,6 +58,8 @@ class Done:
 
 
 Order = Tokens | Alone
+Part = tuple["Job", Sequence[int], Sequence[int]]
+"""Of a batch: whose, the tokens, and the rows among them whose logits are wanted."""
 Task = Generator[Event | Order, Done | None, None]
 
 SHARED_TOKENS = 64  # of a common beginning that is worth a wait, or a checkpoint
@@ -65,6 +67,10 @@ _ROOM_TOKENS = 512  # that an answer is given to begin with
 _READ_SECONDS = 0.25  # of reading, between two tokens of others
 _LEAST_READ, _FIRST_READ = 16, 64  # tokens at once; before anything was measured
 _LEARN = 0.2
+# From so many tokens in a batch on, ggml's attention on the CPU goes by tiles of so many rows: each
+# cell that one of them may see is computed for all. That is quick for a prompt, which skips what
+# is of others, and slow for rows of many answers, which together see all cells.
+_TILE = 64
 
 
 def in_batches(tokens: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -186,6 +192,8 @@ class Scheduler:
         self._held: deque[Job] = deque()  # wait for room
         self._token_seconds = 0.0  # of reading
         self._was_alone = False
+        self._tiles = not plan.gpu_layers and plan.kv_type == "f16"
+        self._reads = False  # in the last batch a prompt had its turn
         self.steps = 0
 
     @property
@@ -236,22 +244,18 @@ class Scheduler:
 
     # ------------------------------------------------------------------ one batch
 
-    def _pack(self) -> list[tuple[Job, Sequence[int], Sequence[int]]]:
+    def _pack(self) -> list[Part]:
         """What goes into the next batch: of each job the tokens and the rows among them."""
-        space, rows = self._context.batch_tokens, self._rows
-        parts: list[tuple[Job, Sequence[int], Sequence[int]]] = []
+        parts, rows = self._next_choices()
+        space = self._context.batch_tokens - sum(len(tokens) for _, tokens, _ in parts)
         reading = [job for job in self._jobs if job.is_reading]
-        turn = self.steps % len(self._jobs)
-        for job in [*self._jobs[turn:], *self._jobs[:turn]]:
-            order = job.order
-            if not isinstance(order, Tokens) or order.read or len(order.tokens) > space:
-                continue
-            wanted = [len(order.tokens) - 1] if order.rows is None else order.rows
-            if len(wanted) <= rows:
-                parts.append((job, order.tokens, wanted))
-                space, rows = space - len(order.tokens), rows - len(wanted)
-        if parts:  # others wait for their next token
-            space = min(space, self._bit())
+        if parts and reading:  # others wait for their next token
+            beside = self._beside(self._context.batch_tokens - space)
+            self._reads = not beside and not self._reads
+            if self._reads:
+                parts, rows, beside = [], self._rows, self._bit()
+                space = self._context.batch_tokens
+            space = min(space, beside)
         for job in reading:
             assert isinstance(job.order, Tokens)
             tokens = job.order.tokens[:space]
@@ -261,6 +265,30 @@ class Scheduler:
                 space, rows = space - len(tokens), rows - whole
         return parts
 
+    def _next_choices(self) -> tuple[list[Part], int]:
+        """What answers want, and how many rows are left."""
+        space, rows = self._context.batch_tokens, self._rows
+        parts: list[Part] = []
+        turn = self.steps % len(self._jobs)
+        for job in [*self._jobs[turn:], *self._jobs[:turn]]:
+            order = job.order
+            if not isinstance(order, Tokens) or order.read or len(order.tokens) > space:
+                continue
+            wanted = [len(order.tokens) - 1] if order.rows is None else order.rows
+            if len(wanted) <= rows:
+                parts.append((job, order.tokens, wanted))
+                space, rows = space - len(order.tokens), rows - len(wanted)
+        return parts, rows
+
+    def _beside(self, tokens: int) -> int:
+        """How much of prompts is read in a batch with so many tokens of answers; 0: none, they take
+        turns with them."""
+        bit = self._bit()
+        if not self._tiles:
+            return bit
+        left = _TILE - 1 - tokens
+        return 0 if bit >= 2 * _TILE or left < _LEAST_READ else min(bit, left)
+
     def _bit(self) -> int:
         """Tokens of prompts that are read beside answers."""
         if self._patient:
@@ -269,7 +297,7 @@ class Scheduler:
             return _FIRST_READ
         return max(_LEAST_READ, int(_READ_SECONDS / self._token_seconds))
 
-    def _evaluate(self, parts: list[tuple[Job, Sequence[int], Sequence[int]]]) -> None:
+    def _evaluate(self, parts: list[Part]) -> None:
         readers = [job for job, _, _ in parts if job.is_reading]
         started, evaluated = time.perf_counter(), False
         with self._watching(readers):
@@ -302,7 +330,7 @@ class Scheduler:
         finally:
             self._context.watch(None)
 
-    def _decode(self, parts: list[tuple[Job, Sequence[int], Sequence[int]]]) -> bool:
+    def _decode(self, parts: list[Part]) -> bool:
         """Whether it is done; where cells ran out, it is tried again.
         Raises Aborted."""
         pieces = [job.cache.piece(tokens, rows) for job, tokens, rows in parts]

@@ -4,7 +4,7 @@ beside it, and the cells of the cache are enough for all."""
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gemma_edge.engine.engine import LlamaEngine
+from gemma_edge.engine.llama import LlamaContext, Piece
 from gemma_edge.engine.process import RemoteEngine
 from gemma_edge.engine.protocol import (
     GREEDY,
@@ -26,6 +27,7 @@ from gemma_edge.engine.protocol import (
     Request,
     Sampling,
 )
+from gemma_edge.engine.scheduler import Scheduler
 from gemma_edge.errors import DoesNotFit, EngineError, EngineStopped
 from gemma_edge.gguf import read_header
 from gemma_edge.planning.dry_run import DryRun
@@ -209,6 +211,44 @@ def test_a_long_prompt_is_read_beside_an_answer(many: Engine, alone: dict[int, s
     assert said == expected
     assert heard
     writing.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("bit", "largest"), [(71, 63), (1000, 256)])
+def test_prompts_beside_answers_in_batches_that_are_quick(
+    single: LlamaEngine, monkeypatch: pytest.MonkeyPatch, bit: int, largest: int
+) -> None:
+    """On the CPU no batch of both has 64 tokens; a longer bit of a prompt has a batch of its own,
+    by turns with the answers."""
+    long = Request(messages=(Message("user", "word " * 900),), sampling=GREEDY, max_tokens=4)
+    expected, _ = answer(single, replace(long, fresh=True))
+    batches: list[tuple[int, int]] = []  # pieces and tokens
+    decode = LlamaContext.decode
+
+    def spied(self: LlamaContext, pieces: Sequence[Piece]) -> None:
+        batches.append((len(pieces), sum(len(each.tokens) for each in pieces)))
+        decode(self, pieces)
+
+    monkeypatch.setattr(Scheduler, "_bit", lambda self: bit)
+    monkeypatch.setattr(LlamaContext, "decode", spied)
+    opened = LlamaEngine(replace(many_plan(3), gpu_layers=0))
+    try:
+        writing = [opened.generate(LONG), opened.generate(replace(LONG, sampling=GREEDY))]
+        for each in writing:
+            next(each)
+        batches.clear()
+        text, _ = answer(opened, long)
+        for each in writing:
+            each.close()
+    finally:
+        opened.close()
+    assert text == expected
+    reads = [number for number, (_, tokens) in enumerate(batches) if tokens > 16]
+    assert max(tokens for _, tokens in batches) == largest
+    if largest == 63:
+        assert all(batches[number][0] == 3 for number in reads)
+        return
+    assert all(batches[number][0] == 1 for number in reads)
+    assert not any(number + 1 in reads for number in reads)
 
 
 def test_pictures_beside_answers(many: Engine, single: LlamaEngine) -> None:
