@@ -9,7 +9,8 @@ ggml's docs/gguf.md; limits: gguf.cpp.
 import math
 import re
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ def read_header(path: Path) -> Header:
         if path.is_dir():
             inside = sorted(entry.name for entry in path.glob("*.gguf"))
             hint = f"--model {path / inside[0]}" if inside else "there is no .gguf file in it"
-            raise ModelError(f"`{path}` is a folder, a model is a .gguf file", hint=hint)
+            raise ModelError(f"`{path}` is a folder and no .gguf file", hint=hint)
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ModelError(f"`{path}` is not a file", hint="--model takes a .gguf file")
         with path.open("rb") as file:
@@ -125,6 +126,16 @@ def read_header(path: Path) -> Header:
         raise ModelError(f"there is no file `{path}`", hint=hint) from None
     except OSError as error:
         raise ModelError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def named_by(flag: str) -> Iterator[None]:
+    """A file that is read inside was named by this flag, and not by ``--model``."""
+    try:
+        yield
+    except ModelError as error:
+        error.hint = error.hint.replace("--model", flag)
+        raise
 
 
 def parse_header(read_part: ReadPart, file_bytes: int, name: str) -> Header:

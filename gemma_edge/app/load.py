@@ -434,7 +434,8 @@ def _check_inputs(
         for path in images:
             open_image(path)
     if request.mmproj is not None:
-        gguf.read_header(request.mmproj.expanduser())
+        with gguf.named_by("--mmproj"):
+            gguf.read_header(request.mmproj.expanduser())
 
 
 def _check_plan(  # noqa: PLR0913, PLR0917  (what was asked for, of which process)
@@ -519,13 +520,15 @@ def constraints_of(
     if request.drafter is not None and not request.guesses:
         raise UsageError(f"a drafter was named, and --draft {request.draft}", hint="not both")
     adapters = [replace(each, path=each.path.expanduser()) for each in request.adapters]
+    with gguf.named_by("--lora"):
+        headers = [gguf.read_header(each.path) for each in adapters]
     return Constraints(
         context_tokens=request.context_tokens, image_tokens=image_tokens,
         gpu_layers=request.gpu_layers, cpu_expert_layers=request.cpu_expert_layers,
         threads=request.threads, kv_type=request.kv_type, require_gpu=request.require_gpu,
         min_speed=request.min_speed,
         vision=vision if request.vision is None else request.vision,
-        adapters=tuple((each, gguf.read_header(each.path)) for each in adapters),
+        adapters=tuple(zip(adapters, headers, strict=True)),
         sequences=request.at_once,
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from gemma_edge.app.request import AUTO, ModelRequest
 from gemma_edge.app.runtime import Runtime
 from gemma_edge.catalog import CatalogFile, ModelFiles, Quant, Size
 from gemma_edge.errors import ModelError
-from gemma_edge.gguf import Header
+from gemma_edge.gguf import Header, named_by
 from gemma_edge.planning.model import (
     check_drafter,
     check_model,
@@ -58,8 +58,10 @@ class Stock:
         """A model on this machine.
         Raises ModelError: a file is none, or damaged."""
         header = read_local_header(files.model, self._settings)
-        seen = read_local_header(files.projector, self._settings) if files.projector else None
-        guesses = read_local_header(files.drafter, self._settings) if files.drafter else None
+        with named_by("--mmproj"):
+            seen = read_local_header(files.projector, self._settings) if files.projector else None
+        with named_by("--drafter"):
+            guesses = read_local_header(files.drafter, self._settings) if files.drafter else None
         candidate = Candidate(
             name=files.name, title=files.title or files.name, header=header, projector=seen,
             drafter=guesses, files=files, image_tokens=files.image_tokens,
@@ -153,7 +155,8 @@ class Stock:
         files = candidate.files or ModelFiles(name=candidate.name, model=candidate.model_path)
         path = with_local_drafter(files, request).drafter
         assert path is not None
-        drafter = read_local_header(path, self._settings)
+        with named_by("--drafter"):
+            drafter = read_local_header(path, self._settings)
         check_drafter(candidate.header, drafter)
         own = replace(candidate.files, drafter=path) if candidate.files else None
         return replace(candidate, drafter=drafter, files=own)

@@ -284,3 +284,17 @@ def test_show_and_stats_tell_of_it(shell: Shell, folder: Path) -> None:
     ran = shell.run(*run, model=False, terminal=True, ask=typist, load=load, width=200)
     assert f"{DRAFTER.name} guesses words ahead" in ran.stderr
     assert re.search(r"guessed +\d+ of them by the drafter, \d+ of them said, in \d", ran.stderr)
+
+
+@pytest.mark.parametrize("flag", ["--drafter", "--lora", "--mmproj", "--model"])
+def test_a_hint_names_the_flag_that_named_the_file(
+    shell: Shell, local: Path, tmp_path: Path, flag: str
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no model")
+    model = () if flag == "--model" else ("--model", str(local))
+    for path in (text, tmp_path):
+        ran = shell.run("chat", "hi", *model, flag, str(path), model=False)
+        assert ran.status == ExitStatus.MODEL
+        hint = ran.stderr.partition("hint: ")[2]
+        assert flag in hint and ("--model" in hint) == (flag == "--model")
