@@ -171,7 +171,7 @@ def _lsf_queues(ask: Ask) -> Queues:
     known = {row[0]: row for row in rows if len(row) > _SERVER and row[_SERVER] in ("Yes", "Dyn")}
     found = []
     for block in re.split(r"(?m)^QUEUE: ", said)[1:]:
-        limit = re.findall(r"(?m)^\s*RUNLIMIT\s*\n\s*([\d.]+) min", block)
+        limit = re.findall(r"(?m)^[ \t]*RUNLIMIT[ \t]*\n[ \t]*([\d.]+) min", block)
         named = re.search(r"(?m)^HOSTS:(.*)", block)
         some = [re.sub(r"\+\d*$", "", each) for each in (named[1].split() if named else ())]
         for name in some if {*some} <= known.keys() and some else known:

@@ -319,7 +319,8 @@ def show_apart(answers: Answers, devices: Sequence[Device]) -> tuple[str, ...]:
         return tuple(f"{name}={each}" for each in entries if not each.isdecimal())
     if not entries and "vulkan" in backends:  # it leaves out some, and counts them all
         return ()
-    shown = [int(number[0]) for each in seen if (number := re.search(r"\d+$", each.name))]
+    numbers = [each.name[len(each.name.rstrip("0123456789")) :] for each in seen]
+    shown = [int(each) for each in numbers if each]
     if entries and max(shown, default=0) >= len(entries):
         return ()
     return tuple(f"{name}={entries[each] if entries else each}" for each in shown)

@@ -36,14 +36,17 @@ def stopped(child: Child, header: dict, *parts: bytes) -> ChildStopped:
 
 
 def is_gone(pid: int, seconds: float = 5) -> bool:
-    """Whether the process ends in time; one that only waits to be reaped has ended."""
+    """Whether the process ends in time, with all its threads; one that only waits to be reaped has
+    ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
-            stat = Path(f"/proc/{pid}/stat")
-            if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
+            about = Path(f"/proc/{pid}")
+            if about.exists() and len(os.listdir(about / "task")) == 1:
+                state = (about / "stat").read_text().rpartition(")")[2].split()[0]
+                if state == "Z":
+                    return True
         except OSError:
             return True
         time.sleep(0.02)
