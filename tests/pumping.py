@@ -39,6 +39,7 @@ _IDLE = 0.004  # seconds that are far too many for one of them
 # linear takes 2 ms, and what is quadratic 130 or more.
 _MEDIUM, _PER_CHARACTER, _STEEP = 2000, 80e-9, 5.5
 _LONG, _SLOW = 16_000, 0.03
+_OUT_OF_PROPORTION = 2.5  # a long one, against as many medium ones; quadratic it is up to 8
 _MOST = 2.0  # seconds of the processor for one text; then it is given up, where that can be
 _TRIES = 8
 _MOST_CHARS = 14  # of a pattern's alphabet
@@ -80,7 +81,11 @@ def grows(run: Callable[[int], object], pump: int = 1) -> bool:
             if seconds <= medium * _PER_CHARACTER:
                 return False
             is_steep = seconds > _STEEP * _least(run, medium // 4, 0.0, tries=3)
-            return is_steep and _takes_more(_SLOW, run, long)
+            if not (is_steep and _takes_more(_SLOW, run, long)):
+                return False
+            medium_seconds = _least(run, medium, 0.0, tries=3)  # a slow machine is slow with both
+            grown = _least(run, long, 0.0, tries=3) / (medium_seconds * long / medium)
+            return grown > _OUT_OF_PROPORTION
     except TimeoutError:
         return True
 

@@ -389,16 +389,25 @@ def hostile(kind, payload):
         ("texts", ()),
     ],
 )
-def test_the_longest_headers_that_are_read_take_a_second_at_most(kind, payload):
+def test_the_longest_headers_that_are_read_take_about_a_second(kind, payload):
+    """A second is about 30 times the plain loop below on a usual machine; some are slower, or busy."""
     data = hostile(kind, payload)
+    texts = (U64.pack(1) + b"a") * 100_000
+
+    def loop():
+        return [texts[at + 8 : at + 9].decode() for at in range(0, len(texts), 9)
+                if U64.unpack_from(texts, at) != (0,)]  # fmt: skip
 
     def read():
         with contextlib.suppress(ModelError):
             parse(data, "hostile.gguf")
 
-    started = time.process_time()
-    read()
-    assert time.process_time() - started < 1
+    def seconds(work):
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+
+    assert min(seconds(read) for _ in range(2)) < 100 * min(seconds(loop) for _ in range(3))
     if kind != "texts":  # of which nothing is kept
         tracemalloc.start()
         read()

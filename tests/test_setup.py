@@ -539,7 +539,7 @@ def test_every_build_has_the_second_device_and_no_unused_library(tmp_path: Path)
     environment = ScriptedEnvironment(tmp_path)
     installer(environment, x86(XEON_AMX), CPU, ScriptedProof("")).install()
     assert "-DGGML_RPC=ON" in environment.built[0]
-    assert "without_common.cmake" in environment.built[0]
+    assert "llama_cpp.cmake" in environment.built[0]
 
 
 def test_where_a_clone_lies_is_no_part_of_a_builds_name() -> None:

@@ -36,10 +36,10 @@ from install.processor import Processor, build_flags, foreign_features, wheel_is
 from install.proof import Proof, expected_features, prove
 
 INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
-_WITHOUT_COMMON = Path(__file__).with_name("without_common.cmake")
+_PROJECT = Path(__file__).with_name("llama_cpp.cmake")
 # Of every build from source. RPC is a second device for the tests, on loopback, on any machine
 # (tests/engine/test_placement.py), and costs one file of 140.
-FLAGS = ("-DGGML_RPC=ON", f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={_WITHOUT_COMMON.as_posix()}")
+FLAGS = ("-DGGML_RPC=ON", f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={_PROJECT.as_posix()}")
 _TOML = "tomli>=2; python_version < '3.11'"  # newer Pythons read TOML themselves
 # 2.2 minutes on 2 quiet cores (a Xeon, gcc 12); CUDA kernels take about four times that.
 _BUILD_CORE_MINUTES, _GPU_FACTOR = 5, 4
@@ -293,8 +293,8 @@ def kept_wheels() -> Path:
 def wheel_key(flags: Sequence[str]) -> str:
     """What a build depends on, as a name: the version, the flags with the processor's features,
     the compiler and the system."""
-    own = [flag for flag in flags if _WITHOUT_COMMON.name not in flag]  # that path is of a clone
-    parts = [requirement(), _WITHOUT_COMMON.read_text(encoding="utf-8"), *own, _compiler()]
+    own = [flag for flag in flags if _PROJECT.name not in flag]  # that path is of a clone
+    parts = [requirement(), _PROJECT.read_text(encoding="utf-8"), *own, _compiler()]
     parts += [sys.platform, platform.machine()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
