@@ -10,13 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemma_edge import isolation
-from gemma_edge.engine.protocol import Answer, Chunk, Engine, Event, pack, unpack
+from gemma_edge.engine.protocol import Answer, Engine, Event, pack, unpack
 from gemma_edge.errors import BuildError, EngineError
 from gemma_edge.hardware.gpus import cuda_libraries, put_variables
 from gemma_edge.planning.plan import Plan
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 Tell = Callable[[float], None]
 Open = Callable[[Plan, Tell], Engine]
 TELL_SECONDS = 0.1  # between two words on how far a load is
-GROUP_SECONDS = 0.025  # between two pieces of text
 
 
 def open_llama(plan: Plan, tell: Tell | None = None) -> Engine:
@@ -100,10 +99,16 @@ class Worker:
         engine = self._engine
         assert engine is not None  # the parent loads first
         events = engine.warm(argument) if name == "warm" else engine.generate(argument)
-        request.on_interrupt(events.cancel if isinstance(events, Answer) else engine.cancel)
+        cancel = engine.cancel
+        poll: Callable[[], Event | None] = partial(next, events)
+        if isinstance(events, Answer):
+            cancel, poll = events.cancel, events.poll
+        request.on_interrupt(cancel)
         yield _message(True)
-        for event in in_groups(_steps(events)):
-            yield None if event is None else _message(event)
+        with contextlib.suppress(StopIteration):
+            while True:
+                event = poll()
+                yield None if event is None else _message(event)
 
     def _stay(self, told: dict[str, Any], parents: isolation.Parents | None) -> str:
         """Outlive who started this process; why not, else "". The memory is claimed by it now."""
@@ -153,50 +158,6 @@ class Worker:
             return self._counter.detokenize(argument)
         request, pieces = argument
         return self._counter.tokenize(request, pieces=pieces)
-
-
-def _steps(events: Iterator[Event]) -> Iterator[Event | None]:
-    """With None after each step; an event that came by itself is one."""
-    if isinstance(events, Answer):
-        with contextlib.suppress(StopIteration):
-            while True:
-                yield events.poll()
-        return
-    for each in events:
-        yield each
-        yield None
-
-
-def in_groups(
-    events: Iterator[Event | None], seconds: float = GROUP_SECONDS
-) -> Iterator[Event | None]:
-    """Text that comes faster than anybody reads in fewer pieces, at most one in so many
-    ``seconds``: to pass a piece on costs about as much as a small model takes for a token. The
-    first one is given at once, and nothing is kept back where an answer ends or fails."""
-    held: list[Chunk] = []
-    given = -inf
-    try:
-        for event in events:
-            if isinstance(event, Chunk):
-                _hold(held, event)
-                continue
-            if held and (event is not None or time.monotonic() - given >= seconds):
-                yield from held
-                held.clear()
-                given = time.monotonic()
-            yield event
-    except Exception:
-        yield from held
-        raise
-    yield from held
-
-
-def _hold(held: list[Chunk], chunk: Chunk) -> None:
-    """Add it, to the last one where that is of the same channel."""
-    if held and held[-1].channel == chunk.channel:
-        last = held.pop()
-        chunk = Chunk(last.text + chunk.text, last.channel, last.scores + chunk.scores)
-    held.append(chunk)
 
 
 def prepare() -> None:
