@@ -390,7 +390,7 @@ def hostile(kind, payload):
     ],
 )
 def test_the_longest_headers_that_are_read_take_about_a_second(kind, payload):
-    """A second is about 30 times the plain loop below on a usual machine; some are slower, or busy."""
+    """A second is about 30 times the plain loop below on a usual machine; some are slower."""
     data = hostile(kind, payload)
     texts = (U64.pack(1) + b"a") * 100_000
 
