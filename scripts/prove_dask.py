@@ -74,6 +74,18 @@ class Cluster:
             worker.wait()
         del self.workers[:count]
 
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Those that there are stand still meanwhile, where the system can do that."""
+        held = self.workers[:] if sys.platform != "win32" else []
+        for worker in held:
+            worker.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in held:
+                worker.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """All of them."""
         for process in [*self.workers, self._scheduler]:
@@ -116,10 +128,22 @@ def extract(folder: Path, *words: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+def heard(client: "subprocess.Popen[str]", words: str) -> str:
+    """What it said up to a line with these words, or to its end."""
+    assert client.stderr is not None
+    said = ""
+    while line := client.stderr.readline():
+        said += line
+        if words in line:
+            break
+    return said
+
+
 def ended(client: "subprocess.Popen[str]") -> str:
     """What it said until its end."""
+    assert client.stderr is not None
     with client:
-        return client.communicate()[1]
+        return client.stderr.read()
 
 
 def prove(files: int, workers: int, folder: Path) -> dict[str, int]:
@@ -131,8 +155,10 @@ def prove(files: int, workers: int, folder: Path) -> dict[str, int]:
         until(lambda: len(writers(out)) == workers or client.poll() is not None, "rows of all")
         before = writers(out)
         cluster.kill(killed)
-        cluster.add_worker()
-        said = ended(client)
+        with cluster.held_up():  # else the rest may be done before the new one is there
+            cluster.add_worker()
+            begun = heard(client, f"{workers - killed + 1} workers")
+        said = begun + ended(client)
         if client.returncode:
             raise RuntimeError(f"status {client.returncode}:\n{said}")
     return {
