@@ -40,7 +40,7 @@ class Cluster:
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
             "--scheduler-file", str(self._file),
         )  # fmt: skip
-        until(self._file.exists, "the scheduler")
+        until(lambda: self._file.exists() and self._file.stat().st_size, "the scheduler")
         self.address: str = json.loads(self._file.read_text("utf-8"))["address"]
 
     def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":

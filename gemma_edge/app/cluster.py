@@ -41,6 +41,9 @@ _MOST_IN_GROUP = 8  # documents that one worker gets at a time
 _AHEAD = 2  # groups of a worker: one that it is at, one that waits
 _LOOK_SECONDS = 1.0  # between looks at which workers there are
 _CONNECT_SECONDS = 20
+# Without a dashboard Dask still serves pages about itself: at a port that may be taken, and by a
+# worker of a queue on all addresses.
+_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 _IDLE_SECONDS = 120.0  # then a worker closes its engine: a client may be gone without a word
 
 
@@ -635,10 +638,9 @@ def _started(
     if where.local:
         options = {
             "nthreads": 1, "host": "127.0.0.1", "protocol": "tls://", "security": security,
-            "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL,
+            "memory_limit": 0, "silence_logs": logging.CRITICAL, **_PAGES,
         }  # fmt: skip
-        listens = {"host": "127.0.0.1", "protocol": "tls://", "security": security,
-                   "dashboard": False}  # fmt: skip
+        listens = {"host": "127.0.0.1", "protocol": "tls://", "security": security, **_PAGES}
         cluster = distributed.SpecCluster(
             scheduler={"cls": distributed.Scheduler, "options": listens},
             workers={
@@ -667,9 +669,11 @@ def _queued(where: Cluster, security: Any, keys: str) -> Any:
             memory=config.get(f"{known}.memory", None) or _MEMORY,
             processes=1, job_extra_directives=options, security=security, protocol="tls://",
             shared_temp_directory=keys,
-            scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            scheduler_options=_PAGES,
             # One engine, and one document after the other: one thread, whatever the cores.
-            worker_extra_args=["--nthreads", "1"],
+            worker_extra_args=[
+                "--nthreads", "1", "--dashboard-address", str(_PAGES["dashboard_address"]),
+            ],
         )  # fmt: skip
         cluster.scale(where.workers or 1)
         # ``scale`` only begins it; what a queue refuses would be waited for in silence.

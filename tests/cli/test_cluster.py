@@ -223,6 +223,7 @@ def seen():
 def test_processes_get_what_they_are_shown(tmp_path):
     distributed = pytest.importorskip("distributed")
     pytest.importorskip("cryptography")
+    before = listeners()
     where, runtime = Cluster(address="local:2"), library_runtime()
     gpus = [{"CUDA_VISIBLE_DEVICES": each} for each in ("MIG-1", "MIG-2,MIG-3")]
     with cluster._connected(where, gpus, runtime) as client:
@@ -230,6 +231,21 @@ def test_processes_get_what_they_are_shown(tmp_path):
         client.wait_for_workers(2, 60)
         assert sorted(client.run(seen).values()) == ["MIG-1", "MIG-2,MIG-3"]
         assert all(each.startswith("tls://127.0.0.1:") for each in client.nthreads())
+        ours = listeners() - before
+    assert len(ours) >= 4  # a scheduler's and two workers', and pages about them
+    assert {address for address, _ in ours} == {"127.0.0.1"}
+
+
+def listeners():
+    """Addresses and ports at which this process and its children can be reached."""
+    psutil = pytest.importorskip("psutil")
+    here = psutil.Process()
+    return {
+        (each.laddr.ip, each.laddr.port)
+        for process in [here, *here.children(recursive=True)]
+        for each in process.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN
+    }
 
 
 # ---------------------------------------------------------------------------- what a worker is told
