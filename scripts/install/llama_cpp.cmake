@@ -7,7 +7,7 @@ set(LLAMA_BUILD_COMMON OFF)
 
 # There is a small file for each architecture, and all of them read the same long headers: several
 # are compiled as one. A file with functions of its own is left alone, because another may have one
-# of the same name.
+# of the same name. (Microsoft's compiler has limits for one file, and nobody has tried it there.)
 function(gemma_edge_join target folder)
   if(NOT TARGET ${target})
     return()
@@ -27,7 +27,7 @@ function(gemma_edge_join target folder)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
 endfunction()
 
-if(NOT CMAKE_VERSION VERSION_LESS 3.19)  # at the end, when there are the targets
+if(NOT MSVC AND NOT CMAKE_VERSION VERSION_LESS 3.19)  # at the end, when there are the targets
   cmake_language(DEFER DIRECTORY "${CMAKE_SOURCE_DIR}" CALL gemma_edge_join llama src)
   cmake_language(DEFER DIRECTORY "${CMAKE_SOURCE_DIR}" CALL gemma_edge_join mtmd tools/mtmd)
 endif()
