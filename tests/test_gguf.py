@@ -407,7 +407,8 @@ def test_the_longest_headers_that_are_read_take_about_a_second(kind, payload):
         work()
         return time.process_time() - started
 
-    assert min(seconds(read) for _ in range(2)) < 100 * min(seconds(loop) for _ in range(3))
+    # In turns, because a machine that is shared changes its speed.
+    assert any(seconds(read) < 40 * seconds(loop) for _ in range(5))
     if kind != "texts":  # of which nothing is kept
         tracemalloc.start()
         read()

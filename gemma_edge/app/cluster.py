@@ -41,10 +41,11 @@ _MOST_IN_GROUP = 8  # documents that one worker gets at a time
 _AHEAD = 2  # groups of a worker: one that it is at, one that waits
 _LOOK_SECONDS = 1.0  # between looks at which workers there are
 _CONNECT_SECONDS = 20
+_IDLE_SECONDS = 120.0  # then a worker closes its engine: a client may be gone without a word
 # Without a dashboard Dask still serves pages about itself: at a port that may be taken, and by a
 # worker of a queue on all addresses.
-_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-_IDLE_SECONDS = 120.0  # then a worker closes its engine: a client may be gone without a word
+_PAGES_AT = "127.0.0.1:0"
+_PAGES = {"dashboard": False, "dashboard_address": _PAGES_AT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -671,9 +672,7 @@ def _queued(where: Cluster, security: Any, keys: str) -> Any:
             shared_temp_directory=keys,
             scheduler_options=_PAGES,
             # One engine, and one document after the other: one thread, whatever the cores.
-            worker_extra_args=[
-                "--nthreads", "1", "--dashboard-address", str(_PAGES["dashboard_address"]),
-            ],
+            worker_extra_args=["--nthreads", "1", "--dashboard-address", _PAGES_AT],
         )  # fmt: skip
         cluster.scale(where.workers or 1)
         # ``scale`` only begins it; what a queue refuses would be waited for in silence.

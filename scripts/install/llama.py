@@ -41,7 +41,8 @@ _PROJECT = Path(__file__).with_name("llama_cpp.cmake")
 # (tests/engine/test_placement.py), and costs one step of 120.
 FLAGS = ("-DGGML_RPC=ON", f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={_PROJECT.as_posix()}")
 _TOML = "tomli>=2; python_version < '3.11'"  # newer Pythons read TOML themselves
-# 2.2 minutes on 2 quiet cores (a Xeon, gcc 12) before small files were joined; CUDA kernels take about four times that.
+# 2.2 minutes on 2 quiet cores (a Xeon, gcc 12), before small files were joined; CUDA kernels take
+# about four times that.
 _BUILD_CORE_MINUTES, _GPU_FACTOR = 5, 4
 COMPILERS = ("c++", "g++", "clang++")
 _COUNTER = re.compile(r"^\s*\[\s*(?:(\d+)/(\d+)|(\d+)%)\]")  # of ninja and of make

@@ -220,7 +220,7 @@ def seen():
 
 
 @pytest.mark.slow
-def test_processes_get_what_they_are_shown(tmp_path):
+def test_processes_get_what_they_are_shown_and_listen_on_loopback(tmp_path):
     distributed = pytest.importorskip("distributed")
     pytest.importorskip("cryptography")
     before = listeners()
@@ -485,4 +485,5 @@ def test_a_job_of_a_queue_has_one_thread_and_tls(tmp_path, monkeypatch):
     assert scaled[0] == 8
     assert "#SBATCH --gres=gpu:1" in script
     assert re.search(r"--nthreads 1\b(?!.*--nthreads [^1])", script)
+    assert "--dashboard-address 127.0.0.1:0" in script
     assert "--tls-key" in script
