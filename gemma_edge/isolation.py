@@ -401,13 +401,17 @@ class Child:
         """The next frame for it. Of the threads that wait, one reads for all."""
         while True:
             with self._lock:
-                while self._is_read and not inbox.frames:
-                    inbox.wait()
-                if inbox.frames:
-                    return inbox.frames.popleft()
-                if self._is_over:
-                    raise EOFError
-                self._is_read = True
+                try:
+                    while self._is_read and not inbox.frames:
+                        inbox.wait()
+                    if inbox.frames:
+                        return inbox.frames.popleft()
+                    if self._is_over:
+                        raise EOFError
+                    self._is_read = True
+                finally:
+                    if not self._is_read:  # this one was to read, and leaves
+                        self._wake_reader()
             frame: Frame | None = None
             try:
                 frame = self._next()
@@ -423,9 +427,14 @@ class Child:
                 target.frames.append(frame)
                 target.wake()
             self._is_over = self._is_over or frame is None
-            for other in [self._in_order, *self._apart.values()]:
-                if other.wake() and frame is not None:
-                    break
+            self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        """Let one that waits read; where there is no more, it passes that on. It may be one that
+        was woken before and has a frame: it calls this when it takes it."""
+        for each in [self._in_order, *self._apart.values()]:
+            if each.wake():
+                break
 
     def interrupt(self) -> None:
         """Ask for an early end of the last request; its handler knows how."""

@@ -267,7 +267,12 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=_CONNECTIONS)
+        listening = socket.create_server(address[:2], family=family, backlog=_CONNECTIONS)
+        # Each token is a small write: Nagle's algorithm would hold it until the one before is
+        # acknowledged, up to 40 ms. Connections inherit this; asyncio sets it only where a socket
+        # names its protocol, which create_server's does not.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         why = error.strerror or str(error)
         raise UsageError(

@@ -16,7 +16,16 @@ import pytest
 
 from gemma_edge import isolation
 from gemma_edge.errors import GemmaEdgeError, InputError
-from gemma_edge.isolation import Child, ChildBug, ChildMessage, ChildStopped, Limits, Spares
+from gemma_edge.isolation import (
+    END,
+    Child,
+    ChildBug,
+    ChildMessage,
+    ChildStopped,
+    Frame,
+    Limits,
+    Spares,
+)
 from gemma_edge.units import MIB
 
 ROOT = Path(__file__).parents[2]
@@ -355,6 +364,34 @@ def test_one_that_is_interrupted_ends_alone():
             each.receive()
             each.interrupt()
         assert [len(numbers_of(each)) < 1900 for each in asked] == [True, True, False]
+
+
+def test_one_that_leaves_lets_another_read(monkeypatch):
+    """Two answers end at once: the one that read for all goes before the other has even woken."""
+    with start("turns") as child:
+        own, second, third = (child.ask_apart({"most": 0}) for _ in range(3))
+        ends = [Frame(END, each._number, {}, ()) for each in (second, own, third)]
+        waiting = [threading.Thread(target=numbers_of, args=[each], daemon=True)
+                   for each in (second, third)]  # fmt: skip
+
+        def read_next():
+            if len(ends) == 3:
+                for each in waiting:
+                    each.start()
+                while not (second._inbox._waits and third._inbox._waits):
+                    time.sleep(0.001)
+                sys.setswitchinterval(60)  # from here on this thread alone runs, until it waits
+            return ends.pop(0)
+
+        monkeypatch.setattr(child, "_next", read_next)
+        interval = sys.getswitchinterval()
+        try:
+            assert own.receive() is None
+        finally:
+            sys.setswitchinterval(interval)
+        for each in waiting:
+            each.join(10)
+        assert not any(each.is_alive() for each in waiting)
 
 
 def test_its_end_is_told_to_all_that_wait():

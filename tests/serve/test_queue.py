@@ -24,7 +24,7 @@ from gemma_edge.errors import EngineStopped
 from gemma_edge.serve.protocol import Refusal
 from gemma_edge.serve.queue import FairQueue
 from gemma_edge.serve.safety import Trusted
-from gemma_edge.serve.server import Settings, open_service
+from gemma_edge.serve.server import Settings, listen, open_service
 from gemma_edge.serve.service import Limits
 from tests.scripted import ScriptedEngine
 from tests.serve.conftest import HELLO, Running, chat, open_server, prepared
@@ -327,3 +327,10 @@ def test_answers_under_way_come_to_their_end(tmp_path: Path) -> None:
     assert running.end()[0] == 0
     with pytest.raises(httpx2.TransportError):
         httpx2.get(f"{running.url}/health")
+
+
+def test_no_token_waits_for_the_one_before_to_be_acknowledged() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
