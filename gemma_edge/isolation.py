@@ -399,35 +399,37 @@ class Child:
 
     def _take(self, inbox: "_Inbox") -> Frame:
         """The next frame for it. Of the threads that wait, one reads for all."""
-        while True:
-            with self._lock:
-                try:
-                    while self._is_read and not inbox.frames:
-                        inbox.wait()
-                    if inbox.frames:
-                        return inbox.frames.popleft()
-                    if self._is_over:
-                        raise EOFError
-                    self._is_read = True
-                finally:
-                    if not self._is_read:  # this one was to read, and leaves
-                        self._wake_reader()
-            frame: Frame | None = None
-            try:
-                frame = self._next()
-            finally:
-                self._hand_on(frame)
-
-    def _hand_on(self, frame: Frame | None) -> None:
-        """Put a frame where it belongs, and let another thread read; None: there is no more."""
         with self._lock:
-            self._is_read = False
-            if frame is not None:
-                target = self._apart.get(frame.number, self._in_order)
-                target.frames.append(frame)
-                target.wake()
-            self._is_over = self._is_over or frame is None
-            self._wake_reader()
+            try:
+                while self._is_read and not inbox.frames:
+                    inbox.wait()
+                if inbox.frames:
+                    return inbox.frames.popleft()
+                if self._is_over:
+                    raise EOFError
+                self._is_read = True
+            finally:
+                if not self._is_read:  # this one was woken to read, and leaves
+                    self._wake_reader()
+        return self._read_for_all(inbox)
+
+    def _read_for_all(self, own: "_Inbox") -> Frame:
+        """Put each frame where it belongs; the first for ``own``, and then another one reads."""
+        is_over = True
+        try:
+            while True:
+                frame = self._next()
+                with self._lock:
+                    target = self._apart.get(frame.number, self._in_order)
+                    if target is own:
+                        is_over = False
+                        return frame
+                    target.frames.append(frame)
+                    target.wake()
+        finally:
+            with self._lock:
+                self._is_read, self._is_over = False, self._is_over or is_over
+                self._wake_reader()
 
     def _wake_reader(self) -> None:
         """Let one that waits read; where there is no more, it passes that on. It may be one that
