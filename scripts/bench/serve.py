@@ -2,8 +2,9 @@
 and p99 at 1, 8 and 32 clients; and with ``--chaos`` clients that leave, read slowly or flood it
 while its worker is killed.
 
-Both get the same texts to go on with (``/v1/completions``, streamed, greedy), each with words of
-its own, so that nothing but the beginning is in a cache.
+All get the same texts to go on with (``/v1/completions``, streamed, greedy), each with words of
+its own, so that nothing but the beginning is in a cache. llama-server's code comes twice: with the
+context divided among the clients, its own way, and shared, so that a request may fill it, as here.
 """
 
 import argparse
@@ -103,6 +104,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     }
     if options.peer_python:
         servers["llama_server"] = peer(threads, options.peer_python, options.model)
+        servers["llama_server_shared"] = peer(
+            threads, options.peer_python, options.model, "--shared"
+        )
     found: dict[str, Any] = {}
     for count in map(int, options.clients.split(",")):
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
@@ -113,7 +117,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                     seen = asyncio.run(ask_all(url, count, options.requests))
                 runs[name].append(seen.figures())
                 rate = runs[name][-1]["requests_per_second"]
-                note(f"{count:3} clients  round {turn + 1}  {name:14} {rate:6.2f} requests/s")
+                note(f"{count:3} clients  round {turn + 1}  {name:19} {rate:6.2f} requests/s")
         found[f"{count}_clients"] = {name: median(each) for name, each in runs.items()}
     return found
 
@@ -157,10 +161,10 @@ def ours(threads: int, *words: str) -> Server:
     return Server((*command, "--threads", str(threads), "--max-waiting", "4000"))
 
 
-def peer(threads: int, python: str, model: str) -> Server:
+def peer(threads: int, python: str, model: str, *more: str) -> Server:
     script = str(Path(__file__).with_name("serve_peer.py"))
     numbers = ("--context", str(CONTEXT), "--threads", str(threads), "--parallel", str(AT_ONCE))
-    return Server((python, script, model, *numbers))
+    return Server((python, script, model, *numbers, *more))
 
 
 async def ask_all(url: str, clients: int, requests: int) -> Seen:

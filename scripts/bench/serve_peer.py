@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--parallel", type=int, required=True)
+    parser.add_argument("--shared", action="store_true", help="any request may fill the context")
     options = parser.parse_args()
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)  # llama.cpp logs to 1 and 2
@@ -29,6 +30,7 @@ def main() -> None:
     parameters.model.path = options.model
     parameters.n_ctx = options.context
     parameters.n_parallel = options.parallel
+    parameters.kv_unified = options.shared
     parameters.cpuparams.n_threads = options.threads
     parameters.warmup = True
     parameters.port = free_port()
