@@ -7,17 +7,17 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from demo_model.measure import Figure
+from demo_model.measure import UNFAMILIAR, Figure
 
 TEXT = """\
 # The bundled demo model
 
-`{model}` ({model_mb:.1f} MB) and `{projector}` ({projector_mb:.1f} MB): a miniature of Gemma 4's
-architecture, E2B style (sliding and global layers, shared keys and values, per-layer embeddings,
-tied embeddings, softcap 30), with a vision tower of the `gemma4v` kind. Vocabulary 2048, context
-length 8192 (trained on up to about 2800 tokens). It exists so that everything in this project can
-be tried and tested at once, offline, on any computer. It is **not** a small Gemma: it contains no
-weights of Google's.
+`{model}` ({model_mb:.1f} MB) and `{projector}` ({projector_mb:.1f} MB):
+a miniature of Gemma 4's architecture, E2B style (sliding and global layers, shared keys and values,
+per-layer embeddings, tied embeddings, softcap 30), with a vision tower of the `gemma4v` kind.
+Vocabulary 2048, context length 8192 (trained on up to about 2800 tokens). It exists so that
+everything in this project can be tried and tested at once, offline, on any computer. It is **not**
+a small Gemma: it contains no weights of Google's.
 
 Made by gemma-edge. Licence: Apache-2.0 (see LICENSE in the project's root).
 
@@ -39,14 +39,15 @@ Made by gemma-edge. Licence: Apache-2.0 (see LICENSE in the project's root).
 `python scripts/train_demo_model.py`: {steps} steps, seed {seed}, {minutes:.0f} minutes on two CPU
 cores, from random weights, on documents, conversations and pictures drawn by random generators
 (`scripts/demo_model/`). Names, numbers and dates are random characters and syllables, so that the
-model must copy. No real document, person or picture was used. {note}
+model must copy. No real document, person or picture was used.{note}
 
 ## What was measured
 
 Greedy answers of the two files through gemma-edge, documents as PDF files and with nothing but
 their name, graded by equality of what values mean; a value that should not be there is wrong too.
-The cases come from the same generators with seeds that training never uses, and with layouts and
-labels of which it saw a part only.
+The cases come from the same generators with seeds that training never uses: other names, numbers,
+words and arrangements. Unfamiliar documents have, besides, labels, separators and orders of their
+parts that training never shows.
 
 {table}
 
@@ -70,7 +71,9 @@ def table(figures: dict[str, Figure]) -> str:
     lines = ["| held-out cases | right | of | % |", "|-|-:|-:|-:|"]
     for name, figure in figures.items():
         right, asked = sum(figure.right.values()), sum(figure.asked.values())
-        said = NAMES.get(name, f"values by the recipe `{name}`")
+        plain = name.removeprefix(UNFAMILIAR)
+        said = NAMES.get(plain, f"values by the recipe `{plain}`")
+        said += ", unfamiliar" if plain != name else ""
         lines.append(f"| {said} | {right} | {asked} | {100 * figure.share:.1f} |")
     return "\n".join(lines)
 
@@ -83,7 +86,7 @@ def write(figures: dict[str, Figure], model: Path, projector: Path, run: Path) -
         model=model.name, projector=projector.name, table=table(figures),
         model_mb=model.stat().st_size / 1e6, projector_mb=projector.stat().st_size / 1e6,
         steps=facts["steps"], seed=facts["seed"], minutes=facts["seconds"] / 60,
-        note=facts["note"],
+        note=f" {facts['note']}".rstrip(),
     )  # fmt: skip
     path.write_text("\n".join(map(wrapped, text.split("\n"))), encoding="utf-8")
     return path

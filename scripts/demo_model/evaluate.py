@@ -84,11 +84,14 @@ def document_cases(
     return cases
 
 
-def paper_cases(seed: int, kind: str, count: int, folder: Path) -> Iterator[PaperCase]:
-    """Documents of a kind as PDF files in ``folder``, in layouts of which training saw a part."""
-    rng = Random(f"{HELD_OUT}/{kind}/{seed}")
+def paper_cases(
+    seed: int, kind: str, count: int, folder: Path, *, unfamiliar: bool
+) -> Iterator[PaperCase]:
+    """Documents of a kind as PDF files in ``folder``; ``unfamiliar`` ones with labels, separators
+    and orders of their parts that training never shows."""
+    rng = Random(f"{HELD_OUT}/{kind}/{seed}{'' if unfamiliar else '/familiar'}")
     for number in range(count):
-        paper = papers.MAKERS[kind](rng, rng.choice((0, 1, 1, 2)), held_out=True)
+        paper = papers.MAKERS[kind](rng, rng.choice((0, 1, 1, 2)), held_out=unfamiliar)
         path = folder / f"{kind}-{number:03d}.pdf"
         pdf.write(path, paper.text, "held out")
         yield PaperCase(path, paper)

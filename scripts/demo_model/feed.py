@@ -26,7 +26,7 @@ class Sizes:
     document_tokens: int = 3600
     conversations: int = 4
     copies: int = 3
-    pictures: int = 6
+    pictures: int = 4
 
 
 @dataclass
@@ -50,7 +50,7 @@ def document_sizes(progress: float) -> list[float]:
     return [0.25, 0.4, 0.25, 0.05, 0.05]
 
 
-def by_length(rng: Random, pool: list[Example], count: int) -> list[Batch]:
+def by_length(rng: Random, pool: list[Example], count: int, *, in_blocks: bool) -> list[Batch]:
     """``pool`` as ``count`` batches of about the same number of tokens, each of like lengths."""
     pool.sort(key=len)
     batches: list[list[Example]] = [[] for _ in range(count)]
@@ -59,7 +59,7 @@ def by_length(rng: Random, pool: list[Example], count: int) -> list[Batch]:
         batches[min(count - 1, int(filled / share))].append(example)
         filled += len(example)
     rng.shuffle(batches)
-    return [collate(examples) for examples in batches if examples]
+    return [collate(examples, in_blocks=in_blocks) for examples in batches if examples]
 
 
 def document_batches(rng: Random, build: Builder, progress: float, tokens: int) -> list[Batch]:
@@ -70,7 +70,7 @@ def document_batches(rng: Random, build: Builder, progress: float, tokens: int) 
         example = build.document(rng, size, rng.choice((2, 3, 4)))
         if len(example) < LONGEST:
             pool.append(example)
-    return by_length(rng, pool, GROUP)
+    return by_length(rng, pool, GROUP, in_blocks=True)
 
 
 def chat_batches(rng: Random, build: Builder, progress: float, sizes: Sizes) -> list[Batch]:
@@ -80,7 +80,7 @@ def chat_batches(rng: Random, build: Builder, progress: float, sizes: Sizes) -> 
     pool += [build.copying(rng, longest) for _ in range(sizes.copies * GROUP)]
     if progress < 0.1:
         pool += [build.echo(rng, 100) for _ in range(3 * GROUP)]
-    return by_length(rng, pool, GROUP)
+    return by_length(rng, pool, GROUP, in_blocks=False)
 
 
 def grid(rng: Random) -> tuple[int, int]:

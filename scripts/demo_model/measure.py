@@ -34,6 +34,8 @@ from gemma_edge.planning.plan import Plan
 SEED = 2027
 CONTEXT_TOKENS, BATCH_TOKENS, ANSWER_TOKENS = 4096, 512, 200
 IMAGE_TOKENS = 130
+UNFAMILIAR = "unfamiliar "
+"""Before the names of figures on documents whose print training never showed."""
 
 Case = tuple[str, bool, str]  # kind, right?, what was wrong
 
@@ -76,9 +78,13 @@ def measure(model: Path, projector: Path, count: int, threads: int = 1) -> dict[
         context_tokens=CONTEXT_TOKENS, batch_tokens=BATCH_TOKENS,
     )  # fmt: skip
     engine = load(plan)
-    figures: dict[str, Figure] = {"kinds": Figure()}
-    for kind in MAKERS:
-        figures[kind] = _count(paper_values(engine, kind, max(1, count // 2), figures["kinds"]))
+    figures: dict[str, Figure] = {"kinds": Figure(), UNFAMILIAR + "kinds": Figure()}
+    for before in ("", UNFAMILIAR):
+        for kind in MAKERS:
+            cases = paper_values(
+                engine, kind, max(1, count // 2), figures[before + "kinds"], bool(before)
+            )
+            figures[before + kind] = _count(cases)
     figures["documents"] = _count(document_fields(engine, count))
     figures["pictures"] = _count(pictures(engine, count))
     figures["chat"] = _count(chat(engine, count))
@@ -93,13 +99,15 @@ def _count(cases: Iterator[Case]) -> Figure:
     return figure
 
 
-def paper_values(engine: Engine, kind: str, count: int, kinds: Figure) -> Iterator[Case]:
+def paper_values(
+    engine: Engine, kind: str, count: int, kinds: Figure, unfamiliar: bool
+) -> Iterator[Case]:
     """Each value of documents that are read with nothing but their name, as the command does it;
     ``kinds`` counts what they were recognized as."""
     trust = catalog.resolve("demo").trust
     known, options = Known(asks.kinds(), asks.recipe(GENERAL)), Options(trust=trust)
     with tempfile.TemporaryDirectory() as folder:
-        for case in evaluate.paper_cases(SEED, kind, count, Path(folder)):
+        for case in evaluate.paper_cases(SEED, kind, count, Path(folder), unfamiliar=unfamiliar):
             document = open_document(case.path)
             recipe = recognize(engine, document, known, options).recipe
             right = recipe.name == kind

@@ -1,4 +1,4 @@
-"""Gemma 4 in miniature, in plain PyTorch: the graph of llama.cpp's ``gemma4``, E2B style.
+"""Gemma 4 in miniature, in PyTorch: the graph of llama.cpp's ``gemma4``, E2B style.
 
 Layers 0 to 4 own their keys and values; the layers above reuse those of the last sliding and the
 last global one. So only places whose next token is wanted need to pass through the upper half,
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demo_model.bf16 import Linear, attention
 from demo_model.norm import rms
 from demo_model.sequences import WINDOW, Batch, Block
 from demo_model.vision import Vision, VisionConfig
@@ -62,9 +63,20 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-def as_bias(mask: Tensor) -> Tensor:
-    """What is added to scores: 0 where a token is looked at, else minus infinity."""
-    return torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+STEP = 64
+"""What queries and keys of a block are padded to a multiple of: each new size of a product is
+compiled anew."""
+
+
+def as_bias(mask: Tensor, step: int = 1) -> Tensor:
+    """What is added to scores [queries, keys], both padded: 0 where a token is looked at, else
+    minus infinity. Queries of the padding look at everything."""
+    queries, keys = mask.shape[-2:]
+    shape = (*mask.shape[:-2], -(-queries // step) * step, -(-keys // step) * step)
+    bias = torch.zeros(shape)
+    bias[..., keys:] = -torch.inf
+    bias[..., :queries, :keys].masked_fill_(~mask, -torch.inf)
+    return bias
 
 
 @dataclass
@@ -83,7 +95,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, view: View) -> Tensor:
     """Attention [B, heads, L, dim]. Blocks look only where their path goes: a fraction of what a
     whole mask costs where a document is asked several times."""
     if not view.blocks:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=view.mask, scale=1.0)
+        return attention(q, k, v, as_bias(view.mask))
     out = []
     for i, some in enumerate(view.blocks):
         sizes = [block.size for block in some]
@@ -91,12 +103,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, view: View) -> Tensor:
         queries, keys, values = (each[i : i + 1].split([*sizes, rest], dim=2) for each in (q, k, v))
         parts = []
         for query, path, bias in zip(queries, view.keys[i], view.biases[i], strict=False):
-            key = torch.cat([keys[index] for index in path], 2)
-            value = torch.cat([values[index] for index in path], 2)
-            parts.append(
-                F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+            size, room = query.shape[2], bias.shape
+            key, value = (
+                F.pad(each, (0, 0, 0, room[1] - each.shape[2]))
+                for each in (torch.cat([some[at] for at in path], 2) for some in (keys, values))
             )
-        out.append(torch.cat([*parts, torch.zeros_like(queries[-1])], 2))
+            query = F.pad(query, (0, 0, 0, room[0] - size))
+            parts.append(attention(query, key, value, bias)[:, :, :size])
+        out.append(torch.cat([*parts, values[0].new_zeros(queries[-1].shape)], 2))
     return torch.cat(out)
 
 
@@ -110,21 +124,21 @@ class Layer(nn.Module):
         self.owns = index < config.own_kv
         self.heads, self.kv_heads, self.dim = config.heads, config.kv_heads, dim
         self.attn_norm = nn.Parameter(torch.ones(d))
-        self.attn_q = nn.Linear(d, config.heads * dim, bias=False)
+        self.attn_q = Linear(d, config.heads * dim)
         self.attn_q_norm = nn.Parameter(torch.full((dim,), dim**-0.25))
         if self.owns:
-            self.attn_k = nn.Linear(d, config.kv_heads * dim, bias=False)
-            self.attn_v = nn.Linear(d, config.kv_heads * dim, bias=False)
+            self.attn_k = Linear(d, config.kv_heads * dim)
+            self.attn_v = Linear(d, config.kv_heads * dim)
             self.attn_k_norm = nn.Parameter(torch.full((dim,), dim**-0.25))
-        self.attn_output = nn.Linear(config.heads * dim, d, bias=False)
+        self.attn_output = Linear(config.heads * dim, d)
         self.post_attention_norm = nn.Parameter(torch.full((d,), 0.4))
         self.ffn_norm = nn.Parameter(torch.ones(d))
-        self.ffn_gate = nn.Linear(d, config.ff(index), bias=False)
-        self.ffn_up = nn.Linear(d, config.ff(index), bias=False)
-        self.ffn_down = nn.Linear(config.ff(index), d, bias=False)
+        self.ffn_gate = Linear(d, config.ff(index))
+        self.ffn_up = Linear(d, config.ff(index))
+        self.ffn_down = Linear(config.ff(index), d)
         self.post_ffw_norm = nn.Parameter(torch.full((d,), 0.4))
-        self.inp_gate = nn.Linear(d, config.per_layer, bias=False)
-        self.proj = nn.Linear(config.per_layer, d, bias=False)
+        self.inp_gate = Linear(d, config.per_layer)
+        self.proj = Linear(config.per_layer, d)
         self.post_norm = nn.Parameter(torch.full((d,), 0.2))
         self.layer_output_scale = nn.Parameter(torch.ones(1), requires_grad=False)
 
@@ -168,7 +182,7 @@ class Demo(nn.Module):
         self.per_layer_token_embd = nn.Parameter(
             torch.randn(config.vocab, wide) * config.per_layer**-0.5
         )
-        self.per_layer_model_proj = nn.Linear(d, wide, bias=False)
+        self.per_layer_model_proj = Linear(d, wide)
         self.per_layer_proj_norm = nn.Parameter(torch.ones(config.per_layer))
         self.blk = nn.ModuleList(Layer(config, i) for i in range(config.layers))
         self.output_norm = nn.Parameter(torch.ones(d))
@@ -223,7 +237,7 @@ class Demo(nn.Module):
         for places, pictures in zip(batch.image_places, batch.pictures, strict=True):
             features, soft = self.vision(pictures)
             pooled.append(features)
-            x = x.index_put(places, soft.flatten(0, 1))
+            x = x.index_put(places, soft.flatten(0, 1).float())
         shape = (*batch.ids.shape, c.layers, c.per_layer)
         table = F.embedding(batch.ids, self.per_layer_token_embd) * c.per_layer**0.5
         context = self.per_layer_model_proj(x) * c.width**-0.5
@@ -253,7 +267,7 @@ class Demo(nn.Module):
             (self._sliding(batch) if sliding else batch.seen)[:, None],
             some,
             [[each.near if sliding else each.far for each in blocks] for blocks in some],
-            [[as_bias(each.near_mask if sliding else each.far_mask) for each in blocks]
+            [[as_bias(each.near_mask if sliding else each.far_mask, STEP) for each in blocks]
              for blocks in some],
         )  # fmt: skip
 

@@ -14,13 +14,13 @@ TABLES = ("token_embd", "per_layer_token_embd", "vision.position_embd")
 
 def orthogonal(grads: Tensor) -> Tensor:
     """Newton-Schulz iteration on a stack [n, rows, columns] of matrices."""
-    x = grads / (grads.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (grads / (grads.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
     turn = x.shape[1] > x.shape[2]
     x = x.mT if turn else x
     for _ in range(5):
         a = x @ x.mT
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return x.mT if turn else x
+    return (x.mT if turn else x).float()
 
 
 class Optimizer:

@@ -278,11 +278,12 @@ class Batch:
     pictures: list[torch.Tensor] = field(default_factory=list)
     """One float tensor [n, 3, H, W] for each image slot."""
     blocks: list[list[Block]] = field(default_factory=list)
-    """Those of each example; none where there are pictures."""
+    """Those of each example, or none."""
 
 
-def collate(examples: list[Example], image_count: int = 0) -> Batch:
-    """Pad examples to one length and work out who sees whom."""
+def collate(examples: list[Example], image_count: int = 0, *, in_blocks: bool = False) -> Batch:
+    """Pad examples to one length and work out who sees whom; ``in_blocks`` pays where they are
+    long."""
     count, length = len(examples), max(len(e) for e in examples)
     ids, positions = np.zeros((count, length), np.int64), np.zeros((count, length), np.int64)
     seen = np.zeros((count, length, length), bool)
@@ -310,7 +311,7 @@ def collate(examples: list[Example], image_count: int = 0) -> Batch:
         places=torch.from_numpy(places),
         targets=torch.from_numpy(targets),
     )
-    if not image_count:
+    if in_blocks:
         batch.blocks = [blocks_of(example.runs, WINDOW) for example in examples]
     for slot in range(image_count):
         rows, columns = np.nonzero(image == slot + 1)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demo_model.bf16 import Linear, attention
 from demo_model.norm import rms
 
 MERGE = 3
@@ -42,17 +43,17 @@ class VisionLayer(nn.Module):
         d, dim = config.width, config.width // config.heads
         self.heads = config.heads
         self.ln1 = nn.Parameter(torch.ones(d))
-        self.attn_q, self.attn_k = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
-        self.attn_v, self.attn_out = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+        self.attn_q, self.attn_k = Linear(d, d), Linear(d, d)
+        self.attn_v, self.attn_out = Linear(d, d), Linear(d, d)
         self.attn_q_norm = nn.Parameter(torch.full((dim,), dim**-0.25))
         self.attn_k_norm = nn.Parameter(torch.full((dim,), dim**-0.25))
         self.attn_post_norm = nn.Parameter(torch.full((d,), 0.4))
         self.ln2 = nn.Parameter(torch.ones(d))
         self.ffn_gate, self.ffn_up = (
-            nn.Linear(d, config.ff, bias=False),
-            nn.Linear(d, config.ff, bias=False),
+            Linear(d, config.ff),
+            Linear(d, config.ff),
         )
-        self.ffn_down = nn.Linear(config.ff, d, bias=False)
+        self.ffn_down = Linear(config.ff, d)
         self.ffn_post_norm = nn.Parameter(torch.full((d,), 0.4))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class VisionLayer(nn.Module):
         q = rotate_2d(rms(self.attn_q(normed).view(shape), self.attn_q_norm), cos, sin)
         k = rotate_2d(rms(self.attn_k(normed).view(shape), self.attn_k_norm), cos, sin)
         v = rms(self.attn_v(normed).view(shape))
-        out = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), scale=1.0)
+        out = attention(*(t.transpose(1, 2) for t in (q, k, v)))
         x = x + rms(self.attn_out(out.transpose(1, 2).flatten(2)), self.attn_post_norm)
         normed = rms(x, self.ln2)
         out = F.gelu(self.ffn_gate(normed), approximate="tanh") * self.ffn_up(normed)
@@ -75,10 +76,10 @@ class Vision(nn.Module):
     def __init__(self, config: VisionConfig, text_width: int) -> None:
         super().__init__()
         self.config = config
-        self.patch_embd = nn.Linear(3 * config.patch**2, config.width, bias=False)
+        self.patch_embd = Linear(3 * config.patch**2, config.width)
         self.position_embd = nn.Parameter(torch.randn(2, config.sides, config.width) * 0.02)
         self.blk = nn.ModuleList(VisionLayer(config) for _ in range(config.layers))
-        self.input_projection = nn.Linear(config.width, text_width, bias=False)
+        self.input_projection = Linear(config.width, text_width)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features [B, N, width] and soft tokens [B, N, text width] of [B, 3, H, W]."""
