@@ -5,8 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+ROWS = 512
+"""What the rows of a product are padded to a multiple of: each new size is compiled anew."""
+
+
+def _padded(x: Tensor) -> Tensor:
+    """Rows [n, width] in bfloat16, with rows of zeros behind them."""
+    out = torch.empty(-(-len(x) // ROWS) * ROWS, x.shape[1], dtype=torch.bfloat16)
+    out[: len(x)] = x
+    out[len(x) :] = 0
+    return out
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        rows, narrow = _padded(x), weight.bfloat16()
+        ctx.save_for_backward(rows, narrow)
+        return (rows @ narrow.t())[: len(x)]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        rows, narrow = ctx.saved_tensors
+        grad = _padded(grads[0])
+        return (grad @ narrow)[: len(grads[0])], grad.t() @ rows
 
 
 class Linear(nn.Linear):
@@ -17,7 +42,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` [..., inputs] of any type as bfloat16 [..., outputs]."""
-        return F.linear(x.bfloat16(), self.weight.bfloat16())
+        out: Tensor = _Product.apply(x.flatten(0, -2), self.weight)
+        return out.view(*x.shape[:-1], -1)
 
 
 class _Attention(torch.autograd.Function):

@@ -63,7 +63,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-STEP = 64
+STEP = 128
 """What queries and keys of a block are padded to a multiple of: each new size of a product is
 compiled anew."""
 
