@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 ROWS = 512
 """What the rows of a product are padded to a multiple of: each new size is compiled anew."""
 
