@@ -3,11 +3,12 @@
     python scripts/train_demo_model.py
 
 needs gemma-edge with ``torch==2.13.0 gguf pillow`` beside it, two cores and less than two hours; a
-quarter less with ``libjemalloc2`` (Debian's name). It writes ``models/demo/``, keeps its checkpoints in ``.train/`` and goes on from there when it is
-started again. Then, or with ``--measure`` alone, it measures the files on held-out cases and, where
-the training's folder is at hand, writes ``models/demo/README.md`` with the figures; that needs
-``llama-cpp-python numpy pillow jinja2``. ``--siblings`` makes the random-weight files in
-``tests/models/`` and ``--examples`` those in ``examples/``; both take seconds.
+quarter less with ``libjemalloc2`` (Debian's name). It writes ``models/demo/``, keeps its
+checkpoints in ``.train/`` and goes on from there when it is started again. Then, or with
+``--measure`` alone, it measures the files on held-out cases and, where the training's folder is at
+hand, writes ``models/demo/README.md`` with the figures; that needs ``llama-cpp-python numpy pillow
+jinja2``. ``--siblings`` makes the random-weight files in ``tests/models/`` and ``--examples`` those
+in ``examples/``; both take seconds.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def vocabulary(options: argparse.Namespace) -> Path:
 
 
 def use_jemalloc() -> None:
-    """Have processes that start from here allocate by jemalloc where it is installed: for tensors of
-    ever new sizes glibc takes a quarter of a step."""
+    """Have processes that start from here allocate by jemalloc where it is installed: for tensors
+    of ever new sizes glibc takes a quarter of a step."""
     library = ctypes.util.find_library("jemalloc")
     if library and sys.platform == "linux":
         os.environ.setdefault("LD_PRELOAD", library)
