@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL, PROJECTOR = "gemma-4-demo-Q8_0.gguf", "mmproj-gemma-4-demo-F16.gguf"
-STEPS = 2200
+STEPS = 1750
 VOCABULARY = 2048
 
 
@@ -59,7 +59,7 @@ def use_jemalloc() -> None:
     library = ctypes.util.find_library("jemalloc")
     if library and sys.platform == "linux":
         os.environ.setdefault("LD_PRELOAD", library)
-        os.environ.setdefault("MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always")
+        os.environ.setdefault("MALLOC_CONF", "dirty_decay_ms:4000,muzzy_decay_ms:4000")
 
 
 def train(options: argparse.Namespace) -> None:

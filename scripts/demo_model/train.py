@@ -204,7 +204,7 @@ def keep_memory() -> None:
 def work(rank: int, plan: Plan, folder: Path, meeting: str, export: Callable[[Demo], None]) -> None:
     """One training process; process 0 logs, saves and exports."""
     torch.set_num_threads(1)
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "3000")  # each new size is compiled
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1500")  # each new size is compiled
     keep_memory()
     if plan.processes > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
