@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demo_model.bf16 import Linear, attention
+from demo_model.bf16 import NATIVE, Linear, attention
 from demo_model.norm import rms
 from demo_model.sequences import WINDOW, Batch, Block
 from demo_model.vision import Vision, VisionConfig
@@ -63,7 +63,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-STEP = 128
+STEP = 128 if NATIVE else 1
 """What queries and keys of a block are padded to a multiple of: each new size of a product is
 compiled anew."""
 

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from demo_model.bf16 import NARROW
+
 TABLES = ("token_embd", "per_layer_token_embd", "vision.position_embd")
 """Parameters with two or more dimensions that are looked up, not multiplied."""
 
 
 def orthogonal(grads: Tensor) -> Tensor:
     """Newton-Schulz iteration on a stack [n, rows, columns] of matrices."""
-    x = (grads / (grads.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    x = (grads / (grads.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(NARROW)
     turn = x.shape[1] > x.shape[2]
     x = x.mT if turn else x
     for _ in range(5):
