@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL, PROJECTOR = "gemma-4-demo-Q8_0.gguf", "mmproj-gemma-4-demo-F16.gguf"
-STEPS = 1250
+STEPS = 1750
 VOCABULARY = 2048
 
 

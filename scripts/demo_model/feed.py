@@ -26,7 +26,7 @@ class Sizes:
     document_tokens: int = 3600
     conversations: int = 4
     copies: int = 3
-    pictures: int = 2
+    pictures: int = 4
 
 
 @dataclass
