@@ -193,7 +193,7 @@ class Scheduler:
         self._token_seconds = 0.0  # of reading
         self._was_alone = False
         self._tiles = not plan.gpu_layers and plan.kv_type == "f16"
-        self._turn = 0  # tokens of prompts that may be read before answers go on
+        self._read_left = 0  # tokens of prompts that may be read before answers go on
         self.steps = 0
 
     @property
@@ -249,15 +249,14 @@ class Scheduler:
         parts, rows = self._next_choices()
         space = self._context.batch_tokens - sum(len(tokens) for _, tokens, _ in parts)
         reading = [job for job in self._jobs if job.is_reading]
-        others = len(parts)  # that wait for their next token
-        if others and reading:
+        if parts and reading:  # others wait for their next token
             beside = self._beside(self._context.batch_tokens - space)
-            if not beside and self._turn > 0:
-                parts, rows, beside = [], self._rows, self._turn
+            if not beside and self._read_left >= _LEAST_READ:
+                parts, rows, beside = [], self._rows, self._read_left
                 space = self._context.batch_tokens
             space = min(space, beside)
         if parts:
-            self._turn = self._bit()
+            self._read_left = self._bit()
         for job in reading:
             assert isinstance(job.order, Tokens)
             tokens = job.order.tokens[:space]
@@ -265,7 +264,7 @@ class Scheduler:
             if tokens and (rows or not whole):
                 parts.append((job, tokens, [len(tokens) - 1] if whole else []))
                 space, rows = space - len(tokens), rows - whole
-                self._turn -= len(tokens)
+                self._read_left -= len(tokens)
         return parts
 
     def _next_choices(self) -> tuple[list[Part], int]:

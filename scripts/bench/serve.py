@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """Both at each number of clients, one after the other in each round."""
+    """All servers at each number of clients, one after the other in each round."""
     threads = options.threads
     servers = {
         "ours": ours(
