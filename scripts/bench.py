@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace, own: Sequence[str]) -> dict[str, Any]:
         SetupError: it cannot be run.
     """
     environment = setup.prepare(backend=options.backend)
-    command = [str(environment.python), str(MEASUREMENTS[options.name]), *own]
+    command = [str(environment.python), str(MEASUREMENTS[options.name])]
     if options.name in WITH_PEERS:
         peers, model = prepare_peers()
         command += ["--peer-python", str(peers.python), "--model", model]
@@ -79,6 +79,7 @@ def measure(options: argparse.Namespace, own: Sequence[str]) -> dict[str, Any]:
         command += ["--instruct", instruct]
     if options.name in WITH_ESTIMATORS:
         command += ["--estimators-python", str(prepare_estimators().python)]
+    command += own  # last: a person's --model counts
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SetupError(f"bench {options.name} ended with status {done.returncode}")

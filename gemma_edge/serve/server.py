@@ -274,7 +274,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as error:
-        why = error.strerror or str(error)
+        why, *_ = (error.strerror or str(error)).split(" (while")  # the address, once more
         raise UsageError(
             f"cannot listen at {host}:{port}: {why}", hint="--port 0 takes a free one"
         ) from None

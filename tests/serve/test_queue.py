@@ -20,7 +20,7 @@ from starlette.requests import Request as HttpRequest
 from gemma_edge.app.loaded import LoadedEngine
 from gemma_edge.app.runtime import library_runtime
 from gemma_edge.engine.protocol import Chunk, Event, Finished, Request
-from gemma_edge.errors import EngineStopped
+from gemma_edge.errors import EngineStopped, UsageError
 from gemma_edge.serve.protocol import Refusal
 from gemma_edge.serve.queue import FairQueue
 from gemma_edge.serve.safety import Trusted
@@ -334,3 +334,11 @@ def test_no_token_waits_for_the_one_before_to_be_acknowledged() -> None:
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_port_that_is_taken_is_told_once() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(UsageError) as caught:
+            listen("127.0.0.1", port)
+    assert caught.value.message.count(str(port)) == 1
